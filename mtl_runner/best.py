@@ -1,0 +1,77 @@
+"""The best model by the monitor: of the whole model, or of each copy by its own task where nothing is shared."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from mtl_runner import checkpoint
+from mtl_runner.evaluate import Evaluation, Monitor
+from mtl_runner.models import Unshared
+
+
+class Best:
+    """Keeps the best value of the monitor, its epoch and the weights.
+
+    Copies that share nothing are T runs in one, so each keeps the best epoch of its own task.
+    """
+
+    def __init__(self, model: nn.Module, monitor: Monitor) -> None:
+        self.whole = model
+        self.monitor = monitor
+        parts = dict(zip(model.names, model.copies, strict=True)) if isinstance(model, Unshared) else {"": model}
+        self.parts: dict[str, nn.Module] = parts
+        self.values = dict.fromkeys(parts, math.inf)
+        self.epochs = dict.fromkeys(parts, 0)
+        self.weights: dict[str, dict[str, Any]] = {}
+        self.header: dict[str, Any] = {}  # what `mtl_runner.load` needs to rebuild the model
+
+    @property
+    def latest_epoch(self) -> int:
+        """The last epoch at which any part became better: what patience counts from."""
+        return max(self.epochs.values())
+
+    @property
+    def value(self) -> float:
+        """The best value of the monitor (the mean over copies where each has its own)."""
+        return sum(self.values.values()) / len(self.values)
+
+    def update(self, epoch: int, evaluation: Evaluation) -> bool:
+        """Compare, and keep the weights of the parts that became better."""
+        better = [name for name in self.parts if self.monitor.value(evaluation, name or None) < self.values[name]]
+        for name in better:
+            self.values[name] = self.monitor.value(evaluation, name or None)
+            self.epochs[name] = epoch
+            self.weights[name] = {key: tensor.detach().clone() for key, tensor in self.parts[name].state_dict().items()}
+        return bool(better)
+
+    def state(self) -> dict[str, Any]:
+        """The content of best.pt."""
+        return {"weights": self.weights, **self.progress(), **self.header}
+
+    def progress(self) -> dict[str, Any]:
+        """What the checkpoint remembers of it."""
+        return {"values": dict(self.values), "epochs": dict(self.epochs)}
+
+    def restore(self, directory: Path, progress: dict[str, Any]) -> None:
+        """Take up the state of a checkpoint and the weights of best.pt."""
+        self.values, self.epochs = progress["values"], progress["epochs"]
+        if self.latest_epoch:
+            self.weights = checkpoint.load(directory / "best.pt", next(self.whole.parameters()).device)["weights"]
+
+    @contextlib.contextmanager
+    def model(self) -> Iterator[nn.Module]:
+        """The model with its best weights, for a while."""
+        current = copy.deepcopy(self.whole.state_dict())
+        for name, weights in self.weights.items():
+            self.parts[name].load_state_dict(weights)
+        try:
+            yield self.whole
+        finally:
+            self.whole.load_state_dict(current)

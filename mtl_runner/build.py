@@ -1,0 +1,246 @@
+"""Config to objects: the one place that instantiates, where every configuration error is caught and worded."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+from torch.optim import Optimizer
+
+from mtl_runner.data.base import Prepared, Split, prepare
+from mtl_runner.errors import ConfigError, MtlError, suggest
+from mtl_runner.likelihood import Likelihood
+from mtl_runner.models import Unshared
+from mtl_runner.parameters import Parameters, find_parameters
+from mtl_runner.schedule import Length, Schedule
+from mtl_runner.settings import Settings
+from mtl_runner.step import Learner
+from mtl_runner.task import Task
+from mtl_runner.update import OwnParameters, Update
+from mtl_runner.weighting import Foreign, Weighting
+
+DEBUG_ROWS = 128
+DEBUG_EPOCHS = 2
+SMALL_MODEL = 2_000_000  # parameters; below it a second CPU thread costs more than it gives
+
+
+@dataclass
+class Experiment:
+    """Everything a run needs, built and checked."""
+
+    settings: Settings
+    data: Prepared
+    learner: Learner
+    schedule: Schedule
+    lr_schedulers: list[Any]
+    parameters: Parameters
+    device: torch.device
+    trivial: dict[str, list[float | None]]  # standard loss of the trivial predictor per split and task
+
+
+def build(cfg: DictConfig) -> Experiment:
+    """Build an experiment from a composed config. Raises an ``MtlError`` with one sentence for everything that is wrong."""
+    plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    settings = Settings.read(plain)
+    device = choose_device(settings.device)
+    data = build_data(plain["data"], rows=DEBUG_ROWS if settings.debug else None)
+    tasks = data.tasks
+
+    torch.manual_seed(settings.seed)  # the model comes first: same seed, same initial weights, whatever the strategy
+    model = build_model(plain["model"], data, share=settings.share)
+    _set_threads(settings.threads, model, device)
+    model.to(device)
+    data.splits = {name: split.to(device) for name, split in data.splits.items()}
+
+    likelihood: Likelihood = make(plain["likelihood"], "likelihood", tasks=tasks).to(device)
+    parameters = find_parameters(model, likelihood, data.splits["train"].rows(slice(0, settings.batch_size)))
+    trivial = {name: trivial_losses(data.tasks, split) for name, split in data.splits.items()}
+    weighting = build_weighting(plain["weighting"], data, trivial["train"]).to(device)
+
+    make_optimizer = _optimizer_factory(plain["optimizer"])
+    blocks = (
+        [[p for p in copy.parameters() if p.requires_grad] for copy in model.copies] if isinstance(model, Unshared) else None
+    )
+    update: Update = make(
+        plain["update"],
+        "update",
+        parameters=parameters,
+        make_optimizer=make_optimizer,
+        tasks=tasks,
+        clip=settings.clip,
+        clip_blocks=blocks,
+    )
+    own = OwnParameters(weighting, make_optimizer)
+    length = Length(settings.epochs, -(-len(data.splits["train"]) // settings.batch_size))
+    schedule: Schedule = make(plain["schedule"], "schedule", tasks=tasks, length=length)
+    scheduled = [*update.optimizers, *(own.optimizers if weighting.lr is None else [])]
+    lr_schedulers = [
+        make(settings.lr_scheduler, "trainer.lr_scheduler", optimizer=optimizer)
+        for optimizer in scheduled
+        if settings.lr_scheduler
+    ]
+    learner = Learner(model, likelihood, weighting, update, own)
+    return Experiment(settings, data, learner, schedule, lr_schedulers, parameters, device, trivial)
+
+
+def build_data(node: Mapping[str, Any], rows: int | None = None) -> Prepared:
+    """The dataset of the config's ``data`` node, checked."""
+    own_keys = ("batch_size", "tasks", "losses")
+    arguments = {key: value for key, value in node.items() if key not in own_keys}
+    terms = {}
+    for name, term in (node.get("losses") or {}).items():
+        terms[name] = make(term, f"data.losses.{name}")
+        if not callable(terms[name]):
+            raise ConfigError(
+                f"data.losses.{name} must be a callable of (outputs, targets); {type(terms[name]).__name__} is not."
+            )
+    return prepare(make(arguments, "data"), keep=node.get("tasks"), terms=terms, rows=rows)
+
+
+def build_model(node: Mapping[str, Any], data: Prepared, *, share: bool) -> nn.Module:
+    """The model, sized from data and tasks where its class takes ``tasks`` and ``input_shape``."""
+    inputs = data.splits["train"].inputs
+    shape: Any = {k: tuple(v.shape[1:]) for k, v in inputs.items()} if isinstance(inputs, dict) else tuple(inputs.shape[1:])
+    return model_from_shape(node, data, shape, share=share)
+
+
+def model_from_shape(node: Mapping[str, Any], data: Prepared, shape: Any, *, share: bool) -> nn.Module:
+    """The model for inputs of a known shape."""
+    model = make(node, "model", tasks=data.tasks, input_shape=shape)
+    if not isinstance(model, nn.Module):
+        raise ConfigError(f"model._target_ made a {type(model).__name__}; it must make a torch.nn.Module.")
+    return model if share else Unshared(model, data.tasks)
+
+
+def build_weighting(node: Mapping[str, Any], data: Prepared, trivial: list[float | None]) -> Weighting:
+    """The weighting; any other module from losses to a scalar is wrapped."""
+    weighting = make(node, "weighting", tasks=data.tasks, trivial_losses=trivial)
+    if isinstance(weighting, Weighting):
+        return weighting
+    if isinstance(weighting, nn.Module):
+        return Foreign(data.tasks, weighting)
+    raise ConfigError(
+        f"weighting._target_ made a {type(weighting).__name__}; it must make a Weighting or another nn.Module from losses [T] to a scalar."
+    )
+
+
+def trivial_losses(tasks: list[Task], split: Split) -> list[float | None]:
+    """Standard loss per task of the trivial predictor on a split; None for loss terms."""
+    losses: list[float | None] = []
+    for task in tasks:
+        if not task.has_target:
+            losses.append(None)
+            continue
+        target = split.targets[task.name]
+        losses.append(float(replace(task, loss_term=None).loss({task.name: task.trivial_output(target)}, {task.name: target})))
+    return losses
+
+
+def make(node: Any, key: str, **context: Any) -> Any:
+    """Instantiate ``node._target_`` with the node's options and those of the context that its signature takes.
+
+    Args:
+        node: a mapping with ``_target_``. key: where it stands in the config, for the errors.
+        context: objects of the run, passed by name if the target has such a parameter.
+    """
+    from hydra.errors import InstantiationException
+    from hydra.utils import get_object, instantiate
+
+    if not isinstance(node, Mapping) or "_target_" not in node:
+        raise ConfigError(f"{key} needs a `_target_`, the import path of a class or function, e.g. my_module.MyClass.")
+    path = str(node["_target_"])
+    try:
+        target = get_object(path)
+    except (ImportError, ValueError, AttributeError, InstantiationException) as error:
+        reason = str(error.__cause__ or error).strip().splitlines()[0]
+        raise ConfigError(f"{key}._target_={path!r} cannot be imported ({reason}).{_install_hint(path)}") from error
+    if not callable(target):
+        raise ConfigError(f"{key}._target_={path!r} is a {type(target).__name__}; it must be a class or function.")
+    signature = inspect.signature(target)
+    takes_all = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
+    options = {name for name in node if name not in ("_target_", "_partial_", "_args_", "_convert_", "_recursive_")}
+    for option in options:
+        if option not in signature.parameters and not takes_all:
+            allowed = [
+                name for name in signature.parameters if name not in context and name not in ("self", "params", "optimizer")
+            ]
+            raise ConfigError(f"{key}.{option} is not an option of {path.rsplit('.', 1)[-1]}; {suggest(option, allowed)}.")
+    extra = {name: value for name, value in context.items() if name in signature.parameters and name not in options}
+    try:
+        # Partial, then called: instantiate would turn the context's objects into configs.
+        return instantiate({**node, "_convert_": "all", "_partial_": True})(**extra)
+    except InstantiationException as error:
+        raise _unwrapped(error, key, path) from error
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{key}: {path} refuses its options: {_first_line(error)}") from error
+
+
+def _unwrapped(error: Exception, key: str, path: str) -> Exception:
+    cause = error.__cause__
+    while cause is not None and not isinstance(cause, MtlError) and cause.__cause__ is not None:
+        cause = cause.__cause__
+    if isinstance(cause, MtlError | OSError | MemoryError):
+        return cause
+    return ConfigError(f"{key}: {path} refuses its options: {_first_line(cause or error)}")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _install_hint(path: str) -> str:
+    return " Install it with: pip install 'mtl-runner[torchjd]'." if path.startswith("torchjd") else ""
+
+
+def choose_device(name: str) -> torch.device:
+    """``auto`` takes a GPU if there is one. Raises ``ConfigError`` for a device this machine has not."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ConfigError(f"trainer.device={name!r} is not a device; use auto, cpu, cuda or cuda:0.") from None
+    if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
+        raise ConfigError(f"trainer.device={name}: this machine has {torch.cuda.device_count()} CUDA GPUs; use auto or cpu.")
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"trainer.device={name!r} is not supported; use auto, cpu, cuda or cuda:0.")
+    return device
+
+
+def _set_threads(threads: str | int, model: nn.Module, device: torch.device) -> None:
+    if threads != "auto":
+        torch.set_num_threads(int(threads))
+    elif device.type == "cpu" and sum(p.numel() for p in model.parameters()) < SMALL_MODEL:
+        torch.set_num_threads(1)
+
+
+def _optimizer_factory(node: Mapping[str, Any]) -> Any:
+    """A function from parameters to an optimizer; fused where the class can and the user did not choose."""
+
+    def make_optimizer(params: Any) -> Optimizer:
+        arguments = dict(node)
+        known = _parameter_names(arguments)
+        if "fused" in known and not {"fused", "foreach", "capturable", "differentiable"} & set(arguments):
+            arguments["fused"] = True
+        if isinstance(params, list) and params and isinstance(params[0], dict) and "weight_decay" not in known:
+            params = [{k: v for k, v in group.items() if k != "weight_decay"} for group in params]
+        optimizer = make(arguments, "optimizer", params=params)
+        if not isinstance(optimizer, Optimizer):
+            raise ConfigError(f"optimizer._target_ made a {type(optimizer).__name__}; it must make a torch.optim.Optimizer.")
+        return optimizer
+
+    return make_optimizer
+
+
+def _parameter_names(node: Mapping[str, Any]) -> set[str]:
+    from hydra.utils import get_object
+
+    try:
+        return set(inspect.signature(get_object(str(node.get("_target_")))).parameters)
+    except (ImportError, ValueError, TypeError):
+        return set()  # `make` words the error

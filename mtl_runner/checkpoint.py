@@ -1,0 +1,72 @@
+"""One file holds the whole state of a run; loaded with ``weights_only=True``, so a checkpoint cannot run code."""
+
+from __future__ import annotations
+
+import io
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mtl_runner.errors import RunDirectoryError
+from mtl_runner.files import write_atomic
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    """Serialise in memory, then write in one piece: a full disk is an ``OSError`` and the old file stays."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_atomic(path, buffer.getvalue())
+
+
+def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Load a state. Raises ``RunDirectoryError`` if the file is not a checkpoint of ours."""
+    try:
+        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    except FileNotFoundError:
+        raise RunDirectoryError(f"There is no {path.name} in {str(path.parent)!r}.") from None
+    except Exception as error:
+        raise RunDirectoryError(
+            f"{str(path)!r} cannot be read as a checkpoint; run again with mtl-run repeat={path.parent}."
+        ) from error
+    return state
+
+
+def random_state(device: torch.device) -> dict[str, Any]:
+    """The global random states that a user's model or loss may draw from: torch, CUDA, numpy and Python."""
+    name, keys, position, has_gauss, cached = np.random.get_state()
+    version, internal, gauss = random.getstate()
+    state: dict[str, Any] = {
+        "torch": torch.get_rng_state(),
+        "numpy": [
+            str(name),
+            torch.from_numpy(np.asarray(keys).astype(np.int64)),
+            int(position),
+            int(has_gauss),
+            float(cached),
+        ],
+        "python": [version, torch.tensor(internal), gauss],
+    }
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def set_random_state(state: dict[str, Any], device: torch.device) -> None:
+    """Put the random states back."""
+    torch.set_rng_state(state["torch"].cpu())
+    name, keys, position, has_gauss, cached = state["numpy"]
+    np.random.set_state((name, keys.cpu().numpy().astype(np.uint32), position, has_gauss, cached))
+    version, internal, gauss = state["python"]
+    random.setstate((version, tuple(internal.tolist()), gauss))
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"].cpu(), device)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed every global random state."""
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)
+    random.seed(seed)

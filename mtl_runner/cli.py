@@ -1,0 +1,199 @@
+"""Entry points ``mtl-run`` and ``mtl-compare``. Thin: compose, run, report. Imports neither torch nor pandas nor matplotlib."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from mtl_runner.errors import ConfigError, MtlError, RunDirectoryError
+
+# Mappings of task names: their keys are the user's, so `weighting.weights.y1=2` needs no Hydra `+`.
+OPEN_KEYS = (
+    "weighting.weights.",
+    "weighting.frozen.",
+    "schedule.start.",
+    "schedule.until.",
+    "data.losses.",
+    "data.targets.",
+)
+_exit_code = 0
+
+
+def conf_directory() -> Path:
+    """Our configs: inside the wheel, or beside the package in a checkout."""
+    package = Path(__file__).resolve().parent
+    for candidate in (package / "conf", package.parent / "conf"):
+        if (candidate / "config.yaml").exists():
+            return candidate
+    raise RunDirectoryError(f"The configs of mtl-runner are missing beside {str(package)!r}; install it again.")
+
+
+def main() -> None:
+    """``mtl-run``: one run, or with ``-m`` a sweep."""
+    arguments = sys.argv[1:]
+    sys.path.insert(0, str(Path.cwd()))  # `_target_: my_module.MyClass`
+    full_error = os.environ.get("HYDRA_FULL_ERROR")
+    if full_error:
+        os.environ["MTL_RUNNER_FULL_ERROR"] = full_error
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing: the errors are ours to word
+    try:
+        resume, arguments = _take(arguments, "resume")
+        repeat, arguments = _take(arguments, "repeat")
+        if resume is not None and resume.lower() not in ("true", "false"):
+            _finish(_resume(Path(resume), arguments))
+        if resume == "true":
+            from mtl_runner.sweep.start import RESUME
+
+            os.environ[RESUME] = "1"
+        _compose_and_run(arguments, Path(repeat) if repeat is not None else None)
+        code = _exit_code
+    except KeyboardInterrupt:
+        _fail("Stopped by Ctrl-C.", 130)
+    except Exception as error:
+        if full_error:
+            raise
+        from mtl_runner.wording import worded
+
+        _fail(worded(error), 1)
+    sys.exit(code)
+
+
+def _compose_and_run(arguments: list[str], repeat: Path | None) -> None:
+    import hydra
+
+    from mtl_runner.sweep import current_sweep, register
+
+    register()
+    recorded = None
+    config = str(conf_directory())
+    if repeat is not None:
+        from mtl_runner.repeat import repeated
+
+        recorded, arguments = repeated(repeat, arguments, conf_directory())
+        config = recorded.name if recorded is not None else config
+    sys.argv = ["mtl-run", *[_opened(argument) for argument in arguments]]
+    try:
+        hydra.main(config_path=config, config_name="config", version_base="1.3")(job)()
+    finally:
+        if recorded is not None:
+            recorded.cleanup()
+        sweep = current_sweep()
+        if sweep is not None and sweep.exists():
+            _report(sweep)
+
+
+def job(config: DictConfig) -> float:
+    """Hydra's task function: one run. Never raises for what went wrong in it, so that the rest of a sweep goes on."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    hydra = HydraConfig.get()
+    if hydra.runtime.cwd not in sys.path:
+        sys.path.insert(0, hydra.runtime.cwd)
+    from mtl_runner.runner import Request, run
+
+    sweeping = hydra.mode == RunMode.MULTIRUN
+    name = OmegaConf.select(config, "name")
+    OmegaConf.update(config, "name", name)  # the recorded config must not depend on Hydra's state
+    hydra_node = OmegaConf.masked_copy(HydraConfig.instance().cfg, ["hydra"])  # type: ignore[arg-type]
+    overrides = list(hydra.overrides.task)
+    request = Request(
+        config=config,
+        directory=Path(hydra.runtime.output_dir),
+        overrides=[override.lstrip("+") for override in overrides],
+        choices={group: choice for group, choice in hydra.runtime.choices.items() if "/" not in str(group) and choice},
+        hydra=hydra_node,
+        job=f"{hydra.job.num}: {' '.join(overrides)}" if sweeping else "",
+    )
+    outcome = run(request)
+    if outcome.error and not sweeping:
+        _note(outcome.error, outcome.exit_code)
+    elif outcome.interrupted:
+        raise KeyboardInterrupt
+    elif outcome.error:
+        print(f"  failed: {outcome.error}", file=sys.stderr)
+        _record_failure(request, outcome.error)
+    return outcome.monitor
+
+
+def _record_failure(request: Any, reason: str) -> None:
+    """A job that could not even claim its directory still needs a row in the report."""
+    del request, reason
+
+
+def _resume(directory: Path, arguments: list[str]) -> int:
+    """Go on with a run from its recorded config, without Hydra."""
+    from mtl_runner.directory import read_config
+
+    if arguments:
+        raise ConfigError(
+            f"resume= goes on with the recorded config and takes no other option (found {arguments[0]!r}); use repeat={directory} to change something."
+        )
+    config = read_config(directory)
+    from mtl_runner.directory import read_summary
+    from mtl_runner.runner import Request, run
+
+    summary = read_summary(directory)
+    request = Request(config, directory.absolute(), summary.get("overrides", ()), summary.get("choices", {}))
+    outcome = run(request)
+    if outcome.error:
+        _note(outcome.error, outcome.exit_code)
+    return outcome.exit_code
+
+
+def _report(sweep: Path) -> None:
+    """Tables and picture of a sweep; a failed job makes the exit status 1."""
+    from mtl_runner.results.compare import compare_directories
+
+    comparison = compare_directories([sweep], output=sweep)
+    print(comparison.text)
+    if comparison.failed:
+        _note(
+            f"{comparison.failed} of {comparison.total} runs failed; the reasons are above and in {sweep / 'runs.csv'}.",
+            1,
+        )
+
+
+def compare() -> None:
+    """``mtl-compare``: tables and pictures of finished runs, from files alone."""
+    from mtl_runner.results.command import main as compare_main
+
+    try:
+        compare_main(sys.argv[1:])
+    except MtlError as error:
+        _fail(str(error), 1)
+
+
+def _take(arguments: list[str], key: str) -> tuple[str | None, list[str]]:
+    """Take ``key=value`` out of the arguments."""
+    values = [argument.split("=", 1)[1] for argument in arguments if re.match(rf"\+*{key}=", argument)]
+    rest = [argument for argument in arguments if not re.match(rf"\+*{key}=", argument)]
+    return (values[-1] if values else None), rest
+
+
+def _opened(argument: str) -> str:
+    return f"++{argument}" if argument.startswith(OPEN_KEYS) else argument
+
+
+def _note(sentence: str, code: int) -> None:
+    global _exit_code
+    _exit_code = code
+    print(sentence, file=sys.stderr)
+
+
+def _finish(code: int) -> None:
+    sys.exit(code)
+
+
+def _fail(sentence: str, code: int) -> None:
+    print(sentence, file=sys.stderr)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

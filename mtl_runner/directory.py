@@ -1,0 +1,78 @@
+"""A run directory: is it free, does it hold this very run, or another one? Nothing is touched before that is known."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from mtl_runner.errors import RunDirectoryError
+from mtl_runner.files import write_atomic
+
+CONFIG = Path(".hydra") / "config.yaml"
+OURS = ("metrics.csv", "summary.json", "checkpoint.pt", "best.pt")
+
+
+def read_config(directory: Path) -> DictConfig:
+    """The recorded config of a run. Raises ``RunDirectoryError`` if this is no run directory."""
+    if (directory / "multirun.yaml").exists():
+        raise RunDirectoryError(
+            f"{str(directory)!r} is a sweep; start the same command again with hydra.sweep.dir={directory} resume=true."
+        )
+    if not (directory / CONFIG).exists():
+        what = "holds no run (no .hydra/config.yaml)" if directory.is_dir() else "does not exist"
+        raise RunDirectoryError(f"The run directory {str(directory)!r} {what}; give the path that mtl-run printed.")
+    config = OmegaConf.load(directory / CONFIG)
+    assert isinstance(config, DictConfig)
+    return config
+
+
+def read_summary(directory: Path) -> dict[str, Any]:
+    """summary.json, or {} if there is none yet or it is not readable."""
+    try:
+        summary = json.loads((directory / "summary.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return summary if isinstance(summary, dict) else {}
+
+
+def claim(directory: Path, config: DictConfig, overrides: Sequence[str], hydra: DictConfig | None) -> None:
+    """Make the directory this run's, or find that it is already: then the run goes on.
+
+    Raises ``RunDirectoryError``, before anything is touched, if it holds a run with another config or files of one.
+    """
+    if (directory / CONFIG).exists():
+        recorded = OmegaConf.to_container(read_config(directory))
+        wanted = OmegaConf.to_container(config)
+        difference = _first_difference(recorded, wanted)
+        if difference is not None:
+            raise RunDirectoryError(
+                f"{str(directory)!r} holds a run with another config ({difference}); choose another hydra.run.dir, or remove that directory."
+            )
+        return
+    for name in OURS:
+        if (directory / name).exists():
+            raise RunDirectoryError(
+                f"{str(directory)!r} already holds a {name} of unknown origin; choose another hydra.run.dir."
+            )
+    (directory / ".hydra").mkdir(parents=True, exist_ok=True)
+    write_atomic(directory / ".hydra" / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(list(overrides))).encode())
+    if hydra is not None:
+        write_atomic(directory / ".hydra" / "hydra.yaml", OmegaConf.to_yaml(hydra).encode())
+    write_atomic(directory / CONFIG, OmegaConf.to_yaml(config).encode())  # last: it is what makes this a run directory
+
+
+def _first_difference(old: Any, new: Any, key: str = "") -> str | None:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in [*old, *(n for n in new if n not in old)]:
+            path = f"{key}.{name}" if key else str(name)
+            if name not in old or name not in new:
+                return f"{path} is {'new' if name in new else 'missing'} here"
+            difference = _first_difference(old[name], new[name], path)
+            if difference is not None:
+                return difference
+        return None
+    return None if old == new else f"{key} is {old!r} there and {new!r} here"

@@ -1,0 +1,91 @@
+"""Evaluation of a split: standard losses, metrics in original units, and the one number that judges a run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from mtl_runner.data.base import Split
+from mtl_runner.errors import ConfigError, suggest
+from mtl_runner.task import Task
+
+LOWER_IS_BETTER = frozenset({"loss", "relative_loss", "rmse", "mae", "rrmse", "ece", "one_error"})
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What one split says about a model: per task ``loss``, ``relative_loss`` (to the trivial predictor) and its metrics."""
+
+    values: dict[str, dict[str, float]]
+
+    @property
+    def relative_loss(self) -> float:
+        """Mean over tasks of loss over the trivial predictor's; over loss terms only if there is nothing else."""
+        relative = [row["relative_loss"] for row in self.values.values() if "relative_loss" in row]
+        values = relative or [row["loss"] for row in self.values.values()]
+        return sum(values) / len(values)
+
+
+@torch.no_grad()
+def predict(model: nn.Module, split: Split, rows: int) -> dict[str, Tensor]:
+    """Outputs for all rows, in eval mode, ``rows`` at a time."""
+    training = model.training
+    model.eval()
+    parts = [model(split.rows(slice(at, at + rows)).inputs) for at in range(0, len(split), rows)]
+    model.train(training)
+    return {name: torch.cat([part[name] for part in parts]) if len(parts) > 1 else parts[0][name] for name in parts[0]}
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, tasks: Sequence[Task], split: Split, trivial: Sequence[float | None], rows: int) -> Evaluation:
+    """Evaluate a split; everything is computed on the device and comes off it in one piece."""
+    outputs = predict(model, split, rows)
+    keys: list[tuple[str, str]] = []
+    scalars: list[Tensor] = []
+    for task in tasks:
+        found = {"loss": task.loss(outputs, split.targets)}
+        if task.has_target:
+            found |= task.metrics(outputs[task.name], split.targets[task.name])
+        keys += [(task.name, name) for name in found]
+        scalars += [value.double() for value in found.values()]
+    values: dict[str, dict[str, float]] = {task.name: {} for task in tasks}
+    for (task_name, name), number in zip(keys, torch.stack(scalars).tolist(), strict=True):
+        values[task_name][name] = number
+    for task, baseline in zip(tasks, trivial, strict=True):
+        if baseline is not None:
+            values[task.name]["relative_loss"] = values[task.name]["loss"] / (baseline or 1.0)
+    return Evaluation(values)
+
+
+@dataclass(frozen=True)
+class Monitor:
+    """``trainer.monitor``: what judges a run, as a number of which less is better."""
+
+    task: str | None
+    column: str
+
+    @classmethod
+    def parse(cls, text: str, tasks: Sequence[Task]) -> Monitor:
+        """``relative_loss``, or ``task.metric``. Raises ``ConfigError`` with what is allowed."""
+        if text == "relative_loss":
+            return cls(None, text)
+        for task in tasks:
+            column = text.removeprefix(f"{task.name}.")
+            if column != text and column in ("loss", "relative_loss", *task.spec.metrics):
+                return cls(task.name, column)
+        allowed = ["relative_loss", *(f"{t.name}.{column}" for t in tasks for column in ("loss", *t.spec.metrics))]
+        raise ConfigError(f"trainer.monitor={text!r} is unknown; {suggest(text, allowed)}.")
+
+    def value(self, evaluation: Evaluation, task: str | None = None) -> float:
+        """The number; ``task`` asks for that task's share of ``relative_loss`` (models that share nothing)."""
+        if self.task is None:
+            row = evaluation.values[task] if task else None
+            number = evaluation.relative_loss if row is None else row.get("relative_loss", row["loss"])
+        else:
+            number = evaluation.values[self.task][self.column]
+        number = number if self.column in LOWER_IS_BETTER else -number
+        return math.inf if math.isnan(number) else number

@@ -1,0 +1,7 @@
+"""Models: any nn.Module from inputs to ``{task: output}``. A model knows the tasks, not their losses."""
+
+from mtl_runner.models.mlp import MLP
+from mtl_runner.models.separate import SeparateMLPs
+from mtl_runner.models.unshared import Unshared
+
+__all__ = ["MLP", "SeparateMLPs", "Unshared"]

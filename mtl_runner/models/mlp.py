@@ -1,0 +1,62 @@
+"""A shared trunk of fully connected layers with one linear head per task."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from mtl_runner.errors import ConfigError
+from mtl_runner.task import Task
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
+
+
+def trunk(width: int, hidden: Sequence[int], activation: str, dropout: float) -> list[nn.Module]:
+    """Linear, activation and (if asked) dropout for each hidden width."""
+    if activation not in ACTIVATIONS:
+        raise ConfigError(f"model.activation={activation!r} is unknown; allowed: {', '.join(ACTIVATIONS)}.")
+    if not all(isinstance(w, int) and w > 0 for w in hidden):
+        raise ConfigError(f"model.hidden must be a list of positive widths, e.g. [64, 64]; found {list(hidden)}.")
+    if not 0 <= dropout < 1:
+        raise ConfigError(f"model.dropout must lie in [0, 1); found {dropout}.")
+    layers: list[nn.Module] = []
+    for size in hidden:
+        layers += [nn.Linear(width, size), ACTIVATIONS[activation]()]
+        if dropout:
+            layers.append(nn.Dropout(dropout))
+        width = size
+    return layers
+
+
+class MLP(nn.Module):
+    """Shared trunk, one linear head per task.
+
+    Args:
+        tasks: the tasks. input_shape: shape of one input; it is flattened.
+        hidden: widths of the trunk's layers. activation: relu, gelu, silu or tanh. dropout: after each hidden layer.
+
+    Shape: inputs ``[N, *input_shape]`` -> ``{task: [N, size]}``.
+    """
+
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        input_shape: Sequence[int],
+        hidden: Sequence[int] = (64,),
+        activation: str = "relu",
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.names = [task.name for task in tasks if task.has_target]
+        width = math.prod(input_shape)
+        self.trunk = nn.Sequential(
+            *([nn.Flatten()] if len(input_shape) > 1 else []), *trunk(width, hidden, activation, dropout)
+        )
+        # A list, not a ModuleDict: a task may be called "a.b".
+        self.heads = nn.ModuleList(nn.Linear(hidden[-1] if hidden else width, task.size) for task in tasks if task.has_target)
+
+    def forward(self, inputs: Tensor) -> dict[str, Tensor]:
+        features = self.trunk(inputs)
+        return {name: head(features) for name, head in zip(self.names, self.heads, strict=True)}

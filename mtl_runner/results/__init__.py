@@ -1,0 +1,1 @@
+"""Reads run directories and makes tables and pictures of them. Knows no torch."""

@@ -1,0 +1,88 @@
+"""The scalars of the config that the trainer itself reads, checked once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mtl_runner.errors import ConfigError, suggest
+
+MOST_EVALUATIONS = 200
+
+
+@dataclass(frozen=True)
+class Settings:
+    """``trainer.*``, ``record.*``, ``seed``, ``share`` and ``data.batch_size`` with their types and ranges checked."""
+
+    seed: int
+    share: bool
+    batch_size: int
+    epochs: int
+    device: str
+    threads: str | int
+    evaluate_every: int
+    monitor: str
+    patience: int | None
+    clip: float | None
+    lr_scheduler: Mapping[str, Any] | None
+    plots: str
+    debug: bool
+
+    @classmethod
+    def read(cls, cfg: Mapping[str, Any]) -> Settings:
+        """Read a plain config. Raises ``ConfigError`` naming the key, what it holds and what it may hold."""
+        trainer, record, debug = dict(cfg["trainer"]), dict(cfg["record"]), bool(cfg.get("debug", False))
+        epochs = _integer(trainer.pop("epochs"), "trainer.epochs", 1)
+        epochs = min(epochs, 2) if debug else epochs
+        every = trainer.pop("evaluate_every")
+        patience = trainer.pop("patience")
+        clip = trainer.pop("clip")
+        threads = trainer.pop("threads")
+        settings = cls(
+            seed=_integer(cfg["seed"], "seed", 0),
+            share=_boolean(cfg["share"], "share"),
+            batch_size=_integer(cfg["data"]["batch_size"], "data.batch_size", 1),
+            epochs=epochs,
+            device=str(trainer.pop("device")),
+            threads=threads if threads == "auto" else _integer(threads, "trainer.threads", 1),
+            evaluate_every=-(-epochs // MOST_EVALUATIONS) if every is None else _integer(every, "trainer.evaluate_every", 1),
+            monitor=str(trainer.pop("monitor")),
+            patience=None if patience is None else _integer(patience, "trainer.patience", 1),
+            clip=None if clip is None else _positive(clip, "trainer.clip"),
+            lr_scheduler=trainer.pop("lr_scheduler"),
+            plots=_choice(record.pop("plots"), "record.plots", ("all", "none")),
+            debug=debug,
+        )
+        for key, rest, known in (("trainer", trainer, cfg["trainer"]), ("record", record, cfg["record"])):
+            for name in rest:
+                raise ConfigError(f"{key}.{name} is unknown; {suggest(name, set(known) - set(rest))}.")
+        return settings
+
+    def evaluates(self, epoch: int) -> bool:
+        """Whether epoch (counted from 1) is evaluated: the first, the last and evenly spaced ones."""
+        return epoch in (1, self.epochs) or epoch % self.evaluate_every == 0
+
+
+def _integer(value: Any, key: str, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ConfigError(f"{key} must be a whole number of at least {least}; found {value!r}.")
+    return value
+
+
+def _positive(value: Any, key: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        raise ConfigError(f"{key} must be a positive number; found {value!r}.")
+    return float(value)
+
+
+def _boolean(value: Any, key: str) -> bool:
+    if not isinstance(value, bool):
+        raise ConfigError(f"{key} must be true or false; found {value!r}.")
+    return value
+
+
+def _choice(value: Any, key: str, allowed: tuple[str, ...]) -> str:
+    if value not in allowed:
+        raise ConfigError(f"{key}={value!r} is unknown; allowed: {', '.join(allowed)}.")
+    return str(value)

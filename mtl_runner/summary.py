@@ -1,0 +1,92 @@
+"""summary.json and the table at the end of a run: what came out, in numbers."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from mtl_runner import __version__
+from mtl_runner.evaluate import Evaluation
+from mtl_runner.train import Trainer
+
+TABLE_METRICS = 2  # main metrics per task in the table
+
+
+def summarize(trainer: Trainer, final: dict[str, Evaluation], best: dict[str, Evaluation]) -> dict[str, Any]:
+    """What summary.json says of a finished run, beside its status and its name."""
+    weighting = trainer.learner.weighting
+    sigmas, means = weighting.sigmas(), trainer.means
+    experiment = trainer.experiment
+    tasks = {
+        task.name: {
+            "kind": task.kind,
+            "weight": means.weight[i] if means else None,
+            "sigma": sigmas[i],
+            "true_sigma": task.true_sigma if weighting.sigma_estimates_noise()[i] else None,
+            "final": {split: evaluation.values[task.name] for split, evaluation in final.items()},
+            "best": {split: evaluation.values[task.name] for split, evaluation in best.items()},
+        }
+        for i, task in enumerate(trainer.tasks)
+    }
+    model = trainer.learner.model
+    return {
+        "epochs": trainer.epoch,
+        "steps": trainer.step,
+        "monitor": {
+            "name": trainer.settings.monitor,
+            "best": trainer.best.value,
+            "best_epoch": trainer.best.epochs.get("", trainer.best.epochs),
+            "final": trainer.monitor.value(final["val"]),
+        },
+        "tasks": tasks,
+        "marks": experiment.schedule.starts(),
+        "parameters": {
+            "model": sum(p.numel() for p in model.parameters()),
+            "trained": sum(p.numel() for p in experiment.parameters.tensors),
+            "shared": sum(p.numel() for p in experiment.parameters.shared),
+        },
+        "device": str(experiment.device),
+        "threads": torch.get_num_threads(),
+        "versions": {"mtl_runner": __version__, "torch": torch.__version__, "python": platform.python_version()},
+        "time": {
+            "seconds": trainer.seconds,
+            "steps_per_second": trainer.step / trainer.seconds if trainer.seconds else None,
+        },
+    }
+
+
+def table(summary: dict[str, Any]) -> str:
+    """The table that a run ends with: one line per task, validation numbers of the final model."""
+    tasks = summary["tasks"]
+    columns = ["task", "val loss", "vs trivial", "metrics (val)", "weight"]
+    has_sigma = any(task["sigma"] is not None for task in tasks.values())
+    has_truth = has_sigma and any(task["true_sigma"] is not None for task in tasks.values())
+    columns += ["sigma"] * has_sigma + ["true sigma"] * has_truth
+    rows = []
+    for name, task in tasks.items():
+        val = task["final"]["val"]
+        metrics = [(key, val[key]) for key in val if key not in ("loss", "relative_loss")][:TABLE_METRICS]
+        row = [
+            name,
+            _number(val["loss"]),
+            _number(val.get("relative_loss")),
+            ", ".join(f"{k} {_number(v)}" for k, v in metrics),
+            _number(task["weight"]),
+        ]
+        row += [_number(task["sigma"])] * has_sigma + [_number(task["true_sigma"])] * has_truth
+        rows.append(row)
+    return align([columns, *rows])
+
+
+def align(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells as aligned text with a line under the first."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"

@@ -1,0 +1,85 @@
+"""What an epoch's steps add up to: losses and weights gather on the device and come off it once per epoch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mtl_runner.errors import DivergedError
+from mtl_runner.task import Task
+from mtl_runner.update import Active
+
+FLUSH = 256  # steps whose small tensors are kept before they are copied into the buffer
+
+
+@dataclass(frozen=True)
+class EpochMeans:
+    """Means over an epoch's steps: loss over the steps with labels, weight, share of steps active, objective."""
+
+    loss: list[float]
+    weight: list[float]
+    active: list[float]
+    objective: float
+
+
+class EpochTotals:
+    """Collects what the steps return. Nothing here waits for the device before :meth:`means`.
+
+    The buffer has a row per step of an epoch: T losses, T weights, the objective.
+    """
+
+    def __init__(self, tasks: list[Task], steps: int, device: torch.device) -> None:
+        self.tasks = tasks
+        self.buffer = torch.zeros(steps, 2 * len(tasks) + 1, dtype=torch.get_default_dtype(), device=device)
+        self.rows: list[Tensor] = []
+        self.actives: list[Active] = []
+        self.stored = 0
+
+    def add(self, losses: Tensor, weights: Tensor, objective: Tensor, active: Active) -> None:
+        """Keep one step."""
+        self.rows += (losses, weights, objective)
+        self.actives.append(active)
+        if len(self.rows) == 3 * FLUSH:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self.rows:
+            count, width = len(self.rows) // 3, len(self.tasks)
+            target = self.buffer[self.stored : self.stored + count]
+            target[:, :width] = torch.stack(self.rows[0::3])
+            target[:, width:-1] = torch.stack(self.rows[1::3])
+            target[:, -1] = torch.stack(self.rows[2::3])
+            self.stored += count
+            self.rows.clear()
+
+    def means(self, epoch: int, first_step: int) -> EpochMeans:
+        """The epoch's means; empties the collection. Raises ``DivergedError`` naming the first task that is not finite."""
+        self._flush()
+        table = self.buffer[: self.stored].cpu()
+        actives, self.actives, self.stored = self.actives, [], 0
+        count = len(self.tasks)
+        if not bool(table.isfinite().all()):
+            self._raise(table, actives, epoch, first_step)
+        active = torch.tensor([a.values for a in actives], dtype=torch.float64)
+        known = torch.tensor([a.labelled or (True,) * count for a in actives], dtype=torch.float64)
+        losses = table[:, :count].double()
+        loss = (losses * known).sum(0) / known.sum(0)
+        means = table[:, count:].double().mean(0).tolist()
+        return EpochMeans(loss.tolist(), means[:-1], active.mean(0).tolist(), means[-1])
+
+    def _raise(self, table: Tensor, actives: list[Active], epoch: int, first_step: int) -> None:
+        row = int((~table.isfinite().all(1)).nonzero()[0])
+        where = f"in epoch {epoch}, step {first_step + row}"
+        for index, task in enumerate(self.tasks):
+            value = float(table[row, index])
+            if not torch.tensor(value).isfinite():
+                raise DivergedError(
+                    f"The loss of task {task.name!r} became {value} {where}; lower optimizer.lr, set trainer.clip or scale the target."
+                )
+        name = next(
+            (t.name for i, t in enumerate(self.tasks) if not bool(table[row, len(self.tasks) + i].isfinite())),
+            "the objective",
+        )
+        raise DivergedError(f"The weight of {name!r} became NaN or infinite {where}; check the options of the weighting.")

@@ -1,0 +1,184 @@
+"""The loop: epochs, evaluation, early stopping, record and checkpoint at the end of evaluated epochs."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from mtl_runner import checkpoint
+from mtl_runner.batches import Batches
+from mtl_runner.best import Best
+from mtl_runner.build import Experiment
+from mtl_runner.errors import DivergedError
+from mtl_runner.evaluate import Evaluation, Monitor, evaluate
+from mtl_runner.record import MetricsFile, Row
+from mtl_runner.totals import EpochMeans, EpochTotals
+
+EVALUATION_ROWS = 1024  # at least so many rows per forward pass of an evaluation
+
+
+class Interrupted(KeyboardInterrupt):
+    """The user asked to stop; the last evaluated epoch is saved."""
+
+
+class Trainer:
+    """One run: trains an experiment in a directory, from the start or from its checkpoint.
+
+    Args:
+        experiment: what to train. directory: of the run; ``metrics.csv``, ``checkpoint.pt`` and ``best.pt`` go there.
+        on_epoch: called at the end of every epoch with (epoch, objective).
+    """
+
+    def __init__(self, experiment: Experiment, directory: Path, on_epoch: Callable[[int, float], None] | None = None) -> None:
+        self.experiment = experiment
+        self.directory = directory
+        self.on_epoch = on_epoch or (lambda epoch, objective: None)
+        self.settings = experiment.settings
+        self.tasks = experiment.data.tasks
+        self.learner = experiment.learner
+        self.monitor = Monitor.parse(self.settings.monitor, self.tasks)
+        train = experiment.data.splits["train"]
+        self.batches = Batches(train, self.tasks, experiment.schedule, self.settings.batch_size, self.settings.seed)
+        self.best = Best(self.learner.model, self.monitor)
+        self.epoch = self.step = self.evaluated = 0
+        self.seconds = 0.0
+        self.means: EpochMeans | None = None
+        self.stop = False  # set by a signal handler; honoured at the next evaluated epoch
+        checkpoint.seed_everything(self.settings.seed)
+        saved = directory / "checkpoint.pt"
+        self.resumed = saved.exists()
+        if self.resumed:
+            self._restore(checkpoint.load(saved, experiment.device))
+        else:
+            self.metrics = MetricsFile(directory / "metrics.csv", self.tasks)
+
+    def run(self) -> None:
+        """Train to the end. Raises ``DivergedError``, or ``Interrupted`` after a request to stop."""
+        totals = EpochTotals(self.tasks, self.batches.count, self.experiment.device)
+        started = time.perf_counter() - self.seconds
+        self.learner.model.train()
+        while self.epoch < self.settings.epochs and not self._out_of_patience():
+            means = self._epoch(totals)
+            self.on_epoch(self.epoch, means.objective)
+            evaluation = self.evaluate("val") if self.settings.evaluates(self.epoch) else None
+            self._step_schedulers(evaluation)
+            if evaluation is not None:
+                self.seconds = time.perf_counter() - started
+                self._record(means, evaluation)
+                if self.stop and self.epoch < self.settings.epochs:
+                    raise Interrupted
+
+    def evaluate(self, split: str, model: nn.Module | None = None) -> Evaluation:
+        """Evaluate a split. Raises ``DivergedError`` if a loss is not finite."""
+        rows = max(EVALUATION_ROWS, self.settings.batch_size)
+        data, trivial = self.experiment.data.splits[split], self.experiment.trivial[split]
+        evaluation = evaluate(model or self.learner.model, self.tasks, data, trivial, rows)
+        for name, row in evaluation.values.items():
+            if not math.isfinite(row["loss"]):
+                raise DivergedError(
+                    f"The {split} loss of task {name!r} became {row['loss']} after epoch {self.epoch}, step {self.step}; lower optimizer.lr or set trainer.clip."
+                )
+        return evaluation
+
+    def finish(self) -> tuple[dict[str, Evaluation], dict[str, Evaluation]]:
+        """Evaluate the final and the best model on validation and, this once, on test; adds the test rows to metrics.csv."""
+        final = {split: self.evaluate(split) for split in ("val", "test")}
+        with self.best.model() as model:
+            best = {split: self.evaluate(split, model) for split in ("val", "test")}
+        self.metrics.append(self._evaluation_rows("test", final["test"]))
+        return final, best
+
+    def _epoch(self, totals: EpochTotals) -> EpochMeans:
+        first = self.step
+        self.learner.own.begin_epoch(self.epoch / self.settings.epochs)
+        for batch, active in self.batches.epoch(first):
+            self.step += 1
+            if active.tasks:  # a batch without any label changes nothing
+                totals.add(*self.learner.step(batch, active), active)
+        self.epoch += 1
+        self.means = totals.means(self.epoch, first + 1)
+        return self.means
+
+    def _step_schedulers(self, evaluation: Evaluation | None) -> None:
+        for scheduler in self.experiment.lr_schedulers:
+            if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+                if evaluation is not None:
+                    scheduler.step(self.monitor.value(evaluation))
+                continue
+            with warnings.catch_warnings():
+                # The optimizer of a task that has not started yet has not stepped, and that is as it should be.
+                warnings.filterwarnings("ignore", message=r"Detected call of `lr_scheduler.step\(\)` before")
+                scheduler.step()
+
+    def _out_of_patience(self) -> bool:
+        patience = self.settings.patience
+        return patience is not None and self.evaluated - self.best.latest_epoch >= patience
+
+    def _record(self, means: EpochMeans, evaluation: Evaluation) -> None:
+        """Rows, then best.pt, then the checkpoint that knows of both: a kill in between is undone on resume."""
+        self.evaluated = self.epoch
+        sigmas = self.learner.weighting.sigmas()
+        rows: list[Row] = [
+            {
+                **self._key("train", task.name),
+                "loss": means.loss[i],
+                "weight": means.weight[i],
+                "sigma": sigmas[i],
+                "active": means.active[i],
+            }
+            for i, task in enumerate(self.tasks)
+        ]
+        rows.append({**self._key("train", "total"), "loss": means.objective})
+        rows += self._evaluation_rows("val", evaluation)
+        self.metrics.append(rows)
+        if self.best.update(self.epoch, evaluation):
+            checkpoint.save(self.directory / "best.pt", self.best.state())
+        checkpoint.save(self.directory / "checkpoint.pt", self._state())
+
+    def _evaluation_rows(self, split: str, evaluation: Evaluation) -> list[Row]:
+        rows: list[Row] = [{**self._key(split, name), **values} for name, values in evaluation.values.items()]
+        return [*rows, {**self._key(split, "total"), "relative_loss": evaluation.relative_loss}]
+
+    def _key(self, split: str, task: str) -> dict[str, str | int]:
+        return {"epoch": self.epoch, "step": self.step, "split": split, "task": task}
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "epoch": self.epoch,
+            "step": self.step,
+            "seconds": self.seconds,
+            "position": self.metrics.position,
+            "model": self.learner.model.state_dict(),
+            "likelihood": self.learner.likelihood.state_dict(),
+            "weighting": self.learner.weighting.state_dict(),
+            "update": self.learner.update.state_dict(),
+            "own": self.learner.own.state_dict(),
+            "lr_schedulers": [scheduler.state_dict() for scheduler in self.experiment.lr_schedulers],
+            "order": self.batches.generator.get_state(),
+            "random": checkpoint.random_state(self.experiment.device),
+            "best": self.best.progress(),
+            "means": vars(self.means) if self.means else None,
+        }
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.epoch = self.evaluated = state["epoch"]
+        self.step, self.seconds = state["step"], state["seconds"]
+        self.learner.model.load_state_dict(state["model"])
+        self.learner.likelihood.load_state_dict(state["likelihood"])
+        self.learner.weighting.load_state_dict(state["weighting"])
+        self.learner.update.load_state_dict(state["update"])
+        self.learner.own.load_state_dict(state["own"])
+        for scheduler, saved in zip(self.experiment.lr_schedulers, state["lr_schedulers"], strict=True):
+            scheduler.load_state_dict(saved)
+        self.batches.generator.set_state(state["order"].cpu())
+        checkpoint.set_random_state(state["random"], self.experiment.device)
+        self.best.restore(self.directory, state["best"])
+        self.means = EpochMeans(**state["means"])
+        self.metrics = MetricsFile(self.directory / "metrics.csv", self.tasks, state["position"])

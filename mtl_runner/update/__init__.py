@@ -1,0 +1,8 @@
+"""Axis 4: how the gradients of T losses become one change of the parameters."""
+
+from mtl_runner.update.base import Active, Update
+from mtl_runner.update.joint import Joint
+from mtl_runner.update.own import OwnParameters
+from mtl_runner.update.per_task import PerTask
+
+__all__ = ["Active", "Joint", "OwnParameters", "PerTask", "Update"]

@@ -1,0 +1,108 @@
+"""The protocol of an update: weighted losses in, changed parameters out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from mtl_runner.parameters import Parameters
+
+MakeOptimizer = Callable[[Any], Optimizer]  # takes parameters or parameter groups
+Losses = Sequence[Tensor] | Tensor  # one scalar per task; separate graphs (a list) spare idle tasks the backward pass
+Again = Callable[[], Losses]
+
+
+@dataclass(frozen=True)
+class Active:
+    """How active each of the T tasks is in a step, in [0, 1], known on the host before the step.
+
+    ``labelled`` says which tasks have a label in the batch; one without is idle, whatever the schedule says.
+    """
+
+    values: tuple[float, ...]
+    labelled: tuple[bool, ...] | None = None  # None: all
+
+    @cached_property
+    def tasks(self) -> tuple[int, ...]:
+        """Indices of the tasks that take part."""
+        return tuple(i for i, value in enumerate(self.values) if value > 0)
+
+    @cached_property
+    def everyone(self) -> bool:
+        """Whether no task is idle."""
+        return len(self.tasks) == len(self.values)
+
+    @cached_property
+    def subset(self) -> tuple[int, ...] | None:
+        """The indices of the active tasks, or None if all are: what a weighting is told."""
+        return None if self.everyone else self.tasks
+
+    @cached_property
+    def partial(self) -> bool:
+        """Whether some task is active in part, as on a ramp."""
+        return any(0 < value < 1 for value in self.values)
+
+
+class Update:
+    """Base of all updates.
+
+    Args:
+        parameters: of the model, with the tasks that own each.
+        make_optimizer: makes an optimizer over some of them.
+        clip: largest norm of the gradient of each of the ``clip_blocks``; None leaves it alone.
+        clip_blocks: parameters whose norm is taken together; by default all of them.
+    """
+
+    needs_again = False  # whether `again` (recompute the losses of the same batch) is called
+
+    def __init__(
+        self,
+        parameters: Parameters,
+        make_optimizer: MakeOptimizer,
+        clip: float | None = None,
+        clip_blocks: Sequence[Sequence[nn.Parameter]] | None = None,
+    ) -> None:
+        self.parameters = parameters
+        self.clip = clip
+        self.clip_blocks = clip_blocks or [parameters.tensors]
+        self.optimizers: list[Optimizer] = self.build(make_optimizer)
+        self._idle: dict[tuple[int, ...], list[nn.Parameter]] = {}
+
+    def build(self, make_optimizer: MakeOptimizer) -> list[Optimizer]:
+        """Make the optimizers of this update."""
+        raise NotImplementedError(f"{type(self).__name__} must implement build")  # pragma: no cover
+
+    def __call__(self, losses: Losses, weights: Tensor, active: Active, again: Again | None = None) -> None:
+        """Change the parameters once, given the differentiable losses of all T tasks and their weights ``[T]``."""
+        raise NotImplementedError(f"{type(self).__name__} must implement __call__")  # pragma: no cover
+
+    def clear_gradients(self) -> None:
+        """No gradient (None, not zero): a parameter that gets none is left alone by every optimizer."""
+        for parameter in self.parameters.tensors:
+            parameter.grad = None
+
+    def clear_idle(self, tasks: tuple[int, ...]) -> None:
+        """Drop the zero gradients that stacked losses leave on parameters which none of the tasks reaches."""
+        if tasks not in self._idle:
+            self._idle[tasks] = self.parameters.idle(frozenset(tasks))
+        for parameter in self._idle[tasks]:
+            parameter.grad = None
+
+    def clip_gradients(self) -> None:
+        """Clip the norm of each block, on the device; parameters without a gradient take no part."""
+        if self.clip is not None:
+            for block in self.clip_blocks:
+                torch.nn.utils.clip_grad_norm_(block, self.clip)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"optimizers": [optimizer.state_dict() for optimizer in self.optimizers]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)

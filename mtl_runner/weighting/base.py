@@ -1,0 +1,105 @@
+"""The protocol of a weighting: a module from losses ``[T]`` to one scalar objective (as TorchJD's ``Scalarizer``)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mtl_runner.errors import ConfigError
+from mtl_runner.task import Task
+
+
+class Weighting(nn.Module):
+    """Base of all weightings.
+
+    A subclass implements ``forward(losses, active)``: the losses of the *active* tasks ``[k]`` and their indices (None: all)
+    to a scalar. What a task's loss is worth is then, for every weighting, the derivative of that objective.
+
+    Args:
+        tasks: the tasks, in the order of the losses.
+        lr: learning rate of the weighting's own parameters; None trains them with the model's optimizer settings.
+    """
+
+    lr: float | None = None
+    anneal: bool = False  # whether `lr` falls to 0 along a cosine over the run
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        super().__init__()
+        self.tasks = list(tasks)
+
+    def forward(self, losses: Tensor, active: Sequence[int] | None = None) -> Tensor:
+        raise NotImplementedError(f"{type(self).__name__} must implement forward(losses, active)")  # pragma: no cover
+
+    def weigh(self, losses: Tensor, active: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
+        """Weights ``[T]`` = d objective / d losses (0 for idle tasks) and the objective, by autograd on T numbers.
+
+        The weighting's own parameters get their gradient here too; those of idle tasks get None, so that an optimizer leaves
+        them and their clock alone.
+        """
+        values = losses.detach()
+        if active is not None:
+            values = values[list(active)]
+        values.requires_grad_()
+        objective = self(values, active)
+        own = [p for p in self.parameters() if p.requires_grad]
+        if own:
+            weights, *gradients = torch.autograd.grad(objective, [values, *own], allow_unused=True)
+            for parameter, gradient in zip(own, gradients, strict=True):
+                parameter.grad = gradient
+        else:
+            (weights,) = torch.autograd.grad(objective, [values])
+        if active is not None:
+            weights = torch.zeros_like(losses).index_copy(0, torch.tensor(active, device=losses.device), weights)
+        return weights, objective.detach()
+
+    def sigmas(self) -> list[float | None]:
+        """The learned noise scale of each task in the target's units; None where there is none."""
+        return [None] * len(self.tasks)
+
+    def sigma_estimates_noise(self) -> list[bool]:
+        """Whether each task's sigma estimates the true noise scale, so that the two may be drawn together."""
+        return [False] * len(self.tasks)
+
+
+class Foreign(Weighting):
+    """Wraps any other module from ``[k]`` losses to a scalar, such as a ``torchjd.scalarization.Scalarizer``.
+
+    A module without state gets the losses of the active tasks; one with state cannot know which tasks are idle, so an idle
+    task is a ``ConfigError`` (its state would drift).
+    """
+
+    def __init__(self, tasks: Sequence[Task], module: nn.Module) -> None:
+        super().__init__(tasks)
+        self.module = module
+        stateful_torchjd = any(base.__name__ == "Stateful" for base in type(module).__mro__)
+        self.stateful = stateful_torchjd or any(True for _ in (*module.parameters(), *module.buffers()))
+
+    def forward(self, losses: Tensor, active: Sequence[int] | None = None) -> Tensor:
+        if active is not None and self.stateful:
+            idle = next(task.name for i, task in enumerate(self.tasks) if i not in active)
+            raise ConfigError(
+                f"The weighting {type(self.module).__name__} keeps a state per task and cannot leave out the idle task {idle!r}; "
+                "use one of mtl-run's own weightings with schedules and missing labels."
+            )
+        objective: Tensor = self.module(losses)
+        return objective
+
+
+def per_task(value: Any, tasks: Sequence[Task], default: float, key: str) -> list[float]:
+    """A number for all, or ``{task: number}`` with a default, as one number per task. Raises ``ConfigError``."""
+    from mtl_runner.errors import suggest
+
+    names = [task.name for task in tasks]
+    if isinstance(value, bool) or not isinstance(value, int | float | dict):
+        raise ConfigError(f"{key} must be a number or {{task: number}}; found {value!r}.")
+    if not isinstance(value, dict):
+        return [float(value)] * len(names)
+    for name, number in value.items():
+        if name not in names:
+            raise ConfigError(f"{key} names the unknown task {name!r}; {suggest(name, names)}.")
+        if isinstance(number, bool) or not isinstance(number, int | float):
+            raise ConfigError(f"{key}.{name} must be a number; found {number!r}.")
+    return [float(value.get(name, default)) for name in names]

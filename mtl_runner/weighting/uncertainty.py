@@ -1,0 +1,174 @@
+"""Uncertainty weighting: each task's loss is divided by a learned noise variance."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mtl_runner.errors import ConfigError, suggest
+from mtl_runner.task import Task
+from mtl_runner.weighting.base import Weighting, per_task
+
+FORMS = ("kendall", "simplified", "jde", "liebel")
+TINY = 1e-12  # floor of a loss inside a logarithm: a task solved exactly keeps a finite sigma
+
+
+class Uncertainty(Weighting):
+    r"""Weigh each loss by a learned homoscedastic uncertainty (Kendall, Gal & Cipolla, CVPR 2018, eq. 7 and 10).
+
+    .. math:: \sum_t a_t e^{-s_t} L_t + b_t s_t, \qquad s_t = \log\sigma_t^2 \quad (\text{L1: } s_t = \log b)
+
+    At the optimum :math:`e^{s_t} = a_t L_t / b_t`, so the weight is :math:`b_t / L_t`: only ``b`` changes the balance, ``a``
+    renames sigma. ``liebel`` (Liebel & Koerner 2018) is :math:`\tfrac12 e^{-s}L + \log(1+e^s)`.
+
+    Departs from the paper: :math:`s` has its own learning rate (the network's leaves it unconverged for thousands of steps),
+    which falls to 0 along a cosine so that :math:`s` settles instead of following single batches, and no weight decay.
+
+    Args:
+        tasks: the tasks, in the order of the losses.
+        form: the constants ``(a, b)`` per kind of task: ``kendall`` (regression 1/2, 1/2; L1 1, 1; classification and
+            multilabel 1, 1/2), ``simplified`` (1, 1), ``jde`` (1/2, 1/2), or ``liebel``.
+        solver: ``gradient``, or ``closed_form``: :math:`s_t = \log(a_t \bar L_t / b_t)` of a running mean of the loss.
+        init: initial :math:`s_t`: a number, ``{task: number}``, or ``log_loss``, the optimum of a task's first batch.
+        lr: for the log-variances only (Adam); None: the model's optimizer and its settings, without weight decay.
+        anneal: whether ``lr`` falls to 0 over the run.
+        frozen: ``{task: sigma}`` keeps a sigma (in the target's units) fixed.
+        momentum: of the closed form's running mean.
+
+    Shape: losses ``[k]`` -> scalar. Raises ``ConfigError`` for an unknown form, solver or task.
+    """
+
+    a: Tensor
+    b: Tensor
+    running: Tensor
+
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        form: str = "kendall",
+        solver: str = "gradient",
+        init: Any = "log_loss",
+        lr: float | None = 0.025,
+        anneal: bool = True,
+        frozen: Mapping[str, float] | None = None,
+        momentum: float = 0.99,
+    ) -> None:
+        super().__init__(tasks)
+        if form not in FORMS:
+            raise ConfigError(f"weighting.form={form!r} is unknown; {suggest(form, FORMS)}.")
+        if solver not in ("gradient", "closed_form"):
+            raise ConfigError(f"weighting.solver={solver!r} is unknown; allowed: gradient, closed_form.")
+        if isinstance(init, str) and init != "log_loss":
+            raise ConfigError(f"weighting.init={init!r} is unknown; give a number, {{task: number}} or log_loss.")
+        if lr is not None and not lr > 0:
+            raise ConfigError(f"weighting.lr must be positive or null; found {lr}.")
+        if not 0 <= momentum < 1:
+            raise ConfigError(f"weighting.momentum must lie in [0, 1); found {momentum}.")
+        self.form, self.solver, self.lr, self.anneal, self.momentum = form, solver, lr, anneal, momentum
+        constants = [_constants(form, task.kind) for task in tasks]
+        dtype = torch.get_default_dtype()
+        self.register_buffer("a", torch.tensor([a for a, _ in constants], dtype=dtype))
+        self.register_buffer("b", torch.tensor([b for _, b in constants], dtype=dtype))
+        start = [0.0] * len(self.tasks) if isinstance(init, str) else per_task(init, tasks, 0.0, "weighting.init")
+        # One tensor per task: in a shared one an idle task's value would move on Adam's shared clock.
+        self.log_variance = nn.ParameterList(nn.Parameter(torch.tensor(value, dtype=dtype)) for value in start)
+        self._waiting = {i for i in range(len(self.tasks)) if init == "log_loss"}  # tasks whose first batch sets s
+        if solver == "closed_form":
+            self.register_buffer("running", torch.zeros(len(self.tasks), dtype=dtype))
+            self.register_buffer("mass", torch.zeros(len(self.tasks), dtype=dtype))
+        for name, sigma in zip(frozen or {}, per_task(dict(frozen or {}), tasks, 0.0, "weighting.frozen"), strict=False):
+            del sigma
+            self._freeze([task.name for task in self.tasks].index(name), float((frozen or {})[name]))
+        self._free = [i for i, s in enumerate(self.log_variance) if s.requires_grad]
+        if solver == "closed_form":
+            self.log_variance.requires_grad_(False)
+            self._waiting.clear()
+
+    def _freeze(self, index: int, sigma: float) -> None:
+        if not sigma > 0:
+            raise ConfigError(f"weighting.frozen.{self.tasks[index].name} must be a positive sigma; found {sigma}.")
+        task = self.tasks[index]
+        log_scale = math.log(sigma / (task.scale if _is_numeric(task) else 1.0))
+        self.log_variance[index].data.fill_(log_scale if _is_laplace(task) else 2 * log_scale)
+        self.log_variance[index].requires_grad_(False)
+        self._waiting.discard(index)
+
+    def forward(self, losses: Tensor, active: Sequence[int] | None = None) -> Tensor:
+        indices = range(len(self.tasks)) if active is None else active
+        s = torch.stack([self.log_variance[i] for i in indices])
+        a, b = (self.a, self.b) if active is None else (self.a[list(active)], self.b[list(active)])
+        if self.form == "liebel":
+            return (a * torch.exp(-s) * losses + nn.functional.softplus(s)).sum()
+        return (a * torch.exp(-s) * losses + b * s).sum()
+
+    def weigh(self, losses: Tensor, active: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
+        """As the base class; before it, ``log_loss`` sets new tasks' s and the closed form updates its running mean."""
+        indices = range(len(self.tasks)) if active is None else active
+        if self._waiting:
+            for i in self._waiting.intersection(indices):
+                self._assign(i, self.optimum(losses.detach())[i])
+            self._waiting.difference_update(indices)
+        if self.solver == "closed_form":
+            self._average(losses.detach(), list(indices))
+        return super().weigh(losses, active)
+
+    def optimum(self, losses: Tensor) -> Tensor:
+        """The s that minimises the objective for constant losses ``[T]``: log(aL/b), or liebel's closed form."""
+        loss = losses.clamp(min=TINY)
+        if self.form == "liebel":  # e^s solves e^2s = L/2 (1 + e^s)
+            return torch.log((loss + torch.sqrt(loss.square() + 8 * loss)) / 4)
+        return torch.log(self.a * loss / self.b)
+
+    @torch.no_grad()
+    def _assign(self, index: int, value: Tensor) -> None:
+        self.log_variance[index].copy_(value)
+
+    @torch.no_grad()
+    def _average(self, losses: Tensor, indices: list[int]) -> None:
+        """Running mean of the active tasks' losses, each with a clock of its own, and s from it."""
+        share = 1 - self.momentum
+        self.running[indices] += share * (losses[indices] - self.running[indices])
+        self.mass[indices] += share * (1 - self.mass[indices])
+        optimum = self.optimum(self.running / self.mass.clamp(min=share))
+        for i in indices:
+            if i in self._free:
+                self.log_variance[i].copy_(optimum[i])
+
+    def sigmas(self) -> list[float | None]:
+        """e^{s/2} in the target's units (Laplace: e^s); for classification the parameter's value, not a temperature."""
+        return [_sigma(task, float(s)) for task, s in zip(self.tasks, self.log_variance, strict=True)]
+
+    def sigma_estimates_noise(self) -> list[bool]:
+        return [self.form != "liebel" and _is_numeric(task) for task in self.tasks]
+
+    def get_extra_state(self) -> dict[str, list[int]]:
+        """Which tasks still wait for their first batch."""
+        return {"waiting": sorted(self._waiting)}
+
+    def set_extra_state(self, state: dict[str, list[int]]) -> None:
+        self._waiting = set(state["waiting"])
+
+
+def _constants(form: str, kind: str) -> tuple[float, float]:
+    if form == "simplified":
+        return 1.0, 1.0
+    if form in ("jde", "liebel"):
+        return 0.5, 0.5
+    return {"regression": (0.5, 0.5), "regression_l1": (1.0, 1.0), "term": (0.5, 0.5)}.get(kind, (1.0, 0.5))
+
+
+def _is_numeric(task: Task) -> bool:
+    return task.kind.startswith("regression")
+
+
+def _is_laplace(task: Task) -> bool:
+    return task.kind == "regression_l1"
+
+
+def _sigma(task: Task, s: float) -> float:
+    unit = task.scale if _is_numeric(task) else 1.0
+    return unit * math.exp(s if _is_laplace(task) else s / 2)
