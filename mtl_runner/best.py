@@ -16,6 +16,11 @@ from mtl_runner.evaluate import Evaluation, Monitor
 from mtl_runner.models import Unshared
 
 
+def model_parts(model: nn.Module) -> dict[str, nn.Module]:
+    """What has a best epoch of its own: the copy of each task where nothing is shared, else the whole, called ``""``."""
+    return dict(zip(model.names, model.copies, strict=True)) if isinstance(model, Unshared) else {"": model}
+
+
 class Best:
     """Keeps the best value of the monitor, its epoch and the weights.
 
@@ -25,10 +30,9 @@ class Best:
     def __init__(self, model: nn.Module, monitor: Monitor) -> None:
         self.whole = model
         self.monitor = monitor
-        parts = dict(zip(model.names, model.copies, strict=True)) if isinstance(model, Unshared) else {"": model}
-        self.parts: dict[str, nn.Module] = parts
-        self.values = dict.fromkeys(parts, math.inf)
-        self.epochs = dict.fromkeys(parts, 0)
+        self.parts = model_parts(model)
+        self.values = dict.fromkeys(self.parts, math.inf)
+        self.epochs = dict.fromkeys(self.parts, 0)
         self.weights: dict[str, dict[str, Any]] = {}
         self.header: dict[str, Any] = {}  # what `mtl_runner.load` needs to rebuild the model
 

@@ -17,6 +17,7 @@ from mtl_runner.errors import ConfigError, MtlError, suggest
 from mtl_runner.likelihood import Likelihood
 from mtl_runner.models import Unshared
 from mtl_runner.parameters import Parameters, find_parameters
+from mtl_runner.quick_torch import defer_compiler
 from mtl_runner.schedule import Length, Schedule
 from mtl_runner.settings import Settings
 from mtl_runner.step import Learner
@@ -45,6 +46,7 @@ class Experiment:
 
 def build(cfg: DictConfig) -> Experiment:
     """Build an experiment from a composed config. Raises an ``MtlError`` with one sentence for everything that is wrong."""
+    defer_compiler()
     plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     settings = Settings.read(plain)
     device = choose_device(settings.device)

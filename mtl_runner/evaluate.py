@@ -11,9 +11,8 @@ from torch import Tensor, nn
 
 from mtl_runner.data.base import Split
 from mtl_runner.errors import ConfigError, suggest
+from mtl_runner.metric_names import higher_is_better
 from mtl_runner.task import Task
-
-LOWER_IS_BETTER = frozenset({"loss", "relative_loss", "rmse", "mae", "rrmse", "ece", "one_error"})
 
 
 @dataclass(frozen=True)
@@ -87,5 +86,5 @@ class Monitor:
             number = evaluation.relative_loss if row is None else row.get("relative_loss", row["loss"])
         else:
             number = evaluation.values[self.task][self.column]
-        number = number if self.column in LOWER_IS_BETTER else -number
+        number = -number if higher_is_better(self.column) else number
         return math.inf if math.isnan(number) else number

@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import numpy as np
 import torch
 
 from mtl_runner.data.base import Split
 from mtl_runner.evaluate import predict
+from mtl_runner.results.plots import Fit
 from mtl_runner.train import Trainer
 
 POINTS = 400
-
-
-@dataclass(frozen=True)
-class Fit:
-    """Training points and the fitted line of one task, in the target's units."""
-
-    x: np.ndarray
-    y: np.ndarray
-    grid: np.ndarray
-    line: np.ndarray
 
 
 def fit_curve(trainer: Trainer) -> dict[str, Fit]:

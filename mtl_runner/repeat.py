@@ -43,7 +43,7 @@ def repeated(run: Path, arguments: Sequence[str], conf: Path) -> tuple[tempfile.
     folder = tempfile.TemporaryDirectory(prefix="mtl-run-repeat-")
     defaults = [
         "_self_",
-        *(entry for entry in ours.defaults if isinstance(entry, DictConfig) and "override" in str(list(entry)[0])),
+        *(entry for entry in ours.defaults if isinstance(entry, DictConfig) and str(next(iter(entry))).startswith("override")),
     ]
     content = OmegaConf.create(
         {"defaults": defaults, **{k: v for k, v in config.items() if k != "defaults"}, "hydra": ours.hydra}

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from mtl_runner import __version__
 from mtl_runner.evaluate import Evaluation
+from mtl_runner.results.text import align, number
 from mtl_runner.train import Trainer
 
 TABLE_METRICS = 2  # main metrics per task in the table
@@ -71,22 +71,11 @@ def table(summary: dict[str, Any]) -> str:
         metrics = [(key, val[key]) for key in val if key not in ("loss", "relative_loss")][:TABLE_METRICS]
         row = [
             name,
-            _number(val["loss"]),
-            _number(val.get("relative_loss")),
-            ", ".join(f"{k} {_number(v)}" for k, v in metrics),
-            _number(task["weight"]),
+            number(val["loss"]),
+            number(val.get("relative_loss")),
+            ", ".join(f"{k} {number(v)}" for k, v in metrics),
+            number(task["weight"]),
         ]
-        row += [_number(task["sigma"])] * has_sigma + [_number(task["true_sigma"])] * has_truth
+        row += [number(task["sigma"])] * has_sigma + [number(task["true_sigma"])] * has_truth
         rows.append(row)
     return align([columns, *rows])
-
-
-def align(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of cells as aligned text with a line under the first."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}"

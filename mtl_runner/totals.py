@@ -61,7 +61,7 @@ class EpochTotals:
         actives, self.actives, self.stored = self.actives, [], 0
         count = len(self.tasks)
         if not bool(table.isfinite().all()):
-            self._raise(table, actives, epoch, first_step)
+            self._raise(table, epoch, first_step)
         active = torch.tensor([a.values for a in actives], dtype=torch.float64)
         known = torch.tensor([a.labelled or (True,) * count for a in actives], dtype=torch.float64)
         losses = table[:, :count].double()
@@ -69,7 +69,7 @@ class EpochTotals:
         means = table[:, count:].double().mean(0).tolist()
         return EpochMeans(loss.tolist(), means[:-1], active.mean(0).tolist(), means[-1])
 
-    def _raise(self, table: Tensor, actives: list[Active], epoch: int, first_step: int) -> None:
+    def _raise(self, table: Tensor, epoch: int, first_step: int) -> None:
         row = int((~table.isfinite().all(1)).nonzero()[0])
         where = f"in epoch {epoch}, step {first_step + row}"
         for index, task in enumerate(self.tasks):

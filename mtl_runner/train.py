@@ -39,7 +39,7 @@ class Trainer:
     def __init__(self, experiment: Experiment, directory: Path, on_epoch: Callable[[int, float], None] | None = None) -> None:
         self.experiment = experiment
         self.directory = directory
-        self.on_epoch = on_epoch or (lambda epoch, objective: None)
+        self.on_epoch = on_epoch
         self.settings = experiment.settings
         self.tasks = experiment.data.tasks
         self.learner = experiment.learner
@@ -66,7 +66,8 @@ class Trainer:
         self.learner.model.train()
         while self.epoch < self.settings.epochs and not self._out_of_patience():
             means = self._epoch(totals)
-            self.on_epoch(self.epoch, means.objective)
+            if self.on_epoch is not None:
+                self.on_epoch(self.epoch, means.objective)
             evaluation = self.evaluate("val") if self.settings.evaluates(self.epoch) else None
             self._step_schedulers(evaluation)
             if evaluation is not None:

@@ -68,14 +68,14 @@ class Table:
     @staticmethod
     def _read_splits(path: str, split: dict[str, Any], seed: int) -> dict[str, pd.DataFrame]:
         frame = read_table(path)
-        if set(split) == {"column"}:
+        if "column" in split:  # the defaults {val, test} may still stand beside it
             return _by_column(frame, str(split["column"]))
-        if set(split) == {"val", "test"} and all(isinstance(value, str) for value in split.values()):
-            return {"train": frame, "val": read_table(split["val"]), "test": read_table(split["test"])}
         order = np.random.default_rng(seed).permutation(len(frame))
-        if set(split) == {"folds", "fold"}:
+        if {"folds", "fold"} <= set(split):
             return {name: frame.iloc[rows] for name, rows in _folds(order, int(split["folds"]), int(split["fold"])).items()}
-        if set(split) == {"val", "test"}:
+        if all(isinstance(split.get(name), str) for name in ("val", "test")):
+            return {"train": frame, "val": read_table(split["val"]), "test": read_table(split["test"])}
+        if set(split) == {"val", "test"} and all(isinstance(value, int | float) for value in split.values()):
             return {
                 name: frame.iloc[order[rows]]
                 for name, rows in cut(len(frame), float(split["val"]), float(split["test"])).items()
@@ -132,7 +132,7 @@ def _feature_names(
     features: Sequence[str] | Mapping[str, Sequence[str]] | None, candidates: list[str], columns: list[str]
 ) -> list[str]:
     asked = list(features["drop"]) if isinstance(features, Mapping) and set(features) == {"drop"} else features
-    if isinstance(asked, Mapping) or isinstance(asked, str):
+    if isinstance(asked, Mapping | str):
         raise ConfigError("data.features must be a list of columns or {drop: [columns]}.")
     for name in asked or ():
         if name not in columns:

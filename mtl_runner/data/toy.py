@@ -33,7 +33,7 @@ class ToyRegression:
     def __init__(
         self,
         n: int = 100,
-        n_val: int = 1000,
+        n_val: int = 200,
         n_test: int = 1000,
         slopes: Mapping[str, float] | None = None,
         intercepts: Mapping[str, float] | None = None,
@@ -59,7 +59,7 @@ class ToyRegression:
 class ToyMixed:
     r"""One regression and one classification that share their inputs, with known noise scale and temperature.
 
-    ``x ~ N(0, I_d)``; ``y = w.x + sigma eps``; ``label ~ softmax(f(x) / temperature)`` with ``f(x) = V x``. The true sigma of
+    ``x ~ N(0, I_d)``; ``y = w.x + sigma eps`` with ``|w| = 2 sigma``; ``label ~ softmax(f(x) / temperature)`` with ``f(x) = V x``. The true sigma of
     the classification is the root of the temperature.
 
     Args:
@@ -80,6 +80,7 @@ class ToyMixed:
     ) -> None:
         random = np.random.default_rng(seed)
         slope = random.standard_normal(dim)
+        slope *= 2 * sigma / np.linalg.norm(slope)  # four fifths of the variance can be explained
         logit_slopes = 3.0 * random.standard_normal((dim, classes))
         self.tasks = [
             Task("value", "regression", size=1, true_sigma=sigma),

@@ -45,6 +45,7 @@ class Uncertainty(Weighting):
     a: Tensor
     b: Tensor
     running: Tensor
+    mass: Tensor
 
     def __init__(
         self,
@@ -80,9 +81,9 @@ class Uncertainty(Weighting):
         if solver == "closed_form":
             self.register_buffer("running", torch.zeros(len(self.tasks), dtype=dtype))
             self.register_buffer("mass", torch.zeros(len(self.tasks), dtype=dtype))
-        for name, sigma in zip(frozen or {}, per_task(dict(frozen or {}), tasks, 0.0, "weighting.frozen"), strict=False):
-            del sigma
-            self._freeze([task.name for task in self.tasks].index(name), float((frozen or {})[name]))
+        per_task(dict(frozen or {}), tasks, 0.0, "weighting.frozen")  # checks names and numbers
+        for name, sigma in (frozen or {}).items():
+            self._freeze([task.name for task in self.tasks].index(name), float(sigma))
         self._free = [i for i, s in enumerate(self.log_variance) if s.requires_grad]
         if solver == "closed_form":
             self.log_variance.requires_grad_(False)
@@ -140,7 +141,7 @@ class Uncertainty(Weighting):
 
     def sigmas(self) -> list[float | None]:
         """e^{s/2} in the target's units (Laplace: e^s); for classification the parameter's value, not a temperature."""
-        return [_sigma(task, float(s)) for task, s in zip(self.tasks, self.log_variance, strict=True)]
+        return [_sigma(task, s.item()) for task, s in zip(self.tasks, self.log_variance, strict=True)]
 
     def sigma_estimates_noise(self) -> list[bool]:
         return [self.form != "liebel" and _is_numeric(task) for task in self.tasks]

@@ -1,0 +1,99 @@
+"""Use the result: ``mtl_runner.load(run).predict(x)`` answers in target units."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from mtl_runner import checkpoint
+from mtl_runner.best import model_parts
+from mtl_runner.build import model_from_shape
+from mtl_runner.data.base import Inputs, Prepared
+from mtl_runner.data.columns import Features
+from mtl_runner.errors import DataError
+from mtl_runner.task import Task
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Predictor:
+    """A trained model with its tasks and preprocessing.
+
+    Attributes:
+        model: the ``nn.Module`` with the weights of the best validation epoch, in eval mode.
+        tasks: the tasks it answers for. features: the fitted columns of a table, or None.
+    """
+
+    def __init__(self, model: nn.Module, tasks: list[Task], features: Features | None) -> None:
+        self.model = model.eval()
+        self.tasks = tasks
+        self.features = features
+
+    @torch.no_grad()
+    def outputs(self, x: pd.DataFrame | Inputs) -> dict[str, Tensor]:
+        """Raw outputs per task ``[N, size]``: training units for regression, logits for classes and labels."""
+        outputs: dict[str, Tensor] = self.model(self._inputs(x))
+        return {task.name: outputs[task.name] for task in self.tasks}
+
+    def predict(self, x: pd.DataFrame | Inputs) -> Any:
+        """Answers in target units.
+
+        A DataFrame (with the training table's columns) gives a DataFrame: numbers, class names, and for multilabel one 0/1
+        column per label. Tensors give ``{task: tensor}``: ``[N, size]`` numbers, ``[N]`` class indices, ``[N, labels]`` 0/1.
+        Raises ``DataError`` for a missing column or a table given to a model that was not trained on one.
+        """
+        answers = {task.name: _answer(task, output) for task, output in zip(self.tasks, self.outputs(x).values(), strict=True)}
+        if not hasattr(x, "columns"):
+            return answers
+        import pandas as pd
+
+        columns: dict[str, Any] = {}
+        for task in self.tasks:
+            values = answers[task.name].cpu().numpy()
+            if task.kind == "classification":
+                columns[task.name] = [task.classes[i] if task.classes else int(i) for i in values]
+            elif values.shape[1] == 1:
+                columns[task.name] = values[:, 0]
+            else:
+                names = task.classes or [str(i) for i in range(values.shape[1])]
+                columns |= {f"{task.name}.{name}": values[:, i] for i, name in enumerate(names)}
+        return pd.DataFrame(columns, index=x.index)
+
+    def _inputs(self, x: pd.DataFrame | Inputs) -> Inputs:
+        if not hasattr(x, "columns"):
+            return cast(Inputs, x)
+        if self.features is None:
+            raise DataError("This model was not trained on a table; give predict the tensors that the model takes.")
+        return torch.as_tensor(self.features.transform(cast("pd.DataFrame", x)), dtype=torch.get_default_dtype())
+
+
+def load(run: str | Path, device: str = "cpu") -> Predictor:
+    """The trained model of a run directory, at its best validation epoch.
+
+    Raises ``RunDirectoryError`` if the directory holds no finished evaluation.
+    """
+    saved = checkpoint.load(Path(run) / "best.pt", device)
+    tasks = [_task(fields) for fields in saved["tasks"]]
+    shape = saved["input_shape"]
+    model = model_from_shape(saved["model"], Prepared(tasks, {}), shape, share=saved["share"])
+    parts = model_parts(model)
+    for name, weights in saved["weights"].items():
+        parts[name].load_state_dict(weights)
+    features = Features.from_state(saved["preprocessing"]) if saved["preprocessing"] else None
+    return Predictor(model.to(device), tasks, features)
+
+
+def _task(fields: dict[str, Any]) -> Task:
+    return Task(**{key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()})
+
+
+def _answer(task: Task, output: Tensor) -> Tensor:
+    if task.kind == "classification":
+        return output.argmax(1)
+    if task.kind == "multilabel":
+        return (output > 0).to(torch.int64)
+    return task.offset + task.scale * output

@@ -1,0 +1,217 @@
+"""The comparison of a sweep: runs.csv, comparison.csv, comparison.png and a table for the terminal, from files alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mtl_runner.results.read import Run, find_runs
+from mtl_runner.results.statistics import DELTA_METRICS, MAIN_METRIC, Interval, delta_m, interval, mean_ranks
+from mtl_runner.results.strategies import Label, label
+from mtl_runner.results.text import align, number
+
+SPLITS = ("val", "test")
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """All finished runs of one strategy on one data set."""
+
+    name: str
+    runs: list[Run]
+    failed: int
+
+    def values(self, split: str, task: str, metric: str, at: str) -> list[float]:
+        """One number per run; NaN where a run has none."""
+        found = [run.summary["tasks"].get(task, {}).get(at, {}).get(split, {}).get(metric) for run in self.runs]
+        return [math.nan if value is None else float(value) for value in found]
+
+    @property
+    def is_single_task(self) -> bool:
+        return bool(self.runs) and all(run.choices.get("weighting") == "single_task" for run in self.runs)
+
+    @property
+    def monitor(self) -> Interval:
+        return interval([float(run.summary["monitor"]["best"]) for run in self.runs])
+
+
+@dataclass(frozen=True)
+class Group:
+    """All strategies on one data set, with its tasks and their kinds."""
+
+    data: str
+    tasks: dict[str, str]
+    strategies: list[Strategy]
+
+    @property
+    def baseline(self) -> Strategy | None:
+        """The single-task strategy (the best one by the monitor, if several were run)."""
+        candidates = [s for s in self.strategies if s.is_single_task]
+        return min(candidates, key=lambda s: s.monitor.mean, default=None)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a comparison found, and what it says on the terminal."""
+
+    runs: pd.DataFrame
+    strategies: pd.DataFrame
+    text: str
+    failed: int
+    total: int
+
+
+def compare_directories(paths: Sequence[Path], output: Path, at: str = "final", plots: bool = True) -> Comparison:
+    """Compare all runs at or below the paths; writes ``runs.csv``, ``comparison.csv`` and ``comparison.png`` into ``output``.
+
+    Args:
+        at: ``final`` (the last epoch) or ``best`` (the best epoch by the monitor).
+
+    Raises ``RunDirectoryError`` if a path holds no run.
+    """
+    runs = find_runs(paths)
+    labels = label(runs)
+    groups = _groups(runs, labels)
+    run_table = pd.DataFrame([_run_row(run, where, output) for run, where in zip(runs, labels, strict=True)])
+    strategy_rows = [row for group in groups for row in _strategy_rows(group, at)]
+    strategy_table = pd.DataFrame(strategy_rows)
+    output.mkdir(parents=True, exist_ok=True)
+    run_table.to_csv(output / "runs.csv", index=False)
+    strategy_table.to_csv(output / "comparison.csv", index=False)
+    finished = [group for group in groups if any(s.runs for s in group.strategies)]
+    if plots and finished:
+        from mtl_runner.results.comparison_plot import plot_comparison
+
+        plot_comparison(output / "comparison.png", finished, at)
+    broken = [run for run in runs if not run.finished]
+    return Comparison(run_table, strategy_table, _text(groups, strategy_rows, broken, output, at), len(broken), len(runs))
+
+
+def _groups(runs: Sequence[Run], labels: Sequence[Label]) -> list[Group]:
+    groups = []
+    for data in dict.fromkeys(where.data for where in labels):
+        members = [(run, where) for run, where in zip(runs, labels, strict=True) if where.data == data]
+        strategies = []
+        for name in dict.fromkeys(where.strategy for _, where in members):
+            mine = [run for run, where in members if where.strategy == name]
+            done = [run for run in mine if run.finished]
+            strategies.append(Strategy(name, done, len(mine) - len(done)))
+        tasks = {task: row["kind"] for s in strategies for run in s.runs for task, row in run.summary["tasks"].items()}
+        groups.append(Group(data, tasks, strategies))
+    return groups
+
+
+def _run_row(run: Run, where: Label, output: Path) -> dict[str, Any]:
+    summary = run.summary
+    row: dict[str, Any] = {
+        "run": _relative(run.directory, output),
+        "status": run.status,
+        "reason": run.reason,
+        "data": where.data,
+        "strategy": where.strategy,
+        "seed": summary.get("seed"),
+        "overrides": " ".join(f"{key}={value}" for key, value in run.overrides.items()),
+    }
+    if run.finished:
+        best_epoch = summary["monitor"]["best_epoch"]
+        row |= {
+            "epochs": summary["epochs"],
+            "best_epoch": best_epoch if isinstance(best_epoch, int) else " ".join(f"{k}:{v}" for k, v in best_epoch.items()),
+            "monitor.best": summary["monitor"]["best"],
+            "monitor.final": summary["monitor"]["final"],
+            "seconds": summary["time"]["seconds"],
+        }
+        for task, values in summary["tasks"].items():
+            row |= {f"{task}.weight": values["weight"], f"{task}.sigma": values["sigma"]}
+            for at in ("final", "best"):
+                for split in SPLITS:
+                    row |= {f"{at}.{split}.{task}.{name}": value for name, value in values[at][split].items()}
+    return row
+
+
+def _strategy_rows(group: Group, at: str) -> list[dict[str, Any]]:
+    rows = []
+    for strategy in group.strategies:
+        row: dict[str, Any] = {
+            "data": group.data,
+            "strategy": strategy.name,
+            "runs": len(strategy.runs),
+            "failed": strategy.failed,
+            "at": at,
+            **_interval_columns("monitor", strategy.monitor),
+        }
+        for split in SPLITS:
+            for task, kind in group.tasks.items():
+                for metric in _metrics(group, split, task, kind, at):
+                    row |= _interval_columns(f"{split}.{task}.{metric}", interval(strategy.values(split, task, metric, at)))
+            row[f"{split}.delta_m"], row[f"{split}.delta_m_task"] = _delta(group, strategy, split, at)
+        rows.append(row)
+    for split in SPLITS:
+        main = [(MAIN_METRIC[kind], f"{split}.{task}.{MAIN_METRIC[kind]}.mean") for task, kind in group.tasks.items()]
+        ranks = mean_ranks([(metric, [row[column] for row in rows]) for metric, column in main])
+        for row, rank in zip(rows, ranks, strict=False):
+            row[f"{split}.mean_rank"] = rank
+    return rows
+
+
+def _metrics(group: Group, split: str, task: str, kind: str, at: str) -> list[str]:
+    rows = [run.summary["tasks"][task][at][split] for s in group.strategies for run in s.runs if task in run.summary["tasks"]]
+    del kind
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
+def _delta(group: Group, strategy: Strategy, split: str, at: str) -> tuple[float, float]:
+    if group.baseline is None or not strategy.runs:
+        return math.nan, math.nan
+    values = [
+        {
+            task: {m: interval(s.values(split, task, m, at)).mean for m in DELTA_METRICS[kind]}
+            for task, kind in group.tasks.items()
+            if kind in DELTA_METRICS
+        }
+        for s in (strategy, group.baseline)
+    ]
+    return delta_m(values[0], values[1])
+
+
+def _interval_columns(name: str, found: Interval) -> dict[str, float]:
+    return {f"{name}.mean": found.mean, f"{name}.low": found.low, f"{name}.high": found.high}
+
+
+def _text(groups: list[Group], rows: list[dict[str, Any]], broken: list[Run], output: Path, at: str) -> str:
+    blocks = []
+    for group in groups:
+        mine = [row for row in rows if row["data"] == group.data]
+        has_delta = group.baseline is not None
+        mains = [(task, MAIN_METRIC[kind]) for task, kind in group.tasks.items()]
+        header = ["strategy", "runs", *(f"{task} {metric}" for task, metric in mains), "monitor", "mean rank"]
+        table = [[*header, *(["delta-m %", "delta-m % (tasks)"] if has_delta else [])]]
+        for row in mine:
+            cells = [row["strategy"], str(row["runs"]) + (f" ({row['failed']} failed)" if row["failed"] else "")]
+            cells += [_with_interval(row, f"val.{task}.{metric}") for task, metric in mains]
+            cells += [_with_interval(row, "monitor"), number(row.get("val.mean_rank"))]
+            cells += [number(row["val.delta_m"]), number(row["val.delta_m_task"])] if has_delta else []
+            table.append(cells)
+        best = "" if has_delta else "\nNo delta-m: add weighting=single_task to the sweep for the single-task baseline."
+        blocks.append(f"{group.data} (validation, {at} epoch, mean ± 95 % interval over runs)\n{align(table)}{best}")
+    if broken:
+        blocks.append("Not finished:\n" + "\n".join(f"  {run.directory.name}: {run.status}: {run.reason}" for run in broken))
+    blocks.append(f"{_relative(output, Path.cwd())}/: runs.csv, comparison.csv, comparison.png")
+    return "\n\n".join(blocks)
+
+
+def _with_interval(row: dict[str, Any], column: str) -> str:
+    mean, low, high = (row.get(f"{column}.{end}", math.nan) for end in ("mean", "low", "high"))
+    return number(mean) + (f" ± {number((high - low) / 2)}" if math.isfinite(high - low) else "")
+
+
+def _relative(path: Path, base: Path) -> str:
+    try:
+        return str(path.resolve().relative_to(base.resolve()))
+    except ValueError:
+        return str(path)

@@ -1,0 +1,81 @@
+"""Means with 95 % t-intervals, delta-m and ranks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from mtl_runner.metric_names import higher_is_better
+
+# What enters delta-m. R2 and calibration error are left out: near 0 a relative difference of them means nothing.
+DELTA_METRICS = {
+    "regression": ("rmse", "mae"),
+    "regression_l1": ("mae", "rmse"),
+    "classification": ("accuracy", "f1"),
+    "multilabel": ("f1", "accuracy", "precision", "recall"),
+}
+MAIN_METRIC = {"regression": "rmse", "regression_l1": "mae", "classification": "accuracy", "multilabel": "f1", "term": "loss"}
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Mean and 95 % confidence interval; with one value the ends are NaN."""
+
+    mean: float
+    low: float
+    high: float
+    count: int
+
+    @property
+    def half_width(self) -> float:
+        return (self.high - self.low) / 2
+
+
+def interval(values: Sequence[float]) -> Interval:
+    """Student's t interval of the mean of independent values (seeds, folds)."""
+    known = [value for value in values if value is not None and math.isfinite(value)]
+    n = len(known)
+    mean = sum(known) / n if n else math.nan
+    if n < 2:
+        return Interval(mean, math.nan, math.nan, n)
+    from scipy.stats import t
+
+    deviation = math.sqrt(sum((value - mean) ** 2 for value in known) / (n - 1))
+    half = float(t.ppf(0.975, n - 1)) * deviation / math.sqrt(n)
+    return Interval(mean, mean - half, mean + half, n)
+
+
+def delta_m(model: Mapping[str, Mapping[str, float]], baseline: Mapping[str, Mapping[str, float]]) -> tuple[float, float]:
+    """Mean relative change against the single-task baseline in percent, lower is better: over metrics, and over tasks.
+
+    Maninis et al., CVPR 2019, eq. 4, with the sign turned as in later papers: (-1)^[higher is better] (M - B) / |B|. The first
+    number averages over all metrics of all tasks, the second first within each task.
+
+    Args:
+        model, baseline: ``{task: {metric: value}}`` with the same keys.
+    """
+    per_task = {}
+    for task, metrics in model.items():
+        changes = []
+        for name, value in metrics.items():
+            reference = baseline[task][name]
+            change = (value - reference) / abs(reference) if reference else math.nan
+            changes.append(100 * (-change if higher_is_better(name) else change))
+        per_task[task] = changes
+    every = [change for changes in per_task.values() for change in changes]
+    means = [sum(changes) / len(changes) for changes in per_task.values() if changes]
+    return (sum(every) / len(every), sum(means) / len(means)) if every else (math.nan, math.nan)
+
+
+def mean_ranks(columns: Sequence[tuple[str, Sequence[float]]]) -> list[float]:
+    """Mean rank (1 is best, ties share) of each strategy over columns of (metric name, one value per strategy)."""
+    totals: list[list[float]] = [[] for _ in columns[0][1]] if columns else []
+    for name, values in columns:
+        signed = [-v if higher_is_better(name) else v for v in values]
+        for i, value in enumerate(signed):
+            if math.isfinite(value):
+                below = sum(other < value for other in signed if math.isfinite(other))
+                equal = sum(other == value for other in signed if math.isfinite(other))
+                totals[i].append(below + (equal + 1) / 2)
+    return [sum(ranks) / len(ranks) if ranks else math.nan for ranks in totals]
