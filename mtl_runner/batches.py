@@ -44,9 +44,9 @@ class Batches:
         step = first_step
         for start in range(0, len(order), self.block):
             block = self.split.rows(order[start : start + self.block].to(self.device))
-            for at in range(0, len(block), self.batch_size):
+            for batch in block.batches(self.batch_size):
                 known = None if has_labels is None else tuple(has_labels[step - first_step].tolist())
-                yield block.rows(slice(at, at + self.batch_size)), self._active(self.schedule.activation(step), known)
+                yield batch, self._active(self.schedule.activation(step), known)
                 step += 1
 
     def _active(self, values: tuple[float, ...], known: tuple[bool, ...] | None) -> Active:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,12 +17,12 @@ from mtl_runner.errors import ConfigError, MtlError, suggest
 from mtl_runner.likelihood import Likelihood
 from mtl_runner.models import Unshared
 from mtl_runner.parameters import Parameters, find_parameters
-from mtl_runner.quick_torch import defer_compiler
 from mtl_runner.schedule import Length, Schedule
 from mtl_runner.settings import Settings
 from mtl_runner.step import Learner
 from mtl_runner.task import Task
 from mtl_runner.update import OwnParameters, Update
+from mtl_runner.update.stepping import defer_compiler
 from mtl_runner.weighting import Foreign, Weighting
 
 DEBUG_ROWS = 128
@@ -101,7 +101,7 @@ def build_data(node: Mapping[str, Any], rows: int | None = None) -> Prepared:
             raise ConfigError(
                 f"data.losses.{name} must be a callable of (outputs, targets); {type(terms[name]).__name__} is not."
             )
-    return prepare(make(arguments, "data"), keep=node.get("tasks"), terms=terms, rows=rows)
+    return prepare(make(arguments, "data", also=own_keys), keep=node.get("tasks"), terms=terms, rows=rows)
 
 
 def build_model(node: Mapping[str, Any], data: Prepared, *, share: bool) -> nn.Module:
@@ -143,11 +143,11 @@ def trivial_losses(tasks: list[Task], split: Split) -> list[float | None]:
     return losses
 
 
-def make(node: Any, key: str, **context: Any) -> Any:
+def make(node: Any, key: str, also: Sequence[str] = (), **context: Any) -> Any:
     """Instantiate ``node._target_`` with the node's options and those of the context that its signature takes.
 
     Args:
-        node: a mapping with ``_target_``. key: where it stands in the config, for the errors.
+        node: a mapping with ``_target_``. key: where it stands in the config, for the errors. also: other keys that may stand there.
         context: objects of the run, passed by name if the target has such a parameter.
     """
     from hydra.errors import InstantiationException
@@ -168,9 +168,7 @@ def make(node: Any, key: str, **context: Any) -> Any:
     options = {name for name in node if name not in ("_target_", "_partial_", "_args_", "_convert_", "_recursive_")}
     for option in options:
         if option not in signature.parameters and not takes_all:
-            allowed = [
-                name for name in signature.parameters if name not in context and name not in ("self", "params", "optimizer")
-            ]
+            allowed = [name for name in (*signature.parameters, *also) if name not in (*context, "params", "optimizer")]
             raise ConfigError(f"{key}.{option} is not an option of {path.rsplit('.', 1)[-1]}; {suggest(option, allowed)}.")
     extra = {name: value for name, value in context.items() if name in signature.parameters and name not in options}
     try:

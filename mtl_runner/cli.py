@@ -12,15 +12,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from mtl_runner.errors import ConfigError, MtlError, RunDirectoryError
 
-# Mappings of task names: their keys are the user's, so `weighting.weights.y1=2` needs no Hydra `+`.
-OPEN_KEYS = (
-    "weighting.weights.",
-    "weighting.frozen.",
-    "schedule.start.",
-    "schedule.until.",
-    "data.losses.",
-    "data.targets.",
-)
+# Below these, keys are options of a class or names of tasks: `build` knows the allowed ones and suggests the nearest, so
+# `weighting.weights.y1=2` and `optimizer.eps=1e-7` need no Hydra `+`.
+OPEN = ("data.", "model.", "likelihood.", "weighting.", "schedule.", "update.", "optimizer.", "trainer.", "record.")
 _exit_code = 0
 
 
@@ -177,7 +171,7 @@ def _take(arguments: list[str], key: str) -> tuple[str | None, list[str]]:
 
 
 def _opened(argument: str) -> str:
-    return f"++{argument}" if argument.startswith(OPEN_KEYS) else argument
+    return f"++{argument}" if argument.startswith(OPEN) else argument
 
 
 def _note(sentence: str, code: int) -> None:

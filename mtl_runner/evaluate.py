@@ -34,7 +34,7 @@ def predict(model: nn.Module, split: Split, rows: int) -> dict[str, Tensor]:
     """Outputs for all rows, in eval mode, ``rows`` at a time."""
     training = model.training
     model.eval()
-    parts = [model(split.rows(slice(at, at + rows)).inputs) for at in range(0, len(split), rows)]
+    parts = [model(batch.inputs) for batch in split.batches(rows)]
     model.train(training)
     return {name: torch.cat([part[name] for part in parts]) if len(parts) > 1 else parts[0][name] for name in parts[0]}
 

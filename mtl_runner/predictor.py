@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -47,7 +47,7 @@ class Predictor:
         Raises ``DataError`` for a missing column or a table given to a model that was not trained on one.
         """
         answers = {task.name: _answer(task, output) for task, output in zip(self.tasks, self.outputs(x).values(), strict=True)}
-        if not hasattr(x, "columns"):
+        if isinstance(x, torch.Tensor | dict):
             return answers
         import pandas as pd
 
@@ -64,11 +64,11 @@ class Predictor:
         return pd.DataFrame(columns, index=x.index)
 
     def _inputs(self, x: pd.DataFrame | Inputs) -> Inputs:
-        if not hasattr(x, "columns"):
-            return cast(Inputs, x)
+        if isinstance(x, torch.Tensor | dict):
+            return x
         if self.features is None:
             raise DataError("This model was not trained on a table; give predict the tensors that the model takes.")
-        return torch.as_tensor(self.features.transform(cast("pd.DataFrame", x)), dtype=torch.get_default_dtype())
+        return torch.as_tensor(self.features.transform(x), dtype=torch.get_default_dtype())
 
 
 def load(run: str | Path, device: str = "cpu") -> Predictor:
@@ -87,8 +87,9 @@ def load(run: str | Path, device: str = "cpu") -> Predictor:
     return Predictor(model.to(device), tasks, features)
 
 
-def _task(fields: dict[str, Any]) -> Task:
-    return Task(**{key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()})
+def _task(saved: dict[str, Any]) -> Task:
+    fields: Any = {key: tuple(value) if isinstance(value, list) else value for key, value in saved.items()}
+    return Task(**fields)
 
 
 def _answer(task: Task, output: Tensor) -> Tensor:

@@ -24,8 +24,30 @@ class EpochMeans:
     objective: float
 
 
+@dataclass(frozen=True)
+class EpochRecord:
+    """All steps of one epoch on the host: a row per step of T losses, T weights and the objective; and who was active."""
+
+    table: Tensor
+    actives: list[Active]
+
+    @property
+    def objective(self) -> float:
+        """Mean objective."""
+        return self.table[:, -1].double().mean().item()
+
+    def means(self) -> EpochMeans:
+        """Worked out only for epochs that are written down."""
+        count = self.table.shape[1] // 2
+        active = torch.tensor([a.values for a in self.actives], dtype=torch.float64)
+        known = torch.tensor([a.labelled or (True,) * count for a in self.actives], dtype=torch.float64)
+        loss = (self.table[:, :count].double() * known).sum(0) / known.sum(0)
+        means = self.table[:, count:].double().mean(0).tolist()
+        return EpochMeans(loss.tolist(), means[:-1], active.mean(0).tolist(), means[-1])
+
+
 class EpochTotals:
-    """Collects what the steps return. Nothing here waits for the device before :meth:`means`.
+    """Collects what the steps return. Nothing here waits for the device before :meth:`take`.
 
     The buffer has a row per step of an epoch: T losses, T weights, the objective.
     """
@@ -54,20 +76,14 @@ class EpochTotals:
             self.stored += count
             self.rows.clear()
 
-    def means(self, epoch: int, first_step: int) -> EpochMeans:
-        """The epoch's means; empties the collection. Raises ``DivergedError`` naming the first task that is not finite."""
+    def take(self, epoch: int, first_step: int) -> EpochRecord:
+        """The epoch's record; empties the collection. Raises ``DivergedError`` naming the first task that is not finite."""
         self._flush()
-        table = self.buffer[: self.stored].cpu()
-        actives, self.actives, self.stored = self.actives, [], 0
-        count = len(self.tasks)
-        if not bool(table.isfinite().all()):
-            self._raise(table, epoch, first_step)
-        active = torch.tensor([a.values for a in actives], dtype=torch.float64)
-        known = torch.tensor([a.labelled or (True,) * count for a in actives], dtype=torch.float64)
-        losses = table[:, :count].double()
-        loss = (losses * known).sum(0) / known.sum(0)
-        means = table[:, count:].double().mean(0).tolist()
-        return EpochMeans(loss.tolist(), means[:-1], active.mean(0).tolist(), means[-1])
+        record = EpochRecord(self.buffer[: self.stored].cpu().clone(), self.actives)
+        self.actives, self.stored = [], 0
+        if not bool(record.table.isfinite().all()):
+            self._raise(record.table, epoch, first_step)
+        return record
 
     def _raise(self, table: Tensor, epoch: int, first_step: int) -> None:
         row = int((~table.isfinite().all(1)).nonzero()[0])

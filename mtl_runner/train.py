@@ -19,7 +19,7 @@ from mtl_runner.build import Experiment
 from mtl_runner.errors import DivergedError
 from mtl_runner.evaluate import Evaluation, Monitor, evaluate
 from mtl_runner.record import MetricsFile, Row
-from mtl_runner.totals import EpochMeans, EpochTotals
+from mtl_runner.totals import EpochMeans, EpochRecord, EpochTotals
 
 EVALUATION_ROWS = 1024  # at least so many rows per forward pass of an evaluation
 
@@ -65,14 +65,15 @@ class Trainer:
         started = time.perf_counter() - self.seconds
         self.learner.model.train()
         while self.epoch < self.settings.epochs and not self._out_of_patience():
-            means = self._epoch(totals)
+            record = self.train_epoch(totals)
             if self.on_epoch is not None:
-                self.on_epoch(self.epoch, means.objective)
+                self.on_epoch(self.epoch, record.objective)
             evaluation = self.evaluate("val") if self.settings.evaluates(self.epoch) else None
             self._step_schedulers(evaluation)
             if evaluation is not None:
                 self.seconds = time.perf_counter() - started
-                self._record(means, evaluation)
+                self.means = record.means()
+                self._record(self.means, evaluation)
                 if self.stop and self.epoch < self.settings.epochs:
                     raise Interrupted
 
@@ -96,7 +97,8 @@ class Trainer:
         self.metrics.append(self._evaluation_rows("test", final["test"]))
         return final, best
 
-    def _epoch(self, totals: EpochTotals) -> EpochMeans:
+    def train_epoch(self, totals: EpochTotals) -> EpochRecord:
+        """One epoch of steps; everything about it is recorded in `totals`, and nothing waits for the device before its end."""
         first = self.step
         self.learner.own.begin_epoch(self.epoch / self.settings.epochs)
         for batch, active in self.batches.epoch(first):
@@ -104,8 +106,7 @@ class Trainer:
             if active.tasks:  # a batch without any label changes nothing
                 totals.add(*self.learner.step(batch, active), active)
         self.epoch += 1
-        self.means = totals.means(self.epoch, first + 1)
-        return self.means
+        return totals.take(self.epoch, first + 1)
 
     def _step_schedulers(self, evaluation: Evaluation | None) -> None:
         for scheduler in self.experiment.lr_schedulers:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -39,6 +39,18 @@ class Split:
     def rows(self, index: Tensor | slice) -> Split:
         """Some rows of the split; a slice costs no copy."""
         return self.apply(lambda tensor: tensor[index])
+
+    def batches(self, size: int) -> Iterator[Split]:
+        """Consecutive slices of ``size`` rows, without a copy."""
+        targets = [t.split(size) for t in self.targets.values()]
+        if isinstance(self.inputs, dict):
+            parts = [t.split(size) for t in self.inputs.values()]
+            inputs: Iterable[Inputs] = (dict(zip(self.inputs, part, strict=True)) for part in zip(*parts, strict=True))
+        else:
+            inputs = self.inputs.split(size)
+        names = list(self.targets)
+        for part, *labels in zip(inputs, *targets, strict=True):
+            yield Split(part, dict(zip(names, labels, strict=True)))
 
     def apply(self, function: Any) -> Split:
         """The split with a function applied to every tensor."""

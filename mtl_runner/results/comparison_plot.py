@@ -14,7 +14,7 @@ from mtl_runner.metric_names import higher_is_better
 from mtl_runner.results.plots import series
 from mtl_runner.results.read import read_metrics
 from mtl_runner.results.statistics import MAIN_METRIC, interval
-from mtl_runner.results.style import colour, log_axis_helps, new_figure, save
+from mtl_runner.results.style import colour, log_axis_helps, new_grid, save
 
 if TYPE_CHECKING:
     from mtl_runner.results.compare import Group
@@ -26,7 +26,7 @@ def plot_comparison(path: Path, groups: Sequence[Group], at: str) -> None:
     names = list(dict.fromkeys(s.name for group in groups for s in group.strategies))
     height = sum(1.1 + 0.28 * len(group.strategies) + 2.5 for group in groups)
     ratios = [h for group in groups for h in (1.1 + 0.28 * len(group.strategies), 2.5)]
-    figure, axes = new_figure(2 * len(groups), columns, max(6.5, 3.5 * columns + 1), height + 0.4, height_ratios=ratios)
+    figure, axes = new_grid(2 * len(groups), columns, max(6.5, 3.5 * columns + 1), height + 0.4, height_ratios=ratios)
     for block, group in enumerate(groups):
         curves = {id(run): read_metrics(run.directory) for s in group.strategies for run in s.runs}
         for column, (task, kind) in enumerate(group.tasks.items()):

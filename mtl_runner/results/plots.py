@@ -49,9 +49,9 @@ def series(metrics: Mapping[str, list[str]], split: str, task: str, column: str)
 
 
 def _losses(path: Path, metrics: Mapping[str, list[str]], tasks: list[str], marks: dict[str, float]) -> None:
-    columns = min(len(tasks), 3)
+    columns = 2 if len(tasks) == 4 else min(len(tasks), 3)
     rows = math.ceil(len(tasks) / columns)
-    figure, axes = new_figure(rows, columns, 3.6 * columns + 0.6, 2.9 * rows + 0.3)
+    figure, axes = new_figure(rows, columns, 3.0, 2.1)
     for index, (task, axis) in enumerate(zip(tasks, axes.flat, strict=False)):
         train, val = series(metrics, "train", task, "loss"), series(metrics, "val", task, "loss")
         axis.plot(*train, color=colour(index), alpha=0.45, linewidth=1, label="train")
@@ -69,7 +69,7 @@ def _losses(path: Path, metrics: Mapping[str, list[str]], tasks: list[str], mark
 
 
 def _weights(path: Path, metrics: Mapping[str, list[str]], tasks: list[str], marks: dict[str, float]) -> None:
-    figure, axes = new_figure(1, 1, 6, 3.4)
+    figure, axes = new_figure(1, 1, 5.2, 2.6)
     axis = axes[0, 0]
     values: list[float] = []
     for index, task in enumerate(tasks):
@@ -89,7 +89,7 @@ def _weights(path: Path, metrics: Mapping[str, list[str]], tasks: list[str], mar
 def _sigmas(
     path: Path, metrics: Mapping[str, list[str]], tasks: list[str], truths: Mapping[str, float | None], marks: dict[str, float]
 ) -> None:
-    figure, axes = new_figure(1, 1, 6, 3.4)
+    figure, axes = new_figure(1, 1, 5.2, 2.6)
     axis = axes[0, 0]
     values: list[float] = []
     for index, task in enumerate(tasks):
@@ -113,7 +113,7 @@ def _sigmas(
 
 
 def _fit(path: Path, fits: Mapping[str, Fit], tasks: list[str], sigmas: Mapping[str, float | None]) -> None:
-    figure, axes = new_figure(1, len(fits), 3.9 * len(fits), 3.4)
+    figure, axes = new_figure(1, len(fits), 3.2, 2.6)
     for axis, (task, fit) in zip(axes.flat, fits.items(), strict=True):
         shade, sigma = colour(tasks.index(task)), sigmas[task]
         axis.scatter(fit.x, fit.y, s=12, color=shade, alpha=0.45, linewidths=0, label="training data")

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mtl_runner.parameters import Parameters
+from mtl_runner.update.stepping import stepper
 
 MakeOptimizer = Callable[[Any], Optimizer]  # takes parameters or parameter groups
 Losses = Sequence[Tensor] | Tensor  # one scalar per task; separate graphs (a list) spare idle tasks the backward pass
@@ -72,6 +73,7 @@ class Update:
         self.clip = clip
         self.clip_blocks = clip_blocks or [parameters.tensors]
         self.optimizers: list[Optimizer] = self.build(make_optimizer)
+        self.steppers = [stepper(optimizer) for optimizer in self.optimizers]
         self._idle: dict[tuple[int, ...], list[nn.Parameter]] = {}
 
     def build(self, make_optimizer: MakeOptimizer) -> list[Optimizer]:

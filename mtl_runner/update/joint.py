@@ -18,8 +18,10 @@ class Joint(Update):
     def __call__(self, losses: Losses, weights: Tensor, active: Active, again: Again | None = None) -> None:
         del again
         self.clear_gradients()
-        torch.autograd.backward([losses[t] for t in active.tasks], [weights[t] for t in active.tasks])
-        if not active.everyone:
+        if active.everyone:
+            torch.autograd.backward(list(losses), list(weights.unbind()))
+        else:
+            torch.autograd.backward([losses[t] for t in active.tasks], [weights[t] for t in active.tasks])
             self.clear_idle(active.tasks)
         self.clip_gradients()
-        self.optimizers[0].step()
+        self.steppers[0]()

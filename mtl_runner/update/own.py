@@ -10,6 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from mtl_runner.update.base import MakeOptimizer
+from mtl_runner.update.stepping import stepper
 from mtl_runner.weighting.base import Weighting
 
 
@@ -31,6 +32,8 @@ class OwnParameters:
                 self._adam(parameters, self.lr) if self.lr is not None else make_optimizer(_without_decay(parameters))
             ]
 
+        self.steppers = [stepper(optimizer) for optimizer in self.optimizers]
+
     @staticmethod
     def _adam(parameters: list[nn.Parameter], lr: float) -> Optimizer:
         return torch.optim.Adam(parameters, lr=lr, fused=True)
@@ -43,8 +46,8 @@ class OwnParameters:
                     group["lr"] = self.lr * (1 + math.cos(math.pi * done)) / 2
 
     def step(self) -> None:
-        for optimizer in self.optimizers:
-            optimizer.step()
+        for step in self.steppers:
+            step()
 
     def state_dict(self) -> dict[str, Any]:
         return {"optimizers": [optimizer.state_dict() for optimizer in self.optimizers]}

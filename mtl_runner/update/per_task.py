@@ -98,7 +98,7 @@ class PerTask(Update):
         if len(tasks) < len(self.groups[k]):
             self.clear_idle(tasks)
         self.clip_gradients()
-        self.optimizers[k].step()
+        self.steppers[k]()
 
     def _share_decay(self, stepping: frozenset[int]) -> None:
         for k in stepping:

@@ -29,6 +29,7 @@ class Weighting(nn.Module):
     def __init__(self, tasks: Sequence[Task]) -> None:
         super().__init__()
         self.tasks = list(tasks)
+        self._trained: list[nn.Parameter] | None = None
 
     def forward(self, losses: Tensor, active: Sequence[int] | None = None) -> Tensor:
         raise NotImplementedError(f"{type(self).__name__} must implement forward(losses, active)")  # pragma: no cover
@@ -44,7 +45,7 @@ class Weighting(nn.Module):
             values = values[list(active)]
         values.requires_grad_()
         objective = self(values, active)
-        own = [p for p in self.parameters() if p.requires_grad]
+        own = self._own()
         if own:
             weights, *gradients = torch.autograd.grad(objective, [values, *own], allow_unused=True)
             for parameter, gradient in zip(own, gradients, strict=True):
@@ -54,6 +55,12 @@ class Weighting(nn.Module):
         if active is not None:
             weights = torch.zeros_like(losses).index_copy(0, torch.tensor(active, device=losses.device), weights)
         return weights, objective.detach()
+
+    def _own(self) -> list[nn.Parameter]:
+        """The trained parameters, looked up once."""
+        if self._trained is None:
+            self._trained = [p for p in self.parameters() if p.requires_grad]
+        return self._trained
 
     def sigmas(self) -> list[float | None]:
         """The learned noise scale of each task in the target's units; None where there is none."""

@@ -99,12 +99,10 @@ class Uncertainty(Weighting):
         self._waiting.discard(index)
 
     def forward(self, losses: Tensor, active: Sequence[int] | None = None) -> Tensor:
-        indices = range(len(self.tasks)) if active is None else active
-        s = torch.stack([self.log_variance[i] for i in indices])
+        s = torch.stack([*self.log_variance.parameters()] if active is None else [self.log_variance[i] for i in active])
         a, b = (self.a, self.b) if active is None else (self.a[list(active)], self.b[list(active)])
-        if self.form == "liebel":
-            return (a * torch.exp(-s) * losses + nn.functional.softplus(s)).sum()
-        return (a * torch.exp(-s) * losses + b * s).sum()
+        fit = torch.dot(a * torch.exp(-s), losses)
+        return fit + (nn.functional.softplus(s).sum() if self.form == "liebel" else torch.dot(b, s))
 
     def weigh(self, losses: Tensor, active: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
         """As the base class; before it, ``log_loss`` sets new tasks' s and the closed form updates its running mean."""
