@@ -42,12 +42,12 @@ class Split:
 
     def batches(self, size: int) -> Iterator[Split]:
         """Consecutive slices of ``size`` rows, without a copy."""
-        targets = [t.split(size) for t in self.targets.values()]
+        targets = [torch.split(t, size) for t in self.targets.values()]
         if isinstance(self.inputs, dict):
-            parts = [t.split(size) for t in self.inputs.values()]
+            parts = [torch.split(t, size) for t in self.inputs.values()]
             inputs: Iterable[Inputs] = (dict(zip(self.inputs, part, strict=True)) for part in zip(*parts, strict=True))
         else:
-            inputs = self.inputs.split(size)
+            inputs = torch.split(self.inputs, size)
         names = list(self.targets)
         for part, *labels in zip(inputs, *targets, strict=True):
             yield Split(part, dict(zip(names, labels, strict=True)))
