@@ -50,7 +50,7 @@ class Settings:
             monitor=str(trainer.pop("monitor")),
             patience=None if patience is None else _integer(patience, "trainer.patience", 1),
             clip=None if clip is None else _positive(clip, "trainer.clip"),
-            lr_scheduler=trainer.pop("lr_scheduler"),
+            lr_scheduler=_lr_scheduler(trainer.pop("lr_scheduler"), epochs),
             plots=_choice(record.pop("plots"), "record.plots", ("all", "none")),
             debug=debug,
         )
@@ -80,6 +80,16 @@ def _boolean(value: Any, key: str) -> bool:
     if not isinstance(value, bool):
         raise ConfigError(f"{key} must be true or false; found {value!r}.")
     return value
+
+
+def _lr_scheduler(value: Any, epochs: int) -> Mapping[str, Any] | None:
+    if value is None or isinstance(value, Mapping):
+        return value
+    if value != "cosine":
+        raise ConfigError(
+            f"trainer.lr_scheduler={value!r} is unknown; use cosine, null, or {{_target_: torch.optim.lr_scheduler...}}."
+        )
+    return {"_target_": "torch.optim.lr_scheduler.CosineAnnealingLR", "T_max": epochs}
 
 
 def _choice(value: Any, key: str, allowed: tuple[str, ...]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -13,12 +12,14 @@ from mtl_runner.update.base import MakeOptimizer
 from mtl_runner.update.stepping import stepper
 from mtl_runner.weighting.base import Weighting
 
+SETTLING = 0.3  # share of the run over which an annealed rate falls to 0
+
 
 class OwnParameters:
     """Trains a weighting's own parameters.
 
-    With ``weighting.lr`` they have an Adam of their own, whose rate falls to 0 along a cosine over the run if
-    ``weighting.anneal``; with ``lr: null`` an optimizer like the model's, without weight decay. A parameter of an idle task has
+    With ``weighting.lr`` they have an Adam of their own, whose rate falls to 0 over the last 30 % of the run if
+    ``weighting.anneal``, so that they first arrive and then settle instead of following single batches; with ``lr: null`` an optimizer like the model's, without weight decay. A parameter of an idle task has
     no gradient, so neither it nor its Adam clock moves.
     """
 
@@ -43,7 +44,7 @@ class OwnParameters:
         if self.anneal and self.lr is not None:
             for optimizer in self.optimizers:
                 for group in optimizer.param_groups:
-                    group["lr"] = self.lr * (1 + math.cos(math.pi * done)) / 2
+                    group["lr"] = self.lr * min(1.0, (1 - done) / SETTLING)
 
     def step(self) -> None:
         for step in self.steppers:

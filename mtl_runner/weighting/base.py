@@ -24,7 +24,7 @@ class Weighting(nn.Module):
     """
 
     lr: float | None = None
-    anneal: bool = False  # whether `lr` falls to 0 along a cosine over the run
+    anneal: bool = False  # whether `lr` falls to 0 over the last 30 % of the run
 
     def __init__(self, tasks: Sequence[Task]) -> None:
         super().__init__()

@@ -26,7 +26,7 @@ class Uncertainty(Weighting):
     renames sigma. ``liebel`` (Liebel & Koerner 2018) is :math:`\tfrac12 e^{-s}L + \log(1+e^s)`.
 
     Departs from the paper: :math:`s` has its own learning rate (the network's leaves it unconverged for thousands of steps),
-    which falls to 0 along a cosine so that :math:`s` settles instead of following single batches, and no weight decay.
+    which falls to 0 over the last 30 % of the run so that :math:`s` settles instead of following single batches, and no decay.
 
     Args:
         tasks: the tasks, in the order of the losses.
@@ -35,7 +35,7 @@ class Uncertainty(Weighting):
         solver: ``gradient``, or ``closed_form``: :math:`s_t = \log(a_t \bar L_t / b_t)` of a running mean of the loss.
         init: initial :math:`s_t`: a number, ``{task: number}``, or ``log_loss``, the optimum of a task's first batch.
         lr: for the log-variances only (Adam); None: the model's optimizer and its settings, without weight decay.
-        anneal: whether ``lr`` falls to 0 over the run.
+        anneal: whether ``lr`` falls to 0 over the last 30 % of the run.
         frozen: ``{task: sigma}`` keeps a sigma (in the target's units) fixed.
         momentum: of the closed form's running mean.
 
