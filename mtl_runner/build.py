@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -156,6 +157,7 @@ def make(node: Any, key: str, also: Sequence[str] = (), **context: Any) -> Any:
     if not isinstance(node, Mapping) or "_target_" not in node:
         raise ConfigError(f"{key} needs a `_target_`, the import path of a class or function, e.g. my_module.MyClass.")
     path = str(node["_target_"])
+    logging.getLogger("hydra.utils").disabled = True  # the sentence below says it; Hydra would print a traceback as well
     try:
         target = get_object(path)
     except (ImportError, ValueError, AttributeError, InstantiationException) as error:
@@ -175,22 +177,27 @@ def make(node: Any, key: str, also: Sequence[str] = (), **context: Any) -> Any:
         # Partial, then called: instantiate would turn the context's objects into configs.
         return instantiate({**node, "_convert_": "all", "_partial_": True})(**extra)
     except InstantiationException as error:
-        raise _unwrapped(error, key, path) from error
+        raise _unwrapped(error, key, path, node) from error
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"{key}: {path} refuses its options: {_first_line(error)}") from error
+        raise ConfigError(_refusal(key, path, node, error)) from error
 
 
-def _unwrapped(error: Exception, key: str, path: str) -> Exception:
+def _unwrapped(error: Exception, key: str, path: str, node: Mapping[str, Any]) -> Exception:
     cause = error.__cause__
     while cause is not None and not isinstance(cause, MtlError) and cause.__cause__ is not None:
         cause = cause.__cause__
     if isinstance(cause, MtlError | OSError | MemoryError):
         return cause
-    return ConfigError(f"{key}: {path} refuses its options: {_first_line(cause or error)}")
+    return ConfigError(_refusal(key, path, node, cause or error))
+
+
+def _refusal(key: str, path: str, node: Mapping[str, Any], error: BaseException) -> str:
+    options = ", ".join(f"{name}={value!r}" for name, value in node.items() if name != "_target_") or "none"
+    return f"{key}: {path} refuses its options ({options}): {_first_line(error)}."
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
 def _install_hint(path: str) -> str:

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from mtl_runner.errors import ConfigError, MtlError, RunDirectoryError
+from mtl_runner.conf_directory import conf_directory
+from mtl_runner.errors import ConfigError, MtlError
 
 # Below these, keys are options of a class or names of tasks: `build` knows the allowed ones and suggests the nearest, so
 # `weighting.weights.y1=2` and `optimizer.eps=1e-7` need no Hydra `+`.
 OPEN = ("data.", "model.", "likelihood.", "weighting.", "schedule.", "update.", "optimizer.", "trainer.", "record.")
+CHOICES = "MTL_RUNNER_CHOICES"
 _exit_code = 0
-
-
-def conf_directory() -> Path:
-    """Our configs: inside the wheel, or beside the package in a checkout."""
-    package = Path(__file__).resolve().parent
-    for candidate in (package / "conf", package.parent / "conf"):
-        if (candidate / "config.yaml").exists():
-            return candidate
-    raise RunDirectoryError(f"The configs of mtl-runner are missing beside {str(package)!r}; install it again.")
 
 
 def main() -> None:
@@ -69,7 +64,11 @@ def _compose_and_run(arguments: list[str], repeat: Path | None) -> None:
         from mtl_runner.repeat import repeated
 
         recorded, arguments = repeated(repeat, arguments, conf_directory())
-        config = recorded.name if recorded is not None else config
+        if recorded is not None:
+            from mtl_runner.directory import read_summary
+
+            config = recorded.name
+            os.environ[CHOICES] = json.dumps(read_summary(repeat).get("choices", {}))
     sys.argv = ["mtl-run", *[_opened(argument) for argument in arguments]]
     try:
         hydra.main(config_path=config, config_name="config", version_base="1.3")(job)()
@@ -99,25 +98,32 @@ def job(config: DictConfig) -> float:
     request = Request(
         config=config,
         directory=Path(hydra.runtime.output_dir),
-        overrides=[override.lstrip("+") for override in overrides],
-        choices={group: choice for group, choice in hydra.runtime.choices.items() if "/" not in str(group) and choice},
+        overrides=overrides,
+        choices=_choices(hydra.runtime.choices),
         hydra=hydra_node,
         job=f"{hydra.job.num}: {' '.join(overrides)}" if sweeping else "",
     )
-    outcome = run(request)
+    try:
+        outcome = run(request)
+    except MtlError as error:  # the directory is not ours to write into
+        if sweeping:
+            raise
+        _note(str(error), 1)
+        return float("nan")
     if outcome.error and not sweeping:
         _note(outcome.error, outcome.exit_code)
     elif outcome.interrupted:
         raise KeyboardInterrupt
     elif outcome.error:
         print(f"  failed: {outcome.error}", file=sys.stderr)
-        _record_failure(request, outcome.error)
     return outcome.monitor
 
 
-def _record_failure(request: Any, reason: str) -> None:
-    """A job that could not even claim its directory still needs a row in the report."""
-    del request, reason
+def _choices(chosen: Mapping[str, Any]) -> dict[str, str]:
+    """The option of each group, for the labels of a comparison; a repeated run keeps those of the first."""
+    if CHOICES in os.environ:
+        return dict(json.loads(os.environ[CHOICES]))
+    return {group: choice for group, choice in chosen.items() if "/" not in str(group) and choice}
 
 
 def _resume(directory: Path, arguments: list[str]) -> int:

@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mtl_runner import directory as run_directory
 from mtl_runner.build import Experiment, build
-from mtl_runner.errors import MtlError
+from mtl_runner.errors import MtlError, RunDirectoryError
 from mtl_runner.files import write_json
 from mtl_runner.progress import Progress
 from mtl_runner.summary import summarize, table
@@ -53,12 +53,16 @@ class Outcome:
 
 
 def run(request: Request) -> Outcome:
-    """Do one run from start or from where it stopped. Raises nothing but what HYDRA_FULL_ERROR=1 asks for."""
+    """Do one run, from the start or from where it stopped.
+
+    What goes wrong in it is in the outcome and in summary.json. Raises ``RunDirectoryError`` if the directory is another run's or
+    cannot be written, and anything if HYDRA_FULL_ERROR=1 asks for it.
+    """
     directory = request.directory
     try:
         run_directory.claim(directory, request.config, request.overrides, request.hydra)
-    except (MtlError, OSError) as error:
-        return _failed(error, request, claimed=False)
+    except OSError as error:
+        raise RunDirectoryError(sentence(error)) from error
     with _logging(directory):
         if request.job:
             log.info("[%s]", request.job)
@@ -79,7 +83,7 @@ def run(request: Request) -> Outcome:
             if os.environ.get("MTL_RUNNER_FULL_ERROR"):
                 _write_status(request, "failed", sentence(error))
                 raise
-            return _failed(error, request, claimed=True)
+            return _failed(error, request)
 
 
 def _run_claimed(request: Request) -> Outcome:
@@ -169,12 +173,11 @@ def _write_status(request: Request, status: str, reason: str = "") -> None:
     write_json(request.directory / "summary.json", _identity(request, status, reason))
 
 
-def _failed(error: BaseException, request: Request, *, claimed: bool) -> Outcome:
+def _failed(error: BaseException, request: Request) -> Outcome:
     text = sentence(error)
-    if claimed:
-        with contextlib.suppress(OSError):  # the disk may be full; the sentence below still reaches the terminal
-            logging.getLogger("mtl_runner.file").error("%s", "".join(traceback.format_exception(error)))
-            _write_status(request, "failed", text)
+    with contextlib.suppress(OSError):  # the disk may be full; the sentence still reaches the terminal
+        logging.getLogger("mtl_runner.file").error("%s", "".join(traceback.format_exception(error)))
+        _write_status(request, "failed", text)
     return Outcome(error=text, exit_code=1)
 
 
@@ -200,7 +203,7 @@ def _os_sentence(error: OSError) -> str:
         return f"Cannot write{path}: {error.strerror}; choose a directory you may write to with hydra.run.dir=..."
     if isinstance(error, NotADirectoryError | FileExistsError):
         return f"Cannot make the directory{path}: a file of that name is in the way; choose another hydra.run.dir."
-    return f"{error.strerror or error}{f':{path}' if error.filename else ''}."
+    return f"{error.strerror or error}{f':{path}' if error.filename else ''}; check the path, or choose another hydra.run.dir."
 
 
 @contextlib.contextmanager

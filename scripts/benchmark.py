@@ -122,7 +122,7 @@ def ours(hidden: int, method: str) -> Contender:
     from hydra import compose, initialize_config_dir
 
     from mtl_runner.build import build
-    from mtl_runner.cli import conf_directory
+    from mtl_runner.conf_directory import conf_directory
     from mtl_runner.totals import EpochTotals
     from mtl_runner.train import Trainer
 

@@ -17,8 +17,8 @@ def trunk(width: int, hidden: Sequence[int], activation: str, dropout: float) ->
     """Linear, activation and (if asked) dropout for each hidden width."""
     if activation not in ACTIVATIONS:
         raise ConfigError(f"model.activation={activation!r} is unknown; allowed: {', '.join(ACTIVATIONS)}.")
-    if not all(isinstance(w, int) and w > 0 for w in hidden):
-        raise ConfigError(f"model.hidden must be a list of positive widths, e.g. [64, 64]; found {list(hidden)}.")
+    if not isinstance(hidden, Sequence) or not all(isinstance(w, int) and w > 0 for w in hidden):
+        raise ConfigError(f"model.hidden must be a list of positive widths, e.g. [64, 64]; found {hidden!r}.")
     if not 0 <= dropout < 1:
         raise ConfigError(f"model.dropout must lie in [0, 1); found {dropout}.")
     layers: list[nn.Module] = []

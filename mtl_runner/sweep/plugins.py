@@ -8,11 +8,17 @@ from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
+from mtl_runner.conf_directory import conf_directory
 
-class UserConfigs(SearchPathPlugin):
-    """Adds ``./conf`` of the working directory, after our own, so that users add options of their own to every group."""
+
+class Configs(SearchPathPlugin):
+    """Adds our configs (a repeated run has a primary config of its own) and then ``./conf`` of the working directory.
+
+    So users add options of their own to every group, and cannot break ours by accident.
+    """
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        search_path.append("mtl-runner", f"file://{conf_directory()}")
         conf = Path.cwd() / "conf"
         if conf.is_dir():
             search_path.append("mtl-runner user", f"file://{conf}")
@@ -20,4 +26,4 @@ class UserConfigs(SearchPathPlugin):
 
 def register() -> None:
     """Register the plugins with Hydra."""
-    Plugins.instance().register(UserConfigs)
+    Plugins.instance().register(Configs)

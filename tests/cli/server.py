@@ -1,0 +1,49 @@
+"""Runs commands of mtl-runner in forks of one process that has imported torch: real processes, without two seconds each.
+
+Reads JSON lines ``{argv, cwd, env, out, err}``; answers with the process id at once, and with the exit code when it ended.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+
+import torch  # noqa: F401
+
+import mtl_runner.runner  # noqa: F401
+from mtl_runner import cli
+
+
+def child(request: dict) -> None:
+    os.setsid()  # a Ctrl-C at the test's terminal is not meant for it
+    os.chdir(request["cwd"])
+    os.environ.update(request["env"])
+    for stream, path in ((1, request["out"]), (2, request["err"])):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
+    sys.path[0] = ""
+    sys.argv = request["argv"]
+    code = 0
+    try:
+        (cli.compare if request["argv"][0] == "mtl-compare" else cli.main)()
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 1
+        if isinstance(stop.code, str):
+            print(stop.code, file=sys.stderr)
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+for line in sys.stdin:
+    request = json.loads(line)
+    pid = os.fork()
+    if pid == 0:
+        child(request)
+    print(pid, flush=True)
+    _, status = os.waitpid(pid, 0)
+    print(os.waitstatus_to_exitcode(status), flush=True)

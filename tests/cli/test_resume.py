@@ -1,0 +1,116 @@
+"""Killed at any instant and resumed, a run ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Command, kill_somewhere, send
+
+STRATEGIES = ("uncertainty", "per_task_adam", "staged")
+LONGER = ("model.hidden=[16]", "trainer.epochs=60", "trainer.evaluate_every=3", "record.plots=none")
+
+
+def result(directory: Path) -> tuple[bytes, dict]:
+    """What must not depend on interruptions: metrics.csv, and summary.json without its times."""
+    summary = json.loads((directory / "summary.json").read_text())
+    summary.pop("time")
+    return (directory / "metrics.csv").read_bytes(), summary
+
+
+def killed_until_done(mtl: Command, tmp_path: Path, strategy: str, kills: int, seed: int) -> None:
+    chance = random.Random(seed)
+    started = time.monotonic()
+    done = mtl("mtl-run", f"weighting={strategy}", *LONGER, "hydra.run.dir=whole")
+    seconds = time.monotonic() - started
+    assert done.code == 0, done.err
+    whole = result(tmp_path / "whole")
+    lost = 0
+    for number in range(kills):
+        folder = f"killed{number}"
+        command = ("mtl-run", f"weighting={strategy}", *LONGER, f"hydra.run.dir={folder}")
+        first = mtl(*command, meddle=kill_somewhere(chance, seconds))
+        lost += first.code == -signal.SIGKILL
+        for _ in range(chance.randrange(3)):  # some are killed again while they resume
+            mtl(*command, meddle=kill_somewhere(chance, seconds))
+        resumable = (tmp_path / folder / ".hydra" / "config.yaml").exists()
+        last = mtl("mtl-run", f"resume={folder}") if resumable and number % 2 else mtl(*command)
+        assert last.code == 0, last.err
+        assert result(tmp_path / folder) == whole
+    assert lost > kills // 3, "most runs should have been hit while they ran"
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_killed_run_resumes_to_the_same_bytes(mtl: Command, tmp_path: Path, strategy: str) -> None:
+    """Breaks if anything that a step depends on is missing from the checkpoint, or written in the wrong order."""
+    killed_until_done(mtl, tmp_path, strategy, kills=3, seed=1)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_seventeen_kills_at_random_instants_change_nothing(mtl: Command, tmp_path: Path, strategy: str) -> None:
+    """As above, for 51 kills in all."""
+    killed_until_done(mtl, tmp_path, strategy, kills=17, seed=2)
+
+
+def test_dropout_and_numpy_randomness_resume_too(mtl: Command, tmp_path: Path) -> None:
+    """Breaks if a global random state is not part of the checkpoint."""
+    (tmp_path / "noisy.py").write_text(
+        "import numpy as np, random, torch\nfrom mtl_runner.models import SeparateMLPs\n"
+        "class Noisy(SeparateMLPs):\n"
+        "    def forward(self, x):\n"
+        "        shift = 0.01 * (np.random.rand() + random.random()) if self.training else 0.0\n"
+        "        return super().forward(x + shift)\n"
+    )
+    options = ("model._target_=noisy.Noisy", "model.dropout=0.3", *LONGER)
+    assert mtl("mtl-run", *options, "hydra.run.dir=whole").code == 0
+    checkpoint = tmp_path / "killed" / "checkpoint.pt"
+    first = mtl("mtl-run", *options, "hydra.run.dir=killed", meddle=send(signal.SIGKILL, checkpoint.exists))
+    assert first.code == -signal.SIGKILL
+    last = mtl("mtl-run", "resume=killed")
+    assert last.code == 0, last.err
+    assert result(tmp_path / "killed") == result(tmp_path / "whole")
+
+
+def test_ctrl_c_saves_and_says_how_to_resume(mtl: Command, tmp_path: Path) -> None:
+    """Breaks if an interrupt loses the epochs before it, or the resumed run differs."""
+    options = ("model.hidden=[16]", "trainer.epochs=400", "record.plots=none")
+    assert mtl("mtl-run", *options, "hydra.run.dir=whole").code == 0
+    checkpoint = tmp_path / "stopped" / "checkpoint.pt"
+    first = mtl("mtl-run", *options, "hydra.run.dir=stopped", meddle=send(signal.SIGINT, checkpoint.exists))
+    assert first.code == 130
+    assert first.last_line == "Stopped; go on with: mtl-run resume=stopped"
+    assert "Traceback" not in first.err
+    assert json.loads((tmp_path / "stopped" / "summary.json").read_text())["status"] == "interrupted"
+    assert mtl("mtl-run", "resume=stopped").code == 0
+    assert result(tmp_path / "stopped") == result(tmp_path / "whole")
+
+
+def test_a_finished_run_is_not_run_again(mtl: Command, tmp_path: Path) -> None:
+    """Breaks if a requeued job trains twice or touches its results."""
+    command = ("mtl-run", "model.hidden=[16]", "trainer.epochs=3", "record.plots=none", "hydra.run.dir=run")
+    assert mtl(*command).code == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file() and path.name != "run.log"}
+    again = mtl(*command)
+    assert again.code == 0
+    assert "finished already" in again.out
+    assert before == {path: path.read_bytes() for path in before}
+
+
+def test_repeat_gives_the_same_bytes_and_takes_changes(mtl: Command, tmp_path: Path) -> None:
+    """Breaks if the recorded config is not enough to run again."""
+    assert mtl("mtl-run", "weighting=staged", *LONGER, "hydra.run.dir=first").code == 0
+    assert mtl("mtl-run", "repeat=first", "hydra.run.dir=second").code == 0
+    assert result(tmp_path / "first")[0] == result(tmp_path / "second")[0]
+    assert mtl("mtl-run", "repeat=first", "seed=5", "hydra.run.dir=third").code == 0
+    assert result(tmp_path / "first")[0] != result(tmp_path / "third")[0]
+    regrouped = mtl("mtl-run", "repeat=first", "weighting=fixed", "hydra.run.dir=fourth")
+    assert regrouped.code == 0, regrouped.err
+    config = (tmp_path / "fourth" / ".hydra" / "config.yaml").read_text()
+    assert "epochs: 60" in config
+    assert "mtl_runner.schedule.Schedule" in config
