@@ -165,14 +165,13 @@ def make(node: Any, key: str, also: Sequence[str] = (), **context: Any) -> Any:
         raise ConfigError(f"{key}._target_={path!r} cannot be imported ({reason}).{_install_hint(path)}") from error
     if not callable(target):
         raise ConfigError(f"{key}._target_={path!r} is a {type(target).__name__}; it must be a class or function.")
-    signature = inspect.signature(target)
-    takes_all = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
+    known = _parameters_of(target)
     options = {name for name in node if name not in ("_target_", "_partial_", "_args_", "_convert_", "_recursive_")}
     for option in options:
-        if option not in signature.parameters and not takes_all:
-            allowed = [name for name in (*signature.parameters, *also) if name not in (*context, "params", "optimizer")]
+        if known is not None and option not in known:
+            allowed = [name for name in (*known, *also) if name not in (*context, "params", "optimizer")]
             raise ConfigError(f"{key}.{option} is not an option of {path.rsplit('.', 1)[-1]}; {suggest(option, allowed)}.")
-    extra = {name: value for name, value in context.items() if name in signature.parameters and name not in options}
+    extra = {name: value for name, value in context.items() if name in _names(target) and name not in options}
     try:
         # Partial, then called: instantiate would turn the context's objects into configs.
         return instantiate({**node, "_convert_": "all", "_partial_": True})(**extra)
@@ -231,7 +230,7 @@ def _optimizer_factory(node: Mapping[str, Any]) -> Any:
 
     def make_optimizer(params: Any) -> Optimizer:
         arguments = dict(node)
-        known = _parameter_names(arguments)
+        known = _optimizer_options(arguments)
         if "fused" in known and not {"fused", "foreach", "capturable", "differentiable"} & set(arguments):
             arguments["fused"] = True
         if isinstance(params, list) and params and isinstance(params[0], dict) and "weight_decay" not in known:
@@ -244,10 +243,24 @@ def _optimizer_factory(node: Mapping[str, Any]) -> Any:
     return make_optimizer
 
 
-def _parameter_names(node: Mapping[str, Any]) -> set[str]:
+def _names(target: Any) -> dict[str, inspect.Parameter]:
+    """The parameters of a class or function; none for builtins that do not tell."""
+    try:
+        return dict(inspect.signature(target).parameters)
+    except (ValueError, TypeError):
+        return {}
+
+
+def _parameters_of(target: Any) -> list[str] | None:
+    """The names of the options it takes; None if it takes any, or does not tell."""
+    found = _names(target)
+    return None if not found or any(p.kind is p.VAR_KEYWORD for p in found.values()) else list(found)
+
+
+def _optimizer_options(node: Mapping[str, Any]) -> set[str]:
     from hydra.utils import get_object
 
     try:
-        return set(inspect.signature(get_object(str(node.get("_target_")))).parameters)
-    except (ImportError, ValueError, TypeError):
+        return set(_names(get_object(str(node.get("_target_")))))
+    except (ImportError, ValueError):
         return set()  # `make` words the error

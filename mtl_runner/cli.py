@@ -58,6 +58,8 @@ def _compose_and_run(arguments: list[str], repeat: Path | None) -> None:
     from mtl_runner.sweep import current_sweep, register
 
     register()
+    # A killed joblib worker leaves semaphores; the warning about them, from a process of its own, would come after our last line.
+    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, (os.environ.get("PYTHONWARNINGS"), "ignore:resource_tracker:UserWarning")))
     recorded = None
     config = str(conf_directory())
     if repeat is not None:
@@ -101,7 +103,7 @@ def job(config: DictConfig) -> float:
         overrides=overrides,
         choices=_choices(hydra.runtime.choices),
         hydra=hydra_node,
-        job=f"{hydra.job.num}: {' '.join(overrides)}" if sweeping else "",
+        job=f"{hydra.job.num}: {' '.join(override.lstrip('+') for override in overrides)}" if sweeping else "",
     )
     try:
         outcome = run(request)
@@ -128,14 +130,13 @@ def _choices(chosen: Mapping[str, Any]) -> dict[str, str]:
 
 def _resume(directory: Path, arguments: list[str]) -> int:
     """Go on with a run from its recorded config, without Hydra."""
-    from mtl_runner.directory import read_config
+    from mtl_runner.directory import read_config, read_summary
 
+    config = read_config(directory)
     if arguments:
         raise ConfigError(
             f"resume= goes on with the recorded config and takes no other option (found {arguments[0]!r}); use repeat={directory} to change something."
         )
-    config = read_config(directory)
-    from mtl_runner.directory import read_summary
     from mtl_runner.runner import Request, run
 
     summary = read_summary(directory)

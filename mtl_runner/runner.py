@@ -227,6 +227,13 @@ def _graceful_interrupt(trainer: Trainer) -> Iterator[None]:
         signal.signal(signal.SIGINT, previous)
 
 
+class _RunLog(logging.FileHandler):
+    """run.log; a full disk must not hide what the terminal still shows."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        del record
+
+
 @contextlib.contextmanager
 def _logging(directory: Path) -> Iterator[None]:
     """To the terminal and to run.log; tracebacks only to run.log."""
@@ -237,7 +244,7 @@ def _logging(directory: Path) -> Iterator[None]:
     terminal.addFilter(lambda record: record.name != "mtl_runner.file")
     handlers: list[logging.Handler] = [terminal]
     with contextlib.suppress(OSError):
-        handlers.append(logging.FileHandler(directory / "run.log"))
+        handlers.append(_RunLog(directory / "run.log"))
     for handler in handlers:
         root.addHandler(handler)
     logging.getLogger("mtl_runner.file").info("%s", time.strftime("%Y-%m-%d %H:%M:%S"))
@@ -246,7 +253,8 @@ def _logging(directory: Path) -> Iterator[None]:
     finally:
         for handler in handlers:
             root.removeHandler(handler)
-            handler.close()
+            with contextlib.suppress(OSError):
+                handler.close()
 
 
 def _shown(path: Path) -> str:

@@ -1,0 +1,141 @@
+"""What a user sees and finds: help, tables, files, plots."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import QUICK, Command
+
+CONTRACT = (
+    ".hydra/config.yaml", "metrics.csv", "summary.json", "losses.png", "weights.png", "sigmas.png", "fit.png",
+    "checkpoint.pt", "best.pt", "run.log",
+)  # fmt: skip
+
+
+def test_the_command_is_installed_and_help_is_quick_and_complete() -> None:
+    """Breaks if help imports torch, or leaves out a group, an option or the examples."""
+    script = Path(sys.executable).with_name("mtl-run")
+    result = subprocess.run([str(script), "--help"], capture_output=True, text=True, check=True)
+    for group in ("data", "model", "likelihood", "weighting", "schedule", "update", "optimizer", "trainer", "experiment"):
+        options = sorted(p.stem for p in (Path(__file__).parents[2] / "conf" / group).glob("*.yaml"))
+        assert f"{group}: {', '.join(options)}" in result.stdout
+    assert result.stdout.count("\nmtl-run ") >= 3
+    assert result.stderr == ""
+
+
+def test_the_command_line_imports_nothing_heavy() -> None:
+    """Breaks if `mtl-run --help` takes seconds."""
+    code = "import sys, mtl_runner.cli, mtl_runner.sweep; print([m for m in ('torch','pandas','matplotlib','sklearn') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_a_run_leaves_every_file_of_the_contract_and_ends_with_a_table(mtl: Command, tmp_path: Path) -> None:
+    """Breaks if a file of the run directory is missing, or the terminal does not say what came out and where."""
+    result = mtl("mtl-run", "trainer.epochs=5", "hydra.run.dir=run")
+    assert result.code == 0, result.err
+    for name in CONTRACT:
+        assert (tmp_path / "run" / name).stat().st_size > 0, name
+    assert not list((tmp_path / "run").glob(".*.tmp"))
+    header = next(line for line in result.out.splitlines() if line.startswith("task"))
+    assert header.split() == ["task", "val", "loss", "vs", "trivial", "metrics", "(val)", "weight", "sigma", "true", "sigma"]
+    assert result.out.strip().splitlines()[-1] == "run"
+    assert result.err == "", "the progress bar is silent when piped"
+    log = (tmp_path / "run" / "run.log").read_text()
+    assert result.out.strip() in log
+
+
+def test_metrics_are_tidy(mtl: Command, tmp_path: Path) -> None:
+    """Breaks if pandas cannot read a curve off metrics.csv in one line."""
+    assert mtl("mtl-run", "trainer.epochs=450", "model.hidden=[8]", "record.plots=none", "hydra.run.dir=run").code == 0
+    with (tmp_path / "run" / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0])[:9] == ["epoch", "step", "split", "task", "loss", "relative_loss", "weight", "sigma", "active"]
+    epochs = sorted({int(row["epoch"]) for row in rows})
+    assert epochs[0] == 1
+    assert epochs[-1] == 450
+    assert len(epochs) <= 201
+    assert [row["epoch"] for row in rows if row["split"] == "test"] == ["450"] * 3, "the test split is read once, at the end"
+    train = [row for row in rows if row["split"] == "train" and row["task"] == "y1"]
+    assert all(float(row["weight"]) > 0 and float(row["sigma"]) > 0 and float(row["active"]) == 1 for row in train)
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["status"] == "finished"
+    assert math.isclose(summary["tasks"]["y1"]["sigma"], float(train[-1]["sigma"]))
+    best = min(float(row["relative_loss"]) for row in rows if row["split"] == "val" and row["task"] == "total")
+    assert summary["monitor"]["best"] == best
+
+
+def test_debug_is_short_and_watches_for_anomalies(mtl: Command, tmp_path: Path) -> None:
+    """Breaks if +debug=true does not make a quick check of a new problem."""
+    result = mtl("mtl-run", "+debug=true", "data=digits", "record.plots=none", "hydra.run.dir=run")
+    assert result.code == 0, result.err
+    assert "train 128, val 128, test 128 rows" in result.out
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["epochs"] == 2
+
+
+def test_plots_can_be_left_out(mtl: Command, tmp_path: Path) -> None:
+    """Breaks if a large sweep cannot be had without its pictures."""
+    assert mtl("mtl-run", *QUICK, "hydra.run.dir=run").code == 0
+    assert not list((tmp_path / "run").glob("*.png"))
+
+
+def test_early_stopping_ends_a_run_that_gets_no_better(mtl: Command, tmp_path: Path) -> None:
+    """Breaks if patience is not counted in epochs, or the best model is not the one that is kept."""
+    result = mtl("mtl-run", "trainer.epochs=200", "trainer.patience=10", "record.plots=none", "hydra.run.dir=run")
+    assert result.code == 0, result.err
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["epochs"] == summary["monitor"]["best_epoch"] + 10
+    assert "Stopped early" in result.out
+
+
+@pytest.mark.parametrize(
+    "weighting", ["fixed", "uncertainty", "uncertainty_simplified", "per_task_adam", "staged", "single_task"]
+)
+@pytest.mark.parametrize("schedule", ["all", "staged"])
+@pytest.mark.parametrize("data", ["toy_regression", "toy_mixed", "digits"])
+def test_every_strategy_runs_on_every_problem(mtl: Command, tmp_path: Path, data: str, weighting: str, schedule: str) -> None:
+    """Breaks if the axes do not combine freely."""
+    options = (f"data={data}", f"weighting={weighting}", f"schedule={schedule}", "model=mlp", *QUICK, "hydra.run.dir=run")
+    result = mtl("mtl-run", *options)
+    assert result.code == 0, result.err
+    with (tmp_path / "run" / "metrics.csv").open() as file:
+        losses = [float(row["loss"]) for row in csv.DictReader(file) if row["loss"]]
+    assert all(math.isfinite(loss) for loss in losses)
+
+
+def test_the_axes_combine(mtl: Command) -> None:
+    """Breaks if options of different axes get in each other's way."""
+    options = (
+        "weighting=uncertainty",
+        "schedule=staged",
+        "update=per_task",
+        "update.gradients=fresh",
+        "model=mlp",
+        "model.dropout=0.1",
+    )
+    more = ("optimizer=adamw", "trainer.clip=1.0", "trainer.monitor=y1.r2", "schedule.start.y2=1", "weighting.frozen.y1=10")
+    scheduler = "trainer.lr_scheduler={_target_: torch.optim.lr_scheduler.ReduceLROnPlateau, patience: 2}"
+    result = mtl("mtl-run", *options, *more, scheduler, *QUICK)
+    assert result.code == 0, result.err
+
+
+def test_sigma_is_in_target_units_when_the_target_is_standardised(mtl: Command, tmp_path: Path) -> None:
+    """Breaks if a learned sigma is reported in training units."""
+    import numpy as np
+
+    random = np.random.default_rng(0)
+    x = random.standard_normal(400)
+    lines = [f"{a},{1000 * a + 50 * e}" for a, e in zip(x, random.standard_normal(400), strict=True)]
+    (tmp_path / "t.csv").write_text("x,y\n" + "\n".join(lines) + "\n")
+    options = ("data=table", "data.path=t.csv", "data.targets={y: regression}", "model.hidden=[]", "optimizer.lr=0.02")
+    result = mtl("mtl-run", *options, "trainer.epochs=60", "record.plots=none", "hydra.run.dir=run")
+    assert result.code == 0, result.err
+    task = json.loads((tmp_path / "run" / "summary.json").read_text())["tasks"]["y"]
+    assert task["sigma"] == pytest.approx(50, rel=0.1)
+    assert task["final"]["val"]["rmse"] == pytest.approx(50, rel=0.2)

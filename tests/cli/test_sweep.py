@@ -1,0 +1,121 @@
+"""A multirun: every job gets its row, failures included, and the comparison speaks of what varies."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.cli.conftest import Command
+
+SMALL = ("model.hidden=[16]", "trainer.epochs=4", "record.plots=none")
+SWEEP = ("-m", *SMALL, "hydra.sweep.dir=sweep")
+
+
+def test_the_comparison_has_a_row_per_run_and_one_per_strategy_and_data(mtl: Command, tmp_path: Path) -> None:
+    """Breaks if a sweep of strategies, data and seeds is not sorted out by itself."""
+    result = mtl("mtl-run", *SWEEP, "weighting=fixed,uncertainty,single_task", "data=toy_regression,digits", "seed=range(0,2)")
+    assert result.code == 0, result.err
+    runs = pd.read_csv(tmp_path / "sweep" / "runs.csv")
+    assert len(runs) == 12
+    assert set(runs["status"]) == {"finished"}
+    table = pd.read_csv(tmp_path / "sweep" / "comparison.csv")
+    assert list(zip(table["data"], table["strategy"], strict=True)) == [
+        (data, strategy) for data in ("toy_regression", "digits") for strategy in ("fixed", "uncertainty", "single_task")
+    ]
+    assert list(table["runs"]) == [2] * 6
+    toy = table[(table["data"] == "toy_regression") & (table["strategy"] == "fixed")].iloc[0]
+    seeds = runs[(runs["data"] == "toy_regression") & (runs["strategy"] == "fixed")]["final.val.y1.rmse"]
+    assert toy["val.y1.rmse.mean"] == pytest.approx(seeds.mean())
+    assert toy["val.y1.rmse.low"] < toy["val.y1.rmse.mean"] < toy["val.y1.rmse.high"]
+    assert toy["val.delta_m"] == pytest.approx(0, abs=1e-9), "separate networks under equal weights are single-task training"
+    assert table["val.mean_rank"].between(1, 3).all()
+    assert (tmp_path / "sweep" / "comparison.png").read_bytes()[:4] == b"\x89PNG"
+    assert "delta-m %" in result.out
+
+
+def test_joblib_gives_the_same_bytes(mtl: Command, tmp_path: Path) -> None:
+    """Breaks if a result depends on the launcher (threads, random states of the parent)."""
+    options = (*SMALL, "weighting=uncertainty,per_task_adam", "seed=0,1")
+    assert mtl("mtl-run", "-m", *options, "hydra.sweep.dir=basic").code == 0
+    parallel = mtl("mtl-run", "-m", *options, "hydra.sweep.dir=joblib", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+    assert parallel.code == 0, parallel.err
+    folders = sorted(path.name for path in (tmp_path / "basic").iterdir() if path.is_dir())
+    assert len(folders) == 4
+    for folder in folders:
+        one, two = (tmp_path / sweep / folder / "metrics.csv" for sweep in ("basic", "joblib"))
+        assert one.read_bytes() == two.read_bytes()
+
+
+def test_a_failed_job_is_a_row_with_its_reason_and_the_rest_go_on(mtl: Command, tmp_path: Path) -> None:
+    """Breaks if one diverging run costs the others, or hides why it failed."""
+    result = mtl("mtl-run", *SWEEP, "optimizer=sgd", "optimizer.lr=1e6,1e-4,1e-3")
+    assert result.code == 1
+    runs = pd.read_csv(tmp_path / "sweep" / "runs.csv")
+    assert list(runs["status"]) == ["failed", "finished", "finished"]
+    assert runs["reason"][0].startswith("The loss of task 'y1' became inf in epoch")
+    assert list(runs["strategy"]) == ["uncertainty, lr=1000000.0", "uncertainty, lr=0.0001", "uncertainty, lr=0.001"]
+    assert "1 of 3 runs failed" in result.last_line
+    assert "Traceback" not in result.err
+
+
+def test_no_baseline_gives_no_delta_m_and_says_how_to_get_it(mtl: Command, tmp_path: Path) -> None:
+    """Breaks if delta-m is invented from anything but single-task runs."""
+    result = mtl("mtl-run", *SWEEP, "weighting=fixed,uncertainty")
+    assert "No delta-m: add weighting=single_task to the sweep for the single-task baseline." in result.out
+    assert pd.read_csv(tmp_path / "sweep" / "comparison.csv")["val.delta_m"].isna().all()
+
+
+def test_a_sweep_directory_is_refused_unless_resumed_and_then_only_the_rest_is_run(mtl: Command, tmp_path: Path) -> None:
+    """Breaks if a second sweep overwrites the first, or finished jobs are trained again."""
+    sweep = (*SWEEP, "seed=0,1")
+    assert mtl("mtl-run", *sweep).code == 0
+    refused = mtl("mtl-run", *sweep)
+    assert refused.code == 1
+    assert refused.last_line.endswith(
+        "sweep' holds a sweep already; add resume=true to go on with it, or choose another hydra.sweep.dir."
+    )
+    finished, lost = sorted(path for path in (tmp_path / "sweep").iterdir() if path.is_dir())
+    summary = json.loads((lost / "summary.json").read_text())
+    (lost / "summary.json").write_text(json.dumps({**summary, "status": "running"}))
+    before = (finished / "summary.json").stat().st_mtime_ns
+    resumed = mtl("mtl-run", *sweep, "resume=true")
+    assert resumed.code == 0, resumed.err
+    assert resumed.out.count("finished already") == 1
+    assert (finished / "summary.json").stat().st_mtime_ns == before
+    assert json.loads((lost / "summary.json").read_text())["status"] == "finished"
+
+
+def test_compare_works_on_copied_incomplete_and_single_runs(mtl: Command, tmp_path: Path) -> None:
+    """Breaks if a comparison needs the sweep that made the runs."""
+    for number, options in enumerate((("weighting=fixed",), ("weighting=uncertainty",), ())):
+        assert mtl("mtl-run", *SMALL, *options, f"hydra.run.dir=runs/{number}").code == 0
+    (tmp_path / "runs" / "2" / "summary.json").unlink()
+    result = mtl("mtl-compare", "runs/0", "runs/1", "runs/2", "--output", "found")
+    assert result.code == 0, result.err
+    runs = pd.read_csv(tmp_path / "found" / "runs.csv")
+    assert list(runs["status"]) == ["finished", "finished", "incomplete"]
+    assert list(pd.read_csv(tmp_path / "found" / "comparison.csv")["strategy"])[:2] == ["fixed", "uncertainty"]
+    assert "Not finished:" in result.out
+
+
+def test_compare_names_a_directory_without_runs(mtl: Command, tmp_path: Path) -> None:
+    """Breaks if a wrong path gives a traceback."""
+    (tmp_path / "empty").mkdir()
+    assert mtl("mtl-compare", "nowhere").last_line == (
+        "There is no directory 'nowhere'; give run directories or the directory of a sweep."
+    )
+    assert mtl("mtl-compare", "empty").last_line == "'empty' holds no run; give run directories or the directory of a sweep."
+
+
+def test_folds_and_seeds_are_replicates_not_strategies(mtl: Command, tmp_path: Path) -> None:
+    """Breaks if cross-validation is mistaken for five strategies."""
+    (tmp_path / "t.csv").write_text("a,b,c\n" + "".join(f"{i},{2 * i % 7},{i % 3}\n" for i in range(60)))
+    options = ("data=table", "data.path=t.csv", "data.targets={a: regression, c: classification}", "data.split.folds=3")
+    result = mtl("mtl-run", *SWEEP, *options, "data.split.fold=0,1,2", "weighting=fixed,uncertainty")
+    assert result.code == 0, result.err
+    table = pd.read_csv(tmp_path / "sweep" / "comparison.csv")
+    assert list(table["strategy"]) == ["fixed", "uncertainty"]
+    assert list(table["runs"]) == [3, 3]
