@@ -59,7 +59,9 @@ def _compose_and_run(arguments: list[str], repeat: Path | None) -> None:
 
     register()
     # A killed joblib worker leaves semaphores; the warning about them, from a process of its own, would come after our last line.
-    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, (os.environ.get("PYTHONWARNINGS"), "ignore:resource_tracker:UserWarning")))
+    os.environ["PYTHONWARNINGS"] = ",".join(
+        filter(None, (os.environ.get("PYTHONWARNINGS"), "ignore:resource_tracker:UserWarning"))
+    )
     recorded = None
     config = str(conf_directory())
     if repeat is not None:
@@ -71,7 +73,9 @@ def _compose_and_run(arguments: list[str], repeat: Path | None) -> None:
 
             config = recorded.name
             os.environ[CHOICES] = json.dumps(read_summary(repeat).get("choices", {}))
-    sys.argv = ["mtl-run", *[_opened(argument) for argument in arguments]]
+    # argparse wants all overrides in one piece: -m may stand anywhere.
+    flags = [argument for argument in arguments if argument in ("-m", "--multirun")]
+    sys.argv = ["mtl-run", *flags, *[_opened(argument) for argument in arguments if argument not in flags]]
     try:
         hydra.main(config_path=config, config_name="config", version_base="1.3")(job)()
     finally:

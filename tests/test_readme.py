@@ -1,0 +1,105 @@
+"""README is true: every example runs as it is written, and every option is in it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from tests.cli.conftest import QUICK, Command, mtl, server  # noqa: F401
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
+COMMANDS = [
+    line.split("    #")[0].strip()
+    for language, text in BLOCKS
+    if language == "bash"
+    for line in text.splitlines()
+    if line.startswith("mtl-run")
+]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The files that README tells a user to write, the tables its commands read, and a run to go on with."""
+    for language, text in BLOCKS:
+        match = re.match(r"# (\S+\.(?:py|yaml))\n", text)
+        if language in ("python", "yaml") and match:
+            path = tmp_path / match.group(1)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+    rows = [(i % 7, i % 5, "Never-married" if i % 3 else "Divorced", ">50K" if i % 2 else "<=50K", i) for i in range(80)]
+    pd.DataFrame({"heating": [r[0] for r in rows], "cooling": [r[1] for r in rows], "size": [r[4] for r in rows]}).to_csv(
+        tmp_path / "houses.csv", index=False
+    )
+    pd.DataFrame(rows, columns=["age", "hours", "marital_status", "income", "fnlwgt"]).to_csv(
+        tmp_path / "adult.csv", index=False
+    )
+    return tmp_path
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.usefixtures("folder")
+def test_every_command_runs(mtl: Command, command: str) -> None:  # noqa: F811
+    """Breaks if README shows a command that a user cannot type."""
+    name, *options = shlex.split(command)
+    quick = [] if any(o.startswith(("experiment=", "resume=")) for o in options) else ["trainer.epochs=2", "record.plots=none"]
+    if any("outputs/my_run" in option for option in options):
+        assert mtl("mtl-run", *QUICK, "hydra.run.dir=outputs/my_run").code == 0
+    if "-m" in options:
+        options = [option.replace("range(0,5)", "range(0,1)") for option in options]
+    result = mtl(name, *options, *quick, *(["trainer.epochs=5"] if "experiment=toy_uncertainty" in options else []))
+    assert result.code == 0, result.err
+
+
+def test_the_result_can_be_used(mtl: Command, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    """Breaks if the lines on `mtl_runner.load` are not all there is to it."""
+    run = ("data=table", "data.path=houses.csv", "data.targets={heating: regression, cooling: regression}")
+    assert mtl("mtl-run", *run, "trainer.epochs=2", "record.plots=none", "hydra.run.dir=outputs/my_run").code == 0
+    code = next(text for language, text in BLOCKS if language == "python" and "mtl_runner.load" in text)
+    monkeypatch.chdir(folder)
+    scope = {"table": pd.read_csv("houses.csv").drop(columns=["heating", "cooling"])}
+    exec(code, scope)
+    assert list(scope["predictor"].predict(scope["table"]).columns) == ["heating", "cooling"]
+
+
+def test_a_weighting_works_in_a_foreign_loop() -> None:
+    """Breaks if a weighting needs the runner around it."""
+    code = next(text for language, text in BLOCKS if language == "python" and "objective.backward()" in text)
+    model = torch.nn.Linear(2, 4)
+    outputs = model(torch.randn(8, 2))
+    losses = {"depth_loss": outputs[:, 0].square().mean(), "label_loss": outputs[:, 1:].logsumexp(1).mean()}
+    scope = {"model": model, **losses}
+    exec(code, scope)
+    assert model.weight.grad is not None
+    assert all(s.grad is not None for s in scope["weighting"].parameters())
+    scope["optimizer"].step()
+
+
+@pytest.mark.parametrize("group", ["data", "model", "likelihood", "weighting", "schedule", "update", "experiment"])
+def test_every_option_is_in_the_readme(group: str) -> None:
+    """Breaks if a method is added without its row."""
+    for path in (ROOT / "conf" / group).glob("*.yaml"):
+        assert re.search(rf"\b{path.stem}\b", README), f"README never mentions {group}={path.stem}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "conf").rglob("*.yaml")), ids=lambda path: path.stem)
+def test_every_config_begins_with_the_command_that_uses_it(path: Path) -> None:
+    """Breaks if a config does not say how to run it."""
+    group = path.parent.name
+    if group in ("data", "model", "likelihood", "weighting", "schedule", "update", "optimizer", "experiment"):
+        head = path.read_text().splitlines()[:2]
+        assert any(line.startswith(f"# mtl-run {group}={path.stem}") for line in head)
+
+
+def test_own_code_examples_take_less_than_ten_lines() -> None:
+    """Breaks if bringing your own is harder than README says."""
+    for language, text in BLOCKS:
+        if language == "python" and re.match(r"# \S+\.py\n", text):
+            lines = [line for line in text.splitlines()[1:] if line.strip() and not line.startswith(("import", "from"))]
+            assert len(lines) < 10, text
