@@ -29,6 +29,7 @@ from mtl_runner.weighting import Foreign, Weighting
 DEBUG_ROWS = 128
 DEBUG_EPOCHS = 2
 SMALL_MODEL = 2_000_000  # parameters; below it a second CPU thread costs more than it gives
+ALL_THREADS = torch.get_num_threads()
 
 
 @dataclass
@@ -54,6 +55,8 @@ def build(cfg: DictConfig) -> Experiment:
     data = build_data(plain["data"], rows=DEBUG_ROWS if settings.debug else None)
     tasks = data.tasks
 
+    if device.type == "cuda":
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     torch.manual_seed(settings.seed)  # the model comes first: same seed, same initial weights, whatever the strategy
     model = build_model(plain["model"], data, share=settings.share)
     _set_threads(settings.threads, model, device)
@@ -219,10 +222,8 @@ def choose_device(name: str) -> torch.device:
 
 
 def _set_threads(threads: str | int, model: nn.Module, device: torch.device) -> None:
-    if threads != "auto":
-        torch.set_num_threads(int(threads))
-    elif device.type == "cpu" and sum(p.numel() for p in model.parameters()) < SMALL_MODEL:
-        torch.set_num_threads(1)
+    small = device.type == "cpu" and sum(p.numel() for p in model.parameters()) < SMALL_MODEL
+    torch.set_num_threads(int(threads) if threads != "auto" else 1 if small else ALL_THREADS)  # also after a run with fewer
 
 
 def _optimizer_factory(node: Mapping[str, Any]) -> Any:

@@ -72,5 +72,5 @@ def _curves(axis: Axes, group: Group, task: str, names: list[str], curves: dict[
     if log_axis_helps(drawn):
         axis.set_yscale("log")
     axis.set_xlabel("epoch", fontsize=8)
-    axis.set_ylabel("validation loss", fontsize=8)
+    axis.set_ylabel("validation loss (mean, range)", fontsize=8)
     axis.tick_params(labelsize=8)

@@ -81,6 +81,12 @@ class Foreign(Weighting):
     def __init__(self, tasks: Sequence[Task], module: nn.Module) -> None:
         super().__init__(tasks)
         self.module = module
+        for call in ("step", "update"):
+            if callable(getattr(module, call, None)):  # TorchJD's DWA and FAMO: without these calls they are equal weights
+                raise ConfigError(
+                    f"The weighting {type(module).__name__} wants its `{call}()` called while training, which mtl-run does not do; "
+                    "without it the weights would never move, so choose a weighting of mtl-run's own."
+                )
         stateful_torchjd = any(base.__name__ == "Stateful" for base in type(module).__mro__)
         self.stateful = stateful_torchjd or any(True for _ in (*module.parameters(), *module.buffers()))
 
