@@ -68,7 +68,10 @@ class Predictor:
             return x
         if self.features is None:
             raise DataError("This model was not trained on a table; give predict the tensors that the model takes.")
-        return torch.as_tensor(self.features.transform(x), dtype=torch.get_default_dtype())
+        if not hasattr(x, "columns"):
+            raise DataError(f"predict takes a DataFrame or tensors; found a {type(x).__name__}.")
+        device = next(self.model.parameters()).device
+        return torch.as_tensor(self.features.transform(x), dtype=torch.get_default_dtype(), device=device)
 
 
 def load(run: str | Path, device: str = "cpu") -> Predictor:

@@ -24,7 +24,7 @@ from mtl_runner.build import Experiment, build
 from mtl_runner.errors import MtlError, RunDirectoryError
 from mtl_runner.files import write_json
 from mtl_runner.progress import Progress
-from mtl_runner.summary import summarize, table
+from mtl_runner.summary import summarize, table, verdict
 from mtl_runner.train import Interrupted, Trainer
 
 log = logging.getLogger("mtl_runner")
@@ -92,6 +92,7 @@ def _run_claimed(request: Request) -> Outcome:
     if summary.get("status") == "finished":
         log.info("This run is finished already: %s", _shown(directory))
         log.info("%s", table(summary))
+        log.info("%s", verdict(summary))
         return Outcome(float(summary["monitor"]["best"]))
     _write_status(request, "running")
     torch.autograd.set_detect_anomaly(bool(request.config.get("debug", False)))
@@ -107,6 +108,7 @@ def _run_claimed(request: Request) -> Outcome:
         _plot(trainer, summary)
     write_json(directory / "summary.json", summary)
     log.info("%s", table(summary))
+    log.info("%s", verdict(summary))
     if trainer.settings.patience and trainer.epoch < trainer.settings.epochs:
         log.info(
             "Stopped early after epoch %d: no better %s for %d epochs.",

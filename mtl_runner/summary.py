@@ -79,3 +79,10 @@ def table(summary: dict[str, Any]) -> str:
         row += [number(task["sigma"])] * has_sigma + [number(task["true_sigma"])] * has_truth
         rows.append(row)
     return align([columns, *rows])
+
+
+def verdict(summary: dict[str, Any]) -> str:
+    """One line under the table: the monitor at the last epoch, which the table shows, and at the best one, which is kept."""
+    monitor, epoch = summary["monitor"], summary["monitor"]["best_epoch"]
+    when = f"epoch {epoch}" if isinstance(epoch, int) else ", ".join(f"epoch {e} of {task}" for task, e in epoch.items())
+    return f"{monitor['name']} {number(monitor['final'])} at the end; best {number(monitor['best'])} at {when} (best.pt)"

@@ -133,6 +133,7 @@ def prepare(
         if len(dataset.splits[name]) == 0:
             raise DataError(f"The {name} split is empty; every split needs at least one row.")
     splits = {name: _clean(name, dataset.splits[name], tasks) for name in SPLITS}
+    _same_shapes(splits)
     tasks = [_complete(task, splits) for task in tasks]
     if rows is not None:
         splits = {name: split.rows(slice(0, rows)) for name, split in splits.items()}
@@ -164,6 +165,10 @@ def _with_terms(tasks: list[Task], terms: dict[str, Any]) -> list[Task]:
 def _clean(name: str, split: Split, tasks: list[Task]) -> Split:
     """One split in fixed form: float inputs without NaN, and for each task a target of the right type and shape."""
     inputs = split.inputs if isinstance(split.inputs, dict) else {"": split.inputs}
+    for key, tensor in (*inputs.items(), *split.targets.items(), *split.masks.items()):
+        if not isinstance(tensor, Tensor):
+            what = f"{key!r} of the {name} split" if key else f"inputs of the {name} split"
+            raise DataError(f"The {what} is a {type(tensor).__name__}; it must be a tensor, e.g. torch.as_tensor(x).")
     for key, tensor in inputs.items():
         where = f"input {key!r} of the {name} split" if key else f"inputs of the {name} split"
         if len(tensor) != len(split):
@@ -182,8 +187,28 @@ def _clean(name: str, split: Split, tasks: list[Task]) -> Split:
             raise DataError(
                 f"Task {task.name!r} has {len(target)} targets in the {name} split, but its inputs have {len(split)} rows."
             )
+        mask = split.masks.get(task.name)
+        if mask is not None and len(mask) != len(target):
+            raise DataError(
+                f"Task {task.name!r} has a mask of {len(mask)} rows in the {name} split, but {len(target)} targets."
+            )
         targets[task.name] = _clean_target(name, target, split.masks.get(task.name), task)
-    return Split(split.inputs, targets)
+    return Split(split.inputs, targets).apply(_default_precision)
+
+
+def _default_precision(tensor: Tensor) -> Tensor:
+    """Double to the model's precision; NumPy's default is not PyTorch's."""
+    return tensor.to(torch.get_default_dtype()) if tensor.is_floating_point() else tensor
+
+
+def _same_shapes(splits: dict[str, Split]) -> None:
+    """Every split's inputs fit the model that is made for the training split's."""
+    train = splits["train"].inputs
+    for name, split in splits.items():
+        if isinstance(train, Tensor) and isinstance(split.inputs, Tensor) and train.shape[1:] != split.inputs.shape[1:]:
+            raise DataError(
+                f"The inputs of the {name} split have shape {tuple(split.inputs.shape)}, those of the train split {tuple(train.shape)}; all but the rows must be equal."
+            )
 
 
 def _clean_target(split: str, target: Tensor, mask: Tensor | None, task: Task) -> Tensor:
@@ -192,6 +217,8 @@ def _clean_target(split: str, target: Tensor, mask: Tensor | None, task: Task) -
             if mask is None:
                 mask = ~target.isnan()
             target = torch.where(mask, target, MISSING_CLASS)
+            if bool((target != target.round()).any()):
+                raise DataError(f"Task {task.name!r} has classes that are not whole numbers in the {split} split.")
         target = target.long()
         known = target != MISSING_CLASS if mask is None else mask
         target = torch.where(known, target, MISSING_CLASS)
@@ -228,6 +255,10 @@ def _complete(task: Task, splits: dict[str, Split]) -> Task:
                 raise DataError(
                     f"Task {task.name!r} has {size} classes, but the {name} split holds class {top} (they count from 0)."
                 )
+        if task.class_weights and len(task.class_weights) != size:
+            raise ConfigError(
+                f"Task {task.name!r} has {len(task.class_weights)} class_weights, but {size} classes; give one per class."
+            )
         if size < 2:
             raise DataError(f"Task {task.name!r} has only one class; a classification needs at least two.")
     else:

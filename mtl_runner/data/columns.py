@@ -38,7 +38,7 @@ class Column:
         import pandas as pd
 
         if self.categories is not None:
-            codes = pd.Categorical(_text(values), categories=self.categories).codes
+            codes = pd.Index(self.categories).get_indexer(pd.Index(_text(values)))
             known = codes >= 0
             out[np.flatnonzero(known), codes[known]] = 1
             return

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from mtl_runner.data.base import Split, cut
+from mtl_runner.data.base import SPLITS, Split, cut
 from mtl_runner.data.columns import Features
 from mtl_runner.data.targets import Target, read_targets
 from mtl_runner.errors import ConfigError, DataError, suggest
@@ -55,6 +55,10 @@ class Table:
         columns = list(frames["train"].columns)
         specs = read_targets(targets, columns, frames["train"])
         taken = {column for spec in specs for column in spec.columns} | {str(split.get("column"))}
+        for name, frame in frames.items():
+            for column in dict.fromkeys(column for spec in specs for column in spec.columns):
+                if column not in frame.columns:
+                    raise DataError(f"The {name} table has no column {column!r}, a target; {suggest(column, frame.columns)}.")
         names = _feature_names(features, [c for c in columns if c not in taken], columns)
         inputs = Features.fit(frames["train"], names, scale=scale_features, max_categories=max_categories)
         fitted = [spec.fit(frames, scale_targets) for spec in specs]
@@ -72,7 +76,7 @@ class Table:
             return _by_column(frame, str(split["column"]))
         order = np.random.default_rng(seed).permutation(len(frame))
         if {"folds", "fold"} <= set(split):
-            return {name: frame.iloc[rows] for name, rows in _folds(order, int(split["folds"]), int(split["fold"])).items()}
+            return {name: frame.iloc[rows] for name, rows in _folds(order, split["folds"], split["fold"]).items()}
         if all(isinstance(split.get(name), str) for name in ("val", "test")):
             return {"train": frame, "val": read_table(split["val"]), "test": read_table(split["test"])}
         if set(split) == {"val", "test"} and all(isinstance(value, int | float) for value in split.values()):
@@ -110,7 +114,12 @@ def read_table(path: str) -> pd.DataFrame:
 def _by_column(frame: pd.DataFrame, column: str) -> dict[str, pd.DataFrame]:
     if column not in frame.columns:
         raise ConfigError(f"data.split.column={column!r} is not a column of the table; {suggest(column, frame.columns)}.")
-    groups = {name: frame[frame[column] == name] for name in ("train", "val", "test")}
+    unknown = frame[column][~frame[column].isin(SPLITS)]
+    if len(unknown):
+        raise DataError(
+            f"Column {column!r} says which split a row is in, but holds {unknown.iloc[0]!r}; allowed: {', '.join(SPLITS)}."
+        )
+    groups = {name: frame[frame[column] == name] for name in SPLITS}
     for name, group in groups.items():
         if len(group) == 0:
             raise DataError(
@@ -120,8 +129,8 @@ def _by_column(frame: pd.DataFrame, column: str) -> dict[str, pd.DataFrame]:
 
 
 def _folds(order: np.ndarray, folds: int, fold: int) -> dict[str, np.ndarray]:
-    if folds < 3 or not 0 <= fold < folds:
-        raise ConfigError(f"data.split needs folds >= 3 and 0 <= fold < folds; found folds={folds}, fold={fold}.")
+    if not isinstance(folds, int) or not isinstance(fold, int) or folds < 3 or not 0 <= fold < folds:
+        raise ConfigError(f"data.split needs folds >= 3 and 0 <= fold < folds; found folds={folds!r}, fold={fold!r}.")
     parts = np.array_split(order, folds)
     following = (fold + 1) % folds
     train = np.concatenate([part for k, part in enumerate(parts) if k not in (fold, following)])
@@ -131,7 +140,7 @@ def _folds(order: np.ndarray, folds: int, fold: int) -> dict[str, np.ndarray]:
 def _feature_names(
     features: Sequence[str] | Mapping[str, Sequence[str]] | None, candidates: list[str], columns: list[str]
 ) -> list[str]:
-    asked = list(features["drop"]) if isinstance(features, Mapping) and set(features) == {"drop"} else features
+    asked = features["drop"] if isinstance(features, Mapping) and set(features) == {"drop"} else features
     if isinstance(asked, Mapping | str):
         raise ConfigError("data.features must be a list of columns or {drop: [columns]}.")
     for name in asked or ():

@@ -34,11 +34,10 @@ class Target:
             numbers = self._numeric(frames["train"])
             for frame in frames.values():
                 self._numeric(frame)
-            spread = float(np.nanstd(numbers)) if scale else 1.0
-            return replace(
-                self,
-                task=replace(task, size=1, offset=float(np.nanmean(numbers)) if scale else 0.0, scale=spread or 1.0),
-            )
+            known = numbers[np.isfinite(numbers)]  # prepare() words what is wrong with none, or with infinity
+            if not scale or not len(known):
+                return replace(self, task=replace(task, size=1))
+            return replace(self, task=replace(task, size=1, offset=float(known.mean()), scale=float(known.std()) or 1.0))
         if task.kind == "multilabel" and self.separator is None:
             return replace(self, task=replace(task, classes=self.columns))
         if task.kind == "classification" and self.positive is not None:
@@ -58,17 +57,20 @@ class Target:
         if self.task.kind == "multilabel" and self.separator is None:
             return np.stack([_numbers(frame[column], column, self.task.name) for column in self.columns], 1)
         column = frame[self.columns[0]]
-        missing = column.isna().to_numpy()
+        known = column.notna().to_numpy()
+        labels = _labels(column[known])
         if self.task.kind == "multilabel":
-            rows = [set(_parts(value, self.separator)) for value in _labels(column.fillna(""))]
-            matrix = np.array([[label in row for label in self.task.classes] for row in rows], dtype=np.float64)
-            matrix[missing] = np.nan
+            matrix = np.full((len(frame), len(self.task.classes)), np.nan)
+            rows = [set(_parts(label, self.separator)) for label in labels]
+            for k, name in enumerate(self.task.classes):
+                matrix[known, k] = [name in row for row in rows]
             return matrix
+        index = np.full(len(frame), MISSING_CLASS, dtype=np.int64)
         if self.positive is not None:
-            index = (_labels(column.fillna("")) == self.positive).astype(np.int64)
+            index[known] = labels == self.positive
         else:
-            index = pd.Categorical(_labels(column.fillna("")), categories=list(self.task.classes)).codes.astype(np.int64)
-        return np.where(missing, MISSING_CLASS, index)
+            index[known] = pd.Index(list(self.task.classes), dtype=object).get_indexer(pd.Index(labels, dtype=object))
+        return index
 
     def _numeric(self, frame: pd.DataFrame) -> np.ndarray:
         return _numbers(frame[self.columns[0]], self.columns[0], self.task.name)
@@ -78,7 +80,7 @@ def read_targets(
     targets: Mapping[str, str] | Sequence[str | Mapping[str, Any]], columns: Sequence[str], frame: pd.DataFrame
 ) -> list[Target]:
     """Understand the three ways to write ``data.targets``. Raises ``ConfigError`` with the nearest name."""
-    if isinstance(targets, str):
+    if isinstance(targets, str) or not isinstance(targets, Mapping | Sequence):
         raise ConfigError(f"data.targets={targets!r} must be a mapping {{name: kind}} or a list, e.g. '[{targets}]'.")
     listed: list[Any] = [{"name": k, "kind": v} for k, v in targets.items()] if isinstance(targets, Mapping) else list(targets)
     found = []
@@ -90,6 +92,8 @@ def read_targets(
         if "name" not in spec:
             raise ConfigError(f"The target {spec} in data.targets has no name; write {{name: ..., kind: ...}}.")
         name = str(spec["name"])
+        if isinstance(spec.get("columns"), str):
+            raise ConfigError(f"Target {name!r}: columns must be a list, e.g. columns: [{spec['columns']}].")
         sources = tuple(str(c) for c in spec.get("columns") or [spec.get("column", name)])
         for source in sources:
             if source not in columns:
@@ -100,6 +104,8 @@ def read_targets(
         positive = _label(spec["positive"]) if "positive" in spec else None
         if positive is not None and positive not in set(_labels(frame[sources[0]].dropna())):
             raise ConfigError(f"Target {name!r}: column {sources[0]!r} never holds {positive!r} in the training rows.")
+        if positive is not None and kind != "classification":
+            raise ConfigError(f"Target {name!r}: positive makes a classification of two classes, but its kind is {kind!r}.")
         weights = tuple(float(w) for w in spec.get("class_weights", ()))
         found.append(Target(Task(name, kind, class_weights=weights), sources, positive, spec.get("separator")))
     return found
