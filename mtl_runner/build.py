@@ -54,6 +54,7 @@ def build(cfg: DictConfig) -> Experiment:
     device = choose_device(settings.device)
     data = build_data(plain["data"], rows=DEBUG_ROWS if settings.debug else None)
     tasks = data.tasks
+    settings = settings.for_rows(len(data.splits["train"]))
 
     if device.type == "cuda":
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mtl_runner.errors import ConfigError, suggest
@@ -17,7 +18,7 @@ class Settings:
 
     seed: int
     share: bool
-    batch_size: int
+    batch_size: int  # 0: not known before the data are
     epochs: int
     device: str
     threads: str | int
@@ -36,13 +37,14 @@ class Settings:
         epochs = _integer(trainer.pop("epochs"), "trainer.epochs", 1)
         epochs = min(epochs, 2) if debug else epochs
         every = trainer.pop("evaluate_every")
+        batch_size = cfg["data"]["batch_size"]
         patience = trainer.pop("patience")
         clip = trainer.pop("clip")
         threads = trainer.pop("threads")
         settings = cls(
             seed=_integer(cfg["seed"], "seed", 0),
             share=_boolean(cfg["share"], "share"),
-            batch_size=_integer(cfg["data"]["batch_size"], "data.batch_size", 1),
+            batch_size=0 if batch_size == "auto" else _integer(batch_size, "data.batch_size", 1),
             epochs=epochs,
             device=str(trainer.pop("device")),
             threads=threads if threads == "auto" else _integer(threads, "trainer.threads", 1),
@@ -58,6 +60,12 @@ class Settings:
             for name in rest:
                 raise ConfigError(f"{key}.{name} is unknown; {suggest(name, set(known) - set(rest))}.")
         return settings
+
+    def for_rows(self, rows: int) -> Settings:
+        """With ``data.batch_size=auto`` worked out: about a hundredth of the training rows, a power of two from 32 to 1024."""
+        if self.batch_size:
+            return self
+        return replace(self, batch_size=min(1024, max(32, 2 ** round(math.log2(rows / 100)))))
 
     def evaluates(self, epoch: int) -> bool:
         """Whether epoch (counted from 1) is evaluated: the first, the last and evenly spaced ones."""
