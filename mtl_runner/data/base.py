@@ -42,6 +42,9 @@ class Split:
 
     def batches(self, size: int) -> Iterator[Split]:
         """Consecutive slices of ``size`` rows, without a copy."""
+        if self.masks:  # not in training: there the masks have become missing labels
+            yield from (self.rows(slice(at, at + size)) for at in range(0, len(self), size))
+            return
         targets = [torch.split(t, size) for t in self.targets.values()]
         if isinstance(self.inputs, dict):
             parts = [torch.split(t, size) for t in self.inputs.values()]
@@ -56,7 +59,8 @@ class Split:
         """The split with a function applied to every tensor."""
         inputs = self.inputs
         changed = {k: function(v) for k, v in inputs.items()} if isinstance(inputs, dict) else function(inputs)
-        return Split(changed, {k: function(v) for k, v in self.targets.items()})
+        targets, masks = ({k: function(v) for k, v in tensors.items()} for tensors in (self.targets, self.masks))
+        return Split(changed, targets, masks)
 
 
 @runtime_checkable
@@ -192,7 +196,7 @@ def _clean(name: str, split: Split, tasks: list[Task]) -> Split:
             raise DataError(
                 f"Task {task.name!r} has a mask of {len(mask)} rows in the {name} split, but {len(target)} targets."
             )
-        targets[task.name] = _clean_target(name, target, split.masks.get(task.name), task)
+        targets[task.name] = _clean_target(name, target, mask, task)
     return Split(split.inputs, targets).apply(_default_precision)
 
 
@@ -211,8 +215,16 @@ def _same_shapes(splits: dict[str, Split]) -> None:
             )
 
 
+def _spread(mask: Tensor, target: Tensor) -> Tensor:
+    """A mask of rows as a mask of every entry of the target."""
+    if mask.dim() == target.dim():
+        return mask
+    return mask.reshape(mask.shape[0], *(1,) * (target.dim() - 1)).expand_as(target)
+
+
 def _clean_target(split: str, target: Tensor, mask: Tensor | None, task: Task) -> Tensor:
     if task.kind == "classification":
+        mask = None if mask is None else _spread(mask, target)
         if target.is_floating_point():
             if mask is None:
                 mask = ~target.isnan()
@@ -231,7 +243,7 @@ def _clean_target(split: str, target: Tensor, mask: Tensor | None, task: Task) -
     if target.dim() == 1:
         target = target.unsqueeze(1)  # outputs are [N, size]; [N] against [N, 1] would broadcast to [N, N]
     if mask is not None:
-        target = torch.where(mask.reshape(len(mask), -1).expand_as(target) if mask.dim() == 1 else mask, target, torch.nan)
+        target = torch.where(_spread(mask, target), target, torch.nan)
     if bool(target.isinf().any()):
         raise DataError(f"Task {task.name!r} has an infinite target in the {split} split; remove it or mark it missing (NaN).")
     if task.kind == "multilabel" and not bool(((target == 0) | (target == 1) | target.isnan()).all()):

@@ -47,49 +47,65 @@ class PerTask(Update):
         self.fresh = self.needs_again = gradients == "fresh"
         self.groups = _groups(groups, [task.name for task in tasks])
         self.owned = [parameters.of(frozenset(group)) for group in self.groups]
-        self.sharers: list[list[frozenset[int]]] = []  # per optimizer and parameter group: who else owns these parameters
         super().__init__(parameters, make_optimizer, clip, clip_blocks)
 
     def build(self, make_optimizer: MakeOptimizer) -> list[Optimizer]:
         optimizers = [make_optimizer(owned) for owned in self.owned]
         self.decay = float(optimizers[0].param_groups[0].get("weight_decay", 0.0))
-        if not self.decay:
-            return optimizers
-        # Decay must act once on a parameter: one parameter group for each set of groups that share it.
-        optimizers = []
-        for owned in self.owned:
-            blocks: dict[frozenset[int], list[nn.Parameter]] = {}
-            for parameter in owned:
-                blocks.setdefault(self._owners(parameter), []).append(parameter)
-            optimizers.append(make_optimizer([{"params": block} for block in blocks.values()]))
-            self.sharers.append(list(blocks))
+        self.decoupled = any(isinstance(o, torch.optim.AdamW) or o.defaults.get("decoupled_weight_decay") for o in optimizers)
+        if self.decay and self.decoupled:
+            # Only the first group that reaches a parameter decays it: parameters with the same owners share a parameter group.
+            optimizers = [
+                make_optimizer([{"params": ps} for ps in self._by_owners(k).values()]) for k in range(len(self.owned))
+            ]
+        elif self.decay:  # the L2 term is added to the gradients here, at the point where they are taken
+            for optimizer in optimizers:
+                optimizer.param_groups[0]["weight_decay"] = 0.0
         return optimizers
 
-    def _owners(self, parameter: nn.Parameter) -> frozenset[int]:
-        return frozenset(k for k, owned in enumerate(self.owned) if any(parameter is p for p in owned))
+    def _by_owners(self, k: int) -> dict[frozenset[int], list[nn.Parameter]]:
+        owners = dict(zip(self.parameters.tensors, self.parameters.owners, strict=True))
+        blocks: dict[frozenset[int], list[nn.Parameter]] = {}
+        for parameter in self.owned[k]:
+            blocks.setdefault(owners[parameter], []).append(parameter)
+        return blocks
 
     def __call__(self, losses: Losses, weights: Tensor, active: Active, again: Again | None = None) -> None:
         stepping = {k: ts for k, group in enumerate(self.groups) if (ts := tuple(t for t in group if t in active.tasks))}
-        if self.decay:
-            self._share_decay(frozenset(stepping))
+        if self.decay and self.decoupled:
+            self._assign_decay(stepping)
         last = max(stepping)
         if not self.fresh:  # all gradients first, since a step changes the parameters in place
-            gradients = {k: self._gradients(k, ts, losses, weights, retain=k != last) for k, ts in stepping.items()}
+            gradients = {k: self._gradients(k, stepping, losses, weights, retain=k != last) for k in stepping}
             for k, ts in stepping.items():
                 self._step(k, ts, gradients[k])
             return
         if again is None:
             raise ConfigError("update.gradients=fresh needs `again`, a function that recomputes the losses of the batch.")
         for k, ts in stepping.items():
-            self._step(k, ts, self._gradients(k, ts, losses, weights, retain=False))
+            self._step(k, ts, self._gradients(k, stepping, losses, weights, retain=False))
             if k != last:
                 losses = again()
 
     def _gradients(
-        self, k: int, tasks: tuple[int, ...], losses: Losses, weights: Tensor, retain: bool
+        self, k: int, stepping: dict[int, tuple[int, ...]], losses: Losses, weights: Tensor, retain: bool
     ) -> tuple[Tensor | None, ...]:
-        roots, scale = [losses[t] for t in tasks], [weights[t] for t in tasks]
-        return torch.autograd.grad(roots, self.owned[k], scale, retain_graph=retain, allow_unused=True)
+        roots, scale = [losses[t] for t in stepping[k]], [weights[t] for t in stepping[k]]
+        found = torch.autograd.grad(roots, self.owned[k], scale, retain_graph=retain, allow_unused=True)
+        return self._with_l2(k, stepping, found) if self.decay and not self.decoupled else found
+
+    @torch.no_grad()
+    def _with_l2(
+        self, k: int, stepping: dict[int, tuple[int, ...]], gradients: tuple[Tensor | None, ...]
+    ) -> tuple[Tensor | None, ...]:
+        """The gradients plus this group's share of the L2 term: one over the number of groups that reach a parameter."""
+        found = dict(zip(self.owned[k], gradients, strict=True))
+        for owners, parameters in self._by_owners(k).items():
+            share = self.decay / max(1, len(_reaching(owners, stepping)))
+            for parameter in parameters:
+                gradient = found[parameter]
+                found[parameter] = None if gradient is None else gradient.add(parameter, alpha=share)
+        return tuple(found.values())
 
     def _step(self, k: int, tasks: tuple[int, ...], gradients: tuple[Tensor | None, ...]) -> None:
         self.clear_gradients()
@@ -100,13 +116,16 @@ class PerTask(Update):
         self.clip_gradients()
         self.steppers[k]()
 
-    def _share_decay(self, stepping: frozenset[int]) -> None:
+    def _assign_decay(self, stepping: dict[int, tuple[int, ...]]) -> None:
+        """Decoupled decay: the first group that reaches a parameter in this step decays it, before any step has moved it."""
         for k in stepping:
-            for group, sharers in zip(self.optimizers[k].param_groups, self.sharers[k], strict=True):
-                present = sharers & stepping
-                decoupled = isinstance(self.optimizers[k], torch.optim.AdamW) or group.get("decoupled_weight_decay")
-                share = float(k == min(present)) if decoupled else 1 / len(present)
-                group["weight_decay"] = self.decay * share
+            for group, owners in zip(self.optimizers[k].param_groups, self._by_owners(k), strict=True):
+                group["weight_decay"] = self.decay if k in _reaching(owners, stepping)[:1] else 0.0
+
+
+def _reaching(owners: frozenset[int], stepping: dict[int, tuple[int, ...]]) -> list[int]:
+    """The groups whose gradient reaches parameters of these owners in a step in which they step for these tasks."""
+    return [k for k, tasks in stepping.items() if not owners.isdisjoint(tasks)]
 
 
 def _groups(groups: Sequence[Sequence[str]] | None, names: list[str]) -> list[list[int]]:

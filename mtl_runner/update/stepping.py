@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch.optim import Optimizer
+from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from mtl_runner.errors import ConfigError
 
@@ -53,7 +54,12 @@ def defer_compiler() -> None:
 
 
 def _unwrapped(optimizer: Optimizer) -> Callable[[Optimizer], Any] | None:
-    hooks = (*optimizer._optimizer_step_pre_hooks, *optimizer._optimizer_step_post_hooks)
+    hooks = (
+        *optimizer._optimizer_step_pre_hooks,
+        *optimizer._optimizer_step_post_hooks,
+        *_global_optimizer_pre_hooks,
+        *_global_optimizer_post_hooks,
+    )
     if not type(optimizer).__module__.startswith("torch.optim.") or hooks or optimizer.defaults.get("differentiable"):
         return None
     outer = getattr(type(optimizer).step, "__wrapped__", None)
