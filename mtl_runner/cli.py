@@ -34,7 +34,7 @@ def main() -> None:
         resume, arguments = _take(arguments, "resume")
         repeat, arguments = _take(arguments, "repeat")
         if resume is not None and resume.lower() not in ("true", "false"):
-            _finish(_resume(Path(resume), arguments))
+            sys.exit(_resume(Path(resume), arguments))
         if resume == "true":
             from mtl_runner.sweep.start import RESUME
 
@@ -42,7 +42,13 @@ def main() -> None:
         _compose_and_run(arguments, Path(repeat) if repeat is not None else None)
         code = _exit_code
     except KeyboardInterrupt:
-        _fail("Stopped by Ctrl-C.", 130)
+        from mtl_runner.sweep import current_sweep
+
+        sweep = current_sweep()
+        _fail(
+            f"Stopped by Ctrl-C; go on with the same command and hydra.sweep.dir={sweep} resume=true." if sweep else "Stopped.",
+            130,
+        )
     except Exception as error:
         if full_error:
             raise
@@ -82,7 +88,7 @@ def _compose_and_run(arguments: list[str], repeat: Path | None) -> None:
         if recorded is not None:
             recorded.cleanup()
         sweep = current_sweep()
-        if sweep is not None and sweep.exists():
+        if sweep is not None and any(sweep.glob("*/summary.json")):  # none if the jobs could not even be composed
             _report(sweep)
 
 
@@ -189,10 +195,6 @@ def _note(sentence: str, code: int) -> None:
     global _exit_code
     _exit_code = code
     print(sentence, file=sys.stderr)
-
-
-def _finish(code: int) -> None:
-    sys.exit(code)
 
 
 def _fail(sentence: str, code: int) -> None:

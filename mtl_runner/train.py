@@ -121,7 +121,9 @@ class Trainer:
 
     def _out_of_patience(self) -> bool:
         patience = self.settings.patience
-        return patience is not None and self.evaluated - self.best.latest_epoch >= patience
+        # Not before every stage has begun: a task that has not started yet cannot have got better.
+        since = max(self.best.latest_epoch, *self.experiment.schedule.starts().values(), 0)
+        return patience is not None and self.evaluated - since >= patience
 
     def _record(self, means: EpochMeans, evaluation: Evaluation) -> None:
         """Rows, then best.pt, then the checkpoint that knows of both: a kill in between is undone on resume."""

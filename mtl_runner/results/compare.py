@@ -207,7 +207,7 @@ def _text(groups: list[Group], rows: list[dict[str, Any]], broken: list[Run], ou
 
 def _with_interval(row: dict[str, Any], column: str) -> str:
     mean, low, high = (row.get(f"{column}.{end}", math.nan) for end in ("mean", "low", "high"))
-    return number(mean) + (f" ± {number((high - low) / 2)}" if math.isfinite(high - low) else "")
+    return number(mean) + (f" ± {number((high - low) / 2, 2)}" if math.isfinite(high - low) else "")
 
 
 def _relative(path: Path, base: Path) -> str:

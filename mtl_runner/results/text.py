@@ -13,6 +13,6 @@ def align(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
 
 
-def number(value: float | None) -> str:
-    """Four significant digits; nothing for what is undefined."""
-    return "" if value is None or math.isnan(value) else f"{value:.4g}"
+def number(value: float | None, digits: int = 4) -> str:
+    """A number with so many significant digits; nothing for what is undefined."""
+    return "" if value is None or math.isnan(value) else f"{value:.{digits}g}"

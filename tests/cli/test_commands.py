@@ -139,3 +139,30 @@ def test_sigma_is_in_target_units_when_the_target_is_standardised(mtl: Command, 
     task = json.loads((tmp_path / "run" / "summary.json").read_text())["tasks"]["y"]
     assert task["sigma"] == pytest.approx(50, rel=0.1)
     assert task["final"]["val"]["rmse"] == pytest.approx(50, rel=0.2)
+
+
+def test_a_terminal_shows_a_bar_with_the_total_loss_and_the_rate(tmp_path: Path) -> None:
+    """Breaks if a user at a terminal cannot see that a run goes on."""
+    import fcntl
+    import os
+    import pty
+    import struct
+    import termios
+
+    main, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
+    script = str(Path(sys.executable).with_name("mtl-run"))
+    command = [script, "trainer.epochs=300", "record.plots=none"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=terminal, stdin=terminal)
+    os.close(terminal)
+    seen = b""
+    try:
+        while chunk := os.read(main, 65536):
+            seen += chunk
+    except OSError:  # the other end closed: the run is over
+        pass
+    os.close(main)
+    assert process.wait() == 0
+    assert b"/300 [" in seen
+    assert b"total loss " in seen
+    assert b" steps/s" in seen

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from tests.cli.conftest import Command
+from tests.cli.conftest import Command, send
 
 SMALL = ("model.hidden=[16]", "trainer.epochs=4", "record.plots=none")
 SWEEP = ("-m", *SMALL, "hydra.sweep.dir=sweep")
@@ -119,3 +120,23 @@ def test_folds_and_seeds_are_replicates_not_strategies(mtl: Command, tmp_path: P
     table = pd.read_csv(tmp_path / "sweep" / "comparison.csv")
     assert list(table["strategy"]) == ["fixed", "uncertainty"]
     assert list(table["runs"]) == [3, 3]
+
+
+def test_a_sweep_with_a_wrong_option_starts_no_job_and_names_it(mtl: Command, tmp_path: Path) -> None:
+    """Breaks if a typing error is found after an hour of training, or hidden behind an empty report."""
+    result = mtl("mtl-run", *SWEEP, "weighting=fixed,uncertanty")
+    assert result.code == 1
+    assert result.last_line.startswith("weighting=uncertanty does not exist; did you mean 'uncertainty'?")
+    assert not list((tmp_path / "sweep").glob("*/"))
+
+
+def test_ctrl_c_stops_a_sweep_after_saving_and_says_how_to_go_on(mtl: Command, tmp_path: Path) -> None:
+    """Breaks if Ctrl-C only skips to the next job, or its results are lost."""
+    sweep = ("-m", "model.hidden=[16]", "trainer.epochs=300", "record.plots=none", "hydra.sweep.dir=sweep", "seed=0,1,2")
+    second = tmp_path / "sweep" / "1_toy_regression_uncertainty_seed1" / "checkpoint.pt"
+    stopped = mtl("mtl-run", *sweep, meddle=send(signal.SIGINT, second.exists))
+    assert stopped.code == 130
+    assert stopped.last_line.endswith("/sweep resume=true.")
+    assert list(pd.read_csv(tmp_path / "sweep" / "runs.csv")["status"]) == ["finished", "interrupted"]
+    assert mtl("mtl-run", *sweep, "resume=true").code == 0
+    assert list(pd.read_csv(tmp_path / "sweep" / "runs.csv")["status"]) == ["finished"] * 3

@@ -192,13 +192,15 @@ def test_resuming_across_the_switch_changes_no_bit(
     same_bits(numbers(second.weighting), numbers(whole.weighting))
 
 
-@update_is
-def test_a_stacked_tensor_of_losses_leaves_an_idle_head_alone_too(update: type[Update]) -> None:
+@pytest.mark.parametrize(
+    "options", [{}, {"update": PerTask}, {"update": PerTask, "groups": [["a", "b"]]}], ids=["joint", "per_task", "grouped"]
+)
+def test_a_stacked_tensor_of_losses_leaves_an_idle_head_alone_too(options: dict[str, object]) -> None:
     """Breaks if the zero gradients that stacking makes reach the optimizer in a loop of the user's own."""
     tasks = two_tasks()
     split = make_split(tasks)
     optimizer = partial(torch.optim.AdamW, lr=0.01, weight_decay=0.1)
-    stacked, separate = (make_learner(tasks, split, optimizer=optimizer, update=update) for _ in "12")
+    stacked, separate = (make_learner(tasks, split, optimizer=optimizer, **options) for _ in "12")
     schedule = Staged(tasks, LENGTH, start={"b": 5}, until={"b": 10})
     for step in range(STEPS):
         active = Active(schedule.activation(step))
