@@ -36,7 +36,7 @@ def mae(output: Tensor, target: Tensor, task: Task) -> Tensor:
 
 
 def r2(output: Tensor, target: Tensor, task: Task) -> Tensor:
-    """Explained share of the variance, outputs weighted by their variance (scikit-learn's ``variance_weighted``)."""
+    """Explained share of the variance, outputs weighted by their variance (scikit-learn's ``variance_weighted``); of a constant target -inf."""
     error, known = _errors(output, target, task)
     value = torch.where(known, target, 0.0).double() * task.scale
     mean = value.sum(0) / known.sum(0).clamp(min=1)

@@ -12,6 +12,7 @@ from mtl_runner.errors import ConfigError, suggest
 from mtl_runner.parameters import Parameters
 from mtl_runner.task import Task
 from mtl_runner.update.base import Active, Again, Losses, MakeOptimizer, Update
+from mtl_runner.update.decay import L2Term, SharedDecay, Stepping
 
 
 class PerTask(Update):
@@ -28,8 +29,7 @@ class PerTask(Update):
         gradients: ``same``: all gradients at the same point, the steps add up, order does not matter; ``fresh``: a new forward
             and backward pass after each group's step, order matters.
 
-    Weight decay acts once per step on a parameter, not once per group: decoupled decay (AdamW) through the first group that
-    steps, an L2 term in equal shares through all that step. Raises ``ConfigError`` unless the groups are a partition.
+    Weight decay acts once per step on a parameter, not once per group (:class:`~mtl_runner.update.decay.SharedDecay`). Raises ``ConfigError`` unless the groups are a partition.
     """
 
     def __init__(
@@ -50,82 +50,43 @@ class PerTask(Update):
         super().__init__(parameters, make_optimizer, clip, clip_blocks)
 
     def build(self, make_optimizer: MakeOptimizer) -> list[Optimizer]:
-        optimizers = [make_optimizer(owned) for owned in self.owned]
-        self.decay = float(optimizers[0].param_groups[0].get("weight_decay", 0.0))
-        self.decoupled = any(isinstance(o, torch.optim.AdamW) or o.defaults.get("decoupled_weight_decay") for o in optimizers)
-        if self.decay and self.decoupled:
-            # Only the first group that reaches a parameter decays it: parameters with the same owners share a parameter group.
-            optimizers = [
-                make_optimizer([{"params": ps} for ps in self._by_owners(k).values()]) for k in range(len(self.owned))
-            ]
-        elif self.decay:  # the L2 term is added to the gradients here, at the point where they are taken
-            for optimizer in optimizers:
-                optimizer.param_groups[0]["weight_decay"] = 0.0
-        return optimizers
-
-    def _by_owners(self, k: int) -> dict[frozenset[int], list[nn.Parameter]]:
-        owners = dict(zip(self.parameters.tensors, self.parameters.owners, strict=True))
-        blocks: dict[frozenset[int], list[nn.Parameter]] = {}
-        for parameter in self.owned[k]:
-            blocks.setdefault(owners[parameter], []).append(parameter)
-        return blocks
+        self.decay = SharedDecay(self.parameters, self.owned, make_optimizer)
+        return self.decay.optimizers
 
     def __call__(self, losses: Losses, weights: Tensor, active: Active, again: Again | None = None) -> None:
         stepping = {k: ts for k, group in enumerate(self.groups) if (ts := tuple(t for t in group if t in active.tasks))}
-        if self.decay and self.decoupled:
-            self._assign_decay(stepping)
         last = max(stepping)
+        self.decay.begin(stepping)
         if not self.fresh:  # all gradients first, since a step changes the parameters in place
-            gradients = {k: self._gradients(k, stepping, losses, weights, retain=k != last) for k in stepping}
-            for k, ts in stepping.items():
-                self._step(k, ts, gradients[k])
+            found = {k: self._gradients(k, stepping, losses, weights, retain=k != last) for k in stepping}
+            for k, (gradients, terms) in found.items():
+                self._step(k, stepping[k], gradients, terms)
             return
         if again is None:
             raise ConfigError("update.gradients=fresh needs `again`, a function that recomputes the losses of the batch.")
         for k, ts in stepping.items():
-            self._step(k, ts, self._gradients(k, stepping, losses, weights, retain=False))
+            self._step(k, ts, *self._gradients(k, stepping, losses, weights, retain=False))
             if k != last:
                 losses = again()
 
     def _gradients(
-        self, k: int, stepping: dict[int, tuple[int, ...]], losses: Losses, weights: Tensor, retain: bool
-    ) -> tuple[Tensor | None, ...]:
+        self, k: int, stepping: Stepping, losses: Losses, weights: Tensor, retain: bool
+    ) -> tuple[tuple[Tensor | None, ...], list[L2Term]]:
         roots, scale = [losses[t] for t in stepping[k]], [weights[t] for t in stepping[k]]
         found = torch.autograd.grad(roots, self.owned[k], scale, retain_graph=retain, allow_unused=True)
-        return self._with_l2(k, stepping, found) if self.decay and not self.decoupled else found
+        return found, self.decay.l2_terms(k, stepping)
 
-    @torch.no_grad()
-    def _with_l2(
-        self, k: int, stepping: dict[int, tuple[int, ...]], gradients: tuple[Tensor | None, ...]
-    ) -> tuple[Tensor | None, ...]:
-        """The gradients plus this group's share of the L2 term: one over the number of groups that reach a parameter."""
-        found = dict(zip(self.owned[k], gradients, strict=True))
-        for owners, parameters in self._by_owners(k).items():
-            share = self.decay / max(1, len(_reaching(owners, stepping)))
-            for parameter in parameters:
-                gradient = found[parameter]
-                found[parameter] = None if gradient is None else gradient.add(parameter, alpha=share)
-        return tuple(found.values())
-
-    def _step(self, k: int, tasks: tuple[int, ...], gradients: tuple[Tensor | None, ...]) -> None:
+    def _step(self, k: int, tasks: tuple[int, ...], gradients: tuple[Tensor | None, ...], terms: list[L2Term]) -> None:
         self.clear_gradients()
         for parameter, gradient in zip(self.owned[k], gradients, strict=True):
             parameter.grad = gradient
         if len(tasks) < len(self.groups[k]):
             self.clear_idle(tasks)
         self.clip_gradients()
+        for parameter, point, share in terms:
+            if parameter.grad is not None:
+                parameter.grad = parameter.grad.add(point, alpha=share)
         self.steppers[k]()
-
-    def _assign_decay(self, stepping: dict[int, tuple[int, ...]]) -> None:
-        """Decoupled decay: the first group that reaches a parameter in this step decays it, before any step has moved it."""
-        for k in stepping:
-            for group, owners in zip(self.optimizers[k].param_groups, self._by_owners(k), strict=True):
-                group["weight_decay"] = self.decay if k in _reaching(owners, stepping)[:1] else 0.0
-
-
-def _reaching(owners: frozenset[int], stepping: dict[int, tuple[int, ...]]) -> list[int]:
-    """The groups whose gradient reaches parameters of these owners in a step in which they step for these tasks."""
-    return [k for k, tasks in stepping.items() if not owners.isdisjoint(tasks)]
 
 
 def _groups(groups: Sequence[Sequence[str]] | None, names: list[str]) -> list[list[int]]:

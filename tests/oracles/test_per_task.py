@@ -44,8 +44,13 @@ KINDS_OF = {"a": "regression", "b": "classification", "c": "multilabel"}
 Optimizer = Callable[..., torch.optim.Optimizer]
 optimizer_is = pytest.mark.parametrize(
     "optimizer",
-    [Adam, partial(torch.optim.AdamW, lr=0.01, weight_decay=0.1), partial(SGD, momentum=0.9, weight_decay=0.1)],
-    ids=["Adam", "AdamW", "SGD"],
+    [
+        Adam,
+        partial(torch.optim.AdamW, lr=0.01, weight_decay=0.1),
+        partial(SGD, momentum=0.9, weight_decay=0.1),
+        partial(torch.optim.Adafactor, lr=0.01, weight_decay=0.1),
+    ],
+    ids=["Adam", "AdamW", "SGD", "Adafactor"],
 )
 
 
@@ -79,6 +84,19 @@ def test_with_one_task_it_is_the_optimizer_itself(gradients: str, optimizer: Opt
     train(learner, split, 20)
     train_plainly(plain.parameters(), lambda: losses_of(plain, tasks, split)[0], 20, optimizer)
     same_bits(learner.model.state_dict(), plain.state_dict())
+
+
+@optimizer_is
+@pytest.mark.parametrize("gradients", ["same", "fresh"])
+def test_with_one_task_it_is_joint_training_also_under_clipping(gradients: str, optimizer: Optimizer) -> None:
+    """Breaks if the norm that is clipped differs between the updates, say by holding the L2 term of weight decay."""
+    tasks = make_tasks(a="regression")
+    split = make_split(tasks)
+    learner = make_learner(tasks, split, optimizer=optimizer, update=PerTask, gradients=gradients, clip=0.05)
+    joint = make_learner(tasks, split, optimizer=optimizer, clip=0.05)
+    train(learner, split, 20)
+    train(joint, split, 20)
+    same_bits(learner.model.state_dict(), joint.model.state_dict())
 
 
 @optimizer_is
