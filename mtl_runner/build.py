@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 from torch.optim import Optimizer
 
+from mtl_runner.checkpoint import seed_everything
 from mtl_runner.data.base import Prepared, Split, prepare
 from mtl_runner.errors import ConfigError, MtlError, suggest
 from mtl_runner.likelihood import Likelihood
@@ -52,13 +53,14 @@ def build(cfg: DictConfig) -> Experiment:
     plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     settings = Settings.read(plain)
     device = choose_device(settings.device)
+    seed_everything(settings.seed)  # a user's dataset may draw at random
     data = build_data(plain["data"], rows=DEBUG_ROWS if settings.debug else None)
     tasks = data.tasks
     settings = settings.for_rows(len(data.splits["train"]))
 
     if device.type == "cuda":
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
-    torch.manual_seed(settings.seed)  # the model comes first: same seed, same initial weights, whatever the strategy
+    seed_everything(settings.seed)  # the model comes first: same seed, same initial weights, whatever the strategy
     model = build_model(plain["model"], data, share=settings.share)
     _set_threads(settings.threads, model, device)
     model.to(device)

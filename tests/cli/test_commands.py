@@ -71,6 +71,23 @@ def test_metrics_are_tidy(mtl: Command, tmp_path: Path) -> None:
     assert summary["monitor"]["best"] == best
 
 
+def test_a_dataset_that_draws_at_random_is_the_same_in_every_run_of_a_seed(mtl: Command, tmp_path: Path) -> None:
+    """Breaks if a user's unseeded dataset makes a run, or its resumption, another one."""
+    (tmp_path / "drawn.py").write_text(
+        "import numpy as np, torch\nfrom mtl_runner.data import random_splits\nfrom mtl_runner.task import Task\n"
+        "class Drawn:\n"
+        "    tasks = [Task('y')]\n"
+        "    def __init__(self):\n"
+        "        self.splits = random_splits(torch.randn(50, 2), {'y': torch.as_tensor(np.random.rand(50))})\n"
+    )
+    (tmp_path / "conf" / "data").mkdir(parents=True)
+    (tmp_path / "conf" / "data" / "drawn.yaml").write_text("_target_: drawn.Drawn\n")
+    for run, options in {"one": (), "two": (), "other": ("seed=1",)}.items():
+        assert mtl("mtl-run", "data=drawn", "trainer.epochs=2", "record.plots=none", f"hydra.run.dir={run}", *options).code == 0
+    one, two, other = ((tmp_path / run / "metrics.csv").read_bytes() for run in ("one", "two", "other"))
+    assert one == two != other
+
+
 def test_debug_is_short_and_watches_for_anomalies(mtl: Command, tmp_path: Path) -> None:
     """Breaks if +debug=true does not make a quick check of a new problem."""
     result = mtl("mtl-run", "+debug=true", "data=digits", "record.plots=none", "hydra.run.dir=run")
