@@ -44,11 +44,17 @@ class Best:
     @property
     def value(self) -> float:
         """The best value of the monitor (the mean over copies where each has its own)."""
-        return sum(self.values.values()) / len(self.values)
+        watched = self.monitor.task
+        return self.values[watched] if watched in self.values else sum(self.values.values()) / len(self.values)
 
     def update(self, epoch: int, evaluation: Evaluation) -> bool:
         """Compare, and keep the weights of the parts that became better."""
-        better = [name for name in self.parts if self.monitor.value(evaluation, name or None) < self.values[name]]
+        better = [
+            name
+            for name in self.parts
+            if self.monitor.value(evaluation, name or None) < self.values[name]
+            or not self.epochs[name]  # the first always counts
+        ]
         for name in better:
             self.values[name] = self.monitor.value(evaluation, name or None)
             self.epochs[name] = epoch

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import logging
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -30,7 +32,8 @@ from mtl_runner.weighting import Foreign, Weighting
 DEBUG_ROWS = 128
 DEBUG_EPOCHS = 2
 SMALL_MODEL = 2_000_000  # parameters; below it a second CPU thread costs more than it gives
-ALL_THREADS = torch.get_num_threads()
+ALL_THREADS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+CONSTANT = 1e-12  # a trivial predictor with so small a loss has nothing left to predict
 
 
 @dataclass
@@ -53,6 +56,7 @@ def build(cfg: DictConfig) -> Experiment:
     plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     settings = Settings.read(plain)
     device = choose_device(settings.device)
+    torch.set_num_threads(1)  # whatever ran before in this process: the number changes the last digits
     seed_everything(settings.seed)  # a user's dataset may draw at random
     data = build_data(plain["data"], rows=DEBUG_ROWS if settings.debug else None)
     tasks = data.tasks
@@ -103,12 +107,27 @@ def build_data(node: Mapping[str, Any], rows: int | None = None) -> Prepared:
     arguments = {key: value for key, value in node.items() if key not in own_keys}
     terms = {}
     for name, term in (node.get("losses") or {}).items():
-        terms[name] = make(term, f"data.losses.{name}")
+        terms[name] = _make_term(term, f"data.losses.{name}")
         if not callable(terms[name]):
             raise ConfigError(
                 f"data.losses.{name} must be a callable of (outputs, targets); {type(terms[name]).__name__} is not."
             )
     return prepare(make(arguments, "data", also=own_keys), keep=node.get("tasks"), terms=terms, rows=rows)
+
+
+def _make_term(node: Any, key: str) -> Any:
+    """A loss term: what the target makes, or, if the target is a function that still wants two arguments, that function itself."""
+    from hydra.utils import get_object
+
+    called = True
+    if isinstance(node, Mapping) and "_target_" in node:
+        with contextlib.suppress(Exception):  # `make` words what is wrong with it
+            target = get_object(str(node["_target_"]))
+            wanted = [
+                n for n, p in _names(target).items() if n not in node and p.default is p.empty and p.kind is not p.VAR_KEYWORD
+            ]
+            called = not (inspect.isfunction(target) and len(wanted) == 2)  # (outputs, targets)
+    return make(node, key, called=called)
 
 
 def build_model(node: Mapping[str, Any], data: Prepared, *, share: bool) -> nn.Module:
@@ -139,22 +158,27 @@ def build_weighting(node: Mapping[str, Any], data: Prepared, trivial: list[float
 
 
 def trivial_losses(tasks: list[Task], split: Split) -> list[float | None]:
-    """Standard loss per task of the trivial predictor on a split; None for loss terms."""
+    """Standard loss per task of the trivial predictor on a split.
+
+    None where there is nothing to compare with: loss terms, replaced losses, constant targets.
+    """
     losses: list[float | None] = []
     for task in tasks:
-        if not task.has_target:
+        if not task.has_target or task.loss_term is not None:
             losses.append(None)
             continue
         target = split.targets[task.name]
-        losses.append(float(replace(task, loss_term=None).loss({task.name: task.trivial_output(target)}, {task.name: target})))
+        loss = float(task.loss({task.name: task.trivial_output(target)}, {task.name: target}))
+        losses.append(loss if loss > CONSTANT else None)
     return losses
 
 
-def make(node: Any, key: str, also: Sequence[str] = (), **context: Any) -> Any:
+def make(node: Any, key: str, also: Sequence[str] = (), called: bool = True, **context: Any) -> Any:
     """Instantiate ``node._target_`` with the node's options and those of the context that its signature takes.
 
     Args:
         node: a mapping with ``_target_``. key: where it stands in the config, for the errors. also: other keys that may stand there.
+        called: False for a function that the run calls itself.
         context: objects of the run, passed by name if the target has such a parameter.
     """
     from hydra.errors import InstantiationException
@@ -180,7 +204,8 @@ def make(node: Any, key: str, also: Sequence[str] = (), **context: Any) -> Any:
     extra = {name: value for name, value in context.items() if name in _names(target) and name not in options}
     try:
         # Partial, then called: instantiate would turn the context's objects into configs.
-        return instantiate({**node, "_convert_": "all", "_partial_": True})(**extra)
+        partial = instantiate({**node, "_convert_": "all", "_partial_": True})
+        return partial(**extra) if called else partial
     except InstantiationException as error:
         raise _unwrapped(error, key, path, node) from error
     except (TypeError, ValueError) as error:

@@ -19,7 +19,7 @@ from mtl_runner.errors import ConfigError, MtlError
 # Below these, keys are options of a class or names of tasks: `build` knows the allowed ones and suggests the nearest, so
 # `weighting.weights.y1=2` and `optimizer.eps=1e-7` need no Hydra `+`.
 OPEN = ("data.", "model.", "likelihood.", "weighting.", "schedule.", "update.", "optimizer.", "trainer.", "record.")
-CHOICES = "MTL_RUNNER_CHOICES"
+REPEATED = "MTL_RUNNER_REPEATED"  # choices and overrides of the run that is repeated; also for workers
 _exit_code = 0
 
 
@@ -37,7 +37,7 @@ def main() -> None:
         repeat, arguments = _take(arguments, "repeat")
         if resume is not None and resume.lower() not in ("true", "false"):
             sys.exit(_resume(Path(resume), arguments))
-        if resume == "true":
+        if resume is not None and resume.lower() == "true":
             from mtl_runner.sweep.start import RESUME
 
             os.environ[RESUME] = "1"
@@ -77,10 +77,10 @@ def _compose_and_run(arguments: list[str], repeat: Path | None) -> None:
 
         recorded, arguments = repeated(repeat, arguments, conf_directory())
         if recorded is not None:
-            from mtl_runner.directory import read_summary
+            from mtl_runner.directory import read_identity
 
             config = recorded.name
-            os.environ[CHOICES] = json.dumps(read_summary(repeat).get("choices", {}))
+            os.environ[REPEATED] = json.dumps(read_identity(repeat))
     # argparse wants all overrides in one piece: -m may stand anywhere.
     flags = [argument for argument in arguments if argument in ("-m", "--multirun")]
     sys.argv = ["mtl-run", *flags, *[_opened(argument) for argument in arguments if argument not in flags]]
@@ -106,15 +106,15 @@ def job(config: DictConfig) -> float:
 
     _started()
     sweeping = hydra.mode == RunMode.MULTIRUN
-    name = OmegaConf.select(config, "name")
-    OmegaConf.update(config, "name", name)  # the recorded config must not depend on Hydra's state
+    _settle(config)
     hydra_node = OmegaConf.masked_copy(HydraConfig.instance().cfg, ["hydra"])  # type: ignore[arg-type]
+    repeated = json.loads(os.environ.get(REPEATED, "{}"))
     overrides = list(hydra.overrides.task)
     request = Request(
         config=config,
         directory=Path(hydra.runtime.output_dir),
-        overrides=overrides,
-        choices=_choices(hydra.runtime.choices),
+        overrides=[*repeated.get("overrides", ()), *overrides],
+        choices=repeated.get("choices") or _choices(hydra.runtime.choices),
         hydra=hydra_node,
         job=f"{hydra.job.num}: {' '.join(override.lstrip('+') for override in overrides)}" if sweeping else "",
     )
@@ -125,10 +125,10 @@ def job(config: DictConfig) -> float:
             raise
         _note(str(error), 1)
         return float("nan")
+    if sweeping and outcome.interrupted:
+        raise KeyboardInterrupt
     if outcome.error and not sweeping:
         _note(outcome.error, outcome.exit_code)
-    elif outcome.interrupted:
-        raise KeyboardInterrupt
     elif outcome.error:
         print(f"  failed: {outcome.error}", file=sys.stderr)
     return outcome.monitor
@@ -141,16 +141,25 @@ def _started() -> None:
         gc.enable()
 
 
+def _settle(config: DictConfig) -> None:
+    """Replace what only Hydra can resolve (``${hydra:...}``, ``${now:...}``): the recorded config must not depend on its state."""
+    pending: list[tuple[str, Any]] = [("", OmegaConf.to_container(config))]
+    while pending:
+        path, node = pending.pop()
+        if isinstance(node, dict):
+            pending += [(f"{path}.{key}" if path else str(key), item) for key, item in node.items()]
+        elif isinstance(node, str) and re.search(r"\$\{(hydra|now):", node):
+            OmegaConf.update(config, path, OmegaConf.select(config, path))
+
+
 def _choices(chosen: Mapping[str, Any]) -> dict[str, str]:
-    """The option of each group, for the labels of a comparison; a repeated run keeps those of the first."""
-    if CHOICES in os.environ:
-        return dict(json.loads(os.environ[CHOICES]))
+    """The option of each group, for the labels of a comparison."""
     return {group: choice for group, choice in chosen.items() if "/" not in str(group) and choice}
 
 
 def _resume(directory: Path, arguments: list[str]) -> int:
     """Go on with a run from its recorded config, without Hydra."""
-    from mtl_runner.directory import read_config, read_summary
+    from mtl_runner.directory import read_config, read_identity
 
     config = read_config(directory)
     if arguments:
@@ -160,8 +169,7 @@ def _resume(directory: Path, arguments: list[str]) -> int:
     from mtl_runner.runner import Request, run
 
     _started()
-    summary = read_summary(directory)
-    request = Request(config, directory.absolute(), summary.get("overrides", ()), summary.get("choices", {}))
+    request = Request(config, directory.absolute(), **read_identity(directory))
     outcome = run(request)
     if outcome.error:
         _note(outcome.error, outcome.exit_code)
@@ -187,8 +195,12 @@ def compare() -> None:
 
     try:
         compare_main(sys.argv[1:])
-    except MtlError as error:
-        _fail(str(error), 1)
+    except Exception as error:
+        if os.environ.get("HYDRA_FULL_ERROR"):
+            raise
+        from mtl_runner.wording import worded
+
+        _fail(worded(error), 1)
 
 
 def _take(arguments: list[str], key: str) -> tuple[str | None, list[str]]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from mtl_runner.errors import RunDirectoryError
-from mtl_runner.files import write_atomic
+from mtl_runner.files import write_atomic, write_json
 
 CONFIG = Path(".hydra") / "config.yaml"
+IDENTITY = Path(".hydra") / "run.json"
 OURS = ("metrics.csv", "summary.json", "checkpoint.pt", "best.pt")
 
 
@@ -39,7 +42,42 @@ def read_summary(directory: Path) -> dict[str, Any]:
     return summary if isinstance(summary, dict) else {}
 
 
-def claim(directory: Path, config: DictConfig, overrides: Sequence[str], hydra: DictConfig | None) -> None:
+def read_identity(directory: Path) -> dict[str, Any]:
+    """The overrides and choices that made a run; empty if they were not recorded."""
+    try:
+        identity = json.loads((directory / IDENTITY).read_text())
+    except (OSError, ValueError):
+        identity = read_summary(directory)
+    return {"overrides": identity.get("overrides", []), "choices": identity.get("choices", {})}
+
+
+@contextlib.contextmanager
+def held(directory: Path) -> Iterator[None]:
+    """Keep other processes out of the directory while it is being written.
+
+    Raises ``RunDirectoryError`` if another process holds it; a kill releases it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # no such locks on Windows
+        yield
+        return
+    with (directory / ".hydra" / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunDirectoryError(
+                f"{str(directory)!r} is being written by another process; wait for it, or choose another hydra.run.dir."
+            ) from None
+        except OSError as error:  # a file system without locks
+            if error.errno not in (errno.ENOLCK, errno.ENOTSUP):
+                raise
+        yield
+
+
+def claim(
+    directory: Path, config: DictConfig, overrides: Sequence[str], choices: Mapping[str, str], hydra: DictConfig | None
+) -> None:
     """Make the directory this run's, or find that it is already: then the run goes on.
 
     Raises ``RunDirectoryError``, before anything is touched, if it holds a run with another config or files of one.
@@ -60,6 +98,7 @@ def claim(directory: Path, config: DictConfig, overrides: Sequence[str], hydra: 
             )
     (directory / ".hydra").mkdir(parents=True, exist_ok=True)
     write_atomic(directory / ".hydra" / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(list(overrides))).encode())
+    write_json(directory / IDENTITY, {"overrides": list(overrides), "choices": dict(choices)})
     if hydra is not None:
         write_atomic(directory / ".hydra" / "hydra.yaml", OmegaConf.to_yaml(hydra).encode())
     write_atomic(directory / CONFIG, OmegaConf.to_yaml(config).encode())  # last: it is what makes this a run directory

@@ -23,7 +23,7 @@ class Evaluation:
 
     @property
     def relative_loss(self) -> float:
-        """Mean over tasks of loss over the trivial predictor's; over loss terms only if there is nothing else."""
+        """Mean over tasks of loss over the trivial predictor's; over all losses if no task has such a predictor."""
         relative = [row["relative_loss"] for row in self.values.values() if "relative_loss" in row]
         values = relative or [row["loss"] for row in self.values.values()]
         return sum(values) / len(values)
@@ -56,7 +56,7 @@ def evaluate(model: nn.Module, tasks: Sequence[Task], split: Split, trivial: Seq
         values[task_name][name] = number
     for task, baseline in zip(tasks, trivial, strict=True):
         if baseline is not None:
-            values[task.name]["relative_loss"] = values[task.name]["loss"] / (baseline or 1.0)
+            values[task.name]["relative_loss"] = values[task.name]["loss"] / baseline
     return Evaluation(values)
 
 
@@ -84,6 +84,8 @@ class Monitor:
         if self.task is None:
             row = evaluation.values[task] if task else None
             number = evaluation.relative_loss if row is None else row.get("relative_loss", row["loss"])
+        elif task and task != self.task:  # a copy of another task, which this metric says nothing of
+            return Monitor(None, "relative_loss").value(evaluation, task)
         else:
             number = evaluation.values[self.task][self.column]
         number = -number if higher_is_better(self.column) else number

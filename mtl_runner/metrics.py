@@ -45,7 +45,7 @@ def r2(output: Tensor, target: Tensor, task: Task) -> Tensor:
 
 
 def rrmse(output: Tensor, target: Tensor, task: Task) -> Tensor:
-    """RMSE relative to that of the mean of the training split; 1 is as good as the mean."""
+    """RMSE relative to that of the trivial predictor (the training split's mean, for L1 its median); 1 is as good as it."""
     error, known = _errors(output, target, task)
     trivial = torch.tensor(task.trivial, dtype=torch.float64, device=target.device).view(target.shape[1:])
     baseline = torch.where(known, target - trivial, 0.0).double() * task.scale

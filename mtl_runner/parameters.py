@@ -47,7 +47,12 @@ def find_parameters(model: nn.Module, likelihood: Likelihood, batch: Split) -> P
     with torch.random.fork_rng(devices=_cuda_devices(model)), torch.enable_grad():
         outputs = model(batch.inputs)
         check_outputs(outputs, batch, likelihood.tasks)
-        reached = [_leaves(loss) for loss in likelihood.losses(outputs, batch.targets)]
+        losses = likelihood.losses(outputs, batch.targets)
+        for task, loss in zip(likelihood.tasks, losses, strict=True):
+            if not isinstance(loss, Tensor) or loss.dim():
+                what = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
+                raise ModelError(f"The loss of task {task.name!r} is {what}; it must be a scalar tensor, e.g. a .mean().")
+        reached = [_leaves(loss) for loss in losses]
     model.train(training)
     _check_hidden(model, reached, likelihood.tasks)
     if isinstance(model, Unshared):  # the heads a copy does not use are no mistake

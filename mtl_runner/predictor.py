@@ -82,6 +82,7 @@ def load(run: str | Path, device: str = "cpu") -> Predictor:
     saved = checkpoint.load(Path(run) / "best.pt", device)
     tasks = [_task(fields) for fields in saved["tasks"]]
     shape = saved["input_shape"]
+    shape = {k: tuple(v) for k, v in shape.items()} if isinstance(shape, dict) else tuple(shape)
     model = model_from_shape(saved["model"], Prepared(tasks, {}), shape, share=saved["share"])
     parts = model_parts(model)
     for name, weights in saved["weights"].items():

@@ -9,9 +9,10 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from mtl_runner.errors import RunDirectoryError
 from mtl_runner.task import Task
 
-BASE_COLUMNS = ("epoch", "step", "split", "task", "loss", "relative_loss", "weight", "sigma", "active")
+BASE_COLUMNS = ("epoch", "step", "split", "task", "loss", "weight", "sigma", "active", "relative_loss")
 Row = Mapping[str, str | int | float | None]
 
 
@@ -28,6 +29,10 @@ class MetricsFile:
         names = [name for task in tasks for name in task.spec.metrics]
         self.columns = [*BASE_COLUMNS, *dict.fromkeys(names)]
         if position:
+            if not path.exists() or path.stat().st_size < position:
+                raise RunDirectoryError(
+                    f"{str(path)!r} is shorter than its checkpoint says; run again with mtl-run repeat={path.parent}."
+                )
             os.truncate(path, position)
             self.position = position
         else:

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import logging
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -60,20 +61,26 @@ def run(request: Request) -> Outcome:
     """
     directory = request.directory
     try:
-        run_directory.claim(directory, request.config, request.overrides, request.hydra)
+        run_directory.claim(directory, request.config, request.overrides, request.choices, request.hydra)
     except OSError as error:
         raise RunDirectoryError(sentence(error)) from error
-    with _logging(directory):
+    with run_directory.held(directory), _logging(directory):
         if request.job:
             log.info("[%s]", request.job)
         try:
             return _run_claimed(request)
         except Interrupted:
             _write_status(request, "interrupted", "stopped by Ctrl-C")
-            return Outcome(error=f"Stopped; go on with: mtl-run resume={_shown(directory)}", exit_code=130, interrupted=True)
+            return Outcome(
+                error=f"Stopped; go on with: mtl-run resume={shlex.quote(_shown(directory))}", exit_code=130, interrupted=True
+            )
         except KeyboardInterrupt:
             _write_status(request, "interrupted", "stopped by Ctrl-C")
-            how = f"resume={_shown(directory)}" if (directory / "checkpoint.pt").exists() else f"repeat={_shown(directory)}"
+            how = (
+                f"resume={shlex.quote(_shown(directory))}"
+                if (directory / "checkpoint.pt").exists()
+                else f"repeat={shlex.quote(_shown(directory))}"
+            )
             return Outcome(
                 error=f"Stopped at once; go on from the last evaluated epoch with: mtl-run {how}",
                 exit_code=130,
@@ -93,13 +100,16 @@ def _run_claimed(request: Request) -> Outcome:
         log.info("This run is finished already: %s", _shown(directory))
         log.info("%s", table(summary))
         log.info("%s", verdict(summary))
-        return Outcome(float(summary["monitor"]["best"]))
+        best = summary["monitor"]["best"]
+        return Outcome(float("nan") if best is None else float(best))
     _write_status(request, "running")
     torch.autograd.set_detect_anomaly(bool(request.config.get("debug", False)))
     experiment = build(request.config)
     trainer = Trainer(experiment, directory)
     trainer.best.header = _header(request, experiment)
     log.info("%s", _opening(trainer))
+    for name in experiment.schedule.never():
+        log.warning("Task %r never takes part: its time begins after the run's end, or ends before it begins.", name)
     with Progress(trainer), _graceful_interrupt(trainer):
         trainer.run()
     final, best = trainer.finish()
@@ -117,7 +127,7 @@ def _run_claimed(request: Request) -> Outcome:
             trainer.settings.patience,
         )
     log.info("%s", _shown(directory))
-    return Outcome(trainer.best.value)
+    return Outcome(trainer.best.value, interrupted=trainer.stop)  # a sweep stops even if this run came to its end
 
 
 def _plot(trainer: Trainer, summary: dict[str, Any]) -> None:

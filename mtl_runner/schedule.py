@@ -42,6 +42,14 @@ class Schedule:
         """The epochs at which a task starts or ends, for the plots: ``{"y2 starts": 50.0}``."""
         return {}
 
+    def last_start(self) -> float:
+        """The epoch at which the last task has started."""
+        return 0.0
+
+    def never(self) -> list[str]:
+        """The tasks that never take part."""
+        return []
+
 
 class Staged(Schedule):
     """Tasks start (and may end) at set times; outside of them they are idle.
@@ -90,6 +98,13 @@ class Staged(Schedule):
         }
         ends = {f"{t.name} ends": s / per_epoch for t, s in zip(self.tasks, self.last, strict=True) if s < self.length.steps}
         return starts | ends
+
+    def last_start(self) -> float:
+        return max((first for first in self.first if first < self.length.steps), default=0) / self.length.steps_per_epoch
+
+    def never(self) -> list[str]:
+        spans = zip(self.tasks, self.first, self.last, strict=True)
+        return [task.name for task, first, last in spans if first >= min(last, self.length.steps)]
 
 
 def parse_when(when: Any, length: Length, key: str) -> int:

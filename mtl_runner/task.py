@@ -54,6 +54,12 @@ class Task:
     loss_term: TermLoss | None = None
 
     def __post_init__(self) -> None:
+        # Plain numbers, whatever a user's NumPy gave: they are saved in checkpoints.
+        object.__setattr__(self, "offset", float(self.offset))
+        object.__setattr__(self, "scale", float(self.scale))
+        object.__setattr__(self, "size", int(self.size))
+        if self.true_sigma is not None:
+            object.__setattr__(self, "true_sigma", float(self.true_sigma))
         if self.kind not in KINDS:
             raise ConfigError(f"Task {self.name!r} has the unknown kind {self.kind!r}; {suggest(self.kind, KINDS)}.")
         if self.kind == "term" and self.loss_term is None:

@@ -55,6 +55,8 @@ class EpochTotals:
     def __init__(self, tasks: list[Task], steps: int, device: torch.device) -> None:
         self.tasks = tasks
         self.buffer = torch.zeros(steps, 2 * len(tasks) + 1, dtype=torch.get_default_dtype(), device=device)
+        zeros = torch.zeros(len(tasks), device=device)
+        self.nothing = (zeros, zeros, zeros.sum())  # what a step without any label returns
         self.rows: list[Tensor] = []
         self.actives: list[Active] = []
         self.stored = 0

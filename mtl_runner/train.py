@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 import warnings
@@ -20,6 +21,8 @@ from mtl_runner.errors import DivergedError
 from mtl_runner.evaluate import Evaluation, Monitor, evaluate
 from mtl_runner.record import MetricsFile, Row
 from mtl_runner.totals import EpochMeans, EpochRecord, EpochTotals
+
+log = logging.getLogger("mtl_runner")
 
 EVALUATION_ROWS = 1024  # at least so many rows per forward pass of an evaluation
 
@@ -50,6 +53,7 @@ class Trainer:
         self.epoch = self.step = self.evaluated = 0
         self.seconds = 0.0
         self.means: EpochMeans | None = None
+        self.warned: set[str] = set()
         self.stop = False  # set by a signal handler; honoured at the next evaluated epoch
         checkpoint.seed_everything(self.settings.seed)
         saved = directory / "checkpoint.pt"
@@ -73,6 +77,7 @@ class Trainer:
             if evaluation is not None:
                 self.seconds = time.perf_counter() - started
                 self.means = record.means()
+                self._warn_of_negative_losses(self.means)
                 self._record(self.means, evaluation)
                 if self.stop and self.epoch < self.settings.epochs:
                     raise Interrupted
@@ -103,10 +108,22 @@ class Trainer:
         self.learner.own.begin_epoch(self.epoch / self.settings.epochs)
         for batch, active in self.batches.epoch(first):
             self.step += 1
-            if active.tasks:  # a batch without any label changes nothing
-                totals.add(*self.learner.step(batch, active), active)
+            # A batch without any label changes nothing, but it is a step.
+            totals.add(*(self.learner.step(batch, active) if active.tasks else totals.nothing), active)
         self.epoch += 1
         return totals.take(self.epoch, first + 1)
+
+    def _warn_of_negative_losses(self, means: EpochMeans) -> None:
+        """One line, once: a method that divides by a loss or takes its logarithm cannot weigh a negative one."""
+        for task, loss in zip(self.tasks, means.loss, strict=True):
+            if loss < 0 and self.learner.weighting.needs_positive_losses and task.name not in self.warned:
+                self.warned.add(task.name)
+                log.warning(
+                    "Task %r has a negative loss (%.3g), which %s weighs more and more without bound; shift it above 0 or choose another weighting.",
+                    task.name,
+                    loss,
+                    type(self.learner.weighting).__name__,
+                )
 
     def _step_schedulers(self, evaluation: Evaluation | None) -> None:
         for scheduler in self.experiment.lr_schedulers:
@@ -122,7 +139,7 @@ class Trainer:
     def _out_of_patience(self) -> bool:
         patience = self.settings.patience
         # Not before every stage has begun: a task that has not started yet cannot have got better.
-        since = max(self.best.latest_epoch, *self.experiment.schedule.starts().values(), 0)
+        since = max(self.best.latest_epoch, self.experiment.schedule.last_start())
         return patience is not None and self.evaluated - since >= patience
 
     def _record(self, means: EpochMeans, evaluation: Evaluation) -> None:

@@ -79,6 +79,9 @@ def random_splits(
     Raises ``DataError`` if a split would be empty.
     """
     whole = Split(inputs, dict(targets))
+    for name, target in targets.items():
+        if len(target) != len(whole):
+            raise DataError(f"Task {name!r} has {len(target)} targets, but the inputs have {len(whole)} rows.")
     order = torch.randperm(len(whole), generator=torch.Generator().manual_seed(seed))
     return {name: whole.rows(order[rows]) for name, rows in cut(len(whole), val, test).items()}
 

@@ -26,6 +26,7 @@ class Column:
     name: str
     mean: float = 0.0
     scale: float = 1.0
+    fill: float = 0.0  # what stands for a missing value: the training mean
     indicator: bool = False
     categories: list[str] | None = None
 
@@ -33,7 +34,7 @@ class Column:
     def width(self) -> int:
         return 1 + self.indicator if self.categories is None else len(self.categories)
 
-    def fill(self, values: pd.Series, out: np.ndarray) -> None:
+    def write(self, values: pd.Series, out: np.ndarray) -> None:
         """Write the column's numbers into ``out`` ``[N, width]``; unknown and missing categories are all zero."""
         import pandas as pd
 
@@ -44,7 +45,7 @@ class Column:
             return
         numbers = _numbers(self.name, values)
         missing = np.isnan(numbers)
-        out[:, 0] = np.where(missing, 0.0, (numbers - self.mean) / self.scale)
+        out[:, 0] = (np.where(missing, self.fill, numbers) - self.mean) / self.scale
         if self.indicator:
             out[:, 1] = missing
 
@@ -79,7 +80,7 @@ class Features:
         for column in self.columns:
             if column.name not in frame.columns:
                 raise DataError(f"The table has no column {column.name!r}, which the training table had.")
-            column.fill(frame[column.name], out[:, at : at + column.width])
+            column.write(frame[column.name], out[:, at : at + column.width])
             at += column.width
         return out
 
@@ -110,4 +111,4 @@ def _fit(values: pd.Series, name: str, scale: bool, max_categories: int) -> Colu
     known = numbers[~np.isnan(numbers)]
     deviation = float(known.std()) if scale and len(known) else 1.0
     mean = float(known.mean()) if len(known) else 0.0
-    return Column(name, mean if scale else 0.0, deviation or 1.0, indicator=len(known) < len(numbers))
+    return Column(name, mean if scale else 0.0, deviation or 1.0, mean, indicator=len(known) < len(numbers))

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from mtl_runner.data.base import Split
+from mtl_runner.errors import ConfigError
 from mtl_runner.task import Task
 
 Array = np.ndarray
@@ -45,6 +46,10 @@ class ToyRegression:
             intercepts or {"y1": 8, "y2": 3},
             noise or {"y1": 10, "y2": 1},
         )
+        for key, numbers in (("intercepts", intercepts), ("noise", noise)):
+            for name in slopes:
+                if name not in numbers:
+                    raise ConfigError(f"data.slopes has the task {name!r}, but data.{key} has not; give it there too.")
         self.tasks = [Task(name, "regression", size=1, true_sigma=float(noise[name])) for name in slopes]
         self.splits = {}
         for stream, (name, size) in enumerate({"train": n, "val": n_val, "test": n_test}.items()):

@@ -35,9 +35,10 @@ class Strategy:
     def is_single_task(self) -> bool:
         return bool(self.runs) and all(run.choices.get("weighting") == "single_task" for run in self.runs)
 
-    @property
-    def monitor(self) -> Interval:
-        return interval([float(run.summary["monitor"]["best"]) for run in self.runs])
+    def monitor(self, at: str) -> Interval:
+        """The monitor at the last or at the best epoch."""
+        values = [run.summary["monitor"][at] for run in self.runs]
+        return interval([math.nan if value is None else float(value) for value in values])
 
 
 @dataclass(frozen=True)
@@ -48,11 +49,10 @@ class Group:
     tasks: dict[str, str]
     strategies: list[Strategy]
 
-    @property
-    def baseline(self) -> Strategy | None:
+    def baseline(self, at: str) -> Strategy | None:
         """The single-task strategy (the best one by the monitor, if several were run)."""
         candidates = [s for s in self.strategies if s.is_single_task]
-        return min(candidates, key=lambda s: s.monitor.mean, default=None)
+        return min(candidates, key=lambda s: s.monitor(at).mean, default=None)
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,8 @@ def _groups(runs: Sequence[Run], labels: Sequence[Label]) -> list[Group]:
         members = [(run, where) for run, where in zip(runs, labels, strict=True) if where.data == data]
         strategies = []
         for name in dict.fromkeys(where.strategy for _, where in members):
-            mine = [run for run, where in members if where.strategy == name]
+            # The same strategy with the same seed and fold is the same run again, not one more sample: the last one counts.
+            mine = list({where.replicate: run for run, where in members if where.strategy == name}.values())
             done = [run for run in mine if run.finished]
             strategies.append(Strategy(name, done, len(mine) - len(done)))
         tasks = {task: row["kind"] for s in strategies for run in s.runs for task, row in run.summary["tasks"].items()}
@@ -143,11 +144,11 @@ def _strategy_rows(group: Group, at: str) -> list[dict[str, Any]]:
             "runs": len(strategy.runs),
             "failed": strategy.failed,
             "at": at,
-            **_interval_columns("monitor", strategy.monitor),
+            **_interval_columns("monitor", strategy.monitor(at)),
         }
         for split in SPLITS:
-            for task, kind in group.tasks.items():
-                for metric in _metrics(group, split, task, kind, at):
+            for task in group.tasks:
+                for metric in _metrics(group, split, task, at):
                     row |= _interval_columns(f"{split}.{task}.{metric}", interval(strategy.values(split, task, metric, at)))
             row[f"{split}.delta_m"], row[f"{split}.delta_m_task"] = _delta(group, strategy, split, at)
         rows.append(row)
@@ -159,14 +160,14 @@ def _strategy_rows(group: Group, at: str) -> list[dict[str, Any]]:
     return rows
 
 
-def _metrics(group: Group, split: str, task: str, kind: str, at: str) -> list[str]:
+def _metrics(group: Group, split: str, task: str, at: str) -> list[str]:
     rows = [run.summary["tasks"][task][at][split] for s in group.strategies for run in s.runs if task in run.summary["tasks"]]
-    del kind
     return list(dict.fromkeys(name for row in rows for name in row))
 
 
 def _delta(group: Group, strategy: Strategy, split: str, at: str) -> tuple[float, float]:
-    if group.baseline is None or not strategy.runs:
+    baseline = group.baseline(at)
+    if baseline is None or not strategy.runs:
         return math.nan, math.nan
     values = [
         {
@@ -174,7 +175,7 @@ def _delta(group: Group, strategy: Strategy, split: str, at: str) -> tuple[float
             for task, kind in group.tasks.items()
             if kind in DELTA_METRICS
         }
-        for s in (strategy, group.baseline)
+        for s in (strategy, baseline)
     ]
     return delta_m(values[0], values[1])
 
@@ -187,7 +188,7 @@ def _text(groups: list[Group], rows: list[dict[str, Any]], broken: list[Run], ou
     blocks = []
     for group in groups:
         mine = [row for row in rows if row["data"] == group.data]
-        has_delta = group.baseline is not None
+        has_delta = group.baseline(at) is not None
         mains = [(task, MAIN_METRIC[kind]) for task, kind in group.tasks.items()]
         header = ["strategy", "runs", *(f"{task} {metric}" for task, metric in mains), "monitor", "mean rank"]
         table = [[*header, *(["delta-m %", "delta-m % (tasks)"] if has_delta else [])]]

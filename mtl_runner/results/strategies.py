@@ -58,8 +58,7 @@ def _settings(run: Run, runs: Sequence[Run]) -> dict[str, str]:
 
 
 def _text(setting: dict[str, str], keys: list[str], first: str) -> str:
-    parts = [
-        setting.get(key, "default") if "." not in key else f"{key.rsplit('.', 1)[-1]}={setting.get(key, 'default')}"
-        for key in keys
-    ]
+    last = [key.rsplit(".", 1)[-1] for key in keys]
+    short = {key: name if last.count(name) == 1 else key for key, name in zip(keys, last, strict=True)}
+    parts = [setting.get(key, "default") if "." not in key else f"{short[key]}={setting.get(key, 'default')}" for key in keys]
     return ", ".join([first, *(part for part in parts if part)])

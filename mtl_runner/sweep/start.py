@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 RESUME = "MTL_RUNNER_RESUME"  # set for a sweep that was started with resume=true
 
@@ -24,10 +24,17 @@ class SweepStart(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         del kwargs
         directory = Path(config.hydra.sweep.dir).absolute()
-        if (directory / "multirun.yaml").exists() and not os.environ.get(RESUME):
-            raise SweepRefusedError(
-                f"{str(directory)!r} holds a sweep already; add resume=true to go on with it, or choose another hydra.sweep.dir."
-            )
+        if (directory / "multirun.yaml").exists():
+            if not os.environ.get(RESUME):
+                raise SweepRefusedError(
+                    f"{str(directory)!r} holds a sweep already; add resume=true to go on with it, or choose another hydra.sweep.dir."
+                )
+            first, now = (list(c.hydra.overrides.task) for c in (OmegaConf.load(directory / "multirun.yaml"), config))
+            if first != now:
+                raise SweepRefusedError(
+                    f"{str(directory)!r} holds another sweep ({' '.join(first)}); resume=true goes on with the same options only, "
+                    "so give them, or choose another hydra.sweep.dir and compare both with mtl-compare."
+                )
         SweepStart.directory = directory
 
 

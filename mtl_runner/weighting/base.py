@@ -24,12 +24,14 @@ class Weighting(nn.Module):
     """
 
     lr: float | None = None
+    needs_positive_losses: bool = False
     anneal: bool = False  # whether `lr` falls to 0 over the last 30 % of the run
 
     def __init__(self, tasks: Sequence[Task]) -> None:
         super().__init__()
         self.tasks = list(tasks)
         self._trained: list[nn.Parameter] | None = None
+        self._indices: dict[tuple[tuple[int, ...], torch.device], Tensor] = {}
 
     def forward(self, losses: Tensor, active: Sequence[int] | None = None) -> Tensor:
         raise NotImplementedError(f"{type(self).__name__} must implement forward(losses, active)")  # pragma: no cover
@@ -42,9 +44,14 @@ class Weighting(nn.Module):
         """
         values = losses.detach()
         if active is not None:
-            values = values[list(active)]
+            values = values[self._index(active, losses.device)]
         values.requires_grad_()
         objective = self(values, active)
+        if objective.dim() or not objective.requires_grad:
+            raise ConfigError(
+                f"The weighting {type(self).__name__} must return a scalar that depends on the losses by PyTorch operations; "
+                f"it returned shape {tuple(objective.shape)}{'' if objective.requires_grad else ', detached from them'}."
+            )
         own = self._own()
         if own:
             weights, *gradients = torch.autograd.grad(objective, [values, *own], allow_unused=True)
@@ -53,8 +60,15 @@ class Weighting(nn.Module):
         else:
             (weights,) = torch.autograd.grad(objective, [values])
         if active is not None:
-            weights = torch.zeros_like(losses).index_copy(0, torch.tensor(active, device=losses.device), weights)
+            weights = torch.zeros_like(losses).index_copy(0, self._index(active, losses.device), weights)
         return weights, objective.detach()
+
+    def _index(self, active: Sequence[int], device: torch.device) -> Tensor:
+        """Indices on the device, made once per set of active tasks: copying them at every step would wait for a GPU."""
+        key = (tuple(active), device)
+        if key not in self._indices:
+            self._indices[key] = torch.tensor(key[0], device=device)
+        return self._indices[key]
 
     def _own(self) -> list[nn.Parameter]:
         """The trained parameters, looked up once."""

@@ -42,6 +42,7 @@ class Fixed(Weighting):
         values = _inverse(tasks, trivial_losses) if weights == "auto" else per_task(weights, tasks, 1.0, "weighting.weights")
         if any(not 0 <= value < float("inf") for value in values) or not any(values):
             raise ConfigError(f"weighting.weights must be finite, not negative and not all 0; found {values}.")
+        self.values = values
         self.register_buffer("weights", torch.tensor(values, dtype=torch.get_default_dtype()))
 
     def forward(self, losses: Tensor, active: Sequence[int] | None = None) -> Tensor:
@@ -51,13 +52,18 @@ class Fixed(Weighting):
         """The constants themselves: the derivative of a weighted sum needs no autograd."""
         weights = self._normalized(active)
         if active is not None:
-            weights = torch.zeros_like(self.weights).index_copy(0, torch.tensor(active, device=weights.device), weights)
+            weights = torch.zeros_like(self.weights).index_copy(0, self._index(active, weights.device), weights)
         return weights, torch.dot(weights, losses.detach())
 
     def _normalized(self, active: Sequence[int] | None) -> Tensor:
-        weights = self.weights if active is None else self.weights[list(active)]
+        weights = self.weights if active is None else self.weights[self._index(active, self.weights.device)]
         if self.normalize == "none":
             return weights
+        if active is not None and not any(self.values[i] for i in active):
+            names = ", ".join(self.tasks[i].name for i in active)
+            raise ConfigError(
+                f"weighting.weights are 0 for all active tasks ({names}), which normalize={self.normalize} cannot rescale."
+            )
         return weights / (weights.sum() if self.normalize == "sum" else weights.mean())
 
 

@@ -42,6 +42,7 @@ class Uncertainty(Weighting):
     Shape: losses ``[k]`` -> scalar. Raises ``ConfigError`` for an unknown form, solver or task.
     """
 
+    needs_positive_losses = True
     a: Tensor
     b: Tensor
     running: Tensor
@@ -100,7 +101,8 @@ class Uncertainty(Weighting):
 
     def forward(self, losses: Tensor, active: Sequence[int] | None = None) -> Tensor:
         s = torch.stack([*self.log_variance.parameters()] if active is None else [self.log_variance[i] for i in active])
-        a, b = (self.a, self.b) if active is None else (self.a[list(active)], self.b[list(active)])
+        index = None if active is None else self._index(active, losses.device)
+        a, b = (self.a, self.b) if index is None else (self.a[index], self.b[index])
         fit = torch.dot(a * torch.exp(-s), losses)
         return fit + (nn.functional.softplus(s).sum() if self.form == "liebel" else torch.dot(b, s))
 
@@ -130,16 +132,29 @@ class Uncertainty(Weighting):
     def _average(self, losses: Tensor, indices: list[int]) -> None:
         """Running mean of the active tasks' losses, each with a clock of its own, and s from it."""
         share = 1 - self.momentum
-        self.running[indices] += share * (losses[indices] - self.running[indices])
-        self.mass[indices] += share * (1 - self.mass[indices])
+        index = self._index(indices, losses.device)
+        self.running[index] += share * (losses[index] - self.running[index])
+        self.mass[index] += share * (1 - self.mass[index])
         optimum = self.optimum(self.running / self.mass.clamp(min=share))
         for i in indices:
             if i in self._free:
                 self.log_variance[i].copy_(optimum[i])
 
     def sigmas(self) -> list[float | None]:
-        """e^{s/2} in the target's units (Laplace: e^s); for classification the parameter's value, not a temperature."""
-        return [_sigma(task, s.item()) for task, s in zip(self.tasks, self.log_variance, strict=True)]
+        """e^{s/2} in the target's units (Laplace: e^s); for classification the parameter's value, not a temperature.
+
+        None for a task that still waits for its first batch.
+        """
+        return [
+            None if self._unknown(i) else _sigma(task, s.item())
+            for i, (task, s) in enumerate(zip(self.tasks, self.log_variance, strict=True))
+        ]
+
+    def _unknown(self, index: int) -> bool:
+        """Whether a task has not been active yet and so has no sigma."""
+        if self.solver == "closed_form" and index in self._free:
+            return not self.mass[index].item()
+        return index in self._waiting
 
     def sigma_estimates_noise(self) -> list[bool]:
         return [self.form != "liebel" and _is_numeric(task) for task in self.tasks]

@@ -56,7 +56,7 @@ def test_metrics_are_tidy(mtl: Command, tmp_path: Path) -> None:
     assert mtl("mtl-run", "trainer.epochs=450", "model.hidden=[8]", "record.plots=none", "hydra.run.dir=run").code == 0
     with (tmp_path / "run" / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0])[:9] == ["epoch", "step", "split", "task", "loss", "relative_loss", "weight", "sigma", "active"]
+    assert list(rows[0])[:9] == ["epoch", "step", "split", "task", "loss", "weight", "sigma", "active", "relative_loss"]
     epochs = sorted({int(row["epoch"]) for row in rows})
     assert epochs[0] == 1
     assert epochs[-1] == 450
@@ -183,3 +183,96 @@ def test_a_terminal_shows_a_bar_with_the_total_loss_and_the_rate(tmp_path: Path)
     assert b"/300 [" in seen
     assert b"total loss " in seen
     assert b" steps/s" in seen
+
+
+TERMS = """
+def plain(outputs, targets):
+    return outputs["y1"].square().mean()
+
+def negative(outputs, targets):
+    return -1 - outputs["y1"].square().mean()
+
+def vector(outputs, targets):
+    return outputs["y1"].square()
+
+def scaled_mae(outputs, targets):
+    return 100 * (outputs["y1"] - targets["y1"]).abs().mean()
+"""
+
+
+def test_a_loss_term_may_be_a_plain_function(mtl: Command, tmp_path: Path) -> None:
+    """Breaks if a function of (outputs, targets) is called without them."""
+    (tmp_path / "terms.py").write_text(TERMS)
+    result = mtl("mtl-run", "model=mlp", "data.losses.small._target_=terms.plain", *QUICK, "hydra.run.dir=run")
+    assert result.code == 0, result.err
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["tasks"]["small"]["kind"] == "term"
+
+
+def test_a_loss_that_is_no_scalar_is_named(mtl: Command, tmp_path: Path) -> None:
+    """Breaks if a term without its mean ends in an error of torch.stack."""
+    (tmp_path / "terms.py").write_text(TERMS)
+    result = mtl("mtl-run", "model=mlp", "data.losses.small._target_=terms.vector", *QUICK)
+    assert (
+        result.last_line == "The loss of task 'small' is a tensor of shape (20, 1); it must be a scalar tensor, e.g. a .mean()."
+    )
+
+
+def test_a_negative_loss_under_uncertainty_is_said(mtl: Command, tmp_path: Path) -> None:
+    """Breaks if a run is silently destroyed by a weight that grows without bound."""
+    (tmp_path / "terms.py").write_text(TERMS)
+    result = mtl("mtl-run", "model=mlp", "data.losses.odd._target_=terms.negative", *QUICK)
+    assert result.out.count("Task 'odd' has a negative loss (") == 1
+    fixed = mtl("mtl-run", "weighting=fixed", "model=mlp", "data.losses.odd._target_=terms.negative", *QUICK)
+    assert "negative loss" not in fixed.out
+
+
+def test_a_replaced_loss_is_not_held_against_the_standard_one(mtl: Command, tmp_path: Path) -> None:
+    """Breaks if a loss in other units is divided by the trivial predictor's squared error."""
+    (tmp_path / "terms.py").write_text(TERMS)
+    assert mtl("mtl-run", "data.losses.y1._target_=terms.scaled_mae", *QUICK, "hydra.run.dir=run").code == 0
+    tasks = json.loads((tmp_path / "run" / "summary.json").read_text())["tasks"]
+    assert "relative_loss" not in tasks["y1"]["final"]["val"]
+    assert "relative_loss" in tasks["y2"]["final"]["val"]
+
+
+def test_a_constant_target_has_nothing_to_be_held_against(mtl: Command, tmp_path: Path) -> None:
+    """Breaks if a target without variance reads as nearly solved."""
+    (tmp_path / "t.csv").write_text("x,y,c\n" + "".join(f"{i},{i % 5},7\n" for i in range(60)))
+    options = ("data=table", "data.path=t.csv", "data.targets={y: regression, c: regression}", *QUICK, "hydra.run.dir=run")
+    assert mtl("mtl-run", *options).code == 0
+    tasks = json.loads((tmp_path / "run" / "summary.json").read_text())["tasks"]
+    assert "relative_loss" not in tasks["c"]["final"]["val"]
+
+
+def test_a_task_that_never_takes_part_is_said(mtl: Command) -> None:
+    """Breaks if a start after the end looks like a trained task."""
+    result = mtl("mtl-run", "weighting=staged", "schedule.start.y2=50", *QUICK)
+    assert "Task 'y2' never takes part: its time begins after the run's end, or ends before it begins." in result.out
+
+
+def test_a_task_that_waits_has_no_sigma_yet(mtl: Command, tmp_path: Path) -> None:
+    """Breaks if a sigma is logged that nothing has been learned for."""
+    assert mtl("mtl-run", "schedule=staged", "schedule.start.y2=2", *QUICK, "hydra.run.dir=run").code == 0
+    with (tmp_path / "run" / "metrics.csv").open() as file:
+        sigmas = [row["sigma"] for row in csv.DictReader(file) if row["split"] == "train" and row["task"] == "y2"]
+    assert sigmas[:2] == ["", ""]
+    assert float(sigmas[2]) > 0
+
+
+def test_copies_keep_their_own_best_epoch_whatever_is_monitored(mtl: Command, tmp_path: Path) -> None:
+    """Breaks if y2's copy is kept at the best epoch of y1."""
+    options = (
+        "weighting=single_task",
+        "trainer.monitor=y1.rmse",
+        "trainer.epochs=60",
+        "record.plots=none",
+        "hydra.run.dir=run",
+    )
+    assert mtl("mtl-run", *options).code == 0
+    monitor = json.loads((tmp_path / "run" / "summary.json").read_text())["monitor"]
+    with (tmp_path / "run" / "metrics.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["split"] == "val"]
+    for task, column in (("y1", "rmse"), ("y2", "relative_loss")):
+        best = min((row for row in rows if row["task"] == task), key=lambda row: float(row[column]))
+        assert monitor["best_epoch"][task] == int(best["epoch"])
+    assert monitor["best"] == min(float(row["rmse"]) for row in rows if row["task"] == "y1")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Command, kill_somewhere, send
+from tests.cli.conftest import QUICK, Command, Result, kill_somewhere, send
 
 STRATEGIES = ("uncertainty", "per_task_adam", "staged")
 LONGER = ("model.hidden=[16]", "trainer.epochs=60", "trainer.evaluate_every=3", "record.plots=none")
@@ -116,3 +119,93 @@ def test_repeat_gives_the_same_bytes_and_takes_changes(mtl: Command, tmp_path: P
     config = (tmp_path / "fourth" / ".hydra" / "config.yaml").read_text()
     assert "epochs: 60" in config
     assert "mtl_runner.schedule.Schedule" in config
+
+
+def test_a_repeated_run_can_be_repeated_with_another_group(mtl: Command, tmp_path: Path) -> None:
+    """Breaks if the overrides of the first run are forgotten on the way, so that another problem is trained."""
+    assert mtl("mtl-run", "data=toy_mixed", "weighting.lr=0.1", *QUICK, "hydra.run.dir=a").code == 0
+    assert mtl("mtl-run", "repeat=a", "seed=1", "hydra.run.dir=b").code == 0
+    assert mtl("mtl-run", "repeat=b", "weighting=uncertainty_simplified", "hydra.run.dir=c").code == 0
+    config = (tmp_path / "c" / ".hydra" / "config.yaml").read_text()
+    assert "mtl_runner.data.ToyMixed" in config
+    assert "seed: 1" in config
+    overrides = json.loads((tmp_path / "b" / "summary.json").read_text())["overrides"]
+    assert overrides == [
+        "data=toy_mixed",
+        "++weighting.lr=0.1",
+        "++model.hidden=[16]",
+        "++trainer.epochs=3",
+        "++record.plots=none",
+        "seed=1",
+    ]
+
+
+def test_two_processes_do_not_write_one_directory(mtl: Command, tmp_path: Path) -> None:
+    """Breaks if a job that is started twice mixes its rows."""
+    command = ("mtl-run", *LONGER, "hydra.run.dir=run")
+    refused: list[Result] = []
+
+    def start_again(pid: int) -> None:
+        send(signal.SIGCONT, (tmp_path / "run" / "checkpoint.pt").exists)(pid)  # waits only
+        script = str(Path(sys.executable).with_name("mtl-run"))
+        os.kill(pid, signal.SIGSTOP)
+        done = subprocess.run([script, *command[1:]], cwd=tmp_path, capture_output=True, text=True)
+        os.kill(pid, signal.SIGCONT)
+        refused.append(Result(done.returncode, done.stdout, done.stderr))
+
+    assert mtl(*command, meddle=start_again).code == 0
+    assert refused[0].code == 1
+    assert "run' is being written by another process; wait for it, or choose another hydra.run.dir." in refused[0].last_line
+    assert mtl("mtl-run", *LONGER, "hydra.run.dir=whole").code == 0
+    assert (tmp_path / "run" / "metrics.csv").read_bytes() == (tmp_path / "whole" / "metrics.csv").read_bytes()
+
+
+def test_what_only_hydra_can_resolve_is_recorded_as_its_value(mtl: Command, tmp_path: Path) -> None:
+    """Breaks if a run with ${hydra:...} in its options cannot be resumed."""
+    (tmp_path / "t.csv").write_text("x,y\n" + "".join(f"{i},{i % 5}\n" for i in range(60)))
+    options = ("data=table", "data.path=${hydra:runtime.cwd}/t.csv", "data.targets={y: regression}", *LONGER)
+    killed = mtl(
+        "mtl-run", *options, "hydra.run.dir=run", meddle=send(signal.SIGKILL, (tmp_path / "run" / "checkpoint.pt").exists)
+    )
+    assert killed.code == -signal.SIGKILL
+    assert mtl("mtl-run", "resume=run").code == 0
+
+
+def test_a_metrics_file_that_lost_its_end_is_not_patched_up(mtl: Command, tmp_path: Path) -> None:
+    """Breaks if rows that a checkpoint knows of are replaced by zero bytes."""
+    command = ("mtl-run", *LONGER, "hydra.run.dir=run")
+    assert mtl(*command, meddle=send(signal.SIGKILL, (tmp_path / "run" / "checkpoint.pt").exists)).code == -signal.SIGKILL
+    (tmp_path / "run" / "metrics.csv").write_text("epoch\n")
+    result = mtl("mtl-run", "resume=run")
+    assert result.code == 1
+    assert "metrics.csv' is shorter than its checkpoint says; run again with mtl-run repeat=" in result.last_line
+
+
+def test_a_finished_run_without_a_finite_monitor_stays_finished(mtl: Command, tmp_path: Path) -> None:
+    """Breaks if a monitor that is never finite costs the run."""
+    (tmp_path / "t.csv").write_text(
+        "x,y,z\n" + "".join(f"{i},{i % 5},{'train' if i < 40 else 'val' if i < 50 else 'test'}\n" for i in range(60))
+    )
+    frame = (
+        (tmp_path / "t.csv")
+        .read_text()
+        .replace(",4,val", ",1,val")
+        .replace(",0,val", ",1,val")
+        .replace(",2,val", ",1,val")
+        .replace(",3,val", ",1,val")
+    )
+    (tmp_path / "t.csv").write_text(frame)
+    options = (
+        "data=table",
+        "data.path=t.csv",
+        "data.targets={y: regression}",
+        "data.split.column=z",
+        "trainer.monitor=y.r2",
+        *QUICK,
+    )
+    command = ("mtl-run", *options, "hydra.run.dir=run")
+    assert mtl(*command).code == 0
+    assert (tmp_path / "run" / "best.pt").exists()
+    again = mtl(*command)
+    assert again.code == 0, again.err
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "finished"

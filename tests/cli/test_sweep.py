@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from pathlib import Path
 
@@ -140,3 +141,49 @@ def test_ctrl_c_stops_a_sweep_after_saving_and_says_how_to_go_on(mtl: Command, t
     assert list(pd.read_csv(tmp_path / "sweep" / "runs.csv")["status"]) == ["finished", "interrupted"]
     assert mtl("mtl-run", *sweep, "resume=true").code == 0
     assert list(pd.read_csv(tmp_path / "sweep" / "runs.csv")["status"]) == ["finished"] * 3
+
+
+def test_a_sweep_is_not_resumed_with_other_options(mtl: Command, tmp_path: Path) -> None:
+    """Breaks if two sweeps are mixed in one directory and a seed counts twice."""
+    assert mtl("mtl-run", *SWEEP, "seed=0,1").code == 0
+    before = (tmp_path / "sweep" / "multirun.yaml").read_bytes()
+    refused = mtl("mtl-run", *SWEEP, "seed=0,1,2", "resume=true")
+    assert refused.code == 1
+    assert "resume=true goes on with the same options only" in refused.last_line
+    assert (tmp_path / "sweep" / "multirun.yaml").read_bytes() == before
+
+
+def test_the_same_run_twice_is_not_two_samples(mtl: Command, tmp_path: Path) -> None:
+    """Breaks if a copied run narrows the interval."""
+    assert mtl("mtl-run", *SWEEP, "seed=0,1").code == 0
+    shutil.copytree(tmp_path / "sweep", tmp_path / "copy")
+    assert mtl("mtl-compare", "sweep", "copy", "--output", "both").code == 0
+    one, both = (pd.read_csv(tmp_path / folder / "comparison.csv") for folder in ("sweep", "both"))
+    assert list(both["runs"]) == [2]
+    assert both["val.y1.rmse.low"][0] == one["val.y1.rmse.low"][0]
+
+
+def test_options_of_the_same_name_keep_their_full_names(mtl: Command, tmp_path: Path) -> None:
+    """Breaks if two strategies get a label that says lr twice."""
+    assert mtl("mtl-run", *SWEEP, "optimizer.lr=0.001,0.01", "weighting.lr=0.01,0.1").code == 0
+    names = list(pd.read_csv(tmp_path / "sweep" / "comparison.csv")["strategy"])
+    assert "uncertainty, optimizer.lr=0.001, weighting.lr=0.01" in names
+    assert len(names) == 4
+
+
+def test_the_monitor_is_that_of_the_epoch_in_the_title(mtl: Command, tmp_path: Path) -> None:
+    """Breaks if a table of final metrics flatters with the best epoch's monitor."""
+    assert mtl("mtl-run", "-m", "trainer.epochs=60", "record.plots=none", "hydra.sweep.dir=sweep", "seed=0,1").code == 0
+    runs = pd.read_csv(tmp_path / "sweep" / "runs.csv")
+    for at in ("final", "best"):
+        assert mtl("mtl-compare", "sweep", "--at", at, "--output", at).code == 0
+        assert pd.read_csv(tmp_path / at / "comparison.csv")["monitor.mean"][0] == pytest.approx(runs[f"monitor.{at}"].mean())
+
+
+def test_compare_words_a_place_it_cannot_write_to(mtl: Command) -> None:
+    """Breaks if --output gives a traceback."""
+    assert mtl("mtl-run", *SMALL, "hydra.run.dir=run").code == 0
+    result = mtl("mtl-compare", "run", "--output", "/proc/here")
+    assert result.code == 1
+    assert "Traceback" not in result.err
+    assert "'/proc/here'; check the path" in result.last_line

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import nn
@@ -56,3 +58,19 @@ def test_any_module_from_losses_to_a_scalar_will_do() -> None:
             return losses.max()
 
     assert Foreign(TASKS, Largest()).weigh(torch.tensor([1.0, 3.0, 2.0]))[0].tolist() == [0.0, 1.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("result", "said"), [(lambda x: x, r"shape \(3,\)"), (lambda x: x.sum().detach(), "detached from them")]
+)
+def test_a_weighting_that_returns_no_scalar_of_the_losses_is_named(
+    result: Callable[[torch.Tensor], torch.Tensor], said: str
+) -> None:
+    """Breaks if a user's mistake ends in an error of autograd."""
+
+    class Mine(nn.Module):
+        def forward(self, losses: torch.Tensor) -> torch.Tensor:
+            return result(losses)
+
+    with pytest.raises(ConfigError, match=f"must return a scalar that depends on the losses .*{said}"):
+        Foreign(TASKS, Mine()).weigh(torch.ones(3))
