@@ -45,7 +45,7 @@ def _dots(axis: Axes, group: Group, task: str, metric: str, at: str, names: list
         values = strategy.values("val", task, metric, at)
         found = interval(values)
         shade = colour(names.index(strategy.name))
-        axis.scatter(values, [row] * len(values), s=9, color=shade, alpha=0.35, linewidths=0)
+        axis.scatter(values, [row] * len(values), s=14, color=shade, alpha=0.6, linewidths=0)
         error = None if math.isnan(found.low) else [[found.mean - found.low], [found.high - found.mean]]
         axis.errorbar([found.mean], [row], xerr=error, fmt="o", color=shade, markersize=5, capsize=3, linewidth=1.6)
     axis.set_yticks(range(len(group.strategies)), [s.name for s in group.strategies] if first else [])
