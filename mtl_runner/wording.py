@@ -71,18 +71,15 @@ def _hydra_sentence(error: BaseException) -> str | None:
 
 
 def _unknown_key(key: str, text: str, error: BaseException) -> str:
-    config = getattr(error, "parent_node", None) or _parent(error)
-    if "No match in the defaults list" in text or config is None:
+    siblings = _siblings(error)
+    if "No match in the defaults list" in text or siblings is None:
         return f"There is no config key or group {key!r}; mtl-run --help lists the groups, mtl-run --cfg job the keys."
-    return f"There is no config key {key!r}; {suggest(key.rsplit('.', 1)[-1], config)} (add a new key with +{key}=...)."
+    return f"There is no config key {key!r}; {suggest(key.rsplit('.', 1)[-1], siblings)} (add a new key with +{key}=...)."
 
 
-def _parent(error: BaseException) -> list[str] | None:
-    for link in _chain(error):
-        node = getattr(link, "parent_node", None)
-        if node is not None:
-            try:
-                return [str(name) for name in node]
-            except Exception:
-                return None
-    return None
+def _siblings(error: BaseException) -> list[str] | None:
+    """The keys beside the wrong one, which OmegaConf's errors carry."""
+    from omegaconf import DictConfig
+
+    nodes = (getattr(link, "parent_node", None) for link in _chain(error))
+    return next(([str(name) for name in node] for node in nodes if isinstance(node, DictConfig)), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -50,7 +51,7 @@ class Active:
         return any(0 < value < 1 for value in self.values)
 
 
-class Update:
+class Update(ABC):
     """Base of all updates.
 
     Args:
@@ -76,13 +77,13 @@ class Update:
         self.steppers = [stepper(optimizer) for optimizer in self.optimizers]
         self._idle: dict[tuple[int, ...], list[nn.Parameter]] = {}
 
+    @abstractmethod
     def build(self, make_optimizer: MakeOptimizer) -> list[Optimizer]:
         """Make the optimizers of this update."""
-        raise NotImplementedError(f"{type(self).__name__} must implement build")  # pragma: no cover
 
+    @abstractmethod
     def __call__(self, losses: Losses, weights: Tensor, active: Active, again: Again | None = None) -> None:
         """Change the parameters once, given the differentiable losses of all T tasks and their weights ``[T]``."""
-        raise NotImplementedError(f"{type(self).__name__} must implement __call__")  # pragma: no cover
 
     def clear_gradients(self) -> None:
         """No gradient (None, not zero): a parameter that gets none is left alone by every optimizer."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from mtl_runner.errors import ConfigError
 from mtl_runner.task import Task
 
 
-class Weighting(nn.Module):
+class Weighting(nn.Module, ABC):
     """Base of all weightings.
 
     A subclass implements ``forward(losses, active)``: the losses of the *active* tasks ``[k]`` and their indices (None: all)
@@ -33,8 +34,9 @@ class Weighting(nn.Module):
         self._trained: list[nn.Parameter] | None = None
         self._indices: dict[tuple[tuple[int, ...], torch.device], Tensor] = {}
 
+    @abstractmethod
     def forward(self, losses: Tensor, active: Sequence[int] | None = None) -> Tensor:
-        raise NotImplementedError(f"{type(self).__name__} must implement forward(losses, active)")  # pragma: no cover
+        """The objective of the active tasks' losses ``[k]``, a scalar."""
 
     def weigh(self, losses: Tensor, active: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
         """Weights ``[T]`` = d objective / d losses (0 for idle tasks) and the objective, by autograd on T numbers.

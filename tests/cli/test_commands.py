@@ -126,6 +126,17 @@ def test_every_strategy_runs_on_every_problem(mtl: Command, tmp_path: Path, data
     assert all(math.isfinite(loss) for loss in losses)
 
 
+@pytest.mark.parametrize("model", ["mlp", "separate_mlps"])
+@pytest.mark.parametrize("share", ["true", "false"])
+def test_every_model_runs_shared_and_copied(mtl: Command, tmp_path: Path, model: str, share: str) -> None:
+    """Breaks if a model cannot be sized from data and tasks, or shares what it should not."""
+    options = (f"model={model}", f"share={share}", "data=digits", "weighting=fixed", *QUICK, "hydra.run.dir=run")
+    result = mtl("mtl-run", *options)
+    assert result.code == 0, result.err
+    shared = json.loads((tmp_path / "run" / "summary.json").read_text())["parameters"]["shared"]
+    assert (shared > 0) == (model == "mlp" and share == "true")
+
+
 def test_the_axes_combine(mtl: Command) -> None:
     """Breaks if options of different axes get in each other's way."""
     options = (
