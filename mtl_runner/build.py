@@ -7,7 +7,7 @@ import inspect
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -47,7 +47,13 @@ class Experiment:
     lr_schedulers: list[Any]
     parameters: Parameters
     device: torch.device
-    trivial: dict[str, list[float | None]]  # standard loss of the trivial predictor per split and task
+    trivial: dict[str, list[float | None]] = field(default_factory=dict)
+
+    def trivial_losses(self, split: str) -> list[float | None]:
+        """Standard loss of the trivial predictor per task, worked out when a split is first evaluated (test: at the end)."""
+        if split not in self.trivial:
+            self.trivial[split] = trivial_losses(self.data.tasks, self.data.splits[split])
+        return self.trivial[split]
 
 
 def build(cfg: DictConfig) -> Experiment:
@@ -72,8 +78,7 @@ def build(cfg: DictConfig) -> Experiment:
 
     likelihood: Likelihood = make(plain["likelihood"], "likelihood", tasks=tasks).to(device)
     parameters = find_parameters(model, likelihood, data.splits["train"].rows(slice(0, settings.batch_size)))
-    trivial = {name: trivial_losses(data.tasks, split) for name, split in data.splits.items()}
-    weighting = build_weighting(plain["weighting"], data, trivial["train"]).to(device)
+    weighting = build_weighting(plain["weighting"], data, trivial_losses(tasks, data.splits["train"])).to(device)
 
     make_optimizer = _optimizer_factory(plain["optimizer"])
     blocks = (
@@ -98,7 +103,7 @@ def build(cfg: DictConfig) -> Experiment:
         if settings.lr_scheduler
     ]
     learner = Learner(model, likelihood, weighting, update, own)
-    return Experiment(settings, data, learner, schedule, lr_schedulers, parameters, device, trivial)
+    return Experiment(settings, data, learner, schedule, lr_schedulers, parameters, device)
 
 
 def build_data(node: Mapping[str, Any], rows: int | None = None) -> Prepared:

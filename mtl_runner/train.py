@@ -85,7 +85,7 @@ class Trainer:
     def evaluate(self, split: str, model: nn.Module | None = None) -> Evaluation:
         """Evaluate a split. Raises ``DivergedError`` if a loss is not finite."""
         rows = max(EVALUATION_ROWS, self.settings.batch_size)
-        data, trivial = self.experiment.data.splits[split], self.experiment.trivial[split]
+        data, trivial = self.experiment.data.splits[split], self.experiment.trivial_losses(split)
         evaluation = evaluate(model or self.learner.model, self.tasks, data, trivial, rows)
         for name, row in evaluation.values.items():
             if not math.isfinite(row["loss"]):
