@@ -16,6 +16,8 @@ import pytest
 from tests.cli.conftest import QUICK, Command, Result, kill_somewhere, send
 
 STRATEGIES = ("uncertainty", "per_task_adam", "staged")
+# Long enough to be hit after its first checkpoint, also on a busy machine.
+SLOW = ("model.hidden=[16]", "trainer.epochs=600", "trainer.evaluate_every=30", "record.plots=none")
 LONGER = ("model.hidden=[16]", "trainer.epochs=60", "trainer.evaluate_every=3", "record.plots=none")
 
 
@@ -72,7 +74,7 @@ def test_dropout_and_numpy_randomness_resume_too(mtl: Command, tmp_path: Path) -
         "        shift = 0.01 * (np.random.rand() + random.random()) if self.training else 0.0\n"
         "        return super().forward(x + shift)\n"
     )
-    options = ("model._target_=noisy.Noisy", "model.dropout=0.3", *LONGER)
+    options = ("model._target_=noisy.Noisy", "model.dropout=0.3", *SLOW)
     assert mtl("mtl-run", *options, "hydra.run.dir=whole").code == 0
     checkpoint = tmp_path / "killed" / "checkpoint.pt"
     first = mtl("mtl-run", *options, "hydra.run.dir=killed", meddle=send(signal.SIGKILL, checkpoint.exists))
@@ -142,7 +144,7 @@ def test_a_repeated_run_can_be_repeated_with_another_group(mtl: Command, tmp_pat
 
 def test_two_processes_do_not_write_one_directory(mtl: Command, tmp_path: Path) -> None:
     """Breaks if a job that is started twice mixes its rows."""
-    command = ("mtl-run", *LONGER, "hydra.run.dir=run")
+    command = ("mtl-run", *SLOW, "hydra.run.dir=run")
     refused: list[Result] = []
 
     def start_again(pid: int) -> None:
@@ -156,14 +158,14 @@ def test_two_processes_do_not_write_one_directory(mtl: Command, tmp_path: Path) 
     assert mtl(*command, meddle=start_again).code == 0
     assert refused[0].code == 1
     assert "run' is being written by another process; wait for it, or choose another hydra.run.dir." in refused[0].last_line
-    assert mtl("mtl-run", *LONGER, "hydra.run.dir=whole").code == 0
+    assert mtl("mtl-run", *SLOW, "hydra.run.dir=whole").code == 0
     assert (tmp_path / "run" / "metrics.csv").read_bytes() == (tmp_path / "whole" / "metrics.csv").read_bytes()
 
 
 def test_what_only_hydra_can_resolve_is_recorded_as_its_value(mtl: Command, tmp_path: Path) -> None:
     """Breaks if a run with ${hydra:...} in its options cannot be resumed."""
     (tmp_path / "t.csv").write_text("x,y\n" + "".join(f"{i},{i % 5}\n" for i in range(60)))
-    options = ("data=table", "data.path=${hydra:runtime.cwd}/t.csv", "data.targets={y: regression}", *LONGER)
+    options = ("data=table", "data.path=${hydra:runtime.cwd}/t.csv", "data.targets={y: regression}", *SLOW)
     killed = mtl(
         "mtl-run", *options, "hydra.run.dir=run", meddle=send(signal.SIGKILL, (tmp_path / "run" / "checkpoint.pt").exists)
     )
@@ -173,7 +175,7 @@ def test_what_only_hydra_can_resolve_is_recorded_as_its_value(mtl: Command, tmp_
 
 def test_a_metrics_file_that_lost_its_end_is_not_patched_up(mtl: Command, tmp_path: Path) -> None:
     """Breaks if rows that a checkpoint knows of are replaced by zero bytes."""
-    command = ("mtl-run", *LONGER, "hydra.run.dir=run")
+    command = ("mtl-run", *SLOW, "hydra.run.dir=run")
     assert mtl(*command, meddle=send(signal.SIGKILL, (tmp_path / "run" / "checkpoint.pt").exists)).code == -signal.SIGKILL
     (tmp_path / "run" / "metrics.csv").write_text("epoch\n")
     result = mtl("mtl-run", "resume=run")
