@@ -6,6 +6,7 @@ This module knows nothing of models, weightings or files.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -145,8 +146,14 @@ def _mae(output: Tensor, target: Tensor, task: Task) -> Tensor:
     return _known_mean(_absolute, output, target) if task.missing else F.l1_loss(output, target)
 
 
+@functools.cache
+def _class_weights(weights: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Made once, not at every step."""
+    return torch.tensor(weights, dtype=dtype, device=device)
+
+
 def _cross_entropy(output: Tensor, target: Tensor, task: Task) -> Tensor:
-    weights = torch.tensor(task.class_weights, dtype=output.dtype, device=output.device) if task.class_weights else None
+    weights = _class_weights(task.class_weights, output.dtype, output.device) if task.class_weights else None
     if not task.missing:
         return F.cross_entropy(output, target, weights)
     total = F.cross_entropy(output, target, weights, reduction="sum", ignore_index=MISSING_CLASS)

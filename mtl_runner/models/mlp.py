@@ -13,21 +13,22 @@ from mtl_runner.task import Task
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
 
 
-def trunk(width: int, hidden: Sequence[int], activation: str, dropout: float) -> list[nn.Module]:
-    """Linear, activation and (if asked) dropout for each hidden width."""
+def trunk(input_shape: Sequence[int], hidden: Sequence[int], activation: str, dropout: float) -> tuple[list[nn.Module], int]:
+    """Flatten where needed, then linear, activation and (if asked) dropout for each hidden width; and the width at the end."""
     if activation not in ACTIVATIONS:
         raise ConfigError(f"model.activation={activation!r} is unknown; allowed: {', '.join(ACTIVATIONS)}.")
     if not isinstance(hidden, Sequence) or not all(isinstance(w, int) and w > 0 for w in hidden):
         raise ConfigError(f"model.hidden must be a list of positive widths, e.g. [64, 64]; found {hidden!r}.")
     if not 0 <= dropout < 1:
         raise ConfigError(f"model.dropout must lie in [0, 1); found {dropout}.")
-    layers: list[nn.Module] = []
+    layers: list[nn.Module] = [nn.Flatten()] if len(input_shape) > 1 else []
+    width = math.prod(input_shape)
     for size in hidden:
         layers += [nn.Linear(width, size), ACTIVATIONS[activation]()]
         if dropout:
             layers.append(nn.Dropout(dropout))
         width = size
-    return layers
+    return layers, width
 
 
 class MLP(nn.Module):
@@ -50,12 +51,10 @@ class MLP(nn.Module):
     ) -> None:
         super().__init__()
         self.names = [task.name for task in tasks if task.has_target]
-        width = math.prod(input_shape)
-        self.trunk = nn.Sequential(
-            *([nn.Flatten()] if len(input_shape) > 1 else []), *trunk(width, hidden, activation, dropout)
-        )
+        layers, width = trunk(input_shape, hidden, activation, dropout)
+        self.trunk = nn.Sequential(*layers)
         # A list, not a ModuleDict: a task may be called "a.b".
-        self.heads = nn.ModuleList(nn.Linear(hidden[-1] if hidden else width, task.size) for task in tasks if task.has_target)
+        self.heads = nn.ModuleList(nn.Linear(width, task.size) for task in tasks if task.has_target)
 
     def forward(self, inputs: Tensor) -> dict[str, Tensor]:
         features = self.trunk(inputs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from torch import Tensor, nn
@@ -27,17 +26,11 @@ class SeparateMLPs(nn.Module):
     ) -> None:
         super().__init__()
         self.names = [task.name for task in tasks if task.has_target]
-        width = math.prod(input_shape)
-        flatten = [nn.Flatten()] if len(input_shape) > 1 else []
-        self.nets = nn.ModuleList(
-            nn.Sequential(
-                *flatten,
-                *trunk(width, hidden, activation, dropout),
-                nn.Linear(hidden[-1] if hidden else width, task.size),
-            )
-            for task in tasks
-            if task.has_target
-        )
+        self.nets = nn.ModuleList()
+        for task in tasks:
+            if task.has_target:
+                layers, width = trunk(input_shape, hidden, activation, dropout)
+                self.nets.append(nn.Sequential(*layers, nn.Linear(width, task.size)))
 
     def forward(self, inputs: Tensor) -> dict[str, Tensor]:
         return {name: net(inputs) for name, net in zip(self.names, self.nets, strict=True)}

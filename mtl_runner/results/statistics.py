@@ -27,10 +27,6 @@ class Interval:
     high: float
     count: int
 
-    @property
-    def half_width(self) -> float:
-        return (self.high - self.low) / 2
-
 
 def interval(values: Sequence[float]) -> Interval:
     """Student's t interval of the mean of independent values (seeds, folds)."""

@@ -33,7 +33,7 @@ def test_the_interval_is_students_t(values: list[float]) -> None:
         low, high = stats.t.interval(0.95, len(values) - 1, loc=np.mean(values), scale=error)
         assert found.low == pytest.approx(low, rel=1e-6, abs=1e-6)
         assert found.high == pytest.approx(high, rel=1e-6, abs=1e-6)
-        assert found.half_width == pytest.approx((high - low) / 2, rel=1e-6)
+        assert found.high - found.low == pytest.approx(high - low, rel=1e-6)
 
 
 def test_one_value_has_a_mean_and_no_interval() -> None:
@@ -42,12 +42,13 @@ def test_one_value_has_a_mean_and_no_interval() -> None:
     assert (found.mean, found.count) == (3.5, 1)
     assert math.isnan(found.low)
     assert math.isnan(found.high)
-    assert math.isnan(found.half_width)
+    assert math.isnan(found.high - found.low)
 
 
 def test_equal_values_have_an_interval_of_width_zero() -> None:
     """Breaks if identical seeds look uncertain or undefined."""
-    assert interval([2.0, 2.0, 2.0]).half_width == 0
+    same = interval([2.0, 2.0, 2.0])
+    assert same.low == same.high == 2
 
 
 @pytest.mark.parametrize("unknown", [math.nan, math.inf, -math.inf, None])
