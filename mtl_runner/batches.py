@@ -12,6 +12,7 @@ from mtl_runner.schedule import Schedule
 from mtl_runner.task import Task
 from mtl_runner.update import Active
 
+PATTERNS = 1024  # kept at once
 BLOCK_BYTES = 64 * 2**20  # rows are gathered in blocks of this size, then sliced: one gather serves many batches
 
 
@@ -52,6 +53,8 @@ class Batches:
     def _active(self, values: tuple[float, ...], known: tuple[bool, ...] | None) -> Active:
         """The same object for the same pattern: what it caches is worked out once."""
         if (values, known) not in self._patterns:
+            if len(self._patterns) >= PATTERNS:  # a ramp has another one at every step
+                self._patterns.clear()
             both = values if known is None else tuple(v * k for v, k in zip(values, known, strict=True))
             self._patterns[values, known] = Active(both, known)
         return self._patterns[values, known]

@@ -16,9 +16,11 @@ from torch import nn
 from torch.optim import Optimizer
 
 from mtl_runner.checkpoint import seed_everything
+from mtl_runner.conflicts import Conflicts
 from mtl_runner.data.base import Prepared, Split, prepare
 from mtl_runner.errors import ConfigError, MtlError, suggest
 from mtl_runner.likelihood import Likelihood
+from mtl_runner.likelihood.heteroscedastic import PredictsNoise, widened
 from mtl_runner.models import Unshared
 from mtl_runner.parameters import Parameters, find_parameters
 from mtl_runner.schedule import Length, Schedule
@@ -70,39 +72,44 @@ def build(cfg: DictConfig) -> Experiment:
 
     if device.type == "cuda":
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    data.splits = {name: split.to(device) for name, split in data.splits.items()}
+    trivial = trivial_losses(tasks, data.splits["train"])
+    likelihood: Likelihood = make(plain["likelihood"], "likelihood", tasks=tasks, trivial_losses=trivial)
     seed_everything(settings.seed)  # the model comes first: same seed, same initial weights, whatever the strategy
-    model = build_model(plain["model"], data, share=settings.share)
+    model = build_model(plain["model"], data, share=settings.share, predicts_noise=likelihood.predicts_noise, trivial=trivial)
     _set_threads(settings.threads, model, device)
     model.to(device)
-    data.splits = {name: split.to(device) for name, split in data.splits.items()}
-
-    likelihood: Likelihood = make(plain["likelihood"], "likelihood", tasks=tasks).to(device)
+    likelihood.to(device)
     parameters = find_parameters(model, likelihood, data.splits["train"].rows(slice(0, settings.batch_size)))
-    weighting = build_weighting(plain["weighting"], data, trivial_losses(tasks, data.splits["train"])).to(device)
+    weighting = build_weighting(plain["weighting"], data, trivial, settings.seed).to(device)
+    _check_weighting(weighting, parameters)
 
     make_optimizer = _optimizer_factory(plain["optimizer"])
     blocks = (
         [[p for p in copy.parameters() if p.requires_grad] for copy in model.copies] if isinstance(model, Unshared) else None
     )
+    length = Length(settings.epochs, -(-len(data.splits["train"]) // settings.batch_size))
     update: Update = make(
-        plain["update"],
+        _without_nested_targets(plain["update"]),
         "update",
         parameters=parameters,
         make_optimizer=make_optimizer,
         tasks=tasks,
         clip=settings.clip,
         clip_blocks=blocks,
+        length=length,
+        seed=settings.seed,
     )
-    own = OwnParameters(weighting, make_optimizer)
-    length = Length(settings.epochs, -(-len(data.splits["train"]) // settings.batch_size))
-    schedule: Schedule = make(plain["schedule"], "schedule", tasks=tasks, length=length)
-    scheduled = [*update.optimizers, *(own.optimizers if weighting.lr is None else [])]
+    own = OwnParameters(weighting, make_optimizer, likelihood)
+    schedule: Schedule = make(plain["schedule"], "schedule", tasks=tasks, length=length, seed=settings.seed)
+    scheduled = [*update.optimizers, *own.scheduled]
     lr_schedulers = [
         make(settings.lr_scheduler, "trainer.lr_scheduler", optimizer=optimizer)
         for optimizer in scheduled
         if settings.lr_scheduler
     ]
-    learner = Learner(model, likelihood, weighting, update, own)
+    conflicts = Conflicts(parameters, len(tasks)) if settings.gradients and parameters.shared else None
+    learner = Learner(model, likelihood, weighting, update, own, conflicts)
     return Experiment(settings, data, learner, schedule, lr_schedulers, parameters, device)
 
 
@@ -135,24 +142,42 @@ def _make_term(node: Any, key: str) -> Any:
     return make(node, key, called=called)
 
 
-def build_model(node: Mapping[str, Any], data: Prepared, *, share: bool) -> nn.Module:
+def build_model(
+    node: Mapping[str, Any],
+    data: Prepared,
+    *,
+    share: bool,
+    predicts_noise: bool = False,
+    trivial: Sequence[float | None] | None = None,
+) -> nn.Module:
     """The model, sized from data and tasks where its class takes ``tasks`` and ``input_shape``."""
     inputs = data.splits["train"].inputs
     shape: Any = {k: tuple(v.shape[1:]) for k, v in inputs.items()} if isinstance(inputs, dict) else tuple(inputs.shape[1:])
-    return model_from_shape(node, data, shape, share=share)
+    return model_from_shape(node, data.tasks, shape, share=share, predicts_noise=predicts_noise, trivial=trivial)
 
 
-def model_from_shape(node: Mapping[str, Any], data: Prepared, shape: Any, *, share: bool) -> nn.Module:
-    """The model for inputs of a known shape."""
-    model = make(node, "model", tasks=data.tasks, input_shape=shape)
+def model_from_shape(
+    node: Mapping[str, Any],
+    tasks: Sequence[Task],
+    shape: Any,
+    *,
+    share: bool,
+    predicts_noise: bool = False,
+    trivial: Sequence[float | None] | None = None,
+) -> nn.Module:
+    """The model for inputs of a known shape; with log-variances among its outputs if it has to predict the noise."""
+    model = make(node, "model", tasks=list(tasks), input_shape=shape)
     if not isinstance(model, nn.Module):
         raise ConfigError(f"model._target_ made a {type(model).__name__}; it must make a torch.nn.Module.")
-    return model if share else Unshared(model, data.tasks)
+    if predicts_noise:
+        wide: nn.Module = make(node, "model", tasks=[widened(task) for task in tasks], input_shape=shape)
+        model = PredictsNoise(wide, model, tasks, trivial)
+    return model if share else Unshared(model, tasks)
 
 
-def build_weighting(node: Mapping[str, Any], data: Prepared, trivial: list[float | None]) -> Weighting:
+def build_weighting(node: Mapping[str, Any], data: Prepared, trivial: list[float | None], seed: int) -> Weighting:
     """The weighting; any other module from losses to a scalar is wrapped."""
-    weighting = make(node, "weighting", tasks=data.tasks, trivial_losses=trivial)
+    weighting = make(node, "weighting", tasks=data.tasks, trivial_losses=trivial, seed=seed)
     if isinstance(weighting, Weighting):
         return weighting
     if isinstance(weighting, nn.Module):
@@ -160,6 +185,28 @@ def build_weighting(node: Mapping[str, Any], data: Prepared, trivial: list[float
     raise ConfigError(
         f"weighting._target_ made a {type(weighting).__name__}; it must make a Weighting or another nn.Module from losses [T] to a scalar."
     )
+
+
+def _check_weighting(weighting: Weighting, parameters: Parameters) -> None:
+    if weighting.needs_norms and parameters.last_shared is None:
+        raise ConfigError(
+            f"The weighting {type(weighting).__name__} compares the tasks' gradients at a shared weight, but this model shares none; "
+            "choose a model with a shared trunk (model=mlp) and share=true."
+        )
+
+
+def _without_nested_targets(node: Mapping[str, Any]) -> dict[str, Any]:
+    """The classes of ``update.groups`` by another key, since Hydra would make those optimizers without parameters."""
+    groups = node.get("groups")
+    if not isinstance(groups, Mapping):
+        return dict(node)
+    renamed = {
+        name: {("target" if key == "_target_" else key): value for key, value in settings.items()}
+        if isinstance(settings, Mapping)
+        else settings
+        for name, settings in groups.items()
+    }
+    return {**node, "groups": renamed}
 
 
 def trivial_losses(tasks: list[Task], split: Split) -> list[float | None]:
@@ -262,8 +309,12 @@ def _set_threads(threads: str | int, model: nn.Module, device: torch.device) -> 
 def _optimizer_factory(node: Mapping[str, Any]) -> Any:
     """A function from parameters to an optimizer; fused where the class can and the user did not choose."""
 
-    def make_optimizer(params: Any) -> Optimizer:
-        arguments = dict(node)
+    def make_optimizer(params: Any, **changes: Any) -> Optimizer:
+        target = changes.pop("target", None)
+        arguments = {**node, **changes}
+        if target is not None:  # another class: of the old one's options only those that it knows
+            known = _optimizer_options({"_target_": target})
+            arguments = {"_target_": target, **{k: v for k, v in node.items() if k in known}, **changes}
         known = _optimizer_options(arguments)
         if "fused" in known and not {"fused", "foreach", "capturable", "differentiable"} & set(arguments):
             arguments["fused"] = True

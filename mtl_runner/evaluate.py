@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from mtl_runner.data.base import Split
 from mtl_runner.errors import ConfigError, suggest
+from mtl_runner.likelihood import Likelihood
 from mtl_runner.metric_names import higher_is_better
 from mtl_runner.task import Task
+
+QUANTILES = {"sigma_q05": 0.05, "sigma_q50": 0.5, "sigma_q95": 0.95}
+QUANTILE_ENTRIES = 2**24  # the most that torch.quantile takes
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What one split says about a model: per task ``loss``, ``relative_loss`` (to the trivial predictor) and its metrics."""
+    """What one split says about a model: per task ``loss``, ``relative_loss`` (to the trivial predictor) and its metrics.
+
+    ``noise``: per task ``nll`` and what is known of a predicted sigma, where the likelihood has a noise scale.
+    """
 
     values: dict[str, dict[str, float]]
+    noise: dict[str, dict[str, float]] = field(default_factory=dict)
 
     @property
     def relative_loss(self) -> float:
@@ -40,24 +48,58 @@ def predict(model: nn.Module, split: Split, rows: int) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, tasks: Sequence[Task], split: Split, trivial: Sequence[float | None], rows: int) -> Evaluation:
+def evaluate(
+    model: nn.Module,
+    tasks: Sequence[Task],
+    split: Split,
+    trivial: Sequence[float | None],
+    rows: int,
+    likelihood: Likelihood | None = None,
+) -> Evaluation:
     """Evaluate a split; everything is computed on the device and comes off it in one piece."""
     outputs = predict(model, split, rows)
-    keys: list[tuple[str, str]] = []
-    scalars: list[Tensor] = []
+    answers = likelihood.answers(outputs) if likelihood is not None else outputs
+    found: dict[tuple[str, str], Tensor] = {}
     for task in tasks:
-        found = {"loss": task.loss(outputs, split.targets)}
+        found[task.name, "loss"] = task.loss(answers, split.targets)
         if task.has_target:
-            found |= task.metrics(outputs[task.name], split.targets[task.name])
-        keys += [(task.name, name) for name in found]
-        scalars += [value.double() for value in found.values()]
+            metrics = task.metrics(answers[task.name], split.targets[task.name])
+            found |= {(task.name, name): value for name, value in metrics.items()}
+    standard = len(found)
+    if likelihood is not None and likelihood.has_noise:
+        nlls = likelihood.negative_log_likelihoods(outputs, split.targets)
+        found |= {(task.name, "nll"): nll for task, nll in zip(tasks, nlls.unbind(), strict=True)}
+        found |= _predicted_sigmas(likelihood, outputs)
+    numbers = torch.stack([value.double() for value in found.values()]).tolist()
     values: dict[str, dict[str, float]] = {task.name: {} for task in tasks}
-    for (task_name, name), number in zip(keys, torch.stack(scalars).tolist(), strict=True):
-        values[task_name][name] = number
+    noise: dict[str, dict[str, float]] = {task.name: {} for task in tasks}
+    for i, ((task_name, name), number) in enumerate(zip(found, numbers, strict=True)):
+        (values if i < standard else noise)[task_name][name] = number
     for task, baseline in zip(tasks, trivial, strict=True):
         if baseline is not None:
             values[task.name]["relative_loss"] = values[task.name]["loss"] / baseline
-    return Evaluation(values)
+    return Evaluation(values, noise)
+
+
+@torch.no_grad()
+def sigma_statistics(model: nn.Module, likelihood: Likelihood, split: Split, rows: int) -> dict[str, dict[str, float]]:
+    """Mean and quantiles of the predicted sigma over a split, per task."""
+    found = _predicted_sigmas(likelihood, predict(model, split, rows))
+    statistics: dict[str, dict[str, float]] = {task.name: {} for task in likelihood.tasks}
+    for (task, name), value in found.items():
+        statistics[task][name] = float(value)
+    return statistics
+
+
+def _predicted_sigmas(likelihood: Likelihood, outputs: dict[str, Tensor]) -> dict[tuple[str, str], Tensor]:
+    found: dict[tuple[str, str], Tensor] = {}
+    for task in likelihood.tasks:
+        sigma = likelihood.predicted_sigma(task, outputs)
+        if sigma is not None:
+            found[task.name, "sigma"] = sigma.mean()
+            entries = sigma.flatten()[:QUANTILE_ENTRIES]
+            found |= {(task.name, name): entries.quantile(level) for name, level in QUANTILES.items()}
+    return found
 
 
 @dataclass(frozen=True)

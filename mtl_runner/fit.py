@@ -26,5 +26,7 @@ def fit_curve(trainer: Trainer) -> dict[str, Fit]:
             values = [
                 task.offset + task.scale * t.squeeze(1).cpu().numpy() for t in (train.targets[task.name], outputs[task.name])
             ]
-            fits[task.name] = Fit(x.squeeze(1).cpu().numpy(), values[0], grid.squeeze(1).cpu().numpy(), values[1])
+            predicted = trainer.learner.likelihood.predicted_sigma(task, outputs)
+            sigma = None if predicted is None else predicted.squeeze(1).cpu().numpy()
+            fits[task.name] = Fit(x.squeeze(1).cpu().numpy(), values[0], grid.squeeze(1).cpu().numpy(), values[1], sigma)
     return fits

@@ -21,6 +21,15 @@ class Parameters:
 
     tensors: list[nn.Parameter]
     owners: list[frozenset[int]]
+    last_shared: nn.Parameter | None = None  # the shared weight (two or more dimensions) that the forward pass uses last
+
+    @classmethod
+    def from_losses(cls, model: nn.Module, losses: Sequence[Tensor]) -> Parameters:
+        """Read off the graphs of losses that are about to be trained: for updates in a loop of your own."""
+        reached = [_leaves(loss) for loss in losses]
+        tensors = [p for p in model.parameters() if p.requires_grad and any(p in leaves for leaves in reached)]
+        owners = [frozenset(t for t, leaves in enumerate(reached) if p in leaves) for p in tensors]
+        return cls(tensors, owners, _last_shared(tensors, owners, reached))
 
     def of(self, tasks: frozenset[int]) -> list[nn.Parameter]:
         """The parameters that any of these tasks reaches, in the model's order."""
@@ -34,6 +43,17 @@ class Parameters:
     def shared(self) -> list[nn.Parameter]:
         """The parameters reached by two or more tasks."""
         return [p for p, owner in zip(self.tensors, self.owners, strict=True) if len(owner) > 1]
+
+    def norms(self, losses: Sequence[Tensor], tasks: Sequence[int]) -> Tensor:
+        """The norm of each loss's gradient at ``last_shared``, ``[T]``, 0 for other tasks. The graph is kept."""
+        norms = losses[0].detach().new_zeros(len(losses))
+        if self.last_shared is None:
+            return norms
+        for t in tasks:
+            (gradient,) = torch.autograd.grad(losses[t], [self.last_shared], retain_graph=True, allow_unused=True)
+            if gradient is not None:
+                norms[t] = gradient.norm()
+        return norms
 
 
 def find_parameters(model: nn.Module, likelihood: Likelihood, batch: Split) -> Parameters:
@@ -54,7 +74,7 @@ def find_parameters(model: nn.Module, likelihood: Likelihood, batch: Split) -> P
                 raise ModelError(f"The loss of task {task.name!r} is {what}; it must be a scalar tensor, e.g. a .mean().")
         reached = [_leaves(loss) for loss in losses]
     model.train(training)
-    _check_hidden(model, reached, likelihood.tasks)
+    _check_hidden(model, likelihood, reached)
     if isinstance(model, Unshared):  # the heads a copy does not use are no mistake
         everything = set().union(*reached)
         for parameter in model.parameters():
@@ -68,7 +88,8 @@ def find_parameters(model: nn.Module, likelihood: Likelihood, batch: Split) -> P
             )
     if not named:
         raise ModelError("The model has no trainable parameter; at least one must require a gradient.")
-    return Parameters([p for _, p in named], owners)
+    tensors = [p for _, p in named]
+    return Parameters(tensors, owners, _last_shared(tensors, owners, reached))
 
 
 def check_outputs(outputs: object, batch: Split, tasks: Sequence[Task]) -> None:
@@ -90,9 +111,9 @@ def check_outputs(outputs: object, batch: Split, tasks: Sequence[Task]) -> None:
             )
 
 
-def _leaves(loss: Tensor) -> set[Tensor]:
-    """The leaf tensors that a backward pass from the loss would reach."""
-    found: set[Tensor] = set()
+def _leaves(loss: Tensor) -> dict[Tensor, int]:
+    """The leaf tensors that a backward pass from the loss would reach, and when the forward pass last used each."""
+    found: dict[Tensor, int] = {}
     seen = set()
     stack = [loss.grad_fn] if loss.grad_fn is not None else []
     while stack:
@@ -100,16 +121,26 @@ def _leaves(loss: Tensor) -> set[Tensor]:
         if node in seen:
             continue
         seen.add(node)
-        if hasattr(node, "variable"):
-            found.add(node.variable)
-        stack.extend(following for following, _ in node.next_functions if following is not None)
+        for following, _ in node.next_functions:
+            if following is None:
+                continue
+            if hasattr(following, "variable"):
+                found[following.variable] = max(found.get(following.variable, -1), node._sequence_nr())
+            stack.append(following)
     return found
 
 
-def _check_hidden(model: nn.Module, reached: list[set[Tensor]], tasks: Sequence[Task]) -> None:
-    known = set(model.parameters())
-    for task, leaves in zip(tasks, reached, strict=True):
-        for leaf in leaves - known:
+def _last_shared(
+    tensors: Sequence[nn.Parameter], owners: Sequence[frozenset[int]], reached: Sequence[dict[Tensor, int]]
+) -> nn.Parameter | None:
+    weights = [p for p, owner in zip(tensors, owners, strict=True) if len(owner) > 1 and p.dim() > 1]
+    return max(weights, key=lambda p: max(leaves.get(p, -1) for leaves in reached), default=None)
+
+
+def _check_hidden(model: nn.Module, likelihood: Likelihood, reached: list[dict[Tensor, int]]) -> None:
+    known = {*model.parameters(), *likelihood.parameters()}
+    for task, leaves in zip(likelihood.tasks, reached, strict=True):
+        for leaf in leaves.keys() - known:
             raise ModelError(
                 f"Task {task.name!r} uses a trainable tensor of shape {tuple(leaf.shape)} that is not among the model's parameters; "
                 "keep it in an nn.Module attribute, nn.ModuleDict or nn.ModuleList, not in a plain dict or list."

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mtl_runner import checkpoint
 from mtl_runner.best import model_parts
 from mtl_runner.build import model_from_shape
-from mtl_runner.data.base import Inputs, Prepared
+from mtl_runner.data.base import Inputs
 from mtl_runner.data.columns import Features
 from mtl_runner.errors import DataError
 from mtl_runner.task import Task
@@ -83,7 +83,7 @@ def load(run: str | Path, device: str = "cpu") -> Predictor:
     tasks = [_task(fields) for fields in saved["tasks"]]
     shape = saved["input_shape"]
     shape = {k: tuple(v) for k, v in shape.items()} if isinstance(shape, dict) else tuple(shape)
-    model = model_from_shape(saved["model"], Prepared(tasks, {}), shape, share=saved["share"])
+    model = model_from_shape(saved["model"], tasks, shape, share=saved["share"], predicts_noise=saved["predicts_noise"])
     parts = model_parts(model)
     for name, weights in saved["weights"].items():
         parts[name].load_state_dict(weights)

@@ -6,7 +6,7 @@ import csv
 import io
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from mtl_runner.errors import RunDirectoryError
@@ -14,6 +14,7 @@ from mtl_runner.task import Task
 
 BASE_COLUMNS = ("epoch", "step", "split", "task", "loss", "weight", "sigma", "active", "relative_loss")
 Row = Mapping[str, str | int | float | None]
+ONCE_A_STEP = ("norm_ratio",)  # fields that a step has once, not per task: they stand in the row of the total
 
 
 class MetricsFile:
@@ -21,13 +22,13 @@ class MetricsFile:
 
     Args:
         path: of the file. tasks: whose metrics are the columns. position: length in bytes to cut an existing file back to (from the
-            checkpoint); 0 starts a new one.
+            checkpoint); 0 starts a new one. further: names of more columns, after the metrics.
     """
 
-    def __init__(self, path: Path, tasks: Sequence[Task], position: int = 0) -> None:
+    def __init__(self, path: Path, tasks: Sequence[Task], position: int = 0, further: Sequence[str] = ()) -> None:
         self.path = path
         names = [name for task in tasks for name in task.spec.metrics]
-        self.columns = [*BASE_COLUMNS, *dict.fromkeys(names)]
+        self.columns = [*BASE_COLUMNS, *dict.fromkeys(names), *further]
         if position:
             if not path.exists() or path.stat().st_size < position:
                 raise RunDirectoryError(
@@ -56,3 +57,26 @@ class MetricsFile:
 def _cell(value: str | int | float | None) -> str | int | float:
     """Numbers in full (the shortest text that reads back equal); undefined ones empty."""
     return "" if value is None or (isinstance(value, float) and math.isnan(value)) else value
+
+
+def further_columns(fields: Iterable[str], tasks: Sequence[Task]) -> list[str]:
+    """The columns of a step's further fields."""
+    cosines = [f"cosine_{task.name}" for task in tasks]
+    return [column for name in fields for column in (cosines if name == "cosine" else [name])]
+
+
+def cells_of_task(further: Mapping[str, Sequence[float]], index: int, tasks: Sequence[Task]) -> dict[str, float]:
+    """The further fields of a task's row; of its gradient's cosines, those to the other tasks."""
+    cells: dict[str, float] = {}
+    for name, values in further.items():
+        if name == "cosine":
+            row = values[index * len(tasks) : (index + 1) * len(tasks)]
+            cells |= {f"cosine_{t.name}": v for i, (t, v) in enumerate(zip(tasks, row, strict=True)) if i != index}
+        elif name not in ONCE_A_STEP:
+            cells[name] = values[index]
+    return cells
+
+
+def cells_of_step(further: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """The further fields of the total's row."""
+    return {name: further[name][0] for name in ONCE_A_STEP if name in further}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
+import math
 import os
 import shlex
 import signal
@@ -24,6 +25,8 @@ from mtl_runner import directory as run_directory
 from mtl_runner.build import Experiment, build
 from mtl_runner.errors import MtlError, RunDirectoryError
 from mtl_runner.files import write_json
+from mtl_runner.lessons import lessons_at_the_end, lessons_of_setup
+from mtl_runner.predictions import write_predictions
 from mtl_runner.progress import Progress
 from mtl_runner.summary import summarize, table, verdict
 from mtl_runner.train import Interrupted, Trainer
@@ -108,14 +111,23 @@ def _run_claimed(request: Request) -> Outcome:
     trainer = Trainer(experiment, directory)
     trainer.best.header = _header(request, experiment)
     log.info("%s", _opening(trainer))
+    for lesson in lessons_of_setup(experiment):
+        log.warning("%s", lesson)
     for name in experiment.schedule.never():
-        log.warning("Task %r never takes part: its time begins after the run's end, or ends before it begins.", name)
+        log.warning("Task %r never takes part in this run; check its times under schedule.", name)
     with Progress(trainer), _graceful_interrupt(trainer):
         trainer.run()
+    if experiment.schedule.last_start() == math.inf:
+        log.warning("Not every task has started: the losses before it were still getting better; train longer, or lower schedule.patience.")
+    if trainer.means is not None:
+        for lesson in lessons_at_the_end(trainer.learner, trainer.means):
+            log.warning("%s", lesson)
     final, best = trainer.finish()
     summary = {**_identity(request, "finished"), **summarize(trainer, final, best)}
     if experiment.settings.plots == "all":
         _plot(trainer, summary)
+    if experiment.settings.predictions:
+        write_predictions(trainer)
     write_json(directory / "summary.json", summary)
     log.info("%s", table(summary))
     log.info("%s", verdict(summary))
@@ -163,6 +175,7 @@ def _header(request: Request, experiment: Experiment) -> dict[str, Any]:
     return {
         "model": config["model"],
         "share": experiment.settings.share,
+        "predicts_noise": experiment.learner.likelihood.predicts_noise,
         "tasks": tasks,
         "input_shape": shape,
         "preprocessing": experiment.data.preprocessing,

@@ -28,6 +28,8 @@ class Settings:
     clip: float | None
     lr_scheduler: Mapping[str, Any] | None
     plots: str
+    gradients: bool
+    predictions: bool
     debug: bool
 
     @classmethod
@@ -54,6 +56,8 @@ class Settings:
             clip=None if clip is None else _positive(clip, "trainer.clip"),
             lr_scheduler=_lr_scheduler(trainer.pop("lr_scheduler"), epochs),
             plots=_choice(record.pop("plots"), "record.plots", ("all", "none")),
+            gradients=_boolean(record.pop("gradients"), "record.gradients"),
+            predictions=_boolean(record.pop("predictions"), "record.predictions"),
             debug=debug,
         )
         for key, rest, known in (("trainer", trainer, cfg["trainer"]), ("record", record, cfg["record"])):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
+from mtl_runner.conflicts import Conflicts
 from mtl_runner.data.base import Split
 from mtl_runner.likelihood import Likelihood
 from mtl_runner.update import Active, OwnParameters, Update
@@ -23,18 +25,39 @@ class Learner:
     weighting: Weighting
     update: Update
     own: OwnParameters
+    conflicts: Conflicts | None = None
 
-    def step(self, batch: Split, active: Active) -> tuple[Tensor, Tensor, Tensor]:
-        """One training step; returns the losses ``[T]``, the effective weights ``[T]`` and the objective, on the device."""
-        again = self._again(batch) if self.update.needs_again else None
-        losses = self.likelihood.losses(self.model(batch.inputs), batch.targets)
+    def step(self, batch: Split, active: Active) -> tuple[Tensor, ...]:
+        """One training step; returns the standard losses ``[T]``, the effective weights ``[T]``, the objective, and :attr:`fields`."""
+        again = self._again(batch) if self.update.needs_again or self.weighting.needs_again else None
+        outputs = self.model(batch.inputs)
+        losses = self.likelihood.losses(outputs, batch.targets)
         values = torch.stack([loss.detach() for loss in losses])
         weights, objective = self.weighting.weigh(values, active.subset)
         if active.partial:
-            weights = weights * torch.tensor(active.values, dtype=weights.dtype, device=weights.device)
+            weights = weights * active.tensor(weights)
+        own = self.own.gradients(losses, weights, active)
+        if self.weighting.needs_norms:
+            self.weighting.observe_norms(self.update.parameters.norms(losses, active.tasks), values, active.subset)
+        measured = self.conflicts.measure(losses, active) if self.conflicts is not None else ()
         self.update(losses, weights, active, again)
-        self.own.step()
-        return values, weights, objective
+        if self.weighting.needs_again and again is not None:
+            with torch.no_grad():
+                self.weighting.observe_losses(values, torch.stack(again()), active.subset)
+        self.own.step(own)
+        if not self.likelihood.has_noise:
+            return values, weights, objective, *self.update.measured, *measured
+        standard = self.likelihood.standard_losses(outputs, batch.targets)
+        nll = self.likelihood.negative_log_likelihoods(outputs, batch.targets)
+        return standard, weights, objective, *self.update.measured, *measured, nll
+
+    @cached_property
+    def fields(self) -> dict[str, int]:
+        """Names and widths of what a step returns beside losses, weights and objective."""
+        fields = dict(self.update.fields)
+        if self.conflicts is not None:
+            fields |= self.conflicts.fields
+        return fields | ({"nll": len(self.likelihood.tasks)} if self.likelihood.has_noise else {})
 
     def _again(self, batch: Split) -> Callable[[], list[Tensor]]:
         """A function that recomputes the batch's losses with the same random state, on copies of the buffers (BatchNorm)."""

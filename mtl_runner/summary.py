@@ -17,17 +17,18 @@ TABLE_METRICS = 2  # main metrics per task in the table
 
 def summarize(trainer: Trainer, final: dict[str, Evaluation], best: dict[str, Evaluation]) -> dict[str, Any]:
     """What summary.json says of a finished run, beside its status and its name."""
-    weighting = trainer.learner.weighting
-    sigmas, means = weighting.sigmas(), trainer.means
+    sigmas, means = trainer.sigmas(), trainer.means
+    estimates = trainer.sigma_estimates_noise()
     experiment = trainer.experiment
     tasks = {
         task.name: {
             "kind": task.kind,
             "weight": means.weight[i] if means else None,
-            "sigma": sigmas[i],
-            "true_sigma": task.true_sigma if weighting.sigma_estimates_noise()[i] else None,
+            "sigma": final["val"].noise.get(task.name, {}).get("sigma", sigmas[i]),
+            "true_sigma": task.true_sigma if estimates[i] else None,
             "final": {split: evaluation.values[task.name] for split, evaluation in final.items()},
             "best": {split: evaluation.values[task.name] for split, evaluation in best.items()},
+            "noise": {split: evaluation.noise.get(task.name, {}) for split, evaluation in final.items()},
         }
         for i, task in enumerate(trainer.tasks)
     }

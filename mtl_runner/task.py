@@ -152,8 +152,15 @@ def _class_weights(weights: tuple[float, ...], dtype: torch.dtype, device: torch
     return torch.tensor(weights, dtype=dtype, device=device)
 
 
+def class_weight_tensor(task: Task, like: Tensor) -> Tensor | None:
+    """The class weights as a tensor of the same type on the same device; None where a classification has none."""
+    if task.kind != "classification" or not task.class_weights:
+        return None
+    return _class_weights(task.class_weights, like.dtype, like.device)
+
+
 def _cross_entropy(output: Tensor, target: Tensor, task: Task) -> Tensor:
-    weights = _class_weights(task.class_weights, output.dtype, output.device) if task.class_weights else None
+    weights = class_weight_tensor(task, output)
     if not task.missing:
         return F.cross_entropy(output, target, weights)
     total = F.cross_entropy(output, target, weights, reduction="sum", ignore_index=MISSING_CLASS)

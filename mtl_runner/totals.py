@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -16,75 +17,91 @@ FLUSH = 256  # steps whose small tensors are kept before they are copied into th
 
 @dataclass(frozen=True)
 class EpochMeans:
-    """Means over an epoch's steps: loss over the steps with labels, weight, share of steps active, objective."""
+    """Means over an epoch's steps: loss over the steps with labels, weight, share of steps active, objective, further fields."""
 
     loss: list[float]
     weight: list[float]
     active: list[float]
     objective: float
+    further: dict[str, list[float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """All steps of one epoch on the host: a row per step of T losses, T weights and the objective; and who was active."""
+    """All steps of one epoch on the host: a row per step of T losses, T weights, the objective and further fields; and who was active."""
 
     table: Tensor
     actives: list[Active]
+    tasks: int
+    fields: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def objective(self) -> float:
         """Mean objective."""
-        return self.table[:, -1].double().mean().item()
+        return self.table[:, 2 * self.tasks].double().mean().item()
 
     def means(self) -> EpochMeans:
         """Worked out only for epochs that are written down."""
-        count = self.table.shape[1] // 2
+        count = self.tasks
+        table = self.table.double()
         active = torch.tensor([a.values for a in self.actives], dtype=torch.float64)
         known = torch.tensor([a.labelled or (True,) * count for a in self.actives], dtype=torch.float64)
-        loss = (self.table[:, :count].double() * known).sum(0) / known.sum(0)
-        means = self.table[:, count:].double().mean(0).tolist()
-        return EpochMeans(loss.tolist(), means[:-1], active.mean(0).tolist(), means[-1])
+        loss = (table[:, :count] * known).sum(0) / known.sum(0)
+        weights = table[:, count : 2 * count].mean(0)
+        further, at = {}, 2 * count + 1
+        for name, width in self.fields.items():
+            values = table[:, at : at + width]
+            if name == "nll":  # exactly 0 where there is no label, which is no measurement
+                values = torch.where(known > 0, values, torch.nan)
+            further[name] = values.nanmean(0).tolist()
+            at += width
+        return EpochMeans(loss.tolist(), weights.tolist(), active.mean(0).tolist(), self.objective, further)
 
 
 class EpochTotals:
     """Collects what the steps return. Nothing here waits for the device before :meth:`take`.
 
-    The buffer has a row per step of an epoch: T losses, T weights, the objective.
+    The buffer has a row per step of an epoch: T losses, T weights, the objective, and ``fields``: names and widths.
     """
 
-    def __init__(self, tasks: list[Task], steps: int, device: torch.device) -> None:
+    def __init__(self, tasks: list[Task], steps: int, device: torch.device, fields: Mapping[str, int] | None = None) -> None:
         self.tasks = tasks
-        self.buffer = torch.zeros(steps, 2 * len(tasks) + 1, dtype=torch.get_default_dtype(), device=device)
-        zeros = torch.zeros(len(tasks), device=device)
-        self.nothing = (zeros, zeros, zeros.sum())  # what a step without any label returns
+        self.fields = dict(fields or {})
+        widths = [len(tasks), len(tasks), 0, *self.fields.values()]  # 0: a scalar
+        self.ends = torch.tensor([max(1, width) for width in widths]).cumsum(0).tolist()
+        self.buffer = torch.zeros(steps, self.ends[-1], dtype=torch.get_default_dtype(), device=device)
+        # What a step without any label returns.
+        self.nothing = tuple(torch.zeros((width,) if width else (), device=device) for width in widths)
         self.rows: list[Tensor] = []
         self.actives: list[Active] = []
         self.stored = 0
 
-    def add(self, losses: Tensor, weights: Tensor, objective: Tensor, active: Active) -> None:
-        """Keep one step."""
-        self.rows += (losses, weights, objective)
+    def add(self, values: tuple[Tensor, ...], active: Active) -> None:
+        """Keep what one step returned."""
+        self.rows += values
         self.actives.append(active)
-        if len(self.rows) == 3 * FLUSH:
+        if len(self.rows) == len(self.ends) * FLUSH:
             self._flush()
 
     def _flush(self) -> None:
         if self.rows:
-            count, width = len(self.rows) // 3, len(self.tasks)
+            columns = len(self.ends)
+            count = len(self.rows) // columns
             target = self.buffer[self.stored : self.stored + count]
-            target[:, :width] = torch.stack(self.rows[0::3])
-            target[:, width:-1] = torch.stack(self.rows[1::3])
-            target[:, -1] = torch.stack(self.rows[2::3])
+            for i, end in enumerate(self.ends):
+                values = torch.stack(self.rows[i::columns])
+                target[:, end - (values[0].numel()) : end] = values.reshape(count, -1)
             self.stored += count
             self.rows.clear()
 
     def take(self, epoch: int, first_step: int) -> EpochRecord:
         """The epoch's record; empties the collection. Raises ``DivergedError`` naming the first task that is not finite."""
         self._flush()
-        record = EpochRecord(self.buffer[: self.stored].cpu().clone(), self.actives)
+        record = EpochRecord(self.buffer[: self.stored].cpu().clone(), self.actives, len(self.tasks), self.fields)
         self.actives, self.stored = [], 0
-        if not bool(record.table.isfinite().all()):
-            self._raise(record.table, epoch, first_step)
+        trained = record.table[:, : 2 * len(self.tasks) + 1]
+        if not bool(trained.isfinite().all()):
+            self._raise(trained, epoch, first_step)
         return record
 
     def _raise(self, table: Tensor, epoch: int, first_step: int) -> None:

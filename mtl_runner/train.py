@@ -18,12 +18,14 @@ from mtl_runner.batches import Batches
 from mtl_runner.best import Best
 from mtl_runner.build import Experiment
 from mtl_runner.errors import DivergedError
-from mtl_runner.evaluate import Evaluation, Monitor, evaluate
-from mtl_runner.record import MetricsFile, Row
+from mtl_runner.evaluate import QUANTILES, Evaluation, Monitor, evaluate, sigma_statistics
+from mtl_runner.lessons import lessons_of_losses
+from mtl_runner.record import MetricsFile, Row, cells_of_step, cells_of_task, further_columns
 from mtl_runner.totals import EpochMeans, EpochRecord, EpochTotals
 
 log = logging.getLogger("mtl_runner")
 
+SIGMA_ROWS = 16384  # a predicted sigma is averaged over at most so many rows of the training split
 EVALUATION_ROWS = 1024  # at least so many rows per forward pass of an evaluation
 
 
@@ -61,11 +63,11 @@ class Trainer:
         if self.resumed:
             self._restore(checkpoint.load(saved, experiment.device))
         else:
-            self.metrics = MetricsFile(directory / "metrics.csv", self.tasks)
+            self.metrics = self._open_metrics()
 
     def run(self) -> None:
         """Train to the end. Raises ``DivergedError``, or ``Interrupted`` after a request to stop."""
-        totals = EpochTotals(self.tasks, self.batches.count, self.experiment.device)
+        totals = EpochTotals(self.tasks, self.batches.count, self.experiment.device, self.learner.fields)
         started = time.perf_counter() - self.seconds
         self.learner.model.train()
         while self.epoch < self.settings.epochs and not self._out_of_patience():
@@ -77,7 +79,8 @@ class Trainer:
             if evaluation is not None:
                 self.seconds = time.perf_counter() - started
                 self.means = record.means()
-                self._warn_of_negative_losses(self.means)
+                self._warn(self.means)
+                self._observe(evaluation)
                 self._record(self.means, evaluation)
                 if self.stop and self.epoch < self.settings.epochs:
                     raise Interrupted
@@ -86,7 +89,7 @@ class Trainer:
         """Evaluate a split. Raises ``DivergedError`` if a loss is not finite."""
         rows = max(EVALUATION_ROWS, self.settings.batch_size)
         data, trivial = self.experiment.data.splits[split], self.experiment.trivial_losses(split)
-        evaluation = evaluate(model or self.learner.model, self.tasks, data, trivial, rows)
+        evaluation = evaluate(model or self.learner.model, self.tasks, data, trivial, rows, self.learner.likelihood)
         for name, row in evaluation.values.items():
             if not math.isfinite(row["loss"]):
                 raise DivergedError(
@@ -106,24 +109,25 @@ class Trainer:
         """One epoch of steps; everything about it is recorded in `totals`, and nothing waits for the device before its end."""
         first = self.step
         self.learner.own.begin_epoch(self.epoch / self.settings.epochs)
+        self.learner.weighting.begin_epoch()
         for batch, active in self.batches.epoch(first):
             self.step += 1
             # A batch without any label changes nothing, but it is a step.
-            totals.add(*(self.learner.step(batch, active) if active.tasks else totals.nothing), active)
+            totals.add(self.learner.step(batch, active) if active.tasks else totals.nothing, active)
         self.epoch += 1
         return totals.take(self.epoch, first + 1)
 
-    def _warn_of_negative_losses(self, means: EpochMeans) -> None:
-        """One line, once: a method that divides by a loss or takes its logarithm cannot weigh a negative one."""
-        for task, loss in zip(self.tasks, means.loss, strict=True):
-            if loss < 0 and self.learner.weighting.needs_positive_losses and task.name not in self.warned:
-                self.warned.add(task.name)
-                log.warning(
-                    "Task %r has a negative loss (%.3g), which %s weighs more and more without bound; shift it above 0 or choose another weighting.",
-                    task.name,
-                    loss,
-                    type(self.learner.weighting).__name__,
-                )
+    def _warn(self, means: EpochMeans) -> None:
+        """What the losses of an epoch teach, each lesson once."""
+        for key, lesson in lessons_of_losses(self.learner, means).items():
+            if key not in self.warned:
+                self.warned.add(key)
+                log.warning("%s", lesson)
+
+    def _observe(self, evaluation: Evaluation) -> None:
+        """The schedule may start a task where another one has stopped getting better."""
+        losses = {name: row["loss"] for name, row in evaluation.values.items()}
+        self.experiment.schedule.observe(self.epoch, losses)
 
     def _step_schedulers(self, evaluation: Evaluation | None) -> None:
         for scheduler in self.experiment.lr_schedulers:
@@ -145,26 +149,54 @@ class Trainer:
     def _record(self, means: EpochMeans, evaluation: Evaluation) -> None:
         """Rows, then best.pt, then the checkpoint that knows of both: a kill in between is undone on resume."""
         self.evaluated = self.epoch
-        sigmas = self.learner.weighting.sigmas()
-        rows: list[Row] = [
-            {
-                **self._key("train", task.name),
-                "loss": means.loss[i],
-                "weight": means.weight[i],
-                "sigma": sigmas[i],
-                "active": means.active[i],
-            }
-            for i, task in enumerate(self.tasks)
-        ]
-        rows.append({**self._key("train", "total"), "loss": means.objective})
+        rows: list[Row] = [{**self._key("train", name), **values} for name, values in self._train_values(means).items()]
+        rows.append({**self._key("train", "total"), "loss": means.objective, **cells_of_step(means.further)})
         rows += self._evaluation_rows("val", evaluation)
         self.metrics.append(rows)
         if self.best.update(self.epoch, evaluation):
             checkpoint.save(self.directory / "best.pt", self.best.state())
         checkpoint.save(self.directory / "checkpoint.pt", self._state())
 
+    def sigmas(self) -> list[float | None]:
+        """The learned noise scales: the likelihood's where it has one, else the weighting's."""
+        learner = self.learner
+        return learner.likelihood.sigmas() if learner.likelihood.has_noise else learner.weighting.sigmas()
+
+    def sigma_estimates_noise(self) -> list[bool]:
+        """Whether each task's sigma estimates the true noise scale, so that the two may be drawn together."""
+        if self.learner.likelihood.has_noise:
+            return [task.kind.startswith("regression") for task in self.tasks]
+        return self.learner.weighting.sigma_estimates_noise()
+
+    def _train_values(self, means: EpochMeans) -> dict[str, dict[str, float | None]]:
+        """The cells of each task's row of the training split, beside the key."""
+        sigmas = self.sigmas()
+        values: dict[str, dict[str, float | None]] = {}
+        for i, task in enumerate(self.tasks):
+            values[task.name] = {
+                "loss": means.loss[i],
+                "weight": means.weight[i],
+                "sigma": sigmas[i],
+                "active": means.active[i],
+                **cells_of_task(means.further, i, self.tasks),
+            }
+        if self.learner.likelihood.predicts_noise:
+            split = self.experiment.data.splits["train"].rows(slice(0, SIGMA_ROWS))
+            rows = max(EVALUATION_ROWS, self.settings.batch_size)
+            for name, found in sigma_statistics(self.learner.model, self.learner.likelihood, split, rows).items():
+                values[name].update(found)
+        return values
+
+    def _open_metrics(self, position: int = 0) -> MetricsFile:
+        columns = further_columns(self.learner.fields, self.tasks)
+        columns += list(QUANTILES) if self.learner.likelihood.predicts_noise else []
+        return MetricsFile(self.directory / "metrics.csv", self.tasks, position, columns)
+
     def _evaluation_rows(self, split: str, evaluation: Evaluation) -> list[Row]:
-        rows: list[Row] = [{**self._key(split, name), **values} for name, values in evaluation.values.items()]
+        noise = evaluation.noise
+        rows: list[Row] = [
+            {**self._key(split, name), **values, **noise.get(name, {})} for name, values in evaluation.values.items()
+        ]
         return [*rows, {**self._key(split, "total"), "relative_loss": evaluation.relative_loss}]
 
     def _key(self, split: str, task: str) -> dict[str, str | int]:
@@ -181,6 +213,8 @@ class Trainer:
             "weighting": self.learner.weighting.state_dict(),
             "update": self.learner.update.state_dict(),
             "own": self.learner.own.state_dict(),
+            "schedule": self.experiment.schedule.state_dict(),
+            "warned": sorted(self.warned),
             "lr_schedulers": [scheduler.state_dict() for scheduler in self.experiment.lr_schedulers],
             "order": self.batches.generator.get_state(),
             "random": checkpoint.random_state(self.experiment.device),
@@ -196,10 +230,12 @@ class Trainer:
         self.learner.weighting.load_state_dict(state["weighting"])
         self.learner.update.load_state_dict(state["update"])
         self.learner.own.load_state_dict(state["own"])
+        self.experiment.schedule.load_state_dict(state["schedule"])
+        self.warned = set(state["warned"])
         for scheduler, saved in zip(self.experiment.lr_schedulers, state["lr_schedulers"], strict=True):
             scheduler.load_state_dict(saved)
         self.batches.generator.set_state(state["order"].cpu())
         checkpoint.set_random_state(state["random"], self.experiment.device)
         self.best.restore(self.directory, state["best"])
         self.means = EpochMeans(**state["means"])
-        self.metrics = MetricsFile(self.directory / "metrics.csv", self.tasks, state["position"])
+        self.metrics = self._open_metrics(state["position"])

@@ -1,7 +1,8 @@
 """Models: any nn.Module from inputs to ``{task: output}``. A model knows the tasks, not their losses."""
 
 from mtl_runner.models.mlp import MLP
+from mtl_runner.models.point import Point
 from mtl_runner.models.separate import SeparateMLPs
 from mtl_runner.models.unshared import Unshared
 
-__all__ = ["MLP", "SeparateMLPs", "Unshared"]
+__all__ = ["MLP", "Point", "SeparateMLPs", "Unshared"]

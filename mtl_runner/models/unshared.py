@@ -30,4 +30,8 @@ class Unshared(nn.Module):
         self.copies = nn.ModuleList(copy.deepcopy(model) for _ in tasks)
 
     def forward(self, inputs: Any) -> dict[str, Tensor]:
-        return {name: model(inputs)[name] for name, model in zip(self.names, self.copies, strict=True)}
+        outputs: dict[str, Tensor] = {}
+        for name, model in zip(self.names, self.copies, strict=True):
+            # What belongs to a task is called after it: "depth", "depth/log_variance".
+            outputs |= {key: value for key, value in model(inputs).items() if key == name or key.startswith(f"{name}/")}
+        return outputs

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from mtl_runner.results.conflicts_plot import plot_conflicts
 from mtl_runner.results.read import read_metrics
 from mtl_runner.results.style import colour, log_axis_helps, mark, new_figure, save
 
@@ -24,10 +25,11 @@ class Fit:
     y: np.ndarray
     grid: np.ndarray
     line: np.ndarray
+    sigma: np.ndarray | None = None  # predicted at every point of the grid
 
 
 def plot_run(directory: Path, summary: dict[str, Any], fits: Mapping[str, Fit]) -> None:
-    """Draw ``losses.png``, ``weights.png``, and where they make sense ``sigmas.png`` and ``fit.png``."""
+    """Draw ``losses.png``, ``weights.png``, and where they make sense ``sigmas.png``, ``conflicts.png`` and ``fit.png``."""
     metrics = read_metrics(directory)
     tasks = list(summary["tasks"])
     marks = summary.get("marks", {})
@@ -36,6 +38,8 @@ def plot_run(directory: Path, summary: dict[str, Any], fits: Mapping[str, Fit]) 
     truths = {task: summary["tasks"][task]["true_sigma"] for task in tasks}
     if any(summary["tasks"][task]["sigma"] is not None for task in tasks):
         _sigmas(directory / "sigmas.png", metrics, tasks, truths, marks)
+    if any(column.startswith("cosine_") for column in metrics):
+        plot_conflicts(directory / "conflicts.png", metrics, tasks, marks)
     if fits:
         sigmas = {task: summary["tasks"][task]["sigma"] if truths[task] is not None else None for task in tasks}
         _fit(directory / "fit.png", fits, tasks, sigmas)
@@ -97,6 +101,9 @@ def _sigmas(
         if not sigmas:
             continue
         axis.plot(epochs, sigmas, color=colour(index), linewidth=1.8, label=f"{task}: {sigmas[-1]:.3g}")
+        if "sigma_q05" in metrics:  # predicted per sample: the middle nine tenths of the training split
+            low, high = (series(metrics, "train", task, column)[1] for column in ("sigma_q05", "sigma_q95"))
+            axis.fill_between(epochs, low, high, color=colour(index), alpha=0.15, linewidth=0)
         values += sigmas
         truth = truths[task]
         if truth is not None:
@@ -115,7 +122,8 @@ def _sigmas(
 def _fit(path: Path, fits: Mapping[str, Fit], tasks: list[str], sigmas: Mapping[str, float | None]) -> None:
     figure, axes = new_figure(1, len(fits), 3.2, 2.6)
     for axis, (task, fit) in zip(axes.flat, fits.items(), strict=True):
-        shade, sigma = colour(tasks.index(task)), sigmas[task]
+        shade = colour(tasks.index(task))
+        sigma = fit.sigma if fit.sigma is not None else sigmas[task]
         axis.scatter(fit.x, fit.y, s=12, color=shade, alpha=0.45, linewidths=0, label="training data")
         axis.plot(fit.grid, fit.line, color="black", linewidth=1.6, label="fit")
         if sigma is not None:

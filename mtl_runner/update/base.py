@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from mtl_runner.parameters import Parameters
 from mtl_runner.update.stepping import stepper
 
-MakeOptimizer = Callable[[Any], Optimizer]  # takes parameters or parameter groups
+MakeOptimizer = Callable[..., Optimizer]  # takes parameters or parameter groups, and changes of its settings
 Losses = Sequence[Tensor] | Tensor  # one scalar per task; separate graphs (a list) spare idle tasks the backward pass
 Again = Callable[[], Losses]
 
@@ -45,10 +45,29 @@ class Active:
         """The indices of the active tasks, or None if all are: what a weighting is told."""
         return None if self.everyone else self.tasks
 
+    @classmethod
+    def all(cls, tasks: int) -> Active:
+        """Every one of so many tasks."""
+        return cls((1.0,) * tasks)
+
     @cached_property
     def partial(self) -> bool:
         """Whether some task is active in part, as on a ramp."""
         return any(0 < value < 1 for value in self.values)
+
+    def tensor(self, like: Tensor) -> Tensor:
+        """The values ``[T]`` on a tensor's device, copied there once."""
+        key = f"_{like.device}_{like.dtype}"
+        if key not in self.__dict__:
+            self.__dict__[key] = torch.tensor(self.values, dtype=like.dtype, device=like.device)
+        return self.__dict__[key]  # type: ignore[no-any-return]
+
+    def index(self, device: torch.device) -> Tensor:
+        """The indices of the active tasks on a device, copied there once."""
+        key = f"_index_{device}"
+        if key not in self.__dict__:
+            self.__dict__[key] = torch.tensor(self.tasks, device=device)
+        return self.__dict__[key]  # type: ignore[no-any-return]
 
 
 class Update(ABC):
@@ -59,9 +78,15 @@ class Update(ABC):
         make_optimizer: makes an optimizer over some of them.
         clip: largest norm of the gradient of each of the ``clip_blocks``; None leaves it alone.
         clip_blocks: parameters whose norm is taken together; by default all of them.
+
+    Attributes:
+        needs_again: whether ``again`` (recompute the losses of the same batch) is called.
+        fields: names and widths of what it measures at every step, ``measured``: their values in the last one.
     """
 
-    needs_again = False  # whether `again` (recompute the losses of the same batch) is called
+    needs_again = False
+    fields: Mapping[str, int] = {}
+    measured: tuple[Tensor, ...] = ()
 
     def __init__(
         self,
@@ -81,9 +106,22 @@ class Update(ABC):
     def build(self, make_optimizer: MakeOptimizer) -> list[Optimizer]:
         """Make the optimizers of this update."""
 
+    def __call__(
+        self, losses: Losses, weights: Tensor | None = None, active: Active | None = None, again: Again | None = None
+    ) -> None:
+        """Change the parameters once, given the differentiable losses of all T tasks.
+
+        Args:
+            losses: one scalar per task. weights: ``[T]``; None: 1 each. active: who takes part; None: all.
+            again: recomputes the losses of the same batch, where ``needs_again``.
+        """
+        if weights is None:
+            weights = torch.ones(len(losses), dtype=losses[0].dtype, device=losses[0].device)
+        self.change(losses, weights, active or Active.all(len(losses)), again)
+
     @abstractmethod
-    def __call__(self, losses: Losses, weights: Tensor, active: Active, again: Again | None = None) -> None:
-        """Change the parameters once, given the differentiable losses of all T tasks and their weights ``[T]``."""
+    def change(self, losses: Losses, weights: Tensor, active: Active, again: Again | None) -> None:
+        """Do it, with every argument given."""
 
     def clear_gradients(self) -> None:
         """No gradient (None, not zero): a parameter that gets none is left alone by every optimizer."""

@@ -1,21 +1,65 @@
-"""The ordinary update: one backward pass of the weighted sum, one optimizer."""
+"""The ordinary update: one backward pass of the weighted sum."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from mtl_runner.errors import ConfigError, suggest
+from mtl_runner.options import positive
+from mtl_runner.parameters import Parameters
+from mtl_runner.schedule import Length, parse_when
+from mtl_runner.task import Task
 from mtl_runner.update.base import Active, Again, Losses, MakeOptimizer, Update
+
+SHARED = "shared"
 
 
 class Joint(Update):
-    r"""One backward pass of :math:`\sum_t w_t L_t`, whatever the number of tasks, and one step of one optimizer."""
+    r"""One backward pass of :math:`\sum_t w_t L_t`, whatever the number of tasks, and one step of one optimizer.
+
+    Args:
+        parameters, make_optimizer, clip, clip_blocks: see :class:`~mtl_runner.update.base.Update`.
+        groups: ``{shared: settings, <task>: settings}`` gives the shared parameters and each task's private ones an optimizer of their
+            own ("3 Adams"): the optimizer's settings (``lr``, ``weight_decay``, a class, ...) and ``start``, when the group begins to move
+            (epochs, ``"1000 steps"``, ``"25%"``), and ``gain``, a factor on its initial weights. Parts that are not named keep the
+            optimizer's settings. With equal settings it is one Adam, bit for bit: an optimizer that works on each element by
+            itself does not care how the parameters are dealt out.
+        tasks: the tasks, for ``groups``. length: of the run, for ``start``.
+
+    Raises ``ConfigError`` for a group that is neither ``shared`` nor a task, or has no parameters.
+    """
+
+    def __init__(
+        self,
+        parameters: Parameters,
+        make_optimizer: MakeOptimizer,
+        clip: float | None = None,
+        clip_blocks: Sequence[Sequence[nn.Parameter]] | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
+        tasks: Sequence[Task] = (),
+        length: Length | None = None,
+    ) -> None:
+        self.settings = {name: dict(settings or {}) for name, settings in (groups or {}).items()}
+        self.blocks = _blocks(parameters, tasks) if groups else {"": parameters.tensors}
+        _check(self.settings, self.blocks, tasks)
+        self.starts: dict[str, int] = {}  # the step at which a part begins to move
+        self.clock = 0
+        for name, settings in self.settings.items():
+            if "start" in settings:
+                self.starts[name] = parse_when(settings.pop("start"), length or Length(1, 1), f"update.groups.{name}.start")
+            if "gain" in settings:
+                _scale(self.blocks[name], positive(settings.pop("gain"), f"update.groups.{name}.gain"))
+        super().__init__(parameters, make_optimizer, clip, clip_blocks)
 
     def build(self, make_optimizer: MakeOptimizer) -> list[Optimizer]:
-        return [make_optimizer(self.parameters.tensors)]
+        return [make_optimizer(block, **self.settings.get(name, {})) for name, block in self.blocks.items()]
 
-    def __call__(self, losses: Losses, weights: Tensor, active: Active, again: Again | None = None) -> None:
+    def change(self, losses: Losses, weights: Tensor, active: Active, again: Again | None) -> None:
         del again
         self.clear_gradients()
         if active.everyone:
@@ -23,5 +67,45 @@ class Joint(Update):
         else:
             torch.autograd.backward([losses[t] for t in active.tasks], [weights[t] for t in active.tasks])
             self.clear_idle(active.tasks)
+        for name, start in self.starts.items():
+            if self.clock < start:
+                for parameter in self.blocks[name]:
+                    parameter.grad = None
+        self.clock += 1
         self.clip_gradients()
-        self.steppers[0]()
+        for step in self.steppers:
+            step()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "clock": self.clock}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.clock = state["clock"]
+
+
+def _blocks(parameters: Parameters, tasks: Sequence[Task]) -> dict[str, list[nn.Parameter]]:
+    """The shared parameters and each task's private ones, where there are any."""
+    blocks: dict[str, list[nn.Parameter]] = {SHARED: parameters.shared}
+    for index, task in enumerate(tasks):
+        private = [p for p, owner in zip(parameters.tensors, parameters.owners, strict=True) if owner == {index}]
+        blocks[task.name] = blocks.get(task.name, []) + private
+    return {name: block for name, block in blocks.items() if block}
+
+
+def _check(settings: Mapping[str, Any], blocks: Mapping[str, Any], tasks: Sequence[Task]) -> None:
+    for name in settings:
+        known = [SHARED, *(task.name for task in tasks)]
+        if name not in known:
+            raise ConfigError(f"update.groups names {name!r}, which is no part of the model; {suggest(name, known)}.")
+        if name not in blocks:
+            what = "no parameter is shared by two tasks" if name == SHARED else f"task {name!r} has no parameter of its own"
+            raise ConfigError(f"update.groups.{name} is empty: {what}; leave it out.")
+
+
+@torch.no_grad()
+def _scale(block: Sequence[nn.Parameter], gain: float) -> None:
+    """The initial weights (not the biases) times the gain."""
+    for parameter in block:
+        if parameter.dim() > 1:
+            parameter.mul_(gain)

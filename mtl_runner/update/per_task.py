@@ -53,7 +53,7 @@ class PerTask(Update):
         self.decay = SharedDecay(self.parameters, self.owned, make_optimizer)
         return self.decay.optimizers
 
-    def __call__(self, losses: Losses, weights: Tensor, active: Active, again: Again | None = None) -> None:
+    def change(self, losses: Losses, weights: Tensor, active: Active, again: Again | None) -> None:
         stepping = {k: ts for k, group in enumerate(self.groups) if (ts := tuple(t for t in group if t in active.tasks))}
         last = max(stepping)
         self.decay.begin(stepping)

@@ -1,7 +1,34 @@
 """Axis 2: what each loss is worth now. A weighting knows losses, not models or data."""
 
+from mtl_runner.weighting.analytic import UncertaintyAnalytic, UncertaintySoftmax
 from mtl_runner.weighting.base import Foreign, Weighting
+from mtl_runner.weighting.dwa import DWA
+from mtl_runner.weighting.famo import FAMO
 from mtl_runner.weighting.fixed import Fixed
+from mtl_runner.weighting.gradnorm import GradNorm
+from mtl_runner.weighting.imtl_l import IMTLL
+from mtl_runner.weighting.learned import Learned
+from mtl_runner.weighting.logarithmic import GeometricMean, LogSum
+from mtl_runner.weighting.preference import COSMOS, PBI, STCH
+from mtl_runner.weighting.random import Random
 from mtl_runner.weighting.uncertainty import Uncertainty
 
-__all__ = ["Fixed", "Foreign", "Uncertainty", "Weighting"]
+__all__ = [
+    "COSMOS",
+    "DWA",
+    "FAMO",
+    "IMTLL",
+    "PBI",
+    "STCH",
+    "Fixed",
+    "Foreign",
+    "GeometricMean",
+    "GradNorm",
+    "Learned",
+    "LogSum",
+    "Random",
+    "Uncertainty",
+    "UncertaintyAnalytic",
+    "UncertaintySoftmax",
+    "Weighting",
+]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mtl_runner.errors import ConfigError
 from mtl_runner.task import Task
+
+TINY = 1e-12  # floor of a loss inside a logarithm or under a fraction: a task solved exactly keeps a finite weight
 
 
 class Weighting(nn.Module, ABC):
@@ -27,6 +28,8 @@ class Weighting(nn.Module, ABC):
     lr: float | None = None
     needs_positive_losses: bool = False
     anneal: bool = False  # whether `lr` falls to 0 over the last 30 % of the run
+    needs_norms: bool = False  # whether `observe_norms` is called before every update
+    needs_again: bool = False  # whether `observe_losses` is called after every update
 
     def __init__(self, tasks: Sequence[Task]) -> None:
         super().__init__()
@@ -65,12 +68,26 @@ class Weighting(nn.Module, ABC):
             weights = torch.zeros_like(losses).index_copy(0, self._index(active, losses.device), weights)
         return weights, objective.detach()
 
+    def begin_epoch(self) -> None:
+        """Called at the start of every epoch."""
+
+    def observe_norms(self, norms: Tensor, losses: Tensor, active: Sequence[int] | None = None) -> None:
+        """Learn from the gradient norms ``[T]`` of the unweighted losses at the last shared weight tensor (0 for idle tasks)."""
+
+    def observe_losses(self, before: Tensor, after: Tensor, active: Sequence[int] | None = None) -> None:
+        """Learn from the losses ``[T]`` of the same batch before and after the update."""
+
     def _index(self, active: Sequence[int], device: torch.device) -> Tensor:
         """Indices on the device, made once per set of active tasks: copying them at every step would wait for a GPU."""
         key = (tuple(active), device)
         if key not in self._indices:
             self._indices[key] = torch.tensor(key[0], device=device)
         return self._indices[key]
+
+    @staticmethod
+    def _active(parameters: nn.ParameterList, active: Sequence[int] | None) -> list[Tensor]:
+        """The parameters of the active tasks, from a list with one per task."""
+        return [*parameters.parameters()] if active is None else [parameters[i] for i in active]
 
     def _own(self) -> list[nn.Parameter]:
         """The trained parameters, looked up once."""
@@ -80,6 +97,11 @@ class Weighting(nn.Module, ABC):
 
     def sigmas(self) -> list[float | None]:
         """The learned noise scale of each task in the target's units; None where there is none."""
+        return [None] * len(self.tasks)
+
+    def off_optimum(self, losses: Sequence[float]) -> list[tuple[float, float] | None]:
+        """Each task's learned log-variance and its optimum for constant losses ``[T]``; None where nothing like it is trained."""
+        del losses
         return [None] * len(self.tasks)
 
     def sigma_estimates_noise(self) -> list[bool]:
@@ -115,20 +137,3 @@ class Foreign(Weighting):
             )
         objective: Tensor = self.module(losses)
         return objective
-
-
-def per_task(value: Any, tasks: Sequence[Task], default: float, key: str) -> list[float]:
-    """A number for all, or ``{task: number}`` with a default, as one number per task. Raises ``ConfigError``."""
-    from mtl_runner.errors import suggest
-
-    names = [task.name for task in tasks]
-    if isinstance(value, bool) or not isinstance(value, int | float | dict):
-        raise ConfigError(f"{key} must be a number or {{task: number}}; found {value!r}.")
-    if not isinstance(value, dict):
-        return [float(value)] * len(names)
-    for name, number in value.items():
-        if name not in names:
-            raise ConfigError(f"{key} names the unknown task {name!r}; {suggest(name, names)}.")
-        if isinstance(number, bool) or not isinstance(number, int | float):
-            raise ConfigError(f"{key}.{name} must be a number; found {number!r}.")
-    return [float(value.get(name, default)) for name in names]

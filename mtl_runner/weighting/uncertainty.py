@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mtl_runner.errors import ConfigError, suggest
+from mtl_runner.noise import is_numeric, log_variances, sigma_of
+from mtl_runner.options import learning_rate, per_task
 from mtl_runner.task import Task
-from mtl_runner.weighting.base import Weighting, per_task
+from mtl_runner.weighting.base import TINY, Weighting
 
 FORMS = ("kendall", "simplified", "jde", "liebel")
-TINY = 1e-12  # floor of a loss inside a logarithm: a task solved exactly keeps a finite sigma
 
 
 class Uncertainty(Weighting):
@@ -36,7 +36,7 @@ class Uncertainty(Weighting):
         init: initial :math:`s_t`: a number, ``{task: number}``, or ``log_loss``, the optimum of a task's first batch.
         lr: for the log-variances only (Adam); None: the model's optimizer and its settings, without weight decay.
         anneal: whether ``lr`` falls to 0 over the last 30 % of the run.
-        frozen: ``{task: sigma}`` keeps a sigma (in the target's units) fixed.
+        frozen: ``{task: sigma}`` keeps a sigma (in the target's units) fixed; one number: all of them.
         momentum: of the closed form's running mean.
 
     Shape: losses ``[k]`` -> scalar. Raises ``ConfigError`` for an unknown form, solver or task.
@@ -56,7 +56,7 @@ class Uncertainty(Weighting):
         init: Any = "log_loss",
         lr: float | None = 0.025,
         anneal: bool = True,
-        frozen: Mapping[str, float] | None = None,
+        frozen: Any = None,
         momentum: float = 0.99,
     ) -> None:
         super().__init__(tasks)
@@ -66,41 +66,27 @@ class Uncertainty(Weighting):
             raise ConfigError(f"weighting.solver={solver!r} is unknown; allowed: gradient, closed_form.")
         if isinstance(init, str) and init != "log_loss":
             raise ConfigError(f"weighting.init={init!r} is unknown; give a number, {{task: number}} or log_loss.")
-        if lr is not None and not lr > 0:
-            raise ConfigError(f"weighting.lr must be positive or null; found {lr}.")
         if not 0 <= momentum < 1:
             raise ConfigError(f"weighting.momentum must lie in [0, 1); found {momentum}.")
-        self.form, self.solver, self.lr, self.anneal, self.momentum = form, solver, lr, anneal, momentum
+        self.form, self.solver, self.anneal, self.momentum = form, solver, anneal, momentum
+        self.lr = learning_rate(lr, "weighting.lr")
         constants = [_constants(form, task.kind) for task in tasks]
         dtype = torch.get_default_dtype()
         self.register_buffer("a", torch.tensor([a for a, _ in constants], dtype=dtype))
         self.register_buffer("b", torch.tensor([b for _, b in constants], dtype=dtype))
         start = [0.0] * len(self.tasks) if isinstance(init, str) else per_task(init, tasks, 0.0, "weighting.init")
-        # One tensor per task: in a shared one an idle task's value would move on Adam's shared clock.
-        self.log_variance = nn.ParameterList(nn.Parameter(torch.tensor(value, dtype=dtype)) for value in start)
-        self._waiting = {i for i in range(len(self.tasks)) if init == "log_loss"}  # tasks whose first batch sets s
+        self.log_variance = log_variances(tasks, start, frozen, "weighting.frozen")
+        self._free = [i for i, s in enumerate(self.log_variance) if s.requires_grad]
+        self._waiting = {i for i in self._free if init == "log_loss"}  # tasks whose first batch sets s
         if solver == "closed_form":
             self.register_buffer("running", torch.zeros(len(self.tasks), dtype=dtype))
             self.register_buffer("mass", torch.zeros(len(self.tasks), dtype=dtype))
-        per_task(dict(frozen or {}), tasks, 0.0, "weighting.frozen")  # checks names and numbers
-        for name, sigma in (frozen or {}).items():
-            self._freeze([task.name for task in self.tasks].index(name), float(sigma))
-        self._free = [i for i, s in enumerate(self.log_variance) if s.requires_grad]
         if solver == "closed_form":
             self.log_variance.requires_grad_(False)
             self._waiting.clear()
 
-    def _freeze(self, index: int, sigma: float) -> None:
-        if not sigma > 0:
-            raise ConfigError(f"weighting.frozen.{self.tasks[index].name} must be a positive sigma; found {sigma}.")
-        task = self.tasks[index]
-        log_scale = math.log(sigma / (task.scale if _is_numeric(task) else 1.0))
-        self.log_variance[index].data.fill_(log_scale if _is_laplace(task) else 2 * log_scale)
-        self.log_variance[index].requires_grad_(False)
-        self._waiting.discard(index)
-
     def forward(self, losses: Tensor, active: Sequence[int] | None = None) -> Tensor:
-        s = torch.stack([*self.log_variance.parameters()] if active is None else [self.log_variance[i] for i in active])
+        s = torch.stack(self._active(self.log_variance, active))
         index = None if active is None else self._index(active, losses.device)
         a, b = (self.a, self.b) if index is None else (self.a[index], self.b[index])
         fit = torch.dot(a * torch.exp(-s), losses)
@@ -146,7 +132,7 @@ class Uncertainty(Weighting):
         None for a task that still waits for its first batch.
         """
         return [
-            None if self._unknown(i) else _sigma(task, s.item())
+            None if self._unknown(i) else sigma_of(task, s.item())
             for i, (task, s) in enumerate(zip(self.tasks, self.log_variance, strict=True))
         ]
 
@@ -156,8 +142,15 @@ class Uncertainty(Weighting):
             return not self.mass[index].item()
         return index in self._waiting
 
+    def off_optimum(self, losses: Sequence[float]) -> list[tuple[float, float] | None]:
+        optima = self.optimum(self.a.new_tensor(losses)).tolist()
+        return [
+            (s.item(), optimum) if s.requires_grad and i not in self._waiting else None
+            for i, (s, optimum) in enumerate(zip(self.log_variance, optima, strict=True))
+        ]
+
     def sigma_estimates_noise(self) -> list[bool]:
-        return [self.form != "liebel" and _is_numeric(task) for task in self.tasks]
+        return [self.form != "liebel" and is_numeric(task) for task in self.tasks]
 
     def get_extra_state(self) -> dict[str, list[int]]:
         """Which tasks still wait for their first batch."""
@@ -173,16 +166,3 @@ def _constants(form: str, kind: str) -> tuple[float, float]:
     if form in ("jde", "liebel"):
         return 0.5, 0.5
     return {"regression": (0.5, 0.5), "regression_l1": (1.0, 1.0), "term": (0.5, 0.5)}.get(kind, (1.0, 0.5))
-
-
-def _is_numeric(task: Task) -> bool:
-    return task.kind.startswith("regression")
-
-
-def _is_laplace(task: Task) -> bool:
-    return task.kind == "regression_l1"
-
-
-def _sigma(task: Task, s: float) -> float:
-    unit = task.scale if _is_numeric(task) else 1.0
-    return unit * math.exp(s if _is_laplace(task) else s / 2)

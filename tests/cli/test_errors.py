@@ -50,7 +50,7 @@ class Model(nn.Module):
 
 # (options, what the last line of stderr must say)
 CASES: dict[str, tuple[tuple[str, ...], str]] = {
-    "group option": (("weighting=uncertanty",), "weighting=uncertanty does not exist; did you mean 'uncertainty'? allowed: fixed,"),
+    "group option": (("weighting=uncertanty",), "weighting=uncertanty does not exist; did you mean 'uncertainty'? allowed: adatask,"),
     "group": (("wheighting=fixed",), "There is no config key 'wheighting'; did you mean 'weighting'?"),
     "top key": (("sead=1",), "There is no config key 'sead'; did you mean 'seed'?"),
     "trainer key": (("trainer.epoch=3",), "trainer.epoch is unknown; did you mean 'epochs'?"),

@@ -150,7 +150,7 @@ def test_a_nan_is_reported_with_the_name_of_its_task(make_weighting: Make, updat
     totals = EpochTotals(tasks, 3, torch.device("cpu"))
     everyone = Active((1.0, 1.0))
     for _ in range(3):
-        totals.add(*learner.step(split, everyone), everyone)
+        totals.add(learner.step(split, everyone), everyone)
     with pytest.raises(DivergedError, match=rf"task '{broken}' became nan in epoch 7, step 101"):
         totals.take(7, 101)
 

@@ -1,0 +1,88 @@
+"""The protocol of a likelihood: outputs and targets to one loss per task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from mtl_runner.task import Task
+
+Tensors = Mapping[str, Tensor]
+
+
+class Likelihood(nn.Module):
+    """The standard loss of every task: mean squared error, cross entropy, ... (see :class:`~mtl_runner.task.Task`).
+
+    A subclass with a noise scale overrides :meth:`losses`, and sets ``has_noise``: its losses are then exact negative
+    log-likelihoods, logged in a column of their own beside the standard losses.
+
+    Shape: ``{task: output}, {task: target}`` -> losses ``[T]``, differentiable; an unlabelled task's is exactly 0.
+
+    Attributes:
+        has_noise: whether there is a noise scale beside the outputs.
+        predicts_noise: whether the model predicts it, by further outputs of its own.
+        lr: learning rate of the likelihood's own parameters; None trains them with the model's optimizer settings.
+        anneal: whether ``lr`` falls to 0 over the last 30 % of the run.
+    """
+
+    has_noise: ClassVar[bool] = False
+    predicts_noise: ClassVar[bool] = False
+    lr: float | None = None
+    anneal: bool = False
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        super().__init__()
+        self.tasks = list(tasks)
+
+    def losses(self, outputs: Tensors, targets: Tensors) -> list[Tensor]:
+        """What is trained: one scalar per task, each with a graph of its own."""
+        return [task.loss(outputs, targets) for task in self.tasks]
+
+    def forward(self, outputs: Tensors, targets: Tensors) -> Tensor:
+        return torch.stack(self.losses(outputs, targets))
+
+    def answers(self, outputs: Tensors) -> Tensors:
+        """The outputs as they predict: logits divided by a learned temperature, where there is one."""
+        return outputs
+
+    @torch.no_grad()
+    def standard_losses(self, outputs: Tensors, targets: Tensors) -> Tensor:
+        """The unweighted standard losses ``[T]`` of the answers, by which runs with different likelihoods compare."""
+        answers = self.answers(outputs)
+        return torch.stack([task.loss(answers, targets) for task in self.tasks])
+
+    @torch.no_grad()
+    def negative_log_likelihoods(self, outputs: Tensors, targets: Tensors) -> Tensor:
+        """The exact negative log-likelihoods ``[T]`` in training units; the training losses unless a subclass trains another."""
+        return torch.stack(self.losses(outputs, targets))
+
+    def sigmas(self) -> list[float | None]:
+        """The learned noise scale of each task in the target's units; None where there is none, or where it is predicted."""
+        return [None] * len(self.tasks)
+
+    def off_optimum(self, losses: Sequence[float]) -> list[tuple[float, float] | None]:
+        """Each task's learned log-variance and its optimum for constant standard losses ``[T]``; None where there is none."""
+        del losses
+        return [None] * len(self.tasks)
+
+    def predicted_sigma(self, task: Task, outputs: Tensors) -> Tensor | None:
+        """The noise scale that the model predicts for every sample, in the target's units; None unless it does."""
+        del task, outputs
+        return None
+
+
+class Standard(Likelihood):
+    """``likelihood=standard``: the losses as they are."""
+
+
+def entries_per_row(task: Task, target: Tensor, reduce: str) -> Tensor | float:
+    """The factor from a mean over labelled entries to a sum over each row's, averaged over the labelled rows."""
+    if reduce == "mean":
+        return 1.0
+    if not task.missing:
+        return target[0].numel()
+    known = task.spec.known(target).flatten(1) if target.dim() > 1 else task.spec.known(target).unsqueeze(1)
+    return known.sum() / known.any(1).sum().clamp(min=1)

@@ -1,0 +1,36 @@
+"""Parameters instead of a model, for objectives that are functions of a point."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from mtl_runner.errors import ConfigError
+
+
+class Point(nn.Module):
+    """A point, all of whose coordinates are trained: parameters instead of a model.
+
+    Args:
+        start: where the point begins, a list of numbers.
+
+    Shape: any inputs -> ``{"point": [len(start)]}``. There is no row dimension, so a split must fit in one batch: one row will do.
+    Raises ``ConfigError`` if ``start`` is not a list of finite numbers.
+    """
+
+    def __init__(self, start: Sequence[float]) -> None:
+        super().__init__()
+        if not isinstance(start, Sequence) or not start or not all(_is_number(x) for x in start):
+            raise ConfigError(f"model.start must be a list of finite numbers, e.g. [9, 9]; found {start!r}.")
+        self.point = nn.Parameter(torch.tensor([float(x) for x in start]))  # whole numbers would make a tensor of integers
+
+    def forward(self, inputs: object) -> dict[str, Tensor]:
+        del inputs
+        return {"point": self.point}
+
+
+def _is_number(x: object) -> bool:
+    return isinstance(x, int | float) and not isinstance(x, bool) and math.isfinite(x)

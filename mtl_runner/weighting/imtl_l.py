@@ -1,0 +1,42 @@
+"""IMTL-L: learned scales that bring every loss to the same size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mtl_runner.options import learning_rate, per_task
+from mtl_runner.task import Task
+from mtl_runner.weighting.base import Weighting
+
+
+class IMTLL(Weighting):
+    r"""Impartial learning, balance of the losses (Liu et al., ICLR 2021, section 3.3).
+
+    .. math:: \sum_t e^{s_t} L_t - s_t
+
+    At the optimum :math:`s_t = -\log L_t`: it is uncertainty weighting in its simplified form with the sign of s turned. TorchJD
+    has it too; ours has one tensor per task, since in a shared one an idle task's scale would move on Adam's shared clock.
+
+    Args:
+        tasks: the tasks, in the order of the losses. init: initial :math:`s_t`: a number or ``{task: number}``.
+        lr: for the scales only (Adam); None: the model's optimizer and its settings, without weight decay.
+        anneal: whether ``lr`` falls to 0 over the last 30 % of the run.
+
+    Shape: losses ``[k]`` -> scalar. Raises ``ConfigError`` for an unknown task.
+    """
+
+    needs_positive_losses = True
+
+    def __init__(self, tasks: Sequence[Task], init: Any = 0.0, lr: float | None = 0.025, anneal: bool = True) -> None:
+        super().__init__(tasks)
+        self.lr, self.anneal = learning_rate(lr, "weighting.lr"), anneal
+        start = per_task(init, tasks, 0.0, "weighting.init")
+        self.log_scale = nn.ParameterList(nn.Parameter(torch.tensor(v, dtype=torch.get_default_dtype())) for v in start)
+
+    def forward(self, losses: Tensor, active: Sequence[int] | None = None) -> Tensor:
+        s = torch.stack(self._active(self.log_scale, active))
+        return torch.dot(torch.exp(s), losses) - s.sum()
