@@ -83,7 +83,7 @@ def load(run: str | Path, device: str = "cpu") -> Predictor:
     tasks = [_task(fields) for fields in saved["tasks"]]
     shape = saved["input_shape"]
     shape = {k: tuple(v) for k, v in shape.items()} if isinstance(shape, dict) else tuple(shape)
-    model = model_from_shape(saved["model"], tasks, shape, share=saved["share"], predicts_noise=saved["predicts_noise"])
+    model = model_from_shape(saved["model"], tasks, shape, share=saved["share"], predicts_noise=saved.get("predicts_noise", False))
     parts = model_parts(model)
     for name, weights in saved["weights"].items():
         parts[name].load_state_dict(weights)

@@ -19,7 +19,7 @@ from mtl_runner.parameters import find_parameters
 from mtl_runner.schedule import Length, Schedule
 from mtl_runner.step import Learner
 from mtl_runner.task import Task
-from mtl_runner.update import Active, Joint, OwnParameters, PerTask, Update
+from mtl_runner.update import Active, AdaTask, Jacobian, Joint, OwnParameters, PerTask, Update
 from mtl_runner.weighting import Fixed, Weighting
 
 ROWS, INPUTS = 24, 3
@@ -146,14 +146,14 @@ def make_learner(
     weighting = Fixed(tasks) if weighting is None else weighting
     likelihood = Standard(tasks)
     parameters = find_parameters(model, likelihood, split)
-    if issubclass(update, PerTask):
+    if issubclass(update, PerTask | AdaTask | Jacobian):
         options["tasks"] = tasks
     return Learner(model, likelihood, weighting, update(parameters, optimizer, **options), OwnParameters(weighting, optimizer))
 
 
 @dataclass
 class History:
-    """What every step returned."""
+    """What every step returned, up to the objective."""
 
     losses: Tensor
     weights: Tensor
@@ -166,7 +166,7 @@ def train(learner: Learner, split: Split, steps: int, schedule: Schedule | None 
     rows = [
         learner.step(split, Active(schedule.activation(step) if schedule else everyone)) for step in range(first, first + steps)
     ]
-    return History(*(torch.stack(column) for column in zip(*rows, strict=True)))
+    return History(*(torch.stack(column) for column in list(zip(*rows, strict=True))[:3]))
 
 
 def train_epochs(
@@ -179,7 +179,7 @@ def train_epochs(
     for epoch in range(epochs):
         learner.own.begin_epoch(epoch / epochs)
         rows = [learner.step(batch, active) for batch, active in batches.epoch(epoch * batches.count) if active.tasks]
-    return History(*(torch.stack(column) for column in zip(*rows, strict=True)))
+    return History(*(torch.stack(column) for column in list(zip(*rows, strict=True))[:3]))
 
 
 def only_batch(split: Split, tasks: list[Task]) -> tuple[Split, Active]:

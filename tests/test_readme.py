@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
+from mtl_runner.task import Task
 from tests.cli.conftest import QUICK, Command, mtl, server  # noqa: F401
 
 ROOT = Path(__file__).parents[1]
@@ -79,6 +80,62 @@ def test_a_weighting_works_in_a_foreign_loop() -> None:
     assert model.weight.grad is not None
     assert all(s.grad is not None for s in scope["weighting"].parameters())
     scope["optimizer"].step()
+
+
+def test_a_likelihood_and_an_update_work_in_a_foreign_loop() -> None:
+    """Breaks if README's lines on them are not all there is to it."""
+    first, second = (
+        next(text for language, text in BLOCKS if language == "python" and word in text)
+        for word in ("likelihood = Homoscedastic", "update = Jacobian(Parameters")
+    )
+    trunk, heads = torch.nn.Linear(2, 4), torch.nn.ModuleList([torch.nn.Linear(4, 1), torch.nn.Linear(4, 3)])
+    model = torch.nn.ModuleList([trunk, heads])
+    features = trunk(torch.randn(8, 2))
+    scope = {
+        "torch": torch,
+        "Task": Task,
+        "model": model,
+        "depth": heads[0](features),
+        "logits": heads[1](features),
+        "depth_target": torch.randn(8, 1),
+        "label_target": torch.randint(3, (8,)),
+    }
+    exec(first, scope)
+    assert scope["likelihood"].log_variance[0].grad is not None
+    before = trunk.weight.detach().clone()
+    features = trunk(torch.randn(8, 2))
+    losses = [heads[0](features).square().mean(), heads[1](features).logsumexp(1).mean()]
+    exec(second, scope | {"losses": losses, "tasks": scope["likelihood"].tasks})
+    assert not trunk.weight.equal(before)
+
+
+def test_the_lightning_modules_train() -> None:
+    """Breaks if a weighting or an update does not fit into a training_step as README shows it."""
+    imports = "".join(
+        f"{line}\n" for line in README.splitlines() if line.startswith("from mtl_runner.") or line.startswith("from functools")
+    )
+    code = next(text for language, text in BLOCKS if language == "python" and "training_step" in text)
+    tasks = [Task("a"), Task("b")]
+    trunk, heads = torch.nn.Linear(2, 4), torch.nn.ModuleList([torch.nn.Linear(4, 1), torch.nn.Linear(4, 1)])
+    model = torch.nn.ModuleList([trunk, heads])
+    scope = {
+        "torch": torch,
+        "Module": torch.nn.Module,
+        "task_losses": lambda model, batch: [head(model[0](batch)).square().mean() for head in model[1]],
+    }
+    exec(imports + code, scope)
+    batch = torch.randn(8, 2)
+    weighed = scope["Weighed"](model, tasks)
+    optimizer = weighed.configure_optimizers()
+    first = weighed.training_step(batch, 0)
+    first.backward()
+    optimizer.step()
+    assert weighed.training_step(batch, 1) < first
+    aggregated = scope["Aggregated"](model, tasks)
+    before = sum(scope["task_losses"](model, batch))
+    for step in range(5):
+        aggregated.training_step(batch, step)
+    assert sum(scope["task_losses"](model, batch)) < before
 
 
 @pytest.mark.parametrize("group", ["data", "model", "likelihood", "weighting", "schedule", "update", "experiment"])

@@ -1,4 +1,4 @@
-"""Objectives that are functions of a point: :class:`~mtl_runner.models.Point` is the model, and the data are a row to hang a step on."""
+"""Objectives that are functions of a point (the model is `models.Point`); the data are a row to hang a step on."""
 
 from __future__ import annotations
 

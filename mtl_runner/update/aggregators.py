@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -66,7 +67,7 @@ METHODS: dict[str, Method] = {
         holder="weighting",
         tasks_option="n_tasks",
     ),
-    "pcd": Method("PCD", state=("_sq_norm_ema", "_n_steps"), holder="gramian_weighting"),
+    "pcd": Method("PCD", {"eps": 1e-20}, state=("_sq_norm_ema", "_n_steps"), holder="gramian_weighting"),
     "pcgrad": Method("PCGrad", random=True),
     "random": Method("Random", random=True),
     "sum": Method("Sum"),
@@ -216,6 +217,9 @@ def _maker(method: Method, options: dict[str, Any], tasks: Sequence[Task], label
             arguments[name] = torch.tensor([values[t] for t in active], dtype=torch.get_default_dtype())
         if method.tasks_option:
             arguments[method.tasks_option] = len(active)
+        if method.name == "NashMTL":
+            # cvxpy's advice to whoever formulated the problem; nothing is wrong with its solution.
+            warnings.filterwarnings("ignore", message="You are solving a parameterized problem that is not DPP")
         if method.name == "NashMTL" and len(active) == 2:
             return _construct(NashTwo, {k: v for k, v in options.items() if k == "max_norm"}, label)
         if method.projector:

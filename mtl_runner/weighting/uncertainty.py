@@ -44,6 +44,7 @@ class Uncertainty(Weighting):
 
     needs_positive_losses = True
     a: Tensor
+    log_a: Tensor
     b: Tensor
     running: Tensor
     mass: Tensor
@@ -73,6 +74,7 @@ class Uncertainty(Weighting):
         constants = [_constants(form, task.kind) for task in tasks]
         dtype = torch.get_default_dtype()
         self.register_buffer("a", torch.tensor([a for a, _ in constants], dtype=dtype))
+        self.register_buffer("log_a", self.a.log(), persistent=False)
         self.register_buffer("b", torch.tensor([b for _, b in constants], dtype=dtype))
         start = [0.0] * len(self.tasks) if isinstance(init, str) else per_task(init, tasks, 0.0, "weighting.init")
         self.log_variance = log_variances(tasks, start, frozen, "weighting.frozen")
@@ -88,8 +90,8 @@ class Uncertainty(Weighting):
     def forward(self, losses: Tensor, active: Sequence[int] | None = None) -> Tensor:
         s = torch.stack(self._active(self.log_variance, active))
         index = None if active is None else self._index(active, losses.device)
-        a, b = (self.a, self.b) if index is None else (self.a[index], self.b[index])
-        fit = torch.dot(a * torch.exp(-s), losses)
+        log_a, b = (self.log_a, self.b) if index is None else (self.log_a[index], self.b[index])
+        fit = torch.dot(torch.exp(log_a - s), losses)  # a e^-s L, in fewer operations
         return fit + (nn.functional.softplus(s).sum() if self.form == "liebel" else torch.dot(b, s))
 
     def weigh(self, losses: Tensor, active: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,177 @@
+"""What each method costs: against the plain sum, and against TorchJD's own aggregator or scalarizer called by hand.
+
+    python scripts/benchmark_methods.py                 # every option of conf/weighting, as a Markdown table
+    python scripts/benchmark_methods.py upgrad famo     # some of them
+
+Digits (4 tasks, 128-128 trunk, batch 64), one thread, CPU time per step, all contenders of a row interleaved, medians. The plain sum
+and the direct calls are hand-written loops over tensors with fused Adam, which record nothing; ours records everything. A direct call
+of an aggregator is TorchJD's `mtl_backward` and `jac_to_grad`. Quote ratios, not times.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+Contender = Callable[[], None]  # trains for one epoch
+EPOCHS_PER_MEASUREMENT = 3
+SLOW = 0.02  # seconds per step from which one epoch is enough
+
+SCALARIZERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "fixed": ("Sum", {}),
+    "geometric_mean": ("GeometricMean", {}),
+    "imtl_l": ("IMTLL", {"shape": 4}),
+    "random": ("Random", {}),
+    "stch": ("STCH", {"mu": 0.1}),
+    "pbi": ("PBI", {"theta": 5.0, "weights": torch.full((4,), 0.25)}),
+    "cosmos": ("COSMOS", {"lambda_": 1.0, "weights": torch.full((4,), 0.25)}),
+    "famo": ("FAMO", {"shape": 4}),
+    "dwa": ("DWA", {}),
+    "uncertainty": ("UW", {"shape": 4}),
+}
+
+
+def experiment(method: str, *overrides: str) -> Any:
+    """Ours, built by the configuration that the command line uses."""
+    from hydra import compose, initialize_config_dir
+
+    from mtl_runner.build import build
+    from mtl_runner.conf_directory import conf_directory
+
+    with initialize_config_dir(str(conf_directory()), version_base="1.3"):
+        return build(compose("config", [f"weighting={method}", "data=digits", "name=benchmark", *overrides]))
+
+
+def ours(method: str, *overrides: str) -> Contender:
+    """A training epoch of the runner, everything recorded."""
+    from mtl_runner.totals import EpochTotals
+    from mtl_runner.train import Trainer
+
+    trainer = Trainer(experiment(method, *overrides), Path(tempfile.mkdtemp()))
+    totals = EpochTotals(trainer.tasks, trainer.batches.count, trainer.experiment.device, trainer.learner.fields)
+    return lambda: trainer.train_epoch(totals).means() and None
+
+
+def by_hand(step: Callable[[Any, Any, Any, torch.optim.Optimizer], None], own: Any = None) -> Contender:
+    """A hand-written loop on the same model and data around one step."""
+    built = experiment("fixed")
+    model, tasks, split = built.learner.model, built.data.tasks, built.data.splits["train"]
+    parameters = [*model.parameters(), *(own.parameters() if isinstance(own, torch.nn.Module) else [])]
+    optimizer = torch.optim.Adam(parameters, lr=1e-3, fused=True)
+    size = built.settings.batch_size
+
+    def epoch() -> None:
+        order = torch.randperm(len(split))
+        for at in range(0, len(split), size):
+            step(model, tasks, split.rows(order[at : at + size]), optimizer)
+
+    return epoch
+
+
+def plain(model: Any, tasks: Any, batch: Any, optimizer: torch.optim.Optimizer) -> None:
+    """The sum of the losses."""
+    outputs = model(batch.inputs)
+    optimizer.zero_grad()
+    sum(task.loss(outputs, batch.targets) for task in tasks).backward()
+    optimizer.step()
+
+
+def direct(method: str) -> Contender | None:
+    """TorchJD called by hand; None where it has nothing of the kind."""
+    from mtl_runner.update.aggregators import METHODS
+
+    if method in SCALARIZERS:
+        return _scalarizer(*SCALARIZERS[method])
+    if method in METHODS:
+        return _aggregator(method)
+    return None
+
+
+def _scalarizer(name: str, options: dict[str, Any]) -> Contender:
+    from torchjd import scalarization
+
+    scalarizer = getattr(scalarization, name)(**options)
+
+    def step(model: Any, tasks: Any, batch: Any, optimizer: torch.optim.Optimizer) -> None:
+        outputs = model(batch.inputs)
+        losses = torch.stack([task.loss(outputs, batch.targets) for task in tasks])
+        optimizer.zero_grad()
+        scalarizer(losses).backward()
+        optimizer.step()
+        if name == "FAMO":
+            with torch.no_grad():
+                outputs = model(batch.inputs)
+                scalarizer.update(torch.stack([task.loss(outputs, batch.targets) for task in tasks]))
+
+    return by_hand(step, scalarizer)
+
+
+def _aggregator(method: str) -> Contender:
+    from torchjd.autojac import jac_to_grad, mtl_backward
+
+    from mtl_runner.task import Task
+    from mtl_runner.update.aggregators import METHODS, _maker
+
+    chosen = METHODS[method]
+    aggregator = _maker(chosen, dict(chosen.options), [Task(str(i)) for i in range(4)], method)(range(4))
+
+    def step(model: Any, tasks: Any, batch: Any, optimizer: torch.optim.Optimizer) -> None:
+        features = model.trunk(batch.inputs)
+        outputs = {name: head(features) for name, head in zip(model.names, model.heads, strict=True)}
+        losses = [task.loss(outputs, batch.targets) for task in tasks]
+        optimizer.zero_grad()
+        mtl_backward(losses, features)
+        jac_to_grad(model.trunk.parameters(), aggregator)
+        optimizer.step()
+
+    return by_hand(step)
+
+
+def measure(contenders: dict[str, Contender], repeats: int, steps: int) -> dict[str, float]:
+    """Median CPU milliseconds per step of each, interleaved."""
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    epochs = EPOCHS_PER_MEASUREMENT
+    for repeat in range(repeats + 1):
+        for name, epoch in contenders.items():
+            before = time.process_time()
+            for _ in range(epochs):
+                epoch()
+            spent = (time.process_time() - before) / (epochs * steps)
+            if repeat:  # the first round warms up
+                times[name].append(spent * 1000)
+            elif spent > SLOW:
+                epochs = 1
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def main(methods: list[str], repeats: int) -> None:
+    torch.set_num_threads(1)
+    steps = -(-len(experiment("fixed").data.splits["train"]) // 64)
+    print("| `weighting=` | ms/step | to the plain sum | to TorchJD by hand |\n|---|---|---|---|")
+    for method in methods:
+        contenders = {"plain": by_hand(plain), "ours": ours(method)}
+        by_torchjd = direct(method)
+        if by_torchjd is not None:
+            contenders["direct"] = by_torchjd
+        found = measure(contenders, repeats, steps)
+        against = f"{found['ours'] / found['direct']:.2f}x" if "direct" in found else ""
+        print(f"| `{method}` | {found['ours']:.2f} | {found['ours'] / found['plain']:.2f}x | {against} |", flush=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("methods", nargs="*")
+    parser.add_argument("--repeats", type=int, default=7)
+    arguments = parser.parse_args()
+    if not arguments.methods:
+        from mtl_runner.conf_directory import conf_directory
+
+        arguments.methods = sorted(path.stem for path in (conf_directory() / "weighting").glob("*.yaml"))
+    main(arguments.methods, arguments.repeats)
