@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from torch import nn
 
 from mtl_runner import checkpoint
 from mtl_runner.evaluate import Evaluation, Monitor
+from mtl_runner.likelihood import Likelihood
 from mtl_runner.models import Unshared
 
 
@@ -27,13 +27,16 @@ class Best:
     Copies that share nothing are T runs in one, so each keeps the best epoch of its own task.
     """
 
-    def __init__(self, model: nn.Module, monitor: Monitor) -> None:
-        self.whole = model
+    def __init__(self, model: nn.Module, monitor: Monitor, likelihood: Likelihood) -> None:
+        self.whole, self.likelihood = model, likelihood
         self.monitor = monitor
         self.parts = model_parts(model)
         self.values = dict.fromkeys(self.parts, math.inf)
         self.epochs = dict.fromkeys(self.parts, 0)
         self.weights: dict[str, dict[str, Any]] = {}
+        self.noise: dict[
+            str, dict[str, Any]
+        ] = {}  # the likelihood beside each part's weights: it is half of what a classifier predicts
         self.header: dict[str, Any] = {}  # what `mtl_runner.load` needs to rebuild the model
 
     @property
@@ -58,12 +61,13 @@ class Best:
         for name in better:
             self.values[name] = self.monitor.value(evaluation, name or None)
             self.epochs[name] = epoch
-            self.weights[name] = {key: tensor.detach().clone() for key, tensor in self.parts[name].state_dict().items()}
+            self.weights[name] = _copied(self.parts[name])
+            self.noise[name] = _copied(self.likelihood)
         return bool(better)
 
     def state(self) -> dict[str, Any]:
         """The content of best.pt."""
-        return {"weights": self.weights, **self.progress(), **self.header}
+        return {"weights": self.weights, "noise": self.noise, **self.progress(), **self.header}
 
     def progress(self) -> dict[str, Any]:
         """What the checkpoint remembers of it."""
@@ -73,15 +77,31 @@ class Best:
         """Take up the state of a checkpoint and the weights of best.pt."""
         self.values, self.epochs = progress["values"], progress["epochs"]
         if self.latest_epoch:
-            self.weights = checkpoint.load(directory / "best.pt", next(self.whole.parameters()).device)["weights"]
+            saved = checkpoint.load(directory / "best.pt", next(self.whole.parameters()).device)
+            self.weights, self.noise = saved["weights"], saved["noise"]
 
     @contextlib.contextmanager
     def model(self) -> Iterator[nn.Module]:
-        """The model with its best weights, for a while."""
-        current = copy.deepcopy(self.whole.state_dict())
+        """The model with its best weights, and the likelihood as it was then, for a while."""
+        current, noise = _copied(self.whole), _copied(self.likelihood)
         for name, weights in self.weights.items():
             self.parts[name].load_state_dict(weights)
+        self.likelihood.load_state_dict(noise_of_parts(self.likelihood, self.noise))
         try:
             yield self.whole
         finally:
             self.whole.load_state_dict(current)
+            self.likelihood.load_state_dict(noise)
+
+
+def noise_of_parts(likelihood: Likelihood, noise: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The likelihood's state from those kept with each part: copies of the model that share nothing have one for their task each."""
+    if "" in noise or not noise:
+        return noise.get("", likelihood.state_dict())
+    indices = {str(i): task.name for i, task in enumerate(likelihood.tasks)}
+    keys = likelihood.state_dict()
+    return {key: noise[indices[key.rpartition(".")[2]]][key] for key in keys}
+
+
+def _copied(module: nn.Module) -> dict[str, Any]:
+    return {key: tensor.detach().clone() for key, tensor in module.state_dict().items()}

@@ -9,7 +9,9 @@ from torch import nn
 from torch.optim import Optimizer
 
 from mtl_runner.likelihood import Homoscedastic
+from mtl_runner.noise import is_numeric
 from mtl_runner.step import Learner
+from mtl_runner.task import has_likelihood
 from mtl_runner.totals import EpochMeans
 from mtl_runner.update import AdaTask, Jacobian, Joint, PerTask
 from mtl_runner.weighting import Fixed, Uncertainty
@@ -22,7 +24,6 @@ SCALE_FREE = (  # a constant factor on the gradient changes nothing but the weig
     torch.optim.Adam,
     torch.optim.AdamW,
     torch.optim.NAdam,
-    torch.optim.RAdam,
     torch.optim.Adamax,
     torch.optim.Adagrad,
     torch.optim.RMSprop,
@@ -38,7 +39,7 @@ def lessons_of_setup(experiment: Experiment) -> list[str]:
         _reached_log_variances(learner, experiment.settings.clip),
         _free_softmax(learner),
         _two_noise_scales(learner),
-        _nothing_shared(experiment),
+        *_nothing_shared(experiment),
     ]
     return [lesson for lesson in found if lesson]
 
@@ -48,10 +49,10 @@ def lessons_of_losses(learner: Learner, means: EpochMeans) -> dict[str, str]:
     found = {}
     seen = means.further.get("nll", means.loss)  # what the weighting sees
     for task, loss in zip(learner.likelihood.tasks, seen, strict=True):
-        if loss < 0 and learner.weighting.needs_positive_losses:
+        if loss < 0 and learner.weighting.negative_losses:
             found[task.name] = (
-                f"Task {task.name!r} has a negative loss ({loss:.3g}), which {type(learner.weighting).__name__} weighs more and more "
-                "without bound; shift it above 0 or choose another weighting."
+                f"Task {task.name!r} has a negative loss ({loss:.3g}), which {type(learner.weighting).__name__} "
+                f"{learner.weighting.negative_losses}; shift it above 0 or choose another weighting."
             )
     densities = learner.likelihood.has_noise or isinstance(learner.weighting, Uncertainty)
     if means.objective < 0 and densities:
@@ -67,17 +68,18 @@ def lessons_at_the_end(learner: Learner, means: EpochMeans) -> list[str]:
     found = []
     seen = means.further.get("nll", means.loss)
     pairs = [
-        ("weighting", learner.weighting.off_optimum(seen)),
-        ("likelihood", learner.likelihood.off_optimum(means.loss)),
+        ("weighting", learner.weighting.lr, learner.weighting.off_optimum(seen)),
+        ("likelihood", learner.likelihood.lr, learner.likelihood.off_optimum(means.loss)),
     ]
-    for owner, distances in pairs:
+    for owner, lr, distances in pairs:
+        advice = f"raise {owner}.lr={lr}" if lr else f"give it a learning rate of its own ({owner}.lr=0.025)"
         for i, (task, pair) in enumerate(zip(learner.likelihood.tasks, distances, strict=True)):
-            if pair is not None and means.active[i] and abs(pair[0] - pair[1]) > FAR:
+            if pair is not None and means.active[i] and seen[i] > 0 and abs(pair[0] - pair[1]) > FAR:
                 s, optimum = pair
                 side = "below" if s < optimum else "above"
                 found.append(
                     f"The log-variance of {task.name!r} ended at {s:.3f}, {abs(s - optimum):.2f} {side} its optimum {optimum:.3f} for the "
-                    f"last epoch's loss: it has not arrived; give it a learning rate of its own ({owner}.lr=0.025) or train longer."
+                    f"last epoch's loss: it has not arrived; {advice} or train longer."
                 )
     return found
 
@@ -98,7 +100,7 @@ def _weights_without_effect(learner: Learner) -> str:
     weighting, update = learner.weighting, learner.update
     if not isinstance(weighting, Fixed) or not isinstance(update, PerTask | AdaTask):
         return ""
-    if not all(isinstance(optimizer, SCALE_FREE) for optimizer in update.optimizers):
+    if update.clip or 0 in weighting.values or not all(_scale_free(optimizer) for optimizer in update.optimizers):
         return ""
     groups = update.groups if isinstance(update, PerTask) else [[i] for i in range(len(weighting.values))]
     within = any(len({weighting.values[i] for i in group}) > 1 for group in groups)
@@ -106,14 +108,21 @@ def _weights_without_effect(learner: Learner) -> str:
         return ""
     kind = type(update.optimizers[0]).__name__
     return (
-        f"The fixed weights {weighting.values} have no effect (but through eps): each task has a {kind} of its own, whose step does not "
+        f"The fixed weights {weighting.values} have no effect (but through eps): each task has its own {kind}, whose step does not "
         "depend on the size of the loss; use update=joint, or give groups of tasks."
     )
 
 
+def _scale_free(optimizer: Optimizer) -> bool:
+    coupled = optimizer.defaults.get("weight_decay") and not (
+        isinstance(optimizer, torch.optim.AdamW) or optimizer.defaults.get("decoupled_weight_decay")
+    )
+    return isinstance(optimizer, SCALE_FREE) and not coupled  # an L2 term weighs more where the loss weighs less
+
+
 def _equal_groups(learner: Learner) -> str:
     update = learner.update
-    if not isinstance(update, Joint) or len(update.optimizers) < 2 or update.starts:
+    if not isinstance(update, Joint) or len(update.optimizers) < 2 or update.differs:
         return ""
     settings = [_settings(optimizer) for optimizer in update.optimizers]
     if any(other != settings[0] for other in settings[1:]):
@@ -152,7 +161,7 @@ def _free_softmax(learner: Learner) -> str:
         return ""
     for index, (task, s) in enumerate(zip(likelihood.tasks, likelihood.log_variance, strict=True)):
         free = learner.update.parameters.of(frozenset({index}))
-        if task.kind in ("classification", "multilabel") and s.requires_grad and free:
+        if has_likelihood(task) and not is_numeric(task) and s.requires_grad and free:
             return (
                 f"The exact likelihood does not weigh the classification {task.name!r}: its last layer is free, so logits and sigma^2 rescale "
                 "together at the same loss; its sigma is a temperature only for frozen logits (weighting=uncertainty does weigh it)."
@@ -169,11 +178,19 @@ def _two_noise_scales(learner: Learner) -> str:
     )
 
 
-def _nothing_shared(experiment: Experiment) -> str:
+def _nothing_shared(experiment: Experiment) -> list[str]:
     if experiment.parameters.shared:
-        return ""
+        return []
+    why = (
+        "There is only one task"
+        if len(experiment.data.tasks) == 1
+        else "With share=false no parameter is shared"
+        if not experiment.settings.share
+        else "This model shares no parameter (model=mlp does)"
+    )
+    found = []
     if isinstance(experiment.learner.update, Jacobian):
-        return "This model shares no parameter, so update=jacobian has nothing to aggregate and equals update=joint; use model=mlp."
+        found.append(f"{why}, so update=jacobian has nothing to aggregate and equals update=joint.")
     if experiment.settings.gradients:
-        return "This model shares no parameter, so record.gradients=true has no gradients to compare; use model=mlp."
-    return ""
+        found.append(f"{why}, so record.gradients=true has no gradients to compare.")
+    return found

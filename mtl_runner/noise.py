@@ -57,3 +57,11 @@ def is_laplace(task: Task) -> bool:
 
 def _unit(task: Task) -> float:
     return task.scale if is_numeric(task) else 1.0
+
+
+def initial(tasks: Sequence[Task], trivial_losses: Sequence[float | None] | None) -> list[float]:
+    """s at the optimum of the trivial predictor, whatever the target's units; 0 (temperature 1) for classification kinds."""
+    losses = trivial_losses or [None] * len(tasks)
+    return [
+        math.log(loss) if loss and task.kind.startswith("regression") else 0.0 for task, loss in zip(tasks, losses, strict=True)
+    ]

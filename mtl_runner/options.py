@@ -31,6 +31,20 @@ def positive(value: Any, key: str) -> float:
     return float(value)
 
 
+def not_negative(value: Any, key: str) -> float:
+    """A finite number of at least 0. Raises ``ConfigError``."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+        raise ConfigError(f"{key} must be a number of at least 0; found {value!r}.")
+    return float(value)
+
+
+def flag(value: Any, key: str) -> bool:
+    """True or false. Raises ``ConfigError``."""
+    if not isinstance(value, bool):
+        raise ConfigError(f"{key} must be true or false; found {value!r}.")
+    return value
+
+
 def learning_rate(value: Any, key: str) -> float | None:
     """A positive number, or None for the optimizer's. Raises ``ConfigError``."""
     if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not value > 0):

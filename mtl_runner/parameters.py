@@ -21,7 +21,7 @@ class Parameters:
 
     tensors: list[nn.Parameter]
     owners: list[frozenset[int]]
-    last_shared: nn.Parameter | None = None  # the shared weight (two or more dimensions) that the forward pass uses last
+    last_shared: nn.Parameter | None = None  # of the weights (two or more dimensions) that most tasks share, the one used last
 
     @classmethod
     def from_losses(cls, model: nn.Module, losses: Sequence[Tensor]) -> Parameters:
@@ -133,7 +133,8 @@ def _leaves(loss: Tensor) -> dict[Tensor, int]:
 def _last_shared(
     tensors: Sequence[nn.Parameter], owners: Sequence[frozenset[int]], reached: Sequence[dict[Tensor, int]]
 ) -> nn.Parameter | None:
-    weights = [p for p, owner in zip(tensors, owners, strict=True) if len(owner) > 1 and p.dim() > 1]
+    most = max((len(owner) for owner in owners), default=0)  # not a layer of two tasks where another one serves all
+    weights = [p for p, owner in zip(tensors, owners, strict=True) if len(owner) == most > 1 and p.dim() > 1]
     return max(weights, key=lambda p: max(leaves.get(p, -1) for leaves in reached), default=None)
 
 

@@ -23,7 +23,7 @@ def write_predictions(trainer: Trainer) -> None:
     """Write ``predictions.csv`` for validation and test: one row per row of the split, in its order.
 
     Columns: ``split, row`` and for each task ``<task>`` (a number in the target's units, a class index, or a label's 0/1), ``<task>.target``
-    (empty where missing), and ``<task>.sigma`` where the likelihood has a noise scale; tasks of several outputs have ``<task>.0``, ``<task>.1``, ...
+    (empty where missing), and ``<task>.sigma`` where a noise scale is learned or predicted that means one; tasks of several outputs have ``<task>.0``, ``<task>.1``, ...
     """
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
@@ -39,7 +39,9 @@ def _columns(trainer: Trainer, split: Split) -> Columns:
     likelihood = trainer.learner.likelihood
     outputs = predict(trainer.learner.model, split, max(EVALUATION_ROWS, trainer.settings.batch_size))
     columns: Columns = {}
-    for task, sigma in zip(trainer.tasks, trainer.sigmas(), strict=True):
+    meant = trainer.learner.likelihood.has_noise, trainer.sigma_estimates_noise()
+    for task, learned, estimates in zip(trainer.tasks, trainer.sigmas(), meant[1], strict=True):
+        sigma = learned if meant[0] or estimates else None
         if not task.has_target:
             continue
         answer, target = _answer(task, outputs[task.name]), split.targets[task.name]

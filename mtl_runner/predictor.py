@@ -9,15 +9,19 @@ import torch
 from torch import Tensor, nn
 
 from mtl_runner import checkpoint
-from mtl_runner.best import model_parts
-from mtl_runner.build import model_from_shape
+from mtl_runner.best import model_parts, noise_of_parts
+from mtl_runner.build import make_likelihood, model_from_shape
 from mtl_runner.data.base import Inputs
 from mtl_runner.data.columns import Features
 from mtl_runner.errors import DataError
+from mtl_runner.likelihood import Likelihood
 from mtl_runner.task import Task
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+STANDARD = {"_target_": "mtl_runner.likelihood.Standard"}  # of runs that did not record theirs
 
 
 class Predictor:
@@ -25,19 +29,19 @@ class Predictor:
 
     Attributes:
         model: the ``nn.Module`` with the weights of the best validation epoch, in eval mode.
-        tasks: the tasks it answers for. features: the fitted columns of a table, or None.
+        likelihood: whose temperature, if it learned one, divides the logits. tasks: the tasks it answers for. features: the fitted columns of a table, or None.
     """
 
-    def __init__(self, model: nn.Module, tasks: list[Task], features: Features | None) -> None:
-        self.model = model.eval()
+    def __init__(self, model: nn.Module, tasks: list[Task], features: Features | None, likelihood: Likelihood) -> None:
+        self.model, self.likelihood = model.eval(), likelihood
         self.tasks = tasks
         self.features = features
 
     @torch.no_grad()
     def outputs(self, x: pd.DataFrame | Inputs) -> dict[str, Tensor]:
-        """Raw outputs per task ``[N, size]``: training units for regression, logits for classes and labels."""
-        outputs: dict[str, Tensor] = self.model(self._inputs(x))
-        return {task.name: outputs[task.name] for task in self.tasks}
+        """Raw outputs per task ``[N, size]``: training units for regression, logits for classes and labels (over the learned temperature)."""
+        answers = self.likelihood.answers(self.model(self._inputs(x)))
+        return {task.name: answers[task.name] for task in self.tasks}
 
     def predict(self, x: pd.DataFrame | Inputs) -> Any:
         """Answers in target units.
@@ -83,12 +87,14 @@ def load(run: str | Path, device: str = "cpu") -> Predictor:
     tasks = [_task(fields) for fields in saved["tasks"]]
     shape = saved["input_shape"]
     shape = {k: tuple(v) for k, v in shape.items()} if isinstance(shape, dict) else tuple(shape)
-    model = model_from_shape(saved["model"], tasks, shape, share=saved["share"], predicts_noise=saved.get("predicts_noise", False))
+    likelihood = make_likelihood(saved.get("likelihood", STANDARD), tasks)
+    model = model_from_shape(saved["model"], tasks, shape, share=saved["share"], predicts_noise=likelihood.predicts_noise)
     parts = model_parts(model)
     for name, weights in saved["weights"].items():
         parts[name].load_state_dict(weights)
+    likelihood.load_state_dict(noise_of_parts(likelihood, saved.get("noise", {})))
     features = Features.from_state(saved["preprocessing"]) if saved["preprocessing"] else None
-    return Predictor(model.to(device), tasks, features)
+    return Predictor(model.to(device), tasks, features, likelihood.to(device))
 
 
 def _task(saved: dict[str, Any]) -> Task:

@@ -118,7 +118,9 @@ def _run_claimed(request: Request) -> Outcome:
     with Progress(trainer), _graceful_interrupt(trainer):
         trainer.run()
     if experiment.schedule.last_start() == math.inf:
-        log.warning("Not every task has started: the losses before it were still getting better; train longer, or lower schedule.patience.")
+        log.warning(
+            "Not every task has started: the losses before it were still getting better; train longer, or lower schedule.patience."
+        )
     if trainer.means is not None:
         for lesson in lessons_at_the_end(trainer.learner, trainer.means):
             log.warning("%s", lesson)
@@ -175,7 +177,7 @@ def _header(request: Request, experiment: Experiment) -> dict[str, Any]:
     return {
         "model": config["model"],
         "share": experiment.settings.share,
-        "predicts_noise": experiment.learner.likelihood.predicts_noise,
+        "likelihood": config["likelihood"],
         "tasks": tasks,
         "input_shape": shape,
         "preprocessing": experiment.data.preprocessing,

@@ -48,7 +48,7 @@ class Learner:
         if not self.likelihood.has_noise:
             return values, weights, objective, *self.update.measured, *measured
         standard = self.likelihood.standard_losses(outputs, batch.targets)
-        nll = self.likelihood.negative_log_likelihoods(outputs, batch.targets)
+        nll = values if self.likelihood.trains_nll else self.likelihood.negative_log_likelihoods(outputs, batch.targets)
         return standard, weights, objective, *self.update.measured, *measured, nll
 
     @cached_property
@@ -73,6 +73,6 @@ class Learner:
                     torch.cuda.set_rng_state(state, d)
                 buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
                 outputs = torch.func.functional_call(self.model, buffers, (batch.inputs,))
-            return self.likelihood.losses(outputs, batch.targets)
+                return self.likelihood.losses(outputs, batch.targets)
 
         return recompute

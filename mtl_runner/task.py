@@ -19,6 +19,12 @@ from mtl_runner.errors import ConfigError, suggest
 
 MISSING_CLASS = -100  # PyTorch's own ignore_index
 
+
+def log_variance_key(name: str) -> str:
+    """Under which name a model's outputs hold the log-variances of a task, where it predicts them."""
+    return f"{name}/log_variance"
+
+
 TermLoss = Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], Tensor]
 Metric = Callable[[Tensor, Tensor, "Task"], Tensor]
 
@@ -98,6 +104,11 @@ class Task:
     def metrics(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Every metric of the task as a scalar tensor on the outputs' device, in the target's own units."""
         return {name: metric(output, target, self) for name, metric in self.spec.metrics.items()}
+
+
+def has_likelihood(task: Task) -> bool:
+    """Whether the task's loss is one of the known kinds, not a callable of the user's."""
+    return task.has_target and task.loss_term is None
 
 
 @dataclass(frozen=True)

@@ -70,8 +70,10 @@ class EpochTotals:
         widths = [len(tasks), len(tasks), 0, *self.fields.values()]  # 0: a scalar
         self.ends = torch.tensor([max(1, width) for width in widths]).cumsum(0).tolist()
         self.buffer = torch.zeros(steps, self.ends[-1], dtype=torch.get_default_dtype(), device=device)
-        # What a step without any label returns.
-        self.nothing = tuple(torch.zeros((width,) if width else (), device=device) for width in widths)
+        # What a step without any label returns: of the further fields, nothing was measured.
+        self.nothing = tuple(
+            torch.full((width,) if width else (), 0.0 if i < 3 else torch.nan, device=device) for i, width in enumerate(widths)
+        )
         self.rows: list[Tensor] = []
         self.actives: list[Active] = []
         self.stored = 0

@@ -51,7 +51,7 @@ class Trainer:
         self.monitor = Monitor.parse(self.settings.monitor, self.tasks)
         train = experiment.data.splits["train"]
         self.batches = Batches(train, self.tasks, experiment.schedule, self.settings.batch_size, self.settings.seed)
-        self.best = Best(self.learner.model, self.monitor)
+        self.best = Best(self.learner.model, self.monitor, self.learner.likelihood)
         self.epoch = self.step = self.evaluated = 0
         self.seconds = 0.0
         self.means: EpochMeans | None = None

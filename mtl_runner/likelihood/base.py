@@ -24,12 +24,14 @@ class Likelihood(nn.Module):
     Attributes:
         has_noise: whether there is a noise scale beside the outputs.
         predicts_noise: whether the model predicts it, by further outputs of its own.
+        trains_nll: whether the training losses of a likelihood with a noise scale are the exact ones.
         lr: learning rate of the likelihood's own parameters; None trains them with the model's optimizer settings.
         anneal: whether ``lr`` falls to 0 over the last 30 % of the run.
     """
 
     has_noise: ClassVar[bool] = False
     predicts_noise: ClassVar[bool] = False
+    trains_nll: bool = True
     lr: float | None = None
     anneal: bool = False
 
@@ -76,13 +78,3 @@ class Likelihood(nn.Module):
 
 class Standard(Likelihood):
     """``likelihood=standard``: the losses as they are."""
-
-
-def entries_per_row(task: Task, target: Tensor, reduce: str) -> Tensor | float:
-    """The factor from a mean over labelled entries to a sum over each row's, averaged over the labelled rows."""
-    if reduce == "mean":
-        return 1.0
-    if not task.missing:
-        return target[0].numel()
-    known = task.spec.known(target).flatten(1) if target.dim() > 1 else task.spec.known(target).unsqueeze(1)
-    return known.sum() / known.any(1).sum().clamp(min=1)

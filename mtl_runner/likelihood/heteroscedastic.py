@@ -3,31 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from mtl_runner.errors import ConfigError, ModelError
+from mtl_runner.errors import ConfigError
 from mtl_runner.likelihood.base import Likelihood, Tensors
-from mtl_runner.likelihood.homoscedastic import GAUSSIAN, LAPLACE, has_likelihood, initial
-from mtl_runner.noise import is_numeric
-from mtl_runner.task import MISSING_CLASS, Task, class_weight_tensor
-
-FARTHEST = 20.0  # of a predicted log-variance from the trivial predictor's: exp stays finite
-
-
-def scale_key(name: str) -> str:
-    """Under which name a model's outputs hold the log-variances of a task."""
-    return f"{name}/log_variance"
+from mtl_runner.likelihood.homoscedastic import GAUSSIAN, LAPLACE
+from mtl_runner.task import MISSING_CLASS, Task, class_weight_tensor, has_likelihood, log_variance_key
 
 
 class Heteroscedastic(Likelihood):
     r"""Exact negative log-likelihood with a predicted noise scale (Kendall & Gal, NeurIPS 2017, eq. 8; per voxel: Bragman et al., MICCAI 2018).
 
     The model gets one further output per regression output (:math:`s(x) = \log\sigma^2(x)`, or :math:`\log b(x)` for L1), and one per sample for
-    classification and multilabel, whose logits it divides by :math:`\sigma^2(x)`; see :class:`PredictsNoise`. The likelihoods are those of
+    classification and multilabel, whose logits it divides by :math:`\sigma^2(x)`; see :class:`~mtl_runner.models.PredictsNoise`. The likelihoods are those of
     :class:`~mtl_runner.likelihood.Homoscedastic`, which this one equals where :math:`s(x)` is constant.
 
     Args:
@@ -50,6 +41,7 @@ class Heteroscedastic(Likelihood):
         if isinstance(beta, bool) or not isinstance(beta, int | float) or not 0 <= beta <= 1:
             raise ConfigError(f"likelihood.beta must lie in [0, 1]; found {beta!r}.")
         self.beta, self.reduce = float(beta), reduce
+        self.trains_nll = not beta
 
     def losses(self, outputs: Tensors, targets: Tensors) -> list[Tensor]:
         return [self._loss(task, outputs, targets, self.beta) for task in self.tasks]
@@ -61,7 +53,7 @@ class Heteroscedastic(Likelihood):
     def _loss(self, task: Task, outputs: Tensors, targets: Tensors, beta: float) -> Tensor:
         if not has_likelihood(task):
             return task.loss(outputs, targets)
-        output, s, target = outputs[task.name], outputs[scale_key(task.name)], targets[task.name]
+        output, s, target = outputs[task.name], outputs[log_variance_key(task.name)], targets[task.name]
         known = task.spec.known(target)
         errors = _entry_errors(task, output, s, target, known)
         if beta:
@@ -79,7 +71,7 @@ class Heteroscedastic(Likelihood):
         """Standard deviation (Gaussian), scale b (Laplace) in the target's units, or the root of the temperature."""
         if not has_likelihood(task):
             return None
-        s = outputs[scale_key(task.name)]
+        s = outputs[log_variance_key(task.name)]
         unit = task.scale if task.kind.startswith("regression") else 1.0
         return unit * torch.exp(s if task.kind == "regression_l1" else s / 2)
 
@@ -105,72 +97,3 @@ def _mass(task: Task, target: Tensor, known: Tensor, errors: Tensor) -> Tensor |
         mass = torch.where(known, weights[target.clamp(min=0)], 0.0).sum()
         return torch.where(mass > 0, mass, 1.0)
     return known.sum().clamp(min=1) if task.missing else errors.numel()
-
-
-def widened(task: Task) -> Task:
-    """The task as a model sees it that has to predict the noise as well: with the further outputs."""
-    if not has_likelihood(task):
-        return task
-    return replace(task, size=2 * task.size if task.kind.startswith("regression") else task.size + 1)
-
-
-class PredictsNoise(nn.Module):
-    """Splits the outputs of a model that was made for :func:`widened` tasks: answers first, then the log-variances.
-
-    Logits are divided by their predicted temperature here, so that they predict what the likelihood says.
-
-    The answers start with the weights of the plain model, the log-variances at the trivial predictor's noise: a constant.
-
-    Args:
-        model: made for the widened tasks. plain: the same model made for the tasks themselves, whose weights the answers take
-            over. tasks: the tasks themselves. trivial_losses: of the trivial predictor, per task.
-
-    Shape: inputs -> ``{task: [N, size, ...], "task/log_variance": [N, size or 1, ...]}``. Raises ``ModelError`` for a model whose outputs
-    do not follow the size of the tasks.
-    """
-
-    def __init__(
-        self, model: nn.Module, plain: nn.Module, tasks: Sequence[Task], trivial_losses: Sequence[float | None] | None = None
-    ) -> None:
-        super().__init__()
-        self.model = model
-        self.sizes = {task.name: task.size for task in tasks if has_likelihood(task)}
-        self.further = {task.name: widened(task).size - task.size for task in tasks if has_likelihood(task)}
-        self.numeric = {task.name for task in tasks if is_numeric(task)}
-        start = torch.tensor(initial(tasks, trivial_losses), dtype=torch.get_default_dtype())
-        self.start: Tensor
-        self.register_buffer("start", start)
-        self.index = {task.name: i for i, task in enumerate(tasks)}
-        _take_over(model, plain)
-
-    def forward(self, inputs: object) -> dict[str, Tensor]:
-        outputs = dict(self.model(inputs))
-        for name, size in self.sizes.items():
-            if name not in outputs:
-                continue  # the check of the outputs words it
-            both, wanted = outputs[name], size + self.further[name]
-            if both.shape[1:2] != (wanted,):
-                raise ModelError(
-                    f"likelihood=heteroscedastic needs {wanted} outputs for task {name!r} ({size} answers, {self.further[name]} log-variances), "
-                    f"but the model returned shape {tuple(both.shape)}; size its outputs by task.size."
-                )
-            answers, s = both.split([size, self.further[name]], dim=1)
-            log_variance = self.start[self.index[name]] + s.clamp(-FARTHEST, FARTHEST)
-            outputs[name] = answers if name in self.numeric else answers * torch.exp(-log_variance)
-            outputs[scale_key(name)] = log_variance
-        return outputs
-
-
-@torch.no_grad()
-def _take_over(model: nn.Module, plain: nn.Module) -> None:
-    """The plain model's weights for everything that is no log-variance, and 0 for what is."""
-    given = plain.state_dict()
-    for name, tensor in model.state_dict().items():
-        source = given.get(name)
-        if source is None or source.shape[1:] != tensor.shape[1:] or source.dim() != tensor.dim():
-            continue
-        if source.shape == tensor.shape:
-            tensor.copy_(source)
-        elif len(source) < len(tensor):
-            tensor.zero_()
-            tensor[: len(source)] = source

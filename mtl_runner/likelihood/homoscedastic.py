@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from mtl_runner.errors import ConfigError
-from mtl_runner.likelihood.base import Likelihood, Tensors, entries_per_row
-from mtl_runner.noise import is_numeric, log_variances, sigma_of
-from mtl_runner.options import learning_rate, per_task
-from mtl_runner.task import Task
+from mtl_runner.likelihood.base import Likelihood, Tensors
+from mtl_runner.noise import initial, is_numeric, log_variances, sigma_of
+from mtl_runner.options import flag, learning_rate, per_task
+from mtl_runner.task import Task, has_likelihood
 
 GAUSSIAN = 0.5 * math.log(2 * math.pi)
 LAPLACE = math.log(2)
@@ -64,7 +64,7 @@ class Homoscedastic(Likelihood):
             raise ConfigError(f"likelihood.reduce={reduce!r} is unknown; allowed: sum, mean.")
         if isinstance(init, str) and init != "log_loss":
             raise ConfigError(f"likelihood.init={init!r} is unknown; give a number, {{task: number}} or log_loss.")
-        self.reduce, self.lr, self.anneal = reduce, learning_rate(lr, "likelihood.lr"), anneal
+        self.reduce, self.lr, self.anneal = reduce, learning_rate(lr, "likelihood.lr"), flag(anneal, "likelihood.anneal")
         start = initial(tasks, trivial_losses) if init == "log_loss" else per_task(init, tasks, 0.0, "likelihood.init")
         self.log_variance = log_variances(tasks, start, frozen, "likelihood.frozen")
 
@@ -111,14 +111,11 @@ class Homoscedastic(Likelihood):
         ]
 
 
-def has_likelihood(task: Task) -> bool:
-    """Whether the task's loss is one of the known kinds, not a callable of the user's."""
-    return task.has_target and task.loss_term is None
-
-
-def initial(tasks: Sequence[Task], trivial_losses: Sequence[float | None] | None) -> list[float]:
-    """s at the optimum of the trivial predictor, whatever the target's units; 0 (temperature 1) for classification kinds."""
-    losses = trivial_losses or [None] * len(tasks)
-    return [
-        math.log(loss) if loss and task.kind.startswith("regression") else 0.0 for task, loss in zip(tasks, losses, strict=True)
-    ]
+def entries_per_row(task: Task, target: Tensor, reduce: str) -> Tensor | float:
+    """The factor from a mean over labelled entries to a sum over each row's, averaged over the labelled rows."""
+    if reduce == "mean":
+        return 1.0
+    if not task.missing:
+        return target[0].numel()
+    known = task.spec.known(target).flatten(1) if target.dim() > 1 else task.spec.known(target).unsqueeze(1)
+    return known.sum() / known.any(1).sum().clamp(min=1)

@@ -2,7 +2,8 @@
 
 from mtl_runner.models.mlp import MLP
 from mtl_runner.models.point import Point
+from mtl_runner.models.predicts_noise import PredictsNoise
 from mtl_runner.models.separate import SeparateMLPs
 from mtl_runner.models.unshared import Unshared
 
-__all__ = ["MLP", "Point", "SeparateMLPs", "Unshared"]
+__all__ = ["MLP", "Point", "PredictsNoise", "SeparateMLPs", "Unshared"]

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from mtl_runner.errors import ConfigError
-from mtl_runner.task import Task
+from mtl_runner.task import Task, log_variance_key
 
 
 class Unshared(nn.Module):
@@ -32,6 +32,6 @@ class Unshared(nn.Module):
     def forward(self, inputs: Any) -> dict[str, Tensor]:
         outputs: dict[str, Tensor] = {}
         for name, model in zip(self.names, self.copies, strict=True):
-            # What belongs to a task is called after it: "depth", "depth/log_variance".
-            outputs |= {key: value for key, value in model(inputs).items() if key == name or key.startswith(f"{name}/")}
+            found = model(inputs)
+            outputs |= {key: found[key] for key in (name, log_variance_key(name)) if key in found}
         return outputs

@@ -38,7 +38,7 @@ def plot_run(directory: Path, summary: dict[str, Any], fits: Mapping[str, Fit]) 
     truths = {task: summary["tasks"][task]["true_sigma"] for task in tasks}
     if any(summary["tasks"][task]["sigma"] is not None for task in tasks):
         _sigmas(directory / "sigmas.png", metrics, tasks, truths, marks)
-    if any(column.startswith("cosine_") for column in metrics):
+    if any(column.startswith("cosine_") and any(values) for column, values in metrics.items()):
         plot_conflicts(directory / "conflicts.png", metrics, tasks, marks)
     if fits:
         sigmas = {task: summary["tasks"][task]["sigma"] if truths[task] is not None else None for task in tasks}

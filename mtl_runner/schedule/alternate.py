@@ -9,8 +9,9 @@ from itertools import accumulate
 
 from mtl_runner.errors import ConfigError, suggest
 from mtl_runner.options import per_task, positive
-from mtl_runner.schedule.base import Length, Schedule
+from mtl_runner.schedule.base import Schedule
 from mtl_runner.task import Task
+from mtl_runner.times import Length
 
 
 class Alternate(Schedule):

@@ -3,23 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from mtl_runner.errors import ConfigError, suggest
 from mtl_runner.task import Task
-
-
-@dataclass(frozen=True)
-class Length:
-    """How long a run is."""
-
-    epochs: int
-    steps_per_epoch: int
-
-    @property
-    def steps(self) -> int:
-        return self.epochs * self.steps_per_epoch
+from mtl_runner.times import Length
 
 
 class Schedule:
@@ -66,27 +54,6 @@ class Schedule:
             if not any(self.activation(step)):
                 epoch = step // self.length.steps_per_epoch
                 raise ConfigError(f"schedule: no task is active at step {step} (epoch {epoch}); let at least one start there.")
-
-
-def parse_when(when: Any, length: Length, key: str) -> int:
-    """A time in steps from ``200`` (epochs), ``"1000 steps"`` or ``"25%"``. Raises ``ConfigError`` naming the key."""
-    text = str(when).strip()
-    try:
-        if isinstance(when, bool):
-            raise ValueError
-        if text.endswith("%"):
-            steps = float(text[:-1]) / 100 * length.steps
-        elif text.endswith(("steps", "step")):
-            steps = float(text.rsplit("step", 1)[0])
-        else:
-            steps = float(text.removesuffix("epochs").removesuffix("epoch")) * length.steps_per_epoch
-        if not 0 <= steps < float("inf"):
-            raise ValueError
-    except ValueError:
-        raise ConfigError(
-            f"{key}={when!r} is not a time; write epochs (200), steps ('1000 steps') or a share of the run ('25%')."
-        ) from None
-    return round(steps)
 
 
 def by_task(value: Any, tasks: Sequence[Task], key: str, form: str) -> dict[str, Any]:

@@ -8,8 +8,9 @@ from typing import Any
 
 from mtl_runner.errors import ConfigError, suggest
 from mtl_runner.options import per_task
-from mtl_runner.schedule.base import Length, Schedule
+from mtl_runner.schedule.base import Schedule
 from mtl_runner.task import Task
+from mtl_runner.times import Length
 
 
 class Plateau(Schedule):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mtl_runner.errors import ConfigError
+from mtl_runner.layout import laid_out
 from mtl_runner.parameters import Parameters
 from mtl_runner.task import Task
 from mtl_runner.update.base import Active, Again, Losses, MakeOptimizer, Update
@@ -72,9 +73,13 @@ class AdaTask(Update):
         self.flavour = FLAVOURS[type(optimizer)]
         self.decoupled = isinstance(optimizer, torch.optim.AdamW) or bool(optimizer.defaults.get("decoupled_weight_decay"))
         # The shared parameters' optimizer never steps: it holds the settings, whose lr a scheduler may change.
-        self.settings: Mapping[str, Any] | None = optimizers[0].param_groups[0] if self.shared else None
         self.private_steps = len(optimizers) > bool(self.shared)
         return optimizers
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Of the shared parameters' optimizer; read anew at every step, since loading a checkpoint replaces the dict."""
+        return self.optimizers[0].param_groups[0]
 
     def change(self, losses: Losses, weights: Tensor, active: Active, again: Again | None) -> None:
         del again
@@ -87,12 +92,12 @@ class AdaTask(Update):
             rows.append(self._row(gradients))
             private |= gradients
         self.clear_gradients()
-        if self.settings is not None:
+        if self.shared:
             self._move(tasks, rows)
         if self.private_steps:
             for parameter, gradient in private.items():
                 if len(self.owners[parameter]) == 1:
-                    parameter.grad = gradient
+                    parameter.grad = laid_out(gradient, parameter)
             self.steppers[-1]()
 
     def _clipped(self, t: int, gradients: Sequence[Tensor | None]) -> Sequence[Tensor | None]:
@@ -115,7 +120,6 @@ class AdaTask(Update):
     @torch.no_grad()
     def _move(self, tasks: Sequence[int], rows: Sequence[Tensor]) -> None:
         """One change of the shared parameters: the sum of the tasks' steps."""
-        assert self.settings is not None
         decay = self._decay(tasks)
         change = torch.zeros_like(rows[0])
         for t, row in zip(tasks, rows, strict=True):
@@ -128,7 +132,6 @@ class AdaTask(Update):
     def _step(self, t: int, gradient: Tensor, change: Tensor) -> None:
         """Add one task's step to the change."""
         settings = self.settings
-        assert settings is not None
         lr, eps = settings["lr"], settings["eps"]
         first, second = self.moments[0][t], self.moments[1][t]
         if self.flavour == "adagrad":
@@ -146,7 +149,6 @@ class AdaTask(Update):
 
     def _decay(self, tasks: Sequence[int]) -> dict[int, Tensor] | None:
         """Decoupled decay, done at once; or the L2 term that each task's gradient gets, in equal shares."""
-        assert self.settings is not None
         decay = self.settings.get("weight_decay", 0.0)
         if not decay:
             return None

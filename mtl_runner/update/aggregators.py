@@ -8,10 +8,10 @@ small (below a norm of 0.01), a smaller threshold.
 
 from __future__ import annotations
 
-import contextlib
+import copy
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +21,9 @@ from torch import Tensor
 from mtl_runner.errors import ConfigError, suggest
 from mtl_runner.options import per_task
 from mtl_runner.task import Task
+from mtl_runner.update.aggregator_state import get_state, set_state
 from mtl_runner.update.nash import NashTwo
+from mtl_runner.update.random_stream import RandomStream
 
 log = logging.getLogger("mtl_runner")
 
@@ -35,47 +37,42 @@ class Method:
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
     per_task: tuple[str, ...] = ()
+    mean: bool = False  # whether its numbers per task are divided by the number of active tasks: all 1 is then its default
     random: bool = False
-    state: tuple[str, ...] = ()  # attributes that hold its state
-    holder: str = ""  # the attribute that has them
+    weighs: bool = True  # whether its direction is a weighted sum of the rows
     tasks_option: str = ""  # the option that wants the number of tasks
     projector: bool = False  # whether it takes a projector on the dual cone, with the threshold
     fewest: Callable[[Mapping[str, Any]], int] = lambda options: 1  # noqa: ARG005  # rows that it is defined for
 
 
 METHODS: dict[str, Method] = {
-    "aligned_mtl": Method("AlignedMTL", per_task=("pref_vector",)),
+    "aligned_mtl": Method("AlignedMTL", per_task=("pref_vector",), mean=True),
     "cagrad": Method("CAGrad", {"c": 0.5, "norm_eps": SMALL}),
-    "config": Method("ConFIG", per_task=("pref_vector",)),
+    "config": Method("ConFIG", per_task=("pref_vector",), weighs=False),
     "constant": Method("Constant", {"weights": 1.0}, per_task=("weights",)),
-    "dualproj": Method("DualProj", per_task=("pref_vector",), projector=True),
-    "excess_mtl": Method(
-        "ExcessMTL",
-        state=("_weights", "_sq_grad_sum", "_initial_w", "_warmup_w_sum", "_n_steps"),
-        holder="weighting",
-    ),
+    "dualproj": Method("DualProj", per_task=("pref_vector",), mean=True, projector=True),
+    "excess_mtl": Method("ExcessMTL"),
     "fairgrad": Method("FairGrad", {"alpha": 2.0}),
-    "graddrop": Method("GradDrop", per_task=("leak",), random=True),
-    "gradvac": Method("GradVac", random=True, state=("_phi_t",), holder="gramian_weighting"),
+    "graddrop": Method("GradDrop", per_task=("leak",), random=True, weighs=False),
+    "gradvac": Method("GradVac", random=True),
     "imtl_g": Method("IMTLG"),
     "krum": Method("Krum", {"n_byzantine": 0, "n_selected": 1}, fewest=lambda options: options["n_byzantine"] + 3),
     "mean": Method("Mean"),
     "mgda": Method("MGDA"),
-    "nash_mtl": Method(
-        "NashMTL",
-        state=("step", "prvs_alpha", "normalization_factor"),
-        holder="weighting",
-        tasks_option="n_tasks",
-    ),
-    "pcd": Method("PCD", {"eps": 1e-20}, state=("_sq_norm_ema", "_n_steps"), holder="gramian_weighting"),
+    "nash_mtl": Method("NashMTL", tasks_option="n_tasks"),
+    "pcd": Method("PCD", {"eps": 1e-20}),
     "pcgrad": Method("PCGrad", random=True),
     "random": Method("Random", random=True),
     "sum": Method("Sum"),
-    "trimmed_mean": Method("TrimmedMean", {"trim_number": 1}, fewest=lambda options: 2 * options["trim_number"] + 1),
-    "upgrad": Method("UPGrad", per_task=("pref_vector",), projector=True),
+    "trimmed_mean": Method(
+        "TrimmedMean", {"trim_number": 1}, weighs=False, fewest=lambda options: 2 * options["trim_number"] + 1
+    ),
+    "upgrad": Method("UPGrad", per_task=("pref_vector",), mean=True, projector=True),
 }
 
-Maker = Callable[[Sequence[int]], Any]  # an aggregator for the tasks of these indices
+MOST_SETS = 32  # sets of active tasks whose aggregator and state are kept; missing labels can make many
+
+Maker = Callable[[Sequence[int], Tensor], Any]  # an aggregator for the tasks of these indices, on the device of a tensor
 
 
 class Aggregation:
@@ -84,52 +81,66 @@ class Aggregation:
     Args:
         aggregator: one of ``METHODS``, or any callable from ``[k, P]`` to ``[P]``. options: of it. tasks: all tasks. seed: of its generator.
 
-    Raises ``ConfigError`` for an unknown name or option, or a missing package.
+    A stateful aggregator has one state per set of active tasks, for the 32 sets used last. Raises ``ConfigError`` for an unknown
+    name or option, or a missing package.
     """
 
     def __init__(
         self, aggregator: str | Callable[[Tensor], Tensor], options: Mapping[str, Any], tasks: Sequence[Task], seed: int
     ) -> None:
         self.tasks = list(tasks)
-        self.label = aggregator if isinstance(aggregator, str) else type(aggregator).__name__
-        self.method: Method | None = None
+        self.random = False
         if isinstance(aggregator, str):
             if aggregator not in METHODS:
                 raise ConfigError(f"update.aggregator={aggregator!r} is unknown; {suggest(aggregator, METHODS)}.")
-            self.method = METHODS[aggregator]
-            self._make: Maker = _maker(self.method, {**self.method.options, **options}, self.tasks, aggregator)
+            method = METHODS[aggregator]
+            self.label, self.weighs, self.random = aggregator, method.weighs, method.random
+            self._make = _maker(method, {**method.options, **options}, self.tasks, aggregator)
+        elif not callable(aggregator):
+            raise ConfigError(
+                f"update.aggregator must be a name ({', '.join(METHODS)}) or {{_target_: my_module.MyAggregator}}; found {aggregator!r}."
+            )
         elif options:
             raise ConfigError("update.options are for an aggregator given by name; give them beside its _target_.")
         else:
-            self._make = lambda tasks: aggregator  # noqa: ARG005
-        self.random: dict[str, Tensor] = {"cpu": torch.Generator().manual_seed(seed).get_state()}
-        self.seed = seed
-        self.made: dict[tuple[int, ...], Any] = {}
-        self.saved: dict[str, dict[str, Any]] = {}  # states of sets of tasks that have not been active since the resume
+            self.label = getattr(aggregator, "__name__", type(aggregator).__name__)
+            self.weighs = hasattr(aggregator, "gramian_weighting") or _is_weighted(aggregator)
+            self._make = lambda tasks, like: aggregator  # noqa: ARG005
+        self.stream = RandomStream(seed)
+        self.made: dict[tuple[int, ...], Any] = {}  # the set used last comes last
+        self.saved: dict[str, dict[str, Any]] = {}  # states of sets that have not been active since the resume
 
     def check(self, like: Tensor) -> None:
         """Try it on as many rows as there are tasks, with an instance of its own. Raises ``ConfigError`` if it refuses."""
-        if len(self.tasks) > 1 and self.method is not None:
+        if len(self.tasks) > 1:
             rows = torch.eye(len(self.tasks), dtype=like.dtype, device=like.device)
-            with self._own_randomness(like.device):
-                self._aggregate(self._make(range(len(self.tasks))), rows)
-            self.random = {"cpu": torch.Generator().manual_seed(self.seed).get_state()}
+            with torch.random.fork_rng(devices=[like.device] if like.device.type == "cuda" else []):
+                aggregator = self._make(range(len(self.tasks)), like)
+                self._aggregate(copy.deepcopy(aggregator), rows)
 
     def __call__(self, jacobian: Tensor, tasks: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         """The direction ``[P]`` for the rows ``[k, P]`` of these tasks, and the weights of the rows ``[k]``, NaN if it has none."""
-        if tasks not in self.made:
-            self.made[tasks] = self._make(tasks)
-            self._restore(tasks)
-        if self.method is None or not self.method.random:
-            return self._aggregate(self.made[tasks], jacobian)
-        with self._own_randomness(jacobian.device):
-            return self._aggregate(self.made[tasks], jacobian)
+        aggregator = self._of(tasks, jacobian)
+        if not self.random:
+            return self._aggregate(aggregator, jacobian)
+        with self.stream.on(jacobian.device):
+            return self._aggregate(aggregator, jacobian)
+
+    def _of(self, tasks: tuple[int, ...], like: Tensor) -> Any:
+        aggregator = self.made.pop(tasks, None)
+        if aggregator is None:
+            aggregator = self._make(tasks, like)
+            set_state(aggregator, self.saved.pop(_key(tasks), {}))
+            if len(self.made) >= MOST_SETS:
+                del self.made[next(iter(self.made))]
+        self.made[tasks] = aggregator
+        return aggregator
 
     def _aggregate(self, aggregator: Any, jacobian: Tensor) -> tuple[Tensor, Tensor]:
         try:
             if hasattr(aggregator, "gramian_weighting"):
                 weights = aggregator.gramian_weighting(jacobian @ jacobian.T)
-            elif hasattr(aggregator, "weighting") and _is_weighted(aggregator):
+            elif _is_weighted(aggregator):
                 weights = aggregator.weighting(jacobian)
             else:
                 return aggregator(jacobian), jacobian.new_full((len(jacobian),), torch.nan)
@@ -139,42 +150,15 @@ class Aggregation:
             ) from error
         return weights @ jacobian, weights
 
-    @contextlib.contextmanager
-    def _own_randomness(self, device: torch.device) -> Iterator[None]:
-        """TorchJD draws from the global generators; batch order and dropout must not notice."""
-        outer = torch.get_rng_state()
-        torch.set_rng_state(self.random["cpu"])
-        outer_cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
-        if outer_cuda is not None:
-            if "cuda" not in self.random:
-                self.random["cuda"] = torch.Generator(device).manual_seed(self.seed).get_state()
-            torch.cuda.set_rng_state(self.random["cuda"], device)
-        try:
-            yield
-        finally:
-            self.random["cpu"] = torch.get_rng_state()
-            torch.set_rng_state(outer)
-            if outer_cuda is not None:
-                self.random["cuda"] = torch.cuda.get_rng_state(device)
-                torch.cuda.set_rng_state(outer_cuda, device)
-
     def state_dict(self) -> dict[str, Any]:
-        """Plain values: the random states, and the state of each set of tasks that has been active."""
-        states = dict(self.saved)
-        if self.method is not None and self.method.state:
-            for tasks, aggregator in self.made.items():
-                states[_key(tasks)] = _state(aggregator, self.method)
-        return {"random": dict(self.random), "states": states}
+        """Plain values: the random stream, and the state of each set of tasks, the one used last at the end."""
+        states = {**self.saved, **{_key(tasks): get_state(aggregator) for tasks, aggregator in self.made.items()}}
+        return {"random": self.stream.state_dict(), "states": {key: state for key, state in states.items() if state}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.random = {name: saved.cpu() for name, saved in state["random"].items()}
-        self.saved = dict(state["states"])
+        self.stream.load_state_dict(state["random"])
+        self.saved = dict(list(state["states"].items())[-MOST_SETS:])
         self.made.clear()
-
-    def _restore(self, tasks: tuple[int, ...]) -> None:
-        saved = self.saved.pop(_key(tasks), None)
-        if saved is not None and self.method is not None:
-            _set_state(self.made[tasks], self.method, saved)
 
 
 def _key(tasks: Sequence[int]) -> str:
@@ -183,7 +167,7 @@ def _key(tasks: Sequence[int]) -> str:
 
 def _is_weighted(aggregator: Any) -> bool:
     """Whether its direction is its weights times the rows (ConFIG has a `weighting`, and is not)."""
-    return any(base.__name__ in ("WeightedAggregator", "NashTwo") for base in type(aggregator).__mro__)
+    return any(base.__name__ == "WeightedAggregator" for base in type(aggregator).__mro__)
 
 
 def _maker(method: Method, options: dict[str, Any], tasks: Sequence[Task], label: str) -> Maker:
@@ -193,8 +177,10 @@ def _maker(method: Method, options: dict[str, Any], tasks: Sequence[Task], label
         for name in method.per_task
         if options.get(name) is not None
     }
+    if method.projector and "projector" in options:
+        raise ConfigError(f"update.aggregator={label} makes its projector itself; give its norm_eps and reg_eps instead.")
     if method.name == "NashMTL" and len(tasks) == 2:
-        return lambda active: _construct(NashTwo, {k: v for k, v in options.items() if k == "max_norm"}, label)  # noqa: ARG005
+        return lambda active, like: _construct(NashTwo, options, label)  # noqa: ARG005
     try:
         from torchjd import aggregation
     except ImportError:
@@ -202,11 +188,11 @@ def _maker(method: Method, options: dict[str, Any], tasks: Sequence[Task], label
             f"update.aggregator={label} needs TorchJD; install it with: pip install 'mtl-runner[torchjd]'."
         ) from None
     target = getattr(aggregation, method.name)
-    fewest = method.fewest(options)
+    fewest = _fewest(method, options, label)
     if 1 < len(tasks) < fewest:
         raise ConfigError(f"update.aggregator={label} needs at least {fewest} tasks with these options; found {len(tasks)}.")
 
-    def make(active: Sequence[int]) -> Any:
+    def make(active: Sequence[int], like: Tensor) -> Any:
         if len(active) < fewest:  # a stage, or a batch without some labels
             log.warning(
                 "While %d tasks are active, update.aggregator=%s takes the mean: it needs %d.", len(active), label, fewest
@@ -214,14 +200,15 @@ def _maker(method: Method, options: dict[str, Any], tasks: Sequence[Task], label
             return aggregation.Mean()
         arguments = dict(options)
         for name, values in numbers.items():
-            arguments[name] = torch.tensor([values[t] for t in active], dtype=torch.get_default_dtype())
+            scale = len(active) if method.mean else 1
+            arguments[name] = torch.tensor([values[t] / scale for t in active], dtype=like.dtype, device=like.device)
         if method.tasks_option:
             arguments[method.tasks_option] = len(active)
         if method.name == "NashMTL":
             # cvxpy's advice to whoever formulated the problem; nothing is wrong with its solution.
             warnings.filterwarnings("ignore", message="You are solving a parameterized problem that is not DPP")
-        if method.name == "NashMTL" and len(active) == 2:
-            return _construct(NashTwo, {k: v for k, v in options.items() if k == "max_norm"}, label)
+            if len(active) == 2:
+                return _construct(NashTwo, {k: v for k, v in options.items() if k == "max_norm"}, label)
         if method.projector:
             from torchjd.linalg import QuadprogProjector
 
@@ -230,6 +217,15 @@ def _maker(method: Method, options: dict[str, Any], tasks: Sequence[Task], label
         return _construct(target, arguments, label)
 
     return make
+
+
+def _fewest(method: Method, options: Mapping[str, Any], label: str) -> int:
+    try:
+        return method.fewest(options)
+    except TypeError:
+        raise ConfigError(
+            f"update.aggregator={label} refuses its options ({dict(options)}): whole numbers are wanted."
+        ) from None
 
 
 def _construct(target: Any, arguments: Mapping[str, Any], label: str) -> Any:
@@ -241,30 +237,6 @@ def _construct(target: Any, arguments: Mapping[str, Any], label: str) -> Any:
             f"update.aggregator={label} needs {packages}; install what is missing with: pip install 'mtl-runner[solvers]'."
         ) from error
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"update.aggregator={label} refuses its options ({dict(arguments)}): {error}.") from error
-
-
-def _state(aggregator: Any, method: Method) -> dict[str, Any]:
-    holder = getattr(aggregator, method.holder, None)
-    values = {name: getattr(holder, name, None) for name in method.state}
-    return {name: torch.as_tensor(v) if hasattr(v, "dtype") and not isinstance(v, Tensor) else v for name, v in values.items()}
-
-
-def _set_state(aggregator: Any, method: Method, saved: Mapping[str, Any]) -> None:
-    holder = getattr(aggregator, method.holder, None)
-    if holder is None:
-        return
-    for name, value in saved.items():
-        setattr(holder, name, value)
-    tensor = saved[method.state[1]] if method.name == "ExcessMTL" else saved[method.state[0]]
-    if method.name == "NashMTL":  # its arrays are NumPy's, and its problem is made at its first call
-        holder.prvs_alpha, holder.normalization_factor = (saved[name].cpu().numpy() for name in method.state[1:])
-        holder._init_optim_problem()
-    elif tensor is None:
-        return
-    elif method.name == "GradVac":  # the key that says whether the state fits the rows
-        holder._state_key = (len(tensor), tensor.dtype)
-    elif method.name == "PCD":
-        holder._state_key = len(tensor)
-    else:
-        holder._state_key = (*tensor.shape, tensor.dtype, tensor.device)
+        given = {name: value for name, value in arguments.items() if name not in ("projector", "n_tasks")}
+        reason = str(error).rpartition("__init__() ")[2].rstrip(".")
+        raise ConfigError(f"update.aggregator={label} refuses its options ({given}): {reason}.") from error

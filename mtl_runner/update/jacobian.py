@@ -62,16 +62,18 @@ class Jacobian(Update):
         self.clear_gradients()
         if len(active.tasks) == 1 or not self.rows.shared:
             torch.autograd.backward([losses[t] for t in active.tasks], [weights[t] for t in active.tasks])
-            used, ratio = weights.new_ones(len(active.tasks)), weights.new_ones(())
+            used, ratio = weights.new_ones(len(active.tasks)), weights.new_ones(1)
         else:
             jacobian = torch.stack(self.rows.of(losses, weights, active))
             with torch.no_grad():
                 direction, used = self.aggregation(jacobian, active.tasks)
-                ratio = direction.norm() / jacobian.sum(0).norm()
+                ratio = (direction.norm() / jacobian.sum(0).norm()).reshape(1)
                 self.rows.assign(direction)
         if not active.everyone:
             self.clear_idle(active.tasks)
             used = torch.zeros_like(weights).index_copy(0, active.index(weights.device), used)
+        if not self.aggregation.weighs:
+            used = torch.full_like(weights, torch.nan)
         self.measured = (used, ratio)
         self.clip_gradients()
         self.steppers[0]()

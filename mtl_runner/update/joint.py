@@ -12,8 +12,8 @@ from torch.optim import Optimizer
 from mtl_runner.errors import ConfigError, suggest
 from mtl_runner.options import positive
 from mtl_runner.parameters import Parameters
-from mtl_runner.schedule import Length, parse_when
 from mtl_runner.task import Task
+from mtl_runner.times import Length, parse_when
 from mtl_runner.update.base import Active, Again, Losses, MakeOptimizer, Update
 
 SHARED = "shared"
@@ -44,9 +44,12 @@ class Joint(Update):
         tasks: Sequence[Task] = (),
         length: Length | None = None,
     ) -> None:
-        self.settings = {name: dict(settings or {}) for name, settings in (groups or {}).items()}
+        self.settings = _settings(groups)
         self.blocks = _blocks(parameters, tasks) if groups else {"": parameters.tensors}
         _check(self.settings, self.blocks, tasks)
+        self.differs = any(
+            {"start", "gain"} & set(settings) for settings in self.settings.values()
+        )  # not only in the optimizer
         self.starts: dict[str, int] = {}  # the step at which a part begins to move
         self.clock = 0
         for name, settings in self.settings.items():
@@ -91,6 +94,14 @@ def _blocks(parameters: Parameters, tasks: Sequence[Task]) -> dict[str, list[nn.
         private = [p for p, owner in zip(parameters.tensors, parameters.owners, strict=True) if owner == {index}]
         blocks[task.name] = blocks.get(task.name, []) + private
     return {name: block for name, block in blocks.items() if block}
+
+
+def _settings(groups: Any) -> dict[str, dict[str, Any]]:
+    for key, value in {"": groups, **(groups if isinstance(groups, Mapping) else {})}.items():
+        if value is not None and not isinstance(value, Mapping):
+            wanted = "settings such as {lr: 0.01}" if key else "{shared: {lr: 0.001}, <task>: {lr: 0.01}}"
+            raise ConfigError(f"update.groups{'.' if key else ''}{key} must be {wanted}; found {value!r}.")
+    return {name: dict(settings or {}) for name, settings in (groups or {}).items()}
 
 
 def _check(settings: Mapping[str, Any], blocks: Mapping[str, Any], tasks: Sequence[Task]) -> None:

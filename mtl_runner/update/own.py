@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from mtl_runner.layout import laid_out
 from mtl_runner.likelihood import Likelihood
 from mtl_runner.update.base import Active, MakeOptimizer
 from mtl_runner.update.stepping import stepper
@@ -53,7 +54,7 @@ class OwnParameters:
     def step(self, gradients: Sequence[Tensor | None] = ()) -> None:
         """One step; the weighting's gradients lie in its parameters already, the likelihood's are given."""
         for parameter, gradient in zip(self.noise, gradients, strict=True):
-            parameter.grad = gradient
+            parameter.grad = laid_out(gradient, parameter)
         for step in self.steppers:
             step()
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mtl_runner.errors import ConfigError, suggest
+from mtl_runner.layout import laid_out
 from mtl_runner.parameters import Parameters
 from mtl_runner.task import Task
 from mtl_runner.update.base import Active, Again, Losses, MakeOptimizer, Update
@@ -79,7 +80,7 @@ class PerTask(Update):
     def _step(self, k: int, tasks: tuple[int, ...], gradients: tuple[Tensor | None, ...], terms: list[L2Term]) -> None:
         self.clear_gradients()
         for parameter, gradient in zip(self.owned[k], gradients, strict=True):
-            parameter.grad = gradient
+            parameter.grad = laid_out(gradient, parameter)
         if len(tasks) < len(self.groups[k]):
             self.clear_idle(tasks)
         self.clip_gradients()

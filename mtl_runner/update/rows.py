@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mtl_runner.layout import laid_out
 from mtl_runner.parameters import Parameters
 from mtl_runner.update.base import Active, Losses
 
@@ -32,7 +33,7 @@ class Rows:
             )
             rows.append(torch.cat([gradient.reshape(-1) for gradient in found[: len(self.shared)]]))
             for parameter, gradient in zip(self.private[t], found[len(self.shared) :], strict=True):
-                parameter.grad = gradient
+                parameter.grad = laid_out(gradient, parameter)
         return rows
 
     def assign(self, vector: Tensor) -> None:

@@ -17,14 +17,14 @@ class UncertaintyAnalytic(Weighting):
 
     .. math:: \sum_t c_t L_t / \mathrm{sg}[L_t]
 
-    with :math:`c_t = \tfrac12` for Gaussian regression and 1 otherwise: the weights of
-    :class:`~mtl_runner.weighting.Uncertainty` at its optimum for this batch. Every task's gradient is that of log L, so the
-    objective is constant and says nothing.
+    with :math:`c_t = \tfrac12` for Gaussian regression and 1 otherwise: for regressions the weights of
+    :class:`~mtl_runner.weighting.Uncertainty` at its optimum for this batch; a classification, for which the paper has no constant
+    of its own, weighs twice what it does there. Every task's gradient is that of log L, so the objective is constant and says nothing.
 
     Shape: losses ``[k]`` -> scalar. A loss of 0 has the weight 0, not infinity.
     """
 
-    needs_positive_losses = True
+    negative_losses = "gives the weight 0"
     constants: Tensor
 
     def __init__(self, tasks: Sequence[Task]) -> None:
@@ -50,7 +50,7 @@ class UncertaintySoftmax(Weighting):
     Shape: losses ``[k]`` -> scalar; the weights of the active tasks sum to 1. Raises ``ConfigError`` unless the temperature is positive.
     """
 
-    needs_positive_losses = True
+    negative_losses = "gives all the weight"
 
     def __init__(self, tasks: Sequence[Task], temperature: float = 1.0) -> None:
         super().__init__(tasks)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mtl_runner.errors import ConfigError
+from mtl_runner.layout import laid_out
 from mtl_runner.task import Task
 
 TINY = 1e-12  # floor of a loss inside a logarithm or under a fraction: a task solved exactly keeps a finite weight
@@ -26,7 +27,7 @@ class Weighting(nn.Module, ABC):
     """
 
     lr: float | None = None
-    needs_positive_losses: bool = False
+    negative_losses: str = ""  # what becomes of the weights if a loss is negative, for a weighting that is not made for it
     anneal: bool = False  # whether `lr` falls to 0 over the last 30 % of the run
     needs_norms: bool = False  # whether `observe_norms` is called before every update
     needs_again: bool = False  # whether `observe_losses` is called after every update
@@ -61,7 +62,7 @@ class Weighting(nn.Module, ABC):
         if own:
             weights, *gradients = torch.autograd.grad(objective, [values, *own], allow_unused=True)
             for parameter, gradient in zip(own, gradients, strict=True):
-                parameter.grad = gradient
+                parameter.grad = laid_out(gradient, parameter)
         else:
             (weights,) = torch.autograd.grad(objective, [values])
         if active is not None:

@@ -18,7 +18,7 @@ class DWA(Weighting):
     .. math:: w = k\,\mathrm{softmax}(r / \tau), \qquad r_t = \bar L_t^{(e-1)} / \bar L_t^{(e-2)}
 
     with the mean losses of the last two epochs and :math:`r_t = 1` until a task has two. TorchJD has it too; ours keeps its
-    means in the checkpoint and a clock per task, so that a task that starts late, or misses an epoch, begins with :math:`r = 1`.
+    means in the checkpoint and a clock per task: what counts are the last two epochs in which the task took part.
 
     Args:
         tasks: the tasks, in the order of the losses. temperature: :math:`\tau`; large: equal weights.
@@ -27,6 +27,7 @@ class DWA(Weighting):
     Shape: losses ``[k]`` -> scalar; the weights of the active tasks sum to their number. Raises ``ConfigError`` unless the temperature is positive.
     """
 
+    negative_losses = "counts as a loss of 0"
     total: Tensor
     count: Tensor
     last: Tensor

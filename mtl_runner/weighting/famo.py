@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from mtl_runner.errors import ConfigError
-from mtl_runner.options import learning_rate
+from mtl_runner.options import learning_rate, not_negative
 from mtl_runner.task import Task
 from mtl_runner.weighting.base import TINY, Weighting
 
@@ -30,14 +29,12 @@ class FAMO(Weighting):
     Shape: losses ``[k]`` -> scalar. Raises ``ConfigError`` for a negative gamma.
     """
 
-    needs_positive_losses = True
+    negative_losses = "lets stop all tasks: every weight becomes almost 0"
     needs_again = True
 
     def __init__(self, tasks: Sequence[Task], lr: float | None = 0.025, gamma: float = 0.01) -> None:
         super().__init__(tasks)
-        if isinstance(gamma, bool) or not isinstance(gamma, int | float) or not 0 <= gamma < float("inf"):
-            raise ConfigError(f"weighting.gamma must be a number of at least 0; found {gamma!r}.")
-        self.gamma, self.lr = float(gamma), learning_rate(lr, "weighting.lr")
+        self.gamma, self.lr = not_negative(gamma, "weighting.gamma"), learning_rate(lr, "weighting.lr")
         self.logits = nn.ParameterList(nn.Parameter(torch.zeros((), dtype=torch.get_default_dtype())) for _ in tasks)
 
     def forward(self, losses: Tensor, active: Sequence[int] | None = None) -> Tensor:

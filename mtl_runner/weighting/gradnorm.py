@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from mtl_runner.errors import ConfigError
-from mtl_runner.options import learning_rate
+from mtl_runner.options import learning_rate, not_negative
 from mtl_runner.task import Task
 from mtl_runner.weighting.base import TINY, Weighting
 
@@ -32,14 +31,13 @@ class GradNorm(Weighting):
     Shape: losses ``[k]`` -> scalar. Raises ``ConfigError`` for a negative alpha.
     """
 
+    negative_losses = "counts as finished, so that its weight falls"
     needs_norms = True
     first: Tensor
 
     def __init__(self, tasks: Sequence[Task], alpha: float = 1.5, lr: float | None = 0.025) -> None:
         super().__init__(tasks)
-        if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 <= alpha < float("inf"):
-            raise ConfigError(f"weighting.alpha must be a number of at least 0; found {alpha!r}.")
-        self.alpha, self.lr = float(alpha), learning_rate(lr, "weighting.lr")
+        self.alpha, self.lr = not_negative(alpha, "weighting.alpha"), learning_rate(lr, "weighting.lr")
         dtype = torch.get_default_dtype()
         # One tensor per task: in a shared one an idle task's value would move on Adam's shared clock.
         self.weights = nn.ParameterList(nn.Parameter(torch.ones((), dtype=dtype)) for _ in self.tasks)
@@ -62,7 +60,7 @@ class GradNorm(Weighting):
         self.first.copy_(torch.where((self.first == 0) & (norms > 0), losses, self.first))
         norms, start = norms[index], self.first[index]
         progress = torch.where(start > TINY, losses[index] / start.clamp(min=TINY), 1.0)
-        rate = progress / progress.mean().clamp(min=TINY)
+        rate = progress.clamp(min=0) / progress.clamp(min=0).mean().clamp(min=TINY)
         weights = self._normalized(active)
         pulls = weights * norms
         target = pulls.mean() * rate.pow(self.alpha)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mtl_runner.options import learning_rate, per_task
+from mtl_runner.options import flag, learning_rate, per_task
 from mtl_runner.task import Task
-from mtl_runner.weighting.base import Weighting
+from mtl_runner.weighting.base import TINY, Weighting
 
 
 class IMTLL(Weighting):
@@ -29,14 +30,17 @@ class IMTLL(Weighting):
     Shape: losses ``[k]`` -> scalar. Raises ``ConfigError`` for an unknown task.
     """
 
-    needs_positive_losses = True
+    negative_losses = "weighs more and more without bound"
 
     def __init__(self, tasks: Sequence[Task], init: Any = 0.0, lr: float | None = 0.025, anneal: bool = True) -> None:
         super().__init__(tasks)
-        self.lr, self.anneal = learning_rate(lr, "weighting.lr"), anneal
+        self.lr, self.anneal = learning_rate(lr, "weighting.lr"), flag(anneal, "weighting.anneal")
         start = per_task(init, tasks, 0.0, "weighting.init")
         self.log_scale = nn.ParameterList(nn.Parameter(torch.tensor(v, dtype=torch.get_default_dtype())) for v in start)
 
     def forward(self, losses: Tensor, active: Sequence[int] | None = None) -> Tensor:
         s = torch.stack(self._active(self.log_scale, active))
         return torch.dot(torch.exp(s), losses) - s.sum()
+
+    def off_optimum(self, losses: Sequence[float]) -> list[tuple[float, float] | None]:
+        return [(-s.item(), math.log(max(loss, TINY))) for s, loss in zip(self.log_scale, losses, strict=True)]

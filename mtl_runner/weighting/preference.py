@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mtl_runner.errors import ConfigError
-from mtl_runner.options import per_task, positive
+from mtl_runner.options import not_negative, per_task, positive
 from mtl_runner.task import Task
 from mtl_runner.weighting.base import Weighting
 
@@ -40,6 +40,7 @@ class Preference(Weighting):
         dtype = torch.get_default_dtype()
         self.register_buffer("preference", torch.tensor(values, dtype=dtype))
         self.register_buffer("ideal", torch.tensor(ideal, dtype=dtype))
+        self.make(torch.ones(1), torch.zeros(1))  # TorchJD missing, or an option that it refuses, is said now
         self._scalarizers: dict[tuple[tuple[int, ...] | None, torch.device], nn.Module] = {}
 
     @abstractmethod
@@ -51,7 +52,10 @@ class Preference(Weighting):
         if key not in self._scalarizers:
             index = self._index(range(len(self.tasks)) if active is None else active, losses.device)
             weights = self.preference[index]
-            self._scalarizers[key] = self.make(weights / weights.sum().clamp(min=1e-12), self.ideal[index])
+            if not bool(weights.any()):
+                names = ", ".join(self.tasks[i].name for i in active or ())
+                raise ConfigError(f"weighting.weights are 0 for all active tasks ({names}); give one of them a preference.")
+            self._scalarizers[key] = self.make(weights / weights.sum(), self.ideal[index])
         objective: Tensor = self._scalarizers[key](losses)
         return objective
 
@@ -64,8 +68,8 @@ class STCH(Preference):
     """
 
     def __init__(self, tasks: Sequence[Task], mu: float = 0.1, weights: Any = 1.0, reference: Any = None) -> None:
-        super().__init__(tasks, weights, reference)
         self.mu = positive(mu, "weighting.mu")
+        super().__init__(tasks, weights, reference)
 
     def make(self, weights: Tensor, reference: Tensor) -> nn.Module:
         return scalarizer("STCH", mu=self.mu, weights=weights, reference=reference)
@@ -80,10 +84,8 @@ class PBI(Preference):
     """
 
     def __init__(self, tasks: Sequence[Task], theta: float = 5.0, weights: Any = 1.0, reference: Any = None) -> None:
+        self.theta = not_negative(theta, "weighting.theta")
         super().__init__(tasks, weights, reference)
-        if isinstance(theta, bool) or not isinstance(theta, int | float) or not 0 <= theta < float("inf"):
-            raise ConfigError(f"weighting.theta must be a number of at least 0; found {theta!r}.")
-        self.theta = float(theta)
 
     def make(self, weights: Tensor, reference: Tensor) -> nn.Module:
         return scalarizer("PBI", theta=self.theta, weights=weights, reference=reference)
@@ -99,10 +101,8 @@ class COSMOS(Preference):
     """
 
     def __init__(self, tasks: Sequence[Task], penalty: float = 1.0, weights: Any = 1.0) -> None:
+        self.penalty = not_negative(penalty, "weighting.penalty")
         super().__init__(tasks, weights)
-        if isinstance(penalty, bool) or not isinstance(penalty, int | float) or not 0 <= penalty < float("inf"):
-            raise ConfigError(f"weighting.penalty must be a number of at least 0; found {penalty!r}.")
-        self.penalty = float(penalty)
 
     def make(self, weights: Tensor, reference: Tensor) -> nn.Module:
         del reference

@@ -34,6 +34,8 @@ class Random(Weighting):
             raise ConfigError(f"weighting.distribution={distribution!r} is unknown; allowed: normal, dirichlet.")
         if total not in ("one", "tasks"):
             raise ConfigError(f"weighting.total={total!r} is unknown; allowed: one, tasks.")
+        if isinstance(seed, bool) or not isinstance(seed, int):
+            raise ConfigError(f"weighting.seed must be a whole number; found {seed!r}.")
         self.distribution, self.total, self.seed = distribution, total, seed
         self._generator: torch.Generator | None = None
         self._saved: Tensor | None = None

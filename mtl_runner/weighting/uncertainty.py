@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mtl_runner.errors import ConfigError, suggest
 from mtl_runner.noise import is_numeric, log_variances, sigma_of
-from mtl_runner.options import learning_rate, per_task
+from mtl_runner.options import flag, learning_rate, per_task
 from mtl_runner.task import Task
 from mtl_runner.weighting.base import TINY, Weighting
 
@@ -42,7 +42,7 @@ class Uncertainty(Weighting):
     Shape: losses ``[k]`` -> scalar. Raises ``ConfigError`` for an unknown form, solver or task.
     """
 
-    needs_positive_losses = True
+    negative_losses = "weighs more and more without bound"
     a: Tensor
     log_a: Tensor
     b: Tensor
@@ -69,7 +69,7 @@ class Uncertainty(Weighting):
             raise ConfigError(f"weighting.init={init!r} is unknown; give a number, {{task: number}} or log_loss.")
         if not 0 <= momentum < 1:
             raise ConfigError(f"weighting.momentum must lie in [0, 1); found {momentum}.")
-        self.form, self.solver, self.anneal, self.momentum = form, solver, anneal, momentum
+        self.form, self.solver, self.anneal, self.momentum = form, solver, flag(anneal, "weighting.anneal"), momentum
         self.lr = learning_rate(lr, "weighting.lr")
         constants = [_constants(form, task.kind) for task in tasks]
         dtype = torch.get_default_dtype()
