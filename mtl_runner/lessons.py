@@ -68,13 +68,13 @@ def lessons_at_the_end(learner: Learner, means: EpochMeans) -> list[str]:
     found = []
     seen = means.further.get("nll", means.loss)
     pairs = [
-        ("weighting", learner.weighting.lr, learner.weighting.off_optimum(seen)),
-        ("likelihood", learner.likelihood.lr, learner.likelihood.off_optimum(means.loss)),
+        ("weighting", learner.weighting.lr, seen, learner.weighting.off_optimum(seen)),
+        ("likelihood", learner.likelihood.lr, means.loss, learner.likelihood.off_optimum(means.loss)),
     ]
-    for owner, lr, distances in pairs:
+    for owner, lr, losses, distances in pairs:
         advice = f"raise {owner}.lr={lr}" if lr else f"give it a learning rate of its own ({owner}.lr=0.025)"
         for i, (task, pair) in enumerate(zip(learner.likelihood.tasks, distances, strict=True)):
-            if pair is not None and means.active[i] and seen[i] > 0 and abs(pair[0] - pair[1]) > FAR:
+            if pair is not None and means.active[i] and losses[i] > 0 and abs(pair[0] - pair[1]) > FAR:
                 s, optimum = pair
                 side = "below" if s < optimum else "above"
                 found.append(
@@ -117,7 +117,8 @@ def _scale_free(optimizer: Optimizer) -> bool:
     coupled = optimizer.defaults.get("weight_decay") and not (
         isinstance(optimizer, torch.optim.AdamW) or optimizer.defaults.get("decoupled_weight_decay")
     )
-    return isinstance(optimizer, SCALE_FREE) and not coupled  # an L2 term weighs more where the loss weighs less
+    warm = optimizer.defaults.get("initial_accumulator_value")
+    return isinstance(optimizer, SCALE_FREE) and not coupled and not warm  # an L2 term weighs more where the loss weighs less
 
 
 def _equal_groups(learner: Learner) -> str:
@@ -142,7 +143,9 @@ def _settings(optimizer: Optimizer) -> tuple[Any, ...]:
 def _reached_log_variances(learner: Learner, clip: float | None) -> str:
     if not learner.likelihood.predicts_noise:
         return ""
-    decay = max((o.param_groups[0].get("weight_decay", 0.0) for o in learner.update.optimizers), default=0.0)
+    update = learner.update
+    decays = [group.get("weight_decay", 0.0) for optimizer in update.optimizers for group in optimizer.param_groups]
+    decay = update.decay.decay if isinstance(update, PerTask) else max(decays, default=0.0)
     reaching = [f"optimizer.weight_decay={decay}"] * bool(decay) + [f"trainer.clip={clip}"] * bool(clip)
     if not reaching:
         return ""
@@ -160,7 +163,7 @@ def _free_softmax(learner: Learner) -> str:
     if not isinstance(likelihood, Homoscedastic):
         return ""
     for index, (task, s) in enumerate(zip(likelihood.tasks, likelihood.log_variance, strict=True)):
-        free = learner.update.parameters.of(frozenset({index}))
+        free = frozenset({index}) in learner.update.parameters.owners
         if has_likelihood(task) and not is_numeric(task) and s.requires_grad and free:
             return (
                 f"The exact likelihood does not weigh the classification {task.name!r}: its last layer is free, so logits and sigma^2 rescale "
@@ -170,7 +173,10 @@ def _free_softmax(learner: Learner) -> str:
 
 
 def _two_noise_scales(learner: Learner) -> str:
-    if not learner.likelihood.has_noise or not isinstance(learner.weighting, Uncertainty):
+    likelihood = learner.likelihood
+    learned = likelihood.predicts_noise or any(p.requires_grad for p in likelihood.parameters())
+    weighed = isinstance(learner.weighting, Uncertainty) and learner.weighting.learns
+    if not learned or not weighed:
         return ""
     return (
         "Both the likelihood and the weighting learn a noise scale per task, the second one of a loss that is weighed already; "

@@ -27,7 +27,7 @@ def log_variances(
     parameters = nn.ParameterList()
     for task, value in zip(tasks, start, strict=True):
         sigma = given.get(task.name)
-        if sigma is not None and not sigma > 0:
+        if sigma is not None and not 0 < sigma < float("inf"):
             raise ConfigError(f"{key}.{task.name} must be a positive sigma; found {float(sigma)}.")
         s = torch.tensor(value if sigma is None else log_variance(task, float(sigma)), dtype=torch.get_default_dtype())
         parameters.append(nn.Parameter(s, requires_grad=sigma is None))

@@ -47,6 +47,6 @@ def flag(value: Any, key: str) -> bool:
 
 def learning_rate(value: Any, key: str) -> float | None:
     """A positive number, or None for the optimizer's. Raises ``ConfigError``."""
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not value > 0):
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf")):
         raise ConfigError(f"{key} must be positive or null; found {value}.")
     return None if value is None else float(value)

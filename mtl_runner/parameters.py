@@ -26,6 +26,10 @@ class Parameters:
     @classmethod
     def from_losses(cls, model: nn.Module, losses: Sequence[Tensor]) -> Parameters:
         """Read off the graphs of losses that are about to be trained: for updates in a loop of your own."""
+        if isinstance(losses, Tensor):
+            raise ModelError(
+                "Give the losses as a list of scalars, one per task: every element of a stacked tensor reaches every parameter."
+            )
         reached = [_leaves(loss) for loss in losses]
         tensors = [p for p in model.parameters() if p.requires_grad and any(p in leaves for leaves in reached)]
         owners = [frozenset(t for t, leaves in enumerate(reached) if p in leaves) for p in tensors]

@@ -111,7 +111,7 @@ def _run_claimed(request: Request) -> Outcome:
     trainer = Trainer(experiment, directory)
     trainer.best.header = _header(request, experiment)
     log.info("%s", _opening(trainer))
-    for lesson in lessons_of_setup(experiment):
+    for lesson in [] if trainer.resumed else lessons_of_setup(experiment):
         log.warning("%s", lesson)
     for name in experiment.schedule.never():
         log.warning("Task %r never takes part in this run; check its times under schedule.", name)

@@ -39,17 +39,21 @@ class Learner:
         own = self.own.gradients(losses, weights, active)
         if self.weighting.needs_norms:
             self.weighting.observe_norms(self.update.parameters.norms(losses, active.tasks), values, active.subset)
+        standard = self.likelihood.standard_losses(outputs, batch.targets) if self.likelihood.has_noise else values
+        nll = self._nll(values, outputs, batch)
         measured = self.conflicts.measure(losses, active) if self.conflicts is not None else ()
         self.update(losses, weights, active, again)
         if self.weighting.needs_again and again is not None:
             with torch.no_grad():
                 self.weighting.observe_losses(values, torch.stack(again()), active.subset)
         self.own.step(own)
+        return standard, weights, objective, *self.update.measured, *measured, *nll
+
+    def _nll(self, values: Tensor, outputs: dict[str, Tensor], batch: Split) -> tuple[Tensor, ...]:
+        """The exact negative log-likelihoods ``[T]`` where there is a noise scale: what is trained, unless ``beta`` changes it."""
         if not self.likelihood.has_noise:
-            return values, weights, objective, *self.update.measured, *measured
-        standard = self.likelihood.standard_losses(outputs, batch.targets)
-        nll = values if self.likelihood.trains_nll else self.likelihood.negative_log_likelihoods(outputs, batch.targets)
-        return standard, weights, objective, *self.update.measured, *measured, nll
+            return ()
+        return (values if self.likelihood.trains_nll else self.likelihood.negative_log_likelihoods(outputs, batch.targets),)
 
     @cached_property
     def fields(self) -> dict[str, int]:

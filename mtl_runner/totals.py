@@ -101,12 +101,22 @@ class EpochTotals:
         self._flush()
         record = EpochRecord(self.buffer[: self.stored].cpu().clone(), self.actives, len(self.tasks), self.fields)
         self.actives, self.stored = [], 0
-        trained = record.table[:, : 2 * len(self.tasks) + 1]
+        width = len(self.tasks)
+        trained = record.table[:, : 2 * width + 1]
         if not bool(trained.isfinite().all()):
+            # What was trained comes first: a likelihood can be NaN where the standard loss is not.
+            at = (
+                2 * width + 1 + sum(self.fields[name] for name in list(self.fields)[: list(self.fields).index("nll")])
+                if "nll" in self.fields
+                else 0
+            )
+            self._raise(record.table[:, at : at + width], epoch, first_step)
             self._raise(trained, epoch, first_step)
         return record
 
     def _raise(self, table: Tensor, epoch: int, first_step: int) -> None:
+        if bool(table.isfinite().all()):
+            return
         row = int((~table.isfinite().all(1)).nonzero()[0])
         where = f"in epoch {epoch}, step {first_step + row}"
         for index, task in enumerate(self.tasks):

@@ -112,8 +112,11 @@ class Trainer:
         self.learner.weighting.begin_epoch()
         for batch, active in self.batches.epoch(first):
             self.step += 1
-            # A batch without any label changes nothing, but it is a step.
-            totals.add(self.learner.step(batch, active) if active.tasks else totals.nothing, active)
+            if active.tasks:
+                totals.add(self.learner.step(batch, active), active)
+            else:  # a batch without any label changes nothing, but it is a step
+                self.learner.update.skip()
+                totals.add(totals.nothing, active)
         self.epoch += 1
         return totals.take(self.epoch, first + 1)
 

@@ -113,14 +113,25 @@ def _scalarizer(name: str, options: dict[str, Any]) -> Contender:
     return by_hand(step, scalarizer)
 
 
+def aggregator_of(method: str, options: dict[str, Any]) -> Any:
+    """TorchJD's own object, made as the runner makes it."""
+    from mtl_runner.task import Task
+    from mtl_runner.update.aggregators import Aggregation
+
+    return Aggregation(method, options, [Task(str(i)) for i in range(4)], seed=0)._make(range(4), torch.zeros(()))
+
+
 def _aggregator(method: str) -> Contender:
     from torchjd.autojac import jac_to_grad, mtl_backward
 
-    from mtl_runner.task import Task
-    from mtl_runner.update.aggregators import METHODS, _maker
+    from mtl_runner.update.aggregators import METHODS
 
-    chosen = METHODS[method]
-    aggregator = _maker(chosen, dict(chosen.options), [Task(str(i)) for i in range(4)], method)(range(4))
+    if method == "nash_mtl":
+        from torchjd.aggregation import NashMTL
+
+        aggregator = NashMTL(n_tasks=4)
+    else:  # with our settings, so that the same work is compared
+        aggregator = aggregator_of(method, METHODS[method].options)
 
     def step(model: Any, tasks: Any, batch: Any, optimizer: torch.optim.Optimizer) -> None:
         features = model.trunk(batch.inputs)

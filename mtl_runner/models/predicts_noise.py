@@ -49,7 +49,9 @@ class PredictsNoise(nn.Module):
         self.start: Tensor
         self.register_buffer("start", start)
         self.index = {task.name: i for i, task in enumerate(tasks)}
-        _take_over(model, plain)
+        _take_over(
+            model, plain, [task.size for task in tasks if task.has_target], [widened(t).size for t in tasks if t.has_target]
+        )
 
     def forward(self, inputs: object) -> dict[str, Tensor]:
         outputs = dict(self.model(inputs))
@@ -70,8 +72,12 @@ class PredictsNoise(nn.Module):
 
 
 @torch.no_grad()
-def _take_over(model: nn.Module, plain: nn.Module) -> None:
-    """The plain model's weights for everything that is no log-variance, and 0 for what is."""
+def _take_over(model: nn.Module, plain: nn.Module, sizes: Sequence[int], wide: Sequence[int]) -> None:
+    """The plain model's weights for everything that is no log-variance, and 0 for what is.
+
+    A layer that is wider in one model than in the other is a last layer: a task's own, or, if its rows are those of all tasks one
+    after another, the last layer of all.
+    """
     given = plain.state_dict()
     for name, tensor in model.state_dict().items():
         source = given.get(name)
@@ -81,4 +87,8 @@ def _take_over(model: nn.Module, plain: nn.Module) -> None:
             tensor.copy_(source)
         elif len(source) < len(tensor):
             tensor.zero_()
-            tensor[: len(source)] = source
+            together = (len(source), len(tensor)) == (sum(sizes), sum(wide))
+            parts = source.split(list(sizes)) if together else (source,)
+            starts = [sum(wide[:i]) for i in range(len(wide))] if together else [0]
+            for start, part in zip(starts, parts, strict=True):
+                tensor[start : start + len(part)] = part

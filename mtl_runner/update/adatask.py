@@ -136,16 +136,18 @@ class AdaTask(Update):
         first, second = self.moments[0][t], self.moments[1][t]
         if self.flavour == "adagrad":
             second.addcmul_(gradient, gradient)
-            change.addcdiv_(gradient, second.sqrt().add_(eps), value=lr)
+            change.addcdiv_(gradient, _positive(second.sqrt().add_(eps), eps), value=lr)
         elif self.flavour == "rmsprop":
             second.mul_(settings["alpha"]).addcmul_(gradient, gradient, value=1 - settings["alpha"])
-            change.addcdiv_(gradient, second.sqrt().add_(eps), value=lr)
+            change.addcdiv_(gradient, _positive(second.sqrt().add_(eps), eps), value=lr)
         else:
             beta1, beta2 = settings["betas"]
             first.lerp_(gradient, 1 - beta1)
             second.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
             scale = (1 - beta2 ** self.clocks[t]) ** 0.5
-            change.addcdiv_(first, second.sqrt().div_(scale).add_(eps), value=lr / (1 - beta1 ** self.clocks[t]))
+            change.addcdiv_(
+                first, _positive(second.sqrt().div_(scale).add_(eps), eps), value=lr / (1 - beta1 ** self.clocks[t])
+            )
 
     def _decay(self, tasks: Sequence[int]) -> dict[int, Tensor] | None:
         """Decoupled decay, done at once; or the L2 term that each task's gradient gets, in equal shares."""
@@ -170,3 +172,8 @@ class AdaTask(Update):
         super().load_state_dict(state)
         self.moments = [moment.clone() for moment in state["moments"]]
         self.clocks = list(state["clocks"])
+
+
+def _positive(denominator: Tensor, eps: float) -> Tensor:
+    """Without eps, 0/0 where a task has never reached a parameter: no step."""
+    return denominator if eps else denominator.masked_fill_(denominator == 0, 1.0)

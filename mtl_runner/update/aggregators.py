@@ -8,9 +8,7 @@ small (below a norm of 0.01), a smaller threshold.
 
 from __future__ import annotations
 
-import copy
 import logging
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,12 +20,15 @@ from mtl_runner.errors import ConfigError, suggest
 from mtl_runner.options import per_task
 from mtl_runner.task import Task
 from mtl_runner.update.aggregator_state import get_state, set_state
-from mtl_runner.update.nash import NashTwo
+from mtl_runner.update.nash import Nash
 from mtl_runner.update.random_stream import RandomStream
 
 log = logging.getLogger("mtl_runner")
 
 SMALL = 1e-12  # of the squared norm of a Jacobian
+REGULAR = (
+    1e-7  # added to the diagonal of its Gramian: TorchJD's 1e-4 gives up a gradient a hundred times smaller than the largest
+)
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,10 @@ class Method:
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
     per_task: tuple[str, ...] = ()
+    missing: float = 1.0  # the number of a task that such an option does not name
     mean: bool = False  # whether its numbers per task are divided by the number of active tasks: all 1 is then its default
     random: bool = False
     weighs: bool = True  # whether its direction is a weighted sum of the rows
-    tasks_option: str = ""  # the option that wants the number of tasks
     projector: bool = False  # whether it takes a projector on the dual cone, with the threshold
     fewest: Callable[[Mapping[str, Any]], int] = lambda options: 1  # noqa: ARG005  # rows that it is defined for
 
@@ -53,13 +54,13 @@ METHODS: dict[str, Method] = {
     "dualproj": Method("DualProj", per_task=("pref_vector",), mean=True, projector=True),
     "excess_mtl": Method("ExcessMTL"),
     "fairgrad": Method("FairGrad", {"alpha": 2.0}),
-    "graddrop": Method("GradDrop", per_task=("leak",), random=True, weighs=False),
-    "gradvac": Method("GradVac", random=True),
+    "graddrop": Method("GradDrop", per_task=("leak",), missing=0.0, random=True, weighs=False),
+    "gradvac": Method("GradVac", {"eps": 1e-30}, random=True),
     "imtl_g": Method("IMTLG"),
     "krum": Method("Krum", {"n_byzantine": 0, "n_selected": 1}, fewest=lambda options: options["n_byzantine"] + 3),
     "mean": Method("Mean"),
     "mgda": Method("MGDA"),
-    "nash_mtl": Method("NashMTL", tasks_option="n_tasks"),
+    "nash_mtl": Method("NashMTL"),
     "pcd": Method("PCD", {"eps": 1e-20}),
     "pcgrad": Method("PCGrad", random=True),
     "random": Method("Random", random=True),
@@ -89,7 +90,7 @@ class Aggregation:
         self, aggregator: str | Callable[[Tensor], Tensor], options: Mapping[str, Any], tasks: Sequence[Task], seed: int
     ) -> None:
         self.tasks = list(tasks)
-        self.random = False
+        self.random, self.named = False, isinstance(aggregator, str)
         if isinstance(aggregator, str):
             if aggregator not in METHODS:
                 raise ConfigError(f"update.aggregator={aggregator!r} is unknown; {suggest(aggregator, METHODS)}.")
@@ -112,11 +113,10 @@ class Aggregation:
 
     def check(self, like: Tensor) -> None:
         """Try it on as many rows as there are tasks, with an instance of its own. Raises ``ConfigError`` if it refuses."""
-        if len(self.tasks) > 1:
+        if len(self.tasks) > 1 and self.named:
             rows = torch.eye(len(self.tasks), dtype=like.dtype, device=like.device)
             with torch.random.fork_rng(devices=[like.device] if like.device.type == "cuda" else []):
-                aggregator = self._make(range(len(self.tasks)), like)
-                self._aggregate(copy.deepcopy(aggregator), rows)
+                self._aggregate(self._make(range(len(self.tasks)), like), rows)
 
     def __call__(self, jacobian: Tensor, tasks: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         """The direction ``[P]`` for the rows ``[k, P]`` of these tasks, and the weights of the rows ``[k]``, NaN if it has none."""
@@ -131,20 +131,26 @@ class Aggregation:
         if aggregator is None:
             aggregator = self._make(tasks, like)
             set_state(aggregator, self.saved.pop(_key(tasks), {}))
-            if len(self.made) >= MOST_SETS:
-                del self.made[next(iter(self.made))]
+            if len(self.made) + len(self.saved) >= MOST_SETS:
+                older: dict[Any, Any] = self.saved or self.made
+                del older[next(iter(older))]
         self.made[tasks] = aggregator
         return aggregator
 
     def _aggregate(self, aggregator: Any, jacobian: Tensor) -> tuple[Tensor, Tensor]:
         try:
             if hasattr(aggregator, "gramian_weighting"):
-                weights = aggregator.gramian_weighting(jacobian @ jacobian.T)
+                gramian = jacobian @ jacobian.T
+                weights = _fair(aggregator, gramian) if self.label == "fairgrad" else aggregator.gramian_weighting(gramian)
             elif _is_weighted(aggregator):
                 weights = aggregator.weighting(jacobian)
             else:
                 return aggregator(jacobian), jacobian.new_full((len(jacobian),), torch.nan)
-        except ValueError as error:
+        except Exception as error:  # whatever a solver raises
+            if not bool(jacobian.isfinite().all()):  # a diverged task, which the record of the losses names
+                return jacobian.sum(0), jacobian.new_full((len(jacobian),), torch.nan)
+            if not isinstance(error, ValueError):
+                raise
             raise ConfigError(
                 f"update.aggregator={self.label} refuses {len(jacobian)} active tasks: {str(error).splitlines()[0]}"
             ) from error
@@ -161,6 +167,16 @@ class Aggregation:
         self.made.clear()
 
 
+def _fair(aggregator: Any, gramian: Tensor) -> Tensor:
+    """FairGrad's weights from a Gramian of trace 1, scaled back: SciPy's solver stops at its start for small gradients."""
+    size = gramian.trace()
+    if size == 0:
+        return torch.zeros_like(gramian[0])
+    scale: Tensor = size ** (-aggregator.alpha / (1 + aggregator.alpha))  # G w = w^(-1/alpha)
+    weights: Tensor = aggregator.gramian_weighting(gramian / size)
+    return weights * scale
+
+
 def _key(tasks: Sequence[int]) -> str:
     return ",".join(map(str, tasks))
 
@@ -173,14 +189,15 @@ def _is_weighted(aggregator: Any) -> bool:
 def _maker(method: Method, options: dict[str, Any], tasks: Sequence[Task], label: str) -> Maker:
     """Checks the options once; the numbers per task are cut to the active ones when an aggregator is made."""
     numbers = {
-        name: per_task(options.pop(name), tasks, 1.0, f"update.options.{name}")
+        name: per_task(options.pop(name), tasks, method.missing, f"update.options.{name}")
         for name in method.per_task
         if options.get(name) is not None
     }
     if method.projector and "projector" in options:
         raise ConfigError(f"update.aggregator={label} makes its projector itself; give its norm_eps and reg_eps instead.")
-    if method.name == "NashMTL" and len(tasks) == 2:
-        return lambda active, like: _construct(NashTwo, options, label)  # noqa: ARG005
+    if method.name == "NashMTL":
+        nash = _construct(Nash, options, label)
+        return lambda active, like: nash  # noqa: ARG005
     try:
         from torchjd import aggregation
     except ImportError:
@@ -202,17 +219,12 @@ def _maker(method: Method, options: dict[str, Any], tasks: Sequence[Task], label
         for name, values in numbers.items():
             scale = len(active) if method.mean else 1
             arguments[name] = torch.tensor([values[t] / scale for t in active], dtype=like.dtype, device=like.device)
-        if method.tasks_option:
-            arguments[method.tasks_option] = len(active)
-        if method.name == "NashMTL":
-            # cvxpy's advice to whoever formulated the problem; nothing is wrong with its solution.
-            warnings.filterwarnings("ignore", message="You are solving a parameterized problem that is not DPP")
-            if len(active) == 2:
-                return _construct(NashTwo, {k: v for k, v in options.items() if k == "max_norm"}, label)
         if method.projector:
             from torchjd.linalg import QuadprogProjector
 
-            thresholds = {name: arguments.pop(name, SMALL if name == "norm_eps" else 1e-4) for name in ("norm_eps", "reg_eps")}
+            thresholds = {
+                name: arguments.pop(name, SMALL if name == "norm_eps" else REGULAR) for name in ("norm_eps", "reg_eps")
+            }
             arguments["projector"] = _construct(QuadprogProjector, thresholds, label)
         return _construct(target, arguments, label)
 
@@ -237,6 +249,6 @@ def _construct(target: Any, arguments: Mapping[str, Any], label: str) -> Any:
             f"update.aggregator={label} needs {packages}; install what is missing with: pip install 'mtl-runner[solvers]'."
         ) from error
     except (TypeError, ValueError) as error:
-        given = {name: value for name, value in arguments.items() if name not in ("projector", "n_tasks")}
+        given = {name: value for name, value in arguments.items() if name != "projector"}
         reason = str(error).rpartition("__init__() ")[2].rstrip(".")
         raise ConfigError(f"update.aggregator={label} refuses its options ({given}): {reason}.") from error

@@ -119,6 +119,9 @@ class Update(ABC):
             weights = torch.ones(len(losses), dtype=losses[0].dtype, device=losses[0].device)
         self.change(losses, weights, active or Active.all(len(losses)), again)
 
+    def skip(self) -> None:  # noqa: B027  # most updates have nothing to do
+        """Instead of a change, at a step whose batch has no label at all."""
+
     @abstractmethod
     def change(self, losses: Losses, weights: Tensor, active: Active, again: Again | None) -> None:
         """Do it, with every argument given."""

@@ -79,6 +79,9 @@ class Joint(Update):
         for step in self.steppers:
             step()
 
+    def skip(self) -> None:
+        self.clock += 1
+
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "clock": self.clock}
 

@@ -29,7 +29,7 @@ class FAMO(Weighting):
     Shape: losses ``[k]`` -> scalar. Raises ``ConfigError`` for a negative gamma.
     """
 
-    negative_losses = "lets stop all tasks: every weight becomes almost 0"
+    negative_losses = "turns into a standstill of all tasks: every weight becomes almost 0"
     needs_again = True
 
     def __init__(self, tasks: Sequence[Task], lr: float | None = 0.025, gamma: float = 0.01) -> None:

@@ -34,7 +34,7 @@ class GeometricMean(Weighting):
     Shape: losses ``[k]`` -> scalar. A loss below 1e-12 counts as 1e-12, without a gradient; it weakens all others, as in the formula.
     """
 
-    negative_losses = "lets stop all tasks: every weight becomes almost 0"
+    negative_losses = "turns into a standstill of all tasks: every weight becomes almost 0"
 
     def forward(self, losses: Tensor, active: Sequence[int] | None = None) -> Tensor:
         del active

@@ -138,6 +138,11 @@ class Uncertainty(Weighting):
             for i, (task, s) in enumerate(zip(self.tasks, self.log_variance, strict=True))
         ]
 
+    @property
+    def learns(self) -> bool:
+        """Whether any sigma is learned, by gradient or in closed form."""
+        return bool(self._free)
+
     def _unknown(self, index: int) -> bool:
         """Whether a task has not been active yet and so has no sigma."""
         if self.solver == "closed_form" and index in self._free:

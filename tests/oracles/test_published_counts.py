@@ -15,42 +15,58 @@ import torch
 
 from mtl_runner.data import CAGradToy
 from mtl_runner.models import Point
-from mtl_runner.update import Joint
+from mtl_runner.update import Active, Jacobian, Joint
 from mtl_runner.weighting import Fixed
-from tests.builders import make_learner, train
+from tests.update.learners import learner_with
 
 STARTS = ((-8.5, 7.5), (-8.5, -5.0), (9.0, 9.0))
 BELOW = -15.0
 
-# What is asked, the arguments of make_learner for it, the optimizer, and {learning rate: iterations}.
+# What is asked, the arguments of learner_with for it, the optimizer, and {learning rate: iterations}.
 PUBLISHED: tuple[tuple[str, dict[str, Any], type[torch.optim.Optimizer], dict[float, int]], ...] = (
     ("adam_on_the_mean", {"update": Joint}, torch.optim.Adam, {10: 26, 5: 37, 1: 22, 0.5: 58, 0.1: 709}),
     ("descent_on_the_mean", {"update": Joint}, torch.optim.SGD, {5: 103}),
+    (
+        "cagrad",
+        {"update": Jacobian, "aggregator": "cagrad", "options": {"c": 0.5}},
+        torch.optim.Adam,
+        {10: 27, 5: 30, 1: 32, 0.5: 106, 0.1: 802},
+    ),
 )
 
-
 CASES = [
-    pytest.param(arguments, partial(optimizer, lr=lr), count, id=f"{name}-{lr}")
+    pytest.param(
+        arguments,
+        partial(optimizer, lr=lr),
+        count,
+        id=f"{name}-{lr}",
+        marks=[pytest.mark.long] if name == "cagrad" and count > 500 else [],  # 2400 quadratic programs
+    )
     for name, arguments, optimizer, counts in PUBLISHED
     for lr, count in counts.items()
 ]
 
 
-def iterations(start: tuple[float, float], most: int, **arguments: Any) -> int:
+def iterations(start: tuple[float, float], most: int, *, update: Any, **arguments: Any) -> int:
     """The first iteration below; ``most`` if there is none before it."""
     data = CAGradToy()
     weighting = Fixed(data.tasks, dict.fromkeys(("l1", "l2"), 0.5))
     split = data.splits["train"]
-    learner = make_learner(data.tasks, split, model=Point(start), weighting=weighting, **arguments)
-    means = train(learner, split, most).losses.mean(1)  # of the losses before each step
-    assert means.dtype == torch.float32
-    below = (means < BELOW).nonzero()
-    return int(below[0]) if len(below) else most
+    learner = learner_with(update, data.tasks, split, model=Point(start), weighting=weighting, **arguments)
+    everyone = Active((1.0, 1.0))
+    for iteration in range(most):
+        losses = learner.step(split, everyone)[0]  # those before the step
+        assert losses.dtype == torch.float32
+        if losses.mean() < BELOW:
+            return iteration
+    return most
 
 
 @pytest.mark.parametrize(("arguments", "optimizer", "count"), CASES)
 def test_the_worst_start_takes_as_many_iterations_as_published(arguments: dict[str, Any], optimizer: Any, count: int) -> None:
     """Breaks if a step is not the method's, by as little as a factor of the loss or one step of the optimizer."""
+    if arguments["update"] is Jacobian:
+        pytest.importorskip("torchjd")
     worst = max(iterations(start, count + count // 10 + 2, optimizer=optimizer, **arguments) for start in STARTS)
     tolerance = 0.05 if count > 500 else 0.0  # rounding adds up over a long way
     assert worst == pytest.approx(count, abs=tolerance * count)
