@@ -9,6 +9,7 @@ from mtl_runner.errors import ConfigError
 
 OPPOSITE = 1e-6  # a cosine so near to -1 leaves no direction that serves both
 ITERATIONS = 100
+ENDLESS = 1e6
 RESIDUAL = 1e-6  # of the solved equation; above it there is no solution
 
 
@@ -58,16 +59,20 @@ class Nash(nn.Module):
 
 def _bargain(cosines: Tensor, there: Tensor) -> Tensor:
     """The weights of rows of norm 1, 0 for those that are not there; all 0 if there is no solution."""
+    units = torch.zeros(len(cosines), dtype=cosines.dtype)
+    if not bool(there.any()):
+        return units
     matrix = cosines[there][:, there]
     beta = torch.ones(len(matrix), dtype=matrix.dtype)
     for _ in range(ITERATIONS):
         slope = matrix @ beta - 1 / beta
-        step = torch.linalg.solve(matrix + torch.diag(beta.pow(-2)), slope)
+        step, singular = torch.linalg.solve_ex(matrix + torch.diag(beta.pow(-2)), slope)
+        if int(singular) or not bool(step.isfinite().all()) or float(beta.max()) > ENDLESS:
+            return units  # it grows without end: no direction serves all
         decrement = torch.dot(slope, step).clamp(min=0).sqrt()
         beta = beta - step / (1 + decrement if decrement > 0.25 else 1)
         if decrement < 1e-12:
             break
-    solved = bool(((matrix @ beta) * beta - 1).abs().max() < RESIDUAL) and bool((beta > 0).all()) if len(beta) else False
-    units = torch.zeros(len(cosines), dtype=cosines.dtype)
-    units[there] = beta if solved else torch.zeros_like(beta)
+    if bool(((matrix @ beta) * beta - 1).abs().max() < RESIDUAL) and bool((beta > 0).all()):
+        units[there] = beta
     return units
