@@ -90,12 +90,13 @@ class Aggregation:
         self, aggregator: str | Callable[[Tensor], Tensor], options: Mapping[str, Any], tasks: Sequence[Task], seed: int
     ) -> None:
         self.tasks = list(tasks)
-        self.random, self.named = False, isinstance(aggregator, str)
+        self.random = self.projects = False
+        self.named = isinstance(aggregator, str)
         if isinstance(aggregator, str):
             if aggregator not in METHODS:
                 raise ConfigError(f"update.aggregator={aggregator!r} is unknown; {suggest(aggregator, METHODS)}.")
             method = METHODS[aggregator]
-            self.label, self.weighs, self.random = aggregator, method.weighs, method.random
+            self.label, self.weighs, self.random, self.projects = aggregator, method.weighs, method.random, method.projector
             self._make = _maker(method, {**method.options, **options}, self.tasks, aggregator)
         elif not callable(aggregator):
             raise ConfigError(
@@ -141,7 +142,12 @@ class Aggregation:
         try:
             if hasattr(aggregator, "gramian_weighting"):
                 gramian = jacobian @ jacobian.T
-                weights = _fair(aggregator, gramian) if self.label == "fairgrad" else aggregator.gramian_weighting(gramian)
+                if self.label == "fairgrad":
+                    weights = _fair(aggregator, gramian)
+                elif self.projects:
+                    weights = aggregator.gramian_weighting(_semidefinite(gramian)).to(gramian)
+                else:
+                    weights = aggregator.gramian_weighting(gramian)
             elif _is_weighted(aggregator):
                 weights = aggregator.weighting(jacobian)
             else:
@@ -165,6 +171,15 @@ class Aggregation:
         self.stream.load_state_dict(state["random"])
         self.saved = dict(list(state["states"].items())[-MOST_SETS:])
         self.made.clear()
+
+
+def _semidefinite(gramian: Tensor) -> Tensor:
+    """In float64 and without the negative eigenvalues that rounding leaves, which a quadratic program refuses."""
+    if not bool(gramian.isfinite().all()):
+        return gramian
+    values, vectors = torch.linalg.eigh(gramian.double())
+    semidefinite: Tensor = (vectors * values.clamp(min=0)) @ vectors.T
+    return semidefinite
 
 
 def _fair(aggregator: Any, gramian: Tensor) -> Tensor:
