@@ -145,7 +145,9 @@ def _last_shared(
 def _check_hidden(model: nn.Module, likelihood: Likelihood, reached: list[dict[Tensor, int]]) -> None:
     known = {*model.parameters(), *likelihood.parameters()}
     for task, leaves in zip(likelihood.tasks, reached, strict=True):
-        for leaf in leaves.keys() - known:
+        hidden = [leaf for leaf in leaves if leaf not in known]
+        if hidden:
+            leaf = max(hidden, key=lambda tensor: tensor.dim())  # a weight says more than its bias
             raise ModelError(
                 f"Task {task.name!r} uses a trainable tensor of shape {tuple(leaf.shape)} that is not among the model's parameters; "
                 "keep it in an nn.Module attribute, nn.ModuleDict or nn.ModuleList, not in a plain dict or list."

@@ -111,6 +111,7 @@ def test_early_stopping_ends_a_run_that_gets_no_better(mtl: Command, tmp_path: P
     assert "Stopped early" in result.out
 
 
+@pytest.mark.long  # tests/methods runs every method once by default
 @pytest.mark.parametrize(
     "weighting", ["fixed", "uncertainty", "uncertainty_simplified", "per_task_adam", "staged", "single_task"]
 )
