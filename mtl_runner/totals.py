@@ -103,14 +103,10 @@ class EpochTotals:
         self.actives, self.stored = [], 0
         width = len(self.tasks)
         trained = record.table[:, : 2 * width + 1]
-        if not bool(trained.isfinite().all()):
-            # What was trained comes first: a likelihood can be NaN where the standard loss is not.
-            at = (
-                2 * width + 1 + sum(self.fields[name] for name in list(self.fields)[: list(self.fields).index("nll")])
-                if "nll" in self.fields
-                else 0
-            )
-            self._raise(record.table[:, at : at + width], epoch, first_step)
+        finite = trained.isfinite().all(1, keepdim=True)
+        if not bool(finite.all()):
+            if "nll" in self.fields:  # the last field, and what was trained: it can be NaN where the standard loss is not
+                self._raise(torch.where(finite, 0.0, record.table[:, -width:]), epoch, first_step)
             self._raise(trained, epoch, first_step)
         return record
 
