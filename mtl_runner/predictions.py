@@ -44,18 +44,12 @@ def _columns(trainer: Trainer, split: Split) -> Columns:
         sigma = learned if meant[0] or estimates else None
         if not task.has_target:
             continue
-        answer, target = _answer(task, outputs[task.name]), split.targets[task.name]
+        answer, target = task.answer(outputs[task.name]), split.targets[task.name]
         if task.kind.startswith("regression"):
             target = task.offset + task.scale * target
         columns |= _named(task, "", answer) | _named(task, ".target", target)
         columns |= _named(task, ".sigma", _sigma(task, likelihood, outputs, sigma, len(split)))
     return columns
-
-
-def _answer(task: Task, output: Tensor) -> Tensor:
-    if task.kind == "classification":
-        return output.argmax(1)
-    return (output > 0).int() if task.kind == "multilabel" else task.offset + task.scale * output
 
 
 def _sigma(task: Task, likelihood: Likelihood, outputs: Mapping[str, Tensor], sigma: float | None, rows: int) -> Tensor | None:

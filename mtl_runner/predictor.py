@@ -50,7 +50,7 @@ class Predictor:
         column per label. Tensors give ``{task: tensor}``: ``[N, size]`` numbers, ``[N]`` class indices, ``[N, labels]`` 0/1.
         Raises ``DataError`` for a missing column or a table given to a model that was not trained on one.
         """
-        answers = {task.name: _answer(task, output) for task, output in zip(self.tasks, self.outputs(x).values(), strict=True)}
+        answers = {task.name: task.answer(output) for task, output in zip(self.tasks, self.outputs(x).values(), strict=True)}
         if isinstance(x, torch.Tensor | dict):
             return answers
         import pandas as pd
@@ -100,11 +100,3 @@ def load(run: str | Path, device: str = "cpu") -> Predictor:
 def _task(saved: dict[str, Any]) -> Task:
     fields: Any = {key: tuple(value) if isinstance(value, list) else value for key, value in saved.items()}
     return Task(**fields)
-
-
-def _answer(task: Task, output: Tensor) -> Tensor:
-    if task.kind == "classification":
-        return output.argmax(1)
-    if task.kind == "multilabel":
-        return (output > 0).to(torch.int64)
-    return task.offset + task.scale * output

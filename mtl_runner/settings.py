@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mtl_runner.errors import ConfigError, suggest
+from mtl_runner.options import flag, positive
 
 MOST_EVALUATIONS = 200
 
@@ -45,7 +46,7 @@ class Settings:
         threads = trainer.pop("threads")
         settings = cls(
             seed=_integer(cfg["seed"], "seed", 0),
-            share=_boolean(cfg["share"], "share"),
+            share=flag(cfg["share"], "share"),
             batch_size=0 if batch_size == "auto" else _integer(batch_size, "data.batch_size", 1),
             epochs=epochs,
             device=str(trainer.pop("device")),
@@ -53,11 +54,11 @@ class Settings:
             evaluate_every=-(-epochs // MOST_EVALUATIONS) if every is None else _integer(every, "trainer.evaluate_every", 1),
             monitor=str(trainer.pop("monitor")),
             patience=None if patience is None else _integer(patience, "trainer.patience", 1),
-            clip=None if clip is None else _positive(clip, "trainer.clip"),
+            clip=None if clip is None else positive(clip, "trainer.clip"),
             lr_scheduler=_lr_scheduler(trainer.pop("lr_scheduler"), epochs),
             plots=_choice(record.pop("plots"), "record.plots", ("all", "none")),
-            gradients=_boolean(record.pop("gradients"), "record.gradients"),
-            predictions=_boolean(record.pop("predictions"), "record.predictions"),
+            gradients=flag(record.pop("gradients"), "record.gradients"),
+            predictions=flag(record.pop("predictions"), "record.predictions"),
             debug=debug,
         )
         for key, rest, known in (("trainer", trainer, cfg["trainer"]), ("record", record, cfg["record"])):
@@ -79,18 +80,6 @@ class Settings:
 def _integer(value: Any, key: str, least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ConfigError(f"{key} must be a whole number of at least {least}; found {value!r}.")
-    return value
-
-
-def _positive(value: Any, key: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-        raise ConfigError(f"{key} must be a positive number; found {value!r}.")
-    return float(value)
-
-
-def _boolean(value: Any, key: str) -> bool:
-    if not isinstance(value, bool):
-        raise ConfigError(f"{key} must be true or false; found {value!r}.")
     return value
 
 

@@ -101,6 +101,12 @@ class Task:
         places = target.shape[1:]  # of a class per pixel, say
         return constant.view(1, self.size, *(1,) * len(places)).expand(len(target), self.size, *places)
 
+    def answer(self, output: Tensor) -> Tensor:
+        """What an output says: numbers in the target's own units, class indices, or 0/1 per label."""
+        if self.kind == "classification":
+            return output.argmax(1)
+        return (output > 0).to(torch.int64) if self.kind == "multilabel" else self.offset + self.scale * output
+
     def metrics(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Every metric of the task as a scalar tensor on the outputs' device, in the target's own units."""
         return {name: metric(output, target, self) for name, metric in self.spec.metrics.items()}

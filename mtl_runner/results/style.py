@@ -72,10 +72,13 @@ def log_axis_helps(values: list[float]) -> bool:
 
 def mark(axis: Axes, marks: dict[str, float], labels: bool = True) -> None:
     """Dotted lines where tasks start or end."""
+    together: dict[float, list[str]] = {}  # what happens at one epoch stands in one label
     for text, epoch in marks.items():
+        together.setdefault(epoch, []).append(text)
+    for epoch, texts in together.items():
         axis.axvline(epoch, color="0.4", linestyle=":", linewidth=1)
         if labels:
             axis.annotate(
-                text, (epoch, 1), xycoords=("data", "axes fraction"), xytext=(3, -3), textcoords="offset points",
+                ", ".join(texts), (epoch, 1), xycoords=("data", "axes fraction"), xytext=(3, -3), textcoords="offset points",
                 rotation=90, va="top", ha="left", fontsize=7, color="0.3",
             )  # fmt: skip
