@@ -40,17 +40,25 @@ class Batches:
 
     def epoch(self, first_step: int) -> Iterator[tuple[Split, Active]]:
         """The batches of the next epoch, whose first step has this number in the run."""
-        order = torch.randperm(len(self.split), generator=self.generator)
+        order = self.order()
         has_labels = self._has_labels(order)
         step = first_step
         for start in range(0, len(order), self.block):
             block = self.split.rows(order[start : start + self.block].to(self.device))
             for batch in block.batches(self.batch_size):
                 known = None if has_labels is None else tuple(has_labels[step - first_step].tolist())
-                yield batch, self._active(self.schedule.activation(step), known)
+                yield batch, self.active(step, known)
                 step += 1
 
-    def _active(self, values: tuple[float, ...], known: tuple[bool, ...] | None) -> Active:
+    def order(self) -> torch.Tensor:
+        """The rows of the next epoch."""
+        return torch.randperm(len(self.split), generator=self.generator)
+
+    def active(self, step: int, known: tuple[bool, ...] | None = None) -> Active:
+        """Who is active at a step of the run, given which tasks have labels in its batch."""
+        return self._pattern(self.schedule.activation(step), known)
+
+    def _pattern(self, values: tuple[float, ...], known: tuple[bool, ...] | None) -> Active:
         """The same object for the same pattern: what it caches is worked out once."""
         if (values, known) not in self._patterns:
             if len(self._patterns) >= PATTERNS:  # a ramp has another one at every step

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
+from torch.optim import Optimizer
 
 from mtl_runner.checkpoint import seed_everything
 from mtl_runner.conflicts import Conflicts
@@ -99,14 +100,16 @@ def build(cfg: DictConfig) -> Experiment:
     own = OwnParameters(weighting, make_optimizer, likelihood)
     schedule: Schedule = make(plain["schedule"], "schedule", tasks=tasks, length=length, seed=settings.seed)
     scheduled = [*update.optimizers, *own.scheduled]
-    lr_schedulers = [
-        make(settings.lr_scheduler, "trainer.lr_scheduler", optimizer=optimizer)
-        for optimizer in scheduled
-        if settings.lr_scheduler
-    ]
+    lr_schedulers = make_schedulers(settings, scheduled)
     conflicts = Conflicts(parameters, len(tasks)) if settings.gradients and parameters.shared else None
     learner = Learner(model, likelihood, weighting, update, own, conflicts)
     return Experiment(settings, data, learner, schedule, lr_schedulers, parameters, device)
+
+
+def make_schedulers(settings: Settings, optimizers: Sequence[Optimizer]) -> list[Any]:
+    """A learning-rate scheduler for each, if the config wants one."""
+    node = settings.lr_scheduler
+    return [make(node, "trainer.lr_scheduler", optimizer=optimizer) for optimizer in optimizers] if node else []
 
 
 def build_data(node: Mapping[str, Any], rows: int | None = None) -> Prepared:

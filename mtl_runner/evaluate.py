@@ -16,6 +16,7 @@ from mtl_runner.metric_names import higher_is_better
 from mtl_runner.task import Task
 
 QUANTILES = {"sigma_q05": 0.05, "sigma_q50": 0.5, "sigma_q95": 0.95}
+NOISE = ("nll", "sigma", *QUANTILES)  # what is known of the noise: no metric to choose a model by
 QUANTILE_ENTRIES = 2**24  # the most that torch.quantile takes
 
 
@@ -57,27 +58,37 @@ def evaluate(
     likelihood: Likelihood | None = None,
 ) -> Evaluation:
     """Evaluate a split; everything is computed on the device and comes off it in one piece."""
-    outputs = predict(model, split, rows)
+    found = measurements(predict(model, split, rows), split.targets, tasks, likelihood)
+    return as_evaluation(list(found), torch.stack([value.double() for value in found.values()]).tolist(), trivial)
+
+
+def measurements(
+    outputs: dict[str, Tensor], targets: dict[str, Tensor], tasks: Sequence[Task], likelihood: Likelihood | None = None
+) -> dict[tuple[str, str], Tensor]:
+    """Everything an evaluation measures, as scalar tensors by task and name, without waiting for the device."""
     answers = likelihood.answers(outputs) if likelihood is not None else outputs
     found: dict[tuple[str, str], Tensor] = {}
     for task in tasks:
-        found[task.name, "loss"] = task.loss(answers, split.targets)
+        found[task.name, "loss"] = task.loss(answers, targets)
         if task.has_target:
-            metrics = task.metrics(answers[task.name], split.targets[task.name])
+            metrics = task.metrics(answers[task.name], targets[task.name])
             found |= {(task.name, name): value for name, value in metrics.items()}
-    standard = len(found)
     if likelihood is not None and likelihood.has_noise:
-        nlls = likelihood.negative_log_likelihoods(outputs, split.targets)
+        nlls = likelihood.negative_log_likelihoods(outputs, targets)
         found |= {(task.name, "nll"): nll for task, nll in zip(tasks, nlls.unbind(), strict=True)}
         found |= _predicted_sigmas(likelihood, outputs)
-    numbers = torch.stack([value.double() for value in found.values()]).tolist()
-    values: dict[str, dict[str, float]] = {task.name: {} for task in tasks}
-    noise: dict[str, dict[str, float]] = {task.name: {} for task in tasks}
-    for i, ((task_name, name), number) in enumerate(zip(found, numbers, strict=True)):
-        (values if i < standard else noise)[task_name][name] = number
-    for task, baseline in zip(tasks, trivial, strict=True):
+    return found
+
+
+def as_evaluation(keys: Sequence[tuple[str, str]], numbers: Sequence[float], trivial: Sequence[float | None]) -> Evaluation:
+    """An evaluation from measured numbers, with the losses relative to the trivial predictor's (one per task, in order)."""
+    values: dict[str, dict[str, float]] = {name: {} for name, _ in keys}
+    noise: dict[str, dict[str, float]] = {name: {} for name, _ in keys}
+    for (task, name), number in zip(keys, numbers, strict=True):
+        (noise if name in NOISE else values)[task][name] = number
+    for row, baseline in zip(values.values(), trivial, strict=True):
         if baseline is not None:
-            values[task.name]["relative_loss"] = values[task.name]["loss"] / baseline
+            row["relative_loss"] = row["loss"] / baseline
     return Evaluation(values, noise)
 
 

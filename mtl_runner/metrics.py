@@ -68,7 +68,8 @@ def macro_f1(output: Tensor, target: Tensor, task: Task) -> Tensor:
     """F1 of each class, averaged over the classes that occur in the targets or the predictions."""
     predicted, true, known = _known_classes(output, target)
     size = task.size
-    confusion = torch.bincount(true * size + predicted, weights=known, minlength=size * size).view(size, size)
+    empty = torch.zeros(size * size, dtype=torch.float64, device=output.device)
+    confusion = empty.index_add(0, true * size + predicted, known).view(size, size)
     occurrences = confusion.sum(0) + confusion.sum(1)
     present = occurrences > 0
     f1 = 2 * confusion.diagonal() / occurrences.clamp(min=1)

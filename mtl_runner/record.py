@@ -27,6 +27,7 @@ class MetricsFile:
 
     def __init__(self, path: Path, tasks: Sequence[Task], position: int = 0, further: Sequence[str] = ()) -> None:
         self.path = path
+        self.pending = ""
         names = [name for task in tasks for name in task.spec.metrics]
         self.columns = [*BASE_COLUMNS, *dict.fromkeys(names), *further]
         if position:
@@ -41,17 +42,24 @@ class MetricsFile:
             self.position = 0
             self.append([dict(zip(self.columns, self.columns, strict=True))])
 
-    def append(self, rows: Sequence[Row]) -> None:
-        """Write rows in one piece, flush and sync."""
+    def append(self, rows: Sequence[Row], flush: bool = True) -> None:
+        """Add rows; written in one piece, flushed and synced, unless they are to be kept for later."""
         text = io.StringIO(newline="")
         writer = csv.writer(text, lineterminator="\n")
         writer.writerows([_cell(row.get(column)) for column in self.columns] for row in rows)
-        data = text.getvalue().encode()
+        self.pending += text.getvalue()
+        if flush:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was kept."""
+        data = self.pending.encode()
         with self.path.open("ab") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         self.position += len(data)
+        self.pending = ""
 
 
 def _cell(value: str | int | float | None) -> str | int | float:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import grad_and_value, vjp
 
 from mtl_runner.conflicts import Conflicts
 from mtl_runner.data.base import Split
+from mtl_runner.functional import clipped, pure
 from mtl_runner.likelihood import Likelihood
 from mtl_runner.update import Active, OwnParameters, Update
 from mtl_runner.weighting import Weighting
@@ -80,3 +83,56 @@ class Learner:
                 return self.likelihood.losses(outputs, batch.targets)
 
         return recompute
+
+
+def pure_step(learner: Learner, active: Active) -> Callable[..., tuple[Any, ...]]:
+    """The same step as a function of its tensors, up to the optimizers: for ``torch.func.vmap`` over replicas and ``torch.compile``.
+
+    It takes ``{part: {name: tensor}}`` of trained parameters and of constants (parts: model, likelihood, weighting), inputs, targets and the
+    activation ``[T]``; it returns what :meth:`Learner.step` does, the training losses ``[T]``, and the gradients: of the likelihood, of the
+    weighting, and of the model for each of the update's lanes.
+    """
+    likelihood, weighting, update = learner.likelihood, learner.weighting, learner.update
+    model, losses_of, objective_of = pure(learner.model), pure(likelihood), pure(weighting)
+    standard_of, exact_of = pure(likelihood, "standard_losses"), pure(likelihood, "negative_log_likelihoods")
+    blocks = [{name for name, p in learner.model.named_parameters() if p in set(block)} for block in update.clip_blocks]
+    lanes = list(dict.fromkeys([*(update.lanes or ()), *([None] if learner.own.noise else [])]))
+
+    def step(parameters: Any, constants: Any, inputs: Any, targets: Any, values: Tensor) -> tuple[Any, ...]:
+        def forward(own: Any, noise: Any) -> Any:
+            outputs = model({**own, **constants["model"]}, inputs)
+            return losses_of({**noise, **constants["likelihood"]}, outputs, targets), outputs
+
+        def weigh(own: Any, losses: Tensor) -> Any:
+            seen = losses if active.everyone else losses[list(active.tasks)]
+            return objective_of({**own, **constants["weighting"]}, seen, active.subset)
+
+        losses, pull, outputs = vjp(forward, parameters["model"], parameters["likelihood"], has_aux=True)
+        (own, weights), objective = grad_and_value(weigh, argnums=(0, 1))(parameters["weighting"], losses)
+        weights = weights * values
+        gradients: dict[str, Any] = {"weighting": own, "model": {}, "likelihood": {}}
+        for lane in lanes:
+            mine = [1.0 if lane is None or t in lane else 0.0 for t in range(len(values))]
+            found, noise = pull(weights if lane is None else weights * values.new_tensor(mine))
+            gradients["model"][lane] = clipped(found, blocks, update.clip)
+            gradients["likelihood"] = noise if lane is None else gradients["likelihood"]
+        if not likelihood.has_noise:
+            return (losses, weights, objective), losses, gradients
+        state = {**parameters["likelihood"], **constants["likelihood"]}
+        nll = losses if likelihood.trains_nll else exact_of(state, outputs, targets)
+        return (standard_of(state, outputs, targets), weights, objective, nll), losses, gradients
+
+    return step
+
+
+def pure_again(learner: Learner, active: Active) -> Callable[..., Tensor]:
+    """Where the weighting learns from the losses after the update: the gradients ``[k]`` of its parameters, as a function of tensors."""
+    model, losses_of, gradients_of = pure(learner.model), pure(learner.likelihood), pure(learner.weighting, "gradients")
+
+    def again(parameters: Any, constants: Any, inputs: Any, targets: Any, before: Tensor) -> Tensor:
+        state = {part: {**parameters[part], **constants[part]} for part in parameters}
+        after = losses_of(state["likelihood"], model(state["model"], inputs), targets)
+        gradients: Tensor = gradients_of(state["weighting"], before, after, active.subset)
+        return gradients
+
+    return again

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -101,28 +102,31 @@ class EpochTotals:
         self._flush()
         record = EpochRecord(self.buffer[: self.stored].cpu().clone(), self.actives, len(self.tasks), self.fields)
         self.actives, self.stored = [], 0
-        width = len(self.tasks)
-        trained = record.table[:, : 2 * width + 1]
-        finite = trained.isfinite().all(1, keepdim=True)
-        if not bool(finite.all()):
-            if "nll" in self.fields:  # the last field, and what was trained: it can be NaN where the standard loss is not
-                self._raise(torch.where(finite, 0.0, record.table[:, -width:]), epoch, first_step)
-            self._raise(trained, epoch, first_step)
+        check_finite(record, self.tasks, epoch, first_step)
         return record
 
-    def _raise(self, table: Tensor, epoch: int, first_step: int) -> None:
-        if bool(table.isfinite().all()):
-            return
-        row = int((~table.isfinite().all(1)).nonzero()[0])
-        where = f"in epoch {epoch}, step {first_step + row}"
-        for index, task in enumerate(self.tasks):
-            value = float(table[row, index])
-            if not torch.tensor(value).isfinite():
-                raise DivergedError(
-                    f"The loss of task {task.name!r} became {value} {where}; lower optimizer.lr, set trainer.clip or scale the target."
-                )
-        name = next(
-            (t.name for i, t in enumerate(self.tasks) if not bool(table[row, len(self.tasks) + i].isfinite())),
-            "the objective",
-        )
-        raise DivergedError(f"The weight of {name!r} became NaN or infinite {where}; check the options of the weighting.")
+
+def check_finite(record: EpochRecord, tasks: Sequence[Task], epoch: int, first_step: int) -> None:
+    """Raise ``DivergedError`` naming the first task whose loss or weight is not finite."""
+    width = len(tasks)
+    trained = record.table[:, : 2 * width + 1]
+    finite = trained.isfinite().all(1, keepdim=True)
+    if not bool(finite.all()):
+        if "nll" in record.fields:  # the last field, and what was trained: it can be NaN where the standard loss is not
+            _raise(torch.where(finite, 0.0, record.table[:, -width:]), tasks, epoch, first_step)
+        _raise(trained, tasks, epoch, first_step)
+
+
+def _raise(table: Tensor, tasks: Sequence[Task], epoch: int, first_step: int) -> None:
+    if bool(table.isfinite().all()):
+        return
+    row = int((~table.isfinite().all(1)).nonzero()[0])
+    where = f"in epoch {epoch}, step {first_step + row}"
+    for index, task in enumerate(tasks):
+        value = float(table[row, index])
+        if not math.isfinite(value):
+            raise DivergedError(
+                f"The loss of task {task.name!r} became {value} {where}; lower optimizer.lr, set trainer.clip or scale the target."
+            )
+    name = next((t.name for i, t in enumerate(tasks) if not bool(table[row, len(tasks) + i].isfinite())), "the objective")
+    raise DivergedError(f"The weight of {name!r} became NaN or infinite {where}; check the options of the weighting.")

@@ -56,6 +56,8 @@ class Trainer:
         self.seconds = 0.0
         self.means: EpochMeans | None = None
         self.warned: set[str] = set()
+        self.compiled = False  # whether the steps are compiled (:mod:`mtl_runner.stack`)
+        self.better = False  # whether the best model has changed since it was saved
         self.stop = False  # set by a signal handler; honoured at the next evaluated epoch
         checkpoint.seed_everything(self.settings.seed)
         saved = directory / "checkpoint.pt"
@@ -70,7 +72,7 @@ class Trainer:
         totals = EpochTotals(self.tasks, self.batches.count, self.experiment.device, self.learner.fields)
         started = time.perf_counter() - self.seconds
         self.learner.model.train()
-        while self.epoch < self.settings.epochs and not self._out_of_patience():
+        while self.epoch < self.settings.epochs and not self.out_of_patience():
             record = self.train_epoch(totals)
             if self.on_epoch is not None:
                 self.on_epoch(self.epoch, record.objective)
@@ -79,23 +81,29 @@ class Trainer:
             if evaluation is not None:
                 self.seconds = time.perf_counter() - started
                 self.means = record.means()
-                self._warn(self.means)
-                self._observe(evaluation)
-                self._record(self.means, evaluation)
+                self.record(self.means, evaluation)
                 if self.stop and self.epoch < self.settings.epochs:
                     raise Interrupted
 
     def evaluate(self, split: str, model: nn.Module | None = None) -> Evaluation:
         """Evaluate a split. Raises ``DivergedError`` if a loss is not finite."""
+        evaluation = self.measure(split, model)
+        self.check(split, evaluation)
+        return evaluation
+
+    def measure(self, split: str, model: nn.Module | None = None) -> Evaluation:
+        """Evaluate a split, whatever comes out."""
         rows = max(EVALUATION_ROWS, self.settings.batch_size)
         data, trivial = self.experiment.data.splits[split], self.experiment.trivial_losses(split)
-        evaluation = evaluate(model or self.learner.model, self.tasks, data, trivial, rows, self.learner.likelihood)
+        return evaluate(model or self.learner.model, self.tasks, data, trivial, rows, self.learner.likelihood)
+
+    def check(self, split: str, evaluation: Evaluation) -> None:
+        """Raise ``DivergedError`` if a loss is not finite."""
         for name, row in evaluation.values.items():
             if not math.isfinite(row["loss"]):
                 raise DivergedError(
                     f"The {split} loss of task {name!r} became {row['loss']} after epoch {self.epoch}, step {self.step}; lower optimizer.lr or set trainer.clip."
                 )
-        return evaluation
 
     def finish(self) -> tuple[dict[str, Evaluation], dict[str, Evaluation]]:
         """Evaluate the final and the best model on validation and, this once, on test; adds the test rows to metrics.csv."""
@@ -143,21 +151,38 @@ class Trainer:
                 warnings.filterwarnings("ignore", message=r"Detected call of `lr_scheduler.step\(\)` before")
                 scheduler.step()
 
-    def _out_of_patience(self) -> bool:
+    def out_of_patience(self) -> bool:
         patience = self.settings.patience
         # Not before every stage has begun: a task that has not started yet cannot have got better.
         since = max(self.best.latest_epoch, self.experiment.schedule.last_start())
         return patience is not None and self.evaluated - since >= patience
 
-    def _record(self, means: EpochMeans, evaluation: Evaluation) -> None:
-        """Rows, then best.pt, then the checkpoint that knows of both: a kill in between is undone on resume."""
+    def record(self, means: EpochMeans, evaluation: Evaluation, save: bool = True) -> None:
+        """Take note of an evaluated epoch; unless it is to be saved later, also on disk."""
+        self.means = means
+        self._warn(means)
+        self._observe(evaluation)
         self.evaluated = self.epoch
         rows: list[Row] = [{**self._key("train", name), **values} for name, values in self._train_values(means).items()]
         rows.append({**self._key("train", "total"), "loss": means.objective, **cells_of_step(means.further)})
         rows += self._evaluation_rows("val", evaluation)
-        self.metrics.append(rows)
-        if self.best.update(self.epoch, evaluation):
+        self.metrics.append(rows, flush=False)
+        self.better |= self.best.update(self.epoch, evaluation)
+        if save:
+            self.save()
+
+    def save(self, keep_previous: bool = False) -> None:
+        """Rows, then best.pt, then the checkpoint that knows of both: a kill in between is undone on resume.
+
+        Args:
+            keep_previous: whether the old files are kept beside the new ones until :func:`mtl_runner.checkpoint.forget_previous`.
+        """
+        if keep_previous:
+            checkpoint.keep_previous(self.directory)
+        self.metrics.flush()
+        if self.better:
             checkpoint.save(self.directory / "best.pt", self.best.state())
+            self.better = False
         checkpoint.save(self.directory / "checkpoint.pt", self._state())
 
     def sigmas(self) -> list[float | None]:
@@ -218,6 +243,7 @@ class Trainer:
             "own": self.learner.own.state_dict(),
             "schedule": self.experiment.schedule.state_dict(),
             "warned": sorted(self.warned),
+            "compiled": self.compiled,
             "lr_schedulers": [scheduler.state_dict() for scheduler in self.experiment.lr_schedulers],
             "order": self.batches.generator.get_state(),
             "random": checkpoint.random_state(self.experiment.device),
@@ -235,6 +261,7 @@ class Trainer:
         self.learner.own.load_state_dict(state["own"])
         self.experiment.schedule.load_state_dict(state["schedule"])
         self.warned = set(state["warned"])
+        self.compiled = state["compiled"]
         for scheduler, saved in zip(self.experiment.lr_schedulers, state["lr_schedulers"], strict=True):
             scheduler.load_state_dict(saved)
         self.batches.generator.set_state(state["order"].cpu())

@@ -27,6 +27,8 @@ class Likelihood(nn.Module):
         trains_nll: whether the training losses of a likelihood with a noise scale are the exact ones.
         lr: learning rate of the likelihood's own parameters; None trains them with the model's optimizer settings.
         anneal: whether ``lr`` falls to 0 over the last 30 % of the run.
+        stacks: the options in which replicas of a stack may differ, since their values lie in parameters and buffers; None: runs with
+            it do not stack.
     """
 
     has_noise: ClassVar[bool] = False
@@ -34,6 +36,7 @@ class Likelihood(nn.Module):
     trains_nll: bool = True
     lr: float | None = None
     anneal: bool = False
+    stacks: tuple[str, ...] | None = None
 
     def __init__(self, tasks: Sequence[Task]) -> None:
         super().__init__()
@@ -78,3 +81,5 @@ class Likelihood(nn.Module):
 
 class Standard(Likelihood):
     """``likelihood=standard``: the losses as they are."""
+
+    stacks = ()

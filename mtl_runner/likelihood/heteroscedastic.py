@@ -33,6 +33,7 @@ class Heteroscedastic(Likelihood):
 
     has_noise = True
     predicts_noise = True
+    stacks = ()
 
     def __init__(self, tasks: Sequence[Task], beta: float = 0.0, reduce: str = "sum") -> None:
         super().__init__(tasks)

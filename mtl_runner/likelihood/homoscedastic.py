@@ -48,6 +48,7 @@ class Homoscedastic(Likelihood):
     """
 
     has_noise = True
+    stacks = ("init", "frozen", "lr")
 
     def __init__(
         self,

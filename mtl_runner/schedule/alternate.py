@@ -55,6 +55,10 @@ class Alternate(Schedule):
         digest = blake2b(b"%d %d" % (self.seed, turn), digest_size=8, person=b"mtl alternate").digest()
         return bisect_right(self.borders, (int.from_bytes(digest, "big") >> 11) * 2.0**-53)
 
+    @property
+    def stacks(self) -> bool:
+        return self.borders is None
+
     def activation(self, step: int) -> tuple[float, ...]:
         return self._alone[self.task_of(step // self.turn_steps)]
 

@@ -29,6 +29,11 @@ class Schedule:
     def observe(self, epoch: int, losses: Mapping[str, float]) -> None:
         """Told after every evaluated epoch: how many epochs are done, and each task's standard loss on validation."""
 
+    @property
+    def stacks(self) -> bool:
+        """Whether it says the same for all runs with its options, whatever their seeds and losses, so that they can stack."""
+        return type(self) is Schedule
+
     def starts(self) -> dict[str, float]:
         """The epochs at which a task starts or ends, for the plots: ``{"y2 starts": 50.0}``."""
         return {}

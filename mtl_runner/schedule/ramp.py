@@ -76,6 +76,10 @@ class Ramp(Schedule):
                 )
         return Curve([step for _, step in timed], [float(value) for _, value in knots])
 
+    @property
+    def stacks(self) -> bool:
+        return True
+
     def activation(self, step: int) -> tuple[float, ...]:
         return tuple(curve.at(step) for curve in self.curves)
 

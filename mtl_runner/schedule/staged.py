@@ -39,6 +39,10 @@ class Staged(Schedule):
         times = by_task(when, self.tasks, key, "{task: when}")
         return [parse_when(times.get(t.name, f"{default} steps"), self.length, f"{key}.{t.name}") for t in self.tasks]
 
+    @property
+    def stacks(self) -> bool:
+        return True
+
     def activation(self, step: int) -> tuple[float, ...]:
         return tuple(float(first <= step < last) for first, last in zip(self.first, self.last, strict=True))
 

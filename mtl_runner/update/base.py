@@ -82,11 +82,14 @@ class Update(ABC):
     Attributes:
         needs_again: whether ``again`` (recompute the losses of the same batch) is called.
         fields: names and widths of what it measures at every step, ``measured``: their values in the last one.
+        lanes: for each optimizer the tasks whose weighted losses it follows (None: all), if that is all there is to the update; None: runs
+            with it do not stack.
     """
 
     needs_again = False
     fields: Mapping[str, int] = {}
     measured: tuple[Tensor, ...] = ()
+    lanes: Sequence[tuple[int, ...] | None] | None = None
 
     def __init__(
         self,
@@ -125,6 +128,9 @@ class Update(ABC):
     @abstractmethod
     def change(self, losses: Losses, weights: Tensor, active: Active, again: Again | None) -> None:
         """Do it, with every argument given."""
+
+    def at_step(self, step: int) -> None:  # noqa: B027
+        """Told by what steps in its place (a stack) how many steps are done; most updates do not count them."""
 
     def clear_gradients(self) -> None:
         """No gradient (None, not zero): a parameter that gets none is left alone by every optimizer."""

@@ -58,6 +58,8 @@ class Joint(Update):
             if "gain" in settings:
                 _scale(self.blocks[name], positive(settings.pop("gain"), f"update.groups.{name}.gain"))
         super().__init__(parameters, make_optimizer, clip, clip_blocks)
+        if not self.starts:
+            self.lanes = [None] * len(self.optimizers)
 
     def build(self, make_optimizer: MakeOptimizer) -> list[Optimizer]:
         return [make_optimizer(block, **self.settings.get(name, {})) for name, block in self.blocks.items()]
@@ -81,6 +83,9 @@ class Joint(Update):
 
     def skip(self) -> None:
         self.clock += 1
+
+    def at_step(self, step: int) -> None:
+        self.clock = step
 
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "clock": self.clock}

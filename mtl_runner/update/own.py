@@ -31,7 +31,10 @@ class OwnParameters:
 
     def __init__(self, weighting: Weighting, make_optimizer: MakeOptimizer, likelihood: Likelihood | None = None) -> None:
         self.noise = _trained(likelihood) if likelihood is not None else []
-        owners: list[Owner] = [o for o in (weighting, likelihood) if o is not None and _trained(o)]
+        parts: dict[str, Owner | None] = {"weighting": weighting, "likelihood": likelihood}
+        trained = {name: owner for name, owner in parts.items() if owner is not None and _trained(owner)}
+        self.owners = list(trained)  # whose parameters each optimizer has
+        owners = list(trained.values())
         self.optimizers = [_optimizer(owner, make_optimizer) for owner in owners]
         self.annealed = [(o, owner.lr) for o, owner in zip(self.optimizers, owners, strict=True) if owner.anneal and owner.lr]
         self.scheduled = [o for o, owner in zip(self.optimizers, owners, strict=True) if owner.lr is None]

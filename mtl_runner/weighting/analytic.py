@@ -25,6 +25,7 @@ class UncertaintyAnalytic(Weighting):
     """
 
     negative_losses = "gives the weight 0"
+    stacks = ()
     constants: Tensor
 
     def __init__(self, tasks: Sequence[Task]) -> None:
@@ -51,10 +52,13 @@ class UncertaintySoftmax(Weighting):
     """
 
     negative_losses = "gives all the weight"
+    stacks = ("temperature",)
+    temperature: Tensor
 
     def __init__(self, tasks: Sequence[Task], temperature: float = 1.0) -> None:
         super().__init__(tasks)
-        self.temperature = positive(temperature, "weighting.temperature")
+        temperature = positive(temperature, "weighting.temperature")
+        self.register_buffer("temperature", torch.tensor(temperature, dtype=torch.get_default_dtype()), persistent=False)
 
     def forward(self, losses: Tensor, active: Sequence[int] | None = None) -> Tensor:
         del active

@@ -24,11 +24,16 @@ class Weighting(nn.Module, ABC):
     Args:
         tasks: the tasks, in the order of the losses.
         lr: learning rate of the weighting's own parameters; None trains them with the model's optimizer settings.
+
+    Runs with a weighting stack (``torch.func.vmap`` over replicas) if it says so by ``stacks``. Then ``forward`` is pure tensor code in
+    eval mode, without randomness, whatever it keeps of the losses is told to :meth:`accumulate`, and the values of the options
+    that ``stacks`` names lie in parameters and buffers (or are ``lr``).
     """
 
     lr: float | None = None
     negative_losses: str = ""  # what becomes of the weights if a loss is negative, for a weighting that is not made for it
     anneal: bool = False  # whether `lr` falls to 0 over the last 30 % of the run
+    stacks: tuple[str, ...] | None = None  # the options in which replicas of a stack may differ; None: runs with it do not stack
     needs_norms: bool = False  # whether `observe_norms` is called before every update
     needs_again: bool = False  # whether `observe_losses` is called after every update
 
@@ -49,6 +54,7 @@ class Weighting(nn.Module, ABC):
         them and their clock alone.
         """
         values = losses.detach()
+        self.prepare(values, active)
         if active is not None:
             values = values[self._index(active, losses.device)]
         values.requires_grad_()
@@ -69,6 +75,12 @@ class Weighting(nn.Module, ABC):
             weights = torch.zeros_like(losses).index_copy(0, self._index(active, losses.device), weights)
         return weights, objective.detach()
 
+    def prepare(self, losses: Tensor, active: Sequence[int] | None = None) -> None:
+        """Before the first step of a set of active tasks, and any other: set what depends on the losses ``[T]``, such as an initial log-variance."""
+
+    def accumulate(self, losses: Tensor, active: Sequence[int] | None = None) -> None:
+        """Take note of the active tasks' losses of one step ``[k]``, or of many steps ``[n, k]``."""
+
     def begin_epoch(self) -> None:
         """Called at the start of every epoch."""
 
@@ -76,7 +88,14 @@ class Weighting(nn.Module, ABC):
         """Learn from the gradient norms ``[T]`` of the unweighted losses at the last shared weight tensor (0 for idle tasks)."""
 
     def observe_losses(self, before: Tensor, after: Tensor, active: Sequence[int] | None = None) -> None:
-        """Learn from the losses ``[T]`` of the same batch before and after the update."""
+        """Learn from the losses ``[T]`` of the same batch before and after the update: sets the parameters' gradients."""
+        indices = range(len(self.tasks)) if active is None else active
+        for i, gradient in zip(indices, self.gradients(before, after, active).unbind(), strict=True):
+            self._own()[i].grad = gradient
+
+    def gradients(self, before: Tensor, after: Tensor, active: Sequence[int] | None = None) -> Tensor:
+        """Where ``needs_again``: the gradients ``[k]`` of the active tasks' parameters, of which there is one scalar per task."""
+        raise NotImplementedError
 
     def _index(self, active: Sequence[int], device: torch.device) -> Tensor:
         """Indices on the device, made once per set of active tasks: copying them at every step would wait for a GPU."""

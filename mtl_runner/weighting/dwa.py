@@ -28,28 +28,38 @@ class DWA(Weighting):
     """
 
     negative_losses = "counts as a loss of 0"
+    stacks = ("temperature",)
+    temperature: Tensor
     total: Tensor
     count: Tensor
     last: Tensor
 
     def __init__(self, tasks: Sequence[Task], temperature: float = 2.0) -> None:
         super().__init__(tasks)
-        self.temperature = positive(temperature, "weighting.temperature")
+        temperature = positive(temperature, "weighting.temperature")
         dtype = torch.get_default_dtype()
+        self.register_buffer("temperature", torch.tensor(temperature, dtype=dtype), persistent=False)
         self.register_buffer("total", torch.zeros(len(self.tasks), dtype=dtype))  # of this epoch's losses
         self.register_buffer("count", torch.zeros(len(self.tasks), dtype=dtype))
         self.register_buffer("last", torch.zeros(2, len(self.tasks), dtype=dtype))  # means of the last epochs; 0: none
 
     def forward(self, losses: Tensor, active: Sequence[int] | None = None) -> Tensor:
         index = self._index(range(len(self.tasks)) if active is None else active, losses.device)
+        if self.training:
+            self.accumulate(losses.detach(), active)
         with torch.no_grad():
-            if self.training:
-                self.total.index_add_(0, index, losses.detach())
-                self.count.index_add_(0, index, torch.ones_like(losses))
             known = (self.last != 0).all(0)
             rate = torch.where(known, self.last[0] / torch.where(known, self.last[1], 1.0), 1.0)[index]
             weights = len(losses) * torch.softmax(rate / self.temperature, 0)
         return torch.dot(weights, losses)
+
+    @torch.no_grad()
+    def accumulate(self, losses: Tensor, active: Sequence[int] | None = None) -> None:
+        """Into the epoch's means."""
+        index = self._index(range(len(self.tasks)) if active is None else active, losses.device)
+        steps = losses.view(-1, len(index))
+        self.total.index_add_(0, index, steps.sum(0))
+        self.count.index_add_(0, index, steps.new_full((len(index),), len(steps)))
 
     @torch.no_grad()
     def begin_epoch(self) -> None:

@@ -31,10 +31,14 @@ class FAMO(Weighting):
 
     negative_losses = "turns into a standstill of all tasks: every weight becomes almost 0"
     needs_again = True
+    stacks = ("gamma", "lr")
+    gamma: Tensor
 
     def __init__(self, tasks: Sequence[Task], lr: float | None = 0.025, gamma: float = 0.01) -> None:
         super().__init__(tasks)
-        self.gamma, self.lr = not_negative(gamma, "weighting.gamma"), learning_rate(lr, "weighting.lr")
+        self.lr = learning_rate(lr, "weighting.lr")
+        gamma = not_negative(gamma, "weighting.gamma")
+        self.register_buffer("gamma", torch.tensor(gamma, dtype=torch.get_default_dtype()), persistent=False)
         self.logits = nn.ParameterList(nn.Parameter(torch.zeros((), dtype=torch.get_default_dtype())) for _ in tasks)
 
     def forward(self, losses: Tensor, active: Sequence[int] | None = None) -> Tensor:
@@ -48,12 +52,10 @@ class FAMO(Weighting):
         return torch.softmax(torch.stack(self._active(self.logits, active)), 0)
 
     @torch.no_grad()
-    def observe_losses(self, before: Tensor, after: Tensor, active: Sequence[int] | None = None) -> None:
-        """Set the gradients of the active tasks' logits."""
-        indices = list(range(len(self.tasks)) if active is None else active)
-        index = self._index(indices, before.device)
+    def gradients(self, before: Tensor, after: Tensor, active: Sequence[int] | None = None) -> Tensor:
+        """Those of the active tasks' logits."""
+        index = self._index(range(len(self.tasks)) if active is None else active, before.device)
         decrease = torch.log(before[index].clamp(min=TINY)) - torch.log(after[index].clamp(min=TINY))
         z = self._shares(active)
-        gradients = z * (decrease - torch.dot(z, decrease))  # the Jacobian of softmax, times the decrease
-        for i, gradient in zip(indices, gradients.unbind(), strict=True):
-            self.logits[i].grad = gradient + self.gamma * self.logits[i]
+        logits = torch.stack(self._active(self.logits, active))
+        return z * (decrease - torch.dot(z, decrease)) + self.gamma * logits  # the Jacobian of softmax, times the decrease

@@ -27,6 +27,7 @@ class Fixed(Weighting):
     Shape: losses ``[k]`` -> scalar. Raises ``ConfigError`` for unknown tasks, negative or all-zero weights.
     """
 
+    stacks = ("weights",)
     weights: Tensor
 
     def __init__(

@@ -28,6 +28,8 @@ class Learned(Weighting):
     Shape: losses ``[k]`` -> scalar. Raises ``ConfigError`` for an unknown form.
     """
 
+    stacks = ("lr",)
+
     def __init__(self, tasks: Sequence[Task], form: str = "softmax", lr: float | None = 0.025) -> None:
         super().__init__(tasks)
         if form not in ("softmax", "exp"):

@@ -22,6 +22,7 @@ class LogSum(Weighting):
     """
 
     negative_losses = "gives the weight 0"
+    stacks = ()
 
     def forward(self, losses: Tensor, active: Sequence[int] | None = None) -> Tensor:
         del active
@@ -35,6 +36,7 @@ class GeometricMean(Weighting):
     """
 
     negative_losses = "turns into a standstill of all tasks: every weight becomes almost 0"
+    stacks = ()
 
     def forward(self, losses: Tensor, active: Sequence[int] | None = None) -> Tensor:
         del active

@@ -43,6 +43,7 @@ class Uncertainty(Weighting):
     """
 
     negative_losses = "weighs more and more without bound"
+    stacks = ("init", "frozen", "lr")
     a: Tensor
     log_a: Tensor
     b: Tensor
@@ -84,6 +85,7 @@ class Uncertainty(Weighting):
             self.register_buffer("running", torch.zeros(len(self.tasks), dtype=dtype))
             self.register_buffer("mass", torch.zeros(len(self.tasks), dtype=dtype))
         if solver == "closed_form":
+            self.stacks = None  # its running mean is state of every step
             self.log_variance.requires_grad_(False)
             self._waiting.clear()
 
@@ -94,16 +96,15 @@ class Uncertainty(Weighting):
         fit = torch.dot(torch.exp(log_a - s), losses)  # a e^-s L, in fewer operations
         return fit + (nn.functional.softplus(s).sum() if self.form == "liebel" else torch.dot(b, s))
 
-    def weigh(self, losses: Tensor, active: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
-        """As the base class; before it, ``log_loss`` sets new tasks' s and the closed form updates its running mean."""
+    def prepare(self, losses: Tensor, active: Sequence[int] | None = None) -> None:
+        """``log_loss`` sets new tasks' s, and the closed form updates its running mean."""
         indices = range(len(self.tasks)) if active is None else active
         if self._waiting:
             for i in self._waiting.intersection(indices):
-                self._assign(i, self.optimum(losses.detach())[i])
+                self._assign(i, self.optimum(losses)[i])
             self._waiting.difference_update(indices)
         if self.solver == "closed_form":
-            self._average(losses.detach(), list(indices))
-        return super().weigh(losses, active)
+            self._average(losses, list(indices))
 
     def optimum(self, losses: Tensor) -> Tensor:
         """The s that minimises the objective for constant losses ``[T]``: log(aL/b), or liebel's closed form."""
