@@ -33,6 +33,7 @@ DEBUG_ROWS = 128
 DEBUG_EPOCHS = 2
 SMALL_MODEL = 2_000_000  # parameters; below it a second CPU thread costs more than it gives
 ALL_THREADS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+Datasets = dict[str, Prepared]
 CONSTANT = 1e-12  # a trivial predictor with so small a loss has nothing left to predict
 
 
@@ -56,21 +57,25 @@ class Experiment:
         return self.trivial[split]
 
 
-def build(cfg: DictConfig) -> Experiment:
-    """Build an experiment from a composed config. Raises an ``MtlError`` with one sentence for everything that is wrong."""
+def build(cfg: DictConfig, datasets: Datasets | None = None) -> Experiment:
+    """Build an experiment from a composed config. Raises an ``MtlError`` with one sentence for everything that is wrong.
+
+    Args:
+        datasets: those of runs before this one, which are used again, and this one's is added. Only ours: a user's may draw from a
+            global random state, which the seed sets.
+    """
     defer_compiler()
     plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     settings = Settings.read(plain)
     device = choose_device(settings.device)
     torch.set_num_threads(1)  # whatever ran before in this process: the number changes the last digits
     seed_everything(settings.seed)  # a user's dataset may draw at random
-    data = build_data(plain["data"], rows=DEBUG_ROWS if settings.debug else None)
+    data = _data_on(device, plain["data"], DEBUG_ROWS if settings.debug else None, datasets)
     tasks = data.tasks
     settings = settings.for_rows(len(data.splits["train"]))
 
     if device.type == "cuda":
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
-    data.splits = {name: split.to(device) for name, split in data.splits.items()}
     trivial = trivial_losses(tasks, data.splits["train"])
     likelihood = make_likelihood(plain["likelihood"], tasks, trivial)
     seed_everything(settings.seed)  # the model comes first: same seed, same initial weights, whatever the strategy
@@ -104,6 +109,23 @@ def build(cfg: DictConfig) -> Experiment:
     conflicts = Conflicts(parameters, len(tasks)) if settings.gradients and parameters.shared else None
     learner = Learner(model, likelihood, weighting, update, own, conflicts)
     return Experiment(settings, data, learner, schedule, lr_schedulers, parameters, device)
+
+
+def _data_on(device: torch.device, node: Mapping[str, Any], rows: int | None, datasets: Datasets | None) -> Prepared:
+    """The dataset on a device, of those that are there already or built."""
+    key = f"{node} {rows} {device}"
+    if datasets is not None and key in datasets:
+        return datasets[key]
+    data = build_data(node, rows)
+    data.splits = {name: split.to(device) for name, split in data.splits.items()}
+    if datasets is not None and is_ours(node):
+        datasets[key] = data
+    return data
+
+
+def is_ours(node: Mapping[str, Any]) -> bool:
+    """Whether a dataset is one of ours, so that its config says everything of it."""
+    return str(node.get("_target_")).startswith("mtl_runner.")
 
 
 def make_schedulers(settings: Settings, optimizers: Sequence[Optimizer]) -> list[Any]:

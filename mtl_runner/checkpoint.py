@@ -13,7 +13,6 @@ import torch
 from mtl_runner.errors import RunDirectoryError
 from mtl_runner.files import write_atomic
 
-
 FILES = ("checkpoint.pt", "best.pt")
 PREVIOUS = ".previous"
 

@@ -7,11 +7,9 @@ import json
 import os
 import re
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from mtl_runner.conf_directory import conf_directory
 from mtl_runner.errors import ConfigError, MtlError
@@ -19,7 +17,6 @@ from mtl_runner.errors import ConfigError, MtlError
 # Below these, keys are options of a class or names of tasks: `build` knows the allowed ones and suggests the nearest, so
 # `weighting.weights.y1=2` and `optimizer.eps=1e-7` need no Hydra `+`.
 OPEN = ("data.", "model.", "likelihood.", "weighting.", "schedule.", "update.", "optimizer.", "trainer.", "record.")
-REPEATED = "MTL_RUNNER_REPEATED"  # choices and overrides of the run that is repeated; also for workers
 _exit_code = 0
 
 
@@ -78,6 +75,7 @@ def _compose_and_run(arguments: list[str], repeat: Path | None) -> None:
         recorded, arguments = repeated(repeat, arguments, conf_directory())
         if recorded is not None:
             from mtl_runner.directory import read_identity
+            from mtl_runner.sweep.request import REPEATED
 
             config = recorded.name
             os.environ[REPEATED] = json.dumps(read_identity(repeat))
@@ -97,27 +95,17 @@ def _compose_and_run(arguments: list[str], repeat: Path | None) -> None:
 def job(config: DictConfig) -> float:
     """Hydra's task function: one run. Never raises for what went wrong in it, so that the rest of a sweep goes on."""
     from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
 
-    hydra = HydraConfig.get()
-    if hydra.runtime.cwd not in sys.path:
-        sys.path.insert(0, hydra.runtime.cwd)
-    from mtl_runner.runner import Request, run
+    from mtl_runner.sweep.request import request_of
+
+    cwd = HydraConfig.get().runtime.cwd
+    if cwd not in sys.path:
+        sys.path.insert(0, cwd)
+    from mtl_runner.runner import run
 
     _started()
-    sweeping = hydra.mode == RunMode.MULTIRUN
-    _settle(config)
-    hydra_node = OmegaConf.masked_copy(HydraConfig.instance().cfg, ["hydra"])  # type: ignore[arg-type]
-    repeated = json.loads(os.environ.get(REPEATED, "{}"))
-    overrides = list(hydra.overrides.task)
-    request = Request(
-        config=config,
-        directory=Path(hydra.runtime.output_dir),
-        overrides=[*repeated.get("overrides", ()), *overrides],
-        choices=repeated.get("choices") or _choices(hydra.runtime.choices),
-        hydra=hydra_node,
-        job=f"{hydra.job.num}: {' '.join(override.lstrip('+') for override in overrides)}" if sweeping else "",
-    )
+    request = request_of(config)
+    sweeping = bool(request.job)
     try:
         outcome = run(request)
     except MtlError as error:  # the directory is not ours to write into
@@ -141,22 +129,6 @@ def _started() -> None:
         gc.enable()
 
 
-def _settle(config: DictConfig) -> None:
-    """Replace what only Hydra can resolve (``${hydra:...}``, ``${now:...}``): the recorded config must not depend on its state."""
-    pending: list[tuple[str, Any]] = [("", OmegaConf.to_container(config))]
-    while pending:
-        path, node = pending.pop()
-        if isinstance(node, dict):
-            pending += [(f"{path}.{key}" if path else str(key), item) for key, item in node.items()]
-        elif isinstance(node, str) and re.search(r"\$\{(hydra|now):", node):
-            OmegaConf.update(config, path, OmegaConf.select(config, path))
-
-
-def _choices(chosen: Mapping[str, Any]) -> dict[str, str]:
-    """The option of each group, for the labels of a comparison."""
-    return {group: choice for group, choice in chosen.items() if "/" not in str(group) and choice}
-
-
 def _resume(directory: Path, arguments: list[str]) -> int:
     """Go on with a run from its recorded config, without Hydra."""
     from mtl_runner.directory import read_config, read_identity
@@ -166,7 +138,8 @@ def _resume(directory: Path, arguments: list[str]) -> int:
         raise ConfigError(
             f"resume= goes on with the recorded config and takes no other option (found {arguments[0]!r}); use repeat={directory} to change something."
         )
-    from mtl_runner.runner import Request, run
+    from mtl_runner.runner import run
+    from mtl_runner.runs import Request
 
     _started()
     request = Request(config, directory.absolute(), **read_identity(directory))

@@ -3,57 +3,40 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import math
 import os
 import shlex
 import signal
-import sys
 import threading
-import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from mtl_runner import directory as run_directory
-from mtl_runner.build import Experiment, build
-from mtl_runner.errors import MtlError, RunDirectoryError
+from mtl_runner.build import Datasets, Experiment, build
+from mtl_runner.errors import RunDirectoryError
 from mtl_runner.files import write_json
 from mtl_runner.lessons import lessons_at_the_end, lessons_of_setup
+from mtl_runner.logs import logging_to
 from mtl_runner.predictions import write_predictions
 from mtl_runner.progress import Progress
+from mtl_runner.runs import Outcome, Request
 from mtl_runner.summary import summarize, table, verdict
 from mtl_runner.train import Interrupted, Trainer
+from mtl_runner.wording import sentence
 
 log = logging.getLogger("mtl_runner")
 
 
-@dataclass(frozen=True)
-class Request:
-    """One run as the command line asks for it."""
+class Stoppable(Protocol):
+    """What trains until it is asked to stop."""
 
-    config: DictConfig
-    directory: Path
-    overrides: Sequence[str] = ()
-    choices: Mapping[str, str] = field(default_factory=dict)
-    hydra: DictConfig | None = None
-    job: str = ""  # "3/24: weighting=fixed seed=0" in a sweep
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended: the monitor's best value, or the sentence that says why not."""
-
-    monitor: float = float("nan")
-    error: str = ""
-    exit_code: int = 0
-    interrupted: bool = False
+    stop: bool
 
 
 def run(request: Request) -> Outcome:
@@ -67,18 +50,18 @@ def run(request: Request) -> Outcome:
         run_directory.claim(directory, request.config, request.overrides, request.choices, request.hydra)
     except OSError as error:
         raise RunDirectoryError(sentence(error)) from error
-    with run_directory.held(directory), _logging(directory):
+    with run_directory.held(directory), logging_to(directory):
         if request.job:
             log.info("[%s]", request.job)
         try:
             return _run_claimed(request)
         except Interrupted:
-            _write_status(request, "interrupted", "stopped by Ctrl-C")
+            write_status(request, "interrupted", "stopped by Ctrl-C")
             return Outcome(
                 error=f"Stopped; go on with: mtl-run resume={shlex.quote(_shown(directory))}", exit_code=130, interrupted=True
             )
         except KeyboardInterrupt:
-            _write_status(request, "interrupted", "stopped by Ctrl-C")
+            write_status(request, "interrupted", "stopped by Ctrl-C")
             how = (
                 f"resume={shlex.quote(_shown(directory))}"
                 if (directory / "checkpoint.pt").exists()
@@ -91,32 +74,61 @@ def run(request: Request) -> Outcome:
             )
         except Exception as error:  # the border: what a user's model, data or machine can raise is not ours to list
             if os.environ.get("MTL_RUNNER_FULL_ERROR"):
-                _write_status(request, "failed", sentence(error))
+                write_status(request, "failed", sentence(error))
                 raise
-            return _failed(error, request)
+            return failed(error, request)
 
 
 def _run_claimed(request: Request) -> Outcome:
-    directory = request.directory
-    summary = run_directory.read_summary(directory)
-    if summary.get("status") == "finished":
-        log.info("This run is finished already: %s", _shown(directory))
-        log.info("%s", table(summary))
-        log.info("%s", verdict(summary))
-        best = summary["monitor"]["best"]
-        return Outcome(float("nan") if best is None else float(best))
-    _write_status(request, "running")
+    done = finished(request)
+    if done is not None:
+        summary = run_directory.read_summary(request.directory)
+        log.info("This run is finished already: %s", _shown(request.directory))
+        log.info("%s\n%s", table(summary), verdict(summary))
+        return done
+    trainer = begin(request)
+    _train(trainer)
+    return end(trainer, request)
+
+
+def finished(request: Request) -> Outcome | None:
+    """The outcome of a run that came to its end before."""
+    summary = run_directory.read_summary(request.directory)
+    if summary.get("status") != "finished":
+        return None
+    best = summary["monitor"]["best"]
+    return Outcome(float("nan") if best is None else float(best))
+
+
+def begin(request: Request, datasets: Datasets | None = None) -> Trainer:
+    """Build a run, or take it up from its checkpoint, in a directory that is claimed; says what it is and what to mind."""
+    write_status(request, "running")
     torch.autograd.set_detect_anomaly(bool(request.config.get("debug", False)))
-    experiment = build(request.config)
-    trainer = Trainer(experiment, directory)
+    experiment = build(request.config, datasets)
+    trainer = Trainer(experiment, request.directory)
     trainer.best.header = _header(request, experiment)
     log.info("%s", _opening(trainer))
     for lesson in [] if trainer.resumed else lessons_of_setup(experiment):
         log.warning("%s", lesson)
     for name in experiment.schedule.never():
         log.warning("Task %r never takes part in this run; check its times under schedule.", name)
-    with Progress(trainer), _graceful_interrupt(trainer):
-        trainer.run()
+    return trainer
+
+
+def _train(trainer: Trainer) -> None:
+    """The plain loop, or the same compiled, as a stack of one."""
+    if trainer.compiled if trainer.resumed else trainer.settings.compiles(1, trainer.settings.epochs * trainer.batches.count):
+        from mtl_runner.stack import run_compiled
+
+        run_compiled(trainer)
+    else:
+        with Progress(trainer), gracefully(trainer):
+            trainer.run()
+
+
+def end(trainer: Trainer, request: Request) -> Outcome:
+    """The evaluation, the files and the last lines of a run that has been trained."""
+    experiment, directory = trainer.experiment, request.directory
     if experiment.schedule.last_start() == math.inf:
         log.warning(
             "Not every task has started: the losses before it were still getting better; train longer, or lower schedule.patience."
@@ -126,8 +138,8 @@ def _run_claimed(request: Request) -> Outcome:
             log.warning("%s", lesson)
     final, best = trainer.finish()
     summary = {**_identity(request, "finished"), **summarize(trainer, final, best)}
-    if experiment.settings.plots == "all":
-        _plot(trainer, summary)
+    if experiment.settings.plots == "all" or (experiment.settings.plots == "best" and not request.job):
+        draw(trainer, summary)
     if experiment.settings.predictions:
         write_predictions(trainer)
     write_json(directory / "summary.json", summary)
@@ -144,7 +156,8 @@ def _run_claimed(request: Request) -> Outcome:
     return Outcome(trainer.best.value, interrupted=trainer.stop)  # a sweep stops even if this run came to its end
 
 
-def _plot(trainer: Trainer, summary: dict[str, Any]) -> None:
+def draw(trainer: Trainer, summary: dict[str, Any]) -> None:
+    """The pictures of a run."""
     from mtl_runner.fit import fit_curve
     from mtl_runner.results.plots import plot_run
 
@@ -196,45 +209,22 @@ def _identity(request: Request, status: str, reason: str = "") -> dict[str, Any]
     }
 
 
-def _write_status(request: Request, status: str, reason: str = "") -> None:
+def write_status(request: Request, status: str, reason: str = "") -> None:
+    """summary.json of a run that is not finished."""
     write_json(request.directory / "summary.json", _identity(request, status, reason))
 
 
-def _failed(error: BaseException, request: Request) -> Outcome:
+def failed(error: BaseException, request: Request) -> Outcome:
+    """Write down why a run failed."""
     text = sentence(error)
     with contextlib.suppress(OSError):  # the disk may be full; the sentence still reaches the terminal
         logging.getLogger("mtl_runner.file").error("%s", "".join(traceback.format_exception(error)))
-        _write_status(request, "failed", text)
+        write_status(request, "failed", text)
     return Outcome(error=text, exit_code=1)
 
 
-def sentence(error: BaseException) -> str:
-    """What is wrong and what would be right, in one sentence, for anything that can be raised."""
-    if isinstance(error, MtlError):
-        return str(error)
-    if isinstance(error, torch.cuda.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error):
-        return "Out of memory; lower data.batch_size or model.hidden, or choose another trainer.device."
-    if isinstance(error, OSError):
-        return _os_sentence(error)
-    place = traceback.extract_tb(error.__traceback__)
-    where = f" (raised in {Path(place[-1].filename).name}, line {place[-1].lineno})" if place else ""
-    reason = (str(error).strip() or "no message").splitlines()[0]
-    return f"{type(error).__name__}: {reason}{where}; run.log holds the traceback, HYDRA_FULL_ERROR=1 shows it."
-
-
-def _os_sentence(error: OSError) -> str:
-    path = f" {str(error.filename)!r}" if error.filename else " the run directory"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return f"The disk is full (writing{path}); free some space and go on with mtl-run resume=<run directory>."
-    if isinstance(error, PermissionError) or error.errno == errno.EROFS:
-        return f"Cannot write{path}: {error.strerror}; choose a directory you may write to with hydra.run.dir=..."
-    if isinstance(error, NotADirectoryError | FileExistsError):
-        return f"Cannot make the directory{path}: a file of that name is in the way; choose another hydra.run.dir."
-    return f"{error.strerror or error}{f':{path}' if error.filename else ''}; check the path, or choose another hydra.run.dir."
-
-
 @contextlib.contextmanager
-def _graceful_interrupt(trainer: Trainer) -> Iterator[None]:
+def gracefully(training: Stoppable) -> Iterator[None]:
     """First Ctrl-C: go on to the next evaluated epoch, save, stop. Second: stop at once."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -242,9 +232,9 @@ def _graceful_interrupt(trainer: Trainer) -> Iterator[None]:
 
     def request_stop(signum: int, frame: Any) -> None:
         del signum, frame
-        if trainer.stop:
+        if training.stop:
             raise KeyboardInterrupt
-        trainer.stop = True
+        training.stop = True
         log.info("Stopping at the next evaluated epoch; press Ctrl-C again to stop at once.")
 
     previous = signal.signal(signal.SIGINT, request_stop)
@@ -252,36 +242,6 @@ def _graceful_interrupt(trainer: Trainer) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, previous)
-
-
-class _RunLog(logging.FileHandler):
-    """run.log; a full disk must not hide what the terminal still shows."""
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
-        del record
-
-
-@contextlib.contextmanager
-def _logging(directory: Path) -> Iterator[None]:
-    """To the terminal and to run.log; tracebacks only to run.log."""
-    root = logging.getLogger("mtl_runner")
-    root.setLevel(logging.INFO)
-    root.propagate = False
-    terminal = logging.StreamHandler(sys.stdout)
-    terminal.addFilter(lambda record: record.name != "mtl_runner.file")
-    handlers: list[logging.Handler] = [terminal]
-    with contextlib.suppress(OSError):
-        handlers.append(_RunLog(directory / "run.log"))
-    for handler in handlers:
-        root.addHandler(handler)
-    logging.getLogger("mtl_runner.file").info("%s", time.strftime("%Y-%m-%d %H:%M:%S"))
-    try:
-        yield
-    finally:
-        for handler in handlers:
-            root.removeHandler(handler)
-            with contextlib.suppress(OSError):
-                handler.close()
 
 
 def _shown(path: Path) -> str:

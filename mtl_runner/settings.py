@@ -11,6 +11,8 @@ from mtl_runner.errors import ConfigError, suggest
 from mtl_runner.options import flag, positive
 
 MOST_EVALUATIONS = 200
+FEW = 4  # replicas that are hardly slower one after another
+COMPILE_STACK, COMPILE_SINGLE = 2000, 100_000  # steps
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Settings:
     gradients: bool
     predictions: bool
     debug: bool
+    compile: bool | str
 
     @classmethod
     def read(cls, cfg: Mapping[str, Any]) -> Settings:
@@ -44,6 +47,7 @@ class Settings:
         patience = trainer.pop("patience")
         clip = trainer.pop("clip")
         threads = trainer.pop("threads")
+        compiled = trainer.pop("compile")
         settings = cls(
             seed=_integer(cfg["seed"], "seed", 0),
             share=flag(cfg["share"], "share"),
@@ -56,10 +60,11 @@ class Settings:
             patience=None if patience is None else _integer(patience, "trainer.patience", 1),
             clip=None if clip is None else positive(clip, "trainer.clip"),
             lr_scheduler=_lr_scheduler(trainer.pop("lr_scheduler"), epochs),
-            plots=_choice(record.pop("plots"), "record.plots", ("all", "none")),
+            plots=_choice(record.pop("plots"), "record.plots", ("all", "best", "none")),
             gradients=flag(record.pop("gradients"), "record.gradients"),
             predictions=flag(record.pop("predictions"), "record.predictions"),
             debug=debug,
+            compile=compiled if isinstance(compiled, bool) else _choice(compiled, "trainer.compile", ("auto", "true", "false")),
         )
         for key, rest, known in (("trainer", trainer, cfg["trainer"]), ("record", record, cfg["record"])):
             for name in rest:
@@ -71,6 +76,16 @@ class Settings:
         if self.batch_size:
             return self
         return replace(self, batch_size=min(1024, max(32, 2 ** round(math.log2(rows / 100)))))
+
+    def compiles(self, replicas: int, steps: int) -> bool:
+        """Whether a run, or a stack of so many, of so many steps is compiled.
+
+        ``auto`` knows what a compilation costs (3 to 25 s, by the warmth of its cache) and saves (about 3 ms a step of a stack, a
+        tenth of a millisecond of a single run), and decides by that, not by measuring: a repeated run takes the same path.
+        """
+        if isinstance(self.compile, bool):
+            return self.compile
+        return steps >= (COMPILE_SINGLE if replicas < FEW else COMPILE_STACK)
 
     def evaluates(self, epoch: int) -> bool:
         """Whether epoch (counted from 1) is evaluated: the first, the last and evenly spaced ones."""

@@ -21,6 +21,7 @@ from mtl_runner.errors import DivergedError
 from mtl_runner.evaluate import QUANTILES, Evaluation, Monitor, evaluate, sigma_statistics
 from mtl_runner.lessons import lessons_of_losses
 from mtl_runner.record import MetricsFile, Row, cells_of_step, cells_of_task, further_columns
+from mtl_runner.settings import Settings
 from mtl_runner.totals import EpochMeans, EpochRecord, EpochTotals
 
 log = logging.getLogger("mtl_runner")
@@ -45,7 +46,7 @@ class Trainer:
         self.experiment = experiment
         self.directory = directory
         self.on_epoch = on_epoch
-        self.settings = experiment.settings
+        self.settings: Settings = experiment.settings
         self.tasks = experiment.data.tasks
         self.learner = experiment.learner
         self.monitor = Monitor.parse(self.settings.monitor, self.tasks)

@@ -1,8 +1,11 @@
-"""Hydra's and OmegaConf's errors as one sentence each."""
+"""Any error as one sentence: Hydra's and OmegaConf's, the machine's, and those of a user's code. Free of torch."""
 
 from __future__ import annotations
 
+import errno
 import re
+import traceback
+from pathlib import Path
 
 from mtl_runner.errors import MtlError, suggest
 
@@ -19,9 +22,7 @@ def worded(error: BaseException) -> str:
             return sentence
     cause = chain[-1]
     if isinstance(cause, OSError):
-        from mtl_runner.runner import sentence as run_sentence
-
-        return run_sentence(cause)
+        return sentence(cause)
     if type(cause).__name__ in ("TerminatedWorkerError", "BrokenProcessPool"):
         return (
             "A worker process was killed (out of memory, or by hand) and took the results of the running jobs with it; "
@@ -29,6 +30,36 @@ def worded(error: BaseException) -> str:
         )
     text = " ".join(str(cause).split()) or type(cause).__name__
     return f"{type(cause).__name__}: {text} (HYDRA_FULL_ERROR=1 shows the traceback.)"
+
+
+def sentence(error: BaseException) -> str:
+    """What is wrong and what would be right, in one sentence, for anything that can be raised."""
+    if isinstance(error, MtlError):
+        return str(error)
+    if out_of_memory(error):
+        return "Out of memory; lower data.batch_size or model.hidden, or choose another trainer.device."
+    if isinstance(error, OSError):
+        return _os_sentence(error)
+    place = traceback.extract_tb(error.__traceback__)
+    where = f" (raised in {Path(place[-1].filename).name}, line {place[-1].lineno})" if place else ""
+    reason = (str(error).strip() or "no message").splitlines()[0]
+    return f"{type(error).__name__}: {reason}{where}; run.log holds the traceback, HYDRA_FULL_ERROR=1 shows it."
+
+
+def _os_sentence(error: OSError) -> str:
+    path = f" {str(error.filename)!r}" if error.filename else " the run directory"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return f"The disk is full (writing{path}); free some space and go on with mtl-run resume=<run directory>."
+    if isinstance(error, PermissionError) or error.errno == errno.EROFS:
+        return f"Cannot write{path}: {error.strerror}; choose a directory you may write to with hydra.run.dir=..."
+    if isinstance(error, NotADirectoryError | FileExistsError):
+        return f"Cannot make the directory{path}: a file of that name is in the way; choose another hydra.run.dir."
+    return f"{error.strerror or error}{f':{path}' if error.filename else ''}; check the path, or choose another hydra.run.dir."
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether the machine or its GPU had no memory left."""
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
 
 
 def _chain(error: BaseException) -> list[BaseException]:

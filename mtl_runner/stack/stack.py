@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -12,7 +14,6 @@ from torch import Tensor
 from torch.func import vmap
 
 from mtl_runner import checkpoint
-from mtl_runner.errors import DivergedError
 from mtl_runner.evaluate import Evaluation, as_evaluation, measurements
 from mtl_runner.functional import pure
 from mtl_runner.likelihood import Likelihood
@@ -23,6 +24,8 @@ from mtl_runner.step import pure_again, pure_step
 from mtl_runner.totals import EpochMeans, EpochRecord, check_finite
 from mtl_runner.train import Interrupted, Trainer
 from mtl_runner.update import Active
+
+log = logging.getLogger("mtl_runner")
 
 PARTS = ("model", "likelihood", "weighting")
 SNAPSHOTS = 4  # how often in a run its files are written, at least
@@ -39,16 +42,24 @@ class Stack:
 
     Args:
         trainers: one per run, built as for a single run and alike (:mod:`mtl_runner.stack.alike`), at the same epoch.
-        compiled: whether the step is compiled.
+        compiled: whether the step is compiled. on_replica: called before something is done, and perhaps said, for one replica.
+        snapshots: whether files are written a few times in a run, not at every evaluation.
     """
 
-    def __init__(self, trainers: Sequence[Trainer], compiled: bool = False) -> None:
+    def __init__(
+        self,
+        trainers: Sequence[Trainer],
+        compiled: bool = False,
+        on_replica: Callable[[int], None] | None = None,
+        snapshots: bool = True,
+    ) -> None:
         self.trainers = list(trainers)
         self.first = self.trainers[0]
         self.tasks = self.first.tasks
-        self.compiled = compiled
-        for trainer in self.trainers:
-            trainer.compiled = compiled
+        self.settings = self.first.settings
+        self.on_replica, self.snapshots = on_replica, snapshots
+        self.on_epoch: Callable[[int, float], None] | None = None  # told at the end of every epoch: epoch, mean objective
+        self._set_compiled(compiled)
         learners = [trainer.learner for trainer in self.trainers]
         self.parts = {part: Stacked([getattr(learner, part) for learner in learners]) for part in PARTS}
         self.parameters = {name: part.parameters for name, part in self.parts.items()}
@@ -62,7 +73,7 @@ class Stack:
         # Metrics in units of their own, which are numbers, not tensors, cannot be taken of all at once.
         self.together = not learners[0].likelihood.predicts_noise and all(t.tasks == self.tasks for t in self.trainers)
         self.live = set(range(len(self.trainers)))
-        self.failed: dict[int, DivergedError] = {}
+        self.failed: dict[int, Exception] = {}
         self.stop = False  # set by a signal handler; honoured at the next evaluated epoch
         self.epoch, self.step = self.first.epoch, self.first.step
         self._functions: dict[tuple[int, ...], tuple[Callable[..., Any], Callable[..., Any]]] = {}
@@ -100,15 +111,18 @@ class Stack:
             trainer.learner.model.train()
         self.first.learner.weighting.eval()  # what it keeps of the losses it is told at the end of an epoch
         saved = self.step
+        between = min(SNAPSHOT_STEPS, settings.epochs * self.first.batches.count // SNAPSHOTS) if self.snapshots else 0
         while self.live and self.epoch < settings.epochs:
             table, actives = self._train_epoch()
             self._drop_diverged(table, actives)
             for block in self.blocks:
                 block.step_scheduler()
+            if self.on_epoch is not None:
+                self.on_epoch(self.epoch, table[:, :, 2 * len(self.tasks)].mean().item())
             if settings.evaluates(self.epoch):
                 self._record(table, actives, (time.perf_counter() - started) / len(self.trainers))
                 last = self.epoch == settings.epochs or self.stop
-                if last or self.step - saved >= min(SNAPSHOT_STEPS, settings.epochs * self.first.batches.count // SNAPSHOTS):
+                if last or self.step - saved >= between:
                     self.save()
                     saved = self.step
                 if self.stop and self.live and self.epoch < settings.epochs:
@@ -186,16 +200,35 @@ class Stack:
         self._moving[active.tasks] = self._reached(inputs, targets, active)
         step, again = pure_step(learner, active), pure_again(learner, active)
         functions = vmap(step, in_dims=(0, 0, 0, 0, None)), vmap(again)
-        self._functions[active.tasks] = (self._compile(functions[0]), self._compile(functions[1])) if self.compiled else functions
+        self._functions[active.tasks] = (
+            (self._compile(functions[0]), self._compile(functions[1])) if self.compiled else functions
+        )
+
+    def _set_compiled(self, compiled: bool) -> None:
+        self.compiled = compiled
+        for trainer in self.trainers:
+            trainer.compiled = compiled  # for its checkpoint: a resumed run takes the same path
+        if compiled:
+            torch.compiler.reset()  # another stack's functions share their code with ours, and only a few versions are kept
 
     def _compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Compiled for full batches; the rest of the rows at the end of an epoch is not worth a compilation of its own."""
-        fast = torch.compile(function, dynamic=False)
+        cuda = self.train.replicas.device.type == "cuda"  # there a graph of the whole step is replayed
+        fast = torch.compile(function, dynamic=False, mode="reduce-overhead" if cuda else None)
         size = self.first.batches.batch_size
 
         def call(parameters: Any, constants: Any, inputs: Any, targets: Any, last: Any) -> Any:
             rows = next(iter(targets.values())).shape[1] if targets else size
-            return (fast if rows == size else function)(parameters, constants, inputs, targets, last)
+            if self.compiled and rows == size:
+                try:
+                    return fast(parameters, constants, inputs, targets, last)
+                except Exception as error:
+                    if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+                        raise
+                    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+                    log.warning("The step cannot be compiled (%s); going on without.", reason)
+                    self._set_compiled(False)
+            return function(parameters, constants, inputs, targets, last)
 
         return call
 
@@ -241,12 +274,10 @@ class Stack:
         for index in sorted(self.live):
             if not finite[index]:
                 record = EpochRecord(table[:, index], actives, len(self.tasks), self.first.learner.fields)
-                try:
+                with self._of(index):
                     check_finite(record, self.tasks, self.epoch, self.step - len(table) + 1)
-                except DivergedError as error:
-                    self._fail(index, error)
 
-    def _fail(self, index: int, error: DivergedError) -> None:
+    def _fail(self, index: int, error: Exception) -> None:
         self.failed[index] = error
         self.live.discard(index)
 
@@ -259,14 +290,21 @@ class Stack:
         for index in sorted(self.live):
             trainer = self.trainers[index]
             trainer.epoch, trainer.step, trainer.seconds = self.epoch, self.step, seconds
-            try:
+            with self._of(index):
                 trainer.check("val", evaluations[index])
-            except DivergedError as error:
-                self._fail(index, error)
-                continue
-            trainer.record(means[index], evaluations[index], save=False)
-            if trainer.out_of_patience():
-                self._end(index)
+                trainer.record(means[index], evaluations[index], save=False)
+                if trainer.out_of_patience():
+                    self._end(index)
+
+    @contextlib.contextmanager
+    def _of(self, index: int) -> Iterator[None]:
+        """Whatever goes wrong here, a diverged loss or a disk that is full, is this replica's alone."""
+        if self.on_replica is not None:
+            self.on_replica(index)
+        try:
+            yield
+        except Exception as error:
+            self._fail(index, error)
 
     def _means(self, table: Tensor, actives: list[Active]) -> list[EpochMeans]:
         """Of every replica."""
@@ -285,7 +323,8 @@ class Stack:
         """Write the files of all that still run; a kill in between leaves every run a checkpoint of an epoch that all have."""
         self._settle()
         for index in sorted(self.live):
-            self.trainers[index].save(keep_previous=True)
+            with self._of(index):
+                self.trainers[index].save(keep_previous=len(self.live) > 1)
         for index in sorted(self.live):
             checkpoint.forget_previous(self.trainers[index].directory)
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import ModuleType
 
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
 from mtl_runner.conf_directory import conf_directory
+from mtl_runner.sweep.launcher import StackedLauncher
 
 
 class Configs(SearchPathPlugin):
@@ -27,3 +30,12 @@ class Configs(SearchPathPlugin):
 def register() -> None:
     """Register the plugins with Hydra."""
     Plugins.instance().register(Configs)
+    # Hydra takes launchers from the package `hydra_plugins` only, and imports them from there: a module of that name stands for ours.
+    try:
+        import hydra_plugins
+    except ImportError:  # no other plugin is installed
+        hydra_plugins = sys.modules["hydra_plugins"] = ModuleType("hydra_plugins")
+    alias = ModuleType(StackedLauncher.__module__)
+    alias.StackedLauncher = StackedLauncher  # type: ignore[attr-defined]
+    hydra_plugins.mtl_runner = sys.modules[alias.__name__] = alias
+    Plugins.instance().register(StackedLauncher)

@@ -33,7 +33,9 @@ class Weighting(nn.Module, ABC):
     lr: float | None = None
     negative_losses: str = ""  # what becomes of the weights if a loss is negative, for a weighting that is not made for it
     anneal: bool = False  # whether `lr` falls to 0 over the last 30 % of the run
-    stacks: tuple[str, ...] | None = None  # the options in which replicas of a stack may differ; None: runs with it do not stack
+    stacks: tuple[str, ...] | None = (
+        None  # the options in which replicas of a stack may differ; None: runs with it do not stack
+    )
     needs_norms: bool = False  # whether `observe_norms` is called before every update
     needs_again: bool = False  # whether `observe_losses` is called after every update
 
