@@ -12,7 +12,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from mtl_runner.errors import RunDirectoryError
-from mtl_runner.files import write_atomic, write_json
+from mtl_runner.files import write_atomic, write_json, yaml_of
 
 CONFIG = Path(".hydra") / "config.yaml"
 IDENTITY = Path(".hydra") / "run.json"
@@ -97,11 +97,13 @@ def claim(
                 f"{str(directory)!r} already holds a {name} of unknown origin; choose another hydra.run.dir."
             )
     (directory / ".hydra").mkdir(parents=True, exist_ok=True)
-    write_atomic(directory / ".hydra" / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(list(overrides))).encode())
+    write_atomic(directory / ".hydra" / "overrides.yaml", yaml_of(list(overrides)))
     write_json(directory / IDENTITY, {"overrides": list(overrides), "choices": dict(choices)})
     if hydra is not None:
-        write_atomic(directory / ".hydra" / "hydra.yaml", OmegaConf.to_yaml(hydra).encode())
-    write_atomic(directory / CONFIG, OmegaConf.to_yaml(config).encode())  # last: it is what makes this a run directory
+        write_atomic(directory / ".hydra" / "hydra.yaml", yaml_of(OmegaConf.to_container(hydra, enum_to_str=True)))
+    write_atomic(
+        directory / CONFIG, yaml_of(OmegaConf.to_container(config, enum_to_str=True))
+    )  # last: it is what makes this a run directory
 
 
 def _first_difference(old: Any, new: Any, key: str = "") -> str | None:

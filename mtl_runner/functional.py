@@ -34,7 +34,9 @@ def pure(module: nn.Module, function: str | Callable[..., Any] = "forward") -> C
 def clipped(gradients: Mapping[str, Tensor], blocks: Sequence[set[str]], clip: float | None) -> dict[str, Tensor]:
     """The gradients with the norm of each block of them clipped, as ``torch.nn.utils.clip_grad_norm_`` does in place."""
     found = dict(gradients)
-    for block in blocks if clip is not None else ():
+    if clip is None:
+        return found
+    for block in blocks:
         squares = [gradient.square().sum() for name, gradient in gradients.items() if name in block]
         factor = (clip / (torch.stack(squares).sum().sqrt() + EPS)).clamp(max=1.0)
         found |= {name: gradients[name] * factor for name in block}

@@ -107,7 +107,7 @@ def pure_step(learner: Learner, active: Active) -> Callable[..., tuple[Any, ...]
             seen = losses if active.everyone else losses[list(active.tasks)]
             return objective_of({**own, **constants["weighting"]}, seen, active.subset)
 
-        losses, pull, outputs = vjp(forward, parameters["model"], parameters["likelihood"], has_aux=True)
+        losses, pull, outputs = vjp(forward, parameters["model"], parameters["likelihood"], has_aux=True)  # type: ignore[misc]
         (own, weights), objective = grad_and_value(weigh, argnums=(0, 1))(parameters["weighting"], losses)
         weights = weights * values
         gradients: dict[str, Any] = {"weighting": own, "model": {}, "likelihood": {}}

@@ -37,11 +37,11 @@ class StackedSplit:
 
     def gather(self, rows: Tensor) -> tuple[Inputs, dict[str, Tensor]]:
         """Inputs and targets ``[S, n, ...]`` of each replica's rows ``[S, n]``."""
-        pick = (lambda t: t[rows]) if self.shared else (lambda t: t[self.replicas, rows])
+        index = rows if self.shared else (self.replicas, rows)
         inputs = (
-            {key: pick(tensor) for key, tensor in self.inputs.items()} if isinstance(self.inputs, dict) else pick(self.inputs)
+            {key: tensor[index] for key, tensor in self.inputs.items()} if isinstance(self.inputs, dict) else self.inputs[index]
         )
-        return inputs, {name: pick(target) for name, target in self.targets.items()}
+        return inputs, {name: target[index] for name, target in self.targets.items()}
 
 
 def cut(inputs: Inputs, rows: slice) -> Inputs:

@@ -56,10 +56,7 @@ class Block:
         self.part, self.first, self.last, self.twins = part, first, first + len(twins), list(twins)
         self.tasks, self.anneal = tasks, anneal
         names = {p: name for name, p in getattr(experiments[0].learner, part).named_parameters()}
-        self.views = {
-            names[p]: nn.Parameter(stacked[names[p]][first : self.last])  # type: ignore[index]
-            for p in parameters_of(twins[0])
-        }
+        self.views = {names[p]: nn.Parameter(stacked[names[p]][first : self.last]) for p in parameters_of(twins[0])}
         self.optimizer = _like(twins[0], list(self.views.values()))
         self.scheduler: Any = None
         self.schedulers = [_scheduler_of(e, twin) for e, twin in zip(experiments, twins, strict=True)]

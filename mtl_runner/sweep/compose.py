@@ -33,7 +33,7 @@ class Composer:
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
         """As Hydra's."""
         overrides = [_parsed(line) for line in sweep_overrides]
-        key = tuple(o.input_line for o in overrides if not _is_value(o))
+        key = tuple(str(o.input_line) for o in overrides if not _is_value(o))
         if key not in self._templates:
             template = self.loader.load_sweep_config(master_config, list(key))
             whole = self.loader.load_sweep_config(master_config, sweep_overrides)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import gc
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from mtl_runner.runs import Request
 from mtl_runner.sweep.compose import Composer
@@ -57,6 +57,8 @@ class StackedLauncher(Launcher):
             requests[number] = replace(request, job=f"{number}: {differing}" if differing else str(number))
         from mtl_runner.stack import Stacker
 
+        gc.freeze()  # the modules are there to stay, and so are the jobs
+        gc.enable()
         stacker = Stacker(requests, self.memory)
         stacker.run()
         self._explain(stacker.alone, len(jobs))
@@ -67,7 +69,7 @@ class StackedLauncher(Launcher):
                 job.status, job.return_value = JobStatus.FAILED, stacker.refused[number]
             else:
                 job.status, job.return_value = JobStatus.COMPLETED, stacker.outcomes[number].monitor
-                self.context.callbacks.on_job_end(config=job.cfg, job_return=job)
+                self.context.callbacks.on_job_end(config=requests[number].config, job_return=job)
         return [returns[number] for number in jobs]
 
     def _job(self, number: int, overrides: list[str]) -> tuple[Request, JobReturn]:
@@ -75,27 +77,21 @@ class StackedLauncher(Launcher):
         config = self.context.config_loader.load_sweep_config(self.config, overrides)
         before = HydraConfig.instance().cfg
         try:
-            with open_dict(config):
+            with open_dict(config.hydra):
                 config.hydra.job.id = config.hydra.job.num = number
-                HydraConfig.instance().set_config(config)
-                OmegaConf.set_readonly(config.hydra, False)
-                config.hydra.runtime.output_dir = str(
-                    (Path(str(config.hydra.sweep.dir)) / str(config.hydra.sweep.subdir)).absolute()
-                )
             HydraConfig.instance().set_config(config)
-            task_config = copy.copy(config)
-            OmegaConf.set_readonly(task_config, False)
-            with open_dict(task_config):
-                del task_config["hydra"]
             hydra: Any = HydraConfig.instance().cfg
-            job = JobReturn(
-                overrides=overrides,
-                cfg=task_config,
-                hydra_cfg=hydra,
-                working_dir=str(Path.cwd()),
-                task_name=hydra.hydra.job.name,
+            directory = Path(str(OmegaConf.select(config, "hydra.sweep.dir"))) / str(
+                OmegaConf.select(config, "hydra.sweep.subdir")
             )
-            return request_of(task_config), job
+            with read_write(hydra.hydra.runtime), open_dict(hydra.hydra.runtime):
+                hydra.hydra.runtime.output_dir = str(directory.absolute())
+            with read_write(config), open_dict(config):
+                del config["hydra"]
+            job = JobReturn(
+                overrides=overrides, cfg=config, hydra_cfg=hydra, working_dir=str(Path.cwd()), task_name=hydra.hydra.job.name
+            )
+            return request_of(config), job
         finally:
             HydraConfig.instance().cfg = before
 

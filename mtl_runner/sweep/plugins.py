@@ -32,7 +32,7 @@ def register() -> None:
     Plugins.instance().register(Configs)
     # Hydra takes launchers from the package `hydra_plugins` only, and imports them from there: a module of that name stands for ours.
     try:
-        import hydra_plugins
+        import hydra_plugins  # type: ignore[import-untyped]
     except ImportError:  # no other plugin is installed
         hydra_plugins = sys.modules["hydra_plugins"] = ModuleType("hydra_plugins")
     alias = ModuleType(StackedLauncher.__module__)

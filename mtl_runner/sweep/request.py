@@ -30,7 +30,7 @@ def request_of(config: DictConfig) -> Request:
         directory=Path(hydra.runtime.output_dir),
         overrides=[*repeated.get("overrides", ()), *overrides],
         choices=repeated.get("choices") or _choices(hydra.runtime.choices),
-        hydra=OmegaConf.masked_copy(HydraConfig.instance().cfg, ["hydra"]),  # type: ignore[arg-type]
+        hydra=HydraConfig.instance().cfg,  # type: ignore[arg-type]  # declared as what it is a config of
         job=f"{hydra.job.num}: {' '.join(override.lstrip('+') for override in overrides)}" if sweeping else "",
     )
 

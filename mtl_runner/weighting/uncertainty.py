@@ -43,7 +43,7 @@ class Uncertainty(Weighting):
     """
 
     negative_losses = "weighs more and more without bound"
-    stacks = ("init", "frozen", "lr")
+    stacks: tuple[str, ...] | None = ("init", "frozen", "lr")
     a: Tensor
     log_a: Tensor
     b: Tensor
