@@ -154,6 +154,12 @@ def _report(sweep: Path) -> None:
     from mtl_runner.results.compare import compare_directories
 
     comparison = compare_directories([sweep], output=sweep)
+    best = [run.directory for run in comparison.best if run.summary.get("plots") == "best"]
+    if best:
+        from mtl_runner.runner import draw_again
+
+        for directory in best:
+            draw_again(directory)
     print(comparison.text)
     if comparison.failed:
         _note(

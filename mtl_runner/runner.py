@@ -7,7 +7,9 @@ import logging
 import math
 import os
 import shlex
+import shutil
 import signal
+import tempfile
 import threading
 import traceback
 from collections.abc import Iterator
@@ -139,7 +141,7 @@ def end(trainer: Trainer, request: Request) -> Outcome:
     final, best = trainer.finish()
     summary = {**_identity(request, "finished"), **summarize(trainer, final, best)}
     if experiment.settings.plots == "all" or (experiment.settings.plots == "best" and not request.job):
-        draw(trainer, summary)
+        draw(trainer, summary, directory)
     if experiment.settings.predictions:
         write_predictions(trainer)
     write_json(directory / "summary.json", summary)
@@ -156,12 +158,22 @@ def end(trainer: Trainer, request: Request) -> Outcome:
     return Outcome(trainer.best.value, interrupted=trainer.stop)  # a sweep stops even if this run came to its end
 
 
-def draw(trainer: Trainer, summary: dict[str, Any]) -> None:
-    """The pictures of a run."""
+def draw(trainer: Trainer, summary: dict[str, Any], directory: Path) -> None:
+    """The pictures of a run, into its directory."""
     from mtl_runner.fit import fit_curve
     from mtl_runner.results.plots import plot_run
 
-    plot_run(trainer.directory, summary, fit_curve(trainer))
+    plot_run(directory, summary, fit_curve(trainer))
+
+
+def draw_again(directory: Path) -> None:
+    """The pictures of a run that came to its end before (``record.plots=best``)."""
+    with tempfile.TemporaryDirectory() as folder:  # taking a run up cuts its metrics.csv back to the checkpoint
+        for name in ("checkpoint.pt", "best.pt", "metrics.csv"):
+            shutil.copy2(directory / name, folder)
+        draw(
+            Trainer(build(run_directory.read_config(directory)), Path(folder)), run_directory.read_summary(directory), directory
+        )
 
 
 def _opening(trainer: Trainer) -> str:

@@ -43,6 +43,7 @@ def summarize(trainer: Trainer, final: dict[str, Evaluation], best: dict[str, Ev
             "final": trainer.monitor.value(final["val"]),
         },
         "tasks": tasks,
+        "plots": trainer.settings.plots,
         "marks": experiment.schedule.starts(),
         "parameters": {
             "model": sum(p.numel() for p in model.parameters()),

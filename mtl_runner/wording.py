@@ -17,9 +17,9 @@ def worded(error: BaseException) -> str:
         if isinstance(link, MtlError):
             return str(link)
     for link in chain:
-        sentence = _hydra_sentence(link)
-        if sentence:
-            return sentence
+        found = _hydra_sentence(link)
+        if found:
+            return found
     cause = chain[-1]
     if isinstance(cause, OSError):
         return sentence(cause)

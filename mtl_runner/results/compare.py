@@ -64,6 +64,7 @@ class Comparison:
     text: str
     failed: int
     total: int
+    best: list[Run]  # each strategy's best finished run by the monitor at its best epoch
 
 
 def compare_directories(paths: Sequence[Path], output: Path, at: str = "final", plots: bool = True) -> Comparison:
@@ -89,7 +90,14 @@ def compare_directories(paths: Sequence[Path], output: Path, at: str = "final", 
 
         plot_comparison(output / "comparison.png", finished, at)
     broken = [run for run in runs if not run.finished]
-    return Comparison(run_table, strategy_table, _text(groups, strategy_rows, broken, output, at), len(broken), len(runs))
+    text = _text(groups, strategy_rows, broken, output, at)
+    best = [min(s.runs, key=_monitor) for group in groups for s in group.strategies if s.runs]
+    return Comparison(run_table, strategy_table, text, len(broken), len(runs), best)
+
+
+def _monitor(run: Run) -> float:
+    value = run.summary["monitor"]["best"]
+    return math.inf if value is None else float(value)
 
 
 def _groups(runs: Sequence[Run], labels: Sequence[Label]) -> list[Group]:
