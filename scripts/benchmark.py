@@ -3,6 +3,7 @@
     python scripts/benchmark.py            # cost per step
     python scripts/benchmark.py --whole    # a whole run: start-up, training, evaluation, checkpoints, plots; start-up; memory
     python scripts/benchmark.py --scale    # a table of a million rows
+    python scripts/benchmark.py --stacked  # stacked replicas: cost per step and replica, whole sweeps (--steps-only, --sweeps-only)
 
 All contenders run interleaved in one process with one thread; the numbers are medians of CPU time. Quote ratios, not times.
 """
@@ -228,6 +229,11 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--whole", action="store_true")
     parser.add_argument("--scale", action="store_true")
+    parser.add_argument("--stacked", action="store_true")
+    parser.add_argument("--steps-only", action="store_true", help="of --stacked only the steps")
+    parser.add_argument("--sweeps-only", action="store_true", help="of --stacked only the whole sweeps")
+    parser.add_argument("--runs", type=int, nargs="+", default=[8, 32, 128], help="runs in a sweep of --stacked")
+    parser.add_argument("--data", nargs="+", default=["toy_regression", "digits"], help="data of the sweeps of --stacked")
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--epochs", type=int, default=40, help="epochs of 5 steps per measurement")
     options = parser.parse_args()
@@ -235,5 +241,10 @@ if __name__ == "__main__":
         whole(min(options.repeats, 3))
     elif options.scale:
         scale()
+    elif options.stacked:
+        from benchmark_stacked import stacked_tables
+
+        part = "steps" if options.steps_only else "sweeps" if options.sweeps_only else "all"
+        stacked_tables(options.repeats, options.epochs, part, options.runs, options.data)
     else:
         steps(options.repeats, options.epochs)

@@ -60,7 +60,7 @@ CASES: dict[str, tuple[tuple[str, ...], str]] = {
     "seed": (("seed=x",), "seed must be a whole number of at least 0; found 'x'."),
     "share": (("share=maybe",), "share must be true or false; found 'maybe'."),
     "clip": (("trainer.clip=0",), "trainer.clip must be a positive number; found 0."),
-    "plots": (("record.plots=some",), "record.plots='some' is unknown; allowed: all, none."),
+    "plots": (("record.plots=some",), "record.plots='some' is unknown; allowed: all, best, none."),
     "learning rate": (("optimizer.lr=fast",), "optimizer: torch.optim.Adam refuses its options (lr='fast', fused=True):"),
     "optimizer class": (("optimizer._target_=torch.optim.Adamm",), "optimizer._target_='torch.optim.Adamm' cannot be imported"),
     "optimizer option": (("optimizer.betta=1",), "optimizer.betta is not an option of Adam; did you mean 'betas'?"),

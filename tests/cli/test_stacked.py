@@ -1,0 +1,317 @@
+"""hydra/launcher=stacked leaves what the basic launcher leaves: the same runs, the same failures, the same ways to go on."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import hydra
+import pandas as pd
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+from hydra.types import RunMode
+from omegaconf import OmegaConf
+
+from mtl_runner.conf_directory import conf_directory
+from mtl_runner.sweep.compose import Composer
+from tests.cli.conftest import Command, Result, send
+
+MIXED = ("data=toy_mixed", "model.hidden=[16]", "trainer.epochs=6", "trainer.threads=1", "record.plots=none")
+STACKED = ("-m", "hydra/launcher=stacked", "hydra.sweep.dir=sweep")
+
+
+def folders(sweep: Path) -> list[Path]:
+    """The runs of a sweep, in order."""
+    return sorted(path for path in sweep.iterdir() if path.is_dir())
+
+
+def summary(run: Path) -> dict[str, Any]:
+    """What a run says of itself."""
+    return dict(json.loads((run / "summary.json").read_text()))
+
+
+def statuses(sweep: Path) -> list[str]:
+    """Of every run, in order."""
+    return [summary(run)["status"] for run in folders(sweep)]
+
+
+def assert_same_numbers(one: Path, two: Path, tolerance: float, small: float = 1e-9) -> None:
+    """Assert that two CSV files have the same rows, up to a relative tolerance (absolute below ``small``)."""
+    found, expected = pd.read_csv(one), pd.read_csv(two)
+    pd.testing.assert_frame_equal(found, expected, rtol=tolerance, atol=tolerance * small, check_exact=False)
+
+
+def assert_one_sentence(result: Result) -> None:
+    """Assert that a command failed without a traceback."""
+    assert result.code == 1, result.out + result.err
+    assert "Traceback" not in result.out + result.err
+
+
+def test_a_stacked_sweep_leaves_what_the_basic_launcher_leaves(mtl: Command, tmp_path: Path) -> None:
+    """Breaks if a stack writes other files, other configs or other numbers than the same runs by themselves."""
+    sweep = (*MIXED, "weighting=fixed,uncertainty", "optimizer.lr=0.001,0.003", "seed=0,1")
+    basic = mtl("mtl-run", "-m", *sweep, "hydra.sweep.dir=basic")
+    assert basic.code == 0, basic.err
+    stacked = mtl("mtl-run", *STACKED, *sweep)
+    assert stacked.code == 0, stacked.err
+    assert "one by one" not in stacked.out
+    ours, theirs = tmp_path / "sweep", tmp_path / "basic"
+    files = [sorted(str(path.relative_to(top)) for path in top.rglob("*")) for top in (ours, theirs)]
+    assert files[0] == files[1]
+    assert len(folders(ours)) == 8
+    for one, two in zip(folders(ours), folders(theirs), strict=True):
+        assert_same_numbers(one / "metrics.csv", two / "metrics.csv", 1e-4)
+        for name in ("config.yaml", "overrides.yaml"):
+            assert (one / ".hydra" / name).read_bytes() == (two / ".hydra" / name).read_bytes()
+    tables = [pd.read_csv(sweep / "runs.csv").drop(columns="seconds") for sweep in (ours, theirs)]
+    pd.testing.assert_frame_equal(*tables, rtol=1e-4, check_exact=False)
+    assert set(tables[0]["status"]) == {"finished"}
+
+
+ALONE = {
+    "gradients": (
+        ("weighting=upgrad", "seed=0,1"),
+        [
+            "2 of 2 jobs run one by one (0, 1): the update Jacobian, with these options, needs each run's gradients by themselves."
+        ],
+    ),
+    "adatask": (
+        ("weighting=fixed", "update=joint,adatask", "seed=0,1"),
+        [
+            "2 of 4 jobs run one by one (2, 3): the update AdaTask, with these options, needs each run's gradients by themselves."
+        ],
+    ),
+    "only one": (
+        ("weighting=fixed", "schedule=all,ramp", "optimizer=adam,sgd"),
+        ["4 of 4 jobs run one by one (0, 1, 2, 3): no other run is like it but for numbers."],
+    ),
+    "dropout": (
+        ("model=mlp", "model.dropout=0.1", "seed=range(0,8)"),
+        ["8 of 8 jobs run one by one (0, 1, 2, 3, 4, 5, ...): the model has dropout."],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ALONE)
+def test_jobs_that_cannot_stack_run_one_by_one_and_say_why(mtl: Command, tmp_path: Path, case: str) -> None:
+    """Breaks if a job that does not stack is stacked, lost, or slow without a word."""
+    options, lines = ALONE[case]
+    result = mtl("mtl-run", *STACKED, *MIXED, "trainer.epochs=2", *options)
+    assert result.code == 0, result.err
+    assert [line for line in result.out.splitlines() if "one by one" in line] == lines
+    assert set(statuses(tmp_path / "sweep")) == {"finished"}
+
+
+def test_a_diverging_replica_fails_alone(mtl: Command, tmp_path: Path) -> None:
+    """Breaks if one replica's infinity reaches its neighbours, or goes unreported."""
+    result = mtl("mtl-run", *STACKED, *MIXED, "optimizer=sgd", "optimizer.lr=1e-4,1e8,1e-3,2e-3")
+    assert_one_sentence(result)
+    assert "one by one" not in result.out
+    assert "1 of 4 runs failed" in result.last_line
+    assert statuses(tmp_path / "sweep") == ["finished", "failed", "finished", "finished"]
+    found = summary(folders(tmp_path / "sweep")[1])
+    assert found["reason"].startswith("The loss of task 'value' became inf in epoch 1, step ")
+    basic = ("-m", *MIXED, "optimizer=sgd", "optimizer.lr=1e-4,1e8,1e-3,2e-3", "hydra.sweep.dir=basic")
+    assert mtl("mtl-run", *basic).code == 1
+    for one, two in zip(folders(tmp_path / "sweep"), folders(tmp_path / "basic"), strict=True):
+        assert summary(one).get("reason") == summary(two).get("reason")
+        assert sorted(p.name for p in one.iterdir()) == sorted(p.name for p in two.iterdir())
+        if summary(one)["status"] == "finished":
+            assert_same_numbers(one / "metrics.csv", two / "metrics.csv", 1e-4)
+
+
+@pytest.mark.parametrize("bad", [0, 2])
+def test_a_job_with_an_invalid_option_fails_alone(mtl: Command, tmp_path: Path, bad: int) -> None:
+    """Breaks if one job's typing error costs the others of its stack."""
+    weights = ["2", "3", "4"]
+    weights[bad] = "-1"
+    values = ",".join(f"{{value: {weight}}}" for weight in weights)
+    result = mtl("mtl-run", *STACKED, *MIXED, "weighting=fixed", f"weighting.weights={values}")
+    assert_one_sentence(result)
+    assert statuses(tmp_path / "sweep") == ["failed" if i == bad else "finished" for i in range(3)]
+    assert "failed: weighting.weights must be finite, not negative and not all 0; found [-1.0, 1.0]." in result.err
+
+
+LONG = (
+    "model.hidden=[16]",
+    "trainer.epochs=420",
+    "trainer.compile=false",
+    "record.plots=none",
+    "seed=range(0,8)",
+)  # 2100 steps
+
+
+@pytest.mark.long
+def test_a_killed_stack_goes_on_as_if_nothing_had_happened(mtl: Command, tmp_path: Path) -> None:
+    """Breaks if a kill loses more than the steps since the last files, or the replicas of a stack go on from different epochs."""
+    options = ("-m", "hydra/launcher=stacked", *LONG)
+    whole = mtl("mtl-run", *options, "hydra.sweep.dir=whole")
+    assert whole.code == 0, whole.err
+    assert "one by one" not in whole.out
+    instants: dict[str, Callable[[Path], bool]] = {
+        "amid": lambda sweep: any(sweep.glob("*/checkpoint.pt")),
+        "after": lambda sweep: len(list(sweep.glob("*/checkpoint.pt"))) == 8,
+        "amid_second": lambda sweep: any(sweep.glob("*/.previous")),
+    }
+    for name, instant in instants.items():
+        sweep = tmp_path / name
+        command = ("mtl-run", *options, f"hydra.sweep.dir={name}")
+        killed = mtl(*command, meddle=send(signal.SIGKILL, partial(instant, sweep)))
+        assert killed.code == -signal.SIGKILL
+        resumed = mtl(*command, "resume=true")
+        assert resumed.code == 0, resumed.err
+        assert "one by one" not in resumed.out
+        assert not list(sweep.rglob(".previous"))
+        for one, two in zip(folders(sweep), folders(tmp_path / "whole"), strict=True):
+            assert_same_numbers(one / "metrics.csv", two / "metrics.csv", 1e-6)
+            assert summary(one)["status"] == "finished"
+            assert sorted(p.name for p in one.iterdir()) == sorted(p.name for p in two.iterdir())
+
+
+def test_ctrl_c_stops_a_stack_after_saving_and_says_how_to_go_on(mtl: Command, tmp_path: Path) -> None:
+    """Breaks if Ctrl-C loses the epochs of a stack, or a resumed stack ends elsewhere."""
+    options = ("-m", "hydra/launcher=stacked", *LONG)
+    command = ("mtl-run", *options, "hydra.sweep.dir=sweep")
+    stopped = mtl(*command, meddle=send(signal.SIGINT, lambda: bool(list((tmp_path / "sweep").glob("7*/checkpoint.pt")))))
+    assert stopped.code == 130, stopped.out + stopped.err
+    assert "Traceback" not in stopped.err
+    assert stopped.last_line.endswith("/sweep resume=true.")
+    assert set(statuses(tmp_path / "sweep")) == {"interrupted"}
+    resumed = mtl(*command, "resume=true")
+    assert resumed.code == 0, resumed.err
+    assert set(statuses(tmp_path / "sweep")) == {"finished"}
+    assert not list((tmp_path / "sweep").rglob(".previous"))
+
+
+def blocks(folder: Path) -> int:
+    """How much of a tmpfs a folder takes, about: files in pages."""
+    return sum(4096 * math.ceil(path.stat().st_size / 4096) if path.is_file() else 0 for path in folder.rglob("*"))
+
+
+def test_a_full_disk_fails_the_runs_that_are_written_and_no_other(mtl: Command, tmp_path: Path) -> None:
+    """Breaks if a stack that cannot write says nothing, or costs what had finished before it."""
+    options = ("-m", "hydra/launcher=stacked", *MIXED, "model.hidden=[64]", "weighting=fixed,uncertainty", "seed=0,1")
+    whole = mtl("mtl-run", *options, "hydra.sweep.dir=whole")
+    assert whole.code == 0, whole.err
+    runs = folders(tmp_path / "whole")
+    config = 4096 * math.ceil((tmp_path / "whole" / "multirun.yaml").stat().st_size / 4096)
+    size = config + blocks(runs[0]) + blocks(runs[1]) + blocks(runs[2]) // 2
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(small)], capture_output=True, text=True
+    )
+    if mounted.returncode:
+        pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.strip()}")
+    try:
+        command = ("mtl-run", *options, f"hydra.sweep.dir={small / 'sweep'}")
+        full = mtl(*command)
+        assert_one_sentence(full)
+        for number in (2, 3):
+            (line,) = (line for line in full.err.splitlines() if line.startswith(f"[{number}: "))
+            assert "The disk is full (" in line
+        before = [(run / "metrics.csv").read_bytes() for run in folders(small / "sweep")[:2]]
+        assert statuses(small / "sweep")[:2] == ["finished", "finished"]
+        subprocess.run(["mount", "-o", "remount,size=20m", str(small)], check=True)
+        resumed = mtl(*command, "resume=true")
+        assert resumed.code == 0, resumed.err
+        assert resumed.out.count("finished already") == 2
+        assert before == [(run / "metrics.csv").read_bytes() for run in folders(small / "sweep")[:2]]
+        for one, two in zip(folders(small / "sweep"), runs, strict=True):
+            assert_same_numbers(one / "metrics.csv", two / "metrics.csv", 1e-6)
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+
+COMPOSED = {
+    "weighting": (["weighting=fixed", "seed=0"], ["weighting=fixed", "seed=1"]),
+    "added": (["++optimizer.eps=1e-7"], ["++optimizer.eps=1e-6", "seed=3"]),
+    "plus": (["+optimizer.eps=1e-7"], ["+optimizer.eps=1e-6"]),
+    "list": (["model.hidden=[8,8]"], ["model.hidden=[4]"]),
+    "mapping": (["weighting=fixed", "++weighting.weights={y1: 2}"], ["weighting=fixed", "++weighting.weights={y1: 3, y2: 4}"]),
+    "merged mapping": (["weighting=fixed", "++weighting.weights={y1: 2}"], ["weighting=fixed", "++weighting.weights.y2=4"]),
+    "data": (["data=digits", "optimizer.lr=1"], ["data=digits", "optimizer.lr=2"]),
+    "experiment": (["experiment=toy_uncertainty", "trainer.epochs=3"], ["experiment=toy_uncertainty", "trainer.epochs=4"]),
+    "value before group": (["optimizer.lr=0.5", "optimizer=sgd"], ["optimizer.lr=0.25", "optimizer=sgd"]),
+    "value twice": (["seed=1", "seed=2"], ["seed=3", "seed=4"]),
+    "deleted": (["~record.predictions", "seed=1"], ["~record.predictions", "seed=2"]),
+    "hydra": (["hydra.job.chdir=false", "seed=1"], ["hydra.job.chdir=false", "seed=2"]),
+    "name": (["name=a"], ["name='${seed}_b'", "seed=4"]),
+    "interpolation": (["optimizer.lr=0.1"], ["optimizer.lr=${weighting.lr}"]),
+    "null and text": (["trainer.clip=null", "trainer.device=cpu"], ["trainer.clip=1", "trainer.device='a, b=c'"]),
+    "choice by dotless key": (["model=mlp", "share=false"], ["model=separate_mlps", "share=true"]),
+}
+
+
+@pytest.fixture
+def loader() -> Iterator[Any]:
+    with hydra.initialize_config_dir(str(conf_directory()), version_base="1.3"):
+        yield GlobalHydra.instance().config_loader()
+
+
+@pytest.mark.parametrize("case", COMPOSED)
+def test_configs_of_a_sweep_are_those_that_hydra_composes(loader: Any, case: str) -> None:
+    """Breaks if a config that is put together quickly differs in anything from Hydra's."""
+    master = loader.load_configuration("config", ["trainer.epochs=7", "hydra.sweep.dir=here"], run_mode=RunMode.MULTIRUN)
+    composer = Composer(loader)
+    for overrides in (*COMPOSED[case], *COMPOSED[case]):
+        found, expected = (each.load_sweep_config(master, list(overrides)) for each in (composer, loader))
+        assert OmegaConf.to_container(found) == OmegaConf.to_container(expected)
+        assert OmegaConf.to_yaml(found) == OmegaConf.to_yaml(expected), "the order of the keys"
+        assert OmegaConf.is_struct(found) == OmegaConf.is_struct(expected)
+        assert OmegaConf.is_readonly(found.hydra) == OmegaConf.is_readonly(expected.hydra)
+    assert OmegaConf.to_container(found) != OmegaConf.to_container(master), "the case changes something"
+
+
+@pytest.mark.parametrize(
+    "wrong", ["optimizer.betta=1", "weighting=fixd", "~trainer.nothing", "+seed=1", "nothing=1", "trainer.epochs.x=1"]
+)
+def test_an_error_of_hydra_stays_the_same(loader: Any, wrong: str) -> None:
+    """Breaks if the quick way takes an override that Hydra refuses, or refuses it in other words."""
+    master = loader.load_configuration("config", [], run_mode=RunMode.MULTIRUN)
+    composer = Composer(loader)
+    composer.load_sweep_config(master, ["optimizer.lr=1"])
+    said = []
+    for each in (loader, composer):
+        with pytest.raises(Exception) as caught:  # noqa: PT011  # whatever Hydra raises
+            each.load_sweep_config(master, [wrong])
+        said.append((type(caught.value), str(caught.value)))
+    assert said[0] == said[1]
+
+
+@pytest.mark.long
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no g++, which compiling needs")
+def test_a_compiled_run_ends_as_one_that_is_not(mtl: Command, tmp_path: Path) -> None:
+    """Breaks if trainer.compile=true trains something else or leaves something else."""
+    for compiled, folder in (("true", "compiled"), ("false", "plain")):
+        result = mtl("mtl-run", *MIXED, "trainer.epochs=3", f"trainer.compile={compiled}", f"hydra.run.dir={folder}")
+        assert result.code == 0, result.err
+        assert result.err == ""
+    assert_same_numbers(tmp_path / "compiled" / "metrics.csv", tmp_path / "plain" / "metrics.csv", 1e-4)
+    assert sorted(p.name for p in (tmp_path / "compiled").iterdir()) == sorted(p.name for p in (tmp_path / "plain").iterdir())
+
+
+def test_compiling_what_does_not_compile_says_so(mtl: Command) -> None:
+    """Breaks if trainer.compile=true is ignored without a word."""
+    result = mtl("mtl-run", *MIXED, "trainer.epochs=2", "weighting=upgrad", "trainer.compile=true", "hydra.run.dir=run")
+    assert result.code == 0, result.err
+    lines = [line for line in (result.out + result.err).splitlines() if "trainer.compile" in line]
+    assert len(lines) == 1
+    assert lines[0].endswith(
+        "trainer.compile=true has no effect: the step cannot be compiled, since the update Jacobian, "
+        "with these options, needs each run's gradients by themselves."
+    )
+
+
+def test_a_wrong_compile_option_is_worded(mtl: Command) -> None:
+    """Breaks if a typing error in trainer.compile is taken for true."""
+    result = mtl("mtl-run", *MIXED, "trainer.compile=sometimes", "hydra.run.dir=run")
+    assert_one_sentence(result)
+    assert result.last_line == "trainer.compile='sometimes' is unknown; allowed: auto, true, false."
