@@ -180,11 +180,15 @@ class Trainer:
         """
         if keep_previous:
             checkpoint.keep_previous(self.directory)
+        self.keep()
+        checkpoint.save(self.directory / "checkpoint.pt", self._state())
+
+    def keep(self) -> None:
+        """Write the rows and the best model."""
         self.metrics.flush()
         if self.better:
             checkpoint.save(self.directory / "best.pt", self.best.state())
             self.better = False
-        checkpoint.save(self.directory / "checkpoint.pt", self._state())
 
     def sigmas(self) -> list[float | None]:
         """The learned noise scales: the likelihood's where it has one, else the weighting's."""

@@ -118,6 +118,9 @@ class Stack:
                     check_finite(record, self.tasks, self.epoch, self.step - len(table) + 1)
 
     def _fail(self, index: int, error: Exception) -> None:
+        """Out, with the rows and the best model that it had so far; its last checkpoint stays."""
+        with contextlib.suppress(OSError):  # the disk may be full, and that be the error
+            self.trainers[index].keep()
         self.failed[index] = error
         self.live.discard(index)
 

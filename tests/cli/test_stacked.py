@@ -89,7 +89,7 @@ ALONE = {
         ],
     ),
     "only one": (
-        ("weighting=fixed", "schedule=all,ramp", "optimizer=adam,sgd"),
+        ("weighting=fixed", "schedule=all,ramp", "optimizer=adam,adamw"),
         ["4 of 4 jobs run one by one (0, 1, 2, 3): no other run is like it but for numbers."],
     ),
     "dropout": (
@@ -143,6 +143,7 @@ LONG = (
     "model.hidden=[16]",
     "trainer.epochs=420",
     "trainer.compile=false",
+    "trainer.threads=1",
     "record.plots=none",
     "seed=range(0,8)",
 )  # 2100 steps
@@ -167,7 +168,9 @@ def test_a_killed_stack_goes_on_as_if_nothing_had_happened(mtl: Command, tmp_pat
         assert killed.code == -signal.SIGKILL
         resumed = mtl(*command, "resume=true")
         assert resumed.code == 0, resumed.err
-        assert "one by one" not in resumed.out
+        assert ("one by one" in resumed.out) <= (name == "amid"), (
+            "only the first files can leave a run that is ahead of all others"
+        )
         assert not list(sweep.rglob(".previous"))
         for one, two in zip(folders(sweep), folders(tmp_path / "whole"), strict=True):
             assert_same_numbers(one / "metrics.csv", two / "metrics.csv", 1e-6)
@@ -195,14 +198,15 @@ def blocks(folder: Path) -> int:
     return sum(4096 * math.ceil(path.stat().st_size / 4096) if path.is_file() else 0 for path in folder.rglob("*"))
 
 
-def test_a_full_disk_fails_the_runs_that_are_written_and_no_other(mtl: Command, tmp_path: Path) -> None:
+@pytest.mark.parametrize("pages", [16, 9], ids=["no room for checkpoints", "no room for a directory"])
+def test_a_full_disk_fails_the_runs_that_are_written_and_no_other(mtl: Command, tmp_path: Path, pages: int) -> None:
     """Breaks if a stack that cannot write says nothing, or costs what had finished before it."""
     options = ("-m", "hydra/launcher=stacked", *MIXED, "model.hidden=[64]", "weighting=fixed,uncertainty", "seed=0,1")
     whole = mtl("mtl-run", *options, "hydra.sweep.dir=whole")
     assert whole.code == 0, whole.err
     runs = folders(tmp_path / "whole")
     config = 4096 * math.ceil((tmp_path / "whole" / "multirun.yaml").stat().st_size / 4096)
-    size = config + blocks(runs[0]) + blocks(runs[1]) + blocks(runs[2]) // 2
+    size = config + blocks(runs[0]) + blocks(runs[1]) + 4096 * pages
     small = tmp_path / "small"
     small.mkdir()
     mounted = subprocess.run(
@@ -214,7 +218,8 @@ def test_a_full_disk_fails_the_runs_that_are_written_and_no_other(mtl: Command, 
         command = ("mtl-run", *options, f"hydra.sweep.dir={small / 'sweep'}")
         full = mtl(*command)
         assert_one_sentence(full)
-        for number in (2, 3):
+        assert "The disk is full (" in full.last_line or "2 of 4 runs failed" in full.last_line
+        for number in (2, 3) if pages == 16 else (2,):
             (line,) = (line for line in full.err.splitlines() if line.startswith(f"[{number}: "))
             assert "The disk is full (" in line
         before = [(run / "metrics.csv").read_bytes() for run in folders(small / "sweep")[:2]]
@@ -290,8 +295,9 @@ def test_an_error_of_hydra_stays_the_same(loader: Any, wrong: str) -> None:
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no g++, which compiling needs")
 def test_a_compiled_run_ends_as_one_that_is_not(mtl: Command, tmp_path: Path) -> None:
     """Breaks if trainer.compile=true trains something else or leaves something else."""
+    # Not log_loss, which starts sigmas where their gradient is rounding alone, of which Adam makes a whole step.
     for compiled, folder in (("true", "compiled"), ("false", "plain")):
-        result = mtl("mtl-run", *MIXED, "trainer.epochs=3", f"trainer.compile={compiled}", f"hydra.run.dir={folder}")
+        result = mtl("mtl-run", *MIXED, "weighting=fixed", f"trainer.compile={compiled}", f"hydra.run.dir={folder}")
         assert result.code == 0, result.err
         assert result.err == ""
     assert_same_numbers(tmp_path / "compiled" / "metrics.csv", tmp_path / "plain" / "metrics.csv", 1e-4)
