@@ -114,7 +114,9 @@ def optimizer_factory(node: Mapping[str, Any]) -> Any:
             known = _optimizer_options({"_target_": target})
             arguments = {"_target_": target, **{k: v for k, v in node.items() if k in known}, **changes}
         known = _optimizer_options(arguments)
-        if "fused" in known and not {"fused", "foreach", "capturable", "differentiable"} & set(arguments):
+        # torch's fused SGD fails where a parameter that starts late has no momentum yet and others have.
+        late = "dampening" in known and bool(arguments.get("momentum"))
+        if "fused" in known and not late and not {"fused", "foreach", "capturable", "differentiable"} & set(arguments):
             arguments["fused"] = True
         if isinstance(params, list) and params and isinstance(params[0], dict) and "weight_decay" not in known:
             params = [{k: v for k, v in group.items() if k != "weight_decay"} for group in params]

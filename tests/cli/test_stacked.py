@@ -42,8 +42,8 @@ def statuses(sweep: Path) -> list[str]:
     return [summary(run)["status"] for run in folders(sweep)]
 
 
-def assert_same_numbers(one: Path, two: Path, tolerance: float, small: float = 1e-9) -> None:
-    """Assert that two CSV files have the same rows, up to a relative tolerance (absolute below ``small``)."""
+def assert_same_numbers(one: Path, two: Path, tolerance: float, small: float = 0.1) -> None:
+    """Assert that two CSV files have the same rows, up to a relative tolerance (of ``small``, where they are smaller: R2 is a difference)."""
     found, expected = pd.read_csv(one), pd.read_csv(two)
     pd.testing.assert_frame_equal(found, expected, rtol=tolerance, atol=tolerance * small, check_exact=False)
 
@@ -223,7 +223,7 @@ def test_a_full_disk_fails_the_runs_that_are_written_and_no_other(mtl: Command, 
             (line,) = (line for line in full.err.splitlines() if line.startswith(f"[{number}: "))
             assert "The disk is full (" in line
         before = [(run / "metrics.csv").read_bytes() for run in folders(small / "sweep")[:2]]
-        assert statuses(small / "sweep")[:2] == ["finished", "finished"]
+        assert [summary(run)["status"] for run in folders(small / "sweep")[:2]] == ["finished", "finished"]
         subprocess.run(["mount", "-o", "remount,size=20m", str(small)], check=True)
         resumed = mtl(*command, "resume=true")
         assert resumed.code == 0, resumed.err
