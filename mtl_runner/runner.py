@@ -88,9 +88,7 @@ def _run_claimed(request: Request) -> Outcome:
         log.info("This run is finished already: %s", _shown(request.directory))
         log.info("%s\n%s", table(summary), verdict(summary))
         return done
-    trainer = begin(request)
-    _train(trainer)
-    return end(trainer, request)
+    return end(_train(begin(request), request), request)
 
 
 def finished(request: Request) -> Outcome | None:
@@ -117,15 +115,21 @@ def begin(request: Request, datasets: Datasets | None = None) -> Trainer:
     return trainer
 
 
-def _train(trainer: Trainer) -> None:
+def _train(trainer: Trainer, request: Request) -> Trainer:
     """The plain loop, or the same compiled, as a stack of one."""
     if trainer.compiled if trainer.resumed else trainer.settings.compiles(1, trainer.settings.epochs * trainer.batches.count):
         from mtl_runner.stack import run_compiled
 
-        run_compiled(trainer)
-    else:
-        with Progress(trainer), gracefully(trainer):
-            trainer.run()
+        reason = run_compiled(trainer)
+        if not reason:
+            return trainer
+        if trainer.settings.compile is True:
+            log.warning("trainer.compile=true has no effect: the step cannot be compiled, since %s.", reason)
+        header, trainer = trainer.best.header, Trainer(build(request.config), request.directory)  # the attempt drew batches
+        trainer.best.header = header
+    with Progress(trainer), gracefully(trainer):
+        trainer.run()
+    return trainer
 
 
 def end(trainer: Trainer, request: Request) -> Outcome:

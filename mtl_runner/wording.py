@@ -49,7 +49,10 @@ def sentence(error: BaseException) -> str:
 def _os_sentence(error: OSError) -> str:
     path = f" {str(error.filename)!r}" if error.filename else " the run directory"
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return f"The disk is full (writing{path}); free some space and go on with mtl-run resume=<run directory>."
+        return (
+            f"The disk is full (writing{path}); free some space and go on with mtl-run resume=<run directory>, "
+            "or with a sweep by the same command and hydra.sweep.dir=<sweep directory> resume=true."
+        )
     if isinstance(error, PermissionError) or error.errno == errno.EROFS:
         return f"Cannot write{path}: {error.strerror}; choose a directory you may write to with hydra.run.dir=..."
     if isinstance(error, NotADirectoryError | FileExistsError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +60,10 @@ def tidy(axis: Axes) -> None:
 
 def save(figure: Figure, path: Path) -> None:
     """Write the PNG in one piece."""
+    picture = io.BytesIO()  # PIL hides what the disk says
+    figure.savefig(picture, dpi=DPI, format="png")
     temporary = path.with_name(f".{path.name}.tmp")
-    figure.savefig(temporary, dpi=DPI, format="png")
+    temporary.write_bytes(picture.getbuffer())
     temporary.replace(path)
 
 

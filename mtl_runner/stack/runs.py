@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 
 from mtl_runner import checkpoint
 from mtl_runner import directory as run_directory
-from mtl_runner.build import ALL_THREADS, Datasets, build, is_ours
+from mtl_runner.build import ALL_THREADS, Datasets, Experiment, build, is_ours
 from mtl_runner.errors import MtlError, RunDirectoryError
 from mtl_runner.logs import RunLogs, logging_to_many
 from mtl_runner.progress import Progress
@@ -24,6 +24,7 @@ from mtl_runner.runs import Outcome, Request
 from mtl_runner.stack.alike import config_key, reason_against, replica_bytes, signature
 from mtl_runner.stack.optimizers import settings_of
 from mtl_runner.stack.stack import Stack
+from mtl_runner.stack.step import CannotStackError
 from mtl_runner.summary import verdict
 from mtl_runner.train import Interrupted, Trainer
 from mtl_runner.wording import out_of_memory, sentence
@@ -69,7 +70,11 @@ class Stacker:
             for group in groups.values():
                 for members in self._by_epoch(group):
                     if len(members) == 1:
-                        self.alone[members[0]] = "no other run is like it but for numbers"
+                        self.alone[members[0]] = (
+                            "no other run is like it but for numbers"
+                            if len(group) == 1
+                            else "the runs like it are at other epochs"
+                        )
                     else:
                         self._run(members)
 
@@ -85,10 +90,8 @@ class Stacker:
 
     def _run(self, members: Sequence[int]) -> None:
         """Runs with alike configs at the same epoch: as many at a time as fit."""
-        try:
-            first = build(self.requests[members[0]].config, self.datasets)
-        except Exception as error:  # each run says it itself
-            self.alone |= dict.fromkeys(members, f"the first of them cannot be built ({sentence(error)})")
+        first = self._first(members)
+        if first is None:
             return
         reason = reason_against(first)
         if reason:
@@ -99,6 +102,17 @@ class Stacker:
         del first
         for at in range(0, len(members), most):
             self._run_together(members[at : at + most])
+
+    def _first(self, members: Sequence[int]) -> Experiment | None:
+        """What the first of them that can be built is; those that cannot say it themselves when they begin."""
+        reason = ""
+        for index in members:
+            try:
+                return build(self.requests[index].config, self.datasets)
+            except Exception as error:
+                reason = reason or sentence(error).rstrip(".")
+        self.alone |= dict.fromkeys(members, f"none of them can be built ({reason})")
+        return None
 
     def _run_together(self, members: Sequence[int]) -> None:
         try:
@@ -111,6 +125,9 @@ class Stacker:
                 for trainers in kinds.values():
                     self._train(trainers)
         except _TooLargeError:
+            if len(members) == 1:
+                self.alone[members[0]] = "there is not enough memory to stack it"
+                return
             half = len(members) // 2
             print(f"Out of memory with a stack of {len(members)} runs; going on with {half} at a time.", flush=True)
             for part in (members[:half], members[half:]):
@@ -143,11 +160,15 @@ class Stacker:
                 with self._of(index):
                     write_status(self.requests[index], "interrupted", STOPPED)
             raise KeyboardInterrupt from None
-        except Exception as error:  # a user's model can raise anything when it is stacked
-            if out_of_memory(error) and len(order) > 1:
+        except CannotStackError as error:
+            self.alone |= dict.fromkeys(order, f"they cannot be stacked ({error})")
+            return
+        except Exception as error:
+            if out_of_memory(error):
                 raise _TooLargeError from error
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            self.alone |= dict.fromkeys(order, f"they cannot be stacked ({reason})")
+            for index in order:
+                with self._of(index):
+                    raise error
             return
         finally:
             torch.set_num_threads(threads)
@@ -168,6 +189,7 @@ class Stacker:
             yield
         except RunDirectoryError as error:
             self.refused[index] = error
+            print(f"[{self.requests[index].job}] failed: {error}", file=sys.stderr, flush=True)
         except Exception as error:
             if out_of_memory(error):
                 raise _TooLargeError from error
@@ -195,17 +217,18 @@ def _settings(trainer: Trainer) -> list[str]:
     return [settings_of(optimizer) for optimizer in (*learner.update.optimizers, *learner.own.optimizers)]
 
 
-def run_compiled(trainer: Trainer) -> None:
-    """Train a single run with the compiled step, as a stack of one, or without, if it does not stack."""
+def run_compiled(trainer: Trainer) -> str:
+    """Train a single run with the compiled step, as a stack of one. Returns why that cannot be, in which case nothing was trained."""
     reason = reason_against(trainer.experiment)
     if reason:
-        if trainer.settings.compile is True:
-            log.warning("trainer.compile=true has no effect: the step cannot be compiled, since %s.", reason)
-        trainer.run()
-        return
+        return reason
     stack = Stack([trainer], compiled=True, snapshots=False)
-    with gracefully(stack):
-        stack.run()
+    try:
+        with Progress(stack), gracefully(stack):
+            stack.run()
+    except CannotStackError as error:
+        return f"torch.func refuses the model ({error})"
     trainer.stop = stack.stop
-    for error in stack.failed.values():
-        raise error
+    for failure in stack.failed.values():
+        raise failure
+    return ""

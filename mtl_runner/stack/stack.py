@@ -16,7 +16,7 @@ from mtl_runner.evaluate import Evaluation, as_evaluation, measurements
 from mtl_runner.functional import pure
 from mtl_runner.likelihood import Likelihood
 from mtl_runner.stack.data import StackedSplit, cut
-from mtl_runner.stack.step import StackedStep
+from mtl_runner.stack.step import StackedStep, stacking
 from mtl_runner.totals import EpochMeans, EpochRecord, check_finite
 from mtl_runner.train import Interrupted, Trainer
 from mtl_runner.update import Active
@@ -194,9 +194,10 @@ class Stack:
         data = None if self.val.shared else 0
         module.eval()
         together = max(1, EVALUATED // max(1, self.val.rows))
-        numbers = vmap(measure, in_dims=(0, 0, data, data), chunk_size=together)(
-            self.do_step.parameters, self.do_step.constants, self.val.inputs, self.val.targets
-        ).tolist()
+        with stacking():
+            numbers = vmap(measure, in_dims=(0, 0, data, data), chunk_size=together)(
+                self.do_step.parameters, self.do_step.constants, self.val.inputs, self.val.targets
+            ).tolist()
         module.train()
         trivial = [trainer.experiment.trivial_losses("val") for trainer in self.trainers]
         return [as_evaluation(self._keys, row, baseline) for row, baseline in zip(numbers, trivial, strict=True)]

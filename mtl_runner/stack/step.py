@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -18,11 +19,27 @@ from mtl_runner.step import pure_again, pure_step
 from mtl_runner.train import Trainer
 from mtl_runner.update import Active
 from mtl_runner.weighting import Weighting
+from mtl_runner.wording import out_of_memory
 
 log = logging.getLogger("mtl_runner")
 
 PARTS = ("model", "likelihood", "weighting")
 COMPILER = ("torch._dynamo", "torch._inductor")  # whose errors mean that the step does not compile
+
+
+class CannotStackError(Exception):
+    """``torch.func`` does not take a model that runs by itself; the text is the reason."""
+
+
+@contextlib.contextmanager
+def stacking() -> Iterator[None]:
+    """Around what a user's model meets only in a stack: what it raises there says that it has to run by itself."""
+    try:
+        yield
+    except Exception as error:
+        if out_of_memory(error):
+            raise
+        raise CannotStackError((str(error).strip() or type(error).__name__).splitlines()[0].rstrip(". ")) from error
 
 
 class StackedStep:
@@ -89,11 +106,12 @@ class StackedStep:
     @torch.no_grad()
     def __call__(self, inputs: Any, targets: Any, active: Active, row: Tensor) -> None:
         """One step of all replicas; what it returns goes into the row ``[S, columns]``."""
-        if active.tasks not in self._functions:
-            self._prepare(inputs, targets, active)
-        step, again = self._functions[active.tasks]
-        values = active.tensor(next(iter(self.parameters["model"].values())))
-        returned, losses, gradients = step(self.parameters, self.constants, inputs, targets, values)
+        with stacking():
+            if active.tasks not in self._functions:
+                self._prepare(inputs, targets, active)
+            step, again = self._functions[active.tasks]
+            values = active.tensor(next(iter(self.parameters["model"].values())))
+            returned, losses, gradients = step(self.parameters, self.constants, inputs, targets, values)
         if self.keeps_losses:
             self._seen.append((active.tasks, losses.clone()))
         at = 0

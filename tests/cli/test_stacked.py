@@ -109,6 +109,41 @@ def test_jobs_that_cannot_stack_run_one_by_one_and_say_why(mtl: Command, tmp_pat
     assert set(statuses(tmp_path / "sweep")) == {"finished"}
 
 
+BRANCHING = """
+from torch import nn
+
+
+class Branching(nn.Module):
+    def __init__(self, tasks, input_shape, hidden, activation, dropout):
+        super().__init__()
+        self.trunk = nn.Linear(input_shape[0], 8)
+        self.heads = nn.ModuleDict({task.name: nn.Linear(8, task.size) for task in tasks})
+
+    def forward(self, inputs):
+        features = self.trunk(inputs)
+        if features.sum() > 0:  # torch.func cannot know
+            features = features.relu()
+        return {name: head(features) for name, head in self.heads.items()}
+"""
+
+
+def test_a_model_that_torch_func_refuses_runs_as_ever(mtl: Command, tmp_path: Path) -> None:
+    """Breaks if a model with control flow cannot be used in a stacked sweep or with trainer.compile=true, or trains on other batches."""
+    (tmp_path / "branching.py").write_text(BRANCHING)
+    model = ("++model={_target_: branching.Branching}", *MIXED[1:], "trainer.epochs=2")
+    plain = mtl("mtl-run", *model, "hydra.run.dir=plain")
+    assert plain.code == 0, plain.err
+    tried = mtl("mtl-run", *model, "trainer.compile=true", "hydra.run.dir=tried")
+    assert tried.code == 0, tried.err
+    assert "trainer.compile=true has no effect: the step cannot be compiled, since torch.func refuses the model (" in tried.out
+    stacked = mtl("mtl-run", *STACKED, *model, "seed=0,1")
+    assert stacked.code == 0, stacked.err
+    assert "2 of 2 jobs run one by one (0, 1): they cannot be stacked (vmap: " in stacked.out
+    expected = (tmp_path / "plain" / "metrics.csv").read_bytes()
+    assert (tmp_path / "tried" / "metrics.csv").read_bytes() == expected
+    assert (folders(tmp_path / "sweep")[0] / "metrics.csv").read_bytes() == expected
+
+
 def test_a_diverging_replica_fails_alone(mtl: Command, tmp_path: Path) -> None:
     """Breaks if one replica's infinity reaches its neighbours, or goes unreported."""
     result = mtl("mtl-run", *STACKED, *MIXED, "optimizer=sgd", "optimizer.lr=1e-4,1e8,1e-3,2e-3")
