@@ -30,7 +30,7 @@ def test_a_mistake_of_ours_is_not_taken_for_a_model_that_cannot_be_stacked(
 ) -> None:
     """Breaks if a bug in the stack's own records is hidden by training the runs one by one."""
 
-    def broken(self: Stack, *_: Any) -> None:
+    def broken(*_: Any) -> None:
         raise ZeroDivisionError("a mistake of ours")
 
     monkeypatch.setattr(Stack, "_means", broken)
