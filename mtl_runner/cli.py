@@ -13,10 +13,8 @@ from omegaconf import DictConfig
 
 from mtl_runner.conf_directory import conf_directory
 from mtl_runner.errors import ConfigError, MtlError
+from mtl_runner.sweep.opened import opened
 
-# Below these, keys are options of a class or names of tasks: `build` knows the allowed ones and suggests the nearest, so
-# `weighting.weights.y1=2` and `optimizer.eps=1e-7` need no Hydra `+`.
-OPEN = ("data.", "model.", "likelihood.", "weighting.", "schedule.", "update.", "optimizer.", "trainer.", "record.")
 _exit_code = 0
 
 
@@ -81,7 +79,7 @@ def _compose_and_run(arguments: list[str], repeat: Path | None) -> None:
             os.environ[REPEATED] = json.dumps(read_identity(repeat))
     # argparse wants all overrides in one piece: -m may stand anywhere.
     flags = [argument for argument in arguments if argument in ("-m", "--multirun")]
-    sys.argv = ["mtl-run", *flags, *[_opened(argument) for argument in arguments if argument not in flags]]
+    sys.argv = ["mtl-run", *flags, *[opened(argument) for argument in arguments if argument not in flags]]
     try:
         hydra.main(config_path=config, config_name="config", version_base="1.3")(job)()
     finally:
@@ -187,10 +185,6 @@ def _take(arguments: list[str], key: str) -> tuple[str | None, list[str]]:
     values = [argument.split("=", 1)[1] for argument in arguments if re.match(rf"\+*{key}=", argument)]
     rest = [argument for argument in arguments if not re.match(rf"\+*{key}=", argument)]
     return (values[-1] if values else None), rest
-
-
-def _opened(argument: str) -> str:
-    return f"++{argument}" if argument.startswith(OPEN) else argument
 
 
 def _note(sentence: str, code: int) -> None:

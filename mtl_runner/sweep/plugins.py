@@ -11,6 +11,7 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
 from mtl_runner.conf_directory import conf_directory
+from mtl_runner.sweep.fair import FairSweeper
 from mtl_runner.sweep.launcher import StackedLauncher
 
 
@@ -30,7 +31,7 @@ class Configs(SearchPathPlugin):
 def register() -> None:
     """Register the plugins with Hydra."""
     Plugins.instance().register(Configs)
-    # Hydra takes launchers from the package `hydra_plugins` only, and imports them from there: a module of that name stands for ours.
+    # Hydra takes launchers and sweepers from the package `hydra_plugins` only, and imports them from there: a module of that name stands for ours.
     try:
         import hydra_plugins  # type: ignore[import-untyped]
     except ImportError:  # no other plugin is installed
@@ -38,4 +39,6 @@ def register() -> None:
     alias = ModuleType(StackedLauncher.__module__)
     alias.StackedLauncher = StackedLauncher  # type: ignore[attr-defined]
     hydra_plugins.mtl_runner = sys.modules[alias.__name__] = alias
+    alias.FairSweeper = FairSweeper  # type: ignore[attr-defined]
     Plugins.instance().register(StackedLauncher)
+    Plugins.instance().register(FairSweeper)

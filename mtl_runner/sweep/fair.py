@@ -1,0 +1,251 @@
+"""The Hydra sweeper ``fair``: a study by the protocol of :mod:`mtl_runner.study`, with any launcher. Free of torch until it begins."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+
+from mtl_runner.errors import ConfigError, suggest
+from mtl_runner.files import write_json
+from mtl_runner.study import Candidate, Job, Plan, Protocol
+from mtl_runner.study.weights import fixed_candidates
+from mtl_runner.sweep.opened import opened
+
+EAGER_STEP = 0.4e-3  # seconds of a small model's step when runs go one by one, for the estimate
+OWN = ("seed", "optimizer.lr")  # what a study chooses itself
+OPTIONS = ("margin", "seeds", "fixed_points", "per_decade", "decades", "extensions", "budget", "knobs")
+
+
+class FairSweeper(Sweeper):
+    """Runs a study; its options are those of ``conf/study/fair.yaml``."""
+
+    __module__ = "hydra_plugins.mtl_runner"  # Hydra takes plugins from this package only, whatever file they live in.
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Hydra's."""
+        self.hydra_context, self.config = hydra_context, config
+        self.launcher: Launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> list[JobReturn]:
+        """All rounds of the study."""
+        options = _checked(OmegaConf.to_container(self.config.study, resolve=True))
+        parsed = OverridesParser.create().parse_overrides(arguments)
+        parsed = [o for o in parsed if not re.match(r"study(\.|$)", o.key_or_group)]
+        common = [str(o.input_line) for o in parsed if not o.is_sweep_override()]
+        _refuse_own(parsed)
+        base, tasks, trivial = self._problem(common)
+        plan = Plan(
+            lr=float(base.optimizer.lr),
+            seed=int(base.seed),
+            seeds=options["seeds"],
+            per_decade=options["per_decade"],
+            decades=options["decades"],
+            extensions=options["extensions"],
+        )
+        candidates = _candidates(parsed, options["knobs"]) + fixed_candidates(tasks, trivial, options["fixed_points"])
+        directory = Path(str(self.config.hydra.sweep.dir)).absolute()
+        directory.mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(self.config, directory / "multirun.yaml")
+        study = _Study(directory, options["margin"], plan, candidates)
+        runs = len(candidates) * (plan.least_trials + plan.seeds) + plan.seeds * sum(c.role == "strategy" for c in candidates)
+        limit = _limit(options["budget"], study.steps_per_run(base))
+        print(_announced(candidates, plan, runs, study.steps_per_run(base)), flush=True)
+        if runs > limit:
+            raise ConfigError(
+                f"The study needs up to {runs} runs, more than study.budget={options['budget']} allows; "
+                "raise it, or lower study.seeds, study.fixed_points or trainer.epochs."
+            )
+        protocol = Protocol(plan, candidates, study.average_weights, within=lambda more: study.count + more <= limit)
+        found: list[JobReturn] = []
+        rounds = protocol.rounds()
+        values: Sequence[float] | None = None
+        while True:
+            try:
+                jobs = next(rounds) if values is None else rounds.send(values)
+            except StopIteration:
+                break
+            study.add(jobs)
+            batch = [[*common, *(opened(o) for o in job.overrides)] for job in jobs]
+            returns: Sequence[JobReturn] = ()
+            try:
+                returns = self.launcher.launch(batch, initial_job_idx=study.count - len(jobs))
+            finally:  # also when it was stopped
+                study.directories(jobs, returns)
+                study.write(protocol.notes)
+            found += returns
+            values = [_monitor(job) for job in returns]
+        return found
+
+    def _problem(self, common: Sequence[str]) -> tuple[DictConfig, list[str], dict[str, float | None]]:
+        """The config that all runs share, its tasks, and the trivial predictor's losses."""
+        config = self.hydra_context.config_loader.load_sweep_config(self.config, [*common, "weighting=fixed"])
+        from mtl_runner.build import build_data, trivial_losses
+
+        data = build_data(OmegaConf.to_container(config.data, resolve=True))  # type: ignore[arg-type]
+        losses = trivial_losses(data.tasks, data.splits["train"])
+        names = [task.name for task in data.tasks]
+        return config, names, dict(zip(names, losses, strict=True))
+
+
+class _Study:
+    """What is on disk of a study: ``study.json`` says of every run directory what it is."""
+
+    def __init__(self, directory: Path, margin: float, plan: Plan, candidates: Sequence[Candidate]) -> None:
+        self.directory, self.margin, self.plan, self.candidates = directory, margin, plan, candidates
+        self.jobs: list[tuple[Job, str]] = []
+        self.count = 0
+
+    @staticmethod
+    def steps_per_run(config: DictConfig) -> float:
+        """Epochs for now; the number of batches is not known before the data are built."""
+        return float(config.trainer.epochs)
+
+    def add(self, jobs: Sequence[Job]) -> None:
+        """Jobs that are about to be launched."""
+        self.count += len(jobs)
+        tuned = "final runs with fresh seeds" if jobs[0].final else "tuning"
+        print(f"study: phase {jobs[0].phase} ({tuned}), {len(jobs)} runs", flush=True)
+
+    def directories(self, jobs: Sequence[Job], returns: Sequence[JobReturn]) -> None:
+        """Remember where each job's run lies; of jobs that did not come to an end, by the number that their folder begins with."""
+        for i, job in enumerate(jobs):
+            number = self.count - len(jobs) + i
+            if i < len(returns):
+                place = Path(str(OmegaConf.select(returns[i].hydra_cfg, "hydra.runtime.output_dir")))  # type: ignore[arg-type]
+            else:
+                place = next(self.directory.glob(f"{number}_*"), Path())
+            if place.name:
+                self.jobs.append((job, place.name))
+
+    def write(self, notes: Sequence[str]) -> None:
+        """Write ``study.json``."""
+        rows = {
+            name: {
+                "phase": job.phase,
+                "strategy": job.candidate.name,
+                "role": job.candidate.role,
+                "of": job.candidate.of,
+                "final": job.final,
+                "lr": job.lr,
+                "seed": job.seed,
+            }
+            for job, name in self.jobs
+        }
+        write_json(self.directory / "study.json", {"version": 1, "margin": self.margin, "notes": list(notes), "jobs": rows})
+
+    def average_weights(self, candidate: Candidate) -> dict[str, float] | None:
+        """A strategy's own weights, averaged over the epochs and seeds of its final runs; None if they are unknown or equal."""
+        from mtl_runner.results.read import read_metrics
+
+        sums: dict[str, list[float]] = {}
+        for job, name in self.jobs:
+            if job.final and job.candidate.name == candidate.name:
+                try:
+                    metrics = read_metrics(self.directory / name)
+                except OSError:
+                    continue
+                rows = zip(metrics["split"], metrics["task"], metrics["weight"], strict=True)
+                for split, task, weight in rows:
+                    if split == "train" and task != "total" and weight != "":
+                        sums.setdefault(task, []).append(float(weight))
+        means = {task: sum(values) / len(values) for task, values in sums.items()}
+        if not means or not all(math.isfinite(mean) and mean >= 0 for mean in means.values()):
+            return None
+        largest = max(means.values())
+        return None if largest <= 0 or largest - min(means.values()) < 1e-6 * largest else means
+
+
+def _checked(options: Any) -> dict[str, Any]:
+    given = dict(options or {})
+    for name in given:
+        if name not in OPTIONS:
+            raise ConfigError(f"study.{name} is not an option of a study; {suggest(str(name), OPTIONS)}.")
+    for name, least in (("seeds", 2), ("fixed_points", 3), ("per_decade", 1), ("extensions", 0)):
+        if isinstance(given[name], bool) or not isinstance(given[name], int) or given[name] < least:
+            raise ConfigError(f"study.{name} must be a whole number of at least {least}; found {given[name]!r}.")
+    for name in ("margin", "decades"):
+        if isinstance(given[name], bool) or not isinstance(given[name], int | float) or not 0 < given[name] < math.inf:
+            raise ConfigError(f"study.{name} must be a positive number; found {given[name]!r}.")
+    return given
+
+
+def _refuse_own(parsed: Sequence[Override]) -> None:
+    for override in parsed:
+        if (
+            override.key_or_group == "seed"
+            and override.is_sweep_override()
+            or override.key_or_group in OWN[1:]
+            and override.is_sweep_override()
+        ):
+            raise ConfigError(
+                f"A study chooses {override.key_or_group} itself; give one number, the middle of the learning rates or the seed of the tuning, "
+                "and study.seeds."
+            )
+        if re.match(r"data(\.|$)", override.key_or_group) and override.is_sweep_override():
+            raise ConfigError("A study is about one dataset; start one study for each.")
+
+
+def _candidates(parsed: Sequence[Override], knobs: Mapping[str, Mapping[str, Sequence[Any]]]) -> list[Candidate]:
+    """Equal weights, the single-task baseline, and every combination of what the command line sweeps over."""
+    found = [
+        Candidate("equal", "equal", ("weighting=fixed",)),
+        Candidate("single_task", "single_task", ("weighting=single_task",)),
+    ]
+    swept = [[f"{o.get_key_element()}={value}" for value in o.sweep_string_iterator()] for o in parsed if o.is_sweep_override()]
+    if not swept:
+        raise ConfigError("A study compares strategies; name some: weighting=fixed,uncertainty,dwa.")
+    for combination in itertools.product(*swept):
+        chosen = dict(part.split("=", 1) for part in combination)
+        weighting = chosen.get("weighting", "")
+        if combination in (("weighting=fixed",), ("weighting=single_task",)):
+            continue  # there already
+        name = ", ".join([weighting, *(f"{k.rsplit('.', 1)[-1]}={v}" for k, v in chosen.items() if k != "weighting")]).strip(
+            ", "
+        )
+        options = knobs.get(weighting) or {}
+        knob = next(((key, tuple(map(str, values))) for key, values in options.items() if key not in chosen), None)
+        role = "fixed" if weighting == "fixed" and any("weighting.weights" in key for key in chosen) else "strategy"
+        found.append(Candidate(name, role, tuple(combination), knob))
+    return found
+
+
+def _limit(budget: Any, epochs: float) -> float:
+    """The most runs that ``study.budget`` allows."""
+    if budget is None:
+        return math.inf
+    match = re.fullmatch(r"(\d+)(?:\s*(runs|epochs))?", str(budget).strip())
+    if match is None or int(match.group(1)) < 1:
+        raise ConfigError(f"study.budget={budget!r} is unknown; give a number of runs (400) or of epochs ('12000 epochs').")
+    number = int(match.group(1))
+    return number / epochs if match.group(2) == "epochs" else float(number)
+
+
+def _announced(candidates: Sequence[Candidate], plan: Plan, runs: int, epochs: float) -> str:
+    roles = [candidate.role for candidate in candidates]
+    return (
+        f"study: {roles.count('strategy')} strategies, equal weights, the single-task baseline and {roles.count('fixed')} fixed weightings; "
+        f"for each at least {plan.least_trials} trials, then {plan.seeds} fresh seeds; with frozen twins up to {runs} runs of {epochs:g} epochs."
+    )
+
+
+def _monitor(job: JobReturn) -> float:
+    if job.status is not JobStatus.COMPLETED:
+        return math.inf
+    value = job._return_value
+    return float(value) if isinstance(value, int | float) else math.inf
