@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -17,7 +16,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from mtl_runner.errors import ConfigError, suggest
 from mtl_runner.files import write_json
@@ -25,7 +24,7 @@ from mtl_runner.study import Candidate, Job, Plan, Protocol
 from mtl_runner.study.weights import fixed_candidates
 from mtl_runner.sweep.opened import opened
 
-EAGER_STEP = 0.4e-3  # seconds of a small model's step when runs go one by one, for the estimate
+EAGER_STEP, EAGER_START = 0.4e-3, 0.3  # seconds of a small model's step, and of a run beside its steps, for the estimate
 OWN = ("seed", "optimizer.lr")  # what a study chooses itself
 OPTIONS = ("margin", "seeds", "fixed_points", "per_decade", "decades", "extensions", "budget", "knobs")
 
@@ -37,19 +36,19 @@ class FairSweeper(Sweeper):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Hydra's."""
-        self.hydra_context, self.config = hydra_context, config
+        self.context, self.master = hydra_context, config
         self.launcher: Launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
 
     def sweep(self, arguments: list[str]) -> list[JobReturn]:
         """All rounds of the study."""
-        options = _checked(OmegaConf.to_container(self.config.study, resolve=True))
+        options = _checked(OmegaConf.to_container(self.master.study, resolve=True))
         parsed = OverridesParser.create().parse_overrides(arguments)
         parsed = [o for o in parsed if not re.match(r"study(\.|$)", o.key_or_group)]
         common = [str(o.input_line) for o in parsed if not o.is_sweep_override()]
         _refuse_own(parsed)
-        base, tasks, trivial = self._problem(common)
+        base, steps, trivial = self._problem(common)
         plan = Plan(
             lr=float(base.optimizer.lr),
             seed=int(base.seed),
@@ -58,14 +57,14 @@ class FairSweeper(Sweeper):
             decades=options["decades"],
             extensions=options["extensions"],
         )
-        candidates = _candidates(parsed, options["knobs"]) + fixed_candidates(tasks, trivial, options["fixed_points"])
-        directory = Path(str(self.config.hydra.sweep.dir)).absolute()
+        candidates = _candidates(parsed, options["knobs"]) + fixed_candidates(list(trivial), trivial, options["fixed_points"])
+        directory = Path(str(self.master.hydra.sweep.dir)).absolute()
         directory.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(self.config, directory / "multirun.yaml")
-        study = _Study(directory, options["margin"], plan, candidates)
+        OmegaConf.save(self.master, directory / "multirun.yaml")
+        study = _Study(directory, options["margin"])
         runs = len(candidates) * (plan.least_trials + plan.seeds) + plan.seeds * sum(c.role == "strategy" for c in candidates)
-        limit = _limit(options["budget"], study.steps_per_run(base))
-        print(_announced(candidates, plan, runs, study.steps_per_run(base)), flush=True)
+        limit = _limit(options["budget"], steps)
+        print(_announced(candidates, plan, runs, steps), flush=True)
         if runs > limit:
             raise ConfigError(
                 f"The study needs up to {runs} runs, more than study.budget={options['budget']} allows; "
@@ -92,29 +91,31 @@ class FairSweeper(Sweeper):
             values = [_monitor(job) for job in returns]
         return found
 
-    def _problem(self, common: Sequence[str]) -> tuple[DictConfig, list[str], dict[str, float | None]]:
-        """The config that all runs share, its tasks, and the trivial predictor's losses."""
-        config = self.hydra_context.config_loader.load_sweep_config(self.config, [*common, "weighting=fixed"])
+    def _problem(self, common: Sequence[str]) -> tuple[DictConfig, int, dict[str, float | None]]:
+        """The config that all runs share, the steps of a run, and the trivial predictor's loss of every task."""
+        config = self.context.config_loader.load_sweep_config(self.master, [*common, "weighting=fixed"])
+        with open_dict(config):
+            del config["hydra"]
+            config.name = "study"  # Hydra's own choices are not known yet
         from mtl_runner.build import build_data, trivial_losses
+        from mtl_runner.settings import Settings
 
-        data = build_data(OmegaConf.to_container(config.data, resolve=True))  # type: ignore[arg-type]
+        plain: Any = OmegaConf.to_container(config, resolve=True)
+        data = build_data(plain["data"])
+        rows = len(data.splits["train"])
+        settings = Settings.read(plain).for_rows(rows)
         losses = trivial_losses(data.tasks, data.splits["train"])
-        names = [task.name for task in data.tasks]
-        return config, names, dict(zip(names, losses, strict=True))
+        steps = settings.epochs * -(-rows // settings.batch_size)
+        return config, steps, dict(zip([task.name for task in data.tasks], losses, strict=True))
 
 
 class _Study:
     """What is on disk of a study: ``study.json`` says of every run directory what it is."""
 
-    def __init__(self, directory: Path, margin: float, plan: Plan, candidates: Sequence[Candidate]) -> None:
-        self.directory, self.margin, self.plan, self.candidates = directory, margin, plan, candidates
+    def __init__(self, directory: Path, margin: float) -> None:
+        self.directory, self.margin = directory, margin
         self.jobs: list[tuple[Job, str]] = []
         self.count = 0
-
-    @staticmethod
-    def steps_per_run(config: DictConfig) -> float:
-        """Epochs for now; the number of batches is not known before the data are built."""
-        return float(config.trainer.epochs)
 
     def add(self, jobs: Sequence[Job]) -> None:
         """Jobs that are about to be launched."""
@@ -187,12 +188,7 @@ def _checked(options: Any) -> dict[str, Any]:
 
 def _refuse_own(parsed: Sequence[Override]) -> None:
     for override in parsed:
-        if (
-            override.key_or_group == "seed"
-            and override.is_sweep_override()
-            or override.key_or_group in OWN[1:]
-            and override.is_sweep_override()
-        ):
+        if override.key_or_group in OWN and override.is_sweep_override():
             raise ConfigError(
                 f"A study chooses {override.key_or_group} itself; give one number, the middle of the learning rates or the seed of the tuning, "
                 "and study.seeds."
@@ -225,22 +221,24 @@ def _candidates(parsed: Sequence[Override], knobs: Mapping[str, Mapping[str, Seq
     return found
 
 
-def _limit(budget: Any, epochs: float) -> float:
+def _limit(budget: Any, steps: int) -> float:
     """The most runs that ``study.budget`` allows."""
     if budget is None:
         return math.inf
-    match = re.fullmatch(r"(\d+)(?:\s*(runs|epochs))?", str(budget).strip())
+    match = re.fullmatch(r"(\d+)(?:\s*(runs|steps))?", str(budget).strip())
     if match is None or int(match.group(1)) < 1:
-        raise ConfigError(f"study.budget={budget!r} is unknown; give a number of runs (400) or of epochs ('12000 epochs').")
+        raise ConfigError(f"study.budget={budget!r} is unknown; give a number of runs (400) or of steps ('200000 steps').")
     number = int(match.group(1))
-    return number / epochs if match.group(2) == "epochs" else float(number)
+    return number // steps if match.group(2) == "steps" else number
 
 
-def _announced(candidates: Sequence[Candidate], plan: Plan, runs: int, epochs: float) -> str:
+def _announced(candidates: Sequence[Candidate], plan: Plan, runs: int, steps: int) -> str:
     roles = [candidate.role for candidate in candidates]
+    minutes = runs * (steps * EAGER_STEP + EAGER_START) / 60
     return (
         f"study: {roles.count('strategy')} strategies, equal weights, the single-task baseline and {roles.count('fixed')} fixed weightings; "
-        f"for each at least {plan.least_trials} trials, then {plan.seeds} fresh seeds; with frozen twins up to {runs} runs of {epochs:g} epochs."
+        f"for each at least {plan.least_trials} trials, then {plan.seeds} fresh seeds; with frozen twins up to {runs} runs of {steps} steps.\n"
+        f"study: a small model takes about {minutes:.0f} minutes one run after another, and a fraction of that in stacks."
     )
 
 
