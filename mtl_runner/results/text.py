@@ -1,8 +1,9 @@
-"""Tables as aligned text."""
+"""Tables as aligned text or Markdown."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 
 
@@ -11,6 +12,17 @@ def align(rows: Sequence[Sequence[str]]) -> str:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+
+
+def markdown_table(rows: Sequence[Sequence[str]]) -> str:
+    """The same as a Markdown table, escaped."""
+    lines = [f"| {' | '.join(map(markdown_text, row))} |" for row in rows]
+    return "\n".join([lines[0], "|" + " --- |" * len(rows[0]), *lines[1:]])
+
+
+def markdown_text(text: str) -> str:
+    """Text that Markdown shows as it is, on one line: no tag, table border, emphasis, link or code of its own."""
+    return re.sub(r"([\\`*_\[\]<>|#~&])", r"\\\1", " ".join(text.split()))
 
 
 def number(value: float | None, digits: int = 4) -> str:

@@ -1,0 +1,168 @@
+"""The verdict on each strategy: does it beat equal weights, and do constant weights do as well?
+
+The quantity judged is ``relative_changes``: per seed, the mean over tasks of the relative change of each task's main metric against the
+paired run of the other strategy, lower is better. *Better beyond the margin* means that its whole 95 % t-interval lies below
+-margin, *worse beyond the margin* that it lies above +margin, *within the margin* that it lies between (ends included); an interval
+that crosses a border settles nothing. The rules, the first that applies:
+
+- ``no difference``: to equal weights, within the margin.
+- ``helps``: beyond the margin better than equal weights, than the best tuned fixed weights and than its frozen twin (if one was
+  run), and in at least 95 % of resampled seeds not dominated by any fixed weights.
+- ``static weights suffice``: beyond the margin better than equal weights, but not than the best fixed weights, or not than its
+  frozen twin, or dominated. The burden of proof is the method's: an interval that crosses the border counts against it.
+- ``hurts``: beyond the margin worse than equal weights, or at least half of its runs failed where equal weights did not.
+- ``undecided``: everything else; also better than equal weights but without a fixed-weight sweep and twin to hold it against.
+
+A failed run (an error, NaN) is no missing value but the worst result: where equal weights finished with the same seed, it
+excludes the first three verdicts. A run that was killed or still runs only lowers the number of seeds. The best fixed weights
+get a verdict too: they cannot beat themselves, so the best they can show is that static weights suffice. p-values are Holm-adjusted over all
+judged strategies of a data set and are printed beside the interval; they do not decide.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from mtl_runner.results.differences import relative_changes
+from mtl_runner.results.evidence import DataSet, Evidence, StrategyEvidence, Values
+from mtl_runner.results.paired import Paired, holm, paired
+from mtl_runner.results.pareto import dominated_share
+from mtl_runner.results.sentences import describe
+from mtl_runner.results.spread import Spread, spread
+from mtl_runner.results.statistics import DELTA_METRICS, delta_m
+
+NO_DIFFERENCE, HELPS, STATIC, HURTS, UNDECIDED = "no difference", "helps", "static weights suffice", "hurts", "undecided"
+DOMINATED = 0.05  # a strategy stands if fixed weights dominate it in no larger share of resamples
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One strategy's verdict and the numbers behind it. Relative differences are fractions, below 0 is better."""
+
+    data: str
+    strategy: str
+    role: str  # strategy | fixed
+    kind: str  # no difference | helps | static weights suffice | hurts | undecided
+    sentence: str
+    margin: float
+    equal: str  # the baseline's name, empty without one
+    fixed: str  # the best fixed weights' name, empty without a fixed-weight sweep
+    versus_equal: Paired | None
+    versus_fixed: Paired | None  # None also for the best fixed weights themselves
+    versus_twin: Paired | None
+    dominated: float  # share of resamples in which some fixed weights dominate it; NaN without any
+    seeds: int  # usable runs
+    failed: int
+    lost: int  # failed runs whose seed equal weights finished
+    unfinished: int
+    delta_m: float  # against the tuned single-task runs in percent, over metrics; NaN without them
+    delta_m_task: float  # the same, first within each task
+    spread: Spread
+    seconds: float  # mean training time of a run
+    backward_passes: float | None  # per step
+
+
+def verdicts(evidence: Evidence, margin: float = 0.02) -> list[Verdict]:
+    """A verdict on every strategy of every data set, the best fixed weights included.
+
+    Args:
+        margin: the relative difference that is of no interest, as a fraction.
+    """
+    return [verdict for data in evidence.sets for verdict in _of_data(data, margin)]
+
+
+def _of_data(data: DataSet, margin: float) -> list[Verdict]:
+    best = data.best_fixed
+    judged = [s for s in data.strategies if s.role == "strategy" or (s is best and s.role == "fixed")]
+    found = [_numbers(data, s, margin) for s in judged]
+    adjusted = holm([v.versus_equal.p if v.versus_equal else math.nan for v in found])
+    found = [
+        replace(v, versus_equal=replace(v.versus_equal, p_holm=p)) if v.versus_equal else v
+        for v, p in zip(found, adjusted, strict=True)
+    ]
+    return [replace(v, kind=(kind := decide(v)), sentence=describe(replace(v, kind=kind))) for v in found]
+
+
+def _numbers(data: DataSet, strategy: StrategyEvidence, margin: float) -> Verdict:
+    equal, fixed, twin = data.equal, data.best_fixed, data.twin(strategy.name)
+    over_metrics, over_tasks = delta_to_single_task(data, strategy)
+    return Verdict(
+        data=data.name,
+        strategy=strategy.name,
+        role=strategy.role,
+        kind=UNDECIDED,
+        sentence="",
+        margin=margin,
+        equal=equal.name if equal else "",
+        fixed=fixed.name if fixed else "",
+        versus_equal=_versus(data, strategy, equal),
+        versus_fixed=_versus(data, strategy, fixed if fixed is not strategy else None),
+        versus_twin=_versus(data, strategy, twin),
+        dominated=dominated_share(data, strategy) if strategy is not fixed else math.nan,
+        seeds=len(strategy.values),
+        failed=len(strategy.failures),
+        lost=sum(replicate in equal.values for replicate in strategy.failures) if equal else 0,
+        unfinished=len(strategy.unfinished),
+        delta_m=over_metrics,
+        delta_m_task=over_tasks,
+        spread=spread(strategy),
+        seconds=sum(strategy.seconds.values()) / len(strategy.seconds) if strategy.seconds else math.nan,
+        backward_passes=strategy.backward_passes,
+    )
+
+
+def decide(verdict: Verdict) -> str:
+    """The kind of verdict that the numbers allow, by the rules above."""
+    v, margin = verdict, verdict.margin
+    if v.versus_equal is None or v.versus_equal.count == 0:
+        return HURTS if v.lost else UNDECIDED
+    if v.lost:
+        failing = 2 * v.lost >= v.lost + v.versus_equal.count
+        return HURTS if failing or _worse(v.versus_equal, margin) else UNDECIDED
+    if not v.versus_equal.known:
+        return UNDECIDED
+    if -margin <= v.versus_equal.low and v.versus_equal.high <= margin:
+        return NO_DIFFERENCE
+    if _worse(v.versus_equal, margin):
+        return HURTS
+    if not _better(v.versus_equal, margin):
+        return UNDECIDED
+    if v.role == "fixed":
+        return STATIC
+    twin_as_good = v.versus_twin is not None and v.versus_twin.known and not _better(v.versus_twin, margin)
+    fixed_as_good = v.versus_fixed is not None and v.versus_fixed.known and not _better(v.versus_fixed, margin)
+    if twin_as_good or fixed_as_good or v.dominated > DOMINATED:
+        return STATIC
+    return HELPS if v.versus_fixed is not None and v.versus_fixed.known else UNDECIDED
+
+
+def delta_to_single_task(data: DataSet, strategy: StrategyEvidence) -> tuple[float, float]:
+    """Delta-m of the seed means against the tuned single-task runs, over metrics and over tasks; NaN without such runs."""
+    single = data.single_task
+    if single is None or not strategy.values:
+        return math.nan, math.nan
+    mine = strategy.mean_values()
+    names = {
+        task: [m for m in DELTA_METRICS[measure] if m in mine.get(task, {}) and m in single.get(task, {})]
+        for task, measure in data.tasks.items()
+        if measure in DELTA_METRICS
+    }
+    return delta_m(_pick(mine, names), _pick(single, names))
+
+
+def _pick(values: Values, names: Mapping[str, Sequence[str]]) -> dict[str, dict[str, float]]:
+    return {task: {m: values[task][m] for m in metrics} for task, metrics in names.items() if metrics}
+
+
+def _versus(data: DataSet, strategy: StrategyEvidence, reference: StrategyEvidence | None) -> Paired | None:
+    return paired(list(relative_changes(data, strategy, reference).values())) if reference is not None else None
+
+
+def _better(found: Paired, margin: float) -> bool:
+    return found.high < -margin
+
+
+def _worse(found: Paired, margin: float) -> bool:
+    return found.low > margin

@@ -1,0 +1,126 @@
+"""``mtl-compare`` on written run directories: formats, margin, verdicts and their files."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from mtl_runner.results.command import main
+from tests.results.evidences import NOISE, write_run
+
+
+@pytest.fixture
+def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Equal weights, a fixed sweep, a good and a poor strategy, six seeds each; one run failed."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "sweep"
+    for name, options, change in (
+        ("e", {}, 0.0),
+        ("f", {"overrides": {"weighting.weights.a": 2}, "monitor": 0.4}, -1.0),
+        ("g", {"weighting": "famo"}, -9.0),
+        ("d", {"weighting": "dwa"}, 8.0),
+        ("s", {"weighting": "single_task"}, -2.0),
+    ):
+        for seed in range(6):
+            value = 1 + (change + (NOISE[seed] if name != "e" else 0)) / 100
+            metrics = {t: {"rmse": value, "mae": value, "loss": value, "relative_loss": value / 2} for t in "ab"}
+            status = "failed" if (name, seed) == ("d", 5) else "finished"
+            write_run(folder, f"{name}{seed}", metrics, seed=seed, status=status, **options)
+    return folder
+
+
+def test_the_verdicts_stand_under_the_table(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Breaks if the terminal shows numbers without what follows from them, or writes no file to work with."""
+    main(["sweep"])
+    text = capsys.readouterr().out
+    assert "Verdict (validation, final epoch, margin 2 %): Weighting matters on d: famo, a=default beats equal" in text
+    assert "\n  famo, a=default helps: 9 % better than equal weights (95 % interval " in text
+    assert "\n  dwa, a=default hurts: " in text
+    assert "1 of 6 runs failed" in text
+    assert text.rstrip().splitlines()[-1].startswith("sweep/: ")
+    assert text.rstrip().endswith(", differences.csv, verdicts.csv")
+    verdicts = pd.read_csv(sweep / "verdicts.csv").set_index("strategy")
+    assert verdicts.loc["famo, a=default", "verdict"] == "helps"
+    assert verdicts.loc["famo, a=default", "delta_m"] == pytest.approx(-7.1, abs=0.1)
+    assert verdicts.loc["famo, a=default", "versus_equal.p"] == 2 / 2**6
+    differences = pd.read_csv(sweep / "differences.csv").set_index(["strategy", "task", "metric"])
+    assert differences.loc[("famo, a=default", "a", "rmse"), "mean"] == pytest.approx(-0.09)
+    assert set(differences["against"]) == {"fixed, a=default"}
+
+
+def test_markdown_is_a_table_that_shows_names_as_they_are(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Breaks if the table cannot be pasted into an issue, or a name with a bar or a tag breaks it."""
+    study = {
+        "version": 1,
+        "margin": 0.02,
+        "jobs": {f"g{i}": {"strategy": "<b>a|b_c</b>", "role": "strategy"} for i in range(6)},
+    }
+    (sweep / "study.json").write_text(json.dumps(study))
+    main(["sweep", "--format", "md"])
+    lines = capsys.readouterr().out.splitlines()
+    head = next(i for i, line in enumerate(lines) if line.startswith("| strategy | runs | a rmse | b rmse | monitor |"))
+    assert set(lines[head + 1]) == set("| -")
+    bars = [line.replace("\\|", "").count("|") for line in lines[head : head + 7]]
+    assert len(set(bars)) == 1
+    assert any(line.startswith("| \\<b\\>a\\|b\\_c\\</b\\> | 6 |") for line in lines)
+    assert any(line.startswith("- \\<b\\>a\\|b\\_c\\</b\\> helps: ") for line in lines)
+
+
+def test_csv_is_the_whole_strategies_table_and_nothing_else(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Breaks if a script that reads the standard output finds anything but CSV."""
+    main(["sweep", "--format", "csv"])
+    printed = pd.read_csv(io.StringIO(capsys.readouterr().out))
+    pd.testing.assert_frame_equal(printed, pd.read_csv(sweep / "comparison.csv"))
+    rows = printed.set_index("strategy")
+    assert rows.loc["famo, a=default", "verdict"] == "helps"
+    assert rows.loc["famo, a=default", "versus_equal.high"] < -0.02
+
+
+@pytest.mark.parametrize(("margin", "kind"), [("0.05", "helps"), ("0.1", "no difference")])
+def test_the_margin_decides_what_is_a_difference(sweep: Path, margin: str, kind: str) -> None:
+    """Breaks if --margin is not heard."""
+    main(["sweep", "--margin", margin])
+    found = pd.read_csv(sweep / "verdicts.csv").set_index("strategy")
+    assert found.loc["famo, a=default", "verdict"] == kind
+    assert (found["margin"] == float(margin)).all()
+
+
+def test_a_studys_own_margin_is_the_default(sweep: Path) -> None:
+    """Breaks if a study's verdicts change when its report is made again."""
+    (sweep / "study.json").write_text(json.dumps({"version": 1, "margin": 0.1, "jobs": {}}))
+    main(["sweep"])
+    assert (pd.read_csv(sweep / "verdicts.csv")["margin"] == 0.1).all()
+
+
+@pytest.mark.parametrize("margin", ["2", "0", "-1", "much", "nan"])
+def test_a_margin_that_is_none_is_refused(sweep: Path, margin: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Breaks if 2 is silently taken for 200 %."""
+    with pytest.raises(SystemExit):
+        main(["sweep", f"--margin={margin}"])
+    assert f"{margin!r} is no margin; write a fraction between 0 and 1, as 0.02 for 2 %" in capsys.readouterr().err
+    assert not (sweep / "verdicts.csv").exists()
+
+
+def test_tuning_runs_stand_in_runs_csv_only(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Breaks if a study's table lists every trial, or a trial's failure as the strategy's."""
+    jobs = {f"d{i}": {"strategy": "dwa", "role": "strategy", "final": i in (1, 2)} for i in range(6)}
+    (sweep / "study.json").write_text(json.dumps({"version": 1, "margin": 0.02, "jobs": jobs}))
+    main(["sweep"])
+    assert "Verdict (test, final epoch" in capsys.readouterr().out
+    comparison = pd.read_csv(sweep / "comparison.csv").set_index("strategy")
+    assert comparison.loc["dwa", "runs"] == 2
+    assert comparison.loc["dwa", "failed"] == 0
+    assert len(pd.read_csv(sweep / "runs.csv")) == 30
+
+
+def test_a_study_that_still_tunes_shows_its_trials(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Breaks if the table of an interrupted study is empty, or it gives verdicts already."""
+    jobs = {run.name: {"strategy": "x", "role": "strategy", "final": False} for run in sweep.iterdir()}
+    (sweep / "study.json").write_text(json.dumps({"version": 1, "margin": 0.02, "jobs": jobs}))
+    main(["sweep"])
+    assert "Verdict" not in capsys.readouterr().out
+    assert len(pd.read_csv(sweep / "comparison.csv")) == 5
