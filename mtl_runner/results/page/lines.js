@@ -1,0 +1,81 @@
+// Lines over epochs or rates. `lines()` gives {name, colour, dash, x, mean, low, high, failed} for what is to be drawn.
+class LineChart extends Chart {
+  constructor(parent, title, unit, xLabel, lines, {xLog = false, marks = false} = {}) {
+    super(parent, title, unit, xLabel);
+    Object.assign(this, {lines, xLog, marks});
+    this.render();
+  }
+
+  helps() { return wantsLog(this.lines().flatMap((line) => line.mean)); }
+
+  paint(height) {
+    const lines = this.lines();
+    const yLog = this.isLog();
+    const xs = [...new Set(lines.flatMap((line) => line.x))].sort((a, b) => a - b);
+    const y = extent(lines.flatMap((line) => [...line.mean, ...(line.low ?? []), ...(line.high ?? [])]), yLog, 0.04);
+    this.stops = y ? xs : [];
+    if (!y) return null;
+    const x = this.xLog ? extent(xs, true, 0.02) : xs.length > 1 ? [xs[0], xs[xs.length - 1]] : [xs[0] - 1, xs[0] + 1];
+    const marked = this.xLog ? (xs.length <= 9 ? xs : ticks(x[0], x[1], 6, true)) : ticks(x[0], x[1], Math.max(2, this.width / 90), false);
+    const svg = this.frame(x, y, this.xLog, yLog, height, marked.filter((v) => this.xLog || Number.isInteger(v)));
+    const ok = (v) => v !== null && v !== undefined && (!yLog || v > 0);
+    this.shapes = [];
+    for (const line of lines) {
+      const group = draw('g', {'data-colour': line.colour % 8}, svg);
+      const keep = (shape) => { this.shapes.push([line.name, shape]); };
+      const pieces = [[]];
+      line.x.forEach((at, i) => { if (ok(line.mean[i])) pieces[pieces.length - 1].push(i); else pieces.push([]); });
+      for (const piece of pieces.filter((each) => each.length)) {
+        const path = (values, order) => order.map((i) => `${this.x(line.x[i]).toFixed(1)},${this.y(ok(values[i]) ? values[i] : y[0]).toFixed(1)}`);
+        if (line.low) keep(draw('path', {class: 'band', d: `M${[...path(line.high, piece), ...path(line.low, [...piece].reverse())].join('L')}Z`}, group));
+        keep(draw('path', {class: 'line', d: `M${path(line.mean, piece).join('L')}`, 'stroke-dasharray': DASHES[line.dash % 4]}, group));
+        if (this.marks || piece.length === 1) {
+          for (const i of piece) keep(draw('circle', {class: 'mark', r: 4, cx: this.x(line.x[i]), cy: this.y(line.mean[i])}, group));
+        }
+      }
+      (line.failed ?? []).forEach((count, i) => {
+        if (!count) return;
+        const [cx, cy] = [this.x(line.x[i]) + 9 * (line.colour % 3) - 9, MARGIN.top + 6];
+        keep(draw('path', {class: 'cross', d: `M${cx - 4},${cy - 4}l8,8m0,-8l-8,8`}, group));
+      });
+    }
+    svg.append(this.cursor);
+    this.drawn = lines;
+    return svg;
+  }
+
+  nearest(px) {
+    return this.stops.reduce((best, at, i) => (Math.abs(this.x(at) - px) < Math.abs(this.x(this.stops[best]) - px) ? i : best), 0);
+  }
+
+  tell(position) {
+    const at = this.stops[position];
+    const x = this.x(at);
+    draw('line', {class: 'cursor', x1: x, x2: x, y1: MARGIN.top, y2: this.bottom}, this.cursor);
+    const found = this.drawn.flatMap((line) => {
+      // Thinned curves of unequal length do not share all epochs: the nearest one of the line speaks, if it is near.
+      const i = line.x.reduce((best, v, j) => (Math.abs(v - at) < Math.abs(line.x[best] - at) ? j : best), 0);
+      const reach = line.x.length > 1 && !this.xLog ? (line.x[line.x.length - 1] - line.x[0]) / (line.x.length - 1) : 0;
+      return Math.abs(line.x[i] - at) <= reach ? [{line, value: line.mean[i], i}] : [];
+    });
+    found.sort((a, b) => (a.value ?? Infinity) - (b.value ?? Infinity));
+    return {
+      title: `${this.xLabel} ${format(at)}`,
+      x,
+      marks: found.filter((f) => f.value !== null && (!this.isLog() || f.value > 0)).map((f) => ({x, y: this.y(f.value), colour: f.line.colour})),
+      rows: found.map(({line, value, i}) => ({
+        name: line.name, colour: line.colour, text: format(value),
+        range: [line.low && line.low[i] !== null && line.low[i] !== line.high[i] ? `${format(line.low[i])} to ${format(line.high[i])}` : '',
+          line.failed?.[i] ? `${line.failed[i]} failed` : ''].filter(Boolean).join(', '),
+      })),
+    };
+  }
+
+  // One line stands out: the others fade, and it lies on top of those that hide it.
+  emphasise(name) {
+    for (const [owner, shape] of this.shapes ?? []) {
+      shape.classList.toggle('faded', name !== null && owner !== name);
+      if (owner === name) this.cursor.before(shape.parentNode);
+    }
+  }
+}

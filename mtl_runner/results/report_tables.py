@@ -1,0 +1,290 @@
+"""The tables of a report: strategies, what differs between the runs, and the runs with links. Every text is escaped here."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import Counter
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from mtl_runner.metric_names import higher_is_better
+from mtl_runner.results.read import Run
+from mtl_runner.results.report_content import Content, Section
+from mtl_runner.results.statistics import MAIN_METRIC
+from mtl_runner.results.text import number
+
+ROWS = 15  # that a long table shows before it is asked for all
+VALUES = 12  # that the table of differences names per option
+
+
+class Column:
+    """A column of numbers over strategies: the key of its mean, and whether it has an interval and a best value."""
+
+    def __init__(self, title: str, key: str, *, unit: str = "", higher: bool = False, interval: bool = True) -> None:
+        self.title, self.unit, self.higher = title, unit, higher
+        self.mean = f"{key}.mean" if interval else key
+        self.ends = (f"{key}.low", f"{key}.high") if interval else None
+
+    def values(self, row: dict[str, Any]) -> tuple[float, float, float]:
+        mean = _float(row.get(self.mean))
+        low, high = (_float(row.get(end)) for end in self.ends) if self.ends else (math.nan, math.nan)
+        return mean, low, high
+
+
+def strategies_table(section: Section, rows: list[dict[str, Any]], split: str, number_of: int) -> str:
+    """One row per strategy, the best mean of each column marked; columns in which nothing varies are left out.
+
+    Args:
+        rows: as ``strategy_rows`` gives them.
+        number_of: the section's place in the page's data, for the boxes that choose what is drawn.
+    """
+    group, at = section.group, rows[0]["at"]
+    lines = {line.name: line for line in section.lines}
+    columns = [
+        Column(task, f"{split}.{task}.{metric}", unit=metric, higher=higher_is_better(metric))
+        for task, metric in ((task, MAIN_METRIC.get(kind, "loss")) for task, kind in group.tasks.items())
+    ]
+    if split == "val":
+        columns.append(Column("all tasks", "monitor", unit=_monitor_name(section)))
+    columns += [
+        Column("mean rank", f"{split}.mean_rank", interval=False),
+        Column("delta-m", f"{split}.delta_m", unit="%", interval=False),
+        Column("delta-m", f"{split}.delta_m_task", unit="% by task", interval=False),
+    ]
+    if split == "val":
+        for row, strategy in zip(rows, group.strategies, strict=True):
+            seconds = [_float(run.summary.get("time", {}).get("seconds")) for run in strategy.runs]
+            row["seconds"] = sum(seconds) / len(seconds) if seconds else math.nan
+        columns.append(Column("time", "seconds", unit="s per run", interval=False))
+    columns = [c for c in columns if any(math.isfinite(c.values(row)[0]) for row in rows)]
+    columns = _distinct([c for c in columns if c.ends or _vary(c, rows)], rows)
+    sort = next((c for c in columns if c.mean == "monitor.mean"), None)
+    if sort is not None:
+        rows = sorted(rows, key=lambda row: _order(sort.values(row)[0], sort.higher))
+    counts = {(row["runs"], row["failed"]) for row in rows}
+    show_runs = len(rows) > 1 and (len(counts) > 1 or any(failed for _, failed in counts))
+    head = ['<th scope="col">', _button("strategy", "", "text"), "</th>"]
+    if show_runs:
+        head += ['<th scope="col" class="num">', _button("runs", "", "high"), "</th>"]
+    for column in columns:
+        sorted_by = f' aria-sort="{"descending" if column.higher else "ascending"}"' if column is sort and len(rows) > 1 else ""
+        head += [
+            f'<th scope="col" class="num"{sorted_by}>',
+            _button(column.title, column.unit, "high" if column.higher else "low"),
+            "</th>",
+        ]
+    body = []
+    scales = [_scale(column, rows) for column in columns]
+    for i, row in enumerate(rows):
+        line = lines[row["strategy"]]
+        more = ' class="more"' if i >= ROWS and len(rows) > ROWS + 3 else ""
+        cells = [_name_cell(line, number_of, split == "val")]
+        if show_runs:
+            failed = f' <span class="failed">{row["failed"]} not finished</span>' if row["failed"] else ""
+            cells.append(f'<td class="num" data-value="{row["runs"]}">{row["runs"]}{failed}</td>')
+        cells += [_number_cell(column, row, scale) for column, scale in zip(columns, scales, strict=True)]
+        body.append(f'<tr{more} data-colour="{line.colour % 8}">{"".join(cells)}</tr>')
+    same = (
+        ""
+        if show_runs or not rows
+        else f" {rows[0]['runs']} run{'s' if rows[0]['runs'] != 1 else ''} each."
+        if len(rows) > 1
+        else ""
+    )
+    where = "Test, read once at the end" if split == "test" else "Validation"
+    interval = "mean ± 95 % interval over runs; " if any(row["runs"] > 1 for row in rows) else ""
+    delta = any(column.title == "delta-m" for column in columns)
+    delta_note = " Delta-m is the mean change against single-task training, the lower the better." if delta else ""
+    caption = f"{where}, {at} epoch: {interval}the best of each column is bold.{same}{delta_note}"
+    button = f'<button type="button" class="show-all">Show all {len(rows)} strategies</button>' if len(rows) > ROWS + 3 else ""
+    return (
+        f'<div class="scroll" tabindex="0" role="region" aria-label="Strategies, {"test" if split == "test" else "validation"}">'
+        f'<table class="sortable strategies"><caption><span>{escape(caption)}</span></caption>'
+        f"<thead><tr>{''.join(head)}</tr></thead><tbody>{''.join(body)}</tbody></table></div>{button}"
+    )
+
+
+def failures_list(runs: Sequence[Run], folder: Path) -> str:
+    """Runs that did not finish, with their reasons; nothing if all did."""
+    broken = [run for run in runs if not run.finished]
+    if not broken:
+        return ""
+    reasons: dict[tuple[str, str], list[Run]] = {}
+    for run in broken:
+        reasons.setdefault((run.status, run.reason), []).append(run)
+    items = "".join(
+        f"<li><span class='status s-{escape(status)}'>{escape(status)}</span> {escape(reason)} "
+        f"<span class='count'>{', '.join(run_link(run, folder) for run in mine)}</span></li>"
+        for (status, reason), mine in reasons.items()
+    )
+    title = f"{len(broken)} of {len(runs)} runs did not finish"
+    return (
+        f'<details class="failures"{" open" if len(broken) <= 20 else ""}><summary>{title}</summary><ul>{items}</ul></details>'
+    )
+
+
+def differences_table(content: Content) -> str:
+    """Per option that is not the same in all runs: its values and how many runs have each; nothing if all are equal."""
+    settings = [dict(setting) for setting in content.settings]
+    for setting, run in zip(settings, content.runs, strict=True):
+        setting |= {f"version of {name}": str(version) for name, version in run.summary.get("versions", {}).items()}
+        setting |= {key: str(run.summary[key]) for key in ("device", "threads") if key in run.summary}
+    keys = sorted({key for setting in settings for key in setting})
+    rows = []
+    for key in keys:
+        # A run that was killed before it wrote anything down says nothing about its versions.
+        values = Counter(setting[key] for setting in settings if key in setting)
+        missing = 0 if key.startswith("version of ") or key in ("device", "threads") else len(settings) - sum(values.values())
+        if len(values) + (missing > 0) < 2:
+            continue
+        shown = [f"<li><code>{escape(v)}</code> <span class='count'>{n}</span></li>" for v, n in values.most_common(VALUES)]
+        shown += [f"<li><em>default</em> <span class='count'>{missing}</span></li>"] if missing else []
+        shown += [f"<li>{len(values) - VALUES} more</li>"] if len(values) > VALUES else []
+        rows.append(
+            f'<tr><th scope="row"><code>{escape(key)}</code></th><td><ul class="values">{"".join(shown)}</ul></td></tr>'
+        )
+    if not rows:
+        return ""
+    return (
+        '<div class="scroll" tabindex="0" role="region" aria-label="Differences"><table class="differences"><caption><span>Options that are '
+        'not the same in all runs, and how many runs have each value.</span></caption><thead><tr><th scope="col">option</th>'
+        f'<th scope="col">values</th></tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+    )
+
+
+def runs_table(content: Content, folder: Path) -> str:
+    """One row per run with a link to its directory."""
+    rows = []
+    many = len(content.sections) > 1
+    for job in content.jobs:
+        run = job.run
+        monitor = _float(run.summary.get("monitor", {}).get(content.at)) if run.finished else math.nan
+        seconds = _float(run.summary.get("time", {}).get("seconds"))
+        cells = [f'<th scope="row">{run_link(run, folder)}</th>']
+        cells += [f"<td>{escape(job.data)}</td>"] if many else []
+        cells += [
+            f"<td>{escape(job.trial or job.strategy)}{'' if job.final else ' <span class=count>tuning</span>'}</td>",
+            f'<td class="num"{_data_value(_float(run.summary.get("seed")))}>{escape(str(run.summary.get("seed", "")))}</td>',
+            f'<td><span class="status s-{escape(run.status)}">{escape(run.status)}</span></td>',
+            f'<td class="num"{_data_value(monitor)}>{number(monitor)}</td>',
+            f'<td class="num"{_data_value(seconds)}>{number(seconds, 3)}</td>',
+        ]
+        rows.append(f"<tr>{''.join(cells)}</tr>")
+    titles = [("run", "", "text"), *([("data", "", "text")] if many else []), ("strategy", "", "text"), ("seed", "", "low")]
+    titles += [("status", "", "text"), ("monitor", "", "low"), ("time", "s", "low")]
+    head = "".join(
+        f'<th scope="col"{" class=num" if name in ("seed", "monitor", "time") else ""}>{_button(name, unit, kind)}</th>'
+        for name, unit, kind in titles
+    )
+    return (
+        '<div class="scroll" tabindex="0" role="region" aria-label="Runs"><table class="sortable runs"><caption><span>Each link opens the '
+        "run's directory: metrics.csv, summary.json, its pictures, checkpoints and log.</span></caption>"
+        f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def run_link(run: Run, folder: Path) -> str:
+    """A link to the run's directory, relative to the report's folder where there is a way."""
+    return f'<a href="{escape(directory_link(run.directory, folder))}">{escape(run.directory.name or str(run.directory))}</a>'
+
+
+def directory_link(target: Path, folder: Path) -> str:
+    """The quoted path from a folder to a directory; absolute where there is no way (another drive)."""
+    try:
+        path = Path(os.path.relpath(target.resolve(), folder.resolve())).as_posix()
+    except ValueError:
+        return target.resolve().as_uri() + "/"
+    return quote(f"./{path}/")
+
+
+def _button(title: str, unit: str, kind: str) -> str:
+    small = f' <span class="unit">{escape(unit)}</span>' if unit else ""
+    return f'<button type="button" class="sort" data-sort="{kind}"><span>{escape(title)}{small}</span></button>'
+
+
+def _name_cell(line: Any, number_of: int, with_box: bool) -> str:
+    name = escape(line.name)
+    if not with_box:
+        return f'<th scope="row"><span class="swatch" aria-hidden="true"></span>{name}</th>'
+    checked = " checked" if line.drawn else "" if line.curves else " disabled"
+    return (
+        f'<th scope="row"><label><input type="checkbox" data-section="{number_of}" data-strategy="{name}"{checked}>'
+        f'<span class="swatch" aria-hidden="true"></span><span><span class="hidden">draw </span>{name}</span></label></th>'
+    )
+
+
+def _number_cell(column: Column, row: dict[str, Any], scale: tuple[float, float, float]) -> str:
+    mean, low, high = column.values(row)
+    if not math.isfinite(mean):
+        return '<td class="num none"><span aria-label="none">&ndash;</span></td>'
+    least, most, best = scale
+    is_best = mean == best and most > least
+    half = f' <span class="half">± {number((high - low) / 2, 2)}</span>' if math.isfinite(high - low) else ""
+    whisker = ""
+    if column.ends and most > least:
+        low, high = (low, high) if math.isfinite(high - low) else (mean, mean)
+        at = [
+            f"--{name}:{100 * (min(max(v, least), most) - least) / (most - least):.1f}"
+            for name, v in zip("mlh", (mean, low, high), strict=True)
+        ]
+        whisker = f'<span class="whisker" style="{";".join(at)}" aria-hidden="true"></span>'
+    text = f'<strong>{number(mean)}<span class="hidden"> best</span></strong>' if is_best else number(mean)
+    return f'<td class="num{" best" if is_best else ""}"{_data_value(mean)}>{text}{half}{whisker}</td>'
+
+
+def _scale(column: Column, rows: Sequence[dict[str, Any]]) -> tuple[float, float, float]:
+    """Least and largest number that the column's whiskers show, and its best mean."""
+    found = [column.values(row) for row in rows]
+    means = [mean for mean, _, _ in found if math.isfinite(mean)]
+    ends = [v for values in found for v in values if math.isfinite(v)]
+    if len(means) < 2:
+        return math.nan, math.nan, math.nan
+    # An interval of few seeds may be far wider than all else: it is cut rather than that it hides the others.
+    spread = max(means) - min(means) or max(ends) - min(ends)
+    least, most = max(min(ends), min(means) - spread), min(max(ends), max(means) + spread)
+    return least, most, max(means) if column.higher else min(means)
+
+
+def _distinct(columns: list[Column], rows: Sequence[dict[str, Any]]) -> list[Column]:
+    """Without a column that says the same as one before it (delta-m by task where each task has one metric)."""
+    kept: list[Column] = []
+    for column in columns:
+        twin = any(
+            other.title == column.title and all(_same(other.values(row)[0], column.values(row)[0]) for row in rows)
+            for other in kept
+        )
+        if not twin:
+            kept.append(column)
+    return kept
+
+
+def _vary(column: Column, rows: Sequence[dict[str, Any]]) -> bool:
+    return len(rows) < 2 or len({row.get(column.mean) for row in rows}) > 1
+
+
+def _same(a: float, b: float) -> bool:
+    return (math.isnan(a) and math.isnan(b)) or math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-9)
+
+
+def _order(value: float, higher: bool) -> float:
+    return math.inf if not math.isfinite(value) else -value if higher else value
+
+
+def _monitor_name(section: Section) -> str:
+    names = {str(run.summary.get("monitor", {}).get("name", "")) for s in section.group.strategies for run in s.runs}
+    return (names.pop() if len(names) == 1 else "monitor").replace("_", " ")
+
+
+def _data_value(value: float) -> str:
+    return f' data-value="{value!r}"' if math.isfinite(value) else ""
+
+
+def _float(value: Any) -> float:
+    try:
+        return math.nan if value is None else float(value)
+    except (TypeError, ValueError):
+        return math.nan
