@@ -52,6 +52,11 @@ class Learner:
         self.own.step(own)
         return standard, weights, objective, *self.update.measured, *measured, *nll
 
+    @property
+    def backward_passes(self) -> int:
+        """Of a step with all tasks; those of GradNorm end at the last shared weight, and those of ``record.gradients`` do not count."""
+        return self.update.passes + (len(self.likelihood.tasks) if self.weighting.needs_norms else 0)
+
     def _nll(self, values: Tensor, outputs: dict[str, Tensor], batch: Split) -> tuple[Tensor, ...]:
         """The exact negative log-likelihoods ``[T]`` where there is a noise scale: what is trained, unless ``beta`` changes it."""
         if not self.likelihood.has_noise:

@@ -56,6 +56,7 @@ def summarize(trainer: Trainer, final: dict[str, Evaluation], best: dict[str, Ev
         "time": {
             "seconds": trainer.seconds,
             "steps_per_second": trainer.step / trainer.seconds if trainer.seconds else None,
+            "backward_passes": trainer.learner.backward_passes,
         },
     }
 

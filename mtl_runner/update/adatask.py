@@ -53,6 +53,7 @@ class AdaTask(Update):
         self.owners = dict(zip(parameters.tensors, parameters.owners, strict=True))
         self.sizes = [p.numel() for p in self.shared]
         super().__init__(parameters, make_optimizer, clip, clip_blocks)
+        self.passes = len(tasks)
         like = self.shared[0] if self.shared else parameters.tensors[0]
         self.moments = [torch.zeros(len(tasks), sum(self.sizes), dtype=like.dtype, device=like.device) for _ in range(2)]
         self.clocks = [0] * len(tasks)

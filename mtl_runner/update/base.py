@@ -80,6 +80,7 @@ class Update(ABC):
         clip_blocks: parameters whose norm is taken together; by default all of them.
 
     Attributes:
+        passes: backward passes of a step with all tasks.
         needs_again: whether ``again`` (recompute the losses of the same batch) is called.
         fields: names and widths of what it measures at every step, ``measured``: their values in the last one.
         lanes: for each optimizer the tasks whose weighted losses it follows (None: all), if that is all there is to the update; None: runs
@@ -87,6 +88,7 @@ class Update(ABC):
     """
 
     needs_again = False
+    passes: int = 1
     fields: Mapping[str, int] = {}
     measured: tuple[Tensor, ...] = ()
     lanes: Sequence[tuple[int, ...] | None] | None = None

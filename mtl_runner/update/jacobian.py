@@ -50,6 +50,7 @@ class Jacobian(Update):
         super().__init__(parameters, make_optimizer, clip, clip_blocks)
         self.rows = Rows(parameters, len(tasks))
         self.aggregation = Aggregation(aggregator, options or {}, tasks, seed)
+        self.passes = len(tasks) if self.rows.shared else 1
         self.fields = {"aggregator_weight": len(tasks), "norm_ratio": 1}
         if self.rows.shared:
             self.aggregation.check(self.rows.shared[0])

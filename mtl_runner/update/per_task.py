@@ -49,6 +49,7 @@ class PerTask(Update):
         self.groups = _groups(groups, [task.name for task in tasks])
         self.owned = [parameters.of(frozenset(group)) for group in self.groups]
         super().__init__(parameters, make_optimizer, clip, clip_blocks)
+        self.passes = len(self.groups)
         if not self.fresh and not self.decay.decay:
             self.lanes = [tuple(group) for group in self.groups]
 
