@@ -13,7 +13,7 @@ def main(arguments: Sequence[str]) -> None:
     """Parse the arguments, write the comparison, print its table. Raises ``RunDirectoryError`` if there is no run."""
     parser = argparse.ArgumentParser(
         prog="mtl-compare",
-        description="Tables and pictures of finished runs: runs.csv, comparison.csv, comparison.png.",
+        description="Tables and pictures of finished runs: report.html, runs.csv, comparison.csv, comparison.png, and a verdict on each strategy: verdicts.csv, differences.csv.",
         epilog="Example: mtl-compare outputs/multirun/2026-01-31/10-00-00-000000",
     )
     parser.add_argument(
@@ -21,6 +21,32 @@ def main(arguments: Sequence[str]) -> None:
     )
     parser.add_argument("--output", type=Path, help="where to write; default: the one directory, or ./comparison for several")
     parser.add_argument("--at", choices=("final", "best"), default="final", help="metrics of the last epoch or of the best one")
+    parser.add_argument(
+        "--format",
+        choices=("text", "md", "csv"),
+        default="text",
+        help="of the strategies' table on the terminal: aligned text, Markdown, or CSV with every column",
+    )
+    parser.add_argument(
+        "--margin",
+        type=_margin,
+        help="the relative difference that is of no interest to a verdict; default: the study's, else 0.02",
+    )
+    parser.add_argument("--open", action="store_true", help="open the report in the browser")
     options = parser.parse_args(arguments)
     output = options.output or (options.paths[0] if len(options.paths) == 1 else Path("comparison"))
-    print(compare_directories(options.paths, output, options.at).text)
+    print(compare_directories(options.paths, output, options.at, style=options.format, margin=options.margin).text.rstrip())
+    if options.open:
+        import webbrowser
+
+        webbrowser.open((output / "report.html").resolve().as_uri())
+
+
+def _margin(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no margin; write a fraction between 0 and 1, as 0.02 for 2 %")
+    return value

@@ -1,10 +1,11 @@
-"""The comparison of a sweep: runs.csv, comparison.csv, comparison.png and a table for the terminal, from files alone."""
+"""The comparison of a sweep: report.html, runs.csv, comparison.csv, comparison.png and a table for the terminal, from files alone."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ import pandas as pd
 from mtl_runner.results.read import Run, find_runs
 from mtl_runner.results.statistics import DELTA_METRICS, MAIN_METRIC, Interval, delta_m, interval, mean_ranks
 from mtl_runner.results.strategies import Label, label
-from mtl_runner.results.text import align, number
 
 SPLITS = ("val", "test")
 
@@ -31,7 +31,7 @@ class Strategy:
         found = [run.summary["tasks"].get(task, {}).get(at, {}).get(split, {}).get(metric) for run in self.runs]
         return [math.nan if value is None else float(value) for value in found]
 
-    @property
+    @cached_property
     def is_single_task(self) -> bool:
         return bool(self.runs) and all(run.choices.get("weighting") == "single_task" for run in self.runs)
 
@@ -67,30 +67,50 @@ class Comparison:
     best: list[Run]  # each strategy's best finished run by the monitor at its best epoch
 
 
-def compare_directories(paths: Sequence[Path], output: Path, at: str = "final", plots: bool = True) -> Comparison:
-    """Compare all runs at or below the paths; writes ``runs.csv``, ``comparison.csv`` and ``comparison.png`` into ``output``.
+def compare_directories(
+    paths: Sequence[Path], output: Path, at: str = "final", plots: bool = True, style: str = "text", margin: float | None = None
+) -> Comparison:
+    """Compare all runs at or below the paths.
+
+    Writes ``report.html``, ``runs.csv``, ``comparison.csv``, ``comparison.png`` into ``output``; where there are equal weights to compare with, also
+    ``differences.csv`` (paired differences per strategy, task and metric) and ``verdicts.csv``. Of a study, only its final runs
+    make the strategies' table; ``runs.csv`` holds all.
 
     Args:
         at: ``final`` (the last epoch) or ``best`` (the best epoch by the monitor).
+        style: of the terminal's text: ``text``, ``md`` or ``csv``.
+        margin: the relative difference that is of no interest, as a fraction; by default the study's, else 0.02.
 
     Raises ``RunDirectoryError`` if a path holds no run.
     """
+    from mtl_runner.results.conclusions import conclude
+    from mtl_runner.results.overview import overview
+    from mtl_runner.results.report import report_runs
+
     runs = find_runs(paths)
     labels = label(runs)
-    groups = _groups(runs, labels)
+    conclusions = conclude(runs, labels, at, margin)
+    groups = group_runs(*conclusions.shown)
     run_table = pd.DataFrame([_run_row(run, where, output) for run, where in zip(runs, labels, strict=True)])
-    strategy_rows = [row for group in groups for row in _strategy_rows(group, at)]
-    strategy_table = pd.DataFrame(strategy_rows)
+    rows = [row | conclusions.columns(row["data"], row["strategy"]) for group in groups for row in strategy_rows(group, at)]
+    strategy_table = pd.DataFrame(rows)
     output.mkdir(parents=True, exist_ok=True)
     run_table.to_csv(output / "runs.csv", index=False)
     strategy_table.to_csv(output / "comparison.csv", index=False)
+    conclusions.write(output)
     finished = [group for group in groups if any(s.runs for s in group.strategies)]
     if plots and finished:
         from mtl_runner.results.comparison_plot import plot_comparison
 
         plot_comparison(output / "comparison.png", finished, at)
     broken = [run for run in runs if not run.finished]
-    text = _text(groups, strategy_rows, broken, output, at)
+    where_to = _relative(output, Path.cwd())
+    text = (
+        strategy_table.to_csv(index=False)
+        if style == "csv"
+        else overview(groups, rows, broken, conclusions, where_to, at, style)
+    )
+    report_runs(runs, output / "report.html", at, conclusions)
     best = [min(s.runs, key=_monitor) for group in groups for s in group.strategies if s.runs]
     return Comparison(run_table, strategy_table, text, len(broken), len(runs), best)
 
@@ -100,7 +120,8 @@ def _monitor(run: Run) -> float:
     return math.inf if value is None else float(value)
 
 
-def _groups(runs: Sequence[Run], labels: Sequence[Label]) -> list[Group]:
+def group_runs(runs: Sequence[Run], labels: Sequence[Label]) -> list[Group]:
+    """The runs sorted by data set and strategy, as their labels say."""
     groups = []
     for data in dict.fromkeys(where.data for where in labels):
         members = [(run, where) for run, where in zip(runs, labels, strict=True) if where.data == data]
@@ -143,8 +164,10 @@ def _run_row(run: Run, where: Label, output: Path) -> dict[str, Any]:
     return row
 
 
-def _strategy_rows(group: Group, at: str) -> list[dict[str, Any]]:
+def strategy_rows(group: Group, at: str) -> list[dict[str, Any]]:
+    """Per strategy of a group the row of ``comparison.csv``."""
     rows = []
+    metrics = {(split, task): _metrics(group, split, task, at) for split in SPLITS for task in group.tasks}
     for strategy in group.strategies:
         row: dict[str, Any] = {
             "data": group.data,
@@ -156,7 +179,7 @@ def _strategy_rows(group: Group, at: str) -> list[dict[str, Any]]:
         }
         for split in SPLITS:
             for task in group.tasks:
-                for metric in _metrics(group, split, task, at):
+                for metric in metrics[split, task]:
                     row |= _interval_columns(f"{split}.{task}.{metric}", interval(strategy.values(split, task, metric, at)))
             row[f"{split}.delta_m"], row[f"{split}.delta_m_task"] = _delta(group, strategy, split, at)
         rows.append(row)
@@ -174,49 +197,26 @@ def _metrics(group: Group, split: str, task: str, at: str) -> list[str]:
 
 
 def _delta(group: Group, strategy: Strategy, split: str, at: str) -> tuple[float, float]:
-    baseline = group.baseline(at)
-    if baseline is None or not strategy.runs:
+    singles = [s for s in group.strategies if s.is_single_task]
+    if not singles or not strategy.runs:
         return math.nan, math.nan
-    values = [
-        {
-            task: {m: interval(s.values(split, task, m, at)).mean for m in DELTA_METRICS[kind]}
-            for task, kind in group.tasks.items()
-            if kind in DELTA_METRICS
-        }
-        for s in (strategy, baseline)
-    ]
-    return delta_m(values[0], values[1])
+    mine: dict[str, dict[str, float]] = {}
+    baseline: dict[str, dict[str, float]] = {}
+    for task, kind in group.tasks.items():
+        if kind in DELTA_METRICS:
+            # Tasks that share nothing may be tuned one by one: each is held against its own best runs.
+            single = min(singles, key=lambda s: _least_first(interval(s.values("val", task, "loss", at)).mean))
+            for s, row in ((strategy, mine), (single, baseline)):
+                row[task] = {m: interval(s.values(split, task, m, at)).mean for m in DELTA_METRICS[kind]}
+    return delta_m(mine, baseline)
+
+
+def _least_first(value: float) -> float:
+    return math.inf if math.isnan(value) else value
 
 
 def _interval_columns(name: str, found: Interval) -> dict[str, float]:
     return {f"{name}.mean": found.mean, f"{name}.low": found.low, f"{name}.high": found.high}
-
-
-def _text(groups: list[Group], rows: list[dict[str, Any]], broken: list[Run], output: Path, at: str) -> str:
-    blocks = []
-    for group in groups:
-        mine = [row for row in rows if row["data"] == group.data]
-        has_delta = group.baseline(at) is not None
-        mains = [(task, MAIN_METRIC[kind]) for task, kind in group.tasks.items()]
-        header = ["strategy", "runs", *(f"{task} {metric}" for task, metric in mains), "monitor", "mean rank"]
-        table = [[*header, *(["delta-m %", "delta-m % (tasks)"] if has_delta else [])]]
-        for row in mine:
-            cells = [row["strategy"], str(row["runs"]) + (f" ({row['failed']} failed)" if row["failed"] else "")]
-            cells += [_with_interval(row, f"val.{task}.{metric}") for task, metric in mains]
-            cells += [_with_interval(row, "monitor"), number(row.get("val.mean_rank"))]
-            cells += [number(row["val.delta_m"]), number(row["val.delta_m_task"])] if has_delta else []
-            table.append(cells)
-        best = "" if has_delta else "\nNo delta-m: add weighting=single_task to the sweep for the single-task baseline."
-        blocks.append(f"{group.data} (validation, {at} epoch, mean ± 95 % interval over runs)\n{align(table)}{best}")
-    if broken:
-        blocks.append("Not finished:\n" + "\n".join(f"  {run.directory.name}: {run.status}: {run.reason}" for run in broken))
-    blocks.append(f"{_relative(output, Path.cwd())}/: runs.csv, comparison.csv, comparison.png")
-    return "\n\n".join(blocks)
-
-
-def _with_interval(row: dict[str, Any], column: str) -> str:
-    mean, low, high = (row.get(f"{column}.{end}", math.nan) for end in ("mean", "low", "high"))
-    return number(mean) + (f" ± {number((high - low) / 2, 2)}" if math.isfinite(high - low) else "")
 
 
 def _relative(path: Path, base: Path) -> str:

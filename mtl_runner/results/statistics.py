@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from mtl_runner.metric_names import higher_is_better
 
@@ -35,11 +36,17 @@ def interval(values: Sequence[float]) -> Interval:
     mean = sum(known) / n if n else math.nan
     if n < 2:
         return Interval(mean, math.nan, math.nan, n)
+    deviation = math.sqrt(sum((value - mean) ** 2 for value in known) / (n - 1))
+    half = _quantile(n - 1) * deviation / math.sqrt(n)
+    return Interval(mean, mean - half, mean + half, n)
+
+
+@cache
+def _quantile(degrees: int) -> float:
+    """Student's t at 97.5 %. Asked for thousands of times with the same few numbers of seeds, at .3 ms each."""
     from scipy.stats import t
 
-    deviation = math.sqrt(sum((value - mean) ** 2 for value in known) / (n - 1))
-    half = float(t.ppf(0.975, n - 1)) * deviation / math.sqrt(n)
-    return Interval(mean, mean - half, mean + half, n)
+    return float(t.ppf(0.975, degrees))
 
 
 def delta_m(model: Mapping[str, Mapping[str, float]], baseline: Mapping[str, Mapping[str, float]]) -> tuple[float, float]:

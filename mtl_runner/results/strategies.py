@@ -24,15 +24,17 @@ class Label:
 
 def label(runs: Sequence[Run]) -> list[Label]:
     """One label per run, made from what varies between them."""
-    settings = [_settings(run, runs) for run in runs]
+    settings = [settings_of(run, runs) for run in runs]
     keys = sorted({key for setting in settings for key in setting}, key=lambda key: (key != "weighting", key))
     varying = [key for key in keys if len({setting.get(key) for setting in settings}) > 1]
     of_data = [key for key in varying if _DATA.match(key) and not _REPLICATE.search(key) and key != "data.batch_size"]
     of_run = [key for key in varying if _REPLICATE.search(key)]
     rest = [key for key in varying if key not in of_data and key not in of_run]
+    known = {run.choices["data"] for run in runs if "data" in run.choices}
+    usual = known.pop() if len(known) == 1 else "data"  # of a run that was killed before it wrote down what it chose
     return [
         Label(
-            data=_text(setting, [k for k in of_data if k != "data"], run.choices.get("data", "data")),
+            data=_text(setting, [k for k in of_data if k != "data"], run.choices.get("data", setting.get("data", usual))),
             strategy=_text(
                 setting, [k for k in rest if k != "weighting"], run.choices.get("weighting", setting.get("weighting", "run"))
             ),
@@ -42,7 +44,7 @@ def label(runs: Sequence[Run]) -> list[Label]:
     ]
 
 
-def _settings(run: Run, runs: Sequence[Run]) -> dict[str, str]:
+def settings_of(run: Run, runs: Sequence[Run]) -> dict[str, str]:
     """The run's overrides, and for groups that other runs override its own choice."""
     overridden = {key for other in runs for key in other.overrides}
     chosen = {group: choice for group, choice in run.choices.items() if group in overridden}
