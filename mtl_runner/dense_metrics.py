@@ -86,6 +86,7 @@ def _normal_parts(output: Tensor, target: Tensor, task: Task) -> Tensor:  # noqa
     said = output.double()
     # atan2 is exact for small angles, where the arc cosine is not
     angle = torch.rad2deg(torch.atan2(torch.linalg.cross(said, true, dim=1).norm(dim=1), (said * true).sum(1)))
+    angle = torch.where((said != 0).any(1), angle, 90.0)  # a prediction without a direction says nothing
     count = known.double()
     within = [((angle <= limit) * count).sum() for limit in WITHIN.values()]
     bins = (angle / ANGLE_BIN).long().clamp(0, ANGLE_BINS - 1).flatten()

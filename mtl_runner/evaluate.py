@@ -58,9 +58,8 @@ def evaluate(
     likelihood: Likelihood | None = None,
 ) -> Evaluation:
     """Evaluate a split; everything is computed on the device and comes off it in one piece."""
-    if all(task.measure is not None and not getattr(task.loss_term, "metrics", None) for task in tasks) and (
-        likelihood is None or not likelihood.has_noise
-    ):
+    adds_up = all(task.measure is not None and task.loss_term is None for task in tasks)
+    if adds_up and (likelihood is None or not likelihood.has_noise):
         found = _measured_in_parts(model, tasks, split, rows)
     else:
         found = measurements(predict(model, split, rows), split.targets, tasks, likelihood)
@@ -105,7 +104,7 @@ def _measured_in_parts(model: nn.Module, tasks: Sequence[Task], split: Split, ro
     measured: dict[tuple[str, str], Tensor] = {}
     for task in tasks:
         assert task.measure is not None
-        measured[task.name, "loss"] = losses[task.name] / masses[task.name]
+        measured[task.name, "loss"] = losses[task.name] / torch.where(masses[task.name] > 0, masses[task.name], 1.0)
         metrics = task.measure.finish(parts[task.name], task)
         measured |= {(task.name, name): value for name, value in metrics.items()}
     return measured

@@ -145,6 +145,8 @@ class Task:
     def mass(self, target: Tensor) -> Tensor:
         """What the mean over a batch's labelled entries divides by: losses of parts, weighed by it, add up to the whole's."""
         known = self.spec.known(target)
+        if self.kind == "direction":
+            known = known.all(1)
         weights = _class_weights(self.class_weights, torch.float64, target.device) if self.class_weights else None
         if weights is not None and self.kind == "classification":
             return torch.where(known, weights[target.clamp(min=0)], 0.0).sum()

@@ -155,7 +155,6 @@ def test_extreme_angles_are_exact(degrees: float) -> None:
     assert found["angle_median"] == pytest.approx(degrees, abs=0.005 + 1e-7)
 
 
-@pytest.mark.xfail(strict=True, reason="dense_metrics._normal_parts: atan2(0, 0) is 0 degrees")
 def test_a_prediction_without_a_direction_is_not_the_right_one() -> None:
     """Breaks if a model that answers 0 everywhere has perfect normals: its loss is that of 90 degrees."""
     target = torch.tensor(random_units(np.random.default_rng(0), 2, 3, 4, 5))
@@ -283,7 +282,6 @@ def test_a_split_without_missing_labels_is_the_same_in_parts() -> None:
         assert found.values[name][column] == pytest.approx(value.item(), rel=1e-9)
 
 
-@pytest.mark.xfail(strict=True, reason="Task.mass counts channels, the loss of a direction whole places")
 def test_a_normal_that_is_known_in_part_is_unknown_in_parts_too() -> None:
     """Breaks if a pixel with one missing channel weighs in the mean over parts although it has no loss."""
     split, model = images([NORMALS], gap=0.0, blank=0), Pixels([NORMALS])
@@ -294,7 +292,6 @@ def test_a_normal_that_is_known_in_part_is_unknown_in_parts_too() -> None:
     assert found["angle_mean"] == pytest.approx(whole["n", "angle_mean"].item(), rel=1e-9)
 
 
-@pytest.mark.xfail(strict=True, reason="evaluate: only the kinds' own losses add up by Task.mass")
 def test_a_loss_of_ones_own_is_that_of_the_whole() -> None:
     """Breaks if a replaced loss that is no mean over labelled pixels is averaged as if it were one."""
 
@@ -309,7 +306,6 @@ def test_a_loss_of_ones_own_is_that_of_the_whole() -> None:
     assert evaluate(model, [task], split, [None], 2).values["s"]["loss"] == pytest.approx(whole["s", "loss"].item(), rel=1e-9)
 
 
-@pytest.mark.xfail(strict=True, reason="_measured_in_parts divides 0 by 0")
 def test_a_split_without_any_label_has_no_loss_rather_than_a_broken_one() -> None:
     """Breaks if ``+debug=true``, which keeps the first rows only, says that a task diverged whose labels all come later."""
     split, model = images([OFFSETS], blank=6), Pixels([OFFSETS])

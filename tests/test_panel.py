@@ -22,7 +22,6 @@ from mtl_runner.train import Trainer
 from tests.methods.runs import compose
 
 HEIGHT, WIDTH = 5, 6
-deprecated = pytest.mark.xfail(strict=True, reason="panel_plot._with_unknown: matplotlib deprecates set_bad")
 SCENES = ("data=scenes", "data.n=4", "data.n_val=6", "data.n_test=2", "data.height=16", "data.width=20")
 
 
@@ -133,7 +132,6 @@ def maps(seed: int = 0, rows: int = 2) -> dict[str, Map]:
     }
 
 
-@deprecated
 def test_a_panel_is_a_picture_with_something_in_it(tmp_path: Path, scenes: Trainer) -> None:
     """Breaks panel.png."""
     found = panel(scenes)
@@ -146,9 +144,7 @@ def test_a_panel_is_a_picture_with_something_in_it(tmp_path: Path, scenes: Train
     assert len(np.unique((pixels.reshape(-1, 3) * 255).round(), axis=0)) > 100
 
 
-@pytest.mark.parametrize(
-    "name", [*(pytest.param(name, marks=deprecated) for name in ("few", "many", "depth", "offsets")), "normals"]
-)
+@pytest.mark.parametrize("name", ["few", "many", "depth", "offsets", "normals"])
 def test_truth_and_prediction_share_a_scale_and_the_unknown_is_white(tmp_path: Path, name: str) -> None:
     """Breaks if the right answer looks different from the truth, a wrong one like it, or unknown pixels have a colour."""
     shown = maps()[name]
@@ -186,7 +182,6 @@ ODD: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("odd", ODD)
-@deprecated
 def test_any_image_can_be_drawn(tmp_path: Path, odd: str) -> None:
     """Breaks a run at its very end: grey, standardised or constant images, and maps of which nothing is known."""
     unknown = {

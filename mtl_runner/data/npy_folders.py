@@ -192,6 +192,7 @@ class _Packed:
         folder = base / f"{dataset.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
         if not folder.is_dir():
             building = base / f".{folder.name}.{os.getpid()}"
+            shutil.rmtree(building, ignore_errors=True)  # of a run that was killed
             building.mkdir(parents=True)
             try:
                 for split, kinds in found.items():
@@ -227,7 +228,8 @@ def _pack(path: Path, files: Sequence[Path], field: Field, size: tuple[int, int]
 def _read(file: Path, field: Field, size: tuple[int, int], classes: int) -> Array:
     """One file as ``[H, W]`` of classes or ``[channels, H, W]`` of numbers, with what is unknown marked."""
     try:
-        array = np.load(file, allow_pickle=False)
+        with file.open("rb") as opened:  # np.load would take archives, too
+            array = np.lib.format.read_array(opened, allow_pickle=False)
     except (ValueError, EOFError) as error:
         raise DataError(f"{str(file)!r} is not a whole .npy file ({error}); get it again.") from None
     wanted = (*size, field.channels) if field.channels else size
@@ -239,9 +241,9 @@ def _read(file: Path, field: Field, size: tuple[int, int], classes: int) -> Arra
     if not np.issubdtype(array.dtype, np.number):
         raise DataError(f"{str(file)!r} holds {array.dtype}; it must hold numbers.")
     if not field.channels:
-        labels = np.where(np.isnan(squeezed) | (squeezed < 0) | (squeezed == 255), MISSING_CLASS, squeezed)
-        top = int(labels.max())
-        if top >= classes or (labels != labels.round()).any():
+        labels = squeezed.astype(np.float64)
+        labels = np.where(np.isnan(labels) | (labels < 0) | (labels == 255), MISSING_CLASS, labels)
+        if labels.max() >= classes or (labels != labels.round()).any():
             raise DataError(
                 f"{str(file)!r} holds class {labels.max():g}; the classes are 0 to {classes - 1}, and -1 where unknown."
             )

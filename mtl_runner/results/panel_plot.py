@@ -85,6 +85,4 @@ def _map(axis: Axes, values: np.ndarray, shown: Map) -> None:
 
 
 def _with_unknown(palette: str | Colormap) -> Colormap:
-    found = (colormaps[palette] if isinstance(palette, str) else palette).copy()
-    found.set_bad(UNKNOWN)
-    return found
+    return (colormaps[palette] if isinstance(palette, str) else palette).with_extremes(bad=UNKNOWN)

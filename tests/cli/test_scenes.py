@@ -106,7 +106,6 @@ def test_every_pair_of_tasks_trains(tmp_path: Path, cache: str) -> None:
             assert {row["task"] for row in read(directory)} == {first, second, "total"}
 
 
-@pytest.mark.xfail(strict=True, reason="panel_plot._with_unknown: matplotlib deprecates set_bad")
 def test_a_run_leaves_its_files_its_columns_and_a_model_that_answers(tmp_path: Path, cache: str) -> None:
     """Breaks what is left of a run: panel.png, the columns of every metric, predictions.csv, and `mtl_runner.load`."""
     composed = compose(*SCENES, cache, ALL_TASKS, "weighting=uncertainty", "record.predictions=true")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 import shutil
 from pathlib import Path
@@ -23,6 +22,7 @@ from mtl_runner.parameters import find_parameters
 from tests.builders import near
 from tests.cli.conftest import Command, mtl, server  # noqa: F401
 from tests.methods.runs import column, train
+from tests.methods.runs import read as recorded
 
 QUICK = ("data=collapse", "weighting=fixed", "data.batch_size=256", "trainer.epochs=2", "trainer.evaluate_every=1")
 
@@ -83,7 +83,7 @@ def test_font_a_is_all_the_digits_once(digits: Prepared) -> None:
 
 def test_an_unknown_font_is_refused() -> None:
     """Breaks the sentence about `data.font`."""
-    with pytest.raises(ConfigError, match=re.escape("data.font='italics' is unknown; did you mean 'italic'? (allowed: ")):
+    with pytest.raises(ConfigError, match=r"data\.font='italics' is unknown; did you mean 'italic'\?"):
         Collapse("italics")
 
 
@@ -101,7 +101,8 @@ def test_a_constant_encoder_solves_consistency_and_has_no_variance(digits: Prepa
     for parameter in model.encoder[-1].parameters():
         nn.init.zeros_(parameter)
     nn.init.constant_(model.encoder[-1].bias, 0.7)
-    outputs = model(inputs)
+    with torch.no_grad():
+        outputs = model(inputs)
     assert [float(task.loss(outputs, {})) for task in digits.tasks[2:]] == [0, 0]
     assert float(latent_variance(outputs, {})) == pytest.approx(0, abs=1e-12)
     assert bool(torch.isnan(latent_agreement({k: torch.zeros(4, 2) for k in ("latent_a", "latent_b")}, {})))
@@ -192,8 +193,7 @@ def test_a_run_records_and_draws_the_latent(mtl: Command, tmp_path: Path) -> Non
     """Breaks the columns of metrics.csv, which the README and scripts/collapse.py read, or the picture."""
     result = mtl("mtl-run", *QUICK, "hydra.run.dir=run")
     assert result.code == 0, result.err
-    with (tmp_path / "run" / "metrics.csv").open() as file:
-        rows = [row for row in csv.DictReader(file) if row["split"] != "train"]
+    rows = [row for row in recorded(tmp_path / "run") if row["split"] != "train"]
     for row in rows:
         assert bool(row["latent_variance"]) == bool(row["latent_agreement"]) == (row["task"] == "align")
     assert all(float(row["latent_variance"]) > 0 for row in rows if row["task"] == "align")
@@ -208,18 +208,39 @@ def test_stacked_runs_are_those_by_themselves(mtl: Command, tmp_path: Path) -> N
     basic = mtl("mtl-run", "-m", *sweep, "hydra.sweep.dir=basic")
     assert basic.code == 0, basic.err
     for run in sorted((tmp_path / "basic").glob("*_seed*")):
-        one, two = (list(csv.DictReader((tmp_path / s / run.name / "metrics.csv").open())) for s in ("basic", "stacked"))
-        numbers = [[float(row["loss"] or 0) for row in rows] for rows in (one, two)]
-        assert numbers[0] == pytest.approx(numbers[1], rel=1e-3)
+        one, two = (recorded(tmp_path / sweep / run.name) for sweep in ("basic", "stacked"))
+        assert [float(row["loss"] or 0) for row in one] == pytest.approx([float(row["loss"] or 0) for row in two], rel=1e-3)
+
+
+MINE = """
+import torch
+from mtl_runner.data import Split
+from mtl_runner.task import Task
+
+class Mine:
+    def __init__(self, end: float) -> None:
+        self.tasks = [Task("far", "term", loss_term=lambda outputs, targets: (outputs["point"] - end).square().sum())]
+        self.splits = {name: Split(torch.zeros(1, 1), {}) for name in ("train", "val", "test")}
+"""
 
 
 def test_terms_that_differ_in_a_number_do_not_stack(mtl: Command, tmp_path: Path) -> None:  # noqa: F811
     """Breaks in silence otherwise: the first run's objective would be everyone's."""
-    few = ("data=fonseca_fleming", "weighting=fixed", "trainer.epochs=2", "record.plots=none", "trainer.threads=1")
-    result = mtl("mtl-run", "-m", "hydra/launcher=stacked", *few, "data.n=20,5", "model.start=[0.1]", "hydra.sweep.dir=sweep")
-    assert result.code == 1, "each says that its point has the wrong size"
-    assert "give model.start 20 numbers" in result.err
-    assert "give model.start 5 numbers" in result.err
+    (tmp_path / "mine.py").write_text(MINE)
+    options = (
+        "data=cagrad_toy",
+        "data._target_=mine.Mine",
+        "+data.end=1,2",
+        "model.start=[0]",
+        "weighting=fixed",
+        "optimizer.lr=0.1",
+    )
+    few = ("trainer.epochs=60", "record.plots=none", "trainer.threads=1", "hydra.sweep.dir=sweep")
+    result = mtl("mtl-run", "-m", "hydra/launcher=stacked", *options, *few)
+    assert result.code == 0, result.err
+    ends = [float(recorded(run)[-2]["loss"]) for run in sorted((tmp_path / "sweep").glob("*_seed0"))]
+    assert len(ends) == 2
+    assert max(ends) < 0.1
 
 
 def test_a_group_of_losses_has_its_own_optimizer(tmp_path: Path) -> None:
@@ -231,7 +252,9 @@ def test_a_group_of_losses_has_its_own_optimizer(tmp_path: Path) -> None:
             weights = f"weighting.weights={{align: {weight}, cycle: {weight}}}"
             directory = tmp_path / f"{experiment}_{weight}"
             rows = train(directory, f"experiment={experiment}", *options, weights)
-            found.setdefault(experiment, []).append(column(rows, "latent_variance", "val")[-1])
+            found.setdefault(experiment, []).append(column(rows, "latent_variance", "val")[-1, 2])
             shutil.rmtree(directory)
-    near(found["collapse_groups"][0], found["collapse_groups"][1], 1e-3 * float(found["collapse_groups"][0][2]))
-    assert float(found["collapse"][1][2]) > 1.1 * float(found["collapse"][0][2])
+    heavy, light = found["collapse_groups"]
+    near(light, heavy, 1e-2 * float(heavy))  # but for Adam's eps
+    heavy, light = found["collapse"]
+    assert float(light) > 1.1 * float(heavy)

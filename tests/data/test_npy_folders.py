@@ -193,10 +193,7 @@ def test_images_of_bytes_are_scaled_to_one(nyuv2: Path, read: Read) -> None:
         "int64",
         "int16",
         "int8",
-        pytest.param(
-            "uint8",
-            marks=pytest.mark.xfail(strict=True, reason="npy_folders._read: np.where of -100 into uint8 wraps to 156"),
-        ),
+        "uint8",
         "float32",
         "float64",
     ],
@@ -334,7 +331,6 @@ def test_a_failed_packing_leaves_nothing_behind(nyuv2: Path, read: Read, tmp_pat
 
 
 @tiny
-@pytest.mark.xfail(strict=True, reason="_Packed.of: mkdir of a folder that is there")
 def test_what_a_killed_packing_left_is_no_obstacle(nyuv2: Path, read: Read, tmp_path: Path) -> None:
     """Breaks every start in a container, where process ids come again, after one that was killed while it packed."""
     read(nyuv2)
@@ -467,11 +463,7 @@ WRONG: dict[str, tuple[Callable[[Path], None], str]] = {
 @tiny
 @pytest.mark.parametrize(
     "wrong",
-    [
-        *(name for name in WRONG if name not in ("an archive", "infinite class")),
-        pytest.param("an archive", marks=pytest.mark.xfail(run=False, reason="npy_folders._read: np.load raises BadZipFile")),
-        pytest.param("infinite class", marks=pytest.mark.xfail(strict=True, reason="npy_folders._read: int(inf)")),
-    ],
+    WRONG,
 )
 def test_every_wrong_layout_has_its_sentence(nyuv2: Path, read: Read, wrong: str) -> None:
     """Breaks if a user has to guess which of ten thousand files is wrong, and how."""
@@ -482,7 +474,6 @@ def test_every_wrong_layout_has_its_sentence(nyuv2: Path, read: Read, wrong: str
 
 
 @tiny
-@pytest.mark.xfail(run=False, reason="npy_folders._read: np.load opens archives, and leaves them open")
 def test_an_archive_of_arrays_is_not_an_array(nyuv2: Path, read: Read) -> None:
     """Breaks if an .npz that was renamed is an AttributeError."""
     with (nyuv2 / "val" / "image" / "0.npy").open("wb") as file:
