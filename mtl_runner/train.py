@@ -223,7 +223,7 @@ class Trainer:
             }
         if self.learner.likelihood.predicts_noise:
             split = self.experiment.data.splits["train"].rows(slice(0, SIGMA_ROWS))
-            rows = max(EVALUATION_ROWS, self.settings.batch_size)
+            rows = self.evaluation_rows("train")
             for name, found in sigma_statistics(self.learner.model, self.learner.likelihood, split, rows).items():
                 values[name].update(found)
         return values

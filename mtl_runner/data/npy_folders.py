@@ -57,6 +57,8 @@ class NpyFolders:
     ) -> None:
         if path is None:
             raise ConfigError(f"data={self.name} needs data.path, the folder that holds train and val; {self._where()}")
+        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+            raise ConfigError(f"data.seed must be a whole number of at least 0; found {seed!r}.")
         if not 0 < val < 1:
             raise ConfigError(f"data.val must lie between 0 and 1, a share of the training images; found {val!r}.")
         folder = Path(path).expanduser()
@@ -219,10 +221,11 @@ class _Packed:
 def _pack(path: Path, files: Sequence[Path], field: Field, size: tuple[int, int], classes: int) -> None:
     shape = (field.channels, *size) if field.channels else size
     kind: Any = np.int64 if not field.channels else np.dtype(str(torch.get_default_dtype()).removeprefix("torch."))
-    packed = np.lib.format.open_memmap(path, mode="w+", dtype=kind, shape=(len(files), *shape))
-    for row, file in enumerate(files):
-        packed[row] = _read(file, field, size, classes)
-    packed.flush()
+    header = {"descr": np.lib.format.dtype_to_descr(np.dtype(kind)), "fortran_order": False, "shape": (len(files), *shape)}
+    with path.open("wb") as packed:  # not through a memory map: on a full disk that is killed, not told
+        np.lib.format.write_array_header_1_0(packed, header)
+        for file in files:
+            packed.write(np.ascontiguousarray(_read(file, field, size, classes), dtype=kind).tobytes())
 
 
 def _read(file: Path, field: Field, size: tuple[int, int], classes: int) -> Array:

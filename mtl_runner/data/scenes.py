@@ -55,7 +55,12 @@ class Scenes:
         cache: str | Path | None = None,
     ) -> None:
         sizes = {"n": n, "n_val": n_val, "n_test": n_test}
-        for name, value, least in (*((k, v, 1) for k, v in sizes.items()), ("height", height, 16), ("width", width, 16)):
+        for name, value, least in (
+            *((k, v, 1) for k, v in sizes.items()),
+            ("height", height, SMALLEST),
+            ("width", width, SMALLEST),
+            ("seed", seed, 0),
+        ):
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise ConfigError(f"data.{name} must be a whole number of at least {least}; found {value!r}.")
         noise = dict.fromkeys(NOISE, 0.0) | _checked(noise or {})
