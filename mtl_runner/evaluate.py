@@ -58,7 +58,11 @@ def evaluate(
     likelihood: Likelihood | None = None,
 ) -> Evaluation:
     """Evaluate a split; everything is computed on the device and comes off it in one piece."""
-    found = measurements(predict(model, split, rows), split.targets, tasks, likelihood)
+    adds_up = all(task.measure is not None and task.loss_term is None for task in tasks)
+    if adds_up and (likelihood is None or not likelihood.has_noise):
+        found = _measured_in_parts(model, tasks, split, rows)
+    else:
+        found = measurements(predict(model, split, rows), split.targets, tasks, likelihood)
     return as_evaluation(list(found), torch.stack([value.double() for value in found.values()]).tolist(), trivial)
 
 
@@ -70,14 +74,40 @@ def measurements(
     found: dict[tuple[str, str], Tensor] = {}
     for task in tasks:
         found[task.name, "loss"] = task.loss(answers, targets)
-        if task.has_target:
-            metrics = task.metrics(answers[task.name], targets[task.name])
-            found |= {(task.name, name): value for name, value in metrics.items()}
+        metrics = task.metrics(answers[task.name], targets[task.name]) if task.has_target else {}
+        metrics |= task.term_metrics(answers, targets)
+        found |= {(task.name, name): value for name, value in metrics.items()}
     if likelihood is not None and likelihood.has_noise:
         nlls = likelihood.negative_log_likelihoods(outputs, targets)
         found |= {(task.name, "nll"): nll for task, nll in zip(tasks, nlls.unbind(), strict=True)}
         found |= _predicted_sigmas(likelihood, outputs)
     return found
+
+
+def _measured_in_parts(model: nn.Module, tasks: Sequence[Task], split: Split, rows: int) -> dict[tuple[str, str], Tensor]:
+    """:func:`measurements` of images, of which never more than ``rows`` are looked at together."""
+    losses: dict[str, Tensor] = {}
+    parts: dict[str, Tensor] = {}
+    masses: dict[str, Tensor] = {}
+    training = model.training
+    model.eval()
+    for batch in split.batches(rows):
+        outputs = model(batch.inputs)
+        for task in tasks:
+            assert task.measure is not None
+            mass = task.mass(batch.targets[task.name])
+            found = task.measure.parts(outputs[task.name], batch.targets[task.name], task)
+            losses[task.name] = losses.get(task.name, 0.0) + task.loss(outputs, batch.targets).double() * mass
+            masses[task.name] = masses.get(task.name, 0.0) + mass
+            parts[task.name] = parts.get(task.name, 0.0) + found
+    model.train(training)
+    measured: dict[tuple[str, str], Tensor] = {}
+    for task in tasks:
+        assert task.measure is not None
+        measured[task.name, "loss"] = losses[task.name] / torch.where(masses[task.name] > 0, masses[task.name], 1.0)
+        metrics = task.measure.finish(parts[task.name], task)
+        measured |= {(task.name, name): value for name, value in metrics.items()}
+    return measured
 
 
 def as_evaluation(keys: Sequence[tuple[str, str]], numbers: Sequence[float], trivial: Sequence[float | None]) -> Evaluation:
@@ -127,9 +157,9 @@ class Monitor:
             return cls(None, text)
         for task in tasks:
             column = text.removeprefix(f"{task.name}.")
-            if column != text and column in ("loss", "relative_loss", *task.spec.metrics):
+            if column != text and column in ("loss", "relative_loss", *task.metric_names):
                 return cls(task.name, column)
-        allowed = ["relative_loss", *(f"{t.name}.{column}" for t in tasks for column in ("loss", *t.spec.metrics))]
+        allowed = ["relative_loss", *(f"{t.name}.{column}" for t in tasks for column in ("loss", *t.metric_names))]
         raise ConfigError(f"trainer.monitor={text!r} is unknown; {suggest(text, allowed)}.")
 
     def value(self, evaluation: Evaluation, task: str | None = None) -> float:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-LOWER_IS_BETTER = frozenset({"loss", "relative_loss", "rmse", "mae", "rrmse", "ece", "one_error"})
+LOWER_IS_BETTER = frozenset(
+    {"loss", "relative_loss", "rmse", "mae", "rrmse", "ece", "one_error"}
+    | {"abs_err", "rel_err", "angle_mean", "angle_median", "instance_error"}
+)
 
 
 def higher_is_better(metric: str) -> bool:

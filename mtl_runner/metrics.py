@@ -47,7 +47,8 @@ def r2(output: Tensor, target: Tensor, task: Task) -> Tensor:
 def rrmse(output: Tensor, target: Tensor, task: Task) -> Tensor:
     """RMSE relative to that of the trivial predictor (the training split's mean, for L1 its median); 1 is as good as it."""
     error, known = _errors(output, target, task)
-    trivial = torch.tensor(task.trivial, dtype=torch.float64, device=target.device).view(target.shape[1:])
+    trivial = torch.tensor(task.trivial, dtype=torch.float64, device=target.device)
+    trivial = trivial.view(task.size, *(1,) * len(task.places)) if task.places else trivial.view(target.shape[1:])
     baseline = torch.where(known, target - trivial, 0.0).double() * task.scale
     return (error.square().sum() / baseline.square().sum()).sqrt()
 
@@ -121,6 +122,13 @@ def example_f1(output: Tensor, target: Tensor, task: Task) -> Tensor:  # noqa: A
     """Mean over samples of the harmonic mean of precision and recall."""
     both, predicted, true, known = _label_counts(output, target)
     return _example_mean(2 * both, predicted + true, known)
+
+
+def micro_f1(output: Tensor, target: Tensor, task: Task) -> Tensor:  # noqa: ARG001
+    """F1 of all decisions together: every known label of every sample counts once, so that frequent labels weigh most."""
+    both, predicted, true, known = _label_counts(output, target)
+    f1 = 2 * both.sum() / (predicted.sum() + true.sum()).clamp(min=1)
+    return torch.where(known.any(), f1, torch.nan)
 
 
 def one_error(output: Tensor, target: Tensor, task: Task) -> Tensor:  # noqa: ARG001

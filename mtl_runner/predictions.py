@@ -9,12 +9,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from mtl_runner.data.base import Split
 from mtl_runner.evaluate import predict
 from mtl_runner.files import write_atomic
 from mtl_runner.likelihood import Likelihood
 from mtl_runner.task import Task
-from mtl_runner.train import EVALUATION_ROWS, Trainer
+from mtl_runner.train import Trainer
 
 Columns = dict[str, list[float] | list[int] | list[str]]
 
@@ -28,16 +27,17 @@ def write_predictions(trainer: Trainer) -> None:
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     for split in ("val", "test"):
-        columns = _columns(trainer, trainer.experiment.data.splits[split])
+        columns = _columns(trainer, split)
         if split == "val":
             writer.writerow(["split", "row", *columns])
         writer.writerows([split, row, *cells] for row, cells in enumerate(zip(*columns.values(), strict=True)))
     write_atomic(trainer.directory / "predictions.csv", text.getvalue().encode())
 
 
-def _columns(trainer: Trainer, split: Split) -> Columns:
+def _columns(trainer: Trainer, name: str) -> Columns:
+    split = trainer.experiment.data.splits[name]
     likelihood = trainer.learner.likelihood
-    outputs = predict(trainer.learner.model, split, max(EVALUATION_ROWS, trainer.settings.batch_size))
+    outputs = predict(trainer.learner.model, split, trainer.evaluation_rows(name))
     columns: Columns = {}
     meant = trainer.learner.likelihood.has_noise, trainer.sigma_estimates_noise()
     for task, learned, estimates in zip(trainer.tasks, trainer.sigmas(), meant[1], strict=True):

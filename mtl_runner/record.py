@@ -28,7 +28,7 @@ class MetricsFile:
     def __init__(self, path: Path, tasks: Sequence[Task], position: int = 0, further: Sequence[str] = ()) -> None:
         self.path = path
         self.pending = ""
-        names = [name for task in tasks for name in task.spec.metrics]
+        names = [name for task in tasks for name in task.metric_names]
         self.columns = [*BASE_COLUMNS, *dict.fromkeys(names), *further]
         if position:
             if not path.exists() or path.stat().st_size < position:

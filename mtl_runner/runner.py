@@ -165,9 +165,14 @@ def end(trainer: Trainer, request: Request) -> Outcome:
 def draw(trainer: Trainer, summary: dict[str, Any], directory: Path) -> None:
     """The pictures of a run, into its directory."""
     from mtl_runner.fit import fit_curve
+    from mtl_runner.panel import panel
+    from mtl_runner.results.panel_plot import plot_panel
     from mtl_runner.results.plots import plot_run
 
     plot_run(directory, summary, fit_curve(trainer))
+    images = panel(trainer)
+    if images is not None:
+        plot_panel(directory / "panel.png", images)
 
 
 def draw_again(directory: Path) -> None:

@@ -23,6 +23,7 @@ def summarize(trainer: Trainer, final: dict[str, Evaluation], best: dict[str, Ev
     tasks = {
         task.name: {
             "kind": task.kind,
+            **({"measures": task.measures} if task.measures else {}),
             "weight": means.weight[i] if means else None,
             "sigma": final["val"].noise.get(task.name, {}).get("sigma", sigmas[i]),
             "true_sigma": task.true_sigma if estimates[i] else None,

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mtl_runner import metrics
+from mtl_runner.dense_metrics import MEASURES, Measure
 from mtl_runner.errors import ConfigError, suggest
 
 MISSING_CLASS = -100  # PyTorch's own ignore_index
@@ -36,16 +37,21 @@ class Task:
     Args:
         name: column, key and label of the task everywhere.
         kind: ``regression`` (mean squared error), ``regression_l1`` (mean absolute error), ``classification`` (cross
-            entropy of ``size`` logits), ``multilabel`` (binary cross entropy of ``size`` logits) or ``term`` (any callable
-            of all outputs and all targets; it has no target of its own).
-        size: number of outputs; 0 lets the data decide.
+            entropy of ``size`` logits), ``multilabel`` (binary cross entropy of ``size`` logits), ``direction`` (one less the
+            cosine of the angle to a unit vector) or ``term`` (any callable of all outputs and all targets; it has no target of
+            its own).
+        size: number of outputs; 0 lets the data decide. Of a target with places it is the number of channels.
+        places: of the outputs, after the channels: the height and width of an image, nothing for one answer per row. Read off
+            the data.
+        measures: metrics instead of the kind's own: ``segmentation``, ``depth``, ``normals`` or ``offsets``.
         offset, scale: target in its own units = offset + scale * target in training units.
         classes: names of the classes or labels, in the order of the outputs.
         class_weights: one weight per class in the cross entropy.
         true_sigma: the noise scale that generated the target, where known, in the target's units.
         trivial: output of the trivial predictor (train mean or median, logits of the class prior), ``size`` numbers.
         missing: whether any label is missing in any split; a fully labelled task takes a faster path.
-        loss_term: replaces the standard loss by ``loss_term(outputs, targets)``.
+        loss_term: replaces the standard loss by ``loss_term(outputs, targets)``. Its attribute ``metrics``, where it has one, names
+            further callables of the same arguments that are recorded at every evaluation.
     """
 
     name: str
@@ -59,6 +65,8 @@ class Task:
     trivial: tuple[float, ...] = ()
     missing: bool = False
     loss_term: TermLoss | None = None
+    places: tuple[int, ...] = ()
+    measures: str = ""
 
     def __post_init__(self) -> None:
         # Plain numbers, whatever a user's NumPy gave: they are saved in checkpoints.
@@ -69,6 +77,10 @@ class Task:
             object.__setattr__(self, "true_sigma", float(self.true_sigma))
         if self.kind not in KINDS:
             raise ConfigError(f"Task {self.name!r} has the unknown kind {self.kind!r}; {suggest(self.kind, KINDS)}.")
+        if self.measures and self.measures not in MEASURES:
+            raise ConfigError(
+                f"Task {self.name!r} has the unknown measures {self.measures!r}; {suggest(self.measures, MEASURES)}."
+            )
         if self.kind == "term" and self.loss_term is None:
             raise ConfigError(f"Task {self.name!r} is of kind 'term' and needs a `loss_term` callable.")
 
@@ -96,6 +108,8 @@ class Task:
     def trivial_output(self, target: Tensor) -> Tensor:
         """The trivial predictor's output for every row of the target, in the shape that the model's output would have."""
         constant = torch.tensor(self.trivial, dtype=torch.get_default_dtype(), device=target.device)
+        if self.kind != "classification" and self.places:
+            return constant.view(1, self.size, *(1,) * len(self.places)).expand_as(target)
         if self.kind != "classification":
             return constant.view(1, *target.shape[1:]).expand_as(target)
         places = target.shape[1:]  # of a class per pixel, say
@@ -107,14 +121,41 @@ class Task:
             return output.argmax(1)
         return (output > 0).to(torch.int64) if self.kind == "multilabel" else self.offset + self.scale * output
 
+    @property
+    def measure(self) -> Measure | None:
+        """How a task with places is measured in parts of a split; None for the metrics of the kind."""
+        return MEASURES[self.measures] if self.measures else None
+
+    @property
+    def metric_names(self) -> list[str]:
+        """Of every metric of the task, the main one first."""
+        own = self.spec.metrics if self.measure is None else self.measure.names
+        return [*own, *getattr(self.loss_term, "metrics", {})]
+
     def metrics(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Every metric of the task as a scalar tensor on the outputs' device, in the target's own units."""
+        if self.measure is not None:
+            return self.measure.finish(self.measure.parts(output, target, self), self)
         return {name: metric(output, target, self) for name, metric in self.spec.metrics.items()}
+
+    def term_metrics(self, outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What the task's loss term measures beside its loss."""
+        return {name: metric(outputs, targets) for name, metric in getattr(self.loss_term, "metrics", {}).items()}
+
+    def mass(self, target: Tensor) -> Tensor:
+        """What the mean over a batch's labelled entries divides by: losses of parts, weighed by it, add up to the whole's."""
+        known = self.spec.known(target)
+        if self.kind == "direction":
+            known = known.all(1)
+        weights = _class_weights(self.class_weights, torch.float64, target.device) if self.class_weights else None
+        if weights is not None and self.kind == "classification":
+            return torch.where(known, weights[target.clamp(min=0)], 0.0).sum()
+        return known.sum().double()
 
 
 def has_likelihood(task: Task) -> bool:
     """Whether the task's loss is one of the known kinds, not a callable of the user's."""
-    return task.has_target and task.loss_term is None
+    return task.has_target and task.loss_term is None and task.kind != "direction"
 
 
 @dataclass(frozen=True)
@@ -194,11 +235,30 @@ def _binary_cross_entropy(output: Tensor, target: Tensor, task: Task) -> Tensor:
     return F.binary_cross_entropy_with_logits(output, target)
 
 
+def _one_less_cosine(output: Tensor, target: Tensor) -> Tensor:
+    return 1 - F.cosine_similarity(output, target, dim=1, eps=1e-6).unsqueeze(1)
+
+
+def _direction(output: Tensor, target: Tensor, task: Task) -> Tensor:
+    """1 - cos of the angle between output and target, both ``[N, size, ...]``, averaged over the known places (Liu et al. 2019, MTAN)."""
+    if not task.missing:
+        return _one_less_cosine(output, target).mean()
+    known = _not_nan(target).all(1, keepdim=True)
+    # The target is replaced before the error is taken: NaN times a zero gradient would still be NaN.
+    error = _one_less_cosine(output, torch.where(known, target, 1.0))
+    return torch.where(known, error, 0.0).sum() / known.sum().clamp(min=1)
+
+
 def _train_mean(target: Tensor, task: Task) -> Tensor:
+    if target.dim() > 2:  # per channel; summed in double precision, without a copy in it
+        dims = [d for d in range(target.dim()) if d != 1]
+        return target.nansum(dims, dtype=torch.float64) / _not_nan(target).sum(dims)
     return target.double().nanmean(0).reshape(task.size)
 
 
 def _train_median(target: Tensor, task: Task) -> Tensor:
+    if target.dim() > 2:
+        return torch.stack([channel.flatten().nanmedian() for channel in target.unbind(1)]).double()
     return target.double().nanmedian(0).values.reshape(task.size)
 
 
@@ -208,6 +268,8 @@ def _class_prior(target: Tensor, task: Task) -> Tensor:
 
 
 def _label_prior(target: Tensor, task: Task) -> Tensor:
+    if target.dim() > 2:
+        return torch.logit(_train_mean(target, task), eps=1e-6)
     return torch.logit(target.double().nanmean(0).reshape(task.size), eps=1e-6)
 
 
@@ -232,7 +294,9 @@ KINDS: dict[str, Kind] = {
             "precision": metrics.example_precision,
             "recall": metrics.example_recall,
             "one_error": metrics.one_error,
+            "micro_f1": metrics.micro_f1,
         },
     ),
+    "direction": Kind(_direction, _not_nan, _train_mean, {"rmse": metrics.rmse}),
     "term": Kind(_mse, _not_nan, _train_mean, {}),
 }

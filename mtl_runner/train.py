@@ -27,7 +27,8 @@ from mtl_runner.totals import EpochMeans, EpochRecord, EpochTotals
 log = logging.getLogger("mtl_runner")
 
 SIGMA_ROWS = 16384  # a predicted sigma is averaged over at most so many rows of the training split
-EVALUATION_ROWS = 1024  # at least so many rows per forward pass of an evaluation
+EVALUATION_ROWS = 1024  # so many rows per forward pass of an evaluation, but fewer
+EVALUATION_NUMBERS = 2**21  # if a row is an image: so many numbers of the inputs
 
 
 class Interrupted(KeyboardInterrupt):
@@ -92,9 +93,16 @@ class Trainer:
         self.check(split, evaluation)
         return evaluation
 
+    def evaluation_rows(self, split: str) -> int:
+        """How many rows of a split go through the model at once."""
+        inputs = self.experiment.data.splits[split].inputs
+        tensors = inputs.values() if isinstance(inputs, dict) else [inputs]
+        numbers = max(1, sum(tensor[0].numel() for tensor in tensors))
+        return max(self.settings.batch_size, min(EVALUATION_ROWS, EVALUATION_NUMBERS // numbers))
+
     def measure(self, split: str, model: nn.Module | None = None) -> Evaluation:
         """Evaluate a split, whatever comes out."""
-        rows = max(EVALUATION_ROWS, self.settings.batch_size)
+        rows = self.evaluation_rows(split)
         data, trivial = self.experiment.data.splits[split], self.experiment.trivial_losses(split)
         return evaluate(model or self.learner.model, self.tasks, data, trivial, rows, self.learner.likelihood)
 
@@ -215,7 +223,7 @@ class Trainer:
             }
         if self.learner.likelihood.predicts_noise:
             split = self.experiment.data.splits["train"].rows(slice(0, SIGMA_ROWS))
-            rows = max(EVALUATION_ROWS, self.settings.batch_size)
+            rows = self.evaluation_rows("train")
             for name, found in sigma_statistics(self.learner.model, self.learner.likelihood, split, rows).items():
                 values[name].update(found)
         return values

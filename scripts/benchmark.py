@@ -3,6 +3,7 @@
     python scripts/benchmark.py            # cost per step
     python scripts/benchmark.py --whole    # a whole run: start-up, training, evaluation, checkpoints, plots; start-up; memory
     python scripts/benchmark.py --scale    # a table of a million rows
+    python scripts/benchmark.py --problems reuters=DIR  # seconds per epoch of every problem, where the files of some are, you say
     python scripts/benchmark.py --stacked  # stacked replicas: cost per step and replica, whole sweeps (--steps-only, --sweeps-only)
 
 All contenders run interleaved in one process with one thread; the numbers are medians of CPU time. Quote ratios, not times.
@@ -230,6 +231,7 @@ if __name__ == "__main__":
     parser.add_argument("--whole", action="store_true")
     parser.add_argument("--scale", action="store_true")
     parser.add_argument("--stacked", action="store_true")
+    parser.add_argument("--problems", nargs="*", metavar="DATA=PATH")
     parser.add_argument("--steps-only", action="store_true", help="of --stacked only the steps")
     parser.add_argument("--sweeps-only", action="store_true", help="of --stacked only the whole sweeps")
     parser.add_argument("--runs", type=int, nargs="+", default=[8, 32, 128], help="runs in a sweep of --stacked")
@@ -239,6 +241,10 @@ if __name__ == "__main__":
     options = parser.parse_args()
     if options.whole:
         whole(min(options.repeats, 3))
+    elif options.problems is not None:
+        from benchmark_problems import problems
+
+        problems(dict(pair.split("=", 1) for pair in options.problems), min(options.repeats, 3))
     elif options.scale:
         scale()
     elif options.stacked:

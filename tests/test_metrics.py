@@ -193,7 +193,7 @@ def multilabel(seed: int, gap: float, rows: int, size: int) -> tuple[Tensor, Ten
 @QUICK
 @given(seed=seeds, gap=gaps, rows=st.integers(1, 40), size=st.integers(2, 6))
 def test_multilabel_metrics_are_scikit_learns_means_over_samples(seed: int, gap: float, rows: int, size: int) -> None:
-    """Breaks if a metric counts unknown labels, or samples without labels get another value than 0."""
+    """Breaks if a metric counts unknown labels, samples without labels get another value than 0, or micro-F1 averages over samples."""
     logits, target = multilabel(seed, gap, rows, size)
     found = measured(Task("a", "multilabel", size=size), logits, target)
     known = ~target.isnan()
@@ -208,6 +208,10 @@ def test_multilabel_metrics_are_scikit_learns_means_over_samples(seed: int, gap:
     }
     for name, score in scores.items():
         assert found[name] == pytest.approx(score(true, predicted, average="samples", zero_division=0)), name
+    entries = target[known].numpy(), (logits[known] > 0).double().numpy()
+    assert found["micro_f1"] == pytest.approx(sk.f1_score(*entries, zero_division=0))
+    if gap == 0:
+        assert found["micro_f1"] == pytest.approx(sk.f1_score(true, predicted, average="micro", zero_division=0))
 
 
 @QUICK

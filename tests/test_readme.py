@@ -151,7 +151,8 @@ def test_every_config_begins_with_the_command_that_uses_it(path: Path) -> None:
     group = path.parent.name
     if group in ("data", "model", "likelihood", "weighting", "schedule", "update", "optimizer", "experiment"):
         head = path.read_text().splitlines()[:2]
-        assert any(line.startswith(f"# mtl-run {group}={path.stem}") for line in head)
+        command = f"{group}={path.stem}"
+        assert any(line.startswith((f"# mtl-run {command}", f"# mtl-run -m {command}")) for line in head)
 
 
 def test_own_code_examples_take_less_than_ten_lines() -> None:

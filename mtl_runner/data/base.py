@@ -236,8 +236,9 @@ def _clean_target(split: str, target: Tensor, mask: Tensor | None, task: Task) -
                 raise DataError(f"Task {task.name!r} has classes that are not whole numbers in the {split} split.")
         target = target.long()
         known = target != MISSING_CLASS if mask is None else mask
-        target = torch.where(known, target, MISSING_CLASS)
-        if bool((target[known] < 0).any()):
+        if mask is not None:
+            target = torch.where(known, target, MISSING_CLASS)
+        if bool(((target < 0) & known).any()):
             raise DataError(
                 f"Task {task.name!r} has a negative class in the {split} split; classes count from 0, and {MISSING_CLASS} is a missing label."
             )
@@ -277,7 +278,8 @@ def _complete(task: Task, splits: dict[str, Split]) -> Task:
         if size < 2:
             raise DataError(f"Task {task.name!r} has only one class; a classification needs at least two.")
     else:
-        widths = {name: int(target[0].numel()) for name, target in targets.items()}
+        dense = targets["train"].dim() > 2
+        widths = {name: int(target.shape[1] if dense else target[0].numel()) for name, target in targets.items()}
         size = task.size or widths["train"]
         for name, width in widths.items():
             if width != size:
@@ -285,6 +287,7 @@ def _complete(task: Task, splits: dict[str, Split]) -> Task:
                     f"Task {task.name!r} has size {size}, but its target in the {name} split has shape {tuple(targets[name].shape)}."
                 )
     missing = any(not bool(task.spec.known(target).all()) for target in targets.values())
-    task = replace(task, size=size, missing=missing)
+    places = targets["train"].shape[1 if task.kind == "classification" else 2 :]
+    task = replace(task, size=size, missing=missing, places=tuple(places))
     trivial = task.spec.trivial(targets["train"], task)
     return replace(task, trivial=tuple(trivial.nan_to_num(0.0).tolist()))

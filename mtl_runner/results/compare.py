@@ -43,7 +43,7 @@ class Strategy:
 
 @dataclass(frozen=True)
 class Group:
-    """All strategies on one data set, with its tasks and their kinds."""
+    """All strategies on one data set, with its tasks and what they are measured by: their measures, or else their kind."""
 
     data: str
     tasks: dict[str, str]
@@ -131,7 +131,8 @@ def group_runs(runs: Sequence[Run], labels: Sequence[Label]) -> list[Group]:
             mine = list({where.replicate: run for run, where in members if where.strategy == name}.values())
             done = [run for run in mine if run.finished]
             strategies.append(Strategy(name, done, len(mine) - len(done)))
-        tasks = {task: row["kind"] for s in strategies for run in s.runs for task, row in run.summary["tasks"].items()}
+        rows = [(task, row) for s in strategies for run in s.runs for task, row in run.summary["tasks"].items()]
+        tasks = {task: row.get("measures") or row["kind"] for task, row in rows}
         groups.append(Group(data, tasks, strategies))
     return groups
 

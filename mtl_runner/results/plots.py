@@ -15,6 +15,7 @@ from mtl_runner.results.read import read_metrics
 from mtl_runner.results.style import colour, log_axis_helps, mark, new_figure, save
 
 Series = tuple[list[float], list[float]]
+LATENT = "latent_variance"  # a metric that loss terms on a latent can record
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Fit:
 
 
 def plot_run(directory: Path, summary: dict[str, Any], fits: Mapping[str, Fit]) -> None:
-    """Draw ``losses.png``, ``weights.png``, and where they make sense ``sigmas.png``, ``conflicts.png`` and ``fit.png``."""
+    """Draw ``losses.png``, ``weights.png``, and where they make sense ``sigmas.png``, ``conflicts.png``, ``latent_variance.png`` and ``fit.png``."""
     metrics = read_metrics(directory)
     tasks = list(summary["tasks"])
     marks = summary.get("marks", {})
@@ -40,6 +41,8 @@ def plot_run(directory: Path, summary: dict[str, Any], fits: Mapping[str, Fit]) 
         _sigmas(directory / "sigmas.png", metrics, tasks, truths, marks)
     if any(column.startswith("cosine_") and any(values) for column, values in metrics.items()):
         plot_conflicts(directory / "conflicts.png", metrics, tasks, marks)
+    if any(metrics.get(LATENT, [])):
+        _latent_variance(directory / "latent_variance.png", metrics, tasks, marks)
     if fits:
         sigmas = {task: summary["tasks"][task]["sigma"] if truths[task] is not None else None for task in tasks}
         _fit(directory / "fit.png", fits, tasks, sigmas)
@@ -115,6 +118,26 @@ def _sigmas(
     axis.set_title("Learned noise scale", fontsize=10)
     axis.set_xlabel("epoch")
     axis.set_ylabel("sigma (target units)")
+    axis.legend(frameon=False, fontsize=8)
+    save(figure, path)
+
+
+def _latent_variance(path: Path, metrics: Mapping[str, list[str]], tasks: list[str], marks: dict[str, float]) -> None:
+    """How much the latents of a split differ; 0 is a constant encoder."""
+    figure, axes = new_figure(1, 1, 5.2, 2.6)
+    axis = axes[0, 0]
+    values: list[float] = []
+    for index, task in enumerate(tasks):
+        epochs, variances = series(metrics, "val", task, LATENT)
+        if variances:
+            axis.plot(epochs, variances, color=colour(index), linewidth=1.8, label=task)
+            values += variances
+    if log_axis_helps([value for value in values if value > 0]):
+        axis.set_yscale("log")
+    mark(axis, marks)
+    axis.set_title("Variance of the latent (0: a constant encoder)", fontsize=10)
+    axis.set_xlabel("epoch")
+    axis.set_ylabel("variance, validation")
     axis.legend(frameon=False, fontsize=8)
     save(figure, path)
 

@@ -9,14 +9,19 @@ from functools import cache
 
 from mtl_runner.metric_names import higher_is_better
 
-# What enters delta-m. R2 and calibration error are left out: near 0 a relative difference of them means nothing.
+# What enters delta-m, by a task's measures, or else its kind. R2 and calibration error are left out: near 0 a relative difference of them means nothing.
 DELTA_METRICS = {
     "regression": ("rmse", "mae"),
     "regression_l1": ("mae", "rmse"),
     "classification": ("accuracy", "f1"),
     "multilabel": ("f1", "accuracy", "precision", "recall"),
+    "direction": ("rmse",),
+    "segmentation": ("miou", "pixel_accuracy"),
+    "depth": ("abs_err", "rel_err"),
+    "normals": ("angle_mean", "angle_median", "within_11", "within_22", "within_30"),
+    "offsets": ("instance_error",),
 }
-MAIN_METRIC = {"regression": "rmse", "regression_l1": "mae", "classification": "accuracy", "multilabel": "f1", "term": "loss"}
+MAIN_METRIC = {kind: metrics[0] for kind, metrics in DELTA_METRICS.items()} | {"term": "loss"}
 
 
 @dataclass(frozen=True)

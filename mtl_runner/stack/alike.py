@@ -81,7 +81,8 @@ def signature(experiment: Experiment) -> str:
     """A text that is equal for experiments that can be replicas of one stack, given equal :func:`config_key`."""
     learner, data = experiment.learner, experiment.data
     numbers = {"offset": 0.0, "scale": 1.0, "true_sigma": None, "trivial": ()}  # of use in evaluations alone
-    found: list[Any] = [replace(task, **numbers, loss_term=None) for task in data.tasks]  # type: ignore[arg-type]
+    # A dataset's own term says by its name what it is: of two with an address in it, the first would be used for both.
+    found: list[Any] = [replace(task, **numbers, loss_term=None if task.has_target else task.loss_term) for task in data.tasks]  # type: ignore[arg-type]
     for name, split in data.splits.items():
         inputs = split.inputs if isinstance(split.inputs, dict) else {"": split.inputs}
         found += [(name, key, tensor.shape, tensor.dtype) for key, tensor in {**inputs, **split.targets}.items()]

@@ -130,7 +130,7 @@ def test_nothing_to_compare_is_nan() -> None:
 
 def test_every_metric_of_delta_m_knows_its_direction() -> None:
     """Breaks if an error counts as better when it grows."""
-    lower = {"rmse", "mae"}
+    lower = {"rmse", "mae", "abs_err", "rel_err", "angle_mean", "angle_median", "instance_error"}
     for kind, names in DELTA_METRICS.items():
         assert MAIN_METRIC[kind] == names[0]
         assert {name for name in names if name in LOWER_IS_BETTER} == lower & set(names)
