@@ -116,9 +116,10 @@ def picture(path: Path, courses: Courses) -> None:
         below.set_yscale("log")
         below.set_ylim(FLOOR / 2, 10)
         below.set_xlabel("epoch")
-    axes[0, 0].set_ylabel("reconstruction\n(1: the mean image)", fontsize=9)
+    axes[0, 0].set_ylabel("reconstruction (1: mean image)", fontsize=9)
     axes[1, 0].set_ylabel("latent variance", fontsize=9)
-    axes[0, 0].legend(frameon=False, fontsize=6, loc="upper right")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, frameon=False, fontsize=8, loc="center", bbox_to_anchor=(0.5, 0.5), ncols=len(labels))
     save(figure, path)
 
 

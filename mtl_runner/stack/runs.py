@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 
 from mtl_runner import checkpoint
 from mtl_runner import directory as run_directory
-from mtl_runner.build import ALL_THREADS, Datasets, Experiment, build, is_ours
+from mtl_runner.build import ALL_THREADS, SMALL_MODEL, Datasets, Experiment, build, is_ours
 from mtl_runner.errors import MtlError, RunDirectoryError
 from mtl_runner.logs import RunLogs, logging_to_many
 from mtl_runner.progress import Progress
@@ -149,7 +149,9 @@ class Stacker:
         first, threads = trainers[order[0]], torch.get_num_threads()
         steps = first.settings.epochs * first.batches.count
         compiled = first.compiled if first.resumed else first.settings.compiles(len(order), steps)
-        if first.settings.threads == "auto" and len(order) > 1:
+        # On small tensors threads wait for each other, and on a machine that is busy with something else ten times as long as they work.
+        size = len(order) * sum(p.numel() for p in first.learner.model.parameters())
+        if first.settings.threads == "auto" and size >= SMALL_MODEL:
             torch.set_num_threads(ALL_THREADS)
         stack = Stack([trainers[index] for index in order], compiled, on_replica=lambda k: self._listen(order[k]))
         try:

@@ -38,7 +38,7 @@ def test_lewissplit_and_topics_give_the_modapte_split(tmp_path: Path) -> None:
 
 
 def test_a_topic_needs_a_training_and_a_test_text_and_a_text_one_of_the_topics(tmp_path: Path) -> None:
-    """Breaks the 90 topics of the papers: with topics of one side only they would be 115 or 93."""
+    """Breaks the 90 topics of the papers: with the topics of the training texts alone they would be 115."""
     write_sgml(
         tmp_path,
         a=[
