@@ -52,6 +52,8 @@ def test_every_command_runs(mtl: Command, command: str) -> None:  # noqa: F811
     quick = [] if any(o.startswith(("experiment=", "resume=")) for o in options) else ["trainer.epochs=2", "record.plots=none"]
     if any("outputs/my_run" in option for option in options):
         assert mtl("mtl-run", *QUICK, "hydra.run.dir=outputs/my_run").code == 0
+    if "+study=fair" in options:
+        quick += ["study.seeds=2", "study.fixed_points=3", "study.per_decade=1", "study.extensions=0", "model.hidden=[8]"]
     if "-m" in options:
         options = [option.replace("range(0,5)", "range(0,1)") for option in options]
     result = mtl(name, *options, *quick, *(["trainer.epochs=5"] if "experiment=toy_uncertainty" in options else []))
