@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _OPTIONS = ("name", "column", "columns", "kind", "positive", "separator", "class_weights")
-_TABLE_KINDS = [kind for kind in KINDS if kind != "term"]
+_TABLE_KINDS = [kind for kind in KINDS if kind not in ("term", "direction")]  # a column is no vector
 
 
 @dataclass(frozen=True)

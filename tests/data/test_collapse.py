@@ -200,6 +200,7 @@ def test_a_run_records_and_draws_the_latent(mtl: Command, tmp_path: Path) -> Non
     assert (tmp_path / "run" / "latent_variance.png").stat().st_size > 1000
 
 
+@pytest.mark.long
 def test_stacked_runs_are_those_by_themselves(mtl: Command, tmp_path: Path) -> None:  # noqa: F811
     """Breaks stacks of runs with loss terms of the dataset: once they were refused as having none."""
     sweep = (*QUICK, "record.plots=none", "trainer.threads=1", "seed=0,1")
@@ -224,6 +225,7 @@ class Mine:
 """
 
 
+@pytest.mark.long
 def test_terms_that_differ_in_a_number_do_not_stack(mtl: Command, tmp_path: Path) -> None:  # noqa: F811
     """Breaks in silence otherwise: the first run's objective would be everyone's."""
     (tmp_path / "mine.py").write_text(MINE)

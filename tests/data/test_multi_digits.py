@@ -138,6 +138,7 @@ def test_shares_that_leave_nothing_are_refused() -> None:
         MultiDigits(val=0.5, test=0.5)
 
 
+@pytest.mark.long
 def test_one_strategy_of_each_family_trains(mtl: Command, tmp_path: Path) -> None:  # noqa: F811
     """Breaks if images and LeNet do not fit an axis, with reconstruction or without: `mtl-run -m data=multi_digits ...`."""
     strategies = "uncertainty,upgrad,per_task_adam,staged,single_task,heteroscedastic"
@@ -149,6 +150,7 @@ def test_one_strategy_of_each_family_trains(mtl: Command, tmp_path: Path) -> Non
     assert sorted(len(summary["tasks"]) for summary in found) == 6 * [2] + 6 * [4]
 
 
+@pytest.mark.long
 def test_a_resumed_run_ends_as_the_one_that_was_never_stopped(mtl: Command, tmp_path: Path) -> None:  # noqa: F811
     """Breaks byte-identical resume: data, order and model must come back as they were."""
     options = ("data=multi_digits", *QUICK, "trainer.epochs=25")

@@ -248,6 +248,7 @@ def test_a_killed_run_resumes_to_the_same_bytes(mtl: Command, folder: Path, tmp_
     assert (killed / "metrics.csv").read_bytes() == (whole / "metrics.csv").read_bytes()
 
 
+@pytest.mark.long
 def test_a_stack_falls_back_to_single_runs(mtl: Command, folder: Path, tmp_path: Path) -> None:  # noqa: F811
     """Breaks `-m hydra/launcher=stacked` with texts: every run must end, with what it would have learned alone."""
     options = (*TINY, f"data.path={folder}", "trainer.epochs=2", "seed=0,1", "hydra/launcher=stacked")
@@ -261,6 +262,7 @@ def test_a_stack_falls_back_to_single_runs(mtl: Command, folder: Path, tmp_path:
     assert found == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.long
 def test_the_experiment_sweeps_the_factor(mtl: Command, folder: Path, tmp_path: Path) -> None:  # noqa: F811
     """Breaks the command at the head of conf/experiment/reuters_constant_factor.yaml."""
     options = [option for option in TINY if option != "data=reuters"]

@@ -109,6 +109,7 @@ def test_wrong_inputs_and_options_have_their_sentence(shape: object, options: di
     assert str(error.value) == sentence
 
 
+@pytest.mark.long
 def test_a_stacked_sweep_gives_the_numbers_of_single_runs(mtl: Command, tmp_path: Path) -> None:  # noqa: F811
     """Breaks `-m hydra/launcher=stacked` with convolutions: it must stack, and equal the runs by themselves."""
     quick = ("data.rows=200", "trainer.epochs=2", "trainer.threads=1", "record.plots=none")

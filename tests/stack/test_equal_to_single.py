@@ -7,6 +7,7 @@ import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -51,6 +52,12 @@ METHODS: dict[str, tuple[str, ...]] = {
     "groups": ("weighting=uncertainty", "update.groups={shared: {lr: 0.004}}"),
 }
 RATES = (0.001, 0.003, 0.01, 0.003)
+
+
+def some_quickly(methods: Sequence[str], *quick: str) -> list[Any]:
+    """All the methods; most of them behind the marker."""
+    return [method if method in quick else pytest.param(method, marks=pytest.mark.long) for method in methods]
+
 
 every_method = pytest.mark.parametrize("method", METHODS)
 in_float64 = pytest.mark.usefixtures("float64")
@@ -181,14 +188,14 @@ def test_replica_is_the_single_run_on_digits(method: str, tmp_path: Path) -> Non
     assert_all_same(stacked(tmp_path / "stack", runs), singly(tmp_path / "single", runs))
 
 
-@pytest.mark.parametrize("method", ["fixed", "uncertainty", "dwa", "per_task_adam"])
+@pytest.mark.parametrize("method", some_quickly(["fixed", "uncertainty", "dwa", "per_task_adam"], "fixed"))
 def test_replica_is_the_single_run_in_float32(method: str, tmp_path: Path) -> None:
     """Breaks if a stack computes something in another precision than a single run."""
     runs = jobs(method)
     assert_all_same(stacked(tmp_path / "stack", runs), singly(tmp_path / "single", runs), 1e-4)
 
 
-@pytest.mark.parametrize("method", ["fixed", "uncertainty", "heteroscedastic"])
+@pytest.mark.parametrize("method", some_quickly(["fixed", "uncertainty", "heteroscedastic"], "uncertainty"))
 @in_float64
 def test_every_replica_has_its_own_data(method: str, tmp_path: Path) -> None:
     """Breaks if replicas train on or are evaluated with the data, units or trivial losses of another one."""
@@ -229,7 +236,7 @@ WITH_STATE = (
 )
 
 
-@pytest.mark.parametrize("method", WITH_STATE)
+@pytest.mark.parametrize("method", some_quickly(WITH_STATE, "famo", "groups"))
 @in_float64
 def test_stopped_stack_goes_on(method: str, tmp_path: Path) -> None:
     """Breaks if something of a stack is not in its replicas' checkpoints, or a single run reads it differently."""
@@ -252,7 +259,7 @@ def test_stopped_stack_goes_on(method: str, tmp_path: Path) -> None:
         assert_same_model(alone, other)
 
 
-@pytest.mark.parametrize("method", ["uncertainty", "famo", "per_task_adam", "sgd"])
+@pytest.mark.parametrize("method", some_quickly(["uncertainty", "famo", "per_task_adam", "sgd"], "per_task_adam"))
 @in_float64
 def test_stopped_single_runs_go_on_as_a_stack(method: str, tmp_path: Path) -> None:
     """Breaks if a stack does not start from the state of single runs."""
@@ -307,7 +314,7 @@ def test_late_divergence_keeps_the_rows_before(tmp_path: Path) -> None:
     assert_same_rows(trainers[1], alone, 1e-3)
 
 
-@pytest.mark.parametrize("method", ["uncertainty", "dwa", "per_task_adam", "sgd"])
+@pytest.mark.parametrize("method", some_quickly(["uncertainty", "dwa", "per_task_adam", "sgd"], "dwa"))
 @in_float64
 def test_early_stopping(method: str, tmp_path: Path) -> None:
     """Breaks if a replica stops at another epoch than its single run, or is trained on after its end."""
