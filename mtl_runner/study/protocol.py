@@ -96,7 +96,8 @@ class Protocol:
 
     Args:
         plan: its numbers. candidates: all that take part. twin: from a strategy and its final jobs to its average weights per task; None
-            where it has none, or where they are equal. within: whether so many further runs are still within the budget.
+            where it has none, or where they are equal. rates: from the single-task baseline to the best learning rates of its tasks, each
+            once; without it, the best of all. within: whether so many further runs are still within the budget.
 
     Attributes:
         trials: of every candidate so far. notes: what a reader should know of the tuning.
@@ -105,6 +106,7 @@ class Protocol:
     plan: Plan
     candidates: Sequence[Candidate]
     twin: Callable[[Candidate], Weights | None]
+    rates: Callable[[Candidate], Sequence[float]] | None = None
     within: Callable[[int], bool] = lambda runs: True  # noqa: ARG005
     trials: dict[str, list[Trial]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -114,7 +116,8 @@ class Protocol:
         self.trials = {candidate.name: [] for candidate in self.candidates}
         yield from self._tune([(c, lr, ()) for c in self.candidates for lr in self.plan.grid], phase=1)
         for _ in range(self.plan.extensions):
-            final_runs = len(self.candidates) * (EXTRA + self.plan.seeds)
+            twin_runs = self.plan.seeds * sum(candidate.role == "strategy" for candidate in self.candidates)
+            final_runs = len(self.candidates) * (EXTRA + self.plan.seeds) + twin_runs
             if not any(self._edge(c) for c in self.candidates) or not self.within(len(self.candidates) + final_runs):
                 break
             yield from self._tune([(c, self._next(c), ()) for c in self.candidates], phase=2)
@@ -128,7 +131,9 @@ class Protocol:
         for candidate in self.candidates:
             if candidate not in finalists:
                 self.notes.append(f"Every trial of {candidate.name} failed.")
-        yield [self._final(c, self.best(c), 4, seed) for c in finalists for seed in self.plan.fresh_seeds]
+        yield [
+            self._final(c, trial, 4, seed) for f in finalists for c, trial in self._winners(f) for seed in self.plan.fresh_seeds
+        ]
         twins = [(c, self.twin(c)) for c in finalists if c.role == "strategy"]
         jobs = [
             self._final(frozen(c, weights), replace(self.best(c), further=()), 5, seed)
@@ -151,6 +156,14 @@ class Protocol:
         for job, value in zip(jobs, values, strict=True):
             known = value if math.isfinite(value) else math.inf
             self.trials[job.candidate.name].append(Trial(job.lr, job.further, known))
+
+    def _winners(self, candidate: Candidate) -> list[tuple[Candidate, Trial]]:
+        """The candidate with its best trial; the single-task baseline with the best learning rate of each of its tasks."""
+        best = self.best(candidate)
+        rates = list(self.rates(candidate)) if candidate.role == "single_task" and self.rates is not None else [best.lr]
+        if len(rates) == 1:
+            return [(candidate, best)]
+        return [(replace(candidate, name=f"{candidate.name}, lr={lr:.3g}"), Trial(lr, (), best.value)) for lr in rates]
 
     def _final(self, candidate: Candidate, trial: Trial, phase: int, seed: int) -> Job:
         return Job(candidate, trial.lr, phase, seed, trial.further, final=True)
@@ -197,8 +210,9 @@ class Protocol:
 
 
 def frozen(candidate: Candidate, weights: Weights) -> Candidate:
-    """The twin of a strategy: fixed weights at its own average."""
-    return Candidate(f"{candidate.name} frozen", "twin", fixed_overrides(weights), of=candidate.name)
+    """The twin of a strategy: fixed weights at its own average, and whatever else was chosen for it beside its weighting."""
+    kept = tuple(option for option in candidate.overrides if not option.lstrip("+~").startswith("weighting"))
+    return Candidate(f"{candidate.name} frozen", "twin", (*fixed_overrides(weights), *kept), of=candidate.name)
 
 
 def fixed_overrides(weights: Weights) -> tuple[str, ...]:

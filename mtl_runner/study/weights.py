@@ -29,21 +29,23 @@ def shares(tasks: int, count: int) -> list[list[float]]:
 
 
 def fixed_candidates(tasks: Sequence[str], trivial: Mapping[str, float | None], count: int) -> list[Candidate]:
-    """The sweep over fixed weights, of mean 1, and the weights that make the trivial predictor's losses equal."""
+    """The sweep over fixed weights, of mean 1, and the weights that make the trivial predictor's losses equal.
+
+    Shares are of the losses over the trivial predictor's, where all are known: in raw units a sweep over losses that differ by a thousand
+    would hardly leave one task.
+    """
     if len(tasks) < 2:
         return []
+    known = {task: loss for task in tasks if (loss := trivial.get(task))}
+    scales = [known[task] for task in tasks] if len(known) == len(tasks) else [1.0] * len(tasks)
+    rows = shares(len(tasks), count)
+    if len(known) == len(tasks):
+        rows = [*rows, [1 / len(tasks)] * len(tasks)]
     found = []
-    for share in shares(len(tasks), count):
-        weights = {task: len(tasks) * part for task, part in zip(tasks, share, strict=True)}
-        found.append(Candidate(_name(weights), "fixed", fixed_overrides(weights)))
-    losses = [trivial.get(task) for task in tasks]
-    if all(loss for loss in losses):
-        inverse = {task: 1 / float(loss) for task, loss in zip(tasks, losses, strict=True) if loss}
-        mean = sum(inverse.values()) / len(inverse)
-        weights = {task: weight / mean for task, weight in inverse.items()}
-        found.append(Candidate(f"fixed 1/trivial ({_name(weights)})", "fixed", fixed_overrides(weights)))
+    for share in rows:
+        raw = [part / scale for part, scale in zip(share, scales, strict=True)]
+        weights = {task: len(tasks) * weight / sum(raw) for task, weight in zip(tasks, raw, strict=True)}
+        text = " ".join(f"{task}={weight:.3g}" for task, weight in weights.items())
+        label = "fixed 1/trivial" if len(set(share)) == 1 else "fixed"
+        found.append(Candidate(f"{label} {text}", "fixed", fixed_overrides(weights)))
     return found
-
-
-def _name(weights: Mapping[str, float]) -> str:
-    return "fixed " + " ".join(f"{task}={weight:.3g}" for task, weight in weights.items())

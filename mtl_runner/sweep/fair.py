@@ -18,6 +18,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from mtl_runner.directory import read_summary
 from mtl_runner.errors import ConfigError, suggest
 from mtl_runner.files import write_json
 from mtl_runner.study import Candidate, Job, Plan, Protocol
@@ -57,20 +58,28 @@ class FairSweeper(Sweeper):
             decades=options["decades"],
             extensions=options["extensions"],
         )
+        if len(trivial) < 2:
+            raise ConfigError(
+                f"A study needs at least two tasks, this one has {', '.join(trivial)}: there is nothing to weigh."
+            )
         candidates = _candidates(parsed, options["knobs"]) + fixed_candidates(list(trivial), trivial, options["fixed_points"])
         directory = Path(str(self.master.hydra.sweep.dir)).absolute()
         directory.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(self.master, directory / "multirun.yaml")
         study = _Study(directory, options["margin"])
-        runs = len(candidates) * (plan.least_trials + plan.seeds) + plan.seeds * sum(c.role == "strategy" for c in candidates)
+        least = len(candidates) * (plan.least_trials + plan.seeds)
+        singles = (len(trivial) - 1) * plan.seeds  # if the best learning rate of every task is another
+        most = least + len(candidates) * plan.extensions + plan.seeds * sum(c.role == "strategy" for c in candidates) + singles
         limit = _limit(options["budget"], steps)
-        print(_announced(candidates, plan, runs, steps), flush=True)
-        if runs > limit:
+        print(_announced(candidates, plan, least, most, steps), flush=True)
+        if least > limit:
             raise ConfigError(
-                f"The study needs up to {runs} runs, more than study.budget={options['budget']} allows; "
+                f"The study needs at least {least} runs, more than study.budget={options['budget']} allows; "
                 "raise it, or lower study.seeds, study.fixed_points or trainer.epochs."
             )
-        protocol = Protocol(plan, candidates, study.average_weights, within=lambda more: study.count + more <= limit)
+        protocol = Protocol(
+            plan, candidates, study.average_weights, study.rates_per_task, lambda more: study.count + more + singles <= limit
+        )
         found: list[JobReturn] = []
         rounds = protocol.rounds()
         values: Sequence[float] | None = None
@@ -88,7 +97,7 @@ class FairSweeper(Sweeper):
                 study.directories(jobs, returns)
                 study.write(protocol.notes)
             found += returns
-            values = [_monitor(job) for job in returns]
+            values = [study.monitor(job, done) for job, done in zip(jobs, returns, strict=True)]
         return found
 
     def _problem(self, common: Sequence[str]) -> tuple[DictConfig, int, dict[str, float | None]]:
@@ -133,6 +142,26 @@ class _Study:
                 place = next(self.directory.glob(f"{number}_*"), Path())
             if place.name:
                 self.jobs.append((job, place.name))
+
+    def monitor(self, job: Job, done: JobReturn) -> float:
+        """The monitor at the last epoch, at which the final runs are judged; infinite for a run that failed."""
+        if done.status is not JobStatus.COMPLETED:
+            return math.inf
+        name = next(name for known, name in reversed(self.jobs) if known is job)
+        value = read_summary(self.directory / name).get("monitor", {}).get("final")
+        return math.inf if value is None else float(value)
+
+    def rates_per_task(self, candidate: Candidate) -> list[float]:
+        """The learning rates at which the tasks of a single-task baseline come out best on validation, each once."""
+        best: dict[str, tuple[float, float]] = {}
+        for job, name in self.jobs:
+            if job.candidate.name == candidate.name and not job.final:
+                for task, row in read_summary(self.directory / name).get("tasks", {}).items():
+                    val = row["final"]["val"]
+                    loss = val.get("relative_loss", val["loss"])
+                    if loss is not None and loss < best.get(task, (math.inf, 0.0))[0]:
+                        best[task] = (loss, job.lr)
+        return sorted({lr for _, lr in best.values()})
 
     def write(self, notes: Sequence[str]) -> None:
         """Write ``study.json``."""
@@ -232,18 +261,11 @@ def _limit(budget: Any, steps: int) -> float:
     return number // steps if match.group(2) == "steps" else number
 
 
-def _announced(candidates: Sequence[Candidate], plan: Plan, runs: int, steps: int) -> str:
+def _announced(candidates: Sequence[Candidate], plan: Plan, least: int, most: int, steps: int) -> str:
     roles = [candidate.role for candidate in candidates]
-    minutes = runs * (steps * EAGER_STEP + EAGER_START) / 60
+    minutes = least * (steps * EAGER_STEP + EAGER_START) / 60
     return (
         f"study: {roles.count('strategy')} strategies, equal weights, the single-task baseline and {roles.count('fixed')} fixed weightings; "
-        f"for each at least {plan.least_trials} trials, then {plan.seeds} fresh seeds; with frozen twins up to {runs} runs of {steps} steps.\n"
-        f"study: a small model takes about {minutes:.0f} minutes one run after another, and a fraction of that in stacks."
+        f"for each at least {plan.least_trials} trials, then {plan.seeds} fresh seeds: {least} to {most} runs of {steps} steps.\n"
+        f"study: a small model takes about {minutes:.0f} minutes or more one run after another, and a fraction of that in stacks."
     )
-
-
-def _monitor(job: JobReturn) -> float:
-    if job.status is not JobStatus.COMPLETED:
-        return math.inf
-    value = job._return_value
-    return float(value) if isinstance(value, int | float) else math.inf

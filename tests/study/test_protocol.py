@@ -157,6 +157,33 @@ def test_the_trivial_predictors_weights_make_its_losses_equal() -> None:
     assert float(weights["a"]) + float(weights["b"]) == pytest.approx(2, rel=1e-3)
 
 
+def test_shares_are_of_losses_on_a_common_scale() -> None:
+    """Breaks if a sweep over losses that differ by a thousand never leaves the largest one."""
+    for candidate in fixed_candidates(["a", "b"], {"a": 1000.0, "b": 1.0}, 3):
+        weights = dict(option.removeprefix("weighting.weights.").split("=") for option in candidate.overrides[1:])
+        share = 1000 * float(weights["a"]) / (1000 * float(weights["a"]) + float(weights["b"]))
+        assert min(abs(share - s) for s in (0.01, 0.5, 0.99)) < 1e-3
+
+
+def test_single_tasks_run_at_their_own_best_learning_rates() -> None:
+    """Breaks if one learning rate serves all single-task models, and everything is compared with a baseline that is not tuned."""
+    single = Candidate("single_task", "single_task", ("weighting=single_task",))
+    rounds = played(study(EQUAL, single, rates=lambda _: [1e-3, 1e-2]), valley(1e-3))
+    finals = [(job.candidate.name, job.lr, job.seed) for job in rounds[-1] if job.candidate.role == "single_task"]
+    assert len(finals) == 2 * PLAN.seeds
+    assert {name for name, _, _ in finals} == {"single_task, lr=0.001", "single_task, lr=0.01"}
+
+
+def test_a_twin_keeps_what_its_strategy_has_beside_its_weights() -> None:
+    """Breaks if the twins of two strategies that differ in their update are one and the same."""
+    both = Candidate("x", "strategy", ("weighting=uncertainty", "update=per_task", "model.hidden=[8]"))
+    rounds = played(study(EQUAL, both, weights={"a": 1.0, "b": 2.0}), valley(1e-3))
+    assert rounds[-1][0].candidate.overrides == (
+        *("weighting=fixed", "weighting.weights.a=1", "weighting.weights.b=2"),
+        *("update=per_task", "model.hidden=[8]"),
+    )
+
+
 def test_a_task_without_a_trivial_predictor_has_no_such_weights() -> None:
     """Breaks if a loss term stops the study."""
     assert len(fixed_candidates(["a", "b"], {"a": 4.0, "b": None}, 11)) == 10
