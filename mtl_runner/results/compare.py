@@ -7,13 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from mtl_runner.results.read import Run, find_runs
 from mtl_runner.results.statistics import DELTA_METRICS, MAIN_METRIC, Interval, delta_m, interval, mean_ranks
 from mtl_runner.results.strategies import Label, label
+
+if TYPE_CHECKING:
+    from mtl_runner.results.roles import Job
 
 SPLITS = ("val", "test")
 
@@ -74,7 +77,7 @@ def compare_directories(
 
     Writes ``report.html``, ``runs.csv``, ``comparison.csv``, ``comparison.png`` into ``output``; where there are equal weights to compare with, also
     ``differences.csv`` (paired differences per strategy, task and metric) and ``verdicts.csv``. Of a study, only its final runs
-    make the strategies' table; ``runs.csv`` holds all.
+    make the strategies' table; ``runs.csv`` holds all, the tuning runs without their results on the test split.
 
     Args:
         at: ``final`` (the last epoch) or ``best`` (the best epoch by the monitor).
@@ -91,7 +94,7 @@ def compare_directories(
     labels = label(runs)
     conclusions = conclude(runs, labels, at, margin)
     groups = group_runs(*conclusions.shown)
-    run_table = pd.DataFrame([_run_row(run, where, output) for run, where in zip(runs, labels, strict=True)])
+    run_table = pd.DataFrame([_run_row(job, where, output) for job, where in zip(conclusions.jobs, labels, strict=True)])
     rows = [row | conclusions.columns(row["data"], row["strategy"]) for group in groups for row in strategy_rows(group, at)]
     strategy_table = pd.DataFrame(rows)
     output.mkdir(parents=True, exist_ok=True)
@@ -137,13 +140,14 @@ def group_runs(runs: Sequence[Run], labels: Sequence[Label]) -> list[Group]:
     return groups
 
 
-def _run_row(run: Run, where: Label, output: Path) -> dict[str, Any]:
-    summary = run.summary
+def _run_row(job: Job, where: Label, output: Path) -> dict[str, Any]:
+    """A run's row of ``runs.csv``; without the test split for runs that chose settings, so that nobody chooses by it."""
+    run, summary = job.run, job.run.summary
     row: dict[str, Any] = {
         "run": _relative(run.directory, output),
         "status": run.status,
         "reason": run.reason,
-        "data": where.data,
+        "data": job.data,
         "strategy": where.strategy,
         "seed": summary.get("seed"),
         "overrides": " ".join(f"{key}={value}" for key, value in run.overrides.items()),
@@ -160,7 +164,7 @@ def _run_row(run: Run, where: Label, output: Path) -> dict[str, Any]:
         for task, values in summary["tasks"].items():
             row |= {f"{task}.weight": values["weight"], f"{task}.sigma": values["sigma"]}
             for at in ("final", "best"):
-                for split in SPLITS:
+                for split in SPLITS if job.final else SPLITS[:1]:
                     row |= {f"{at}.{split}.{task}.{name}": value for name, value in values[at][split].items()}
     return row
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,15 +12,16 @@ from typing import Any
 import pandas as pd
 
 from mtl_runner.results.differences import metric_differences
-from mtl_runner.results.evidence import Evidence, gather
+from mtl_runner.results.evidence import DataSet, Evidence, gather
 from mtl_runner.results.paired import Paired
 from mtl_runner.results.read import Run
-from mtl_runner.results.roles import jobs, read_study
+from mtl_runner.results.roles import Job, jobs, read_study, without_study
 from mtl_runner.results.sentences import answer, missing
 from mtl_runner.results.strategies import Label
-from mtl_runner.results.verdict import Verdict, verdicts
+from mtl_runner.results.verdict import Verdict, margin_of, verdicts
 
-MARGIN = 0.02
+LOST = "study.json is missing or not readable: tuning runs cannot be told from final ones."
+ONE_TASK = "There is one task: weights between tasks cannot matter, they only change the step size."
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,9 @@ class Conclusions:
 
     evidence: Evidence
     verdicts: list[Verdict]
-    margin: float
+    jobs: list[Job]  # every run's part
+    margins: dict[str, float]  # {data set: the margin of its verdicts}
+    notes: dict[str, list[str]]  # {data set: what its study says about the tuning, and what is lost of it}
     shown: tuple[list[Run], list[Label]]  # the runs that the strategies' table is made of: a study's final ones, else all
 
     def sentences(self, data: str) -> list[str]:
@@ -38,8 +41,13 @@ class Conclusions:
         return [answer(mine, data), *(v.sentence for v in mine)] if mine else []
 
     def missing(self, data: str) -> list[str]:
-        """What a fair comparison would have and this one lacks."""
-        return [line for each in self.evidence.sets if each.name == data for line in missing(each)]
+        """What a fair comparison would have and this one lacks, then what the study itself notes about its tuning."""
+        lines = [line for each in self.evidence.sets if each.name == data for line in _lacking(each)]
+        return list(dict.fromkeys([*lines, *self.notes.get(data, [])]))
+
+    def quantity(self, data: str) -> str:
+        """What the verdicts on a data set judge, in words; empty where there is none."""
+        return next((v.quantity for v in self.verdicts if v.data == data), "")
 
     def columns(self, data: str, strategy: str) -> dict[str, Any]:
         """A strategy's columns of ``comparison.csv``; relative differences are fractions, below 0 is better."""
@@ -75,6 +83,7 @@ class Conclusions:
             "split": self.evidence.split,
             "at": self.evidence.at,
             "margin": v.margin,
+            "quantity": v.quantity,
             "verdict": v.kind,
             "sentence": v.sentence,
             "runs": v.seeds,
@@ -96,18 +105,38 @@ class Conclusions:
 
 
 def conclude(runs: Sequence[Run], labels: Sequence[Label], at: str = "final", margin: float | None = None) -> Conclusions:
-    """Draw the conclusions; the margin is by default that of the runs' study, else ``MARGIN``."""
+    """Draw the conclusions; the margin is by default that of each data set's study, else ``MARGIN``."""
     study = read_study(runs)
-    if margin is None:
-        recorded = (study or {}).get("margin")
-        margin = MARGIN if recorded is None else float(recorded)
     evidence = gather(runs, labels, study, at)
-    final = [job for job in jobs(runs, labels, study) if job.final]
-    if final:
-        shown = [job.run for job in final], [Label(job.data, job.strategy, job.replicate) for job in final]
-    else:  # a study that still tunes
-        shown = list(runs), list(labels)
-    return Conclusions(evidence, verdicts(evidence, margin), margin, shown)
+    found = jobs(runs, labels, study)
+    margins = {data.name: margin_of(data, margin) for data in evidence.sets}
+    return Conclusions(evidence, verdicts(evidence, margin), found, margins, _notes(runs, found, study), _shown(found))
+
+
+def _shown(found: Sequence[Job]) -> tuple[list[Run], list[Label]]:
+    runs, names = [], []
+    tested = {job.data for job in found if job.final}
+    for job in found:
+        if job.final or job.data not in tested:  # a study that still tunes shows its trials
+            runs.append(job.run)
+            names.append(Label(job.data, job.strategy if job.final else job.trial, job.replicate))
+    return runs, names
+
+
+def _notes(runs: Sequence[Run], found: Sequence[Job], study: Mapping[str, Any] | None) -> dict[str, list[str]]:
+    studies = (study or {}).get("studies", {})
+    lost = set(without_study(runs))
+    notes: dict[str, list[str]] = {}
+    for job in found:
+        mine = notes.setdefault(job.data, [])
+        said = studies[job.study]["notes"] if job.study else []
+        said = [*said, LOST] if job.run.directory.resolve().parent in lost else said
+        mine += [line for line in said if line not in mine]
+    return notes
+
+
+def _lacking(data: DataSet) -> list[str]:
+    return [*missing(data), ONE_TASK] if len(data.tasks) == 1 else missing(data)
 
 
 def _columns(name: str, found: Paired | None) -> dict[str, float]:

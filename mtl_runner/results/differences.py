@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from mtl_runner.metric_names import higher_is_better
@@ -21,31 +21,59 @@ class MetricDifference:
     difference: Paired
 
 
+@dataclass(frozen=True)
+class TaskEffect:
+    """One task's main metric under equal weights and under a strategy: means over the seeds that both have, in the metric's unit."""
+
+    task: str
+    metric: str
+    equal: float
+    strategy: float
+
+
+def quantity(data: DataSet) -> str:
+    """What ``relative_changes`` compares, in words."""
+    return "mean relative loss" if data.has_relative_loss else "main metrics"
+
+
 def relative_changes(data: DataSet, strategy: StrategyEvidence, reference: StrategyEvidence) -> dict[str, float]:
-    """Per seed: the mean over tasks of the relative change of each task's main metric, signed so that lower is better.
+    """Per seed: the logarithm of the strategy's mean relative loss over that of the paired run; below 0 is better.
 
-    .. math:: d_s = \\frac{1}{T} \\sum_t (-1)^{[\\text{higher is better}]} \\frac{M_{t,s} - R_{t,s}}{|R_{t,s}|}
+    .. math:: d_s = \\log \\frac{\\sum_t L_{t,s} / b_t}{\\sum_t L'_{t,s} / b_t}
 
-    with M the strategy's and R the reference's value on the same seed: delta-m of a run against the paired run, -0.02 being 2 % better.
-    One number per seed is what a paired interval and a sign-flip test need; relative changes have no unit, so metres and
-    accuracies may be averaged; one metric per task, so that a task with many metrics has no more votes; and the paired run as
-    reference cancels what the seed does to both (initial weights, batch order, noise of the data). Metrics, not losses, because
-    they are what a model is used for; so an accuracy that grows from .98 to .99 counts as 1 %.
+    with L the strategy's and L' the reference's loss of task t on the same seed, and b_t the loss of the trivial predictor. The mean
+    relative loss is what the learning rates and weights were tuned for, on another split. Its logarithm, because
+    half and twice are then equally far from the same, and swapping strategy and reference changes the sign alone. ``percentage``
+    turns means and intervals of it into relative changes.
 
-    Where the reference's main metric is 0 in some seed (F1 of a starved task), the task is judged by its loss instead; where that is
-    0 as well, an equal loss is no change and a seed with another one is left out.
+    Where a run of the data set has no positive mean relative loss (a task whose trivial loss is 0 or not known), the number is the mean over
+    tasks of the log ratio of the main metric, signed so that lower is better. A task whose main metric is not positive in some seed (F1
+    of a starved task) is judged by its loss then; where that is not positive either, an equal loss is no change and a seed with another
+    one is left out.
 
-    Returns ``{replicate: fraction}`` for the replicates that both have.
+    Returns ``{replicate: log ratio}`` for the replicates that both have.
     """
-    common = [replicate for replicate in strategy.values if replicate in reference.values]
-    metrics = {task: _comparable(task, data.main(task), common, reference) for task in data.tasks}
-    changes = {
-        replicate: [
-            _change(task, metric, strategy.values[replicate], reference.values[replicate]) for task, metric in metrics.items()
-        ]
-        for replicate in common
-    }
+    common = _common(strategy, reference)
+    if data.has_relative_loss:
+        return {r: math.log(strategy.relative_loss[r] / reference.relative_loss[r]) for r in common}
+    metrics = {task: _comparable(task, data.main(task), common, (strategy, reference)) for task in data.tasks}
+    changes = {r: [_change(t, m, strategy.values[r], reference.values[r]) for t, m in metrics.items()] for r in common}
     return {r: sum(each) / len(each) for r, each in changes.items() if each and all(map(math.isfinite, each))}
+
+
+def percentage(logarithms: Paired) -> Paired:
+    """Paired log ratios as relative changes, -0.02 being 2 % less; the p-values stay those of the logarithms."""
+    mean, low, high = (_expm1(value) for value in (logarithms.mean, logarithms.low, logarithms.high))
+    return replace(logarithms, mean=mean, low=low, high=high)
+
+
+def task_effects(data: DataSet, strategy: StrategyEvidence) -> list[TaskEffect]:
+    """What a strategy does to every task's main metric; empty without equal weights on the same seeds."""
+    equal = data.equal
+    common = _common(strategy, equal) if equal is not None else []
+    if equal is None or not common:
+        return []
+    return [TaskEffect(t, m := data.main(t), _mean(equal, t, m, common), _mean(strategy, t, m, common)) for t in data.tasks]
 
 
 def metric_differences(data: DataSet) -> list[MetricDifference]:
@@ -73,13 +101,27 @@ def metric_differences(data: DataSet) -> list[MetricDifference]:
     return rows
 
 
-def _comparable(task: str, metric: str, common: list[str], reference: StrategyEvidence) -> str:
-    return "loss" if any(reference.values[replicate][task].get(metric) == 0 for replicate in common) else metric
+def _common(strategy: StrategyEvidence, reference: StrategyEvidence) -> list[str]:
+    return [replicate for replicate in strategy.values if replicate in reference.values]
 
 
-def _change(task: str, metric: str, values: Values, reference: Mapping[str, Mapping[str, float]]) -> float:
-    value, base = values[task].get(metric, math.nan), reference[task].get(metric, math.nan)
-    if base == 0:
-        return 0.0 if value == 0 else math.nan
-    change = (value - base) / abs(base)
+def _mean(strategy: StrategyEvidence, task: str, metric: str, replicates: Sequence[str]) -> float:
+    return sum(strategy.values[r].get(task, {}).get(metric, math.nan) for r in replicates) / len(replicates)
+
+
+def _comparable(task: str, metric: str, common: Sequence[str], pair: Sequence[StrategyEvidence]) -> str:
+    return "loss" if any(s.values[r].get(task, {}).get(metric, math.nan) <= 0 for s in pair for r in common) else metric
+
+
+def _change(task: str, metric: str, values: Values, reference: Values) -> float:
+    value, base = values.get(task, {}).get(metric, math.nan), reference.get(task, {}).get(metric, math.nan)
+    if value == base:
+        return 0.0
+    if not (value > 0 and base > 0):
+        return math.nan
+    change = math.log(value / base)
     return -change if higher_is_better(metric) else change
+
+
+def _expm1(value: float) -> float:
+    return math.inf if value > 700 else math.expm1(value)

@@ -35,6 +35,8 @@ class StrategyEvidence:
     seconds: dict[str, float]  # {replicate: training time}
     backward_passes: float | None  # per step; None where summary.json does not tell
     tuning: dict[float, float]  # {learning rate: best monitor of the tuning runs with it, over the other knob}
+    grid: tuple[float, ...] = ()  # the learning rates of a study's first phase, before it refines and widens
+    trials: int = 0  # of a strategy that a study gave up, as no tuning run ended with a number: how many there were, else 0
 
     def mean_monitor(self) -> float:
         """Mean of the monitor over the replicates, lower is better; infinite without one."""
@@ -64,6 +66,13 @@ class DataSet:
     name: str
     tasks: dict[str, str]
     strategies: tuple[StrategyEvidence, ...]
+    margin: float | None = None  # that of the study that made the runs, where it says one
+
+    @cached_property
+    def has_relative_loss(self) -> bool:
+        """Whether all runs have a positive mean relative loss, so that strategies can be judged by it."""
+        shared = [s for s in self.strategies if s.role != "single_task"]
+        return all(s.relative_loss.get(r, 0.0) > 0 for s in shared for r in s.values)
 
     def main(self, task: str) -> str:
         """The task's main metric."""
@@ -121,8 +130,8 @@ def gather(
         runs, labels: as ``find_runs`` and ``label`` give them.
         study: what ``study.json`` holds (``read_study``), or None: then every run counts and its role is inferred.
         at: ``final`` (the last epoch) or ``best`` (the best epoch by the monitor).
-        split: ``val`` or ``test``; by default ``test`` for a study, which reads it once, and ``val`` for a sweep, which is looked at
-            again and again while one chooses.
+        split: ``val`` or ``test``; by default ``test`` for a study, where only the final runs' results on it are used and nothing is
+            chosen by them, and ``val`` for a sweep, which is looked at again and again while one chooses.
     """
     split = split or ("test" if study else "val")
     found = jobs(runs, labels, study)
@@ -139,13 +148,52 @@ def gather(
         names = dict.fromkeys(job.strategy for job in evidence)
         strategies = [_strategy([job for job in mine if job.strategy == name], tasks, at, split) for name in names]
         if strategies:
-            sets.append(DataSet(data, tasks, tuple(strategies)))
+            given_up = [[job for job in mine if job.strategy == name] for name in dict.fromkeys(j.strategy for j in mine)]
+            strategies += [_given_up(trials) for trials in given_up if not any(job.final or _ended(job) for job in trials)]
+            sets.append(DataSet(data, tasks, tuple(strategies), _margin(mine, study)))
     return Evidence(at, split, tuple(sets))
 
 
 def main_metric(measure: str) -> str:
     """The main metric of a task's measures or kind; of a kind unknown here, its loss."""
     return MAIN_METRIC.get(measure, "loss")
+
+
+def _margin(mine: Sequence[Job], study: Mapping[str, Any] | None) -> float | None:
+    studies = (study or {}).get("studies", {})
+    margins = [studies[folder]["margin"] for folder in dict.fromkeys(job.study for job in mine if job.study)]
+    return min((margin for margin in margins if margin is not None), default=None)
+
+
+def _ended(job: Job) -> bool:
+    """Whether a tuning run ended with a number to choose by."""
+    return job.run.finished and math.isfinite(_number(job.run.summary.get("monitor", {}).get("final")))
+
+
+def _given_up(trials: Sequence[Job]) -> StrategyEvidence:
+    """A strategy of a study that has final runs of others, but of this one only tuning runs, and none that ended with a number."""
+    first = trials[0]
+    failures = {
+        job.run.directory.name: job.run.reason or ("no number to choose by" if job.run.finished else "failed")
+        for job in trials
+        if job.run.finished or job.run.status == "failed"
+    }
+    return StrategyEvidence(
+        name=first.strategy,
+        role=first.role,
+        of=first.of,
+        values={},
+        relative_loss={},
+        monitor={},
+        best_monitor={},
+        validation={},
+        failures=failures,
+        unfinished=tuple(job.run.directory.name for job in trials if job.run.directory.name not in failures),
+        seconds={},
+        backward_passes=None,
+        tuning={},
+        trials=len(trials),
+    )
 
 
 def _strategy(mine: Sequence[Job], tasks: Mapping[str, str], at: str, split: str) -> StrategyEvidence:
@@ -182,6 +230,7 @@ def _strategy(mine: Sequence[Job], tasks: Mapping[str, str], at: str, split: str
         seconds={r: float(s["time"]["seconds"]) for r, s in summaries.items() if s.get("time", {}).get("seconds") is not None},
         backward_passes=sum(passes) / len(passes) if passes else None,
         tuning=_tuning([job for job in mine if not job.final]),
+        grid=tuple(sorted({job.rate for job in mine if job.phase == 1 and math.isfinite(job.rate)})),
     )
 
 
@@ -204,7 +253,7 @@ def _relative_losses(values: Mapping[str, Values]) -> dict[str, float]:
 
 
 def _tuning(mine: Sequence[Job]) -> dict[float, float]:
-    """Of the runs that chose the settings: the best monitor per learning rate. Its best epoch's, as the choice itself reads it."""
+    """Of the runs that chose the settings: the best monitor per learning rate. Its best epoch's, whatever epoch is judged."""
     trials: dict[tuple[float, str], list[float]] = {}
     for job in mine:
         value = _number(job.run.summary.get("monitor", {}).get("best")) if job.run.finished else math.nan

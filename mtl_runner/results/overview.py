@@ -46,7 +46,8 @@ def overview(
             blocks.append("\n".join([title, align(table), *notes]))
         if lines := conclusions.sentences(group.data):
             split = SPLIT_WORDS[conclusions.evidence.split]
-            heading = f"Verdict ({split}, {at} epoch, margin {number(100 * conclusions.margin)} %): {lines[0]}"
+            margin = number(100 * conclusions.margins[group.data])
+            heading = f"Verdict ({split}, {at} epoch, margin {margin} %, by {conclusions.quantity(group.data)}): {lines[0]}"
             blocks.append(_list(escape(heading), [escape(line) for line in lines[1:]], markdown))
     if broken:
         blocks.append(_list("Not finished:", [escape(f"{r.directory.name}: {r.status}: {r.reason}") for r in broken], markdown))

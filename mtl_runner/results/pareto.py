@@ -105,13 +105,14 @@ def front(data: DataSet, resamples: int = RESAMPLES, seed: int = 0) -> Front | N
 def dominated_share(data: DataSet, strategy: StrategyEvidence, resamples: int = RESAMPLES, seed: int = 0) -> float:
     """Share of resamples in which the mean of some fixed weights is as good as the strategy's in every task and better in one.
 
-    By the tasks' main metrics, for any number of tasks. Seeds are drawn with replacement, the same ones for all strategies, as the
-    runs are paired. NaN without fixed weights, or with fewer than two seeds.
+    By the tasks' relative losses, or where some are not known, by their main metrics, for any number of tasks. Seeds are drawn
+    with replacement, the same ones for all strategies, as the runs are paired. NaN without fixed weights, or with fewer than
+    two seeds.
     """
     fixed = [s for s in data.of_role(*FIXED_ROLES) if s.values and s is not strategy]
     if not any(s.role == "fixed" for s in fixed) or len(strategy.values) < 2:
         return math.nan
-    metrics = [(task, data.main(task)) for task in data.tasks]
+    metrics = [(task, "relative_loss" if data.has_relative_loss else data.main(task)) for task in data.tasks]
     values = _values([strategy, *fixed], metrics, list(strategy.values))
     drawn = _means(values, _draws(values.shape[1], resamples, seed))
     mine, theirs = drawn[:1], drawn[1:]

@@ -42,7 +42,7 @@ def find_runs(paths: Iterable[Path]) -> list[Run]:
         }
         if not found:
             raise RunDirectoryError(f"{str(path)!r} holds no run; give run directories or the directory of a sweep.")
-        for directory in sorted(found, key=_natural):
+        for directory in sorted(found, key=lambda path: (_natural(path), str(path))):
             runs[directory.resolve()] = read_run(directory)
     return list(runs.values())
 

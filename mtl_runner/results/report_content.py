@@ -6,12 +6,15 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from mtl_runner.results.compare import Group, Strategy, group_runs
+from mtl_runner.results.evidence import Evidence, gather
 from mtl_runner.results.read import Run
 from mtl_runner.results.report_curves import OVERALL, averaged, curves_of, lines_for, points_for, rounded
 from mtl_runner.results.roles import Job, jobs, read_study
+from mtl_runner.results.spread import Spread, spread
 from mtl_runner.results.strategies import Label, label, settings_of
 
 DRAWN = 8  # strategies that the curves show at first: as many as there are colours
@@ -62,7 +65,8 @@ class Content:
         families = _families(found)
         colours = {name: i for i, name in enumerate(dict.fromkeys(families[id(job)] for job in found))}
         sections = []
-        shown = [job for job in found if job.final] or found
+        tested = {job.data for job in found if job.final}
+        shown = [job for job in found if job.final or job.data not in tested]  # of a study that still tunes, its trials
         groups = group_runs([job.run for job in shown], [Label(job.data, job.strategy, job.replicate) for job in shown])
         for group in groups:
             mine = [job for job in found if job.data == group.data]
@@ -83,6 +87,20 @@ class Content:
     def settings(self) -> list[dict[str, str]]:
         """Per run its options, as far as any run changes them."""
         return [settings_of(run, self.runs) for run in self.runs]
+
+    @cached_property
+    def evidence(self) -> Evidence:
+        """What the validation split says."""
+        return gather(self.runs, label(self.runs), self.study, self.at, "val")
+
+    def spreads(self, section: Section) -> list[tuple[str, int, Spread]]:
+        """Name, colour and spreads of the methods, the references and the best fixed weights."""
+        data = next((each for each in self.evidence.sets if each.name == section.group.data), None)
+        if data is None:
+            return []
+        colours = {line.name: line.colour for line in section.lines}
+        shown = [s for s in data.strategies if s.values and (s.role not in ("fixed", "twin") or s is data.best_fixed)]
+        return [(s.name, colours.get(s.name, 0), spread(s)) for s in shown]
 
     def figures(self) -> list[dict[str, Any]]:
         """The data of the figures, one entry per section: plain lists and numbers."""
@@ -150,11 +168,9 @@ class Content:
         """Two tasks' plane: per strategy the mean and each seed. Less is better on both axes."""
         if len(section.group.tasks) != 2:
             return None
-        from mtl_runner.results.evidence import gather
         from mtl_runner.results.pareto import front
 
-        evidence = gather(self.runs, label(self.runs), self.study, self.at, "val")
-        data = next((each for each in evidence.sets if each.name == section.group.data), None)
+        data = next((each for each in self.evidence.sets if each.name == section.group.data), None)
         found = front(data, resamples=200) if data is not None else None
         if data is None or found is None:
             return None
@@ -177,12 +193,13 @@ def _title(runs: Sequence[Run], groups: Sequence[Group]) -> str:
 def _families(found: Sequence[Job]) -> dict[int, str]:
     """Each job's family, by the job's id: what stays of the strategy when settings that are numbers are left out.
 
-    ``dwa, lr=0.001`` and ``dwa, lr=0.003`` are ``dwa``. If then nothing varies any more, only the learning rate is left out, and
+    ``dwa, lr=0.001`` and ``dwa, lr=0.003`` are ``dwa``, and so is its frozen twin; ``fixed y1=0.5 y2=1.5`` is ``fixed``. If then nothing varies any more, only the learning rate is left out, and
     if nothing varies even so, nothing.
     """
 
     def without(job: Job, drop: Any) -> str:
-        head, *rest = job.strategy.split(", ")
+        head, *rest = (job.of or job.strategy).split(", ")
+        head = " ".join([word for word in head.split(" ") if job.role != "fixed" or not drop(word)]) or head
         return ", ".join([head, *(part for part in rest if not drop(part))])
 
     for drop in (lambda part: "=" in part, lambda part: part.startswith(("lr=", f"{RATE}=")), lambda _: False):
@@ -195,11 +212,12 @@ def _families(found: Sequence[Job]) -> dict[int, str]:
 def _drawn(group: Group, mine: Sequence[Job], families: Mapping[int, str], at: str) -> set[str]:
     """The best strategy of each family by the monitor, and of those the best few."""
     family = {job.strategy: families[id(job)] for job in mine}
-    best: dict[str, tuple[float, str]] = {}
+    twins = {job.strategy for job in mine if job.role == "twin"}
+    best: dict[str, tuple[bool, float, str]] = {}
     for strategy in group.strategies:
-        entry = (_least_first(strategy, at), strategy.name)
+        entry = (strategy.name in twins, _least_first(strategy, at), strategy.name)
         best[family[strategy.name]] = min(best.get(family[strategy.name], entry), entry)
-    return {name for _, name in sorted(best.values())[:DRAWN]}
+    return {name for *_, name in sorted(best.values())[:DRAWN]}
 
 
 def _least_first(strategy: Strategy, at: str) -> float:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mtl_runner.results.compare import strategy_rows
 from mtl_runner.results.report_content import Content, Section
-from mtl_runner.results.report_tables import differences_table, failures_list, runs_table, strategies_table
+from mtl_runner.results.report_tables import differences_table, failures_list, runs_table, spreads_table, strategies_table
 from mtl_runner.results.report_verdict import verdict_html
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def body(content: Content, figures: Sequence[dict[str, Any]], folder: Path, conc
     ]
     for number, (section, data) in enumerate(zip(content.sections, figures, strict=True)):
         heading = f'<h2 class="data">{escape(section.group.data)}</h2>' if len(content.sections) > 1 else ""
-        parts.append(heading + _section(section, data, number, content.at))
+        parts.append(heading + _section(content, section, data, number))
     parts.append(_part("differences", "What differs", differences_table(content)))
     runs = runs_table(content, folder)
     long = len(content.runs) > 30
@@ -43,14 +43,15 @@ def body(content: Content, figures: Sequence[dict[str, Any]], folder: Path, conc
     return "\n".join(part for part in parts if part)
 
 
-def _section(section: Section, data: dict[str, Any], number: int, at: str) -> str:
+def _section(content: Content, section: Section, data: dict[str, Any], number: int) -> str:
+    at, study = content.at, bool(content.study)
     rows = strategy_rows(section.group, at)
-    table = strategies_table(section, rows, "val", number)
+    table = strategies_table(section, rows, "val", number, study)
     if _has_test(section, at):
-        table += (
-            f"<details><summary>The same on the test split</summary>{strategies_table(section, rows, 'test', number)}</details>"
-        )
-    parts = [_part(f"strategies-{number}", "Strategies", table)]
+        of_verdict = ", on which the verdict rests" if study else ""
+        test = strategies_table(section, rows, "test", number, study)
+        table += f"<details><summary>The same on the test split{of_verdict}</summary>{test}</details>"
+    parts = [_part(f"strategies-{number}", "Strategies on validation", table)]
     strategies = data["strategies"]
     if any("loss" in row for row in strategies):
         bands = " Bands span the seeds from the least to the largest." if any(row["seeds"] > 1 for row in strategies) else ""
@@ -64,17 +65,18 @@ def _section(section: Section, data: dict[str, Any], number: int, at: str) -> st
         parts.append(_figures(f"sigmas-{number}", "Sigmas", note, number, "sigma", legend=True))
     if data["rates"]:
         note = "At each rate the best of a strategy's other settings; a cross marks a rate at which runs failed. The lower the better."
-        parts.append(_figures(f"rates-{number}", "Learning rates", note, number, "rates", legend=True))
+        spreads = spreads_table(content.spreads(section))
+        parts.append(_figures(f"rates-{number}", "Learning rates", note, number, "rates", legend=True, after=spreads))
     if data["front"]:
         note = "Large: the mean of a strategy; small: its seeds; the line joins what no other strategy beats in both tasks. Lower left is better."
         parts.append(_figures(f"front-{number}", "Front", note, number, "front"))
     return "\n".join(parts)
 
 
-def _figures(name: str, title: str, note: str, number: int, kind: str, legend: bool = False) -> str:
+def _figures(name: str, title: str, note: str, number: int, kind: str, legend: bool = False, after: str = "") -> str:
     keys = f'<ul class="legend" data-section="{number}" data-kind="{kind}"></ul>' if legend else ""
     box = f'<div class="figures" data-section="{number}" data-kind="{kind}"></div>'
-    return _part(name, title, f'<p class="note">{escape(note)}</p>{keys}{box}')
+    return _part(name, title, f'<p class="note">{escape(note)}</p>{keys}{box}{after}')
 
 
 def _part(name: str, title: str, content: str) -> str:

@@ -14,18 +14,21 @@ from urllib.parse import quote
 from mtl_runner.metric_names import higher_is_better
 from mtl_runner.results.read import Run
 from mtl_runner.results.report_content import Content, Section
+from mtl_runner.results.spread import Spread
 from mtl_runner.results.statistics import MAIN_METRIC
 from mtl_runner.results.text import number
 
-ROWS = 15  # that a long table shows before it is asked for all
+ROWS = 15  # that a long table shows before it is asked for all; of a sweep over fixed weights only what is drawn
 VALUES = 12  # that the table of differences names per option
 
 
 class Column:
-    """A column of numbers over strategies: the key of its mean, and whether it has an interval and a best value."""
+    """A column of numbers over strategies: the key of its mean, and whether it has an interval and a best value (a cost has none)."""
 
-    def __init__(self, title: str, key: str, *, unit: str = "", higher: bool = False, interval: bool = True) -> None:
-        self.title, self.unit, self.higher = title, unit, higher
+    def __init__(
+        self, title: str, key: str, *, unit: str = "", higher: bool = False, interval: bool = True, marked: bool = True
+    ) -> None:
+        self.title, self.unit, self.higher, self.marked = title, unit, higher, marked
         self.mean = f"{key}.mean" if interval else key
         self.ends = (f"{key}.low", f"{key}.high") if interval else None
 
@@ -35,12 +38,13 @@ class Column:
         return mean, low, high
 
 
-def strategies_table(section: Section, rows: list[dict[str, Any]], split: str, number_of: int) -> str:
+def strategies_table(section: Section, rows: list[dict[str, Any]], split: str, number_of: int, study: bool = False) -> str:
     """One row per strategy, the best mean of each column marked; columns in which nothing varies are left out.
 
     Args:
         rows: as ``strategy_rows`` gives them.
         number_of: the section's place in the page's data, for the boxes that choose what is drawn.
+        study: whether a study made the runs, which is judged on test.
     """
     group, at = section.group, rows[0]["at"]
     lines = {line.name: line for line in section.lines}
@@ -57,9 +61,11 @@ def strategies_table(section: Section, rows: list[dict[str, Any]], split: str, n
     ]
     if split == "val":
         for row, strategy in zip(rows, group.strategies, strict=True):
-            seconds = [_float(run.summary.get("time", {}).get("seconds")) for run in strategy.runs]
-            row["seconds"] = sum(seconds) / len(seconds) if seconds else math.nan
-        columns.append(Column("time", "seconds", unit="s per run", interval=False))
+            row["seconds"], row["passes"] = _mean_time(strategy.runs, "seconds"), _mean_time(strategy.runs, "backward_passes")
+        columns += [
+            Column("backward", "passes", unit="passes / step", interval=False, marked=False),
+            Column("time", "seconds", unit="s per run", interval=False, marked=False),
+        ]
     columns = [c for c in columns if any(math.isfinite(c.values(row)[0]) for row in rows)]
     columns = _distinct([c for c in columns if c.ends or _vary(c, rows)], rows)
     sort = next((c for c in columns if c.mean == "monitor.mean"), None)
@@ -78,10 +84,15 @@ def strategies_table(section: Section, rows: list[dict[str, Any]], split: str, n
             "</th>",
         ]
     body = []
+    long = len(rows) > ROWS + 3
+    fixed = {job.strategy for job in section.jobs if job.role == "fixed"}
+    swept = {line.name for line in section.lines if line.name in fixed and not line.drawn} if long else set()
+    major = [row["strategy"] for row in rows if row["strategy"] not in swept]
     scales = [_scale(column, rows) for column in columns]
-    for i, row in enumerate(rows):
+    for row in rows:
         line = lines[row["strategy"]]
-        more = ' class="more"' if i >= ROWS and len(rows) > ROWS + 3 else ""
+        minor = line.name in swept
+        more = ' class="more minor"' if minor else ' class="more"' if long and major.index(line.name) >= ROWS else ""
         cells = [_name_cell(line, number_of, split == "val")]
         if show_runs:
             failed = f' <span class="failed">{row["failed"]} not finished</span>' if row["failed"] else ""
@@ -95,16 +106,48 @@ def strategies_table(section: Section, rows: list[dict[str, Any]], split: str, n
         if len(rows) > 1
         else ""
     )
-    where = "Test, read once at the end" if split == "test" else "Validation"
+    where = (
+        "Test" if split == "test" else "Validation, which chose all settings; the verdict is on test" if study else "Validation"
+    )
     interval = "mean ± 95 % interval over runs; " if any(row["runs"] > 1 for row in rows) else ""
     delta = any(column.title == "delta-m" for column in columns)
     delta_note = " Delta-m is the mean change against single-task training, the lower the better." if delta else ""
-    caption = f"{where}, {at} epoch: {interval}the best of each column is bold.{same}{delta_note}"
-    button = f'<button type="button" class="show-all">Show all {len(rows)} strategies</button>' if len(rows) > ROWS + 3 else ""
+    time_note = " Runs of one stack share its time." if any(column.mean == "seconds" for column in columns) else ""
+    caption = f"{where}. {at.capitalize()} epoch: {interval}the best of each column is bold.{same}{delta_note}{time_note}"
+    which = f"{len(rows)} strategies{', with all fixed weights' if swept else ''}"
+    button = f'<button type="button" class="show-all">Show all {which}</button>' if long else ""
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="Strategies, {"test" if split == "test" else "validation"}">'
         f'<table class="sortable strategies"><caption><span>{escape(caption)}</span></caption>'
         f"<thead><tr>{''.join(head)}</tr></thead><tbody>{''.join(body)}</tbody></table></div>{button}"
+    )
+
+
+def spreads_table(rows: Sequence[tuple[str, int, Spread]]) -> str:
+    """Per strategy how far its result moves by the choice of learning rates and by the seed; nothing where no grid tells.
+
+    Args:
+        rows: strategy, colour and its spreads.
+    """
+    if not any(math.isfinite(spread.grids) for _, _, spread in rows):
+        return ""
+    head = "".join(
+        f'<th scope="col"{" class=num" if unit else ""}>{_button(title, unit, kind)}</th>'
+        for title, unit, kind in (("strategy", "", "text"), ("learning rates", "spread", "low"), ("seeds", "spread", "low"))
+    )
+    body = "".join(
+        f'<tr data-colour="{colour % 8}"><th scope="row"><span class="swatch" aria-hidden="true"></span>{escape(name)}</th>'
+        + "".join(f'<td class="num"{_data_value(v)}>{number(v, 2) or "&ndash;"}</td>' for v in (spread.grids, spread.seeds))
+        + "</tr>"
+        for name, colour, spread in rows
+    )
+    caption = (
+        "How far the validation result moves: its standard deviation over the grids of one learning rate per decade that one could "
+        "have tried instead, and over seeds."
+    )
+    return (
+        '<div class="scroll spreads" tabindex="0" role="region" aria-label="Spreads"><table class="sortable"><caption><span>'
+        f"{caption}</span></caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
 
@@ -222,7 +265,7 @@ def _number_cell(column: Column, row: dict[str, Any], scale: tuple[float, float,
     if not math.isfinite(mean):
         return '<td class="num none"><span aria-label="none">&ndash;</span></td>'
     least, most, best = scale
-    is_best = mean == best and most > least
+    is_best = column.marked and mean == best and most > least
     half = f' <span class="half">± {number((high - low) / 2, 2)}</span>' if math.isfinite(high - low) else ""
     whisker = ""
     if column.ends and most > least:
@@ -260,6 +303,12 @@ def _distinct(columns: list[Column], rows: Sequence[dict[str, Any]]) -> list[Col
         if not twin:
             kept.append(column)
     return kept
+
+
+def _mean_time(runs: Sequence[Run], name: str) -> float:
+    """The mean of what the summaries say about the cost of the runs; NaN where none says it."""
+    known = [v for v in (_float(run.summary.get("time", {}).get(name)) for run in runs) if math.isfinite(v)]
+    return sum(known) / len(known) if known else math.nan
 
 
 def _vary(column: Column, rows: Sequence[dict[str, Any]]) -> bool:

@@ -1,7 +1,8 @@
 """The verdict on each strategy: does it beat equal weights, and do constant weights do as well?
 
-The quantity judged is ``relative_changes``: per seed, the mean over tasks of the relative change of each task's main metric against the
-paired run of the other strategy, lower is better. *Better beyond the margin* means that its whole 95 % t-interval lies below
+The quantity judged is ``relative_changes``: per seed, the logarithm of the ratio of the mean relative losses (the mean over tasks of the
+loss over that of the trivial predictor: what the settings were tuned for) of the strategy and of the paired run of the other one, lower is
+better. Its mean and t-interval are turned back into relative changes. *Better beyond the margin* means that the whole 95 % interval lies below
 -margin, *worse beyond the margin* that it lies above +margin, *within the margin* that it lies between (ends included); an interval
 that crosses a border settles nothing. The rules, the first that applies:
 
@@ -10,7 +11,8 @@ that crosses a border settles nothing. The rules, the first that applies:
   run), and in at least 95 % of resampled seeds not dominated by any fixed weights.
 - ``static weights suffice``: beyond the margin better than equal weights, but not than the best fixed weights, or not than its
   frozen twin, or dominated. The burden of proof is the method's: an interval that crosses the border counts against it.
-- ``hurts``: beyond the margin worse than equal weights, or at least half of its runs failed where equal weights did not.
+- ``hurts``: beyond the margin worse than equal weights, or at least half of its runs failed where equal weights did not, or a study
+  gave it up because none of its tuning runs ended with a number.
 - ``undecided``: everything else; also better than equal weights but without a fixed-weight sweep and twin to hold it against.
 
 A failed run (an error, NaN) is no missing value but the worst result: where equal weights finished with the same seed, it
@@ -25,7 +27,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from mtl_runner.results.differences import relative_changes
+from mtl_runner.results.differences import TaskEffect, percentage, quantity, relative_changes, task_effects
 from mtl_runner.results.evidence import DataSet, Evidence, StrategyEvidence, Values
 from mtl_runner.results.paired import Paired, holm, paired
 from mtl_runner.results.pareto import dominated_share
@@ -34,6 +36,7 @@ from mtl_runner.results.spread import Spread, spread
 from mtl_runner.results.statistics import DELTA_METRICS, delta_m
 
 NO_DIFFERENCE, HELPS, STATIC, HURTS, UNDECIDED = "no difference", "helps", "static weights suffice", "hurts", "undecided"
+MARGIN = 0.02  # where neither a study nor the user says another
 DOMINATED = 0.05  # a strategy stands if fixed weights dominate it in no larger share of resamples
 
 
@@ -55,22 +58,33 @@ class Verdict:
     dominated: float  # share of resamples in which some fixed weights dominate it; NaN without any
     seeds: int  # usable runs
     failed: int
-    lost: int  # failed runs whose seed equal weights finished
+    lost: int  # failed runs whose seed equal weights finished; of a strategy that a study gave up, all that failed
     unfinished: int
     delta_m: float  # against the tuned single-task runs in percent, over metrics; NaN without them
     delta_m_task: float  # the same, first within each task
     spread: Spread
     seconds: float  # mean training time of a run
     backward_passes: float | None  # per step
+    quantity: str = ""  # what the relative differences are of: "mean relative loss" or "main metrics"
+    effects: tuple[TaskEffect, ...] = ()  # per task: the main metric under equal weights and under the strategy
+    trials: int = 0  # of a strategy that a study gave up, as no tuning run ended with a number: how many; else 0
+    reason: str = ""  # why the first of its failed runs failed
 
 
-def verdicts(evidence: Evidence, margin: float = 0.02) -> list[Verdict]:
+def verdicts(evidence: Evidence, margin: float | None = None) -> list[Verdict]:
     """A verdict on every strategy of every data set, the best fixed weights included.
 
     Args:
-        margin: the relative difference that is of no interest, as a fraction.
+        margin: the relative difference that is of no interest, as a fraction; by default that of the data set's study, else
+            ``MARGIN``.
     """
-    return [verdict for data in evidence.sets for verdict in _of_data(data, margin)]
+    return [verdict for data in evidence.sets for verdict in _of_data(data, margin_of(data, margin))]
+
+
+def margin_of(data: DataSet, margin: float | None = None) -> float:
+    """The margin that counts for a data set."""
+    own = MARGIN if data.margin is None else data.margin
+    return own if margin is None else margin
 
 
 def _of_data(data: DataSet, margin: float) -> list[Verdict]:
@@ -82,7 +96,7 @@ def _of_data(data: DataSet, margin: float) -> list[Verdict]:
         replace(v, versus_equal=replace(v.versus_equal, p_holm=p)) if v.versus_equal else v
         for v, p in zip(found, adjusted, strict=True)
     ]
-    return [replace(v, kind=(kind := decide(v)), sentence=describe(replace(v, kind=kind))) for v in found]
+    return [replace(v, kind=(kind := decide(v)), sentence=_sentence(replace(v, kind=kind))) for v in found]
 
 
 def _numbers(data: DataSet, strategy: StrategyEvidence, margin: float) -> Verdict:
@@ -103,13 +117,17 @@ def _numbers(data: DataSet, strategy: StrategyEvidence, margin: float) -> Verdic
         dominated=dominated_share(data, strategy) if strategy is not fixed else math.nan,
         seeds=len(strategy.values),
         failed=len(strategy.failures),
-        lost=sum(replicate in equal.values for replicate in strategy.failures) if equal else 0,
+        lost=_lost(strategy, equal),
         unfinished=len(strategy.unfinished),
         delta_m=over_metrics,
         delta_m_task=over_tasks,
         spread=spread(strategy),
         seconds=sum(strategy.seconds.values()) / len(strategy.seconds) if strategy.seconds else math.nan,
         backward_passes=strategy.backward_passes,
+        quantity=quantity(data),
+        effects=tuple(task_effects(data, strategy)),
+        trials=strategy.trials,
+        reason=next(iter(strategy.failures.values()), ""),
     )
 
 
@@ -157,7 +175,24 @@ def _pick(values: Values, names: Mapping[str, Sequence[str]]) -> dict[str, dict[
 
 
 def _versus(data: DataSet, strategy: StrategyEvidence, reference: StrategyEvidence | None) -> Paired | None:
-    return paired(list(relative_changes(data, strategy, reference).values())) if reference is not None else None
+    if reference is None:
+        return None
+    return percentage(paired(list(relative_changes(data, strategy, reference).values())))
+
+
+def _lost(strategy: StrategyEvidence, equal: StrategyEvidence | None) -> int:
+    if equal is None:
+        return 0
+    return len(strategy.failures) if strategy.trials else sum(replicate in equal.values for replicate in strategy.failures)
+
+
+def _sentence(verdict: Verdict) -> str:
+    """A strategy without a final run has no numbers to describe."""
+    if not (verdict.trials and verdict.failed):
+        return describe(verdict)
+    trials = f"none of its {verdict.trials} trials" if verdict.trials > 1 else "its only trial did not"
+    because = verdict.reason.rstrip(".")
+    return f"{verdict.strategy} failed: {trials} {'finished' if verdict.trials > 1 else 'finish'} ({because})."
 
 
 def _better(found: Paired, margin: float) -> bool:

@@ -170,6 +170,7 @@ def test_sigma_is_in_target_units_when_the_target_is_standardised(mtl: Command, 
     assert task["final"]["val"]["rmse"] == pytest.approx(50, rel=0.2)
 
 
+@pytest.mark.long
 def test_a_terminal_shows_a_bar_with_the_total_loss_and_the_rate(tmp_path: Path) -> None:
     """Breaks if a user at a terminal cannot see that a run goes on."""
     import fcntl

@@ -101,7 +101,7 @@ CASES: dict[str, tuple[tuple[str, ...], str]] = {
     "kind": (("data=table", "data.path=t.csv", "data.targets={a: regresion}"), "unknown kind 'regresion'; did you mean 'regression'?"),
     "not a table": (("data=table", "data.path=broken.parquet", "data.targets=[a]"), "The table 'broken.parquet' cannot be read ("),
     "unparsable": (("data.targets={a: b",), "An option cannot be parsed ("),
-    "experiment": (("experiment=nope",), "experiment=nope does not exist; allowed: toy_uncertainty."),
+    "experiment": (("experiment=nope",), "experiment=nope does not exist; allowed: collapse, collapse_groups, reuters_constant_factor, toy_uncertainty."),
     "no run": (("resume=nowhere",), "The run directory 'nowhere' does not exist; give the path that mtl-run printed."),
     "not a run": (("repeat=.",), "The run directory '.' holds no run (no .hydra/config.yaml);"),
     "file in the way": (("hydra.run.dir=t.csv/run",), "a file of that name is in the way; choose another hydra.run.dir."),
@@ -232,6 +232,7 @@ def test_a_broken_checkpoint_is_named(mtl: Command, tmp_path: Path) -> None:
     assert "checkpoint.pt' cannot be read as a checkpoint; run again with mtl-run repeat=" in result.last_line
 
 
+@pytest.mark.long
 def test_a_killed_worker_is_reported_and_the_sweep_goes_on_when_resumed(mtl: Command, tmp_path: Path) -> None:
     """Breaks if a SIGKILLed joblib worker ends in a traceback, or finished jobs are lost."""
     sweep = ("-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "seed=0,1", "hydra.sweep.dir=sweep")

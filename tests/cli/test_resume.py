@@ -65,6 +65,7 @@ def test_seventeen_kills_at_random_instants_change_nothing(mtl: Command, tmp_pat
     killed_until_done(mtl, tmp_path, strategy, kills=17, seed=2)
 
 
+@pytest.mark.long
 def test_dropout_and_numpy_randomness_resume_too(mtl: Command, tmp_path: Path) -> None:
     """Breaks if a global random state is not part of the checkpoint."""
     (tmp_path / "noisy.py").write_text(
@@ -123,6 +124,7 @@ def test_repeat_gives_the_same_bytes_and_takes_changes(mtl: Command, tmp_path: P
     assert "mtl_runner.schedule.Schedule" in config
 
 
+@pytest.mark.long
 def test_a_repeated_run_can_be_repeated_with_another_group(mtl: Command, tmp_path: Path) -> None:
     """Breaks if the overrides of the first run are forgotten on the way, so that another problem is trained."""
     assert mtl("mtl-run", "data=toy_mixed", "weighting.lr=0.1", *QUICK, "hydra.run.dir=a").code == 0

@@ -38,6 +38,7 @@ def test_the_comparison_has_a_row_per_run_and_one_per_strategy_and_data(mtl: Com
     assert "delta-m %" in result.out
 
 
+@pytest.mark.long
 def test_joblib_gives_the_same_bytes(mtl: Command, tmp_path: Path) -> None:
     """Breaks if a result depends on the launcher (threads, random states of the parent)."""
     options = (*SMALL, "weighting=uncertainty,per_task_adam", "seed=0,1")
@@ -131,6 +132,7 @@ def test_a_sweep_with_a_wrong_option_starts_no_job_and_names_it(mtl: Command, tm
     assert not list((tmp_path / "sweep").glob("*/"))
 
 
+@pytest.mark.long
 def test_ctrl_c_stops_a_sweep_after_saving_and_says_how_to_go_on(mtl: Command, tmp_path: Path) -> None:
     """Breaks if Ctrl-C only skips to the next job, or its results are lost."""
     sweep = ("-m", "model.hidden=[16]", "trainer.epochs=300", "record.plots=none", "hydra.sweep.dir=sweep", "seed=0,1,2")

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mtl_runner.results.evidence import DataSet, Evidence, StrategyEvidence
+from mtl_runner.results.evidence import DataSet, Evidence, StrategyEvidence, Values
 
 TASKS = {"a": "regression", "b": "regression"}
 NOISE = (0.3, -0.2, 0.1, -0.3, 0.25, -0.15, 0.05, -0.05, 0.2, -0.2)  # in percent: what is left between paired runs
@@ -26,7 +26,7 @@ def strategy(
 ) -> StrategyEvidence:
     """A strategy whose rmse of tasks a and b is ``change`` percent (one number, or one per task) above 1 and 10."""
     changes = [change, change] if isinstance(change, (int, float)) else list(change)
-    values = {}
+    values: dict[str, Values] = {}
     for seed in range(seeds):
         if seed not in failed:
             wobble = noise * (NOISE[seed % 10] if role != "equal" else 0.0)
@@ -40,12 +40,13 @@ def strategy(
                 for task, base, c in zip("ab", (1.0, 10.0), changes, strict=True)
             }
     worth = sum(changes) / len(changes)
+    values = given.pop("values", values)
     fields: dict[str, Any] = {
         "name": name,
         "role": role,
         "of": "",
         "values": values,
-        "relative_loss": {},
+        "relative_loss": relative_losses(values),
         "monitor": dict.fromkeys(values, 1 + worth / 100),
         "best_monitor": dict.fromkeys(values, 1 + worth / 100),
         "validation": {r: {"a": 1.0, "b": 1.0} for r in values},
@@ -56,6 +57,12 @@ def strategy(
         "tuning": {},
     }
     return StrategyEvidence(**{**fields, **given})
+
+
+def relative_losses(values: Mapping[str, Values]) -> dict[str, float]:
+    """The mean over tasks per replicate, where all tasks have one."""
+    found = {r: [metrics.get("relative_loss", math.nan) for metrics in tasks.values()] for r, tasks in values.items()}
+    return {r: sum(each) / len(each) for r, each in found.items() if all(map(math.isfinite, each))}
 
 
 def data_of(*strategies: StrategyEvidence, tasks: Mapping[str, str] = TASKS) -> DataSet:

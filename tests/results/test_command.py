@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -37,8 +38,11 @@ def test_the_verdicts_stand_under_the_table(sweep: Path, capsys: pytest.CaptureF
     """Breaks if the terminal shows numbers without what follows from them, or writes no file to work with."""
     main(["sweep"])
     text = capsys.readouterr().out
-    assert "Verdict (validation, final epoch, margin 2 %): Weighting matters on d: famo, a=default beats equal" in text
-    assert "\n  famo, a=default helps: 9 % better than equal weights (95 % interval " in text
+    assert (
+        "Verdict (validation, final epoch, margin 2 %, by mean relative loss): Weighting matters on d: famo, a=default beats equal"
+        in text
+    )
+    assert "\n  famo, a=default helps: 9 % better than equal weights (95 % interval" in text
     assert "\n  dwa, a=default hurts: " in text
     assert "1 of 6 runs failed" in text
     assert text.rstrip().splitlines()[-1].startswith("sweep/: ")
@@ -114,7 +118,12 @@ def test_tuning_runs_stand_in_runs_csv_only(sweep: Path, capsys: pytest.CaptureF
     comparison = pd.read_csv(sweep / "comparison.csv").set_index("strategy")
     assert comparison.loc["dwa", "runs"] == 2
     assert comparison.loc["dwa", "failed"] == 0
-    assert len(pd.read_csv(sweep / "runs.csv")) == 30
+    runs = pd.read_csv(sweep / "runs.csv").set_index("run")
+    assert len(runs) == 30
+    test = [column for column in runs if ".test." in column]
+    assert runs.loc["d0", test].isna().all()
+    assert runs.loc["d1", test].notna().all()
+    assert runs.loc["d0", [column for column in runs if ".val." in column]].notna().all()
 
 
 def test_a_study_that_still_tunes_shows_its_trials(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -124,3 +133,57 @@ def test_a_study_that_still_tunes_shows_its_trials(sweep: Path, capsys: pytest.C
     main(["sweep"])
     assert "Verdict" not in capsys.readouterr().out
     assert len(pd.read_csv(sweep / "comparison.csv")) == 5
+
+
+def test_a_studys_notes_are_printed(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Breaks if what the study knows of its own tuning stays in a file that nobody opens."""
+    note = "The best learning rate of dwa is the smallest that was tried."
+    jobs = {"e0": {"strategy": "equal", "role": "equal", "final": False}}
+    for tuning in (jobs, {}):  # also while it still tunes
+        (sweep / "study.json").write_text(json.dumps({"version": 1, "margin": 0.1, "notes": [note], "jobs": tuning}))
+        main(["sweep"])
+        assert capsys.readouterr().out.count(note) == 1
+
+
+def test_two_studies_stand_side_by_side(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Breaks if studies are merged, or each does not keep its own margin and notes."""
+    shutil.copytree(sweep, sweep.parent / "other")
+    for name, margin in (("sweep", 0.02), ("other", 0.2)):
+        study = {"version": 1, "margin": margin, "notes": [f"A note of {name}."], "jobs": {}}
+        (sweep.parent / name / "study.json").write_text(json.dumps(study))
+    main(["sweep", "other", "--output", "both"])
+    text = capsys.readouterr().out
+    for name, margin in (("sweep", 2), ("other", 20)):
+        assert f"d ({name}) (validation" in text
+        assert f"A note of {name}." in text
+        assert f"margin {margin} %" in text
+    found = pd.read_csv(sweep.parent / "both" / "verdicts.csv").set_index(["data", "strategy"])
+    assert found.loc[("d (sweep)", "famo, a=default"), "verdict"] == "helps"
+    assert found.loc[("d (other)", "famo, a=default"), "verdict"] == "no difference"
+    assert set(pd.read_csv(sweep.parent / "both" / "runs.csv")["data"]) == {"d (sweep)", "d (other)"}
+
+
+def test_a_lost_study_json_is_said(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Breaks if tuning runs silently count as evidence because a file was not copied."""
+    (sweep / "multirun.yaml").write_text("hydra:\n  sweeper:\n    _target_: hydra_plugins.mtl_runner.FairSweeper\n")
+    main(["sweep"])
+    assert "study.json is missing or not readable: tuning runs cannot be told from final ones." in capsys.readouterr().out
+
+
+def test_one_task_is_said_to_be_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Breaks if weights between tasks are judged where there is one task, and nothing says so."""
+    for i, weighting in enumerate(("fixed", "dwa")):
+        write_run(tmp_path, str(i), {"a": {"rmse": 1.0, "loss": 1.0, "relative_loss": 0.5}}, weighting=weighting)
+    main([str(tmp_path)])
+    assert "There is one task: weights between tasks cannot matter" in capsys.readouterr().out
+
+
+def test_a_strategy_that_never_trained_has_its_verdict(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Breaks if a method of which every trial failed is missing from the terminal and the files."""
+    jobs = {f"e{i}": {"strategy": "equal", "role": "equal"} for i in range(6)}
+    jobs |= {"d5": {"strategy": "gradnorm", "role": "strategy", "final": False}}
+    (sweep / "study.json").write_text(json.dumps({"version": 1, "margin": 0.02, "jobs": jobs}))
+    main(["sweep"])
+    assert "gradnorm failed: its only trial did not finish (The loss of task 'a' became nan" in capsys.readouterr().out
+    found = pd.read_csv(sweep / "verdicts.csv").set_index("strategy")
+    assert found.loc["gradnorm", "verdict"] == "hurts"

@@ -12,8 +12,7 @@ import pytest
 
 from mtl_runner.results.evidence import DataSet, Evidence, gather
 from mtl_runner.results.read import Run, find_runs
-from mtl_runner.results.roles import infer_role, read_study
-from mtl_runner.results.spread import sub_grids
+from mtl_runner.results.roles import infer_role, jobs, read_study, short_names, without_study
 from mtl_runner.results.strategies import label
 from tests.results.evidences import write_run
 
@@ -215,9 +214,103 @@ def test_nothing_finished_is_no_evidence_and_no_crash(tmp_path: Path) -> None:
     assert (data.tasks, data.equal, data.best_fixed, data.single_task) == ({}, None, None, {})
 
 
-def test_sub_grids_have_one_point_per_decade() -> None:
-    """Breaks if the spread of sparse grids is taken over grids that nobody would try."""
-    rates = [10 ** (-4 + i / 3) for i in range(7)]
-    assert sub_grids({rate: float(i) for i, rate in enumerate(rates)}) == [[0, 3, 6], [1, 4], [2, 5]]
-    assert sub_grids(dict.fromkeys([1e-3, 1e-2, 1e-1], 1.0)) == []
-    assert sub_grids({}) == []
+def test_several_studies_are_judged_apart(tmp_path: Path) -> None:
+    """Breaks if the strategies of two studies with the same names, seeds or folders are pooled into one."""
+    for place, margin, rmse in (("x/fair", 0.1, 1.0), ("y/fair", 0.05, 3.0)):
+        folder = tmp_path / place
+        for name, weighting in (("0", "fixed"), ("1", "dwa")):
+            write_run(folder, name, {**BOTH, "a": {**BOTH["a"], "rmse": rmse}}, weighting=weighting)
+        write_run(folder, "2", {"a": BOTH["a"]}, overrides={"data.tasks": "[a]"})
+        roles = {"0": {"strategy": "equal", "role": "equal"}, "1": {"strategy": "dwa"}}
+        write_study(folder, roles | {"2": {"strategy": "single_task", "role": "single_task"}}, margin=margin)
+    found = evidence(tmp_path)
+    common = "d, tasks=default"
+    sets = sorted(found.sets, key=lambda data: data.name)
+    assert [(data.name, data.margin) for data in sets] == [(f"{common} (x/fair)", 0.1), (f"{common} (y/fair)", 0.05)]
+    for data, rmse in zip(sets, (1.0, 3.0), strict=True):
+        assert [s.name for s in data.strategies] == ["equal", "dwa", "single_task"]
+        assert data.equal is not None
+        assert [values["a"]["rmse"] for values in data.equal.values.values()] == [rmse]
+
+
+def test_options_of_one_study_are_no_part_of_anothers_name(tmp_path: Path) -> None:
+    """Breaks if a study is called by every data option in which another one differs from it."""
+    for name, overrides in (("x", {"data.path": "/a.csv"}), ("y", {})):
+        write_run(tmp_path / name, "0", BOTH, overrides=overrides)
+        write_study(tmp_path / name, {"0": {"strategy": "equal", "role": "equal"}})
+    assert sorted(data.name for data in evidence(tmp_path).sets) == ["d (x)", "d (y)"]
+
+
+def test_folders_are_named_by_as_much_as_tells_them_apart() -> None:
+    """Breaks if two studies get one name, or a long path where a word would do."""
+    assert short_names(["/a/b", "/a/c"]) == {"/a/b": "b", "/a/c": "c"}
+    assert short_names(["/x/c", "/y/c"]) == {"/x/c": "x/c", "/y/c": "y/c"}
+    assert short_names(["/a"]) == {"/a": "a"}
+    assert short_names([]) == {}
+
+
+def test_a_like_named_run_of_another_folder_takes_no_role(tmp_path: Path) -> None:
+    """Breaks if a run is looked up in a study by its folder's name alone."""
+    write_run(tmp_path / "study", "0", BOTH, weighting="dwa")
+    write_study(tmp_path / "study", {"0": {"strategy": "tuned", "final": False}})
+    write_run(tmp_path / "plain", "0", BOTH, weighting="dwa", seed=1)
+    runs = find_runs([tmp_path])
+    assert sorted((job.strategy, job.final) for job in jobs(runs, label(runs), read_study(runs))) == [
+        ("dwa", True),
+        ("tuned", False),
+    ]
+
+
+def gave_up(folder: Path, *statuses: str, monitor: float | None = None) -> None:
+    """A study with a final run of equal weights, and of gradnorm only tuning runs that ended so."""
+    write_run(folder, "e", BOTH)
+    rows: dict[str, dict[str, Any]] = {"e": {"strategy": "equal", "role": "equal"}}
+    for i, status in enumerate(statuses):
+        rate = 10.0**-i
+        write_run(
+            folder, f"{i}_g", BOTH, weighting="gradnorm", status=status, overrides={"optimizer.lr": rate}, monitor=monitor
+        )
+        rows[f"{i}_g"] = {"strategy": "gradnorm", "phase": 1, "final": False, "lr": rate}
+    write_study(folder, rows)
+
+
+def test_a_strategy_of_which_every_trial_failed_stays(tmp_path: Path) -> None:
+    """Breaks if a method that never trains disappears from the study that tried it."""
+    gave_up(tmp_path, "failed", "failed", "finished", "running")
+    gradnorm = only(evidence(tmp_path)).strategies[-1]
+    assert (gradnorm.name, gradnorm.role, gradnorm.values, gradnorm.trials) == ("gradnorm", "strategy", {}, 4)
+    nan = "The loss of task 'a' became nan in epoch 3."
+    assert gradnorm.failures == {"0_g": nan, "1_g": nan, "2_g": "no number to choose by"}
+    assert gradnorm.unfinished == ("3_g",)
+
+
+def test_a_strategy_with_a_trial_that_ended_waits_for_its_final_runs(tmp_path: Path) -> None:
+    """Breaks if a study that was stopped before a strategy's final runs condemns it."""
+    gave_up(tmp_path, "failed", "finished", monitor=0.5)
+    assert [s.name for s in only(evidence(tmp_path)).strategies] == ["equal"]
+
+
+@pytest.mark.parametrize(
+    "record", ["hydra:\n  sweeper:\n    _target_: hydra_plugins.mtl_runner.FairSweeper\n", "- +study=fair\n", None]
+)
+def test_a_study_without_its_record_is_known_by_hydras(tmp_path: Path, record: str | None) -> None:
+    """Breaks if the runs of a study whose study.json was not copied pass for an ordinary sweep."""
+    write_run(tmp_path, "0", BOTH)
+    if record is not None:
+        (tmp_path / "multirun.yaml").write_text(record)
+    assert without_study(find_runs([tmp_path])) == ([tmp_path.resolve()] if record else [])
+    write_study(tmp_path, {})
+    assert without_study(find_runs([tmp_path])) == []
+
+
+def test_the_grid_is_that_of_the_first_phase(tmp_path: Path) -> None:
+    """Breaks if refined learning rates count as the regular grid."""
+    rows: dict[str, dict[str, Any]] = {"f": {"strategy": "dwa"}}
+    write_run(tmp_path, "f", BOTH, weighting="dwa")
+    for i, (rate, phase) in enumerate([(0.1, 1), (0.01, 1), (0.03, 3)]):
+        write_run(tmp_path, str(i), BOTH, weighting="dwa", overrides={"optimizer.lr": rate})
+        rows[str(i)] = {"strategy": "dwa", "final": False, "phase": phase, "lr": rate}
+    write_study(tmp_path, rows)
+    (dwa,) = only(evidence(tmp_path)).strategies
+    assert dwa.grid == (0.01, 0.1)
+    assert list(dwa.tuning) == [0.01, 0.03, 0.1]

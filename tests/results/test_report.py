@@ -116,6 +116,26 @@ def test_the_table_holds_every_strategy_and_marks_the_best(page: Page, sweep: Pa
     assert set(bold) <= set(cells)
 
 
+def test_a_cost_has_no_best_value(sweep: Path, page: Page) -> None:
+    """Breaks if the time of a run, which a stack's size decides, is marked as a merit; or if backward passes are not shown."""
+    text = (sweep / "report.html").read_text()
+    table = text.split('class="sortable strategies"')[1].split("</table>")[0]
+    assert "s per run" in table
+    last = [row.rsplit("<td", 1)[1] for row in table.split("</tr>")[1:-1]]
+    assert last
+    assert not any("best" in cell for cell in last)
+    assert "Runs of one stack share its time." in page.words
+
+
+def test_backward_passes_are_shown_where_they_differ(tmp_path: Path) -> None:
+    """Breaks if a method that costs a backward pass per task looks as cheap as one that costs one."""
+    for name, passes in (("fixed", 1), ("famo", 2)):
+        summary = make_run(tmp_path / name, name) / "summary.json"
+        values = json.loads(summary.read_text())
+        summary.write_text(json.dumps(values | {"time": {"seconds": 1.0, "backward_passes": passes}}))
+    assert "backward passes / step" in report(tmp_path).words
+
+
 def test_failures_are_listed_with_their_reasons(page: Page) -> None:
     """Breaks if a failed, killed or cut run vanishes without a word."""
     assert "5 of 20 runs did not finish" in page.words
@@ -161,8 +181,13 @@ def test_a_study_shows_its_final_runs_and_draws_rates_from_the_tuning(tmp_path: 
             make_run(tmp_path / f"final_{name}_{seed}", name, 10 + seed, optimizer__lr=0.001)
             role = "equal" if name == "fixed" else "strategy"
             jobs[f"final_{name}_{seed}"] = {"phase": 4, "strategy": name, "role": role, "of": "", "final": True}
-    (tmp_path / "study.json").write_text(json.dumps({"version": 1, "margin": 0.02, "jobs": jobs}))
-    (figures,) = report(tmp_path).figures
+    study = {"version": 1, "margin": 0.02, "notes": ["All trials of x failed."], "jobs": jobs}
+    (tmp_path / "study.json").write_text(json.dumps(study))
+    page = report(tmp_path)
+    (figures,) = page.figures
+    assert "Test split, last epoch, 2 paired seeds; a difference below 2 % counts as none." in page.words
+    assert "Validation, which chose all settings; the verdict is on test. Final epoch" in page.words
+    assert "All trials of x failed." in page.words
     assert [(s["name"], s["seeds"]) for s in figures["strategies"]] == [("fixed", 2), ("uncertainty", 2)]
     assert [rates["x"] for rates in figures["rates"]] == [[0.001, 0.003, 0.01]] * 2
     assert [rates["colour"] for rates in figures["rates"]] == [s["colour"] for s in figures["strategies"]]
@@ -175,6 +200,56 @@ def test_a_strategys_colour_does_not_depend_on_its_numbers(page: Page) -> None:
         colours.setdefault(row["name"].split(",")[0], set()).add(row["colour"])
     assert all(len(found) == 1 for found in colours.values())
     assert len({colour for found in colours.values() for colour in found}) == 3
+
+
+def test_a_study_shows_how_far_learning_rates_and_seeds_move_a_result(tmp_path: Path) -> None:
+    """Breaks if a reader cannot hold a difference against what a sparse learning-rate grid would have done."""
+    jobs: dict[str, Any] = {}
+    for i in range(6):
+        make_run(tmp_path / f"tune_{i}", "fixed", 0, optimizer__lr=10 ** (i / 2 - 4), worth=1 + i / 10)
+        jobs[f"tune_{i}"] = {"phase": 1, "strategy": "equal", "role": "equal", "final": False, "lr": 10 ** (i / 2 - 4)}
+    for seed in range(3):
+        make_run(tmp_path / f"final_{seed}", "fixed", 10 + seed, optimizer__lr=1e-4)
+        jobs[f"final_{seed}"] = {"phase": 4, "strategy": "equal", "role": "equal", "final": True, "lr": 1e-4}
+    (tmp_path / "study.json").write_text(json.dumps({"version": 1, "margin": 0.02, "jobs": jobs}))
+    report(tmp_path)
+    table = (tmp_path / "report.html").read_text().split('aria-label="Spreads"')[1].split("</table>")[0]
+    numbers = [float(value) for value in re.findall(r'data-value="([^"]+)"', table)]
+    assert len(numbers) == 2
+    assert all(value > 0 for value in numbers)
+
+
+def made_study(tmp_path: Path, extra: int = 0) -> Path:
+    """Equal weights, dwa with its twin, nine fixed weights and further methods."""
+    jobs: dict[str, Any] = {}
+    strategies = [("equal", "equal", ""), ("dwa", "strategy", ""), ("dwa frozen", "twin", "dwa")]
+    strategies += [(f"fixed y1={i}.5 y2=1", "fixed", "") for i in range(9)]
+    strategies += [(f"method{i}", "strategy", "") for i in range(extra)]
+    for i, (name, role, of) in enumerate(strategies):
+        make_run(tmp_path / str(i), "dwa" if role == "strategy" else "fixed", 1, worth=1.0 - i / 100)
+        jobs[str(i)] = {"phase": 4, "strategy": name, "role": role, "of": of, "final": True}
+    (tmp_path / "study.json").write_text(json.dumps({"version": 1, "margin": 0.02, "jobs": jobs}))
+    return tmp_path
+
+
+def test_fixed_weights_are_one_family_and_a_twin_has_its_methods_colour(tmp_path: Path) -> None:
+    """Breaks if a fixed-weight sweep takes all colours and curves, so that the methods are not drawn."""
+    rows = {row["name"]: row for row in report(made_study(tmp_path)).figures[0]["strategies"]}
+    assert len({row["colour"] for name, row in rows.items() if name.startswith("fixed")}) == 1
+    assert rows["dwa"]["colour"] == rows["dwa frozen"]["colour"] != rows["equal"]["colour"]
+    drawn = [name for name, row in rows.items() if row["drawn"]]
+    assert drawn[:2] == ["equal", "dwa"]
+    assert len(drawn) == 3
+
+
+def test_a_long_table_shows_of_a_sweep_over_fixed_weights_only_the_best(tmp_path: Path) -> None:
+    """Breaks if a reader has to look for the methods among dozens of fixed weights."""
+    report(made_study(tmp_path, extra=7))
+    table = (tmp_path / "report.html").read_text().split('class="sortable strategies"')[1].split("</table>")[0]
+    rows = table.split("<tr")[2:]
+    assert len(rows) == 19
+    assert [("fixed y1" in row, 'class="more minor"' in row) for row in rows].count((True, True)) == 8
+    assert sum('class="more' in row for row in rows) == 8
 
 
 def test_the_colours_are_those_of_the_other_pictures() -> None:

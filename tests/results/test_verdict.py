@@ -9,11 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtl_runner.results.differences import metric_differences, relative_changes
-from mtl_runner.results.evidence import StrategyEvidence
+from mtl_runner.results.differences import TaskEffect, metric_differences
+from mtl_runner.results.evidence import Evidence, StrategyEvidence
 from mtl_runner.results.paired import Paired, sign_flip
 from mtl_runner.results.sentences import answer, missing
-from mtl_runner.results.statistics import delta_m
 from mtl_runner.results.verdict import Verdict, decide, verdicts
 from tests.builders import QUICK
 from tests.results.evidences import data_of, evidence_of, strategy
@@ -27,33 +26,6 @@ def judge(*strategies: StrategyEvidence, of: str = "s", margin: float = 0.02) ->
 
 
 # The quantity
-
-
-def test_the_relative_change_is_delta_m_against_the_paired_run() -> None:
-    """Breaks if the judged number is not the mean over tasks of signed relative changes of the main metrics."""
-    tasks = {"a": "regression", "b": "classification"}
-    base = {
-        "seed=0": {"a": {"rmse": 2.0, "mae": 9.0}, "b": {"accuracy": 0.5}},
-        "seed=1": {"a": {"rmse": 4.0}, "b": {"accuracy": 0.8}},
-    }
-    mine = {
-        "seed=1": {"a": {"rmse": 3.0}, "b": {"accuracy": 0.9}},
-        "seed=0": {"a": {"rmse": 2.2, "mae": 1.0}, "b": {"accuracy": 0.6}},
-    }
-    equal, s = strategy("fixed", "equal", values=base), strategy("s", "strategy", values=mine | {"seed=7": mine["seed=0"]})
-    found = relative_changes(data_of(equal, s, tasks=tasks), s, equal)
-    assert found == pytest.approx({"seed=0": (0.1 - 0.2) / 2, "seed=1": (-0.25 - 0.125) / 2})
-    main = [{"a": {"rmse": v["a"]["rmse"]}, "b": v["b"]} for v in (mine["seed=1"], base["seed=1"])]
-    assert 100 * found["seed=1"] == pytest.approx(delta_m(*main)[1])
-
-
-def test_a_starved_task_is_judged_by_its_loss() -> None:
-    """Breaks if an F1 of 0 under equal weights removes the very task that suffers."""
-    tasks = {"a": "multilabel"}
-    equal = strategy("fixed", "equal", values={"x": {"a": {"f1": 0.0, "loss": 4.0}}, "y": {"a": {"f1": 0.5, "loss": 2.0}}})
-    s = strategy("s", "strategy", values={"x": {"a": {"f1": 0.9, "loss": 1.0}}, "y": {"a": {"f1": 0.9, "loss": 1.0}}})
-    assert relative_changes(data_of(equal, s, tasks=tasks), s, equal) == {"x": -0.75, "y": -0.5}
-    assert relative_changes(data_of(equal, s, tasks=tasks), equal, equal) == {"x": 0.0, "y": 0.0}
 
 
 @QUICK
@@ -91,8 +63,8 @@ def test_helps_beyond_equal_and_the_best_fixed_weights() -> None:
     assert found.kind == "helps"
     assert found.fixed == "fixed, a=2"  # by its monitor
     assert found.dominated == 0
-    assert found.sentence.startswith("s helps: 9 % better than equal weights (95 % interval 8.8")
-    assert "better than the best fixed weights (fixed, a=2; " in found.sentence
+    assert found.sentence.startswith("s helps: 9 % better than equal weights (95 % interval: 8.8")
+    assert "better than the best fixed weights (" in found.sentence
     assert found.sentence.endswith("8 seeds.")
 
 
@@ -127,14 +99,14 @@ def test_equal_weights_may_be_the_best_fixed_ones() -> None:
     """Breaks if the sweep's best is compared twice, or a sweep that found nothing better counts as no sweep."""
     found = judge(EQUAL, strategy("f", "fixed", 4), strategy("s", "strategy", -9))
     assert (found.kind, found.fixed) == ("helps", "fixed")
-    assert "no fixed weights are better than equal ones" in found.sentence
+    assert "no fixed weights did better than equal ones on validation" in found.sentence
 
 
 def test_hurts_beyond_the_margin() -> None:
     """Breaks if a strategy that is clearly worse is not named."""
     found = judge(EQUAL, *SWEEP, strategy("s", "strategy", 5))
     assert found.kind == "hurts"
-    assert "s hurts: 5 % worse than equal weights (95 % interval 4.8" in found.sentence
+    assert "s hurts: 5 % worse than equal weights (95 % interval: 4.8" in found.sentence
 
 
 def test_undecided_where_the_interval_crosses_the_margin() -> None:
@@ -150,7 +122,8 @@ def test_the_best_fixed_weights_show_at_best_that_static_weights_suffice() -> No
     best = strategy("f", "fixed", -40)
     found = verdicts(evidence_of(EQUAL, best, strategy("g", "fixed", 3), strategy("s", "strategy", -20)))
     assert {v.strategy: v.kind for v in found} == {"f": "static weights suffice", "s": "static weights suffice"}
-    assert found[0].sentence.startswith("f beat equal weights: static weights suffice: 40 % better")
+    assert found[0].sentence.startswith("f (the best fixed weights) ")
+    assert "40 % better than equal weights" in found[0].sentence
 
 
 BORDERS = [
@@ -271,7 +244,40 @@ def test_an_unfinished_run_only_lowers_the_number_of_seeds() -> None:
     assert "1 not finished; 7 seeds." in found.sentence
 
 
+def test_a_strategy_that_a_study_gave_up_hurts() -> None:
+    """Breaks if a method of which every trial diverges is not judged, or is only undecided."""
+    five = {f"{i}_x": "The loss became nan in epoch 1." for i in range(5)}
+    lost = strategy("gradnorm", "strategy", seeds=0, failures=five, trials=5)
+    found = judge(EQUAL, *SWEEP, lost, of="gradnorm")
+    assert (found.kind, found.failed, found.lost, found.seeds) == ("hurts", 5, 5, 0)
+    assert found.sentence == "gradnorm failed: none of its 5 trials finished (The loss became nan in epoch 1)."
+    assert "gradnorm failed" in answer(verdicts(evidence_of(EQUAL, lost)), "d")
+    killed = strategy("gradnorm", "strategy", seeds=0, unfinished=("0_x",), trials=1)
+    assert judge(EQUAL, killed, of="gradnorm").kind == "undecided"
+    assert judge(*SWEEP, lost, of="gradnorm").kind == "undecided"
+
+
+def test_every_data_set_has_the_margin_of_its_study() -> None:
+    """Breaks if the margin of one study judges another one, or is heard although the user gave one."""
+    sets = [replace(data_of(EQUAL, strategy("s", "strategy", 5)), name=n, margin=m) for n, m in (("x", 0.1), ("y", None))]
+    evidence = Evidence("final", "test", tuple(sets))
+    assert [(v.margin, v.kind) for v in verdicts(evidence)] == [(0.1, "no difference"), (0.02, "hurts")]
+    assert {v.margin for v in verdicts(evidence, 0.03)} == {0.03}
+
+
 # The numbers beside it
+
+
+def test_the_effect_on_every_task_stands_beside_the_verdict() -> None:
+    """Breaks if one task pays for another and the verdict does not tell."""
+    found = judge(EQUAL, strategy("s", "strategy", (-20, 10), seeds=7, noise=0))
+    mean = sum(EQUAL.values[f"seed={i}"]["a"]["rmse"] for i in range(7)) / 7  # of the seeds that both have
+    assert found.effects == (
+        TaskEffect("a", "rmse", pytest.approx(mean), pytest.approx(0.8 * mean)),
+        TaskEffect("b", "rmse", pytest.approx(10 * mean), pytest.approx(11 * mean)),
+    )
+    assert found.quantity == "mean relative loss"
+    assert judge(*SWEEP, strategy("s", "strategy")).effects == ()
 
 
 def test_p_values_are_adjusted_over_the_judged_strategies() -> None:
@@ -336,11 +342,10 @@ def test_the_answer_for_a_data_set() -> None:
     fair = strategy("f", "fixed", -1)
     assert said(fair, good, same) == "Weighting matters on d: s beats equal and the best fixed weights by more than 2 %."
     assert said(strategy("f", "fixed", -9), good).startswith(
-        "Weights matter on d, but static ones suffice: f and s beat equal weights"
+        "Weights matter on d, but static ones suffice: s and the best fixed weights beat equal weights"
     )
-    assert said(fair, same) == "Weighting makes no difference on d: f and t lie within 2 % of equal weights."
-    assert said(same, bad) == "No strategy helps on d: t within 2 % of equal weights; u worse by more than 2 % or failed."
-    assert said(same, strategy("v", "strategy", 0, noise=20)).startswith(
-        "Undecided on d: more seeds or references are needed for v; t"
-    )
+    assert said(fair, same).startswith("Weighting makes no difference on d: t and the best fixed weights lie within 2 %")
+    assert said(same, bad) == "No strategy helps on d: u hurts; t lies within 2 % of equal weights."
+    wild = strategy("v", "strategy", 0, noise=20)
+    assert said(same, wild) == "On d, t lies within 2 % of equal weights. With 8 seeds, v is undecided."
     assert answer([], "d") == "No verdict on d: there are no equal weights, or nothing to compare with them."
