@@ -104,6 +104,9 @@ def job(config: DictConfig) -> float:
     _started()
     request = request_of(config)
     sweeping = bool(request.job)
+    if "study" in config:
+        _note("A study is many runs: write mtl-run -m +study=fair ..., with the sweeper that it brings.", 1)
+        return float("nan")
     try:
         outcome = run(request)
     except MtlError as error:  # the directory is not ours to write into

@@ -25,7 +25,14 @@ TRAINER = ("trainer.epochs=2", "trainer.threads=1")
 STUDY = ("study.seeds=2", "study.fixed_points=3", "study.per_decade=1", "study.decades=2", "study.extensions=1")
 FAIR = ("-m", "+study=fair", *DATA, *TRAINER, *STUDY)
 TINY = (*FAIR, "record.plots=none")
-STRATEGIES = "weighting=fixed,uncertainty,per_task_adam"
+# A study in which the last epoch is not always the best one.
+WHOLE = (
+    *TINY,
+    "weighting=fixed,uncertainty,per_task_adam",
+    "optimizer.lr=0.1",
+    "trainer.epochs=6",
+    "trainer.lr_scheduler=null",
+)
 
 
 @dataclass(frozen=True)
@@ -67,7 +74,7 @@ def number(name: str) -> int:
 def study(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Study:
     """A tiny study of two strategies; tests only read it."""
     top = tmp_path_factory.mktemp("study")
-    result = server.run("mtl-run", *TINY, STRATEGIES, "hydra.sweep.dir=sweep", cwd=top, env={}, meddle=None)
+    result = server.run("mtl-run", *WHOLE, "hydra.sweep.dir=sweep", cwd=top, env={}, meddle=None)
     assert result.code == 0, result.err
     return Study(top / "sweep", result)
 
@@ -122,9 +129,9 @@ def test_every_candidate_has_the_same_trials_steps_and_rows(study: Study) -> Non
     assert counts.nunique() == 1
     assert counts.iloc[0] in (5, 6), "three learning rates, at most one extension, two more"
     runs = [summary(study.folder / name) for name in study.jobs]
-    assert {(run["epochs"], run["steps"]) for run in runs} == {(2, 4)}
+    assert {(run["epochs"], run["steps"]) for run in runs} == {(6, 12)}
     shared = [o for o in study.overrides(next(iter(study.jobs))) if o.lstrip("+").startswith(("data", "model", "trainer"))]
-    assert len(shared) == 8
+    assert len(shared) == 10
     assert all(set(shared) <= set(study.overrides(name)) for name in study.jobs)
 
 
@@ -140,11 +147,14 @@ def test_tuning_has_one_seed_and_the_final_runs_fresh_ones_in_pairs(study: Study
 
 def test_the_final_settings_are_those_with_the_least_monitor_on_validation(study: Study) -> None:
     """Breaks if a trial is chosen by anything but trainer.monitor where it is judged, or the final runs train something else."""
+    other = 0
     for strategy in {row["strategy"] for row in study.of(final=False).values()} - {"single_task"}:
         trials = study.of(strategy=strategy, final=False)
         best = min(trials, key=lambda name: summary(study.folder / name)["monitor"]["final"])
         finals = study.of(strategy=strategy, final=True)
         assert {study.settings(name) for name in finals} == {study.settings(best)}
+        other += best != min(trials, key=lambda name: summary(study.folder / name)["monitor"]["best"])
+    assert other, "here the best epoch would choose otherwise than the last one, at which the final runs are judged"
 
 
 def test_every_single_task_has_its_own_best_learning_rate(study: Study) -> None:
@@ -213,7 +223,7 @@ def test_the_plan_comes_before_any_run(study: Study) -> None:
 
 def test_the_plan_says_within_what_the_runs_will_lie(study: Study) -> None:
     """Breaks if 'up to' so many runs is said of a study that then takes more."""
-    least, most = re.search(r"(\d+) to (\d+) runs of 4 steps", study.result.out).groups()  # type: ignore[union-attr]
+    least, most = re.search(r"(\d+) to (\d+) runs of 12 steps", study.result.out).groups()  # type: ignore[union-attr]
     assert int(least) == 7 * (5 + 2)
     assert int(least) <= len(study.jobs) <= int(most)
     assert int(most) == 7 * (5 + 1 + 2) + 2 * 2 + 2, "an extension, two twins, a second learning rate for the single tasks"
@@ -247,7 +257,7 @@ def test_going_on_with_a_finished_study_trains_nothing_again(mtl: Command, copie
     before, recorded = trained(copied), copied.recorded
     verdicts = (copied.folder / "verdicts.csv").read_bytes()
     (copied.folder / "verdicts.csv").unlink()
-    resumed = mtl("mtl-run", *TINY, STRATEGIES, "hydra.sweep.dir=sweep", "resume=true")
+    resumed = mtl("mtl-run", *WHOLE, "hydra.sweep.dir=sweep", "resume=true")
     assert resumed.code == 0, resumed.err
     assert trained(copied) == before
     assert copied.recorded == recorded
@@ -265,7 +275,7 @@ def test_a_study_that_lost_its_last_round_makes_it_again(mtl: Command, copied: S
     (copied.folder / "study.json").write_text(
         json.dumps({**copied.recorded, "jobs": {name: row for name, row in jobs.items() if name not in lost}})
     )
-    resumed = mtl("mtl-run", *TINY, STRATEGIES, "hydra.sweep.dir=sweep", "resume=true")
+    resumed = mtl("mtl-run", *WHOLE, "hydra.sweep.dir=sweep", "resume=true")
     assert resumed.code == 0, resumed.err
     assert copied.jobs == jobs
     assert trained(copied, but=lost) == kept
@@ -276,7 +286,7 @@ def test_a_study_that_lost_its_last_round_makes_it_again(mtl: Command, copied: S
 def test_a_study_is_not_continued_with_another_plan(mtl: Command, copied: Study) -> None:
     """Breaks if half a study with one plan is mixed with half of another one."""
     before = trained(copied)
-    result = mtl("mtl-run", *TINY, STRATEGIES, "study.seeds=3", "hydra.sweep.dir=sweep", "resume=true")
+    result = mtl("mtl-run", *WHOLE, "study.seeds=3", "hydra.sweep.dir=sweep", "resume=true")
     assert_one_sentence(result)
     assert "holds another sweep" in result.last_line
     assert trained(copied) == before
@@ -310,7 +320,7 @@ def test_the_same_runs_by_hand_give_the_same_numbers(mtl: Command, tmp_path: Pat
 @pytest.mark.long
 def test_the_basic_launcher_makes_the_same_study(mtl: Command, tmp_path: Path, study: Study) -> None:
     """Breaks if a study needs the stacked launcher: every other one (joblib, Slurm) is handed the jobs in this way."""
-    result = mtl("mtl-run", *TINY, STRATEGIES, "hydra/launcher=basic", "hydra.sweep.dir=basic")
+    result = mtl("mtl-run", *WHOLE, "hydra/launcher=basic", "hydra.sweep.dir=basic")
     assert result.code == 0, result.err
     basic = Study(tmp_path / "basic", result)
     assert basic.jobs == study.jobs
