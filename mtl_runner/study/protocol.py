@@ -13,6 +13,7 @@ Choices are made by ``trainer.monitor`` on validation data alone.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -131,9 +132,12 @@ class Protocol:
         for candidate in self.candidates:
             if candidate not in finalists:
                 self.notes.append(f"Every trial of {candidate.name} failed.")
-        yield [
+        finals = [
             self._final(c, trial, 4, seed) for f in finalists for c, trial in self._winners(f) for seed in self.plan.fresh_seeds
         ]
+        if not finals:
+            return
+        yield finals
         twins = [(c, self.twin(c)) for c in finalists if c.role == "strategy"]
         jobs = [
             self._final(frozen(c, weights), replace(self.best(c), further=()), 5, seed)
@@ -217,4 +221,12 @@ def frozen(candidate: Candidate, weights: Weights) -> Candidate:
 
 def fixed_overrides(weights: Weights) -> tuple[str, ...]:
     """What makes a run with these fixed weights."""
-    return ("weighting=fixed", *(f"weighting.weights.{task}={weight:.4g}" for task, weight in weights.items()))
+    if all(re.fullmatch(r"\w+", task) for task in weights):
+        return ("weighting=fixed", *(f"weighting.weights.{task}={weight:.4g}" for task, weight in weights.items()))
+    pairs = ", ".join(f"{_escaped(task)}: {weight:.4g}" for task, weight in weights.items())
+    return ("weighting=fixed", f"weighting.weights={{{pairs}}}")
+
+
+def _escaped(name: str) -> str:
+    """A name as Hydra's grammar takes it for the key of a mapping."""
+    return re.sub(r"([\\()\[\]{}:=,])", r"\\\1", name)

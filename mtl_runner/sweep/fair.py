@@ -18,10 +18,12 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from mtl_runner.conf_directory import conf_directory
 from mtl_runner.directory import read_summary
 from mtl_runner.errors import ConfigError, suggest
 from mtl_runner.files import write_json
 from mtl_runner.study import Candidate, Job, Plan, Protocol
+from mtl_runner.study.protocol import EXTRA
 from mtl_runner.study.weights import fixed_candidates
 from mtl_runner.sweep.opened import opened
 
@@ -49,6 +51,11 @@ class FairSweeper(Sweeper):
         parsed = [o for o in parsed if not re.match(r"study(\.|$)", o.key_or_group)]
         common = [str(o.input_line) for o in parsed if not o.is_sweep_override()]
         _refuse_own(parsed)
+        if not any(option.lstrip("+").startswith("record.plots=") for option in common):
+            common.append(f"record.plots={self.master.record.plots}")  # the jobs are composed without +study=fair
+        lr = self.master.optimizer.lr
+        if isinstance(lr, bool) or not isinstance(lr, int | float) or not 0 < lr < math.inf:
+            raise ConfigError(f"optimizer.lr must be a positive number, the middle of the learning rates; found {lr!r}.")
         base, steps, trivial = self._problem(common)
         plan = Plan(
             lr=float(base.optimizer.lr),
@@ -62,21 +69,25 @@ class FairSweeper(Sweeper):
             raise ConfigError(
                 f"A study needs at least two tasks, this one has {', '.join(trivial)}: there is nothing to weigh."
             )
-        candidates = _candidates(parsed, options["knobs"]) + fixed_candidates(list(trivial), trivial, options["fixed_points"])
+        candidates = _candidates(parsed, options["knobs"], str(self.master.hydra.runtime.choices.weighting)) + fixed_candidates(
+            list(trivial), trivial, options["fixed_points"]
+        )
         directory = Path(str(self.master.hydra.sweep.dir)).absolute()
-        directory.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(self.master, directory / "multirun.yaml")
         study = _Study(directory, options["margin"])
-        least = len(candidates) * (plan.least_trials + plan.seeds)
         singles = (len(trivial) - 1) * plan.seeds  # if the best learning rate of every task is another
-        most = least + len(candidates) * plan.extensions + plan.seeds * sum(c.role == "strategy" for c in candidates) + singles
+        twins = plan.seeds * sum(c.role == "strategy" for c in candidates)
+        least = len(candidates) * (plan.least_trials + plan.seeds)
+        needed = least + twins + singles
+        most = needed + len(candidates) * plan.extensions
         limit = _limit(options["budget"], steps)
         print(_announced(candidates, plan, least, most, steps), flush=True)
-        if least > limit:
+        if needed > limit:
             raise ConfigError(
-                f"The study needs at least {least} runs, more than study.budget={options['budget']} allows; "
+                f"The study needs at least {needed} runs, more than study.budget={options['budget']} allows; "
                 "raise it, or lower study.seeds, study.fixed_points or trainer.epochs."
             )
+        directory.mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(self.master, directory / "multirun.yaml")
         protocol = Protocol(
             plan, candidates, study.average_weights, study.rates_per_task, lambda more: study.count + more + singles <= limit
         )
@@ -98,6 +109,7 @@ class FairSweeper(Sweeper):
                 study.write(protocol.notes)
             found += returns
             values = [study.monitor(job, done) for job, done in zip(jobs, returns, strict=True)]
+        study.write(protocol.notes)
         return found
 
     def _problem(self, common: Sequence[str]) -> tuple[DictConfig, int, dict[str, float | None]]:
@@ -206,12 +218,16 @@ def _checked(options: Any) -> dict[str, Any]:
     for name in given:
         if name not in OPTIONS:
             raise ConfigError(f"study.{name} is not an option of a study; {suggest(str(name), OPTIONS)}.")
+    for name in OPTIONS:
+        if name not in given:
+            raise ConfigError(f"study.{name} is missing; conf/study/fair.yaml has its default.")
     for name, least in (("seeds", 2), ("fixed_points", 3), ("per_decade", 1), ("extensions", 0)):
         if isinstance(given[name], bool) or not isinstance(given[name], int) or given[name] < least:
             raise ConfigError(f"study.{name} must be a whole number of at least {least}; found {given[name]!r}.")
     for name in ("margin", "decades"):
         if isinstance(given[name], bool) or not isinstance(given[name], int | float) or not 0 < given[name] < math.inf:
             raise ConfigError(f"study.{name} must be a positive number; found {given[name]!r}.")
+    _check_knobs(given["knobs"])
     return given
 
 
@@ -226,28 +242,49 @@ def _refuse_own(parsed: Sequence[Override]) -> None:
             raise ConfigError("A study is about one dataset; start one study for each.")
 
 
-def _candidates(parsed: Sequence[Override], knobs: Mapping[str, Mapping[str, Sequence[Any]]]) -> list[Candidate]:
-    """Equal weights, the single-task baseline, and every combination of what the command line sweeps over."""
+def _candidates(parsed: Sequence[Override], knobs: Mapping[str, Mapping[str, Sequence[Any]]], default: str) -> list[Candidate]:
+    """Equal weights, the single-task baseline, and every combination of what the command line sweeps over, each once.
+
+    ``default``: the weighting where none is swept.
+    """
     found = [
         Candidate("equal", "equal", ("weighting=fixed",)),
         Candidate("single_task", "single_task", ("weighting=single_task",)),
     ]
-    swept = [[f"{o.get_key_element()}={value}" for value in o.sweep_string_iterator()] for o in parsed if o.is_sweep_override()]
+    swept = [
+        list(dict.fromkeys(f"{o.get_key_element()}={value}" for value in o.sweep_string_iterator()))
+        for o in parsed
+        if o.is_sweep_override()
+    ]
     if not swept:
         raise ConfigError("A study compares strategies; name some: weighting=fixed,uncertainty,dwa.")
     for combination in itertools.product(*swept):
         chosen = dict(part.split("=", 1) for part in combination)
-        weighting = chosen.get("weighting", "")
         if combination in (("weighting=fixed",), ("weighting=single_task",)):
             continue  # there already
-        name = ", ".join([weighting, *(f"{k.rsplit('.', 1)[-1]}={v}" for k, v in chosen.items() if k != "weighting")]).strip(
-            ", "
-        )
-        options = knobs.get(weighting) or {}
+        rest = [f"{key.rsplit('.', 1)[-1]}={value}" for key, value in chosen.items() if key != "weighting"]
+        weighting = chosen.get("weighting", default)
+        options = knobs.get(weighting, {})
         knob = next(((key, tuple(map(str, values))) for key, values in options.items() if key not in chosen), None)
-        role = "fixed" if weighting == "fixed" and any("weighting.weights" in key for key in chosen) else "strategy"
+        given = any("weighting.weights" in override.key_or_group for override in parsed)
+        role = "fixed" if weighting == "fixed" and given else "strategy"
+        name = ", ".join([*([chosen["weighting"]] if "weighting" in chosen else []), *rest])
         found.append(Candidate(name, role, tuple(combination), knob))
     return found
+
+
+def _check_knobs(knobs: Any) -> None:
+    """Raise ``ConfigError`` unless every strategy that is named exists and has its options with two further values each."""
+    example = "{dwa: {weighting.temperature: [1, 5]}}"
+    if not isinstance(knobs, Mapping):
+        raise ConfigError(f"study.knobs must name options and two values each, e.g. {example}; found {knobs!r}.")
+    known = sorted(path.stem for path in (conf_directory() / "weighting").glob("*.yaml"))
+    for name, options in knobs.items():
+        own = Path.cwd() / "conf" / "weighting" / f"{name}.yaml"
+        if name not in known and not own.exists():
+            raise ConfigError(f"study.knobs names the unknown weighting {name!r}; {suggest(str(name), known)}.")
+        if not isinstance(options, Mapping) or not all(isinstance(v, list) and len(v) == EXTRA for v in options.values()):
+            raise ConfigError(f"study.knobs.{name} must give two values for an option, e.g. {example}; found {options!r}.")
 
 
 def _limit(budget: Any, steps: int) -> float:
