@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import traceback
 
@@ -18,6 +19,9 @@ from mtl_runner import cli
 
 def child(request: dict) -> None:
     os.setsid()  # a Ctrl-C at the test's terminal is not meant for it
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # which whoever started the tests in the background has switched off
     os.chdir(request["cwd"])
     os.environ.update(request["env"])
     for stream, path in ((1, request["out"]), (2, request["err"])):

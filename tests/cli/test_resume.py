@@ -52,7 +52,7 @@ def killed_until_done(mtl: Command, tmp_path: Path, strategy: str, kills: int, s
         assert result(tmp_path / folder) == whole
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("strategy", [STRATEGIES[0], *(pytest.param(name, marks=pytest.mark.long) for name in STRATEGIES[1:])])
 def test_a_killed_run_resumes_to_the_same_bytes(mtl: Command, tmp_path: Path, strategy: str) -> None:
     """Breaks if anything that a step depends on is missing from the checkpoint, or written in the wrong order."""
     killed_until_done(mtl, tmp_path, strategy, kills=3, seed=1)

@@ -561,6 +561,7 @@ def test_a_study_that_is_killed_in_every_phase_ends_as_if_nothing_had_happened(
         pd.testing.assert_frame_equal(found, expected, rtol=1e-6, atol=1e-9, check_exact=False)
 
 
+@pytest.mark.long
 def test_ctrl_c_stops_a_study_and_says_how_to_go_on(mtl: Command, tmp_path: Path) -> None:
     """Breaks if a study stopped by hand ends in a traceback, or starts its next phase."""
     options = (*TINY, "weighting=fixed,uncertainty", "hydra.sweep.dir=sweep", "trainer.epochs=400", "trainer.compile=false")

@@ -173,6 +173,7 @@ def test_options_of_the_same_name_keep_their_full_names(mtl: Command, tmp_path: 
     assert len(names) == 4
 
 
+@pytest.mark.long
 def test_the_monitor_is_that_of_the_epoch_in_the_title(mtl: Command, tmp_path: Path) -> None:
     """Breaks if a table of final metrics flatters with the best epoch's monitor."""
     assert mtl("mtl-run", "-m", "trainer.epochs=60", "record.plots=none", "hydra.sweep.dir=sweep", "seed=0,1").code == 0
