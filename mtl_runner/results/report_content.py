@@ -17,6 +17,7 @@ from mtl_runner.results.roles import Job, jobs, read_study
 from mtl_runner.results.spread import Spread, spread
 from mtl_runner.results.strategies import Label, label, settings_of
 
+CLOUD = 60  # resampled means of a strategy in the plane of two tasks
 DRAWN = 8  # strategies that the curves show at first: as many as there are colours
 RATE = "optimizer.lr"
 
@@ -165,7 +166,7 @@ class Content:
         return found
 
     def _front(self, section: Section) -> dict[str, Any] | None:
-        """Two tasks' plane: per strategy the mean and each seed. Less is better on both axes."""
+        """Two tasks' plane: per strategy the mean, means of resampled seeds, and each seed. Less is better on both axes."""
         if len(section.group.tasks) != 2:
             return None
         from mtl_runner.results.pareto import front
@@ -179,7 +180,9 @@ class Content:
             if strategy.name not in found.means:
                 continue
             seeds = [[rounded(v.get(t, {}).get(found.metric, math.nan)) for t in found.tasks] for v in strategy.values.values()]
-            points.append({"name": strategy.name, "mean": [rounded(v) for v in found.means[strategy.name]], "seeds": seeds})
+            cloud = [[rounded(v) for v in pair] for pair in found.clouds.get(strategy.name, [])[:CLOUD]]
+            mean = [rounded(v) for v in found.means[strategy.name]]
+            points.append({"name": strategy.name, "mean": mean, "seeds": seeds, "cloud": cloud})
         return {"tasks": list(found.tasks), "metric": found.metric, "points": points, "front": found.front}
 
 

@@ -68,7 +68,7 @@ def _section(content: Content, section: Section, data: dict[str, Any], number: i
         spreads = spreads_table(content.spreads(section))
         parts.append(_figures(f"rates-{number}", "Learning rates", note, number, "rates", legend=True, after=spreads))
     if data["front"]:
-        note = "Large: the mean of a strategy; small: its seeds; the line joins what no other strategy beats in both tasks. Lower left is better."
+        note = "Large: the mean of a strategy; small: its seeds; dots: means of resampled seeds (bootstrap); the line joins what no other strategy beats in both tasks. Lower left is better."
         parts.append(_figures(f"front-{number}", "Front", note, number, "front"))
     return "\n".join(parts)
 

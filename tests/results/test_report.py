@@ -202,6 +202,17 @@ def test_a_strategys_colour_does_not_depend_on_its_numbers(page: Page) -> None:
     assert len({colour for found in colours.values() for colour in found}) == 3
 
 
+def test_the_plane_of_two_tasks_shows_how_sure_a_mean_is(page: Page) -> None:
+    """Breaks if a front of means is drawn as if it were exact: every mean has its cloud of resampled ones, around its seeds."""
+    points = page.figures[0]["front"]["points"]
+    assert len(points) >= 4
+    for point in points:
+        assert 1 < len(point["cloud"]) <= 60
+        for axis in (0, 1):
+            seeds = [seed[axis] for seed in point["seeds"] if seed[axis] is not None]
+            assert all(min(seeds) - 1e-3 <= mean[axis] <= max(seeds) + 1e-3 for mean in point["cloud"])
+
+
 def test_a_study_shows_how_far_learning_rates_and_seeds_move_a_result(tmp_path: Path) -> None:
     """Breaks if a reader cannot hold a difference against what a sparse learning-rate grid would have done."""
     jobs: dict[str, Any] = {}

@@ -23,6 +23,9 @@ class Plane extends Chart {
     if (on.length > 1) draw('path', {class: 'hull', d: `M${on.map((p) => at(p.mean).join()).join('L')}`}, svg);
     for (const p of points) {
       const group = draw('g', {'data-colour': this.colourOf(p.name) % 8}, svg);
+      for (const mean of p.cloud) {
+        if (!yLog || mean[1] > 0) draw('circle', {class: 'cloud', r: 1.5, cx: at(mean)[0], cy: at(mean)[1]}, group);
+      }
       for (const seed of p.seeds) {
         if (seed[0] !== null && seed[1] !== null && (!yLog || seed[1] > 0)) draw('circle', {class: 'seed', r: 3, cx: at(seed)[0], cy: at(seed)[1]}, group);
       }
