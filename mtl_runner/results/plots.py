@@ -15,6 +15,7 @@ from mtl_runner.results.read import read_metrics
 from mtl_runner.results.style import colour, log_axis_helps, mark, new_figure, save
 
 Series = tuple[list[float], list[float]]
+Words = tuple[str, str]  # title and label
 LATENT = "latent_variance"  # a metric that loss terms on a latent can record
 
 
@@ -35,14 +36,16 @@ def plot_run(directory: Path, summary: dict[str, Any], fits: Mapping[str, Fit]) 
     tasks = list(summary["tasks"])
     marks = summary.get("marks", {})
     _losses(directory / "losses.png", metrics, tasks, marks)
-    _weights(directory / "weights.png", metrics, tasks, marks)
+    words = ("What each loss is worth (d objective / d loss)", "weight")
+    _courses(directory / "weights.png", metrics, tasks, marks, split="train", column="weight", words=words)
     truths = {task: summary["tasks"][task]["true_sigma"] for task in tasks}
     if any(summary["tasks"][task]["sigma"] is not None for task in tasks):
         _sigmas(directory / "sigmas.png", metrics, tasks, truths, marks)
     if any(column.startswith("cosine_") and any(values) for column, values in metrics.items()):
         plot_conflicts(directory / "conflicts.png", metrics, tasks, marks)
     if any(metrics.get(LATENT, [])):
-        _latent_variance(directory / "latent_variance.png", metrics, tasks, marks)
+        words = ("Variance of the latent (0: a constant encoder)", "variance, validation")
+        _courses(directory / "latent_variance.png", metrics, tasks, marks, split="val", column=LATENT, words=words)
     if fits:
         sigmas = {task: summary["tasks"][task]["sigma"] if truths[task] is not None else None for task in tasks}
         _fit(directory / "fit.png", fits, tasks, sigmas)
@@ -75,21 +78,33 @@ def _losses(path: Path, metrics: Mapping[str, list[str]], tasks: list[str], mark
     save(figure, path)
 
 
-def _weights(path: Path, metrics: Mapping[str, list[str]], tasks: list[str], marks: dict[str, float]) -> None:
+def _courses(
+    path: Path,
+    metrics: Mapping[str, list[str]],
+    tasks: list[str],
+    marks: dict[str, float],
+    *,
+    split: str,
+    column: str,
+    words: Words,
+) -> None:
+    """One column over the epochs, a line per task."""
     figure, axes = new_figure(1, 1, 5.2, 2.6)
     axis = axes[0, 0]
     values: list[float] = []
     for index, task in enumerate(tasks):
-        epochs, weights = series(metrics, "train", task, "weight")
-        axis.plot(epochs, weights, color=colour(index), linewidth=1.8, label=task)
-        values += weights
+        epochs, found = series(metrics, split, task, column)
+        if found:
+            axis.plot(epochs, found, color=colour(index), linewidth=1.8, label=task)
+            values += found
     if log_axis_helps([value for value in values if value > 0]):
         axis.set_yscale("log")
     mark(axis, marks)
-    axis.set_title("What each loss is worth (d objective / d loss)", fontsize=10)
+    axis.set_title(words[0], fontsize=10)
     axis.set_xlabel("epoch")
-    axis.set_ylabel("weight")
-    axis.legend(frameon=False)
+    axis.set_ylabel(words[1])
+    if values:
+        axis.legend(frameon=False)
     save(figure, path)
 
 
@@ -118,26 +133,6 @@ def _sigmas(
     axis.set_title("Learned noise scale", fontsize=10)
     axis.set_xlabel("epoch")
     axis.set_ylabel("sigma (target units)")
-    axis.legend(frameon=False, fontsize=8)
-    save(figure, path)
-
-
-def _latent_variance(path: Path, metrics: Mapping[str, list[str]], tasks: list[str], marks: dict[str, float]) -> None:
-    """How much the latents of a split differ; 0 is a constant encoder."""
-    figure, axes = new_figure(1, 1, 5.2, 2.6)
-    axis = axes[0, 0]
-    values: list[float] = []
-    for index, task in enumerate(tasks):
-        epochs, variances = series(metrics, "val", task, LATENT)
-        if variances:
-            axis.plot(epochs, variances, color=colour(index), linewidth=1.8, label=task)
-            values += variances
-    if log_axis_helps([value for value in values if value > 0]):
-        axis.set_yscale("log")
-    mark(axis, marks)
-    axis.set_title("Variance of the latent (0: a constant encoder)", fontsize=10)
-    axis.set_xlabel("epoch")
-    axis.set_ylabel("variance, validation")
     axis.legend(frameon=False, fontsize=8)
     save(figure, path)
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from mtl_runner.results.compare import strategy_rows
 from mtl_runner.results.report_content import Content, Section
-from mtl_runner.results.report_tables import differences_table, failures_list, runs_table, spreads_table, strategies_table
+from mtl_runner.results.report_runs import differences_table, failures_list, runs_table
+from mtl_runner.results.report_tables import spreads_table, strategies_table
 from mtl_runner.results.report_verdict import verdict_html
 
 if TYPE_CHECKING:

@@ -1,25 +1,21 @@
-"""The tables of a report: strategies, what differs between the runs, and the runs with links. Every text is escaped here."""
+"""The table of the strategies of a report, and how far learning rates and seeds move a result. Every text is escaped here."""
 
 from __future__ import annotations
 
 import math
-import os
-from collections import Counter
 from collections.abc import Sequence
 from html import escape
-from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from mtl_runner.metric_names import higher_is_better
 from mtl_runner.results.read import Run
-from mtl_runner.results.report_content import Content, Section
+from mtl_runner.results.report_cells import as_float, data_value, sort_button
+from mtl_runner.results.report_content import Section
 from mtl_runner.results.spread import Spread
 from mtl_runner.results.statistics import MAIN_METRIC
 from mtl_runner.results.text import number
 
 ROWS = 15  # that a long table shows before it is asked for all; of a sweep over fixed weights only what is drawn
-VALUES = 12  # that the table of differences names per option
 
 
 class Column:
@@ -33,8 +29,8 @@ class Column:
         self.ends = (f"{key}.low", f"{key}.high") if interval else None
 
     def values(self, row: dict[str, Any]) -> tuple[float, float, float]:
-        mean = _float(row.get(self.mean))
-        low, high = (_float(row.get(end)) for end in self.ends) if self.ends else (math.nan, math.nan)
+        mean = as_float(row.get(self.mean))
+        low, high = (as_float(row.get(end)) for end in self.ends) if self.ends else (math.nan, math.nan)
         return mean, low, high
 
 
@@ -73,14 +69,14 @@ def strategies_table(section: Section, rows: list[dict[str, Any]], split: str, n
         rows = sorted(rows, key=lambda row: _order(sort.values(row)[0], sort.higher))
     counts = {(row["runs"], row["failed"]) for row in rows}
     show_runs = len(rows) > 1 and (len(counts) > 1 or any(failed for _, failed in counts))
-    head = ['<th scope="col">', _button("strategy", "", "text"), "</th>"]
+    head = ['<th scope="col">', sort_button("strategy", "", "text"), "</th>"]
     if show_runs:
-        head += ['<th scope="col" class="num">', _button("runs", "", "high"), "</th>"]
+        head += ['<th scope="col" class="num">', sort_button("runs", "", "high"), "</th>"]
     for column in columns:
         sorted_by = f' aria-sort="{"descending" if column.higher else "ascending"}"' if column is sort and len(rows) > 1 else ""
         head += [
             f'<th scope="col" class="num"{sorted_by}>',
-            _button(column.title, column.unit, "high" if column.higher else "low"),
+            sort_button(column.title, column.unit, "high" if column.higher else "low"),
             "</th>",
         ]
     body = []
@@ -132,12 +128,12 @@ def spreads_table(rows: Sequence[tuple[str, int, Spread]]) -> str:
     if not any(math.isfinite(spread.grids) for _, _, spread in rows):
         return ""
     head = "".join(
-        f'<th scope="col"{" class=num" if unit else ""}>{_button(title, unit, kind)}</th>'
+        f'<th scope="col"{" class=num" if unit else ""}>{sort_button(title, unit, kind)}</th>'
         for title, unit, kind in (("strategy", "", "text"), ("learning rates", "spread", "low"), ("seeds", "spread", "low"))
     )
     body = "".join(
         f'<tr data-colour="{colour % 8}"><th scope="row"><span class="swatch" aria-hidden="true"></span>{escape(name)}</th>'
-        + "".join(f'<td class="num"{_data_value(v)}>{number(v, 2) or "&ndash;"}</td>' for v in (spread.grids, spread.seeds))
+        + "".join(f'<td class="num"{data_value(v)}>{number(v, 2) or "&ndash;"}</td>' for v in (spread.grids, spread.seeds))
         + "</tr>"
         for name, colour, spread in rows
     )
@@ -149,104 +145,6 @@ def spreads_table(rows: Sequence[tuple[str, int, Spread]]) -> str:
         '<div class="scroll spreads" tabindex="0" role="region" aria-label="Spreads"><table class="sortable"><caption><span>'
         f"{caption}</span></caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
-
-
-def failures_list(runs: Sequence[Run], folder: Path) -> str:
-    """Runs that did not finish, with their reasons; nothing if all did."""
-    broken = [run for run in runs if not run.finished]
-    if not broken:
-        return ""
-    reasons: dict[tuple[str, str], list[Run]] = {}
-    for run in broken:
-        reasons.setdefault((run.status, run.reason), []).append(run)
-    items = "".join(
-        f"<li><span class='status s-{escape(status)}'>{escape(status)}</span> {escape(reason)} "
-        f"<span class='count'>{', '.join(run_link(run, folder) for run in mine)}</span></li>"
-        for (status, reason), mine in reasons.items()
-    )
-    title = f"{len(broken)} of {len(runs)} runs did not finish"
-    return (
-        f'<details class="failures"{" open" if len(broken) <= 20 else ""}><summary>{title}</summary><ul>{items}</ul></details>'
-    )
-
-
-def differences_table(content: Content) -> str:
-    """Per option that is not the same in all runs: its values and how many runs have each; nothing if all are equal."""
-    settings = [dict(setting) for setting in content.settings]
-    for setting, run in zip(settings, content.runs, strict=True):
-        setting |= {f"version of {name}": str(version) for name, version in run.summary.get("versions", {}).items()}
-        setting |= {key: str(run.summary[key]) for key in ("device", "threads") if key in run.summary}
-    keys = sorted({key for setting in settings for key in setting})
-    rows = []
-    for key in keys:
-        # A run that was killed before it wrote anything down says nothing about its versions.
-        values = Counter(setting[key] for setting in settings if key in setting)
-        missing = 0 if key.startswith("version of ") or key in ("device", "threads") else len(settings) - sum(values.values())
-        if len(values) + (missing > 0) < 2:
-            continue
-        shown = [f"<li><code>{escape(v)}</code> <span class='count'>{n}</span></li>" for v, n in values.most_common(VALUES)]
-        shown += [f"<li><em>default</em> <span class='count'>{missing}</span></li>"] if missing else []
-        shown += [f"<li>{len(values) - VALUES} more</li>"] if len(values) > VALUES else []
-        rows.append(
-            f'<tr><th scope="row"><code>{escape(key)}</code></th><td><ul class="values">{"".join(shown)}</ul></td></tr>'
-        )
-    if not rows:
-        return ""
-    return (
-        '<div class="scroll" tabindex="0" role="region" aria-label="Differences"><table class="differences"><caption><span>Options that are '
-        'not the same in all runs, and how many runs have each value.</span></caption><thead><tr><th scope="col">option</th>'
-        f'<th scope="col">values</th></tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
-    )
-
-
-def runs_table(content: Content, folder: Path) -> str:
-    """One row per run with a link to its directory."""
-    rows = []
-    many = len(content.sections) > 1
-    for job in content.jobs:
-        run = job.run
-        monitor = _float(run.summary.get("monitor", {}).get(content.at)) if run.finished else math.nan
-        seconds = _float(run.summary.get("time", {}).get("seconds"))
-        cells = [f'<th scope="row">{run_link(run, folder)}</th>']
-        cells += [f"<td>{escape(job.data)}</td>"] if many else []
-        cells += [
-            f"<td>{escape(job.trial or job.strategy)}{'' if job.final else ' <span class=count>tuning</span>'}</td>",
-            f'<td class="num"{_data_value(_float(run.summary.get("seed")))}>{escape(str(run.summary.get("seed", "")))}</td>',
-            f'<td><span class="status s-{escape(run.status)}">{escape(run.status)}</span></td>',
-            f'<td class="num"{_data_value(monitor)}>{number(monitor)}</td>',
-            f'<td class="num"{_data_value(seconds)}>{number(seconds, 3)}</td>',
-        ]
-        rows.append(f"<tr>{''.join(cells)}</tr>")
-    titles = [("run", "", "text"), *([("data", "", "text")] if many else []), ("strategy", "", "text"), ("seed", "", "low")]
-    titles += [("status", "", "text"), ("monitor", "", "low"), ("time", "s", "low")]
-    head = "".join(
-        f'<th scope="col"{" class=num" if name in ("seed", "monitor", "time") else ""}>{_button(name, unit, kind)}</th>'
-        for name, unit, kind in titles
-    )
-    return (
-        '<div class="scroll" tabindex="0" role="region" aria-label="Runs"><table class="sortable runs"><caption><span>Each link opens the '
-        "run's directory: metrics.csv, summary.json, its pictures, checkpoints and log.</span></caption>"
-        f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
-    )
-
-
-def run_link(run: Run, folder: Path) -> str:
-    """A link to the run's directory, relative to the report's folder where there is a way."""
-    return f'<a href="{escape(directory_link(run.directory, folder))}">{escape(run.directory.name or str(run.directory))}</a>'
-
-
-def directory_link(target: Path, folder: Path) -> str:
-    """The quoted path from a folder to a directory; absolute where there is no way (another drive)."""
-    try:
-        path = Path(os.path.relpath(target.resolve(), folder.resolve())).as_posix()
-    except ValueError:
-        return target.resolve().as_uri() + "/"
-    return quote(f"./{path}/")
-
-
-def _button(title: str, unit: str, kind: str) -> str:
-    small = f' <span class="unit">{escape(unit)}</span>' if unit else ""
-    return f'<button type="button" class="sort" data-sort="{kind}"><span>{escape(title)}{small}</span></button>'
 
 
 def _name_cell(line: Any, number_of: int, with_box: bool) -> str:
@@ -276,7 +174,7 @@ def _number_cell(column: Column, row: dict[str, Any], scale: tuple[float, float,
         ]
         whisker = f'<span class="whisker" style="{";".join(at)}" aria-hidden="true"></span>'
     text = f'<strong>{number(mean)}<span class="hidden"> best</span></strong>' if is_best else number(mean)
-    return f'<td class="num{" best" if is_best else ""}"{_data_value(mean)}>{text}{half}{whisker}</td>'
+    return f'<td class="num{" best" if is_best else ""}"{data_value(mean)}>{text}{half}{whisker}</td>'
 
 
 def _scale(column: Column, rows: Sequence[dict[str, Any]]) -> tuple[float, float, float]:
@@ -307,7 +205,7 @@ def _distinct(columns: list[Column], rows: Sequence[dict[str, Any]]) -> list[Col
 
 def _mean_time(runs: Sequence[Run], name: str) -> float:
     """The mean of what the summaries say about the cost of the runs; NaN where none says it."""
-    known = [v for v in (_float(run.summary.get("time", {}).get(name)) for run in runs) if math.isfinite(v)]
+    known = [v for v in (as_float(run.summary.get("time", {}).get(name)) for run in runs) if math.isfinite(v)]
     return sum(known) / len(known) if known else math.nan
 
 
@@ -326,14 +224,3 @@ def _order(value: float, higher: bool) -> float:
 def _monitor_name(section: Section) -> str:
     names = {str(run.summary.get("monitor", {}).get("name", "")) for s in section.group.strategies for run in s.runs}
     return (names.pop() if len(names) == 1 else "monitor").replace("_", " ")
-
-
-def _data_value(value: float) -> str:
-    return f' data-value="{value!r}"' if math.isfinite(value) else ""
-
-
-def _float(value: Any) -> float:
-    try:
-        return math.nan if value is None else float(value)
-    except (TypeError, ValueError):
-        return math.nan
