@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 from mtl_runner.errors import ConfigError
 
-OPPOSITE = 1e-6  # a cosine so near to -1 leaves no direction that serves both
+OPPOSITE = 1e-6  # a cosine so near to -1 leaves no direction that serves both; well above the rounding of a float32 Gramian
 ITERATIONS = 100
-ENDLESS = 1e6
+ENDLESS = 1e6  # weights of rows of norm 1 that have grown so far grow without end
 RESIDUAL = 1e-6  # of the solved equation; above it there is no solution
 
 
@@ -73,6 +73,16 @@ def _bargain(cosines: Tensor, there: Tensor) -> Tensor:
         beta = beta - step / (1 + decrement if decrement > 0.25 else 1)
         if decrement < 1e-12:
             break
-    if bool(((matrix @ beta) * beta - 1).abs().max() < RESIDUAL) and bool((beta > 0).all()):
+    if bool(((matrix @ beta) * beta - 1).abs().max() < RESIDUAL) and bool((beta > 0).all()) and not _cancels(matrix, beta):
         units[there] = beta
     return units
+
+
+def _cancels(cosines: Tensor, beta: Tensor) -> bool:
+    """Whether a mean of the rows of norm 1, weighed by ``beta``, is 0 but for rounding, so that no direction serves all.
+
+    Its squared length is that of the mean of two rows whose cosine is ``OPPOSITE - 1``, or less. The Gramian's own rounding
+    decides otherwise on which side of singular it falls, and so would the processor.
+    """
+    shares = beta / beta.sum()
+    return bool(shares @ cosines @ shares <= OPPOSITE / 2)

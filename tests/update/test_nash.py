@@ -160,6 +160,25 @@ def test_where_no_direction_serves_all_it_stands_still(rows: list[list[float]]) 
         near(found, torch.zeros(len(rows[0]), dtype=dtype), 0)
 
 
+@QUICK
+@given(name=st.sampled_from(sorted(HOPELESS)), seed=seeds, size=st.sampled_from([1e-17, 1e-12, 1e-8, 1e-7]))
+def test_the_rounding_of_a_gramian_does_not_decide_whether_there_is_a_solution(name: str, seed: int, size: float) -> None:
+    """Breaks if gradients that cancel each other stand still on one processor and move on another, whose LAPACK rounds otherwise."""
+    rows = torch.tensor(HOPELESS[name])
+    rows = rows / rows.norm(dim=1, keepdim=True)
+    rounding = torch.randn(len(rows), len(rows), generator=torch.Generator().manual_seed(seed)).clamp(-2, 2) * size
+    near(Nash(max_norm=0).gramian_weighting(rows @ rows.T + (rounding + rounding.T) / 2), torch.zeros(len(rows)), 0)
+
+
+@pytest.mark.parametrize("angle", [0.003, 0.01, 0.1])  # between the first row and the second one turned around
+def test_rows_that_nearly_cancel_still_have_a_solution(angle: float) -> None:
+    """Breaks if the tolerance for rounding takes a hard bargain for none."""
+    two = torch.tensor([[1.0, 0.0, 0.0], [-math.cos(angle), math.sin(angle), 0.0]])
+    for rows in (two, torch.cat([two, torch.tensor([[0.0, 0.0, 1.0]])])):
+        weights = Nash(max_norm=0).gramian_weighting(rows @ rows.T)
+        near(weights * (rows @ rows.T @ weights), torch.ones(len(rows)), 1e-6)
+
+
 @dtype_is
 @pytest.mark.parametrize("zero", [0, 1])
 def test_a_gradient_of_zero_leaves_the_other_at_norm_one(dtype: torch.dtype, zero: int) -> None:
