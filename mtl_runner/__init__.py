@@ -8,13 +8,13 @@ __version__ = "0.1.0"
 __all__ = ["__version__", "load"]
 
 if TYPE_CHECKING:
-    from mtl_runner.predictor import load
+    from mtl_runner.runs.predictor import load
 
 
 def __getattr__(name: str) -> Any:
     # `import mtl_runner` stays free of torch, so that `mtl-run --help` is quick.
     if name == "load":
-        from mtl_runner.predictor import load
+        from mtl_runner.runs.predictor import load
 
         return load
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from mtl_runner.conf_directory import conf_directory
+from mtl_runner.config.conf_directory import conf_directory
+from mtl_runner.config.open_keys import opened
 from mtl_runner.errors import ConfigError, MtlError
-from mtl_runner.sweep.opened import opened
 
 _exit_code = 0
 
@@ -33,13 +33,13 @@ def main() -> None:
         if resume is not None and resume.lower() not in ("true", "false"):
             sys.exit(_resume(Path(resume), arguments))
         if resume is not None and resume.lower() == "true":
-            from mtl_runner.sweep.start import RESUME
+            from mtl_runner.launch.start import RESUME
 
             os.environ[RESUME] = "1"
         _compose_and_run(arguments, Path(repeat) if repeat is not None else None)
         code = _exit_code
     except KeyboardInterrupt:
-        from mtl_runner.sweep import current_sweep
+        from mtl_runner.launch import current_sweep
 
         sweep = current_sweep()
         _fail(
@@ -49,7 +49,7 @@ def main() -> None:
     except Exception as error:
         if full_error:
             raise
-        from mtl_runner.wording import worded
+        from mtl_runner.errors.wording import worded
 
         _fail(worded(error), 1)
     sys.exit(code)
@@ -58,7 +58,7 @@ def main() -> None:
 def _compose_and_run(arguments: list[str], repeat: Path | None) -> None:
     import hydra
 
-    from mtl_runner.sweep import current_sweep, register
+    from mtl_runner.launch import current_sweep, register
 
     register()
     # A killed joblib worker leaves semaphores; the warning about them, from a process of its own, would come after our last line.
@@ -68,12 +68,12 @@ def _compose_and_run(arguments: list[str], repeat: Path | None) -> None:
     recorded = None
     config = str(conf_directory())
     if repeat is not None:
-        from mtl_runner.repeat import repeated
+        from mtl_runner.launch.repeat import repeated
 
         recorded, arguments = repeated(repeat, arguments, conf_directory())
         if recorded is not None:
-            from mtl_runner.directory import read_identity
-            from mtl_runner.sweep.request import REPEATED
+            from mtl_runner.launch.request import REPEATED
+            from mtl_runner.runs.directory import read_identity
 
             config = recorded.name
             os.environ[REPEATED] = json.dumps(read_identity(repeat))
@@ -94,12 +94,12 @@ def job(config: DictConfig) -> float:
     """Hydra's task function: one run. Never raises for what went wrong in it, so that the rest of a sweep goes on."""
     from hydra.core.hydra_config import HydraConfig
 
-    from mtl_runner.sweep.request import request_of
+    from mtl_runner.launch.request import request_of
 
     cwd = HydraConfig.get().runtime.cwd
     if cwd not in sys.path:
         sys.path.insert(0, cwd)
-    from mtl_runner.runner import run
+    from mtl_runner.runs.runner import run
 
     _started()
     request = request_of(config)
@@ -132,15 +132,15 @@ def _started() -> None:
 
 def _resume(directory: Path, arguments: list[str]) -> int:
     """Go on with a run from its recorded config, without Hydra."""
-    from mtl_runner.directory import read_config, read_identity
+    from mtl_runner.runs.directory import read_config, read_identity
 
     config = read_config(directory)
     if arguments:
         raise ConfigError(
             f"resume= goes on with the recorded config and takes no other option (found {arguments[0]!r}); use repeat={directory} to change something."
         )
-    from mtl_runner.runner import run
-    from mtl_runner.runs import Request
+    from mtl_runner.runs.request import Request
+    from mtl_runner.runs.runner import run
 
     _started()
     request = Request(config, directory.absolute(), **read_identity(directory))
@@ -157,7 +157,7 @@ def _report(sweep: Path) -> None:
     comparison = compare_directories([sweep], output=sweep)
     best = [run.directory for run in comparison.best if run.summary.get("plots") == "best"]
     if best:
-        from mtl_runner.runner import draw_again
+        from mtl_runner.runs.runner import draw_again
 
         for directory in best:
             draw_again(directory)
@@ -178,7 +178,7 @@ def compare() -> None:
     except Exception as error:
         if os.environ.get("HYDRA_FULL_ERROR"):
             raise
-        from mtl_runner.wording import worded
+        from mtl_runner.errors.wording import worded
 
         _fail(worded(error), 1)
 

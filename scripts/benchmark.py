@@ -123,10 +123,10 @@ def ours(hidden: int, method: str) -> Contender:
     """mtl-runner's own step and records: losses, weights, activity and objective of every step."""
     from hydra import compose, initialize_config_dir
 
-    from mtl_runner.build import build
-    from mtl_runner.conf_directory import conf_directory
-    from mtl_runner.totals import EpochTotals
-    from mtl_runner.train import Trainer
+    from mtl_runner.config.conf_directory import conf_directory
+    from mtl_runner.experiment.build import build
+    from mtl_runner.train.totals import EpochTotals
+    from mtl_runner.train.trainer import Trainer
 
     with initialize_config_dir(str(conf_directory()), version_base="1.3"):
         overrides = [f"weighting={method}", f"model.hidden=[{hidden}]", "++optimizer.eps=1e-7", "name=benchmark"]

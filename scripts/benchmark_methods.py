@@ -42,8 +42,8 @@ def experiment(method: str, *overrides: str) -> Any:
     """Ours, built by the configuration that the command line uses."""
     from hydra import compose, initialize_config_dir
 
-    from mtl_runner.build import build
-    from mtl_runner.conf_directory import conf_directory
+    from mtl_runner.config.conf_directory import conf_directory
+    from mtl_runner.experiment.build import build
 
     with initialize_config_dir(str(conf_directory()), version_base="1.3"):
         return build(compose("config", [f"weighting={method}", "data=digits", "name=benchmark", *overrides]))
@@ -51,8 +51,8 @@ def experiment(method: str, *overrides: str) -> Any:
 
 def ours(method: str, *overrides: str) -> Contender:
     """A training epoch of the runner, everything recorded."""
-    from mtl_runner.totals import EpochTotals
-    from mtl_runner.train import Trainer
+    from mtl_runner.train.totals import EpochTotals
+    from mtl_runner.train.trainer import Trainer
 
     trainer = Trainer(experiment(method, *overrides), Path(tempfile.mkdtemp()))
     totals = EpochTotals(trainer.tasks, trainer.batches.count, trainer.experiment.device, trainer.learner.fields)
@@ -115,7 +115,7 @@ def _scalarizer(name: str, options: dict[str, Any]) -> Contender:
 
 def aggregator_of(method: str, options: dict[str, Any]) -> Any:
     """TorchJD's own object, made as the runner makes it."""
-    from mtl_runner.task import Task
+    from mtl_runner.tasks.task import Task
     from mtl_runner.update.aggregators import Aggregation
 
     return Aggregation(method, options, [Task(str(i)) for i in range(4)], seed=0)._make(range(4), torch.zeros(()))
@@ -182,7 +182,7 @@ if __name__ == "__main__":
     parser.add_argument("--repeats", type=int, default=7)
     arguments = parser.parse_args()
     if not arguments.methods:
-        from mtl_runner.conf_directory import conf_directory
+        from mtl_runner.config.conf_directory import conf_directory
 
         arguments.methods = sorted(path.stem for path in (conf_directory() / "weighting").glob("*.yaml"))
     main(arguments.methods, arguments.repeats)

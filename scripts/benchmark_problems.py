@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from mtl_runner.conf_directory import conf_directory
+from mtl_runner.config.conf_directory import conf_directory
 
 WITHOUT_EPOCHS = ("cagrad_toy", "fonseca_fleming", "table")  # points in a space, and your own data
 COLUMNS = ("data", "model", "training rows", "parameters", "steps per epoch", "s until the first epoch", "s per epoch")
@@ -31,9 +31,9 @@ def problems(paths: Mapping[str, str], epochs: int) -> None:
 def _measured(option: str, path: str | None, epochs: int) -> list[str]:
     from hydra import compose, initialize_config_dir
 
-    from mtl_runner.build import build
-    from mtl_runner.totals import EpochTotals
-    from mtl_runner.train import Trainer
+    from mtl_runner.experiment.build import build
+    from mtl_runner.train.totals import EpochTotals
+    from mtl_runner.train.trainer import Trainer
 
     overrides = [f"data={option}", "name=benchmark", "trainer.threads=1"]
     with initialize_config_dir(str(conf_directory()), version_base="1.3"):

@@ -39,9 +39,9 @@ def trainers(data: str, hidden: int, device: str, count: int) -> list[Any]:
     """As many trainers as a sweep over the seed has."""
     from hydra import compose, initialize_config_dir
 
-    from mtl_runner.build import build
-    from mtl_runner.conf_directory import conf_directory
-    from mtl_runner.train import Trainer
+    from mtl_runner.config.conf_directory import conf_directory
+    from mtl_runner.experiment.build import build
+    from mtl_runner.train.trainer import Trainer
 
     overrides = [f"data={data}", f"model.hidden=[{hidden}]", f"trainer.device={device}", "name=benchmark"]
     with initialize_config_dir(str(conf_directory()), version_base="1.3"):
@@ -55,7 +55,7 @@ def trainers(data: str, hidden: int, device: str, count: int) -> list[Any]:
 
 def single(data: str, hidden: int, device: str) -> Contender:
     """One run with all its records."""
-    from mtl_runner.totals import EpochTotals
+    from mtl_runner.train.totals import EpochTotals
 
     (trainer,) = trainers(data, hidden, device, 1)
     totals = EpochTotals(trainer.tasks, trainer.batches.count, trainer.experiment.device, trainer.learner.fields)
@@ -69,7 +69,7 @@ def single(data: str, hidden: int, device: str) -> Contender:
 
 def stacked(data: str, hidden: int, device: str, count: int, compiled: bool) -> Contender:
     """All replicas at once, with all their records."""
-    from mtl_runner.stack import Stack
+    from mtl_runner.train.stack import Stack
 
     stack = Stack(trainers(data, hidden, device, count), compiled=compiled)
 

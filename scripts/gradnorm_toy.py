@@ -17,9 +17,9 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 
-from mtl_runner.build import build
-from mtl_runner.conf_directory import conf_directory
-from mtl_runner.train import Trainer
+from mtl_runner.config.conf_directory import conf_directory
+from mtl_runner.experiment.build import build
+from mtl_runner.train.trainer import Trainer
 
 
 def strategies(sigmas: Sequence[float]) -> dict[str, list[str]]:

@@ -11,14 +11,14 @@ import torch
 from hypothesis import HealthCheck, settings
 from torch import Tensor, nn
 
-from mtl_runner.batches import Batches
-from mtl_runner.data.base import Split
+from mtl_runner.data.dataset import Split
+from mtl_runner.experiment.learner import Learner
+from mtl_runner.gradients.parameters import find_parameters
 from mtl_runner.likelihood import Standard
 from mtl_runner.models import MLP
-from mtl_runner.parameters import find_parameters
 from mtl_runner.schedule import Length, Schedule
-from mtl_runner.step import Learner
-from mtl_runner.task import Task
+from mtl_runner.tasks.task import Task
+from mtl_runner.train.batches import Batches
 from mtl_runner.update import Active, AdaTask, Jacobian, Joint, OwnParameters, PerTask, Update
 from mtl_runner.weighting import Fixed, Weighting
 

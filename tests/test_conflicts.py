@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from mtl_runner.conflicts import Conflicts
+from mtl_runner.experiment.conflicts import Conflicts
+from mtl_runner.gradients.parameters import Parameters, find_parameters
 from mtl_runner.likelihood import Standard
-from mtl_runner.parameters import Parameters, find_parameters
-from mtl_runner.task import Task
+from mtl_runner.tasks.task import Task
 from mtl_runner.update import AdaTask, Jacobian, Joint, PerTask, Update
 from mtl_runner.weighting import Fixed
 from tests.builders import QUICK, flat, losses_of, make_mlp, make_split, make_tasks, near, same_bits

@@ -16,12 +16,12 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from mtl_runner.build import Experiment, build
-from mtl_runner.lessons import lessons_at_the_end, lessons_of_losses, lessons_of_optimizer, lessons_of_setup
+from mtl_runner.experiment.build import Experiment, build
+from mtl_runner.experiment.learner import Learner
 from mtl_runner.likelihood import Heteroscedastic, Homoscedastic, Standard
-from mtl_runner.step import Learner
-from mtl_runner.task import Task
-from mtl_runner.totals import EpochMeans
+from mtl_runner.tasks.task import Task
+from mtl_runner.train.advice import lessons_at_the_end, lessons_of_losses, lessons_of_optimizer, lessons_of_setup
+from mtl_runner.train.totals import EpochMeans
 from mtl_runner.update import Active, OwnParameters
 from mtl_runner.weighting import (
     DWA,

@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mtl_runner.data.base import Split
+from mtl_runner.data.dataset import Split
 from mtl_runner.errors import ConfigError, ModelError
+from mtl_runner.experiment.learner import Learner
+from mtl_runner.gradients.parameters import Parameters, find_parameters
 from mtl_runner.likelihood import Homoscedastic, Standard
-from mtl_runner.parameters import Parameters, find_parameters
-from mtl_runner.step import Learner
-from mtl_runner.task import Task
+from mtl_runner.tasks.task import Task
 from mtl_runner.update import Active, AdaTask, Jacobian, Joint, OwnParameters, PerTask, Update
 from mtl_runner.weighting import (
     Fixed,

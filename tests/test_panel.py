@@ -12,13 +12,13 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from mtl_runner.build import build
 from mtl_runner.data import Split
-from mtl_runner.data.base import Prepared
-from mtl_runner.panel import ROWS, panel
+from mtl_runner.data.dataset import Prepared
+from mtl_runner.experiment.build import build
 from mtl_runner.results.panel_plot import Map, Panel, plot_panel
-from mtl_runner.task import MISSING_CLASS, Task
-from mtl_runner.train import Trainer
+from mtl_runner.runs.panel import ROWS, panel
+from mtl_runner.tasks.task import MISSING_CLASS, Task
+from mtl_runner.train.trainer import Trainer
 from tests.methods.runs import compose
 
 HEIGHT, WIDTH = 5, 6

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mtl_runner.data.base import Split
+from mtl_runner.data.dataset import Split
 from mtl_runner.errors import ConfigError, ModelError
+from mtl_runner.gradients.parameters import Parameters, find_parameters
 from mtl_runner.likelihood import Standard
 from mtl_runner.models import MLP, SeparateMLPs, Unshared
-from mtl_runner.parameters import Parameters, find_parameters
-from mtl_runner.task import MISSING_CLASS, Task
+from mtl_runner.tasks.task import MISSING_CLASS, Task
 from tests.builders import INPUTS, ROWS, make_mlp, make_split, make_tasks, same_bits, terms
 
 

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 import mtl_runner
-from mtl_runner.build import build
-from mtl_runner.fit import POINTS, fit_curve
-from mtl_runner.predictions import write_predictions
+from mtl_runner.experiment.build import build
 from mtl_runner.results.plots import Fit
-from mtl_runner.task import MISSING_CLASS, log_variance_key
-from mtl_runner.train import Trainer
+from mtl_runner.runs.fit_curve import POINTS, fit_curve
+from mtl_runner.runs.predictions import write_predictions
+from mtl_runner.tasks.task import MISSING_CLASS, log_variance_key
+from mtl_runner.train.trainer import Trainer
 from tests.builders import near
 from tests.likelihood.references import composed, everything, finished, restored
 

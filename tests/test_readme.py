@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from mtl_runner.task import Task
+from mtl_runner.tasks.task import Task
 from tests.cli.conftest import QUICK, Command, mtl, server  # noqa: F401
 
 ROOT = Path(__file__).parents[1]

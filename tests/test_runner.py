@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mtl_runner.errors import DataError
-from mtl_runner.wording import sentence
+from mtl_runner.errors.wording import sentence
 
 CASES = [
     (DataError("As it stands."), "As it stands."),

@@ -1,18 +1,18 @@
 """Datasets: each gives the tasks and the splits of (inputs, {task: target}). Data knows neither models nor losses."""
 
-from mtl_runner.data.base import Dataset, Inputs, Split, random_splits
-from mtl_runner.data.collapse import Collapse
-from mtl_runner.data.digits import Digits
-from mtl_runner.data.gradnorm_toy import GradNormToy
-from mtl_runner.data.multi_digits import MultiDigits
-from mtl_runner.data.multi_mnist import MultiMNIST
-from mtl_runner.data.npy_folders import Cityscapes, NYUv2
-from mtl_runner.data.objectives import CAGradToy, FonsecaFleming
-from mtl_runner.data.reuters import Reuters
-from mtl_runner.data.scenes import Scenes
-from mtl_runner.data.speed_mismatch import SpeedMismatch
-from mtl_runner.data.table import Table
-from mtl_runner.data.toy import ToyMixed, ToyRegression
+from mtl_runner.data.dataset import Dataset, Inputs, Split, random_splits
+from mtl_runner.data.images.collapse import Collapse
+from mtl_runner.data.images.digits import Digits
+from mtl_runner.data.images.multi_digits import MultiDigits
+from mtl_runner.data.images.multi_mnist import MultiMNIST
+from mtl_runner.data.images.speed_mismatch import SpeedMismatch
+from mtl_runner.data.scenes.npy_folders import Cityscapes, NYUv2
+from mtl_runner.data.scenes.scenes import Scenes
+from mtl_runner.data.table.table import Table
+from mtl_runner.data.text.reuters import Reuters
+from mtl_runner.data.toys.gradnorm_toy import GradNormToy
+from mtl_runner.data.toys.objectives import CAGradToy, FonsecaFleming
+from mtl_runner.data.toys.toy import ToyMixed, ToyRegression
 
 __all__ = [
     "CAGradToy",

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from mtl_runner.data.base import Split
+from mtl_runner.data.dataset import Split
 
 Splits = dict[str, Split]
 

@@ -8,13 +8,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from mtl_runner.task import Task
+from mtl_runner.tasks.task import Task
 
 Tensors = Mapping[str, Tensor]
 
 
 class Likelihood(nn.Module):
-    """The standard loss of every task: mean squared error, cross entropy, ... (see :class:`~mtl_runner.task.Task`).
+    """The standard loss of every task: mean squared error, cross entropy, ... (see :class:`~mtl_runner.tasks.task.Task`).
 
     A subclass with a noise scale overrides :meth:`losses`, and sets ``has_noise``: its losses are then exact negative
     log-likelihoods, logged in a column of their own beside the standard losses.

@@ -11,7 +11,7 @@ from torch import Tensor
 from mtl_runner.errors import ConfigError
 from mtl_runner.likelihood.base import Likelihood, Tensors
 from mtl_runner.likelihood.homoscedastic import GAUSSIAN, LAPLACE
-from mtl_runner.task import MISSING_CLASS, Task, class_weight_tensor, has_likelihood, log_variance_key
+from mtl_runner.tasks.task import MISSING_CLASS, Task, class_weight_tensor, has_likelihood, log_variance_key
 
 
 class Heteroscedastic(Likelihood):

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor, nn
 
 from mtl_runner.errors import ConfigError
-from mtl_runner.task import Task
+from mtl_runner.tasks.task import Task
 
 SMALLEST = 4  # pixels that two poolings by 2 leave something of
 

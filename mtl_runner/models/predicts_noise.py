@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from mtl_runner.errors import ModelError
-from mtl_runner.noise import initial, is_numeric
-from mtl_runner.task import Task, has_likelihood, log_variance_key
+from mtl_runner.tasks.noise import initial, is_numeric
+from mtl_runner.tasks.task import Task, has_likelihood, log_variance_key
 
 FARTHEST = 20.0  # of a predicted log-variance from the trivial predictor's: exp stays finite
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from mtl_runner.models.mlp import trunk
-from mtl_runner.task import Task
+from mtl_runner.tasks.task import Task
 
 
 class SeparateMLPs(nn.Module):

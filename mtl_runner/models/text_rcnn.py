@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mtl_runner.errors import ConfigError, ModelError
-from mtl_runner.task import Task
+from mtl_runner.tasks.task import Task
 
 PADDING = 0  # the number behind the end of a text
 RESERVED = 2  # padding and the unknown word

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mtl_runner.errors import ConfigError
-from mtl_runner.task import Task
+from mtl_runner.tasks.task import Task
 
 GROUPS = 4  # of the normalisation's channels
 

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from mtl_runner.errors import ConfigError
-from mtl_runner.task import Task, log_variance_key
+from mtl_runner.tasks.task import Task, log_variance_key
 
 
 class Unshared(nn.Module):

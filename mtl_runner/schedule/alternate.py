@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from itertools import accumulate
 
+from mtl_runner.config.times import Length
 from mtl_runner.errors import ConfigError, suggest
-from mtl_runner.options import per_task, positive
 from mtl_runner.schedule.base import Schedule
-from mtl_runner.task import Task
-from mtl_runner.times import Length
+from mtl_runner.tasks.options import per_task, positive
+from mtl_runner.tasks.task import Task
 
 
 class Alternate(Schedule):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from mtl_runner.config.times import Length
 from mtl_runner.errors import ConfigError, suggest
-from mtl_runner.task import Task
-from mtl_runner.times import Length
+from mtl_runner.tasks.task import Task
 
 
 class Schedule:

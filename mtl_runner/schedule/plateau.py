@@ -6,11 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mtl_runner.config.times import Length
 from mtl_runner.errors import ConfigError, suggest
-from mtl_runner.options import per_task
 from mtl_runner.schedule.base import Schedule
-from mtl_runner.task import Task
-from mtl_runner.times import Length
+from mtl_runner.tasks.options import per_task
+from mtl_runner.tasks.task import Task
 
 
 class Plateau(Schedule):

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+from mtl_runner.config.times import Length, parse_when
 from mtl_runner.errors import ConfigError
 from mtl_runner.schedule.base import Schedule, by_task
-from mtl_runner.task import Task
-from mtl_runner.times import Length, parse_when
+from mtl_runner.tasks.task import Task
 
 FORM = "[[when, value], ...] with values from 0 to 1, e.g. [[0, 0], ['25%', 1]]"
 

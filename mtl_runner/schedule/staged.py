@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mtl_runner.config.times import Length, parse_when
 from mtl_runner.schedule.base import Schedule, by_task
-from mtl_runner.task import Task
-from mtl_runner.times import Length, parse_when
+from mtl_runner.tasks.task import Task
 
 
 class Staged(Schedule):

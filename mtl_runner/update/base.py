@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mtl_runner.parameters import Parameters
-from mtl_runner.update.stepping import stepper
+from mtl_runner.compat.torch_optimizers import stepper
+from mtl_runner.gradients.parameters import Parameters
 
 MakeOptimizer = Callable[..., Optimizer]  # takes parameters or parameter groups, and changes of its settings
 Losses = Sequence[Tensor] | Tensor  # one scalar per task; separate graphs (a list) spare idle tasks the backward pass

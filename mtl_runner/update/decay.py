@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mtl_runner.parameters import Parameters
+from mtl_runner.gradients.parameters import Parameters
 from mtl_runner.update.base import MakeOptimizer
 
 Stepping = dict[int, tuple[int, ...]]  # the groups that take part in a step, and their active tasks

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mtl_runner.parameters import Parameters
-from mtl_runner.task import Task
+from mtl_runner.gradients.parameters import Parameters
+from mtl_runner.tasks.task import Task
 from mtl_runner.update.aggregators import Aggregation
 from mtl_runner.update.base import Active, Again, Losses, MakeOptimizer, Update
 from mtl_runner.update.rows import Rows

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from mtl_runner.config.times import Length, parse_when
 from mtl_runner.errors import ConfigError, suggest
-from mtl_runner.options import positive
-from mtl_runner.parameters import Parameters
-from mtl_runner.task import Task
-from mtl_runner.times import Length, parse_when
+from mtl_runner.gradients.parameters import Parameters
+from mtl_runner.tasks.options import positive
+from mtl_runner.tasks.task import Task
 from mtl_runner.update.base import Active, Again, Losses, MakeOptimizer, Update
 
 SHARED = "shared"

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mtl_runner.errors import ConfigError, suggest
-from mtl_runner.layout import laid_out
-from mtl_runner.parameters import Parameters
-from mtl_runner.task import Task
+from mtl_runner.gradients.layout import laid_out
+from mtl_runner.gradients.parameters import Parameters
+from mtl_runner.tasks.task import Task
 from mtl_runner.update.base import Active, Again, Losses, MakeOptimizer, Update
 from mtl_runner.update.decay import L2Term, SharedDecay, Stepping
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mtl_runner.layout import laid_out
-from mtl_runner.parameters import Parameters
+from mtl_runner.gradients.layout import laid_out
+from mtl_runner.gradients.parameters import Parameters
 from mtl_runner.update.base import Active, Losses
 
 

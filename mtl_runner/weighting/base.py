@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from mtl_runner.errors import ConfigError
-from mtl_runner.layout import laid_out
-from mtl_runner.task import Task
+from mtl_runner.gradients.layout import laid_out
+from mtl_runner.tasks.task import Task
 
 TINY = 1e-12  # floor of a loss inside a logarithm or under a fraction: a task solved exactly keeps a finite weight
 

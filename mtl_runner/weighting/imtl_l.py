@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mtl_runner.options import flag, learning_rate, per_task
-from mtl_runner.task import Task
+from mtl_runner.tasks.options import flag, learning_rate, per_task
+from mtl_runner.tasks.task import Task
 from mtl_runner.weighting.base import TINY, Weighting
 
 

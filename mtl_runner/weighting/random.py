@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mtl_runner.errors import ConfigError
-from mtl_runner.task import Task
+from mtl_runner.tasks.task import Task
 from mtl_runner.weighting.base import Weighting
 
 

@@ -13,7 +13,7 @@ import traceback
 
 import torch  # noqa: F401
 
-import mtl_runner.runner  # noqa: F401
+import mtl_runner.runs.runner  # noqa: F401
 from mtl_runner import cli
 
 

@@ -32,7 +32,7 @@ def test_the_command_is_installed_and_help_is_quick_and_complete() -> None:
 
 def test_the_command_line_imports_nothing_heavy() -> None:
     """Breaks if `mtl-run --help` takes seconds."""
-    code = "import sys, mtl_runner.cli, mtl_runner.sweep; print([m for m in ('torch','pandas','matplotlib','sklearn') if m in sys.modules])"
+    code = "import sys, mtl_runner.cli, mtl_runner.launch; print([m for m in ('torch','pandas','matplotlib','sklearn') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
 
 
@@ -74,7 +74,7 @@ def test_metrics_are_tidy(mtl: Command, tmp_path: Path) -> None:
 def test_a_dataset_that_draws_at_random_is_the_same_in_every_run_of_a_seed(mtl: Command, tmp_path: Path) -> None:
     """Breaks if a user's unseeded dataset makes a run, or its resumption, another one."""
     (tmp_path / "drawn.py").write_text(
-        "import numpy as np, torch\nfrom mtl_runner.data import random_splits\nfrom mtl_runner.task import Task\n"
+        "import numpy as np, torch\nfrom mtl_runner.data import random_splits\nfrom mtl_runner.tasks.task import Task\n"
         "class Drawn:\n"
         "    tasks = [Task('y')]\n"
         "    def __init__(self):\n"

@@ -18,7 +18,7 @@ USER_MODULE = """
 import torch
 from torch import nn
 from mtl_runner.data import Split
-from mtl_runner.task import Task
+from mtl_runner.tasks.task import Task
 
 class Data:
     def __init__(self, flaw=None):

@@ -15,7 +15,7 @@ MINE = """
 import torch
 from torch import nn
 from mtl_runner.data import Split
-from mtl_runner.task import Task
+from mtl_runner.tasks.task import Task
 from mtl_runner.weighting import Weighting
 
 class Data:

@@ -13,10 +13,10 @@ from omegaconf import OmegaConf
 from sklearn.metrics import accuracy_score, jaccard_score
 
 import mtl_runner
-from mtl_runner import runner
-from mtl_runner.build import build
-from mtl_runner.conf_directory import conf_directory
-from mtl_runner.runs import Request
+from mtl_runner.config.conf_directory import conf_directory
+from mtl_runner.experiment.build import build
+from mtl_runner.runs import runner
+from mtl_runner.runs.request import Request
 from tests.cli.conftest import Command
 from tests.methods.runs import compose, finish, prepare, read, start, stop_after
 

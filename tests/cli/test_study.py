@@ -18,8 +18,8 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
+from mtl_runner.config.open_keys import opened
 from mtl_runner.study.protocol import fixed_overrides
-from mtl_runner.sweep.opened import opened
 from tests.cli.conftest import Command, Result, Server, send
 from tests.cli.test_stacked import assert_one_sentence, assert_same_numbers, folders, summary
 

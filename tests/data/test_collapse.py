@@ -13,12 +13,12 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 from mtl_runner.data import Collapse
-from mtl_runner.data.base import Prepared, prepare
-from mtl_runner.data.collapse import DRAWN, latent_agreement, latent_variance
+from mtl_runner.data.dataset import Prepared, prepare
+from mtl_runner.data.images.collapse import DRAWN, latent_agreement, latent_variance
 from mtl_runner.errors import ConfigError
+from mtl_runner.gradients.parameters import find_parameters
 from mtl_runner.likelihood import Standard
 from mtl_runner.models import TwoFonts
-from mtl_runner.parameters import find_parameters
 from tests.builders import near
 from tests.cli.conftest import Command, mtl, server  # noqa: F401
 from tests.methods.runs import column, train
@@ -216,7 +216,7 @@ def test_stacked_runs_are_those_by_themselves(mtl: Command, tmp_path: Path) -> N
 MINE = """
 import torch
 from mtl_runner.data import Split
-from mtl_runner.task import Task
+from mtl_runner.tasks.task import Task
 
 class Mine:
     def __init__(self, end: float) -> None:

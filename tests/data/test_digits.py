@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mtl_runner.build import trivial_losses
 from mtl_runner.data import Digits
-from mtl_runner.data.base import Prepared, prepare
+from mtl_runner.data.dataset import Prepared, prepare
+from mtl_runner.experiment.build import trivial_losses
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from mtl_runner.data import GradNormToy
-from mtl_runner.data.base import prepare
+from mtl_runner.data.dataset import prepare
 from mtl_runner.errors import ConfigError
 from tests.builders import near, same_bits
 from tests.methods.runs import column, train

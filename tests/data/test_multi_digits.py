@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 from mtl_runner.data import MultiDigits
-from mtl_runner.data.base import Prepared, prepare
+from mtl_runner.data.dataset import Prepared, prepare
 from mtl_runner.errors import ConfigError
 from tests.cli.conftest import Command, mtl, send, server  # noqa: F401
 

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from mtl_runner.data import MultiMNIST
-from mtl_runner.data.base import prepare
-from mtl_runner.data.idx import read_idx
-from mtl_runner.data.multi_mnist import FASHION, draw_pairs, overlay
+from mtl_runner.data.dataset import prepare
+from mtl_runner.data.images.idx import read_idx
+from mtl_runner.data.images.multi_mnist import FASHION, draw_pairs, overlay
 from mtl_runner.errors import ConfigError, DataError
 from tests.cli.conftest import Command, mtl, server  # noqa: F401
 

@@ -20,10 +20,10 @@ import torch
 
 import mtl_runner
 from mtl_runner.data import Cityscapes, NYUv2
-from mtl_runner.data.base import prepare
-from mtl_runner.data.npy_folders import NpyFolders
+from mtl_runner.data.dataset import prepare
+from mtl_runner.data.scenes.npy_folders import NpyFolders
 from mtl_runner.errors import ConfigError, DataError
-from mtl_runner.task import MISSING_CLASS
+from mtl_runner.tasks.task import MISSING_CLASS
 from tests.cli.conftest import Command, mtl, server  # noqa: F401
 
 HEIGHT, WIDTH = 6, 8
@@ -275,7 +275,7 @@ def test_files_are_packed_once_and_mapped_from_then_on(
     def fails(*_: Any) -> None:
         raise AssertionError("a file is read again")
 
-    monkeypatch.setattr("mtl_runner.data.npy_folders._read", fails)
+    monkeypatch.setattr("mtl_runner.data.scenes.npy_folders._read", fails)
     again = read(nyuv2, val=0.5)  # another share needs no other files
     assert packed(tmp_path) == [folder]
     assert origins(first, "val") + origins(first, "train") == origins(again, "val") + origins(again, "train")

@@ -14,7 +14,7 @@ import torch
 
 import mtl_runner
 from mtl_runner.data import CAGradToy, Dataset, FonsecaFleming
-from mtl_runner.data.base import prepare
+from mtl_runner.data.dataset import prepare
 from mtl_runner.errors import ConfigError
 from mtl_runner.models import Point
 from mtl_runner.weighting import Fixed

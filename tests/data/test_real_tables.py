@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 
 from mtl_runner.data import Table
-from mtl_runner.data.base import Prepared, prepare
+from mtl_runner.data.dataset import Prepared, prepare
 
 STRATEGIES = ("fixed", "uncertainty", "uncertainty_simplified", "per_task_adam", "staged", "single_task")
 SOCIAL = "{num_views: regression, num_votes: regression, num_comments: regression}"

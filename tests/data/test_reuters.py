@@ -17,7 +17,7 @@ from torch import Tensor
 
 import mtl_runner
 from mtl_runner.data import Reuters
-from mtl_runner.data.base import Prepared, prepare
+from mtl_runner.data.dataset import Prepared, prepare
 from mtl_runner.errors import ConfigError, DataError
 from mtl_runner.models import TextRCNN
 from mtl_runner.weighting import Fixed

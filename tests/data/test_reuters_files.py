@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mtl_runner.data.reuters_files import Document, read_collection
+from mtl_runner.data.text.reuters_files import Document, read_collection
 from mtl_runner.errors import ConfigError, DataError
 from tests.data.reuters_folders import as_sgml, normal, sgml, texts, write_json, write_sgml
 

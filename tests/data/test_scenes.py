@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from mtl_runner.data import Scenes, Split
-from mtl_runner.data.base import prepare
 from mtl_runner.data.cache import cached, default_directory
-from mtl_runner.data.scene_renderer import BUILDING, CAR, CLASSES, GRASS, PAVEMENT, PERSON, ROAD, SKY, TREE
+from mtl_runner.data.dataset import prepare
+from mtl_runner.data.scenes.renderer import BUILDING, CAR, CLASSES, GRASS, PAVEMENT, PERSON, ROAD, SKY, TREE
 from mtl_runner.errors import ConfigError
 
 GROUND, THINGS = (ROAD, PAVEMENT, GRASS), (CAR, PERSON, TREE)
@@ -363,7 +363,7 @@ SMALL: dict[str, Any] = {"n": 2, "n_val": 1, "n_test": 1, "height": 16, "width":
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How often something was rendered."""
-    from mtl_runner.data import scenes
+    from mtl_runner.data.scenes import scenes
 
     count: list[int] = []
     render = scenes.render

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from mtl_runner.data import SpeedMismatch
-from mtl_runner.data.base import Prepared, prepare
+from mtl_runner.data.dataset import Prepared, prepare
 from mtl_runner.errors import ConfigError
 from tests.cli.conftest import Command, mtl, server  # noqa: F401
 from tests.methods.runs import column, train

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from mtl_runner.data import Table
-from mtl_runner.data.base import Prepared, prepare
-from mtl_runner.data.columns import Features
+from mtl_runner.data.dataset import Prepared, prepare
+from mtl_runner.data.table.columns import Features
 from mtl_runner.errors import ConfigError, DataError
 
 ROWS = 100

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from mtl_runner.data import ToyMixed, ToyRegression
-from mtl_runner.data.base import prepare
+from mtl_runner.data.dataset import prepare
 
 
 @pytest.mark.usefixtures("float64")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mtl_runner.data.vocabulary import Vocabulary, tokenize
+from mtl_runner.data.text.vocabulary import Vocabulary, tokenize
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import torch
 
-from mtl_runner.build import build
-from mtl_runner.train import Trainer
+from mtl_runner.experiment.build import build
+from mtl_runner.train.trainer import Trainer
 from tests.methods.runs import FEW_ROWS, METHODS, NEED_THREE_TASKS, compose
 
 GOLDEN = Path(__file__).with_name("golden.json")

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from mtl_runner.build import trivial_losses
-from mtl_runner.data.base import Split, prepare
-from mtl_runner.evaluate import evaluate, predict, sigma_statistics
+from mtl_runner.data.dataset import Split, prepare
+from mtl_runner.experiment.build import trivial_losses
 from mtl_runner.likelihood import Heteroscedastic, Homoscedastic, Likelihood, Standard
-from mtl_runner.task import Task, log_variance_key
+from mtl_runner.tasks.task import Task, log_variance_key
+from mtl_runner.train.evaluation import evaluate, predict, sigma_statistics
 from tests.builders import KINDS, ROWS, Data, make_mlp, make_split, near
 from tests.likelihood.references import nll_by_hand, predicting_noise, with_gaps
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mtl_runner.errors import ConfigError
 from mtl_runner.likelihood import Homoscedastic
-from mtl_runner.task import MISSING_CLASS, Task, has_likelihood
+from mtl_runner.tasks.task import MISSING_CLASS, Task, has_likelihood
 from tests.builders import KINDS, QUICK, ROWS, make_split, make_tasks, near, same_bits
 from tests.likelihood.references import make_task, nll_by_hand, outputs_for, with_gaps, without_labels
 

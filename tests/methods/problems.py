@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from mtl_runner.data import ToyMixed
-from mtl_runner.data.base import Split
+from mtl_runner.data.dataset import Split
 from mtl_runner.models import MLP
-from mtl_runner.task import Task
+from mtl_runner.tasks.task import Task
 
 
 class FourKinds(ToyMixed):

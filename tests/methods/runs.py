@@ -15,10 +15,10 @@ import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from mtl_runner.build import build
-from mtl_runner.conf_directory import conf_directory
-from mtl_runner.summary import summarize
-from mtl_runner.train import Interrupted, Trainer
+from mtl_runner.config.conf_directory import conf_directory
+from mtl_runner.experiment.build import build
+from mtl_runner.runs.summary import summarize
+from mtl_runner.train.trainer import Interrupted, Trainer
 
 CONF = conf_directory()
 NEED_THREE_TASKS = ("krum", "trimmed_mean")

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from mtl_runner.data.base import Split
+from mtl_runner.data.dataset import Split
 from mtl_runner.errors import ConfigError
+from mtl_runner.gradients.parameters import find_parameters
 from mtl_runner.likelihood import Standard
 from mtl_runner.models import LeNet
-from mtl_runner.parameters import find_parameters
-from mtl_runner.task import Task
+from mtl_runner.tasks.task import Task
 from tests.cli.conftest import Command, mtl, server  # noqa: F401
 
 TASKS = [Task("left", "classification", size=10), Task("right", "classification", size=10)]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mtl_runner.errors import ConfigError, ModelError
 from mtl_runner.models import TextRCNN
-from mtl_runner.task import Task
+from mtl_runner.tasks.task import Task
 from tests.builders import near, same_bits
 
 TASKS = [Task("topics.a", "multilabel", size=3), Task("length", size=1)]

@@ -10,12 +10,12 @@ import torch
 from torch import nn
 
 from mtl_runner.data import Scenes
-from mtl_runner.data.base import Split, prepare
+from mtl_runner.data.dataset import Split, prepare
 from mtl_runner.errors import ConfigError
+from mtl_runner.gradients.parameters import find_parameters
 from mtl_runner.likelihood import Standard
 from mtl_runner.models import UNet
-from mtl_runner.parameters import find_parameters
-from mtl_runner.task import Task
+from mtl_runner.tasks.task import Task
 
 
 def dense(name: str, size: int, height: int, width: int, kind: str = "regression") -> Task:

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mtl_runner.errors import DivergedError
-from mtl_runner.lessons import lessons_of_losses
 from mtl_runner.models import MLP
-from mtl_runner.task import Task
-from mtl_runner.totals import EpochMeans, EpochTotals
+from mtl_runner.tasks.task import Task
+from mtl_runner.train.advice import lessons_of_losses
+from mtl_runner.train.totals import EpochMeans, EpochTotals
 from mtl_runner.update import Active, AdaTask, Joint, OwnParameters, PerTask, Update
 from mtl_runner.weighting import (
     COSMOS,

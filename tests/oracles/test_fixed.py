@@ -10,9 +10,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtl_runner.build import trivial_losses
-from mtl_runner.data.base import prepare
+from mtl_runner.data.dataset import prepare
 from mtl_runner.errors import ConfigError
+from mtl_runner.experiment.build import trivial_losses
 from mtl_runner.weighting import Fixed
 from tests.builders import (
     KINDS,

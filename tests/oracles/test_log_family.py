@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mtl_runner.task import Task
+from mtl_runner.tasks.task import Task
 from mtl_runner.weighting import (
     IMTLL,
     Fixed,

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mtl_runner.errors import ConfigError
 from mtl_runner.models import SeparateMLPs
-from mtl_runner.task import Task
+from mtl_runner.tasks.task import Task
 from mtl_runner.update import Active, PerTask
 from mtl_runner.weighting import Fixed
 from tests.builders import (

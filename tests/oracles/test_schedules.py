@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from mtl_runner.batches import Batches
+from mtl_runner.experiment.learner import Learner
 from mtl_runner.models import SeparateMLPs
 from mtl_runner.schedule import Alternate, Length, Plateau, Ramp, Schedule, Staged
-from mtl_runner.step import Learner
-from mtl_runner.task import Task
+from mtl_runner.tasks.task import Task
+from mtl_runner.train.batches import Batches
 from mtl_runner.update import Joint, PerTask, Update
 from mtl_runner.weighting import Fixed, Uncertainty
 from tests.builders import (

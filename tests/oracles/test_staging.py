@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from mtl_runner import checkpoint
+from mtl_runner.experiment.learner import Learner
 from mtl_runner.models import SeparateMLPs
 from mtl_runner.schedule import Length, Schedule, Staged
-from mtl_runner.step import Learner
-from mtl_runner.task import Task
+from mtl_runner.tasks.task import Task
+from mtl_runner.train import checkpoint
 from mtl_runner.update import Active, Joint, PerTask, Update
 from mtl_runner.weighting import Fixed, Uncertainty, Weighting
 from tests.builders import (

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from mtl_runner.data.toy import ToyRegression
+from mtl_runner.data.toys.toy import ToyRegression
 from mtl_runner.errors import ConfigError
 from mtl_runner.models import SeparateMLPs
-from mtl_runner.task import Task
+from mtl_runner.tasks.task import Task
 from mtl_runner.update import OwnParameters
 from mtl_runner.weighting import Fixed, Uncertainty
 from tests.builders import (

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtl_runner import checkpoint
 from mtl_runner.errors import ConfigError
 from mtl_runner.schedule import Plateau
+from mtl_runner.train import checkpoint
 from tests.builders import QUICK
 from tests.schedule.runs import LENGTH, TASKS, THREE, active
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 
-from mtl_runner.conf_directory import conf_directory
-from mtl_runner.directory import read_summary
-from mtl_runner.runs import Request
-from mtl_runner.stack import Stack, Stacker
+from mtl_runner.config.conf_directory import conf_directory
+from mtl_runner.runs.directory import read_summary
+from mtl_runner.runs.request import Request
+from mtl_runner.train.stack import Stack, Stacker
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mtl_runner.data.base import Split
-from mtl_runner.step import Learner
-from mtl_runner.task import Task
+from mtl_runner.data.dataset import Split
+from mtl_runner.experiment.learner import Learner
+from mtl_runner.tasks.task import Task
 from mtl_runner.update import Active, Update
 from mtl_runner.weighting import Weighting
 from tests.builders import INPUTS, Adam, make_learner

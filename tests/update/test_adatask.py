@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from mtl_runner.errors import ConfigError
+from mtl_runner.experiment.learner import Learner
 from mtl_runner.models import SeparateMLPs
-from mtl_runner.step import Learner
-from mtl_runner.task import Task
+from mtl_runner.tasks.task import Task
 from mtl_runner.update import AdaTask, Joint, PerTask
 from mtl_runner.weighting import Fixed
 from tests.builders import (

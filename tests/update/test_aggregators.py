@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from mtl_runner.errors import ConfigError
-from mtl_runner.task import Task
+from mtl_runner.tasks.task import Task
 from mtl_runner.update.aggregators import METHODS, MOST_SETS, Aggregation
 from tests.builders import QUICK, near, same_bits, terms
 from tests.update.learners import projector, through_a_file

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from mtl_runner.errors import DivergedError
+from mtl_runner.experiment.learner import Learner
 from mtl_runner.schedule import Length
-from mtl_runner.step import Learner
-from mtl_runner.totals import EpochTotals
+from mtl_runner.train.totals import EpochTotals
 from mtl_runner.update import Active, AdaTask, Jacobian, Joint, PerTask, Update
 from mtl_runner.update.aggregators import METHODS
 from tests.builders import (

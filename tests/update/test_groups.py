@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from mtl_runner.errors import ConfigError
+from mtl_runner.gradients.parameters import Parameters
 from mtl_runner.models import SeparateMLPs
-from mtl_runner.parameters import Parameters
 from mtl_runner.schedule import Length
-from mtl_runner.task import Task
+from mtl_runner.tasks.task import Task
 from mtl_runner.update import Joint
 from tests.builders import (
     SGD,
@@ -335,8 +335,8 @@ def test_the_command_gives_a_part_another_class_and_other_settings(tmp_path: Pat
 
 HALF_UNLABELLED = """
 import torch
-from mtl_runner.data.base import Split
-from mtl_runner.task import Task
+from mtl_runner.data.dataset import Split
+from mtl_runner.tasks.task import Task
 
 class HalfUnlabelled:
     def __init__(self, **unused):

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from mtl_runner.errors import ConfigError
+from mtl_runner.experiment.learner import Learner
+from mtl_runner.gradients.parameters import Parameters
 from mtl_runner.models import SeparateMLPs
-from mtl_runner.parameters import Parameters
-from mtl_runner.step import Learner
-from mtl_runner.task import Task
+from mtl_runner.tasks.task import Task
 from mtl_runner.update import Jacobian, Joint
 from mtl_runner.weighting import Fixed
 from tests.builders import (

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.optim import optimizer as torch_optimizer
 
+from mtl_runner.compat.torch_optimizers import stepper
 from mtl_runner.errors import ConfigError
-from mtl_runner.update.stepping import stepper
 from tests.builders import flat, make_mlp, make_split, make_tasks, same_bits
 
 Make = Callable[..., torch.optim.Optimizer]

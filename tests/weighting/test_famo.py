@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from mtl_runner.errors import ConfigError
-from mtl_runner.step import Learner
-from mtl_runner.task import Task
-from mtl_runner.totals import EpochTotals
+from mtl_runner.experiment.learner import Learner
+from mtl_runner.tasks.task import Task
+from mtl_runner.train.totals import EpochTotals
 from mtl_runner.update import Active, Joint, OwnParameters, PerTask, Update
 from mtl_runner.weighting import FAMO, Fixed, Weighting
 from tests.builders import (

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from mtl_runner.errors import ConfigError
-from mtl_runner.task import Task
+from mtl_runner.tasks.task import Task
 from mtl_runner.weighting import Foreign
 
 TASKS = [Task("a"), Task("b"), Task("c")]

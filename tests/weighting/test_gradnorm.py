@@ -13,14 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from mtl_runner.build import build
-from mtl_runner.conf_directory import conf_directory
-from mtl_runner.data.base import Split
+from mtl_runner.config.conf_directory import conf_directory
+from mtl_runner.data.dataset import Split
 from mtl_runner.errors import ConfigError
+from mtl_runner.experiment.build import build
+from mtl_runner.gradients.parameters import Parameters, find_parameters
 from mtl_runner.likelihood import Standard
 from mtl_runner.models import MLP
-from mtl_runner.parameters import Parameters, find_parameters
-from mtl_runner.task import Task
+from mtl_runner.tasks.task import Task
 from mtl_runner.update import Active, OwnParameters
 from mtl_runner.weighting import Fixed, GradNorm, Weighting
 from tests.builders import (

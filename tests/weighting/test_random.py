@@ -11,11 +11,11 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from mtl_runner import checkpoint
-from mtl_runner.batches import Batches
 from mtl_runner.errors import ConfigError
 from mtl_runner.models import MLP
 from mtl_runner.schedule import Length, Schedule
+from mtl_runner.train import checkpoint
+from mtl_runner.train.batches import Batches
 from mtl_runner.weighting import Fixed, Random, Weighting
 from tests.builders import INPUTS, make_learner, make_split, make_tasks, near, same_bits
 

@@ -1,0 +1,1 @@
+"""The only code that touches private parts of torch, Hydra, OmegaConf and TorchJD."""

@@ -1,0 +1,1 @@
+"""Images of digits and what is made of them."""

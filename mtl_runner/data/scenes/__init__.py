@@ -1,0 +1,1 @@
+"""Images with an answer at every pixel: drawn scenes, NYUv2, Cityscapes."""

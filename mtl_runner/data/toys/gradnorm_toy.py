@@ -1,0 +1,75 @@
+"""Regressions that differ in nothing but their scale: the toy problem of GradNorm."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+from mtl_runner.data.dataset import Split
+from mtl_runner.errors import ConfigError
+from mtl_runner.tasks.task import Task
+
+SHARED_VARIANCE = 10.0  # of the entries of B
+OWN_VARIANCE = 3.5  # of the entries of each eps_t
+
+
+class GradNormToy:
+    r"""Tasks that share most of one random linear map, at scales :math:`\sigma_t` (Chen et al., "GradNorm", ICML 2018, section 4).
+
+    .. math:: f_t(x) = \sigma_t \tanh((B + \epsilon_t)\,x), \qquad B_{ij} \sim N(0, 10), \quad \epsilon_{t,ij} \sim N(0, 3.5)
+
+    with variances as the second argument. Task t is called ``y<t>``, from ``y1`` on. All tasks are equally hard, but the squared errors
+    of two of them differ by the square of their scales' ratio. Inputs are of length 1 (the paper does not say); their direction is
+    uniform. The paper judges by the sum over tasks of test loss after training over that before; at the start the outputs are all but
+    0 and the targets' mean is 0, so that ``relative_loss`` is that ratio within a hundredth.
+
+    Args:
+        sigmas: the scale of each task. dim: of the inputs. outputs: of every task.
+        n: training points. n_val, n_test: fresh points of the other splits. seed: of the generator.
+
+    Shape: inputs ``[N, dim]``, targets ``[N, outputs]``. Raises ``ConfigError`` for scales that are not positive and sizes below 1.
+    """
+
+    def __init__(
+        self,
+        sigmas: Sequence[float] = (1.0, 100.0),
+        dim: int = 250,
+        outputs: int = 100,
+        n: int = 10_000,
+        n_val: int = 1000,
+        n_test: int = 2000,
+        seed: int = 0,
+    ) -> None:
+        if not isinstance(sigmas, Sequence) or not sigmas or not all(_is_positive(sigma) for sigma in sigmas):
+            raise ConfigError(f"data.sigmas must be a list of positive numbers, one per task, e.g. [1, 100]; found {sigmas!r}.")
+        for name, size in {"dim": dim, "outputs": outputs, "n": n, "n_val": n_val, "n_test": n_test}.items():
+            if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+                raise ConfigError(f"data.{name} must be a whole number of at least 1; found {size!r}.")
+        generator = torch.Generator().manual_seed(seed)
+
+        def normal(rows: int, columns: int) -> torch.Tensor:
+            return torch.randn(rows, columns, generator=generator, dtype=torch.float64)
+
+        shared = math.sqrt(SHARED_VARIANCE) * normal(outputs, dim)
+        maps = [shared + math.sqrt(OWN_VARIANCE) * normal(outputs, dim) for _ in sigmas]
+        names = [f"y{index}" for index in range(1, len(sigmas) + 1)]
+        self.tasks = [Task(name, "regression", size=outputs) for name in names]
+        dtype = torch.get_default_dtype()
+        self.splits = {}
+        for split, rows in {
+            "test": n_test,
+            "val": n_val,
+            "train": n,
+        }.items():  # train last: its size changes nothing in the others
+            x = torch.nn.functional.normalize(normal(rows, dim), dim=1)
+            targets = {
+                name: float(sigma) * torch.tanh(x @ map_.T).to(dtype)
+                for name, sigma, map_ in zip(names, sigmas, maps, strict=True)
+            }
+            self.splits[split] = Split(x.to(dtype), targets)
+
+
+def _is_positive(number: object) -> bool:
+    return isinstance(number, int | float) and not isinstance(number, bool) and math.isfinite(number) and number > 0

@@ -1,0 +1,32 @@
+"""The curve of a 1-d regression, as plain arrays, for its picture."""
+
+from __future__ import annotations
+
+import torch
+
+from mtl_runner.data.dataset import Split
+from mtl_runner.results.plots import Fit
+from mtl_runner.train.evaluation import predict
+from mtl_runner.train.trainer import Trainer
+
+POINTS = 400
+
+
+def fit_curve(trainer: Trainer) -> dict[str, Fit]:
+    """The fits of all regression tasks if there is one input; otherwise none."""
+    train = trainer.experiment.data.splits["train"]
+    if isinstance(train.inputs, dict) or train.inputs.dim() != 2 or train.inputs.shape[1] != 1:
+        return {}
+    x = train.inputs
+    grid = torch.linspace(float(x.min()), float(x.max()), POINTS, dtype=x.dtype, device=x.device).unsqueeze(1)
+    outputs = predict(trainer.learner.model, Split(grid, {}), POINTS)
+    fits = {}
+    for task in trainer.tasks:
+        if task.kind.startswith("regression") and task.size == 1:
+            values = [
+                task.offset + task.scale * t.squeeze(1).cpu().numpy() for t in (train.targets[task.name], outputs[task.name])
+            ]
+            predicted = trainer.learner.likelihood.predicted_sigma(task, outputs)
+            sigma = None if predicted is None else predicted.squeeze(1).cpu().numpy()
+            fits[task.name] = Fit(x.squeeze(1).cpu().numpy(), values[0], grid.squeeze(1).cpu().numpy(), values[1], sigma)
+    return fits

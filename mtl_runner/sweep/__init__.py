@@ -1,6 +1,0 @@
-"""Hydra plugins: where configs are found, and what happens around a sweep. Free of torch."""
-
-from mtl_runner.sweep.plugins import register
-from mtl_runner.sweep.start import SweepStart, current_sweep
-
-__all__ = ["SweepStart", "current_sweep", "register"]

@@ -1,0 +1,67 @@
+"""Learned noise scales: s = log variance (Laplace: log b) in training units, sigma in the target's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import nn
+
+from mtl_runner.errors import ConfigError
+from mtl_runner.tasks.options import per_task
+from mtl_runner.tasks.task import Task
+
+
+def log_variances(
+    tasks: Sequence[Task], start: Sequence[float], frozen: Mapping[str, float] | None, key: str
+) -> nn.ParameterList:
+    """One trained s per task, from ``start``; ``frozen`` sigmas (in the target's units) are not trained.
+
+    One tensor per task: in a shared one an idle task's value would move on Adam's shared clock. Raises ``ConfigError`` naming
+    ``key`` for an unknown task or a sigma that is not positive.
+    """
+    names = [task.name for task in tasks]
+    given = frozen if isinstance(frozen, Mapping) else {} if frozen is None else dict.fromkeys(names, frozen)
+    per_task(given, tasks, 0.0, key)  # checks names and numbers
+    parameters = nn.ParameterList()
+    for task, value in zip(tasks, start, strict=True):
+        sigma = given.get(task.name)
+        if sigma is not None and not 0 < sigma < float("inf"):
+            raise ConfigError(f"{key}.{task.name} must be a positive sigma; found {float(sigma)}.")
+        s = torch.tensor(value if sigma is None else log_variance(task, float(sigma)), dtype=torch.get_default_dtype())
+        parameters.append(nn.Parameter(s, requires_grad=sigma is None))
+    return parameters
+
+
+def sigma_of(task: Task, s: float) -> float:
+    """e^{s/2} in the target's units (Laplace: e^s); for classification kinds without a unit."""
+    return _unit(task) * math.exp(s if is_laplace(task) else s / 2)
+
+
+def log_variance(task: Task, sigma: float) -> float:
+    """The inverse of :func:`sigma_of`."""
+    log_scale = math.log(sigma / _unit(task))
+    return log_scale if is_laplace(task) else 2 * log_scale
+
+
+def is_numeric(task: Task) -> bool:
+    """Whether the task's sigma has the unit of its target."""
+    return task.kind.startswith("regression")
+
+
+def is_laplace(task: Task) -> bool:
+    """Whether s is log b, not log sigma^2."""
+    return task.kind == "regression_l1"
+
+
+def _unit(task: Task) -> float:
+    return task.scale if is_numeric(task) else 1.0
+
+
+def initial(tasks: Sequence[Task], trivial_losses: Sequence[float | None] | None) -> list[float]:
+    """s at the optimum of the trivial predictor, whatever the target's units; 0 (temperature 1) for classification kinds."""
+    losses = trivial_losses or [None] * len(tasks)
+    return [
+        math.log(loss) if loss and task.kind.startswith("regression") else 0.0 for task, loss in zip(tasks, losses, strict=True)
+    ]

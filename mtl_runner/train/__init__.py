@@ -1,0 +1,1 @@
+"""The loop: epochs and steps, evaluation, the best model, checkpoints and metrics.csv."""

@@ -1,0 +1,136 @@
+"""Which runs can train as one stack: by their configs, and, since configs do not tell everything, by what was built from them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mtl_runner.experiment.build import Experiment
+from mtl_runner.train.stack.optimizers import ELEMENTWISE
+
+PLAIN = (bool, int, float, str, type(None))
+
+
+def config_key(config: Mapping[str, Any]) -> str:
+    """A text that is equal for configs that differ only in numbers in which replicas may differ.
+
+    Those are the seeds, the optimizer's settings, the numbers of the data (their seed, noise, ...), and the options that weighting
+    and likelihood name in ``stacks``. A 0 is no number like the others: it can switch something off.
+    """
+    key = {name: node for name, node in config.items() if name not in ("seed", "name")}
+    key["optimizer"] = _without_numbers(key["optimizer"])
+    kept = ("batch_size", "losses")
+    key["data"] = {name: node if name in kept else _without_numbers(node) for name, node in key["data"].items()}
+    key["data"].pop("seed", None)
+    for part in ("weighting", "likelihood"):
+        options = _stacks(key[part].get("_target_"))
+        key[part] = {name: _without_numbers(node) if name in options else node for name, node in key[part].items()}
+    return json.dumps(key, sort_keys=True, default=str)
+
+
+def reason_against(experiment: Experiment) -> str:
+    """Why a run cannot stack, whatever the others are; empty if it can."""
+    learner, settings = experiment.learner, experiment.settings
+    for part in (learner.weighting, learner.likelihood):
+        # A subclass inherits the promise of its parent, but may not keep it.
+        if part.stacks is None or vars(type(part)).get("stacks") is None:
+            return f"{type(part).__name__} keeps a state or draws at random"
+    if learner.update.lanes is None:
+        return f"the update {type(learner.update).__name__}, with these options, needs each run's gradients by themselves"
+    if not experiment.schedule.stacks:
+        return f"the schedule {type(experiment.schedule).__name__} can say something else for every run"
+    if any(task.missing for task in experiment.data.tasks):
+        return "labels are missing, so that tasks are idle in other batches of every run"
+    if learner.conflicts is not None:
+        return "record.gradients looks at each run's gradients"
+    if settings.debug:
+        return "debug=true"
+    return _optimizer_against(experiment) or _module_against(learner.model)
+
+
+def _optimizer_against(experiment: Experiment) -> str:
+    learner = experiment.learner
+    for optimizer in (*learner.update.optimizers, *learner.own.optimizers):
+        if type(optimizer) not in ELEMENTWISE or len(optimizer.param_groups) != 1:
+            return f"the optimizer {type(optimizer).__name__} is not one of those that treat every number by itself"
+    for scheduler in experiment.lr_schedulers:
+        if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau) or not type(scheduler).__module__.startswith(
+            "torch.optim."
+        ):
+            return f"the learning-rate scheduler {type(scheduler).__name__} can go another way for every run"
+    return ""
+
+
+def _module_against(model: nn.Module) -> str:
+    for module in model.modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0:
+            return "the model has dropout"
+        if isinstance(module, nn.modules.batchnorm._NormBase) and module.track_running_stats:
+            return "the model has batch normalisation, which keeps running statistics"
+        if isinstance(module, nn.RNNBase):
+            return "the model has a recurrent layer, which torch.func cannot stack"
+    return ""
+
+
+def signature(experiment: Experiment) -> str:
+    """A text that is equal for experiments that can be replicas of one stack, given equal :func:`config_key`."""
+    learner, data = experiment.learner, experiment.data
+    numbers = {"offset": 0.0, "scale": 1.0, "true_sigma": None, "trivial": ()}  # of use in evaluations alone
+    # A dataset's own term says by its name what it is: of two with an address in it, the first would be used for both.
+    found: list[Any] = [replace(task, **numbers, loss_term=None if task.has_target else task.loss_term) for task in data.tasks]  # type: ignore[arg-type]
+    for name, split in data.splits.items():
+        inputs = split.inputs if isinstance(split.inputs, dict) else {"": split.inputs}
+        found += [(name, key, tensor.shape, tensor.dtype) for key, tensor in {**inputs, **split.targets}.items()]
+    for part in (learner.model, learner.likelihood, learner.weighting):
+        found += [(name, p.shape, p.dtype, p.requires_grad) for name, p in part.named_parameters()]
+        found += [(name, b.shape, b.dtype) for name, b in part.named_buffers()]
+    found += [_attributes(module) for module in learner.model.modules()]
+    return repr(found)
+
+
+def _attributes(module: nn.Module) -> list[Any]:
+    """What a module is beside its parameters and buffers: a function of the first replica's would be used for all."""
+    attributes = [(name, value) for name, value in vars(module).items() if not name.startswith("_") and _is_plain(value)]
+    tensors = [(name, value.tolist()) for name, value in vars(module).items() if isinstance(value, Tensor)]
+    return [type(module), attributes, tensors]
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list | tuple | set):
+        return all(_is_plain(item) for item in value)
+    return isinstance(value, PLAIN)
+
+
+def replica_bytes(experiment: Experiment, own_data: bool) -> int:
+    """About how much memory one more replica takes: parameters, gradients, moments, two copies, and a batch on its way through."""
+    parameters = [p for part in (experiment.learner.model, experiment.learner.weighting) for p in part.parameters()]
+    weights = sum(p.numel() * p.element_size() for p in parameters)
+    split = experiment.data.splits["train"]
+    tensors = [*(split.inputs.values() if isinstance(split.inputs, dict) else [split.inputs]), *split.targets.values()]
+    rows = sum(t.numel() * t.element_size() for t in tensors) if own_data else 0
+    width = sum(p.shape[0] * p.element_size() for p in parameters if p.dim())
+    return 8 * weights + 3 * rows + 8 * width * max(experiment.settings.batch_size, 1)
+
+
+def _stacks(target: Any) -> Sequence[str]:
+    from hydra.utils import get_object
+
+    try:
+        return vars(get_object(str(target))).get("stacks") or ()
+    except Exception:  # building it words what is wrong with it
+        return ()
+
+
+def _without_numbers(node: Any) -> Any:
+    if isinstance(node, Mapping):
+        return {name: _without_numbers(item) for name, item in node.items()}
+    if isinstance(node, list | tuple):
+        return [_without_numbers(item) for item in node]
+    if isinstance(node, bool) or not isinstance(node, int | float):
+        return node
+    return "a number" if node else "0"

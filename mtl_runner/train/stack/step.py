@@ -1,0 +1,230 @@
+"""The training step of a stack: `step.py`'s, vmapped over the replicas, and their optimizers."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import vmap
+
+from mtl_runner.errors.wording import out_of_memory
+from mtl_runner.experiment.functional import pure
+from mtl_runner.experiment.learner import pure_again, pure_step
+from mtl_runner.train.stack.optimizers import NONE, Block, settings_of
+from mtl_runner.train.stack.tensors import Stacked
+from mtl_runner.train.trainer import Trainer
+from mtl_runner.update import Active
+from mtl_runner.weighting import Weighting
+
+log = logging.getLogger("mtl_runner")
+
+PARTS = ("model", "likelihood", "weighting")
+COMPILER = ("torch._dynamo", "torch._inductor")  # whose errors mean that the step does not compile
+
+
+class CannotStackError(Exception):
+    """``torch.func`` does not take a model that runs by itself; the text is the reason."""
+
+
+@contextlib.contextmanager
+def stacking() -> Iterator[None]:
+    """Around what a user's model meets only in a stack: what it raises there says that it has to run by itself."""
+    try:
+        yield
+    except Exception as error:
+        if out_of_memory(error):
+            raise
+        raise CannotStackError((str(error).strip() or type(error).__name__).splitlines()[0].rstrip(". ")) from error
+
+
+class StackedStep:
+    """One step of every replica: the parts of all learners as stacked tensors, and optimizers over them.
+
+    Every replica's own modules and optimizers stay what they are, with tensors that are slices of the stack; its optimizers' state lies
+    with the stack's until :meth:`settle`.
+
+    Args:
+        trainers: one per replica. compiled: whether the step is compiled.
+
+    Attributes:
+        parameters, constants: ``{part: {name: [S, ...]}}``: what is trained, and what a step reads beside it.
+    """
+
+    def __init__(self, trainers: Sequence[Trainer], compiled: bool) -> None:
+        self.trainers = list(trainers)
+        self.first = self.trainers[0]
+        learners = [trainer.learner for trainer in self.trainers]
+        self.parts = {part: Stacked([getattr(learner, part) for learner in learners]) for part in PARTS}
+        self.parameters = {name: part.parameters for name, part in self.parts.items()}
+        self.constants = {name: part.constants for name, part in self.parts.items()}
+        self.blocks = self._blocks()
+        if self.first.resumed:
+            for block in self.blocks:
+                block.from_twins()
+        self.first.learner.weighting.eval()  # what it keeps of the losses it is told at the end of an epoch
+        self.keeps_losses = type(self.first.learner.weighting).accumulate is not Weighting.accumulate
+        self._seen: list[tuple[tuple[int, ...], Tensor]] = []
+        self._functions: dict[tuple[int, ...], tuple[Callable[..., Any], Callable[..., Any]]] = {}
+        self._moving: dict[tuple[int, ...], dict[str, frozenset[str]]] = {}
+        self._set_compiled(compiled)
+
+    def begin_epoch(self, done: float) -> None:
+        """Before an epoch that begins when ``done`` (0 to 1) of the run is over."""
+        for block in self.blocks:
+            block.begin_epoch(done)
+        for trainer in self.trainers:
+            trainer.learner.weighting.begin_epoch()
+
+    @torch.no_grad()
+    def end_epoch(self) -> None:
+        """Step the learning-rate schedulers, and tell every weighting the losses of the epoch's steps, if it keeps them."""
+        for block in self.blocks:
+            block.step_scheduler()
+        for tasks, members in groupby(self._seen, key=lambda seen: seen[0]):
+            losses = torch.stack([values for _, values in members], 1)[:, :, list(tasks)]
+            for trainer, values in zip(self.trainers, losses.unbind(), strict=True):
+                trainer.learner.weighting.accumulate(values, None if len(tasks) == len(self.first.tasks) else tasks)
+        self._seen.clear()
+
+    def settle(self, step: int, only: int | None = None) -> None:
+        """Give the replicas' own optimizers (or those of one) the state that they would have after so many steps."""
+        for block in self.blocks:
+            block.to_twins(only)
+        for trainer in self.trainers:
+            trainer.learner.update.at_step(step)
+
+    def release(self, index: int) -> None:
+        """Let a replica keep its tensors as they are now."""
+        for part in self.parts.values():
+            part.release(index)
+
+    @torch.no_grad()
+    def __call__(self, inputs: Any, targets: Any, active: Active, row: Tensor) -> None:
+        """One step of all replicas; what it returns goes into the row ``[S, columns]``."""
+        with stacking():
+            if active.tasks not in self._functions:
+                self._prepare(inputs, targets, active)
+            step, again = self._functions[active.tasks]
+            values = active.tensor(next(iter(self.parameters["model"].values())))
+            returned, losses, gradients = step(self.parameters, self.constants, inputs, targets, values)
+        if self.keeps_losses:
+            self._seen.append((active.tasks, losses.clone()))
+        at = 0
+        for column in returned:
+            width = column.shape[1] if column.dim() > 1 else 1
+            row[:, at : at + width] = column.view(-1, width)
+            at += width
+        for block in self.blocks:
+            if block.part == "model":
+                lane = set(active.tasks) if block.tasks is None else set(active.tasks) & set(block.tasks)
+                if lane:
+                    block.step(gradients["model"][block.tasks], self._idle(frozenset(lane)))
+        moving = self._moving[active.tasks]
+        if self.first.learner.weighting.needs_again:
+            found = again(self.parameters, self.constants, inputs, targets, losses)
+            names = [name for name in self.parameters["weighting"] if name in moving["weighting"]]
+            gradients["weighting"] = dict(zip(names, found.unbind(1), strict=True))
+        for block in self.blocks:
+            if block.part != "model":
+                idle = frozenset(block.views) - moving[block.part]
+                if len(idle) < len(block.views):
+                    block.step(gradients[block.part], idle)
+
+    def _blocks(self) -> list[Block]:
+        """The optimizers of the update and of what is learned beside the model, one per run of neighbours with equal settings."""
+        blocks = []
+        update, own = self.first.learner.update, self.first.learner.own
+        places = [("update", i) for i in range(len(update.optimizers))] + [("own", i) for i in range(len(own.optimizers))]
+        for place, i in places:
+            twins = [getattr(trainer.learner, place).optimizers[i] for trainer in self.trainers]
+            for _, members in groupby(range(len(twins)), key=lambda k, twins=twins: settings_of(twins[k])):  # type: ignore[misc]
+                indices = list(members)
+                experiments = [self.trainers[k].experiment for k in indices]
+                mine = [twins[k] for k in indices]
+                learner = experiments[0].learner
+                if place == "update":
+                    assert update.lanes is not None
+                    block = Block("model", self.parameters["model"], indices[0], experiments, mine, tasks=update.lanes[i])
+                else:
+                    part = learner.own.owners[i]
+                    annealed = {id(o): lr for o, lr in learner.own.annealed}
+                    anneal = annealed.get(id(mine[0]))
+                    block = Block(part, self.parameters[part], indices[0], experiments, mine, anneal=anneal)
+                blocks.append(block)
+        return blocks
+
+    def _prepare(self, inputs: Any, targets: Any, active: Active) -> None:
+        """At the first step of a set of active tasks: let every weighting look at its losses, and make the functions."""
+        learner = self.first.learner
+        model, likelihood = pure(learner.model), pure(learner.likelihood)
+
+        def losses_of(parameters: Any, constants: Any, inputs: Any, targets: Any) -> Any:
+            outputs = model({**parameters["model"], **constants["model"]}, inputs)
+            return likelihood({**parameters["likelihood"], **constants["likelihood"]}, outputs, targets)
+
+        losses = vmap(losses_of)(self.parameters, self.constants, inputs, targets)
+        for trainer, values in zip(self.trainers, losses.unbind(), strict=True):
+            trainer.learner.weighting.prepare(values, active.subset)
+        self._moving[active.tasks] = self._reached(inputs, targets, active)
+        step, again = pure_step(learner, active), pure_again(learner, active)
+        functions = vmap(step, in_dims=(0, 0, 0, 0, None)), vmap(again)
+        self._functions[active.tasks] = (
+            (self._compile(functions[0]), self._compile(functions[1])) if self.compiled else functions
+        )
+
+    def _set_compiled(self, compiled: bool) -> None:
+        self.compiled = compiled
+        for trainer in self.trainers:
+            trainer.compiled = compiled  # for its checkpoint: a resumed run takes the same path
+        if compiled:
+            torch.compiler.reset()  # another stack's functions share their code with ours, and only a few versions are kept
+
+    def _compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Compiled for full batches; the rest of the rows at the end of an epoch is not worth a compilation of its own."""
+        cuda = self.first.experiment.device.type == "cuda"  # there a graph of the whole step is replayed
+        fast = torch.compile(function, dynamic=False, mode="reduce-overhead" if cuda else None)
+        size = self.first.batches.batch_size
+
+        def call(parameters: Any, constants: Any, inputs: Any, targets: Any, last: Any) -> Any:
+            rows = next(iter(targets.values())).shape[1] if targets else size
+            if self.compiled and rows == size:
+                try:
+                    return fast(parameters, constants, inputs, targets, last)
+                except Exception as error:
+                    if not type(error).__module__.startswith(COMPILER):
+                        raise
+                    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+                    log.warning("The step cannot be compiled (%s); going on without.", reason)
+                    self._set_compiled(False)
+            return function(parameters, constants, inputs, targets, last)
+
+        return call
+
+    @torch.enable_grad()
+    def _reached(self, inputs: Any, targets: Any, active: Active) -> dict[str, frozenset[str]]:
+        """The parameters of likelihood and weighting that move when these tasks are active: the others have no gradient at all."""
+        learner = self.first.learner
+        mine = {key: tensor[0] for key, tensor in inputs.items()} if isinstance(inputs, dict) else inputs[0]
+        losses = learner.likelihood.losses(learner.model(mine), {name: target[0] for name, target in targets.items()})
+        seen = torch.stack([losses[t].detach() for t in active.tasks]).requires_grad_()
+        roots = {"likelihood": sum(losses[t] for t in active.tasks), "weighting": learner.weighting(seen, active.subset)}
+        found: dict[str, frozenset[str]] = {}
+        for part, root in roots.items():
+            names = {name: p for name, p in getattr(learner, part).named_parameters() if p.requires_grad}
+            gradients = torch.autograd.grad(root, list(names.values()), allow_unused=True) if names else ()
+            found[part] = frozenset(name for name, g in zip(names, gradients, strict=True) if g is not None)
+        if learner.weighting.needs_again:
+            found["weighting"] = frozenset(name for t, name in enumerate(self.parameters["weighting"]) if t in active.tasks)
+        return found
+
+    def _idle(self, tasks: frozenset[int]) -> frozenset[str]:
+        """The names of the model's parameters that none of the tasks reaches."""
+        if len(tasks) == len(self.first.tasks):
+            return NONE
+        idle = set(self.first.experiment.parameters.idle(tasks))
+        return frozenset(name for name, p in self.first.learner.model.named_parameters() if p in idle)
