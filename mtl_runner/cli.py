@@ -157,7 +157,7 @@ def _report(sweep: Path) -> None:
     comparison = compare_directories([sweep], output=sweep)
     best = [run.directory for run in comparison.best if run.summary.get("plots") == "best"]
     if best:
-        from mtl_runner.runs.runner import draw_again
+        from mtl_runner.runs.lifecycle import draw_again
 
         for directory in best:
             draw_again(directory)

@@ -12,14 +12,16 @@ from hypothesis import HealthCheck, settings
 from torch import Tensor, nn
 
 from mtl_runner.data.dataset import Split
+from mtl_runner.experiment.find_parameters import find_parameters
 from mtl_runner.experiment.learner import Learner
-from mtl_runner.gradients.parameters import find_parameters
+from mtl_runner.experiment.own_parameters import OwnParameters
 from mtl_runner.likelihood import Standard
 from mtl_runner.models import MLP
 from mtl_runner.schedule import Length, Schedule
+from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task
 from mtl_runner.train.batches import Batches
-from mtl_runner.update import Active, AdaTask, Jacobian, Joint, OwnParameters, PerTask, Update
+from mtl_runner.update import AdaTask, Jacobian, Joint, PerTask, Update
 from mtl_runner.weighting import Fixed, Weighting
 
 ROWS, INPUTS = 24, 3

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from mtl_runner.experiment.conflicts import Conflicts
-from mtl_runner.gradients.parameters import Parameters, find_parameters
+from mtl_runner.experiment.find_parameters import find_parameters
+from mtl_runner.gradients.parameters import Parameters
 from mtl_runner.likelihood import Standard
 from mtl_runner.tasks.task import Task
 from mtl_runner.update import AdaTask, Jacobian, Joint, PerTask, Update

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from mtl_runner.data.dataset import Split, prepare
 from mtl_runner.errors import ConfigError
 from mtl_runner.experiment.build import trivial_losses
+from mtl_runner.results.metric_names import higher_is_better
 from mtl_runner.tasks.dense_metrics import MEASURES
-from mtl_runner.tasks.metric_names import higher_is_better
 from mtl_runner.tasks.task import MISSING_CLASS, Task
 from mtl_runner.train.evaluation import evaluate, measurements, predict
 from tests.builders import QUICK, Data, near

@@ -18,11 +18,12 @@ from torch import Tensor, nn
 
 from mtl_runner.experiment.build import Experiment, build
 from mtl_runner.experiment.learner import Learner
+from mtl_runner.experiment.own_parameters import OwnParameters
 from mtl_runner.likelihood import Heteroscedastic, Homoscedastic, Standard
+from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task
 from mtl_runner.train.advice import lessons_at_the_end, lessons_of_losses, lessons_of_optimizer, lessons_of_setup
 from mtl_runner.train.totals import EpochMeans
-from mtl_runner.update import Active, OwnParameters
 from mtl_runner.weighting import (
     DWA,
     IMTLL,

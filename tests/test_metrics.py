@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 from torch import Tensor
 
-from mtl_runner.tasks.metric_names import LOWER_IS_BETTER, higher_is_better
+from mtl_runner.results.metric_names import LOWER_IS_BETTER, higher_is_better
 from mtl_runner.tasks.metrics import CALIBRATION_BINS
 from mtl_runner.tasks.task import KINDS, MISSING_CLASS, Task
 from tests.builders import QUICK

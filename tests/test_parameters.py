@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from mtl_runner.data.dataset import Split
 from mtl_runner.errors import ConfigError, ModelError
-from mtl_runner.gradients.parameters import Parameters, find_parameters
+from mtl_runner.experiment.find_parameters import find_parameters
+from mtl_runner.gradients.parameters import Parameters
 from mtl_runner.likelihood import Standard
 from mtl_runner.models import MLP, SeparateMLPs, Unshared
 from mtl_runner.tasks.task import MISSING_CLASS, Task

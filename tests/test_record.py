@@ -18,9 +18,10 @@ from mtl_runner.experiment.build import build
 from mtl_runner.likelihood import Homoscedastic
 from mtl_runner.tasks.task import Task, log_variance_key
 from mtl_runner.train.evaluation import predict
+from mtl_runner.train.interruption import Interrupted
 from mtl_runner.train.metrics_file import BASE_COLUMNS, MetricsFile, cells_of_step, cells_of_task, further_columns
 from mtl_runner.train.totals import EpochTotals
-from mtl_runner.train.trainer import Interrupted, Trainer
+from mtl_runner.train.trainer import Trainer
 from tests.builders import KINDS, make_tasks
 from tests.likelihood.references import composed, everything, finished, nll_by_hand, read_rows, restored
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mtl_runner.errors import ConfigError, suggest
-from mtl_runner.tasks.options import flag, positive
+from mtl_runner.errors.checks import flag, positive
 
 MOST_EVALUATIONS = 200
 FEW = 4  # replicas that are hardly slower one after another

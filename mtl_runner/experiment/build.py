@@ -18,15 +18,17 @@ from mtl_runner.config.settings import Settings
 from mtl_runner.data.dataset import Prepared, Split, prepare
 from mtl_runner.errors import ConfigError
 from mtl_runner.experiment.conflicts import Conflicts
+from mtl_runner.experiment.find_parameters import find_parameters
 from mtl_runner.experiment.learner import Learner
-from mtl_runner.gradients.parameters import Parameters, find_parameters
+from mtl_runner.experiment.own_parameters import OwnParameters
+from mtl_runner.experiment.seeding import seed_everything
+from mtl_runner.gradients.parameters import Parameters
 from mtl_runner.likelihood import Likelihood
 from mtl_runner.models import PredictsNoise, Unshared
 from mtl_runner.models.predicts_noise import widened
 from mtl_runner.schedule import Length, Schedule
 from mtl_runner.tasks.task import Task
-from mtl_runner.train.checkpoint import seed_everything
-from mtl_runner.update import OwnParameters, Update
+from mtl_runner.update import Update
 from mtl_runner.weighting import Foreign, Weighting
 
 DEBUG_ROWS = 128

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mtl_runner.gradients.parameters import Parameters
-from mtl_runner.update.base import Active
+from mtl_runner.tasks.activity import Active
 
 
 class Conflicts:

@@ -14,8 +14,10 @@ from torch.func import grad_and_value, vjp
 from mtl_runner.data.dataset import Split
 from mtl_runner.experiment.conflicts import Conflicts
 from mtl_runner.experiment.functional import clipped, pure
+from mtl_runner.experiment.own_parameters import OwnParameters
 from mtl_runner.likelihood import Likelihood
-from mtl_runner.update import Active, OwnParameters, Update
+from mtl_runner.tasks.activity import Active
+from mtl_runner.update import Update
 from mtl_runner.weighting import Weighting
 
 

@@ -12,7 +12,8 @@ from torch.optim import Optimizer
 from mtl_runner.compat.torch_optimizers import stepper
 from mtl_runner.gradients.layout import laid_out
 from mtl_runner.likelihood import Likelihood
-from mtl_runner.update.base import Active, MakeOptimizer
+from mtl_runner.tasks.activity import Active
+from mtl_runner.update.base import MakeOptimizer
 from mtl_runner.weighting.base import Weighting
 
 SETTLING = 0.3  # share of the run over which an annealed rate falls to 0

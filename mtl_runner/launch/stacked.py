@@ -9,14 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from mtl_runner.launch.compose import Composer
+from mtl_runner.compat.hydra_compose import Composer
+from mtl_runner.compat.hydra_launcher import BasicLauncher
 from mtl_runner.launch.request import request_of
 from mtl_runner.runs.request import Request
 
@@ -55,7 +55,7 @@ class StackedLauncher(Launcher):
             request, returns[number] = self._job(number, overrides)
             differing = " ".join(override.lstrip("+") for override in overrides if override not in common)
             requests[number] = replace(request, job=f"{number}: {differing}" if differing else str(number))
-        from mtl_runner.train.stack import Stacker
+        from mtl_runner.runs.stacked import Stacker
 
         gc.freeze()  # the modules are there to stay, and so are the jobs
         gc.enable()

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from mtl_runner.errors import ConfigError
+from mtl_runner.errors.checks import flag, learning_rate, per_task
 from mtl_runner.likelihood.base import Likelihood, Tensors
 from mtl_runner.tasks.noise import initial, is_numeric, log_variances, sigma_of
-from mtl_runner.tasks.options import flag, learning_rate, per_task
 from mtl_runner.tasks.task import Task, has_likelihood
 
 GAUSSIAN = 0.5 * math.log(2 * math.pi)

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from mtl_runner.results.metric_names import higher_is_better
 from mtl_runner.results.plots import series
 from mtl_runner.results.read import read_metrics
 from mtl_runner.results.statistics import MAIN_METRIC, interval
 from mtl_runner.results.style import colour, log_axis_helps, new_grid, save
-from mtl_runner.tasks.metric_names import higher_is_better
 
 if TYPE_CHECKING:
-    from mtl_runner.results.compare import Group
+    from mtl_runner.results.groups import Group
 
 
 def plot_comparison(path: Path, groups: Sequence[Group], at: str) -> None:

@@ -13,12 +13,13 @@ import pandas as pd
 
 from mtl_runner.results.differences import metric_differences
 from mtl_runner.results.evidence import DataSet, Evidence, gather
+from mtl_runner.results.judge import margin_of, verdicts
 from mtl_runner.results.paired import Paired
 from mtl_runner.results.read import Run
 from mtl_runner.results.roles import Job, jobs, read_study, without_study
 from mtl_runner.results.sentences import answer, missing
 from mtl_runner.results.strategies import Label
-from mtl_runner.results.verdict import Verdict, margin_of, verdicts
+from mtl_runner.results.verdict import Verdict
 
 LOST = "study.json is missing or not readable: tuning runs cannot be told from final ones."
 ONE_TASK = "There is one task: weights between tasks cannot matter, they only change the step size."

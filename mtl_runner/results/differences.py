@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from mtl_runner.results.evidence import DataSet, StrategyEvidence, Values
+from mtl_runner.results.metric_names import higher_is_better
 from mtl_runner.results.paired import Paired, holm, paired
-from mtl_runner.tasks.metric_names import higher_is_better
 
 
 @dataclass(frozen=True)

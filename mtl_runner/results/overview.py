@@ -12,7 +12,7 @@ from mtl_runner.results.statistics import MAIN_METRIC
 from mtl_runner.results.text import align, markdown_table, markdown_text, number
 
 if TYPE_CHECKING:
-    from mtl_runner.results.compare import Group
+    from mtl_runner.results.groups import Group
 
 SPLIT_WORDS = {"val": "validation", "test": "test"}
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtl_runner.results.evidence import DataSet, StrategyEvidence
-from mtl_runner.tasks.metric_names import higher_is_better
+from mtl_runner.results.metric_names import higher_is_better
 
 RESAMPLES = 2000
 CLOUD = 200  # resampled means per strategy that a picture shows

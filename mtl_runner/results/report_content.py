@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from mtl_runner.results.compare import Group, Strategy, group_runs
 from mtl_runner.results.evidence import Evidence, gather
+from mtl_runner.results.groups import Group, Strategy, group_runs
 from mtl_runner.results.read import Run
 from mtl_runner.results.report_curves import OVERALL, averaged, curves_of, lines_for, points_for, rounded
 from mtl_runner.results.roles import Job, jobs, read_study

@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mtl_runner.results.compare import strategy_rows
+from mtl_runner.results.groups import strategy_rows
 from mtl_runner.results.report_content import Content, Section
 from mtl_runner.results.report_runs import differences_table, failures_list, runs_table
 from mtl_runner.results.report_tables import spreads_table, strategies_table

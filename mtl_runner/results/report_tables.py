@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
+from mtl_runner.results.metric_names import higher_is_better
 from mtl_runner.results.read import Run
 from mtl_runner.results.report_cells import as_float, data_value, sort_button
 from mtl_runner.results.report_content import Section
 from mtl_runner.results.spread import Spread
 from mtl_runner.results.statistics import MAIN_METRIC
 from mtl_runner.results.text import number
-from mtl_runner.tasks.metric_names import higher_is_better
 
 ROWS = 15  # that a long table shows before it is asked for all; of a sweep over fixed weights only what is drawn
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from mtl_runner.tasks.metric_names import higher_is_better
+from mtl_runner.results.metric_names import higher_is_better
 
 # What enters delta-m, by a task's measures, or else its kind. R2 and calibration error are left out: near 0 a relative difference of them means nothing.
 DELTA_METRICS = {

@@ -11,8 +11,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from mtl_runner.compat.omegaconf_yaml import yaml_of
 from mtl_runner.errors import RunDirectoryError
-from mtl_runner.files import write_atomic, write_json, yaml_of
+from mtl_runner.files import write_atomic, write_json
 
 CONFIG = Path(".hydra") / "config.yaml"
 IDENTITY = Path(".hydra") / "run.json"

@@ -17,17 +17,18 @@ from mtl_runner.errors import MtlError, RunDirectoryError
 from mtl_runner.errors.wording import out_of_memory, sentence
 from mtl_runner.experiment.build import ALL_THREADS, SMALL_MODEL, Datasets, Experiment, build, is_ours
 from mtl_runner.runs import directory as run_directory
+from mtl_runner.runs.lifecycle import begin, end, failed, finished, write_status
 from mtl_runner.runs.logs import RunLogs, logging_to_many
 from mtl_runner.runs.request import Outcome, Request
-from mtl_runner.runs.runner import begin, end, failed, finished, gracefully, write_status
 from mtl_runner.runs.summary import verdict
 from mtl_runner.train import checkpoint
+from mtl_runner.train.interruption import Interrupted, gracefully
 from mtl_runner.train.progress import Progress
 from mtl_runner.train.stack.eligibility import config_key, reason_against, replica_bytes, signature
 from mtl_runner.train.stack.loop import Stack
 from mtl_runner.train.stack.optimizers import settings_of
 from mtl_runner.train.stack.step import CannotStackError
-from mtl_runner.train.trainer import Interrupted, Trainer
+from mtl_runner.train.trainer import Trainer
 
 log = logging.getLogger("mtl_runner")
 
@@ -217,20 +218,3 @@ class _TooLargeError(Exception):
 def _settings(trainer: Trainer) -> list[str]:
     learner = trainer.learner
     return [settings_of(optimizer) for optimizer in (*learner.update.optimizers, *learner.own.optimizers)]
-
-
-def run_compiled(trainer: Trainer) -> str:
-    """Train a single run with the compiled step, as a stack of one. Returns why that cannot be, in which case nothing was trained."""
-    reason = reason_against(trainer.experiment)
-    if reason:
-        return reason
-    stack = Stack([trainer], compiled=True, snapshots=False)
-    try:
-        with Progress(stack), gracefully(stack):
-            stack.run()
-    except CannotStackError as error:
-        return f"torch.func refuses the model ({error})"
-    trainer.stop = stack.stop
-    for failure in stack.failed.values():
-        raise failure
-    return ""

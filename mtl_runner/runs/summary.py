@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from mtl_runner import __version__
 from mtl_runner.results.text import align, number
 from mtl_runner.train.evaluation import Evaluation
 from mtl_runner.train.trainer import Trainer
+from mtl_runner.version import __version__
 
 TABLE_METRICS = 2  # main metrics per task in the table
 

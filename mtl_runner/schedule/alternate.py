@@ -9,8 +9,8 @@ from itertools import accumulate
 
 from mtl_runner.config.times import Length
 from mtl_runner.errors import ConfigError, suggest
+from mtl_runner.errors.checks import per_task, positive
 from mtl_runner.schedule.base import Schedule
-from mtl_runner.tasks.options import per_task, positive
 from mtl_runner.tasks.task import Task
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from mtl_runner.config.times import Length
 from mtl_runner.errors import ConfigError, suggest
+from mtl_runner.errors.checks import per_task
 from mtl_runner.schedule.base import Schedule
-from mtl_runner.tasks.options import per_task
 from mtl_runner.tasks.task import Task
 
 

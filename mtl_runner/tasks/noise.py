@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from mtl_runner.errors import ConfigError
-from mtl_runner.tasks.options import per_task
+from mtl_runner.errors.checks import per_task
 from mtl_runner.tasks.task import Task
 
 

@@ -9,8 +9,8 @@ import torch
 
 from mtl_runner.data.dataset import Split
 from mtl_runner.schedule import Schedule
+from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task
-from mtl_runner.update import Active
 
 PATTERNS = 1024  # kept at once
 BLOCK_BYTES = 64 * 2**20  # rows are gathered in blocks of this size, then sliced: one gather serves many batches

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mtl_runner.data.dataset import Split
 from mtl_runner.errors import ConfigError, suggest
 from mtl_runner.likelihood import Likelihood
-from mtl_runner.tasks.metric_names import higher_is_better
+from mtl_runner.results.metric_names import higher_is_better
 from mtl_runner.tasks.task import Task
 
 QUANTILES = {"sigma_q05": 0.05, "sigma_q50": 0.5, "sigma_q95": 0.95}

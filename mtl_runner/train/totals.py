@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from mtl_runner.errors import DivergedError
+from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task
-from mtl_runner.update import Active
 
 FLUSH = 256  # steps whose small tensors are kept before they are copied into the buffer
 

@@ -15,12 +15,14 @@ from torch import nn
 
 from mtl_runner.config.settings import Settings
 from mtl_runner.errors import DivergedError
+from mtl_runner.experiment import seeding
 from mtl_runner.experiment.build import Experiment
 from mtl_runner.train import checkpoint
 from mtl_runner.train.advice import lessons_of_losses
 from mtl_runner.train.batches import Batches
 from mtl_runner.train.best import Best
 from mtl_runner.train.evaluation import QUANTILES, Evaluation, Monitor, evaluate, sigma_statistics
+from mtl_runner.train.interruption import Interrupted
 from mtl_runner.train.metrics_file import MetricsFile, Row, cells_of_step, cells_of_task, further_columns
 from mtl_runner.train.totals import EpochMeans, EpochRecord, EpochTotals
 
@@ -29,10 +31,6 @@ log = logging.getLogger("mtl_runner")
 SIGMA_ROWS = 16384  # a predicted sigma is averaged over at most so many rows of the training split
 EVALUATION_ROWS = 1024  # so many rows per forward pass of an evaluation, but fewer
 EVALUATION_NUMBERS = 2**21  # if a row is an image: so many numbers of the inputs
-
-
-class Interrupted(KeyboardInterrupt):
-    """The user asked to stop; the last evaluated epoch is saved."""
 
 
 class Trainer:
@@ -61,7 +59,7 @@ class Trainer:
         self.compiled = False  # whether the steps are compiled (:mod:`mtl_runner.train.stack`)
         self.better = False  # whether the best model has changed since it was saved
         self.stop = False  # set by a signal handler; honoured at the next evaluated epoch
-        checkpoint.seed_everything(self.settings.seed)
+        seeding.seed_everything(self.settings.seed)
         saved = directory / "checkpoint.pt"
         self.resumed = saved.exists()
         if self.resumed:
@@ -259,7 +257,7 @@ class Trainer:
             "compiled": self.compiled,
             "lr_schedulers": [scheduler.state_dict() for scheduler in self.experiment.lr_schedulers],
             "order": self.batches.generator.get_state(),
-            "random": checkpoint.random_state(self.experiment.device),
+            "random": seeding.random_state(self.experiment.device),
             "best": self.best.progress(),
             "means": vars(self.means) if self.means else None,
         }
@@ -278,7 +276,7 @@ class Trainer:
         for scheduler, saved in zip(self.experiment.lr_schedulers, state["lr_schedulers"], strict=True):
             scheduler.load_state_dict(saved)
         self.batches.generator.set_state(state["order"].cpu())
-        checkpoint.set_random_state(state["random"], self.experiment.device)
+        seeding.set_random_state(state["random"], self.experiment.device)
         self.best.restore(self.directory, state["best"])
         self.means = EpochMeans(**state["means"])
         self.metrics = self._open_metrics(state["position"])

@@ -1,10 +1,9 @@
 """Axis 4: how the gradients of T losses become one change of the parameters."""
 
-from mtl_runner.experiment.own_parameters import OwnParameters
 from mtl_runner.update.adatask import AdaTask
-from mtl_runner.update.base import Active, Update
+from mtl_runner.update.base import Update
 from mtl_runner.update.jacobian import Jacobian
 from mtl_runner.update.joint import Joint
 from mtl_runner.update.per_task import PerTask
 
-__all__ = ["Active", "AdaTask", "Jacobian", "Joint", "OwnParameters", "PerTask", "Update"]
+__all__ = ["AdaTask", "Jacobian", "Joint", "PerTask", "Update"]

@@ -12,8 +12,9 @@ from torch.optim import Optimizer
 from mtl_runner.errors import ConfigError
 from mtl_runner.gradients.layout import laid_out
 from mtl_runner.gradients.parameters import Parameters
+from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task
-from mtl_runner.update.base import Active, Again, Losses, MakeOptimizer, Update
+from mtl_runner.update.base import Again, Losses, MakeOptimizer, Update
 
 FLAVOURS: dict[type[Optimizer], str] = {
     torch.optim.Adam: "adam",

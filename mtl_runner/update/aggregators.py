@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mtl_runner.compat.torchjd_state import get_state, set_state
 from mtl_runner.errors import ConfigError, suggest
-from mtl_runner.tasks.options import per_task
+from mtl_runner.errors.checks import per_task
 from mtl_runner.tasks.task import Task
 from mtl_runner.update.nash import Nash
 from mtl_runner.update.random_stream import RandomStream

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mtl_runner.gradients.parameters import Parameters
+from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task
 from mtl_runner.update.aggregators import Aggregation
-from mtl_runner.update.base import Active, Again, Losses, MakeOptimizer, Update
+from mtl_runner.update.base import Again, Losses, MakeOptimizer, Update
 from mtl_runner.update.rows import Rows
 
 

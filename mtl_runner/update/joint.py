@@ -11,10 +11,11 @@ from torch.optim import Optimizer
 
 from mtl_runner.config.times import Length, parse_when
 from mtl_runner.errors import ConfigError, suggest
+from mtl_runner.errors.checks import positive
 from mtl_runner.gradients.parameters import Parameters
-from mtl_runner.tasks.options import positive
+from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task
-from mtl_runner.update.base import Active, Again, Losses, MakeOptimizer, Update
+from mtl_runner.update.base import Again, Losses, MakeOptimizer, Update
 
 SHARED = "shared"
 

@@ -11,8 +11,9 @@ from torch.optim import Optimizer
 from mtl_runner.errors import ConfigError, suggest
 from mtl_runner.gradients.layout import laid_out
 from mtl_runner.gradients.parameters import Parameters
+from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task
-from mtl_runner.update.base import Active, Again, Losses, MakeOptimizer, Update
+from mtl_runner.update.base import Again, Losses, MakeOptimizer, Update
 from mtl_runner.update.decay import L2Term, SharedDecay, Stepping
 
 

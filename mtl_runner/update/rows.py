@@ -7,7 +7,8 @@ from torch import Tensor
 
 from mtl_runner.gradients.layout import laid_out
 from mtl_runner.gradients.parameters import Parameters
-from mtl_runner.update.base import Active, Losses
+from mtl_runner.tasks.activity import Active
+from mtl_runner.update.base import Losses
 
 
 class Rows:

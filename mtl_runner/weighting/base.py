@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from mtl_runner.compat.torch_modules import parameters_in
 from mtl_runner.errors import ConfigError
 from mtl_runner.gradients.layout import laid_out
 from mtl_runner.tasks.task import Task
@@ -109,9 +110,8 @@ class Weighting(nn.Module, ABC):
     @staticmethod
     def _active(parameters: nn.ParameterList, active: Sequence[int] | None) -> list[Tensor]:
         """The parameters of the active tasks, from a list with one per task."""
-        # The dict itself: `parameters()` walks the module tree, a tenth of a small model's step.
-        everyone = list(parameters._parameters.values())
-        return everyone if active is None else [everyone[i] for i in active]  # type: ignore[return-value,misc]
+        everyone = parameters_in(parameters)
+        return list(everyone) if active is None else [everyone[i] for i in active]
 
     def _own(self) -> list[nn.Parameter]:
         """The trained parameters, looked up once."""

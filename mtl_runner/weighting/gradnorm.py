@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from mtl_runner.tasks.options import learning_rate, not_negative
+from mtl_runner.errors.checks import learning_rate, not_negative
 from mtl_runner.tasks.task import Task
 from mtl_runner.weighting.base import TINY, Weighting
 

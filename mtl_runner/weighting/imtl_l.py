@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mtl_runner.tasks.options import flag, learning_rate, per_task
+from mtl_runner.errors.checks import flag, learning_rate, per_task
 from mtl_runner.tasks.task import Task
 from mtl_runner.weighting.base import TINY, Weighting
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mtl_runner.errors import ConfigError
-from mtl_runner.tasks.options import learning_rate
+from mtl_runner.errors.checks import learning_rate
 from mtl_runner.tasks.task import Task
 from mtl_runner.weighting.base import Weighting
 

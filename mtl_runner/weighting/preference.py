@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mtl_runner.errors import ConfigError
-from mtl_runner.tasks.options import not_negative, per_task, positive
+from mtl_runner.errors.checks import not_negative, per_task, positive
 from mtl_runner.tasks.task import Task
 from mtl_runner.weighting.base import Weighting
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from mtl_runner.errors import ConfigError, suggest
+from mtl_runner.errors.checks import flag, learning_rate, per_task
 from mtl_runner.tasks.noise import is_numeric, log_variances, sigma_of
-from mtl_runner.tasks.options import flag, learning_rate, per_task
 from mtl_runner.tasks.task import Task
 from mtl_runner.weighting.base import TINY, Weighting
 

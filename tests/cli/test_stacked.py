@@ -19,8 +19,8 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
+from mtl_runner.compat.hydra_compose import Composer
 from mtl_runner.config.conf_directory import conf_directory
-from mtl_runner.launch.compose import Composer
 from tests.cli.conftest import Command, Result, send
 
 MIXED = ("data=toy_mixed", "model.hidden=[16]", "trainer.epochs=6", "trainer.threads=1", "record.plots=none")

@@ -16,7 +16,7 @@ from mtl_runner.data import Collapse
 from mtl_runner.data.dataset import Prepared, prepare
 from mtl_runner.data.images.collapse import DRAWN, latent_agreement, latent_variance
 from mtl_runner.errors import ConfigError
-from mtl_runner.gradients.parameters import find_parameters
+from mtl_runner.experiment.find_parameters import find_parameters
 from mtl_runner.likelihood import Standard
 from mtl_runner.models import TwoFonts
 from tests.builders import near

@@ -18,8 +18,9 @@ from torch.distributions import Bernoulli, Categorical, Distribution, Laplace, N
 from mtl_runner.config.open_keys import OPEN
 from mtl_runner.data.dataset import Split
 from mtl_runner.experiment.build import build
+from mtl_runner.experiment.find_parameters import find_parameters
 from mtl_runner.experiment.learner import Learner
-from mtl_runner.gradients.parameters import find_parameters
+from mtl_runner.experiment.own_parameters import OwnParameters
 from mtl_runner.likelihood import Heteroscedastic, Likelihood
 from mtl_runner.models import PredictsNoise
 from mtl_runner.models.predicts_noise import widened
@@ -27,7 +28,7 @@ from mtl_runner.runs.directory import read_config
 from mtl_runner.runs.runner import Request, run
 from mtl_runner.tasks.task import MISSING_CLASS, Task, log_variance_key
 from mtl_runner.train.trainer import Trainer
-from mtl_runner.update import AdaTask, Joint, OwnParameters, PerTask, Update
+from mtl_runner.update import AdaTask, Joint, PerTask, Update
 from mtl_runner.update.jacobian import Jacobian
 from mtl_runner.weighting import Fixed, Weighting
 from tests.builders import KINDS, SIZES, Adam, make_mlp, make_split

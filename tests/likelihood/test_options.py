@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mtl_runner.errors import ConfigError
+from mtl_runner.errors.checks import learning_rate, per_task, positive
 from mtl_runner.tasks.noise import is_laplace, is_numeric, log_variance, log_variances, sigma_of
-from mtl_runner.tasks.options import learning_rate, per_task, positive
 from mtl_runner.tasks.task import Task
 from tests.builders import KINDS, QUICK, make_tasks, near
 

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from mtl_runner.errors import ModelError
 from mtl_runner.experiment.build import model_from_shape
-from mtl_runner.gradients.parameters import find_parameters
+from mtl_runner.experiment.find_parameters import find_parameters
 from mtl_runner.likelihood import Heteroscedastic
 from mtl_runner.models import PredictsNoise, Unshared
 from mtl_runner.models.predicts_noise import widened
 from mtl_runner.runs.runner import Request, run
+from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task, log_variance_key
-from mtl_runner.update import Active
 from tests.builders import INPUTS, ROWS, SIZES, Split, make_split, make_tasks, near, same_bits
 from tests.likelihood.references import everything, learner_with
 

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from mtl_runner.errors import DivergedError
 from mtl_runner.experiment.build import build
+from mtl_runner.experiment.own_parameters import OwnParameters
 from mtl_runner.likelihood import Heteroscedastic, Homoscedastic, Likelihood, Standard
 from mtl_runner.schedule import Length, Staged
+from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task
 from mtl_runner.train.totals import EpochTotals
-from mtl_runner.update import Active, OwnParameters
 from mtl_runner.weighting import Fixed, LogSum, Uncertainty
 from tests.builders import SGD, Adam, copied, flat, make_mlp, make_split, make_tasks, near, only_batch, same_bits, train
 from tests.likelihood.references import (

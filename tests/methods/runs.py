@@ -18,7 +18,8 @@ from omegaconf import DictConfig, OmegaConf
 from mtl_runner.config.conf_directory import conf_directory
 from mtl_runner.experiment.build import build
 from mtl_runner.runs.summary import summarize
-from mtl_runner.train.trainer import Interrupted, Trainer
+from mtl_runner.train.interruption import Interrupted
+from mtl_runner.train.trainer import Trainer
 
 CONF = conf_directory()
 NEED_THREE_TASKS = ("krum", "trimmed_mean")

@@ -12,7 +12,7 @@ from torch import nn
 from mtl_runner.data import Scenes
 from mtl_runner.data.dataset import Split, prepare
 from mtl_runner.errors import ConfigError
-from mtl_runner.gradients.parameters import find_parameters
+from mtl_runner.experiment.find_parameters import find_parameters
 from mtl_runner.likelihood import Standard
 from mtl_runner.models import UNet
 from mtl_runner.tasks.task import Task

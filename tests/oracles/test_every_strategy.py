@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mtl_runner.errors import DivergedError
+from mtl_runner.experiment.own_parameters import OwnParameters
 from mtl_runner.models import MLP
+from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task
 from mtl_runner.train.advice import lessons_of_losses
 from mtl_runner.train.totals import EpochMeans, EpochTotals
-from mtl_runner.update import Active, AdaTask, Joint, OwnParameters, PerTask, Update
+from mtl_runner.update import AdaTask, Joint, PerTask, Update
 from mtl_runner.weighting import (
     COSMOS,
     DWA,

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from mtl_runner.data.dataset import Split
 from mtl_runner.likelihood import Heteroscedastic, Homoscedastic
 from mtl_runner.models import PredictsNoise
+from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task, log_variance_key
-from mtl_runner.update import Active
 from mtl_runner.weighting import Uncertainty
 from tests.builders import (
     INPUTS,

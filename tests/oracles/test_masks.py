@@ -16,10 +16,11 @@ from torch import Tensor
 from mtl_runner.data.dataset import Split, prepare
 from mtl_runner.experiment.build import trivial_losses
 from mtl_runner.schedule import Length, Schedule
+from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import MISSING_CLASS, Task
 from mtl_runner.train.batches import Batches
 from mtl_runner.train.evaluation import evaluate
-from mtl_runner.update import Active, Joint, PerTask, Update
+from mtl_runner.update import Joint, PerTask, Update
 from mtl_runner.weighting import Uncertainty, Weighting
 from tests.builders import (
     INPUTS,

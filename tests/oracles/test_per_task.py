@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from mtl_runner.errors import ConfigError
 from mtl_runner.models import SeparateMLPs
+from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task
-from mtl_runner.update import Active, PerTask
+from mtl_runner.update import PerTask
 from mtl_runner.weighting import Fixed
 from tests.builders import (
     INPUTS,

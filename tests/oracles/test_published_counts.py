@@ -15,7 +15,8 @@ import torch
 
 from mtl_runner.data import CAGradToy
 from mtl_runner.models import Point
-from mtl_runner.update import Active, Jacobian, Joint
+from mtl_runner.tasks.activity import Active
+from mtl_runner.update import Jacobian, Joint
 from mtl_runner.weighting import Fixed
 from tests.update.learners import learner_with
 

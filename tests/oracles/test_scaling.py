@@ -10,7 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtl_runner.update import OwnParameters, PerTask
+from mtl_runner.experiment.own_parameters import OwnParameters
+from mtl_runner.update import PerTask
 from mtl_runner.weighting import Fixed, Uncertainty
 from tests.builders import (
     NOTHING,

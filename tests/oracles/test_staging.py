@@ -13,9 +13,10 @@ from torch import Tensor
 from mtl_runner.experiment.learner import Learner
 from mtl_runner.models import SeparateMLPs
 from mtl_runner.schedule import Length, Schedule, Staged
+from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task
 from mtl_runner.train import checkpoint
-from mtl_runner.update import Active, Joint, PerTask, Update
+from mtl_runner.update import Joint, PerTask, Update
 from mtl_runner.weighting import Fixed, Uncertainty, Weighting
 from tests.builders import (
     SGD,

@@ -14,9 +14,9 @@ from torch import nn
 
 from mtl_runner.data.toys.toy import ToyRegression
 from mtl_runner.errors import ConfigError
+from mtl_runner.experiment.own_parameters import OwnParameters
 from mtl_runner.models import SeparateMLPs
 from mtl_runner.tasks.task import Task
-from mtl_runner.update import OwnParameters
 from mtl_runner.weighting import Fixed, Uncertainty
 from tests.builders import (
     KINDS,

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from mtl_runner.results.metric_names import LOWER_IS_BETTER
 from mtl_runner.results.statistics import DELTA_METRICS, MAIN_METRIC, delta_m, interval, mean_ranks
-from mtl_runner.tasks.metric_names import LOWER_IS_BETTER
 from tests.builders import QUICK
 
 numbers = st.floats(-1e6, 1e6)

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from mtl_runner.results.differences import TaskEffect, metric_differences
 from mtl_runner.results.evidence import Evidence, StrategyEvidence
+from mtl_runner.results.judge import decide, verdicts
 from mtl_runner.results.paired import Paired, sign_flip
 from mtl_runner.results.sentences import answer, missing
-from mtl_runner.results.verdict import Verdict, decide, verdicts
+from mtl_runner.results.verdict import Verdict
 from tests.builders import QUICK
 from tests.results.evidences import data_of, evidence_of, strategy
 

@@ -16,9 +16,10 @@ from omegaconf import OmegaConf
 from mtl_runner.errors import DivergedError
 from mtl_runner.experiment.build import build
 from mtl_runner.train import checkpoint
+from mtl_runner.train.interruption import Interrupted
 from mtl_runner.train.stack import Stack
 from mtl_runner.train.stack.eligibility import config_key, reason_against, signature
-from mtl_runner.train.trainer import Interrupted, Trainer
+from mtl_runner.train.trainer import Trainer
 from tests.methods.runs import FEW_ROWS, compose, prepare, start
 
 SMALL = ("model.hidden=[8]", "trainer.device=cpu", "trainer.epochs=20", "record.plots=none")

@@ -11,7 +11,8 @@ from hydra import compose, initialize_config_dir
 from mtl_runner.config.conf_directory import conf_directory
 from mtl_runner.runs.directory import read_summary
 from mtl_runner.runs.request import Request
-from mtl_runner.train.stack import Stack, Stacker
+from mtl_runner.runs.stacked import Stacker
+from mtl_runner.train.stack import Stack
 
 
 @pytest.fixture

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from mtl_runner.data.dataset import Split
 from mtl_runner.experiment.learner import Learner
+from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task
-from mtl_runner.update import Active, Update
+from mtl_runner.update import Update
 from mtl_runner.weighting import Weighting
 from tests.builders import INPUTS, Adam, make_learner
 

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from mtl_runner.errors import DivergedError
 from mtl_runner.experiment.learner import Learner
 from mtl_runner.schedule import Length
+from mtl_runner.tasks.activity import Active
 from mtl_runner.train.totals import EpochTotals
-from mtl_runner.update import Active, AdaTask, Jacobian, Joint, PerTask, Update
+from mtl_runner.update import AdaTask, Jacobian, Joint, PerTask, Update
 from mtl_runner.update.aggregators import METHODS
 from tests.builders import (
     INPUTS,

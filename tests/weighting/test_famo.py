@@ -15,9 +15,11 @@ from torch import Tensor, nn
 
 from mtl_runner.errors import ConfigError
 from mtl_runner.experiment.learner import Learner
+from mtl_runner.experiment.own_parameters import OwnParameters
+from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task
 from mtl_runner.train.totals import EpochTotals
-from mtl_runner.update import Active, Joint, OwnParameters, PerTask, Update
+from mtl_runner.update import Joint, PerTask, Update
 from mtl_runner.weighting import FAMO, Fixed, Weighting
 from tests.builders import (
     INPUTS,

@@ -17,11 +17,13 @@ from mtl_runner.config.conf_directory import conf_directory
 from mtl_runner.data.dataset import Split
 from mtl_runner.errors import ConfigError
 from mtl_runner.experiment.build import build
-from mtl_runner.gradients.parameters import Parameters, find_parameters
+from mtl_runner.experiment.find_parameters import find_parameters
+from mtl_runner.experiment.own_parameters import OwnParameters
+from mtl_runner.gradients.parameters import Parameters
 from mtl_runner.likelihood import Standard
 from mtl_runner.models import MLP
+from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task
-from mtl_runner.update import Active, OwnParameters
 from mtl_runner.weighting import Fixed, GradNorm, Weighting
 from tests.builders import (
     INPUTS,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from mtl_runner.errors import ConfigError
-from mtl_runner.update import OwnParameters
+from mtl_runner.experiment.own_parameters import OwnParameters
 from mtl_runner.weighting import IMTLL, Uncertainty, Weighting
 from tests.builders import (
     QUICK,

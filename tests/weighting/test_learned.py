@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mtl_runner.errors import ConfigError
-from mtl_runner.update import OwnParameters
+from mtl_runner.experiment.own_parameters import OwnParameters
 from mtl_runner.weighting import Learned, Uncertainty, Weighting
 from tests.builders import NOTHING, QUICK, SGD, Point, make_learner, make_tasks, minimise, near, same_bits, terms, train
 

@@ -12,9 +12,9 @@ from scipy import stats
 from torch import Tensor
 
 from mtl_runner.errors import ConfigError
+from mtl_runner.experiment import seeding
 from mtl_runner.models import MLP
 from mtl_runner.schedule import Length, Schedule
-from mtl_runner.train import checkpoint
 from mtl_runner.train.batches import Batches
 from mtl_runner.weighting import Fixed, Random, Weighting
 from tests.builders import INPUTS, make_learner, make_split, make_tasks, near, same_bits
@@ -112,7 +112,7 @@ def test_batch_order_and_dropout_are_those_of_fixed_weights() -> None:
     split = make_split(tasks)
     seen: list[list[Tensor]] = []
     for weighting in (Fixed(tasks), Random(tasks, seed=0)):
-        checkpoint.seed_everything(0)
+        seeding.seed_everything(0)
         model = MLP(tasks, (INPUTS,), (16,), activation="tanh", dropout=0.5)
         masks: list[Tensor] = []
         model.trunk.register_forward_hook(lambda _, __, output, masks=masks: masks.append(output == 0))

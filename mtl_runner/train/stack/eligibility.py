@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mtl_runner.compat.torch_modules import draws_at_random, keeps_running_statistics
 from mtl_runner.experiment.build import Experiment
 from mtl_runner.train.stack.optimizers import ELEMENTWISE
 
@@ -68,9 +69,9 @@ def _optimizer_against(experiment: Experiment) -> str:
 
 def _module_against(model: nn.Module) -> str:
     for module in model.modules():
-        if isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0:
+        if draws_at_random(module):
             return "the model has dropout"
-        if isinstance(module, nn.modules.batchnorm._NormBase) and module.track_running_stats:
+        if keeps_running_statistics(module):
             return "the model has batch normalisation, which keeps running statistics"
         if isinstance(module, nn.RNNBase):
             return "the model has a recurrent layer, which torch.func cannot stack"

@@ -13,13 +13,14 @@ from torch.func import vmap
 
 from mtl_runner.experiment.functional import pure
 from mtl_runner.likelihood import Likelihood
+from mtl_runner.tasks.activity import Active
 from mtl_runner.train import checkpoint
 from mtl_runner.train.evaluation import Evaluation, as_evaluation, measurements
+from mtl_runner.train.interruption import Interrupted
 from mtl_runner.train.stack.data import StackedSplit, cut
 from mtl_runner.train.stack.step import StackedStep, stacking
 from mtl_runner.train.totals import EpochMeans, EpochRecord, check_finite
-from mtl_runner.train.trainer import Interrupted, Trainer
-from mtl_runner.update import Active
+from mtl_runner.train.trainer import Trainer
 
 SNAPSHOT_STEPS = (1000, 5000)  # files are written after a quarter of the run, but after no less and no more steps than these
 GATHERED = 2**28  # bytes of batches that are gathered at once

@@ -15,10 +15,10 @@ from torch.func import vmap
 from mtl_runner.errors.wording import out_of_memory
 from mtl_runner.experiment.functional import pure
 from mtl_runner.experiment.learner import pure_again, pure_step
+from mtl_runner.tasks.activity import Active
 from mtl_runner.train.stack.optimizers import NONE, Block, settings_of
 from mtl_runner.train.stack.tensors import Stacked
 from mtl_runner.train.trainer import Trainer
-from mtl_runner.update import Active
 from mtl_runner.weighting import Weighting
 
 log = logging.getLogger("mtl_runner")

@@ -34,7 +34,7 @@ class Stacked:
             owners = [module.get_submodule(path) for module in self.modules]
             stack = torch.stack([owner.get_buffer(leaf) for owner in owners])
             for owner, part in zip(owners, stack, strict=True):
-                owner._buffers[leaf] = part
+                setattr(owner, leaf, part)
             self.buffers[name] = stack
 
     def release(self, index: int) -> None:
@@ -44,7 +44,7 @@ class Stacked:
             parameter.data = parameter.data.clone()
         for name, buffer in list(module.named_buffers()):
             path, _, leaf = name.rpartition(".")
-            module.get_submodule(path)._buffers[leaf] = buffer.clone()
+            setattr(module.get_submodule(path), leaf, buffer.clone())
 
     @property
     def constants(self) -> dict[str, Tensor]:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from mtl_runner.errors import ConfigError, suggest
-from mtl_runner.tasks.task import Task
 
 
-def per_task(value: Any, tasks: Sequence[Task], default: float, key: str) -> list[float]:
+class Named(Protocol):
+    """What has a name, such as a task."""
+
+    @property
+    def name(self) -> str: ...
+
+
+def per_task(value: Any, tasks: Sequence[Named], default: float, key: str) -> list[float]:
     """A number for all, or ``{task: number}`` with a default, as one number per task. Raises ``ConfigError``."""
     names = [task.name for task in tasks]
     if isinstance(value, bool) or not isinstance(value, int | float | Mapping):
