@@ -55,7 +55,7 @@ def ours(method: str, *overrides: str) -> Contender:
     from mtl_runner.train.trainer import Trainer
 
     trainer = Trainer(experiment(method, *overrides), Path(tempfile.mkdtemp()))
-    totals = EpochTotals(trainer.tasks, trainer.batches.count, trainer.experiment.device, trainer.learner.fields)
+    totals = EpochTotals(trainer.tasks, trainer.batches.count, trainer.experiment.device, trainer.learner.layout)
     return lambda: trainer.train_epoch(totals).means() and None
 
 

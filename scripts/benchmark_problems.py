@@ -46,7 +46,7 @@ def _measured(option: str, path: str | None, epochs: int) -> list[str]:
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(build(cfg), Path(folder))
         ready = time.perf_counter() - started
-        totals = EpochTotals(trainer.tasks, trainer.batches.count, trainer.experiment.device, trainer.learner.fields)
+        totals = EpochTotals(trainer.tasks, trainer.batches.count, trainer.experiment.device, trainer.learner.layout)
         times = []
         for _ in range(epochs + 1):
             begun = time.process_time()

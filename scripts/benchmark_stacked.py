@@ -58,7 +58,7 @@ def single(data: str, hidden: int, device: str) -> Contender:
     from mtl_runner.train.totals import EpochTotals
 
     (trainer,) = trainers(data, hidden, device, 1)
-    totals = EpochTotals(trainer.tasks, trainer.batches.count, trainer.experiment.device, trainer.learner.fields)
+    totals = EpochTotals(trainer.tasks, trainer.batches.count, trainer.experiment.device, trainer.learner.layout)
 
     def train(epochs: int) -> None:
         for _ in range(epochs):

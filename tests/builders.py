@@ -13,14 +13,17 @@ from torch import Tensor, nn
 
 from mtl_runner.data.dataset import Split
 from mtl_runner.experiment.find_parameters import find_parameters
+from mtl_runner.experiment.forward import ForwardPass, predict
 from mtl_runner.experiment.learner import Learner
 from mtl_runner.experiment.own_parameters import OwnParameters
-from mtl_runner.likelihood import Standard
+from mtl_runner.experiment.step_record import StepRecord
+from mtl_runner.likelihood import Likelihood, Standard
 from mtl_runner.models import MLP
 from mtl_runner.schedule import Length, Schedule
 from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task
 from mtl_runner.train.batches import Batches
+from mtl_runner.train.evaluation import Evaluation, evaluate
 from mtl_runner.update import AdaTask, Jacobian, Joint, PerTask, Update
 from mtl_runner.weighting import Fixed, Weighting
 
@@ -153,6 +156,24 @@ def make_learner(
     return Learner(model, likelihood, weighting, update(parameters, optimizer, **options), OwnParameters(weighting, optimizer))
 
 
+def predicted(model: nn.Module, split: Split, rows: int = 10_000) -> dict[str, Tensor]:
+    """A model's outputs for a whole split, in eval mode."""
+    return predict(ForwardPass(model, Standard([])), split, rows)
+
+
+def evaluated(
+    model: nn.Module,
+    tasks: Sequence[Task],
+    split: Split,
+    trivial: Sequence[float | None] | None = None,
+    rows: int = 10_000,
+    likelihood: Likelihood | None = None,
+) -> Evaluation:
+    """An evaluation by so many rows at a time, by default at once."""
+    forward = ForwardPass(model, likelihood or Standard(tasks))
+    return evaluate(forward, tasks, split, trivial or [None] * len(tasks), rows)
+
+
 @dataclass
 class History:
     """What every step returned, up to the objective."""
@@ -161,6 +182,12 @@ class History:
     weights: Tensor
     objective: Tensor
 
+    @classmethod
+    def of(cls, records: Sequence[StepRecord]) -> History:
+        """From the records of the steps."""
+        loss, weight, objective = ([getattr(r, name) for r in records] for name in ("loss", "weight", "objective"))
+        return cls(torch.stack(loss), torch.stack(weight), torch.stack(objective))
+
 
 def train(learner: Learner, split: Split, steps: int, schedule: Schedule | None = None, first: int = 0) -> History:
     """Steps on the whole split, numbered from ``first``."""
@@ -168,7 +195,7 @@ def train(learner: Learner, split: Split, steps: int, schedule: Schedule | None 
     rows = [
         learner.step(split, Active(schedule.activation(step) if schedule else everyone)) for step in range(first, first + steps)
     ]
-    return History(*(torch.stack(column) for column in list(zip(*rows, strict=True))[:3]))
+    return History.of(rows)
 
 
 def train_epochs(
@@ -181,7 +208,7 @@ def train_epochs(
     for epoch in range(epochs):
         learner.own.begin_epoch(epoch / epochs)
         rows = [learner.step(batch, active) for batch, active in batches.epoch(epoch * batches.count) if active.tasks]
-    return History(*(torch.stack(column) for column in list(zip(*rows, strict=True))[:3]))
+    return History.of(rows)
 
 
 def only_batch(split: Split, tasks: list[Task]) -> tuple[Split, Active]:

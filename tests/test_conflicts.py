@@ -47,8 +47,9 @@ def test_norms_and_cosines_are_those_of_the_gradients(make_model: type[Pairs], a
     rows = [backward_alone(model, tasks, split, t) for t in range(3)]
     learner = learner_with(Joint, tasks, split, model=model, weighting=Fixed(tasks, {"a": 100.0}))
     learner.conflicts = Conflicts(learner.update.parameters, 3)
-    *_, norms, cosines = learner.step(split, only(*active))
-    assert learner.fields == {"gradient_norm": 3, "cosine": 9}
+    measured = learner.step(split, only(*active)).measured
+    norms, cosines = measured["gradient_norm"], measured["cosine"]
+    assert learner.layout.measured == {"gradient_norm": 3, "cosine": 9}
     for t in range(3):
         if t in active:
             near(norms[t], rows[t].norm(), 1e-13)

@@ -17,7 +17,8 @@ from mtl_runner.data.dataset import Prepared
 from mtl_runner.experiment.build import build
 from mtl_runner.results.panel_plot import Map, Panel, plot_panel
 from mtl_runner.runs.panel import ROWS, panel
-from mtl_runner.tasks.task import MISSING_CLASS, Task
+from mtl_runner.tasks.kinds import MISSING_CLASS
+from mtl_runner.tasks.task import Task
 from mtl_runner.train.trainer import Trainer
 from tests.methods.runs import compose
 

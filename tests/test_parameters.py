@@ -15,7 +15,8 @@ from mtl_runner.experiment.find_parameters import find_parameters
 from mtl_runner.gradients.parameters import Parameters
 from mtl_runner.likelihood import Standard
 from mtl_runner.models import MLP, SeparateMLPs, Unshared
-from mtl_runner.tasks.task import MISSING_CLASS, Task
+from mtl_runner.tasks.kinds import MISSING_CLASS
+from mtl_runner.tasks.task import Task
 from tests.builders import INPUTS, ROWS, make_mlp, make_split, make_tasks, same_bits, terms
 
 

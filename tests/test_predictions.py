@@ -18,7 +18,8 @@ from mtl_runner.experiment.build import build
 from mtl_runner.results.plots import Fit
 from mtl_runner.runs.fit_curve import POINTS, fit_curve
 from mtl_runner.runs.predictions import write_predictions
-from mtl_runner.tasks.task import MISSING_CLASS, log_variance_key
+from mtl_runner.tasks.kinds import MISSING_CLASS
+from mtl_runner.tasks.task import log_variance_key
 from mtl_runner.train.trainer import Trainer
 from tests.builders import near
 from tests.likelihood.references import composed, everything, finished, restored

@@ -15,9 +15,9 @@ import mtl_runner
 from mtl_runner.data.dataset import Split
 from mtl_runner.errors import RunDirectoryError
 from mtl_runner.experiment.build import build
+from mtl_runner.experiment.forward import predict
 from mtl_runner.likelihood import Homoscedastic
 from mtl_runner.tasks.task import Task, log_variance_key
-from mtl_runner.train.evaluation import predict
 from mtl_runner.train.interruption import Interrupted
 from mtl_runner.train.metrics_file import BASE_COLUMNS, MetricsFile, cells_of_step, cells_of_task, further_columns
 from mtl_runner.train.totals import EpochTotals
@@ -126,7 +126,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def scales(trainer: Trainer, split: Split) -> dict[str, tuple[Tensor, Tensor]]:
     """Each task's output before any temperature, and its s."""
-    outputs = predict(trainer.learner.model, split, 10_000)
+    outputs = predict(trainer.learner.forward, split, 10_000)
     likelihood = trainer.learner.likelihood
     if isinstance(likelihood, Homoscedastic):
         return {t.name: (outputs[t.name], s.detach()) for t, s in zip(trainer.tasks, likelihood.log_variance, strict=True)}
@@ -334,7 +334,7 @@ def test_train_rows_average_over_the_batches_that_hold_a_label(tmp_path: Path) -
                 s = outputs[log_variance_key(task.name)].detach()
                 output = outputs[task.name].detach() * (1 if task.kind.startswith("regression") else s.exp())
                 seen[task.name].append(nll_by_hand(task, output, target, s).item())
-    totals = EpochTotals(trainer.tasks, trainer.batches.count, experiment.device, trainer.learner.fields)
+    totals = EpochTotals(trainer.tasks, trainer.batches.count, experiment.device, trainer.learner.layout)
     means = trainer.train_epoch(totals).means()
     assert all(len(values) < 30 for values in seen.values())
     assert means.further["nll"] == [pytest.approx(np.mean(values), abs=1e-8) for values in seen.values()]

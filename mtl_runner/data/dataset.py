@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mtl_runner.errors import ConfigError, DataError, suggest
-from mtl_runner.tasks.task import MISSING_CLASS, Task
+from mtl_runner.tasks.task import Task
 
 Inputs = Tensor | dict[str, Tensor]
 SPLITS = ("train", "val", "test")
@@ -116,6 +116,7 @@ def prepare(
     *,
     keep: Sequence[str] | None = None,
     terms: Mapping[str, Any] | None = None,
+    metrics: Mapping[str, tuple[Any, ...]] | None = None,
     rows: int | None = None,
 ) -> Prepared:
     """Check a dataset and bring it into the form that training relies on.
@@ -124,6 +125,7 @@ def prepare(
         dataset: any object with ``tasks`` and ``splits``.
         keep: names of the tasks to keep (``data.tasks``); None keeps all.
         terms: loss terms (``data.losses``): a known name replaces that task's loss, a new one adds a task.
+        metrics: the metrics of a task (``data.metrics``) instead of those that it records by default, the main one first.
         rows: keep only the first rows of each split (``+debug=true``).
 
     Raises ``DataError`` or ``ConfigError`` with the name of the split, the task and both shapes.
@@ -133,7 +135,7 @@ def prepare(
         raise ConfigError(
             f"The dataset {type(dataset).__name__} has no attribute {missing[0]!r}; a dataset needs `tasks` and `splits`."
         )
-    tasks = _select(list(dataset.tasks), keep)
+    tasks = _with_metrics(_select(list(dataset.tasks), keep), metrics or {})
     for name in SPLITS:
         if name not in dataset.splits:
             raise DataError(f"The dataset has no split {name!r}; it needs {', '.join(SPLITS)}.")
@@ -162,6 +164,14 @@ def _select(tasks: list[Task], keep: Sequence[str] | None) -> list[Task]:
     if not keep:
         raise ConfigError(f"data.tasks is empty; name at least one of {', '.join(names)}.")
     return [task for task in tasks if task.name in keep]
+
+
+def _with_metrics(tasks: list[Task], metrics: Mapping[str, tuple[Any, ...]]) -> list[Task]:
+    names = [task.name for task in tasks]
+    for name in metrics:
+        if name not in names:
+            raise ConfigError(f"data.metrics names the unknown task {name!r}; {suggest(name, names)}.")
+    return [replace(task, metrics=metrics.get(task.name, task.metrics)) for task in tasks]
 
 
 def _with_terms(tasks: list[Task], terms: dict[str, Any]) -> list[Task]:
@@ -218,41 +228,11 @@ def _same_shapes(splits: dict[str, Split]) -> None:
             )
 
 
-def _spread(mask: Tensor, target: Tensor) -> Tensor:
-    """A mask of rows as a mask of every entry of the target."""
-    if mask.dim() == target.dim():
-        return mask
-    return mask.reshape(mask.shape[0], *(1,) * (target.dim() - 1)).expand_as(target)
-
-
 def _clean_target(split: str, target: Tensor, mask: Tensor | None, task: Task) -> Tensor:
-    if task.kind == "classification":
-        mask = None if mask is None else _spread(mask, target)
-        if target.is_floating_point():
-            if mask is None:
-                mask = ~target.isnan()
-            target = torch.where(mask, target, MISSING_CLASS)
-            if bool((target != target.round()).any()):
-                raise DataError(f"Task {task.name!r} has classes that are not whole numbers in the {split} split.")
-        target = target.long()
-        known = target != MISSING_CLASS if mask is None else mask
-        if mask is not None:
-            target = torch.where(known, target, MISSING_CLASS)
-        if bool(((target < 0) & known).any()):
-            raise DataError(
-                f"Task {task.name!r} has a negative class in the {split} split; classes count from 0, and {MISSING_CLASS} is a missing label."
-            )
-        return target
-    target = target.to(torch.get_default_dtype()) if not target.is_floating_point() else target
-    if target.dim() == 1:
-        target = target.unsqueeze(1)  # outputs are [N, size]; [N] against [N, 1] would broadcast to [N, N]
-    if mask is not None:
-        target = torch.where(_spread(mask, target), target, torch.nan)
-    if bool(target.isinf().any()):
-        raise DataError(f"Task {task.name!r} has an infinite target in the {split} split; remove it or mark it missing (NaN).")
-    if task.kind == "multilabel" and not bool(((target == 0) | (target == 1) | target.isnan()).all()):
-        raise DataError(f"Task {task.name!r} is multilabel and has values other than 0 and 1 in the {split} split.")
-    return target
+    try:
+        return task.spec.clean(target, mask, f"in the {split} split")
+    except DataError as error:
+        raise DataError(f"Task {task.name!r} {error}.") from None
 
 
 def _complete(task: Task, splits: dict[str, Split]) -> Task:
@@ -263,31 +243,11 @@ def _complete(task: Task, splits: dict[str, Split]) -> Task:
     for name, target in targets.items():
         if not bool(task.labelled(target).any()):
             raise DataError(f"Task {task.name!r} has no label in the {name} split; every split needs some.")
-    if task.kind == "classification":
-        largest = {name: int(target.max()) for name, target in targets.items()}
-        size = task.size or len(task.classes) or max(largest.values()) + 1
-        for name, top in largest.items():
-            if top >= size:
-                raise DataError(
-                    f"Task {task.name!r} has {size} classes, but the {name} split holds class {top} (they count from 0)."
-                )
-        if task.class_weights and len(task.class_weights) != size:
-            raise ConfigError(
-                f"Task {task.name!r} has {len(task.class_weights)} class_weights, but {size} classes; give one per class."
-            )
-        if size < 2:
-            raise DataError(f"Task {task.name!r} has only one class; a classification needs at least two.")
-    else:
-        dense = targets["train"].dim() > 2
-        widths = {name: int(target.shape[1] if dense else target[0].numel()) for name, target in targets.items()}
-        size = task.size or widths["train"]
-        for name, width in widths.items():
-            if width != size:
-                raise DataError(
-                    f"Task {task.name!r} has size {size}, but its target in the {name} split has shape {tuple(targets[name].shape)}."
-                )
-    missing = any(not bool(task.spec.known(target).all()) for target in targets.values())
-    places = targets["train"].shape[1 if task.kind == "classification" else 2 :]
-    task = replace(task, size=size, missing=missing, places=tuple(places))
+    try:
+        size = task.spec.size(targets, task)
+    except (ConfigError, DataError) as error:
+        raise type(error)(f"Task {task.name!r} {error}.") from None
+    missing = any(not bool(task.known(target).all()) for target in targets.values())
+    task = replace(task, size=size, missing=missing, places=task.spec.places(targets["train"]))
     trivial = task.spec.trivial(targets["train"], task)
     return replace(task, trivial=tuple(trivial.nan_to_num(0.0).tolist()))

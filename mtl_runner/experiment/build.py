@@ -27,7 +27,9 @@ from mtl_runner.likelihood import Likelihood
 from mtl_runner.models import PredictsNoise, Unshared
 from mtl_runner.models.predicts_noise import widened
 from mtl_runner.schedule import Length, Schedule
-from mtl_runner.tasks.task import Task
+from mtl_runner.tasks.metrics.base import Metric
+from mtl_runner.tasks.metrics.torchmetrics_adapter import TorchMetric, is_torchmetric
+from mtl_runner.tasks.task import AnyMetric, Task
 from mtl_runner.update import Update
 from mtl_runner.weighting import Foreign, Weighting
 
@@ -138,7 +140,7 @@ def make_schedulers(settings: Settings, optimizers: Sequence[Optimizer]) -> list
 
 def build_data(node: Mapping[str, Any], rows: int | None = None) -> Prepared:
     """The dataset of the config's ``data`` node, checked."""
-    own_keys = ("batch_size", "tasks", "losses")
+    own_keys = ("batch_size", "tasks", "losses", "metrics")
     arguments = {key: value for key, value in node.items() if key not in own_keys}
     terms = {}
     for name, term in (node.get("losses") or {}).items():
@@ -147,7 +149,28 @@ def build_data(node: Mapping[str, Any], rows: int | None = None) -> Prepared:
             raise ConfigError(
                 f"data.losses.{name} must be a callable of (outputs, targets); {type(terms[name]).__name__} is not."
             )
-    return prepare(make(arguments, "data", also=own_keys), keep=node.get("tasks"), terms=terms, rows=rows)
+    metrics = {str(name): make_metrics(listed, f"data.metrics.{name}") for name, listed in (node.get("metrics") or {}).items()}
+    dataset = make(arguments, "data", also=own_keys)
+    return prepare(dataset, keep=node.get("tasks"), terms=terms, metrics=metrics, rows=rows)
+
+
+def make_metrics(listed: Any, key: str) -> tuple[str | AnyMetric, ...]:
+    """A task's entry of ``data.metrics``: names of the kind's metrics, or targets that make a metric or a torchmetric."""
+    if isinstance(listed, str | Mapping) or not isinstance(listed, Sequence) or not listed:
+        raise ConfigError(f"{key} must be a list, e.g. [accuracy, {{_target_: my_module.my_metric}}]; found {listed!r}.")
+    return tuple(entry if isinstance(entry, str) else _made_metric(entry, key) for entry in listed)
+
+
+def _made_metric(node: Any, key: str) -> AnyMetric:
+    arguments = {name: value for name, value in node.items() if name != "name"} if isinstance(node, Mapping) else node
+    made = make(arguments, key)
+    if isinstance(made, Metric):
+        return made
+    if is_torchmetric(made):
+        return TorchMetric(made, str(node.get("name", "")))
+    raise ConfigError(
+        f"{key}: {node['_target_']} made a {type(made).__name__}; it must make a Metric or a torchmetrics.Metric."
+    )
 
 
 def build_model(

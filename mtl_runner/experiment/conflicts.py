@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from mtl_runner.experiment.forward import Forward
 from mtl_runner.gradients.parameters import Parameters
 from mtl_runner.tasks.activity import Active
 
@@ -21,6 +22,15 @@ class Conflicts:
     def __init__(self, parameters: Parameters, tasks: int) -> None:
         self.shared = parameters.shared
         self.fields = {"gradient_norm": tasks, "cosine": tasks * tasks}
+
+    def before_update(self, forward: Forward, weights: Tensor, active: Active) -> dict[str, Tensor]:
+        """Norms and cosines of this step, to be recorded."""
+        del weights
+        norms, cosines = self.measure(forward.losses, active)
+        return {"gradient_norm": norms, "cosine": cosines}
+
+    def after_update(self, forward: Forward, active: Active) -> None:
+        """Nothing more."""
 
     def measure(self, losses: Sequence[Tensor], active: Active) -> tuple[Tensor, Tensor]:
         """Norms ``[T]`` and cosines ``[T * T]``; NaN for idle tasks and for gradients of norm 0. The graph is kept."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mtl_runner.data.dataset import Split
 from mtl_runner.errors import ModelError
+from mtl_runner.experiment.forward import ForwardPass
 from mtl_runner.gradients.parameters import Parameters, last_shared_weight, leaves_of
 from mtl_runner.likelihood import Likelihood
 from mtl_runner.models.unshared import Unshared
@@ -24,7 +25,7 @@ def find_parameters(model: nn.Module, likelihood: Likelihood, batch: Split) -> P
     training = model.training
     model.eval()
     with torch.random.fork_rng(devices=_cuda_devices(model)), torch.enable_grad():
-        outputs = model(batch.inputs)
+        outputs = ForwardPass(model, likelihood).outputs(batch.inputs)
         check_outputs(outputs, batch, likelihood.tasks)
         losses = likelihood.losses(outputs, batch.targets)
         for task, loss in zip(likelihood.tasks, losses, strict=True):
@@ -63,7 +64,7 @@ def check_outputs(outputs: object, batch: Split, tasks: Sequence[Task]) -> None:
                 f"The model returned no output for task {task.name!r} (it returned {', '.join(map(str, outputs))})."
             )
         found, target = tuple(outputs[task.name].shape), tuple(batch.targets[task.name].shape)
-        wanted = (target[0], task.size, *target[1:]) if task.kind == "classification" else target
+        wanted = task.spec.output_shape(target, task)
         if found != wanted and task.loss_term is None:
             raise ModelError(
                 f"Task {task.name!r}: the model's output has shape {found}, but its target of shape {target} needs {wanted}."

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mtl_runner.compat.torch_optimizers import stepper
+from mtl_runner.experiment.forward import Forward
 from mtl_runner.gradients.layout import laid_out
 from mtl_runner.likelihood import Likelihood
 from mtl_runner.tasks.activity import Active
@@ -40,12 +41,23 @@ class OwnParameters:
         self.annealed = [(o, owner.lr) for o, owner in zip(self.optimizers, owners, strict=True) if owner.anneal and owner.lr]
         self.scheduled = [o for o, owner in zip(self.optimizers, owners, strict=True) if owner.lr is None]
         self.steppers = [stepper(optimizer) for optimizer in self.optimizers]
+        self._taken: Sequence[Tensor | None] = ()  # between the two halves of a step
 
     def begin_epoch(self, done: float) -> None:
         """Set the learning rates for an epoch that begins when ``done`` (0 to 1) of the run is over."""
         for optimizer, lr in self.annealed:
             for group in optimizer.param_groups:
                 group["lr"] = lr * min(1.0, (1 - done) / SETTLING)
+
+    def before_update(self, forward: Forward, weights: Tensor, active: Active) -> dict[str, Tensor]:
+        """Take the gradients of the likelihood's parameters, while the graph of the losses is there."""
+        self._taken = self.gradients(forward.losses, weights, active)
+        return {}
+
+    def after_update(self, forward: Forward, active: Active) -> None:
+        """Step."""
+        del forward, active
+        self.step(self._taken)
 
     def gradients(self, losses: Sequence[Tensor], weights: Tensor, active: Active) -> Sequence[Tensor | None]:
         """Of the weighted losses, with respect to the likelihood's parameters. The graph is kept: the update needs it."""

@@ -64,6 +64,34 @@ class Likelihood(nn.Module):
         """The exact negative log-likelihoods ``[T]`` in training units; the training losses unless a subclass trains another."""
         return torch.stack(self.losses(outputs, targets))
 
+    @torch.no_grad()
+    def nll_sums(self, outputs: Tensors, targets: Tensors) -> dict[str, Tensor]:
+        """What the negative log-likelihoods of a batch contribute to those of a split: ``{task: [4]}``, which adds up.
+
+        Of every task but those with a loss term, which is no sum: the mean over entries times its mass, the mass, the labelled
+        entries and the labelled rows; :meth:`nll_of_sums` makes the number.
+        """
+        found = {}
+        for task, nll in zip(self.tasks, self.negative_log_likelihoods(outputs, targets), strict=True):
+            if task.loss_term is None:
+                mass = task.mass(targets[task.name])
+                entries, rows = self.entries_and_rows(task, targets[task.name])
+                per_row = torch.where(entries > 0, entries / rows.clamp(min=1), 1.0)
+                found[task.name] = torch.stack([nll.double() / per_row * mass, mass, entries, rows])
+        return found
+
+    @staticmethod
+    def nll_of_sums(sums: Tensor) -> Tensor:
+        """The negative log-likelihood of a split from what its batches contribute; 0 without any label."""
+        total, mass, entries, rows = sums.unbind()
+        return total / torch.where(mass > 0, mass, 1.0) * (entries / rows.clamp(min=1))
+
+    def entries_and_rows(self, task: Task, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Two counts whose ratio turns the mean over a target's labelled entries into the likelihood; here it is the mean itself."""
+        del task
+        one = torch.ones((), dtype=torch.float64, device=target.device)
+        return one, one
+
     def sigmas(self) -> list[float | None]:
         """The learned noise scale of each task in the target's units; None where there is none, or where it is predicted."""
         return [None] * len(self.tasks)
@@ -77,6 +105,23 @@ class Likelihood(nn.Module):
         """The noise scale that the model predicts for every sample, in the target's units; None unless it does."""
         del task, outputs
         return None
+
+
+def labelled_counts(task: Task, target: Tensor) -> tuple[Tensor, Tensor]:
+    """The number of labelled entries of a target, and that of the rows that have some, in float64."""
+    known = task.known(target)
+    rows = known.flatten(1).any(1) if known.dim() > 1 else known
+    return known.sum().double(), rows.sum().double()
+
+
+def entries_per_row(task: Task, target: Tensor, reduce: str) -> Tensor | float:
+    """The factor from a mean over labelled entries to a sum over each row's, averaged over the labelled rows."""
+    if reduce == "mean":
+        return 1.0
+    if not task.missing:
+        return target[0].numel()
+    known = task.known(target).flatten(1) if target.dim() > 1 else task.known(target).unsqueeze(1)
+    return known.sum() / known.any(1).sum().clamp(min=1)
 
 
 class Standard(Likelihood):

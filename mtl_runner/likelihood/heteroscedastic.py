@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from mtl_runner.errors import ConfigError
-from mtl_runner.likelihood.base import Likelihood, Tensors
-from mtl_runner.likelihood.homoscedastic import GAUSSIAN, LAPLACE
-from mtl_runner.tasks.task import MISSING_CLASS, Task, class_weight_tensor, has_likelihood, log_variance_key
+from mtl_runner.likelihood.base import Likelihood, Tensors, entries_per_row, labelled_counts
+from mtl_runner.tasks.noise import unit
+from mtl_runner.tasks.task import Task, log_variance_key
 
 
 class Heteroscedastic(Likelihood):
@@ -52,49 +51,27 @@ class Heteroscedastic(Likelihood):
         return torch.stack([self._loss(task, outputs, targets, 0.0) for task in self.tasks])
 
     def _loss(self, task: Task, outputs: Tensors, targets: Tensors, beta: float) -> Tensor:
-        if not has_likelihood(task):
+        if not task.has_likelihood:
             return task.loss(outputs, targets)
         output, s, target = outputs[task.name], outputs[log_variance_key(task.name)], targets[task.name]
-        known = task.spec.known(target)
-        errors = _entry_errors(task, output, s, target, known)
+        kind, known = task.spec, task.known(target)
+        filled = kind.filled(target, known, output) if task.missing else target
+        errors = kind.entry_errors(output, filled, task)
+        s = s if s.dim() == errors.dim() else s.squeeze(1)  # one s for all outputs of a class entry
+        errors = kind.noise.negative_log_likelihood(errors, s)
         if beta:
-            factor = torch.exp(beta * s.detach())
-            errors = errors * (factor.squeeze(1) if task.kind == "classification" else factor)
-        mass = _mass(task, target, known, errors)
+            errors = errors * torch.exp(beta * s.detach())
         total = torch.where(known, errors, 0.0).sum() if task.missing else errors.sum()
-        if self.reduce == "mean":
-            return total / mass
-        rows = task.labelled(target).sum().clamp(min=1) if task.missing else len(target)
-        entries = known.sum().clamp(min=1) if task.missing else target.numel()
-        return total / mass * (entries / rows)
+        mass = kind.mass(target, task).to(total.dtype)
+        mean = total / torch.where(mass > 0, mass, 1.0)
+        return mean * entries_per_row(task, target, self.reduce)
+
+    def entries_and_rows(self, task: Task, target: Tensor) -> tuple[Tensor, Tensor]:
+        summed = self.reduce == "sum" and task.has_likelihood
+        return labelled_counts(task, target) if summed else super().entries_and_rows(task, target)
 
     def predicted_sigma(self, task: Task, outputs: Tensors) -> Tensor | None:
         """Standard deviation (Gaussian), scale b (Laplace) in the target's units, or the root of the temperature."""
-        if not has_likelihood(task):
+        if not task.has_likelihood:
             return None
-        s = outputs[log_variance_key(task.name)]
-        unit = task.scale if task.kind.startswith("regression") else 1.0
-        return unit * torch.exp(s if task.kind == "regression_l1" else s / 2)
-
-
-def _entry_errors(task: Task, output: Tensor, s: Tensor, target: Tensor, known: Tensor) -> Tensor:
-    """The negative log-likelihood of every entry of the target; anything, but finite, where it is not known."""
-    if task.kind == "classification":
-        weights = class_weight_tensor(task, output)
-        return F.cross_entropy(output, target, weights, reduction="none", ignore_index=MISSING_CLASS)
-    # Replaced before the error is taken: NaN times a zero gradient would still be NaN.
-    target = torch.where(known, target, output.detach()) if task.missing else target
-    if task.kind == "regression":
-        return 0.5 * torch.exp(-s) * (output - target).square() + 0.5 * s + GAUSSIAN
-    if task.kind == "regression_l1":
-        return torch.exp(-s) * (output - target).abs() + s + LAPLACE
-    return F.binary_cross_entropy_with_logits(output, target, reduction="none")
-
-
-def _mass(task: Task, target: Tensor, known: Tensor, errors: Tensor) -> Tensor | int:
-    """What the mean over the entries divides by: their number, or the sum of their class weights."""
-    weights = class_weight_tensor(task, errors)
-    if weights is not None:
-        mass = torch.where(known, weights[target.clamp(min=0)], 0.0).sum()
-        return torch.where(mass > 0, mass, 1.0)
-    return known.sum().clamp(min=1) if task.missing else errors.numel()
+        return unit(task) * task.spec.noise.sigma(outputs[log_variance_key(task.name)])

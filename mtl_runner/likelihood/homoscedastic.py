@@ -11,12 +11,10 @@ from torch import Tensor
 
 from mtl_runner.errors import ConfigError
 from mtl_runner.errors.checks import flag, learning_rate, per_task
-from mtl_runner.likelihood.base import Likelihood, Tensors
-from mtl_runner.tasks.noise import initial, is_numeric, log_variances, sigma_of
-from mtl_runner.tasks.task import Task, has_likelihood
+from mtl_runner.likelihood.base import Likelihood, Tensors, entries_per_row, labelled_counts
+from mtl_runner.tasks.noise import initial, log_variances, sigma_of
+from mtl_runner.tasks.task import Task
 
-GAUSSIAN = 0.5 * math.log(2 * math.pi)
-LAPLACE = math.log(2)
 TINY = 1e-12  # floor of a loss inside a logarithm
 
 
@@ -78,45 +76,35 @@ class Homoscedastic(Likelihood):
         scales = zip(self.tasks, self.log_variance.parameters(), strict=True)
         return {
             **outputs,
-            **{t.name: outputs[t.name] * torch.exp(-s) for t, s in scales if has_likelihood(t) and not is_numeric(t)},
+            **{t.name: outputs[t.name] * torch.exp(-s) for t, s in scales if t.has_likelihood and not t.has_noise_scale},
         }
 
     def _loss(self, task: Task, s: Tensor, answers: Tensors, targets: Tensors) -> Tensor:
-        if not has_likelihood(task):
+        if not task.has_likelihood:
             return task.loss(answers, targets)
         target = targets[task.name]
-        entries = entries_per_row(task, target, self.reduce)
-        precision = torch.exp(-s)
-        if task.kind == "regression":
-            return entries * (
-                0.5 * precision * task.loss(answers, targets) + self._if_labelled(task, target, 0.5 * s + GAUSSIAN)
-            )
-        if task.kind == "regression_l1":
-            return entries * (precision * task.loss(answers, targets) + self._if_labelled(task, target, s + LAPLACE))
-        return entries * task.loss(answers, targets)
+        entries, noise = entries_per_row(task, target, self.reduce), task.spec.noise
+        if not noise.numeric:  # the answers' logits are divided by the temperature already
+            return entries * task.loss(answers, targets)
+        fit = noise.a * torch.exp(-s) * task.loss(answers, targets)
+        return entries * (fit + self._if_labelled(task, target, noise.b * s + noise.c))
 
     @staticmethod
     def _if_labelled(task: Task, target: Tensor, term: Tensor) -> Tensor:
         """The term, or 0 for a batch without a label: an unlabelled task's loss is exactly 0."""
-        return torch.where(task.spec.known(target).any(), term, 0.0) if task.missing else term
+        return torch.where(task.known(target).any(), term, 0.0) if task.missing else term
+
+    def entries_and_rows(self, task: Task, target: Tensor) -> tuple[Tensor, Tensor]:
+        summed = self.reduce == "sum" and task.has_likelihood
+        return labelled_counts(task, target) if summed else super().entries_and_rows(task, target)
 
     def sigmas(self) -> list[float | None]:
         """In the target's units: standard deviation (Gaussian), scale b (Laplace), root of the temperature (classification)."""
         scales = self.log_variance.parameters()
-        return [sigma_of(t, s.item()) if has_likelihood(t) else None for t, s in zip(self.tasks, scales, strict=True)]
+        return [sigma_of(t, s.item()) if t.has_likelihood else None for t, s in zip(self.tasks, scales, strict=True)]
 
     def off_optimum(self, losses: Sequence[float]) -> list[tuple[float, float] | None]:
         return [
-            (s.item(), math.log(max(loss, TINY))) if s.requires_grad and has_likelihood(task) and is_numeric(task) else None
+            (s.item(), math.log(max(loss, TINY))) if s.requires_grad and task.has_likelihood and task.has_noise_scale else None
             for task, s, loss in zip(self.tasks, self.log_variance, losses, strict=True)
         ]
-
-
-def entries_per_row(task: Task, target: Tensor, reduce: str) -> Tensor | float:
-    """The factor from a mean over labelled entries to a sum over each row's, averaged over the labelled rows."""
-    if reduce == "mean":
-        return 1.0
-    if not task.missing:
-        return target[0].numel()
-    known = task.spec.known(target).flatten(1) if target.dim() > 1 else task.spec.known(target).unsqueeze(1)
-    return known.sum() / known.any(1).sum().clamp(min=1)

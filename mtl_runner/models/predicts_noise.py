@@ -9,17 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from mtl_runner.errors import ModelError
-from mtl_runner.tasks.noise import initial, is_numeric
-from mtl_runner.tasks.task import Task, has_likelihood, log_variance_key
+from mtl_runner.tasks.noise import initial
+from mtl_runner.tasks.task import Task, log_variance_key
 
 FARTHEST = 20.0  # of a predicted log-variance from the trivial predictor's: exp stays finite
 
 
 def widened(task: Task) -> Task:
     """The task as a model sees it that has to predict the noise as well: with the further outputs."""
-    if not has_likelihood(task):
-        return task
-    return replace(task, size=2 * task.size if task.kind.startswith("regression") else task.size + 1)
+    return replace(task, size=task.size + task.spec.noise_outputs(task.size)) if task.has_likelihood else task
 
 
 class PredictsNoise(nn.Module):
@@ -42,9 +40,9 @@ class PredictsNoise(nn.Module):
     ) -> None:
         super().__init__()
         self.model = model
-        self.sizes = {task.name: task.size for task in tasks if has_likelihood(task)}
-        self.further = {task.name: widened(task).size - task.size for task in tasks if has_likelihood(task)}
-        self.numeric = {task.name for task in tasks if is_numeric(task)}
+        self.sizes = {task.name: task.size for task in tasks if task.has_likelihood}
+        self.further = {task.name: widened(task).size - task.size for task in tasks if task.has_likelihood}
+        self.numeric = {task.name for task in tasks if task.has_noise_scale}
         start = torch.tensor(initial(tasks, trivial_losses), dtype=torch.get_default_dtype())
         self.start: Tensor
         self.register_buffer("start", start)

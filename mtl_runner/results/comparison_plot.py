@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from mtl_runner.results.metric_names import higher_is_better
 from mtl_runner.results.plots import series
 from mtl_runner.results.read import read_metrics
-from mtl_runner.results.statistics import MAIN_METRIC, interval
+from mtl_runner.results.statistics import interval
 from mtl_runner.results.style import colour, log_axis_helps, new_grid, save
 
 if TYPE_CHECKING:
@@ -29,8 +28,8 @@ def plot_comparison(path: Path, groups: Sequence[Group], at: str) -> None:
     figure, axes = new_grid(2 * len(groups), columns, max(6.5, 3.5 * columns + 1), height + 0.4, height_ratios=ratios)
     for block, group in enumerate(groups):
         curves = {id(run): read_metrics(run.directory) for s in group.strategies for run in s.runs}
-        for column, (task, kind) in enumerate(group.tasks.items()):
-            _dots(axes[2 * block, column], group, task, MAIN_METRIC[kind], at, names, first=column == 0)
+        for column, (task, metrics) in enumerate(group.tasks.items()):
+            _dots(axes[2 * block, column], group, task, metrics.main, at, names, first=column == 0)
             _curves(axes[2 * block + 1, column], group, task, names, curves)
             axes[2 * block, column].set_title(f"{group.data}: {task}" if len(groups) > 1 else task, fontweight="bold")
         for axis in axes[2 * block : 2 * block + 2, len(group.tasks) :].flat:
@@ -50,7 +49,9 @@ def _dots(axis: Axes, group: Group, task: str, metric: str, at: str, names: list
         axis.errorbar([found.mean], [row], xerr=error, fmt="o", color=shade, markersize=5, capsize=3, linewidth=1.6)
     axis.set_yticks(range(len(group.strategies)), [s.name for s in group.strategies] if first else [])
     axis.set_ylim(len(group.strategies) - 0.5, -0.5)
-    axis.set_xlabel(f"validation {metric} ({'higher' if higher_is_better(metric) else 'lower'} is better)", fontsize=8)
+    axis.set_xlabel(
+        f"validation {metric} ({'higher' if group.tasks[task].higher_is_better(metric) else 'lower'} is better)", fontsize=8
+    )
     axis.tick_params(labelsize=8)
 
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from mtl_runner.results.evidence import DataSet, StrategyEvidence, Values
-from mtl_runner.results.metric_names import higher_is_better
 from mtl_runner.results.paired import Paired, holm, paired
 
 
@@ -57,7 +56,7 @@ def relative_changes(data: DataSet, strategy: StrategyEvidence, reference: Strat
     if data.has_relative_loss:
         return {r: math.log(strategy.relative_loss[r] / reference.relative_loss[r]) for r in common}
     metrics = {task: _comparable(task, data.main(task), common, (strategy, reference)) for task in data.tasks}
-    changes = {r: [_change(t, m, strategy.values[r], reference.values[r]) for t, m in metrics.items()] for r in common}
+    changes = {r: [_change(data, t, m, strategy.values[r], reference.values[r]) for t, m in metrics.items()] for r in common}
     return {r: sum(each) / len(each) for r, each in changes.items() if each and all(map(math.isfinite, each))}
 
 
@@ -113,14 +112,14 @@ def _comparable(task: str, metric: str, common: Sequence[str], pair: Sequence[St
     return "loss" if any(s.values[r].get(task, {}).get(metric, math.nan) <= 0 for s in pair for r in common) else metric
 
 
-def _change(task: str, metric: str, values: Values, reference: Values) -> float:
+def _change(data: DataSet, task: str, metric: str, values: Values, reference: Values) -> float:
     value, base = values.get(task, {}).get(metric, math.nan), reference.get(task, {}).get(metric, math.nan)
     if value == base:
         return 0.0
     if not (value > 0 and base > 0):
         return math.nan
     change = math.log(value / base)
-    return -change if higher_is_better(metric) else change
+    return -change if data.tasks[task].higher_is_better(metric) else change
 
 
 def _expm1(value: float) -> float:

@@ -10,8 +10,8 @@ from typing import Any
 
 from mtl_runner.results.read import Run
 from mtl_runner.results.roles import Job, jobs
-from mtl_runner.results.statistics import MAIN_METRIC
 from mtl_runner.results.strategies import Label
+from mtl_runner.results.task_metrics import TaskMetrics
 
 Values = dict[str, dict[str, float]]  # {task: {metric: value}}
 
@@ -61,10 +61,10 @@ class StrategyEvidence:
 
 @dataclass(frozen=True)
 class DataSet:
-    """All strategies on one data set, with its tasks and what each is measured by (its measures, or else its kind)."""
+    """All strategies on one data set, with its tasks and what each is measured by."""
 
     name: str
-    tasks: dict[str, str]
+    tasks: dict[str, TaskMetrics]
     strategies: tuple[StrategyEvidence, ...]
     margin: float | None = None  # that of the study that made the runs, where it says one
 
@@ -76,7 +76,7 @@ class DataSet:
 
     def main(self, task: str) -> str:
         """The task's main metric."""
-        return main_metric(self.tasks[task])
+        return self.tasks[task].main
 
     def of_role(self, *roles: str) -> list[StrategyEvidence]:
         return [s for s in self.strategies if s.role in roles]
@@ -141,9 +141,7 @@ def gather(
         evidence = [job for job in mine if job.final]
         # What a failed run would have had is read off the others; single-task runs may hold one task each.
         tasks = {
-            task: row.get("measures") or row["kind"]
-            for job in evidence or mine
-            for task, row in job.run.summary.get("tasks", {}).items()
+            task: TaskMetrics.of(row) for job in evidence or mine for task, row in job.run.summary.get("tasks", {}).items()
         }
         names = dict.fromkeys(job.strategy for job in evidence)
         strategies = [_strategy([job for job in mine if job.strategy == name], tasks, at, split) for name in names]
@@ -152,11 +150,6 @@ def gather(
             strategies += [_given_up(trials) for trials in given_up if not any(job.final or _ended(job) for job in trials)]
             sets.append(DataSet(data, tasks, tuple(strategies), _margin(mine, study)))
     return Evidence(at, split, tuple(sets))
-
-
-def main_metric(measure: str) -> str:
-    """The main metric of a task's measures or kind; of a kind unknown here, its loss."""
-    return MAIN_METRIC.get(measure, "loss")
 
 
 def _margin(mine: Sequence[Job], study: Mapping[str, Any] | None) -> float | None:
@@ -196,7 +189,7 @@ def _given_up(trials: Sequence[Job]) -> StrategyEvidence:
     )
 
 
-def _strategy(mine: Sequence[Job], tasks: Mapping[str, str], at: str, split: str) -> StrategyEvidence:
+def _strategy(mine: Sequence[Job], tasks: Mapping[str, TaskMetrics], at: str, split: str) -> StrategyEvidence:
     # The same strategy with the same seed and fold is the same run again, not one more sample: the last one counts.
     final = {job.replicate: job for job in mine if job.final}
     first = next(iter(final.values()))
@@ -209,7 +202,7 @@ def _strategy(mine: Sequence[Job], tasks: Mapping[str, str], at: str, split: str
         else:
             found = _values(job.run, at, split)
             wanted = [task for task in tasks if task in found or job.role != "single_task"]
-            lost = [task for task in wanted if not math.isfinite(found.get(task, {}).get(main_metric(tasks[task]), math.nan))]
+            lost = [task for task in wanted if not math.isfinite(found.get(task, {}).get(tasks[task].main, math.nan))]
             if lost or not found:
                 failures[replicate] = f"no {split} value of {', '.join(lost)}" if lost else "no task"
             else:

@@ -9,8 +9,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from mtl_runner.results.read import Run
-from mtl_runner.results.statistics import DELTA_METRICS, MAIN_METRIC, Interval, delta_m, interval, mean_ranks
+from mtl_runner.results.statistics import Interval, delta_m, interval, mean_ranks
 from mtl_runner.results.strategies import Label
+from mtl_runner.results.task_metrics import TaskMetrics
 
 if TYPE_CHECKING:
     pass
@@ -43,10 +44,10 @@ class Strategy:
 
 @dataclass(frozen=True)
 class Group:
-    """All strategies on one data set, with its tasks and what they are measured by: their measures, or else their kind."""
+    """All strategies on one data set, with its tasks and what they are measured by."""
 
     data: str
-    tasks: dict[str, str]
+    tasks: dict[str, TaskMetrics]
     strategies: list[Strategy]
 
     def baseline(self, at: str) -> Strategy | None:
@@ -67,7 +68,7 @@ def group_runs(runs: Sequence[Run], labels: Sequence[Label]) -> list[Group]:
             done = [run for run in mine if run.finished]
             strategies.append(Strategy(name, done, len(mine) - len(done)))
         rows = [(task, row) for s in strategies for run in s.runs for task, row in run.summary["tasks"].items()]
-        tasks = {task: row.get("measures") or row["kind"] for task, row in rows}
+        tasks = {task: TaskMetrics.of(row) for task, row in rows}
         groups.append(Group(data, tasks, strategies))
     return groups
 
@@ -92,8 +93,11 @@ def strategy_rows(group: Group, at: str) -> list[dict[str, Any]]:
             row[f"{split}.delta_m"], row[f"{split}.delta_m_task"] = _delta(group, strategy, split, at)
         rows.append(row)
     for split in SPLITS:
-        main = [(MAIN_METRIC[kind], f"{split}.{task}.{MAIN_METRIC[kind]}.mean") for task, kind in group.tasks.items()]
-        ranks = mean_ranks([(metric, [row[column] for row in rows]) for metric, column in main])
+        columns = [
+            (metrics.higher_is_better(metrics.main), [row[f"{split}.{task}.{metrics.main}.mean"] for row in rows])
+            for task, metrics in group.tasks.items()
+        ]
+        ranks = mean_ranks(columns)
         for row, rank in zip(rows, ranks, strict=False):
             row[f"{split}.mean_rank"] = rank
     return rows
@@ -110,13 +114,13 @@ def _delta(group: Group, strategy: Strategy, split: str, at: str) -> tuple[float
         return math.nan, math.nan
     mine: dict[str, dict[str, float]] = {}
     baseline: dict[str, dict[str, float]] = {}
-    for task, kind in group.tasks.items():
-        if kind in DELTA_METRICS:
+    for task, metrics in group.tasks.items():
+        if metrics.in_delta_m:
             # Tasks that share nothing may be tuned one by one: each is held against its own best runs.
             single = min(singles, key=lambda s: _least_first(interval(s.values("val", task, "loss", at)).mean))
             for s, row in ((strategy, mine), (single, baseline)):
-                row[task] = {m: interval(s.values(split, task, m, at)).mean for m in DELTA_METRICS[kind]}
-    return delta_m(mine, baseline)
+                row[task] = {m: interval(s.values(split, task, m, at)).mean for m in metrics.in_delta_m}
+    return delta_m(mine, baseline, group.tasks)
 
 
 def _least_first(value: float) -> float:

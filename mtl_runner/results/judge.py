@@ -33,7 +33,7 @@ from mtl_runner.results.paired import Paired, holm, paired
 from mtl_runner.results.pareto import dominated_share
 from mtl_runner.results.sentences import describe
 from mtl_runner.results.spread import spread
-from mtl_runner.results.statistics import DELTA_METRICS, delta_m
+from mtl_runner.results.statistics import delta_m
 from mtl_runner.results.verdict import HELPS, HURTS, NO_DIFFERENCE, STATIC, UNDECIDED, Verdict
 
 MARGIN = 0.02  # where neither a study nor the user says another
@@ -132,11 +132,10 @@ def delta_to_single_task(data: DataSet, strategy: StrategyEvidence) -> tuple[flo
         return math.nan, math.nan
     mine = strategy.mean_values()
     names = {
-        task: [m for m in DELTA_METRICS[measure] if m in mine.get(task, {}) and m in single.get(task, {})]
-        for task, measure in data.tasks.items()
-        if measure in DELTA_METRICS
+        task: [m for m in metrics.in_delta_m if m in mine.get(task, {}) and m in single.get(task, {})]
+        for task, metrics in data.tasks.items()
     }
-    return delta_m(_pick(mine, names), _pick(single, names))
+    return delta_m(_pick(mine, names), _pick(single, names), data.tasks)
 
 
 def _pick(values: Values, names: Mapping[str, Sequence[str]]) -> dict[str, dict[str, float]]:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from mtl_runner.results.conclusions import Conclusions
 from mtl_runner.results.read import Run
-from mtl_runner.results.statistics import MAIN_METRIC
 from mtl_runner.results.text import align, markdown_table, markdown_text, number
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ def overview(
 
 def _table(group: Group, mine: Sequence[dict[str, Any]], at: str) -> list[list[str]]:
     has_delta = group.baseline(at) is not None
-    mains = [(task, MAIN_METRIC[kind]) for task, kind in group.tasks.items()]
+    mains = [(task, metrics.main) for task, metrics in group.tasks.items()]
     header = ["strategy", "runs", *(f"{task} {metric}" for task, metric in mains), "monitor", "mean rank"]
     table = [[*header, *(["delta-m %", "delta-m % (tasks)"] if has_delta else [])]]
     for row in mine:

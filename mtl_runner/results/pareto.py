@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtl_runner.results.evidence import DataSet, StrategyEvidence
-from mtl_runner.results.metric_names import higher_is_better
 
 RESAMPLES = 2000
 CLOUD = 200  # resampled means per strategy that a picture shows
@@ -75,9 +74,9 @@ def front(data: DataSet, resamples: int = RESAMPLES, seed: int = 0) -> Front | N
     strategies = [s for s in data.of_role("strategy", "fixed", "equal", "twin") if s.values]
     if len(data.tasks) != 2 or not strategies:
         return None
-    metric, values = "relative_loss", _values(strategies, [(task, "relative_loss") for task in data.tasks])
+    metric, values = "relative_loss", _values(data, strategies, [(task, "relative_loss") for task in data.tasks])
     if np.isnan(values).all(1).any():
-        metric, values = "loss", _values(strategies, [(task, "loss") for task in data.tasks])
+        metric, values = "loss", _values(data, strategies, [(task, "loss") for task in data.tasks])
     means = _means(values, np.ones((1, values.shape[1])))[:, 0]
     if metric == "relative_loss":
         reference = (1.0, 1.0)
@@ -113,23 +112,23 @@ def dominated_share(data: DataSet, strategy: StrategyEvidence, resamples: int = 
     if not any(s.role == "fixed" for s in fixed) or len(strategy.values) < 2:
         return math.nan
     metrics = [(task, "relative_loss" if data.has_relative_loss else data.main(task)) for task in data.tasks]
-    values = _values([strategy, *fixed], metrics, list(strategy.values))
+    values = _values(data, [strategy, *fixed], metrics, list(strategy.values))
     drawn = _means(values, _draws(values.shape[1], resamples, seed))
     mine, theirs = drawn[:1], drawn[1:]
     dominates = (theirs <= mine).all(-1) & (theirs < mine).any(-1)
     return float(dominates.any(0).mean())
 
 
-def _values(strategies: Sequence[StrategyEvidence], metrics: Sequence[tuple[str, str]], seeds: Sequence[str] = ()) -> Array:
+def _values(
+    data: DataSet, strategies: Sequence[StrategyEvidence], metrics: Sequence[tuple[str, str]], seeds: Sequence[str] = ()
+) -> Array:
     """``[strategies, seeds, tasks]``, less is better, NaN where a strategy has no run of the seed."""
     seeds = seeds or list(dict.fromkeys(replicate for s in strategies for replicate in s.values))
     nothing: dict[str, dict[str, float]] = {}
+    signed = [(task, metric, -1 if data.tasks[task].higher_is_better(metric) else 1) for task, metric in metrics]
     return np.array(
         [
-            [
-                [(-1 if higher_is_better(m) else 1) * s.values.get(r, nothing).get(t, {}).get(m, math.nan) for t, m in metrics]
-                for r in seeds
-            ]
+            [[sign * s.values.get(r, nothing).get(t, {}).get(m, math.nan) for t, m, sign in signed] for r in seeds]
             for s in strategies
         ]
     )

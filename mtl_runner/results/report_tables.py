@@ -7,12 +7,10 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from mtl_runner.results.metric_names import higher_is_better
 from mtl_runner.results.read import Run
 from mtl_runner.results.report_cells import as_float, data_value, sort_button
 from mtl_runner.results.report_content import Section
 from mtl_runner.results.spread import Spread
-from mtl_runner.results.statistics import MAIN_METRIC
 from mtl_runner.results.text import number
 
 ROWS = 15  # that a long table shows before it is asked for all; of a sweep over fixed weights only what is drawn
@@ -45,8 +43,8 @@ def strategies_table(section: Section, rows: list[dict[str, Any]], split: str, n
     group, at = section.group, rows[0]["at"]
     lines = {line.name: line for line in section.lines}
     columns = [
-        Column(task, f"{split}.{task}.{metric}", unit=metric, higher=higher_is_better(metric))
-        for task, metric in ((task, MAIN_METRIC.get(kind, "loss")) for task, kind in group.tasks.items())
+        Column(task, f"{split}.{task}.{metrics.main}", unit=metrics.main, higher=metrics.higher_is_better(metrics.main))
+        for task, metrics in group.tasks.items()
     ]
     if split == "val":
         columns.append(Column("all tasks", "monitor", unit=_monitor_name(section)))

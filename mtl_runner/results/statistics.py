@@ -7,21 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from mtl_runner.results.metric_names import higher_is_better
-
-# What enters delta-m, by a task's measures, or else its kind. R2 and calibration error are left out: near 0 a relative difference of them means nothing.
-DELTA_METRICS = {
-    "regression": ("rmse", "mae"),
-    "regression_l1": ("mae", "rmse"),
-    "classification": ("accuracy", "f1"),
-    "multilabel": ("f1", "accuracy", "precision", "recall"),
-    "direction": ("rmse",),
-    "segmentation": ("miou", "pixel_accuracy"),
-    "depth": ("abs_err", "rel_err"),
-    "normals": ("angle_mean", "angle_median", "within_11", "within_22", "within_30"),
-    "offsets": ("instance_error",),
-}
-MAIN_METRIC = {kind: metrics[0] for kind, metrics in DELTA_METRICS.items()} | {"term": "loss"}
+from mtl_runner.results.task_metrics import TaskMetrics
 
 
 @dataclass(frozen=True)
@@ -54,7 +40,11 @@ def _quantile(degrees: int) -> float:
     return float(t.ppf(0.975, degrees))
 
 
-def delta_m(model: Mapping[str, Mapping[str, float]], baseline: Mapping[str, Mapping[str, float]]) -> tuple[float, float]:
+def delta_m(
+    model: Mapping[str, Mapping[str, float]],
+    baseline: Mapping[str, Mapping[str, float]],
+    tasks: Mapping[str, TaskMetrics],
+) -> tuple[float, float]:
     """Mean relative change against the single-task baseline in percent, lower is better: over metrics, and over tasks.
 
     Maninis et al., CVPR 2019, eq. 4, with the sign turned as in later papers: (-1)^[higher is better] (M - B) / |B|. The first
@@ -62,6 +52,7 @@ def delta_m(model: Mapping[str, Mapping[str, float]], baseline: Mapping[str, Map
 
     Args:
         model, baseline: ``{task: {metric: value}}`` with the same keys.
+        tasks: What they are measured by, for the directions.
     """
     per_task = {}
     for task, metrics in model.items():
@@ -69,18 +60,18 @@ def delta_m(model: Mapping[str, Mapping[str, float]], baseline: Mapping[str, Map
         for name, value in metrics.items():
             reference = baseline[task][name]
             change = (value - reference) / abs(reference) if reference else math.nan
-            changes.append(100 * (-change if higher_is_better(name) else change))
+            changes.append(100 * (-change if tasks[task].higher_is_better(name) else change))
         per_task[task] = changes
     every = [change for changes in per_task.values() for change in changes]
     means = [sum(changes) / len(changes) for changes in per_task.values() if changes]
     return (sum(every) / len(every), sum(means) / len(means)) if every else (math.nan, math.nan)
 
 
-def mean_ranks(columns: Sequence[tuple[str, Sequence[float]]]) -> list[float]:
-    """Mean rank (1 is best, ties share) of each strategy over columns of (metric name, one value per strategy)."""
+def mean_ranks(columns: Sequence[tuple[bool, Sequence[float]]]) -> list[float]:
+    """Mean rank (1 is best, ties share) of each strategy over columns of (is higher better?, one value per strategy)."""
     totals: list[list[float]] = [[] for _ in columns[0][1]] if columns else []
-    for name, values in columns:
-        signed = [-v if higher_is_better(name) else v for v in values]
+    for higher_is_better, values in columns:
+        signed = [-v if higher_is_better else v for v in values]
         for i, value in enumerate(signed):
             if math.isfinite(value):
                 below = sum(other < value for other in signed if math.isfinite(other))

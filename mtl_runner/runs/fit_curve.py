@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from mtl_runner.data.dataset import Split
+from mtl_runner.experiment.forward import predict
 from mtl_runner.results.plots import Fit
-from mtl_runner.train.evaluation import predict
 from mtl_runner.train.trainer import Trainer
 
 POINTS = 400
@@ -19,10 +19,10 @@ def fit_curve(trainer: Trainer) -> dict[str, Fit]:
         return {}
     x = train.inputs
     grid = torch.linspace(float(x.min()), float(x.max()), POINTS, dtype=x.dtype, device=x.device).unsqueeze(1)
-    outputs = predict(trainer.learner.model, Split(grid, {}), POINTS)
+    outputs = predict(trainer.learner.forward, Split(grid, {}), POINTS)
     fits = {}
     for task in trainer.tasks:
-        if task.kind.startswith("regression") and task.size == 1:
+        if task.spec.numeric and task.size == 1:
             values = [
                 task.offset + task.scale * t.squeeze(1).cpu().numpy() for t in (train.targets[task.name], outputs[task.name])
             ]

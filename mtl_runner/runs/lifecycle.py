@@ -120,11 +120,7 @@ def _header(request: Request, experiment: Experiment) -> dict[str, Any]:
     """What `mtl_runner.load` needs beside the weights, as plain values."""
     inputs = experiment.data.splits["train"].inputs
     shape = {k: list(v.shape[1:]) for k, v in inputs.items()} if isinstance(inputs, dict) else list(inputs.shape[1:])
-    tasks = [
-        {key: value for key, value in vars(task).items() if key != "loss_term"}
-        for task in experiment.data.tasks
-        if task.has_target
-    ]
+    tasks = [task.plain() for task in experiment.data.tasks if task.has_target]
     config = OmegaConf.to_container(request.config, resolve=True)
     assert isinstance(config, dict)
     return {

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from mtl_runner.experiment.forward import predict
 from mtl_runner.files import write_atomic
 from mtl_runner.likelihood import Likelihood
 from mtl_runner.tasks.task import Task
-from mtl_runner.train.evaluation import predict
 from mtl_runner.train.trainer import Trainer
 
 Columns = dict[str, list[float] | list[int] | list[str]]
@@ -37,7 +37,7 @@ def write_predictions(trainer: Trainer) -> None:
 def _columns(trainer: Trainer, name: str) -> Columns:
     split = trainer.experiment.data.splits[name]
     likelihood = trainer.learner.likelihood
-    outputs = predict(trainer.learner.model, split, trainer.evaluation_rows(name))
+    outputs = predict(trainer.learner.forward, split, trainer.evaluation_rows(name))
     columns: Columns = {}
     meant = trainer.learner.likelihood.has_noise, trainer.sigma_estimates_noise()
     for task, learned, estimates in zip(trainer.tasks, trainer.sigmas(), meant[1], strict=True):
@@ -45,8 +45,7 @@ def _columns(trainer: Trainer, name: str) -> Columns:
         if not task.has_target:
             continue
         answer, target = task.answer(outputs[task.name]), split.targets[task.name]
-        if task.kind.startswith("regression"):
-            target = task.offset + task.scale * target
+        target = task.in_units(target)
         columns |= _named(task, "", answer) | _named(task, ".target", target)
         columns |= _named(task, ".sigma", _sigma(task, likelihood, outputs, sigma, len(split)))
     return columns
@@ -64,7 +63,7 @@ def _named(task: Task, suffix: str, values: Tensor | None) -> Columns:
     if values is None:
         return {}
     flat = values.cpu().reshape(len(values), -1)
-    known = task.spec.known(flat) if suffix == ".target" else torch.ones_like(flat, dtype=torch.bool)
+    known = task.known(flat) if suffix == ".target" else torch.ones_like(flat, dtype=torch.bool)
     cells = [
         [value if there else "" for value, there in zip(*pair, strict=True)]
         for pair in zip(flat.T.tolist(), known.T.tolist(), strict=True)

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from mtl_runner.config.instantiate import make
 from mtl_runner.data.dataset import Inputs
 from mtl_runner.data.table.columns import Features
 from mtl_runner.errors import DataError
 from mtl_runner.experiment.build import make_likelihood, model_from_shape
+from mtl_runner.experiment.forward import ForwardPass
 from mtl_runner.likelihood import Likelihood
 from mtl_runner.tasks.task import Task
 from mtl_runner.train import checkpoint
@@ -40,7 +42,7 @@ class Predictor:
     @torch.no_grad()
     def outputs(self, x: pd.DataFrame | Inputs) -> dict[str, Tensor]:
         """Raw outputs per task ``[N, size]``: training units for regression, logits for classes and labels (over the learned temperature)."""
-        answers = self.likelihood.answers(self.model(self._inputs(x)))
+        answers = self.likelihood.answers(ForwardPass(self.model, self.likelihood).outputs(self._inputs(x)))
         return {task.name: answers[task.name] for task in self.tasks}
 
     def predict(self, x: pd.DataFrame | Inputs) -> Any:
@@ -57,14 +59,7 @@ class Predictor:
 
         columns: dict[str, Any] = {}
         for task in self.tasks:
-            values = answers[task.name].cpu().numpy()
-            if task.kind == "classification":
-                columns[task.name] = [task.classes[i] if task.classes else int(i) for i in values]
-            elif values.shape[1] == 1:
-                columns[task.name] = values[:, 0]
-            else:
-                names = task.classes or [str(i) for i in range(values.shape[1])]
-                columns |= {f"{task.name}.{name}": values[:, i] for i, name in enumerate(names)}
+            columns |= task.spec.columns(answers[task.name], task)
         return pd.DataFrame(columns, index=x.index)
 
     def _inputs(self, x: pd.DataFrame | Inputs) -> Inputs:
@@ -99,4 +94,7 @@ def load(run: str | Path, device: str = "cpu") -> Predictor:
 
 def _task(saved: dict[str, Any]) -> Task:
     fields: Any = {key: tuple(value) if isinstance(value, list) else value for key, value in saved.items()}
+    fields.pop("measures", None)  # of runs recorded before metrics had this name
+    if isinstance(fields["kind"], dict):
+        fields["kind"] = make(fields["kind"], f"the kind of task {fields['name']!r}")
     return Task(**fields)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from mtl_runner.results.text import align, number
+from mtl_runner.tasks.task import Task
 from mtl_runner.train.evaluation import Evaluation
 from mtl_runner.train.trainer import Trainer
 from mtl_runner.version import __version__
@@ -22,8 +23,9 @@ def summarize(trainer: Trainer, final: dict[str, Evaluation], best: dict[str, Ev
     experiment = trainer.experiment
     tasks = {
         task.name: {
-            "kind": task.kind,
-            **({"measures": task.measures} if task.measures else {}),
+            "kind": task.spec.name,
+            "main_metric": task.main_metric,
+            "metrics": _metrics_of(task),
             "weight": means.weight[i] if means else None,
             "sigma": final["val"].noise.get(task.name, {}).get("sigma", sigmas[i]),
             "true_sigma": task.true_sigma if estimates[i] else None,
@@ -59,6 +61,16 @@ def summarize(trainer: Trainer, final: dict[str, Evaluation], best: dict[str, Ev
             "steps_per_second": trainer.step / trainer.seconds if trainer.seconds else None,
             "backward_passes": trainer.learner.backward_passes,
         },
+    }
+
+
+def _metrics_of(task: Task) -> dict[str, dict[str, Any]]:
+    """What a reader of the files must know of each metric of a task."""
+    in_delta_m = {metric.name for metric in task.all_metrics if metric.in_delta_m}
+    return {
+        name: {"higher_is_better": direction, "in_delta_m": name in in_delta_m}
+        for name, direction in task.directions.items()
+        if name in task.metric_names
     }
 
 

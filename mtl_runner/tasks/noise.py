@@ -36,32 +36,20 @@ def log_variances(
 
 def sigma_of(task: Task, s: float) -> float:
     """e^{s/2} in the target's units (Laplace: e^s); for classification kinds without a unit."""
-    return _unit(task) * math.exp(s if is_laplace(task) else s / 2)
+    return unit(task) * task.spec.noise.sigma_of(s)
 
 
 def log_variance(task: Task, sigma: float) -> float:
     """The inverse of :func:`sigma_of`."""
-    log_scale = math.log(sigma / _unit(task))
-    return log_scale if is_laplace(task) else 2 * log_scale
+    return task.spec.noise.log_variance(sigma / unit(task))
 
 
-def is_numeric(task: Task) -> bool:
-    """Whether the task's sigma has the unit of its target."""
-    return task.kind.startswith("regression")
-
-
-def is_laplace(task: Task) -> bool:
-    """Whether s is log b, not log sigma^2."""
-    return task.kind == "regression_l1"
-
-
-def _unit(task: Task) -> float:
-    return task.scale if is_numeric(task) else 1.0
+def unit(task: Task) -> float:
+    """What one unit of a task's sigma in training is in the units of its target; 1 for a temperature."""
+    return task.scale if task.has_noise_scale else 1.0
 
 
 def initial(tasks: Sequence[Task], trivial_losses: Sequence[float | None] | None) -> list[float]:
     """s at the optimum of the trivial predictor, whatever the target's units; 0 (temperature 1) for classification kinds."""
     losses = trivial_losses or [None] * len(tasks)
-    return [
-        math.log(loss) if loss and task.kind.startswith("regression") else 0.0 for task, loss in zip(tasks, losses, strict=True)
-    ]
+    return [math.log(loss) if loss and task.has_noise_scale else 0.0 for task, loss in zip(tasks, losses, strict=True)]

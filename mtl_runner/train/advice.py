@@ -10,8 +10,6 @@ from torch.optim import Optimizer
 
 from mtl_runner.experiment.learner import Learner
 from mtl_runner.likelihood import Homoscedastic
-from mtl_runner.tasks.noise import is_numeric
-from mtl_runner.tasks.task import has_likelihood
 from mtl_runner.train.totals import EpochMeans
 from mtl_runner.update import AdaTask, Jacobian, Joint, PerTask
 from mtl_runner.weighting import Fixed, Uncertainty
@@ -164,7 +162,7 @@ def _free_softmax(learner: Learner) -> str:
         return ""
     for index, (task, s) in enumerate(zip(likelihood.tasks, likelihood.log_variance, strict=True)):
         free = frozenset({index}) in learner.update.parameters.owners
-        if has_likelihood(task) and not is_numeric(task) and s.requires_grad and free:
+        if task.has_likelihood and not task.has_noise_scale and s.requires_grad and free:
             return (
                 f"The exact likelihood does not weigh the classification {task.name!r}: its last layer is free, so logits and sigma^2 rescale "
                 "together at the same loss; its sigma is a temperature only for frozen logits (weighting=uncertainty does weigh it)."

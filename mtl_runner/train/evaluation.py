@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mtl_runner.data.dataset import Split
 from mtl_runner.errors import ConfigError, suggest
+from mtl_runner.experiment.forward import ForwardPass
 from mtl_runner.likelihood import Likelihood
-from mtl_runner.results.metric_names import higher_is_better
+from mtl_runner.tasks.meter import TaskMeter, measured_together
 from mtl_runner.tasks.task import Task
 
 QUANTILES = {"sigma_q05": 0.05, "sigma_q50": 0.5, "sigma_q95": 0.95}
 NOISE = ("nll", "sigma", *QUANTILES)  # what is known of the noise: no metric to choose a model by
 QUANTILE_ENTRIES = 2**24  # the most that torch.quantile takes
 
+Key = tuple[str, str]  # a task's name, and what is measured of it
+Measured = dict[Key, Tensor]
+
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What one split says about a model: per task ``loss``, ``relative_loss`` (to the trivial predictor) and its metrics.
+    """What one split says about a model.
 
-    ``noise``: per task ``nll`` and what is known of a predicted sigma, where the likelihood has a noise scale.
+    Attributes:
+        values: Per task ``loss``, ``relative_loss`` (to the trivial predictor) and its metrics.
+        noise: Per task ``nll`` and what is known of a predicted sigma, where the likelihood has a noise scale.
     """
 
     values: dict[str, dict[str, float]]
@@ -38,79 +45,114 @@ class Evaluation:
         return sum(values) / len(values)
 
 
-@torch.no_grad()
-def predict(model: nn.Module, split: Split, rows: int) -> dict[str, Tensor]:
-    """Outputs for all rows, in eval mode, ``rows`` at a time."""
-    training = model.training
-    model.eval()
-    parts = [model(batch.inputs) for batch in split.batches(rows)]
-    model.train(training)
-    return {name: torch.cat([part[name] for part in parts]) if len(parts) > 1 else parts[0][name] for name in parts[0]}
+class Evaluator:
+    """Measures a split batch by batch; nothing waits for the device before the end.
+
+    What adds up is added up, rows of metrics that are no sums are put one after another. A loss term may be any function of all
+    rows, so its outputs are kept and it is computed once, of all of them.
+
+    Args:
+        tasks: The tasks.
+        likelihood: Whose answers are judged, and whose exact likelihood and predicted noise are measured.
+    """
+
+    def __init__(self, tasks: Sequence[Task], likelihood: Likelihood) -> None:
+        self.tasks, self.likelihood = list(tasks), likelihood
+        self.meters = {task.name: TaskMeter(task) for task in tasks if task.has_target}
+        self.terms = [task for task in tasks if task.loss_term is not None]
+        self.together = measured_together(tasks)
+
+    def evaluate(self, forward: ForwardPass, split: Split, rows: int) -> Measured:
+        """Everything that is measured, as scalar tensors, from ``rows`` rows at a time."""
+        sums: Measured = {}
+        parts: dict[Key, list[Tensor]] = {}
+        kept: list[tuple[Mapping[str, Tensor], Mapping[str, Tensor]]] = []
+        told: dict[str, dict[str, Any]] = {}
+        with forward.evaluating():
+            for batch in split.batches(rows):
+                outputs = forward.outputs(batch.inputs)
+                of_batch, of_rows = self.of_batch(outputs, batch.targets)
+                sums = {key: sums[key] + value for key, value in of_batch.items()} if sums else of_batch
+                for key, value in of_rows.items():
+                    parts.setdefault(key, []).append(value)
+                if self.terms:
+                    kept.append((outputs, batch.targets))
+                self._tell(told, outputs, batch.targets)
+            whole = {key: torch.cat(values) for key, values in parts.items()}
+            return self.numbers(sums, whole | self.of_terms(*_together(kept)), told)
+
+    def of_batch(self, outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> tuple[Measured, Measured]:
+        """Sums and rows of a batch, in pure tensor code."""
+        answers = self.likelihood.answers(outputs)
+        sums: Measured = {}
+        rows: Measured = {}
+        for task in self.tasks:
+            if task.loss_term is None:
+                mass = task.mass(targets[task.name])
+                sums[task.name, "loss"] = torch.stack([task.loss(answers, targets).double() * mass, mass])
+            if task.has_target:
+                of_task, of_rows = self.meters[task.name].of_batch(answers[task.name], targets[task.name])
+                sums |= {(task.name, key): value for key, value in of_task.items()}
+                rows |= {(task.name, key): value for key, value in of_rows.items()}
+        if self.likelihood.has_noise:
+            sums |= {(name, "nll"): value for name, value in self.likelihood.nll_sums(outputs, targets).items()}
+            for task in self.tasks:
+                sigma = self.likelihood.predicted_sigma(task, outputs)
+                if sigma is not None:
+                    rows[task.name, "sigma"] = sigma.flatten()
+        return sums, rows
+
+    def of_terms(self, outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> Measured:
+        """Losses, likelihoods and metrics of the loss terms, from the outputs of a whole split."""
+        found: Measured = {}
+        if self.terms:
+            answers = self.likelihood.answers(outputs)
+            for task in self.terms:
+                found[task.name, "loss"] = task.loss(answers, targets)
+                found |= {(task.name, name): metric(answers, targets) for name, metric in task.term_metrics.items()}
+        return found
+
+    def numbers(self, sums: Measured, whole: Measured, told: Mapping[str, Mapping[str, Any]] | None = None) -> Measured:
+        """The numbers from the sums of all batches, and from rows and terms of a whole split, in the order of the records."""
+        found: Measured = {}
+        for task in self.tasks:
+            loss = sums.get((task.name, "loss"))
+            found[task.name, "loss"] = (
+                whole[task.name, "loss"] if loss is None else loss[0] / torch.where(loss[1] > 0, loss[1], 1.0)
+            )
+            if task.has_target:
+                meter = self.meters[task.name]
+                mine, rows = ({k: v for (name, k), v in found_.items() if name == task.name} for found_ in (sums, whole))
+                metrics = meter.numbers(mine, rows, (told or {}).get(task.name, {}))
+                found |= {(task.name, name): value for name, value in metrics.items()}
+            found |= {(task.name, name): whole[task.name, name] for name in task.term_metrics}
+        if self.likelihood.has_noise:
+            for task in self.tasks:
+                nll = sums.get((task.name, "nll"))
+                found[task.name, "nll"] = found[task.name, "loss"] if nll is None else self.likelihood.nll_of_sums(nll)
+            for task in self.tasks:
+                if (task.name, "sigma") in whole:
+                    found |= _sigma_numbers(task.name, whole[task.name, "sigma"])
+        return found
+
+    def _tell(self, told: dict[str, dict[str, Any]], outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> None:
+        """Tell the user's torchmetrics a batch."""
+        if not self.together:
+            answers = self.likelihood.answers(outputs)
+            for name, meter in self.meters.items():
+                copies = told.setdefault(name, meter.begin(answers[name].device))
+                meter.tell(copies, answers[name], targets[name])
 
 
-@torch.no_grad()
 def evaluate(
-    model: nn.Module,
-    tasks: Sequence[Task],
-    split: Split,
-    trivial: Sequence[float | None],
-    rows: int,
-    likelihood: Likelihood | None = None,
+    forward: ForwardPass, tasks: Sequence[Task], split: Split, trivial: Sequence[float | None], rows: int
 ) -> Evaluation:
     """Evaluate a split; everything is computed on the device and comes off it in one piece."""
-    adds_up = all(task.measure is not None and task.loss_term is None for task in tasks)
-    if adds_up and (likelihood is None or not likelihood.has_noise):
-        found = _measured_in_parts(model, tasks, split, rows)
-    else:
-        found = measurements(predict(model, split, rows), split.targets, tasks, likelihood)
+    found = Evaluator(tasks, forward.likelihood).evaluate(forward, split, rows)
     return as_evaluation(list(found), torch.stack([value.double() for value in found.values()]).tolist(), trivial)
 
 
-def measurements(
-    outputs: dict[str, Tensor], targets: dict[str, Tensor], tasks: Sequence[Task], likelihood: Likelihood | None = None
-) -> dict[tuple[str, str], Tensor]:
-    """Everything an evaluation measures, as scalar tensors by task and name, without waiting for the device."""
-    answers = likelihood.answers(outputs) if likelihood is not None else outputs
-    found: dict[tuple[str, str], Tensor] = {}
-    for task in tasks:
-        found[task.name, "loss"] = task.loss(answers, targets)
-        metrics = task.metrics(answers[task.name], targets[task.name]) if task.has_target else {}
-        metrics |= task.term_metrics(answers, targets)
-        found |= {(task.name, name): value for name, value in metrics.items()}
-    if likelihood is not None and likelihood.has_noise:
-        nlls = likelihood.negative_log_likelihoods(outputs, targets)
-        found |= {(task.name, "nll"): nll for task, nll in zip(tasks, nlls.unbind(), strict=True)}
-        found |= _predicted_sigmas(likelihood, outputs)
-    return found
-
-
-def _measured_in_parts(model: nn.Module, tasks: Sequence[Task], split: Split, rows: int) -> dict[tuple[str, str], Tensor]:
-    """:func:`measurements` of images, of which never more than ``rows`` are looked at together."""
-    losses: dict[str, Tensor] = {}
-    parts: dict[str, Tensor] = {}
-    masses: dict[str, Tensor] = {}
-    training = model.training
-    model.eval()
-    for batch in split.batches(rows):
-        outputs = model(batch.inputs)
-        for task in tasks:
-            assert task.measure is not None
-            mass = task.mass(batch.targets[task.name])
-            found = task.measure.parts(outputs[task.name], batch.targets[task.name], task)
-            losses[task.name] = losses.get(task.name, 0.0) + task.loss(outputs, batch.targets).double() * mass
-            masses[task.name] = masses.get(task.name, 0.0) + mass
-            parts[task.name] = parts.get(task.name, 0.0) + found
-    model.train(training)
-    measured: dict[tuple[str, str], Tensor] = {}
-    for task in tasks:
-        assert task.measure is not None
-        measured[task.name, "loss"] = losses[task.name] / torch.where(masses[task.name] > 0, masses[task.name], 1.0)
-        metrics = task.measure.finish(parts[task.name], task)
-        measured |= {(task.name, name): value for name, value in metrics.items()}
-    return measured
-
-
-def as_evaluation(keys: Sequence[tuple[str, str]], numbers: Sequence[float], trivial: Sequence[float | None]) -> Evaluation:
+def as_evaluation(keys: Sequence[Key], numbers: Sequence[float], trivial: Sequence[float | None]) -> Evaluation:
     """An evaluation from measured numbers, with the losses relative to the trivial predictor's (one per task, in order)."""
     values: dict[str, dict[str, float]] = {name: {} for name, _ in keys}
     noise: dict[str, dict[str, float]] = {name: {} for name, _ in keys}
@@ -122,33 +164,49 @@ def as_evaluation(keys: Sequence[tuple[str, str]], numbers: Sequence[float], tri
     return Evaluation(values, noise)
 
 
-@torch.no_grad()
-def sigma_statistics(model: nn.Module, likelihood: Likelihood, split: Split, rows: int) -> dict[str, dict[str, float]]:
+def sigma_statistics(forward: ForwardPass, split: Split, rows: int) -> dict[str, dict[str, float]]:
     """Mean and quantiles of the predicted sigma over a split, per task."""
-    found = _predicted_sigmas(likelihood, predict(model, split, rows))
-    statistics: dict[str, dict[str, float]] = {task.name: {} for task in likelihood.tasks}
-    for (task, name), value in found.items():
-        statistics[task][name] = float(value)
-    return statistics
+    likelihood = forward.likelihood
+    parts: dict[str, list[Tensor]] = {task.name: [] for task in likelihood.tasks}
+    with forward.evaluating():
+        for batch in split.batches(rows):
+            outputs = forward.outputs(batch.inputs)
+            for task in likelihood.tasks:
+                sigma = likelihood.predicted_sigma(task, outputs)
+                if sigma is not None:
+                    parts[task.name].append(sigma.flatten())
+    found = {name: _sigma_numbers(name, torch.cat(values)) for name, values in parts.items() if values}
+    return {name: {column: float(v) for (_, column), v in found.get(name, {}).items()} for name in parts}
 
 
-def _predicted_sigmas(likelihood: Likelihood, outputs: dict[str, Tensor]) -> dict[tuple[str, str], Tensor]:
-    found: dict[tuple[str, str], Tensor] = {}
-    for task in likelihood.tasks:
-        sigma = likelihood.predicted_sigma(task, outputs)
-        if sigma is not None:
-            found[task.name, "sigma"] = sigma.mean()
-            entries = sigma.flatten()[:QUANTILE_ENTRIES]
-            found |= {(task.name, name): entries.quantile(level) for name, level in QUANTILES.items()}
-    return found
+def _sigma_numbers(name: str, sigma: Tensor) -> Measured:
+    entries = sigma[:QUANTILE_ENTRIES]
+    return {(name, "sigma"): sigma.mean(), **{(name, q): entries.quantile(level) for q, level in QUANTILES.items()}}
+
+
+def _together(
+    parts: Sequence[tuple[Mapping[str, Tensor], Mapping[str, Tensor]]],
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Outputs and targets of all batches; where there is one batch, as they are (a point has no rows)."""
+    if len(parts) < 2:
+        return (dict(parts[0][0]), dict(parts[0][1])) if parts else ({}, {})
+    outputs, targets = ({name: torch.cat([part[i][name] for part in parts]) for name in parts[0][i]} for i in (0, 1))
+    return outputs, targets
 
 
 @dataclass(frozen=True)
 class Monitor:
-    """``trainer.monitor``: what judges a run, as a number of which less is better."""
+    """``trainer.monitor``: what judges a run, as a number of which less is better.
+
+    Attributes:
+        task: Whose column it is; None for the mean over all tasks.
+        column: ``relative_loss``, ``loss`` or a metric.
+        higher_is_better: Its direction.
+    """
 
     task: str | None
     column: str
+    higher_is_better: bool = False
 
     @classmethod
     def parse(cls, text: str, tasks: Sequence[Task]) -> Monitor:
@@ -157,9 +215,16 @@ class Monitor:
             return cls(None, text)
         for task in tasks:
             column = text.removeprefix(f"{task.name}.")
-            if column != text and column in ("loss", "relative_loss", *task.metric_names):
-                return cls(task.name, column)
-        allowed = ["relative_loss", *(f"{t.name}.{column}" for t in tasks for column in ("loss", *t.metric_names))]
+            if column != text and column in task.directions:
+                direction = task.directions[column]
+                if direction is None:
+                    raise ConfigError(
+                        f"trainer.monitor={text!r}: nobody says whether a higher {column} is better; set the attribute "
+                        f"`higher_is_better` of the callable that measures it to True or False."
+                    )
+                return cls(task.name, column, direction)
+        columns = {task.name: [c for c in ("loss", *task.metric_names) if task.directions[c] is not None] for task in tasks}
+        allowed = ["relative_loss", *(f"{name}.{column}" for name, found in columns.items() for column in found)]
         raise ConfigError(f"trainer.monitor={text!r} is unknown; {suggest(text, allowed)}.")
 
     def value(self, evaluation: Evaluation, task: str | None = None) -> float:
@@ -171,5 +236,5 @@ class Monitor:
             return Monitor(None, "relative_loss").value(evaluation, task)
         else:
             number = evaluation.values[self.task][self.column]
-        number = -number if higher_is_better(self.column) else number
+        number = -number if self.higher_is_better else number
         return math.inf if math.isnan(number) else number

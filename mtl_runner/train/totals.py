@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from mtl_runner.errors import DivergedError
+from mtl_runner.experiment.step_record import RecordLayout, StepRecord
 from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task
 
@@ -18,7 +19,15 @@ FLUSH = 256  # steps whose small tensors are kept before they are copied into th
 
 @dataclass(frozen=True)
 class EpochMeans:
-    """Means over an epoch's steps: loss over the steps with labels, weight, share of steps active, objective, further fields."""
+    """Means over an epoch's steps.
+
+    Attributes:
+        loss: Per task, over the steps with labels.
+        weight: Per task.
+        active: Per task, the share of steps that it was active in.
+        objective: What the weighting made of the losses.
+        further: What else the steps measured, by name.
+    """
 
     loss: list[float]
     weight: list[float]
@@ -29,78 +38,81 @@ class EpochMeans:
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """All steps of one epoch on the host: a row per step of T losses, T weights, the objective and further fields; and who was active."""
+    """All steps of one epoch on the host.
+
+    Attributes:
+        table: A row per step, ``[steps, width]``.
+        actives: Who was active in each step.
+        layout: Where the fields of a step's record lie in a row.
+    """
 
     table: Tensor
     actives: list[Active]
-    tasks: int
-    fields: Mapping[str, int] = field(default_factory=dict)
+    layout: RecordLayout
+
+    def of(self, name: str) -> Tensor:
+        """One field of every step, ``[steps, width]``."""
+        return self.layout.of(self.table, name)
 
     @property
     def objective(self) -> float:
         """Mean objective."""
-        return self.table[:, 2 * self.tasks].double().mean().item()
+        return self.of("objective").double().mean().item()
 
     def means(self) -> EpochMeans:
         """Worked out only for epochs that are written down."""
-        count = self.tasks
-        table = self.table.double()
+        count = self.layout.tasks
         active = torch.tensor([a.values for a in self.actives], dtype=torch.float64)
         known = torch.tensor([a.labelled or (True,) * count for a in self.actives], dtype=torch.float64)
-        loss = (table[:, :count] * known).sum(0) / known.sum(0)
-        weights = table[:, count : 2 * count].mean(0)
-        further, at = {}, 2 * count + 1
-        for name, width in self.fields.items():
-            values = table[:, at : at + width]
+        loss = (self.of("loss").double() * known).sum(0) / known.sum(0)
+        weights = self.of("weight").double().mean(0)
+        further = {}
+        for name in self.layout.measured:
+            values = self.of(name).double()
             if name == "nll":  # exactly 0 where there is no label, which is no measurement
                 values = torch.where(known > 0, values, torch.nan)
             further[name] = values.nanmean(0).tolist()
-            at += width
         return EpochMeans(loss.tolist(), weights.tolist(), active.mean(0).tolist(), self.objective, further)
 
 
 class EpochTotals:
-    """Collects what the steps return. Nothing here waits for the device before :meth:`take`.
+    """Collects the records of the steps. Nothing here waits for the device before :meth:`take`.
 
-    The buffer has a row per step of an epoch: T losses, T weights, the objective, and ``fields``: names and widths.
+    Args:
+        tasks: The tasks.
+        steps: Of an epoch.
+        device: Where the steps run.
+        layout: The fields of their records; by default those that every step has.
     """
 
-    def __init__(self, tasks: list[Task], steps: int, device: torch.device, fields: Mapping[str, int] | None = None) -> None:
+    def __init__(self, tasks: list[Task], steps: int, device: torch.device, layout: RecordLayout | None = None) -> None:
         self.tasks = tasks
-        self.fields = dict(fields or {})
-        widths = [len(tasks), len(tasks), 0, *self.fields.values()]  # 0: a scalar
-        self.ends = torch.tensor([max(1, width) for width in widths]).cumsum(0).tolist()
-        self.buffer = torch.zeros(steps, self.ends[-1], dtype=torch.get_default_dtype(), device=device)
-        # What a step without any label returns: of the further fields, nothing was measured.
-        self.nothing = tuple(
-            torch.full((width,) if width else (), 0.0 if i < 3 else torch.nan, device=device) for i, width in enumerate(widths)
-        )
-        self.rows: list[Tensor] = []
+        self.layout = layout or RecordLayout(len(tasks))
+        self.buffer = torch.zeros(steps, self.layout.width, dtype=torch.get_default_dtype(), device=device)
+        self.nothing = self.layout.nothing(device)
+        self.records: list[StepRecord] = []
         self.actives: list[Active] = []
         self.stored = 0
 
-    def add(self, values: tuple[Tensor, ...], active: Active) -> None:
+    def add(self, record: StepRecord, active: Active) -> None:
         """Keep what one step returned."""
-        self.rows += values
+        self.records.append(record)
         self.actives.append(active)
-        if len(self.rows) == len(self.ends) * FLUSH:
+        if len(self.records) == FLUSH:
             self._flush()
 
     def _flush(self) -> None:
-        if self.rows:
-            columns = len(self.ends)
-            count = len(self.rows) // columns
-            target = self.buffer[self.stored : self.stored + count]
-            for i, end in enumerate(self.ends):
-                values = torch.stack(self.rows[i::columns])
-                target[:, end - (values[0].numel()) : end] = values.reshape(count, -1)
-            self.stored += count
-            self.rows.clear()
+        if self.records:
+            kept = [record.fields() for record in self.records]
+            fields = {name: torch.stack([each[name] for each in kept]) for name in self.layout.slices}
+            self.layout.put(self.buffer[self.stored : self.stored + len(kept)], fields)
+            self.stored += len(kept)
+            self.records.clear()
 
     def take(self, epoch: int, first_step: int) -> EpochRecord:
         """The epoch's record; empties the collection. Raises ``DivergedError`` naming the first task that is not finite."""
         self._flush()
-        record = EpochRecord(self.buffer[: self.stored].cpu().clone(), self.actives, len(self.tasks), self.fields)
+        record = EpochRecord(self.buffer[: self.stored].cpu().clone(), self.actives, self.layout)
         self.actives, self.stored = [], 0
         check_finite(record, self.tasks, epoch, first_step)
         return record
@@ -108,25 +120,20 @@ class EpochTotals:
 
 def check_finite(record: EpochRecord, tasks: Sequence[Task], epoch: int, first_step: int) -> None:
     """Raise ``DivergedError`` naming the first task whose loss or weight is not finite."""
-    width = len(tasks)
-    trained = record.table[:, : 2 * width + 1]
-    finite = trained.isfinite().all(1, keepdim=True)
-    if not bool(finite.all()):
-        if "nll" in record.fields:  # the last field, and what was trained: it can be NaN where the standard loss is not
-            _raise(torch.where(finite, 0.0, record.table[:, -width:]), tasks, epoch, first_step)
-        _raise(trained, tasks, epoch, first_step)
-
-
-def _raise(table: Tensor, tasks: Sequence[Task], epoch: int, first_step: int) -> None:
-    if bool(table.isfinite().all()):
+    loss, weight, objective = (record.of(name) for name in ("loss", "weight", "objective"))
+    finite = loss.isfinite().all(1) & weight.isfinite().all(1) & objective.isfinite().all(1)
+    if bool(finite.all()):
         return
-    row = int((~table.isfinite().all(1)).nonzero()[0])
+    if "nll" in record.layout.measured:  # what was trained: it can be NaN where the standard loss is not
+        loss = torch.where(record.of("nll").isfinite(), loss, record.of("nll"))
+    row = int((~finite).nonzero()[0])
     where = f"in epoch {epoch}, step {first_step + row}"
-    for index, task in enumerate(tasks):
-        value = float(table[row, index])
+    for task, value in zip(tasks, loss[row].tolist(), strict=True):
         if not math.isfinite(value):
             raise DivergedError(
                 f"The loss of task {task.name!r} became {value} {where}; lower optimizer.lr, set trainer.clip or scale the target."
             )
-    name = next((t.name for i, t in enumerate(tasks) if not bool(table[row, len(tasks) + i].isfinite())), "the objective")
-    raise DivergedError(f"The weight of {name!r} became NaN or infinite {where}; check the options of the weighting.")
+    names = (task.name for task, value in zip(tasks, weight[row].tolist(), strict=True) if not math.isfinite(value))
+    raise DivergedError(
+        f"The weight of {next(names, 'the objective')!r} became NaN or infinite {where}; check the options of the weighting."
+    )

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from mtl_runner.config.settings import Settings
 from mtl_runner.errors import DivergedError
@@ -69,7 +68,7 @@ class Trainer:
 
     def run(self) -> None:
         """Train to the end. Raises ``DivergedError``, or ``Interrupted`` after a request to stop."""
-        totals = EpochTotals(self.tasks, self.batches.count, self.experiment.device, self.learner.fields)
+        totals = EpochTotals(self.tasks, self.batches.count, self.experiment.device, self.learner.layout)
         started = time.perf_counter() - self.seconds
         self.learner.model.train()
         while self.epoch < self.settings.epochs and not self.out_of_patience():
@@ -85,9 +84,9 @@ class Trainer:
                 if self.stop and self.epoch < self.settings.epochs:
                     raise Interrupted
 
-    def evaluate(self, split: str, model: nn.Module | None = None) -> Evaluation:
+    def evaluate(self, split: str) -> Evaluation:
         """Evaluate a split. Raises ``DivergedError`` if a loss is not finite."""
-        evaluation = self.measure(split, model)
+        evaluation = self.measure(split)
         self.check(split, evaluation)
         return evaluation
 
@@ -98,11 +97,11 @@ class Trainer:
         numbers = max(1, sum(tensor[0].numel() for tensor in tensors))
         return max(self.settings.batch_size, min(EVALUATION_ROWS, EVALUATION_NUMBERS // numbers))
 
-    def measure(self, split: str, model: nn.Module | None = None) -> Evaluation:
+    def measure(self, split: str) -> Evaluation:
         """Evaluate a split, whatever comes out."""
         rows = self.evaluation_rows(split)
         data, trivial = self.experiment.data.splits[split], self.experiment.trivial_losses(split)
-        return evaluate(model or self.learner.model, self.tasks, data, trivial, rows, self.learner.likelihood)
+        return evaluate(self.learner.forward, self.tasks, data, trivial, rows)
 
     def check(self, split: str, evaluation: Evaluation) -> None:
         """Raise ``DivergedError`` if a loss is not finite."""
@@ -115,8 +114,8 @@ class Trainer:
     def finish(self) -> tuple[dict[str, Evaluation], dict[str, Evaluation]]:
         """Evaluate the final and the best model on validation and, this once, on test; adds the test rows to metrics.csv."""
         final = {split: self.evaluate(split) for split in ("val", "test")}
-        with self.best.model() as model:
-            best = {split: self.evaluate(split, model) for split in ("val", "test")}
+        with self.best.model():
+            best = {split: self.evaluate(split) for split in ("val", "test")}
         self.metrics.append(self._evaluation_rows("test", final["test"]))
         return final, best
 
@@ -204,7 +203,7 @@ class Trainer:
     def sigma_estimates_noise(self) -> list[bool]:
         """Whether each task's sigma estimates the true noise scale, so that the two may be drawn together."""
         if self.learner.likelihood.has_noise:
-            return [task.kind.startswith("regression") for task in self.tasks]
+            return [task.has_noise_scale for task in self.tasks]
         return self.learner.weighting.sigma_estimates_noise()
 
     def _train_values(self, means: EpochMeans) -> dict[str, dict[str, float | None]]:
@@ -222,12 +221,12 @@ class Trainer:
         if self.learner.likelihood.predicts_noise:
             split = self.experiment.data.splits["train"].rows(slice(0, SIGMA_ROWS))
             rows = self.evaluation_rows("train")
-            for name, found in sigma_statistics(self.learner.model, self.learner.likelihood, split, rows).items():
+            for name, found in sigma_statistics(self.learner.forward, split, rows).items():
                 values[name].update(found)
         return values
 
     def _open_metrics(self, position: int = 0) -> MetricsFile:
-        columns = further_columns(self.learner.fields, self.tasks)
+        columns = further_columns(self.learner.layout.measured, self.tasks)
         columns += list(QUANTILES) if self.learner.likelihood.predicts_noise else []
         return MetricsFile(self.directory / "metrics.csv", self.tasks, position, columns)
 

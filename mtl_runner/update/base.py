@@ -31,7 +31,7 @@ class Update(ABC):
     Attributes:
         passes: backward passes of a step with all tasks.
         needs_again: whether ``again`` (recompute the losses of the same batch) is called.
-        fields: names and widths of what it measures at every step, ``measured``: their values in the last one.
+        fields: names and widths of what it measures at every step. measured: their values in the last one, by name.
         lanes: for each optimizer the tasks whose weighted losses it follows (None: all), if that is all there is to the update; None: runs
             with it do not stack.
     """
@@ -39,7 +39,7 @@ class Update(ABC):
     needs_again = False
     passes: int = 1
     fields: Mapping[str, int] = {}
-    measured: tuple[Tensor, ...] = ()
+    measured: Mapping[str, Tensor] = {}
     lanes: Sequence[tuple[int, ...] | None] | None = None
 
     def __init__(

@@ -76,7 +76,7 @@ class Jacobian(Update):
             used = torch.zeros_like(weights).index_copy(0, active.index(weights.device), used)
         if not self.aggregation.weighs:
             used = torch.full_like(weights, torch.nan)
-        self.measured = (used, ratio)
+        self.measured = {"aggregator_weight": used, "norm_ratio": ratio}
         self.clip_gradients()
         self.steppers[0]()
 

@@ -30,7 +30,7 @@ class UncertaintyAnalytic(Weighting):
 
     def __init__(self, tasks: Sequence[Task]) -> None:
         super().__init__(tasks)
-        constants = [0.5 if task.kind in ("regression", "term") else 1.0 for task in tasks]
+        constants = [task.spec.noise.a for task in tasks]
         self.register_buffer("constants", torch.tensor(constants, dtype=torch.get_default_dtype()))
 
     def forward(self, losses: Tensor, active: Sequence[int] | None = None) -> Tensor:

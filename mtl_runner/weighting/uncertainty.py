@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mtl_runner.errors import ConfigError, suggest
 from mtl_runner.errors.checks import flag, learning_rate, per_task
-from mtl_runner.tasks.noise import is_numeric, log_variances, sigma_of
+from mtl_runner.tasks.noise import log_variances, sigma_of
 from mtl_runner.tasks.task import Task
 from mtl_runner.weighting.base import TINY, Weighting
 
@@ -72,7 +72,7 @@ class Uncertainty(Weighting):
             raise ConfigError(f"weighting.momentum must lie in [0, 1); found {momentum}.")
         self.form, self.solver, self.anneal, self.momentum = form, solver, flag(anneal, "weighting.anneal"), momentum
         self.lr = learning_rate(lr, "weighting.lr")
-        constants = [_constants(form, task.kind) for task in tasks]
+        constants = [_constants(form, task) for task in tasks]
         dtype = torch.get_default_dtype()
         self.register_buffer("a", torch.tensor([a for a, _ in constants], dtype=dtype))
         self.register_buffer("log_a", self.a.log(), persistent=False)
@@ -158,7 +158,7 @@ class Uncertainty(Weighting):
         ]
 
     def sigma_estimates_noise(self) -> list[bool]:
-        return [self.form != "liebel" and is_numeric(task) for task in self.tasks]
+        return [self.form != "liebel" and task.has_noise_scale for task in self.tasks]
 
     def get_extra_state(self) -> dict[str, list[int]]:
         """Which tasks still wait for their first batch."""
@@ -168,9 +168,9 @@ class Uncertainty(Weighting):
         self._waiting = set(state["waiting"])
 
 
-def _constants(form: str, kind: str) -> tuple[float, float]:
+def _constants(form: str, task: Task) -> tuple[float, float]:
     if form == "simplified":
         return 1.0, 1.0
     if form in ("jde", "liebel"):
         return 0.5, 0.5
-    return {"regression": (0.5, 0.5), "regression_l1": (1.0, 1.0), "term": (0.5, 0.5)}.get(kind, (1.0, 0.5))
+    return task.spec.noise.a, task.spec.noise.b

@@ -13,7 +13,8 @@ from torch import Tensor
 from mtl_runner.data import Dataset, Split, random_splits
 from mtl_runner.data.dataset import prepare
 from mtl_runner.errors import ConfigError, DataError
-from mtl_runner.tasks.task import MISSING_CLASS, Task
+from mtl_runner.tasks.kinds import MISSING_CLASS
+from mtl_runner.tasks.task import Task
 
 SPLITS = ("train", "val", "test")
 SIZES = {"train": 8, "val": 5, "test": 6}

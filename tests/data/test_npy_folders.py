@@ -23,7 +23,7 @@ from mtl_runner.data import Cityscapes, NYUv2
 from mtl_runner.data.dataset import prepare
 from mtl_runner.data.scenes.npy_folders import NpyFolders
 from mtl_runner.errors import ConfigError, DataError
-from mtl_runner.tasks.task import MISSING_CLASS
+from mtl_runner.tasks.kinds import MISSING_CLASS
 from tests.cli.conftest import Command, mtl, server  # noqa: F401
 
 HEIGHT, WIDTH = 6, 8

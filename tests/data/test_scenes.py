@@ -80,13 +80,13 @@ def test_shapes_and_values_are_as_documented(scenes: Make) -> None:
     data = scenes()
     assert [len(data.splits[name]) for name in ("train", "val", "test")] == [40, 3, 3]
     prepared = prepare(data)
-    found = [(task.name, task.kind, task.size, task.measures, task.places) for task in prepared.tasks]
+    found = [(task.name, task.kind, task.size, task.main_metric, task.places) for task in prepared.tasks]
     places = (HEIGHT, WIDTH)
     assert found == [
-        ("segmentation", "classification", 8, "segmentation", places),
-        ("instance", "regression_l1", 2, "offsets", places),
-        ("depth", "regression_l1", 1, "depth", places),
-        ("normal", "direction", 3, "normals", places),
+        ("segmentation", "classification", 8, "miou", places),
+        ("instance", "regression_l1", 2, "instance_error", places),
+        ("depth", "regression_l1", 1, "abs_err", places),
+        ("normal", "direction", 3, "angle_mean", places),
     ]
     assert prepared.tasks[0].classes == CLASSES
     for split in data.splits.values():

@@ -26,9 +26,9 @@ def digits() -> Prepared:
 
 def test_pixels_of_ink_say_the_digit_and_the_others_background(digits: Prepared) -> None:
     """Breaks the slow task: grey levels of 8 and more of 16 are ink."""
-    assert [(t.name, t.size, t.places, t.measures) for t in digits.tasks] == [
-        ("digit", 10, (), ""),
-        ("pixels", 11, (8, 8), "segmentation"),
+    assert [(t.name, t.size, t.places, t.main_metric) for t in digits.tasks] == [
+        ("digit", 10, (), "accuracy"),
+        ("pixels", 11, (8, 8), "miou"),
     ]
     for split in digits.splits.values():
         assert isinstance(split.inputs, torch.Tensor)

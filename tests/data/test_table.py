@@ -246,7 +246,7 @@ def test_metrics_are_the_same_whether_targets_were_scaled_or_not(table):
         for task in prepared.tasks:
             target = prepared.splits["val"].targets[task.name]
             guess = torch.full_like(target, (100.0 - task.offset) / task.scale)  # 100 in the target's own units
-            found.append({name: float(value) for name, value in task.metrics(guess, target).items()})
+            found.append({name: float(value) for name, value in task.measure(guess, target).items()})
     assert found[0] == pytest.approx(found[2], rel=1e-5)
     assert found[1] == pytest.approx(found[3], rel=1e-5)
 

@@ -26,7 +26,8 @@ from mtl_runner.models import PredictsNoise
 from mtl_runner.models.predicts_noise import widened
 from mtl_runner.runs.directory import read_config
 from mtl_runner.runs.runner import Request, run
-from mtl_runner.tasks.task import MISSING_CLASS, Task, log_variance_key
+from mtl_runner.tasks.kinds import MISSING_CLASS
+from mtl_runner.tasks.task import Task, log_variance_key
 from mtl_runner.train.trainer import Trainer
 from mtl_runner.update import AdaTask, Joint, PerTask, Update
 from mtl_runner.update.jacobian import Jacobian

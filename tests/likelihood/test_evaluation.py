@@ -11,10 +11,11 @@ from torch import Tensor
 
 from mtl_runner.data.dataset import Split, prepare
 from mtl_runner.experiment.build import trivial_losses
+from mtl_runner.experiment.forward import ForwardPass
 from mtl_runner.likelihood import Heteroscedastic, Homoscedastic, Likelihood, Standard
 from mtl_runner.tasks.task import Task, log_variance_key
-from mtl_runner.train.evaluation import evaluate, predict, sigma_statistics
-from tests.builders import KINDS, ROWS, Data, make_mlp, make_split, near
+from mtl_runner.train.evaluation import sigma_statistics
+from tests.builders import KINDS, ROWS, Data, evaluated, make_mlp, make_split, near, predicted
 from tests.likelihood.references import nll_by_hand, predicting_noise, with_gaps
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -57,8 +58,8 @@ def test_nll_is_that_of_torch_distributions_over_the_split(name: str, gaps: bool
     tasks, split = problem(gaps)
     likelihood = Homoscedastic(tasks, init=0.4) if name == "homoscedastic" else Heteroscedastic(tasks, beta=0.5)
     model = make_mlp(tasks) if name == "homoscedastic" else wild(tasks)
-    outputs = predict(model, split, ROWS)
-    found = evaluate(model, tasks, split, trivial_losses(tasks, split), 7, likelihood)
+    outputs = predicted(model, split, ROWS)
+    found = evaluated(model, tasks, split, trivial_losses(tasks, split), 7, likelihood)
     for task in tasks:
         s, output = log_variance_of(likelihood, task, outputs)
         expected = nll_by_hand(task, output, split.targets[task.name], s)
@@ -70,9 +71,9 @@ def test_predicted_sigmas_are_averaged_in_the_units_of_the_target() -> None:
     """Breaks if sigma is the mean of log variances, in training units, or of the first batch only."""
     tasks, split = problem(gaps=True)
     likelihood, model = Heteroscedastic(tasks), wild(tasks)
-    outputs = predict(model, split, ROWS)
-    found = evaluate(model, tasks, split, [None] * 4, 7, likelihood).noise
-    alone = sigma_statistics(model, likelihood, split, 7)
+    outputs = predicted(model, split, ROWS)
+    found = evaluated(model, tasks, split, [None] * 4, 7, likelihood).noise
+    alone = sigma_statistics(ForwardPass(model, likelihood), split, 7)
     for task in tasks:
         s = outputs[log_variance_key(task.name)].numpy()
         unit = {"regression": 3.0, "regression_l1": 0.5}.get(task.name, 1.0)
@@ -90,9 +91,9 @@ def test_losses_and_metrics_are_those_of_the_calibrated_answers() -> None:
     tasks, split = problem(gaps=False)
     model = make_mlp(tasks)
     likelihood = Homoscedastic(tasks, init={"regression": 0.0, "classification": -3.0, "multilabel": 2.0})
-    found = evaluate(model, tasks, split, trivial_losses(tasks, split), 7, likelihood)
-    plain = evaluate(model, tasks, split, trivial_losses(tasks, split), 7)
-    outputs = predict(model, split, ROWS)
+    found = evaluated(model, tasks, split, trivial_losses(tasks, split), 7, likelihood)
+    plain = evaluated(model, tasks, split, trivial_losses(tasks, split), 7)
+    outputs = predicted(model, split, ROWS)
     sharper = {"classification": outputs["classification"] * math.exp(3.0), "multilabel": outputs["multilabel"] / math.exp(2.0)}
     for task in tasks:
         answers = sharper.get(task.name, outputs[task.name])
@@ -100,7 +101,7 @@ def test_losses_and_metrics_are_those_of_the_calibrated_answers() -> None:
         assert found.values[task.name]["loss"] == pytest.approx(loss, rel=1e-12)
         baseline = trivial_losses([task], split)[0]
         assert found.values[task.name]["relative_loss"] == pytest.approx(loss / baseline, rel=1e-12)
-        for name, value in task.metrics(answers, split.targets[task.name]).items():
+        for name, value in task.measure(answers, split.targets[task.name]).items():
             near(torch.tensor(found.values[task.name][name]), value, 1e-12)
         moved = found.values[task.name]["loss"] != pytest.approx(plain.values[task.name]["loss"], abs=1e-6)
         assert moved == (task.name in sharper)
@@ -113,7 +114,7 @@ def test_without_a_noise_scale_there_is_nothing_to_say_of_it() -> None:
     tasks, split = problem(gaps=False)
     model = make_mlp(tasks)
     for likelihood in (None, Standard(tasks)):
-        found = evaluate(model, tasks, split, [None] * 4, 100, likelihood)
+        found = evaluated(model, tasks, split, [None] * 4, 100, likelihood)
         assert found.noise == {task.name: {} for task in tasks}
 
 
@@ -123,7 +124,7 @@ def test_a_loss_term_has_an_nll_column_that_is_its_loss() -> None:
     term = Task("t", "term", loss_term=lambda outputs, targets: outputs["regression"].square().mean())  # noqa: ARG005
     likelihood = Homoscedastic([*tasks, term])
     model = make_mlp(tasks)
-    found = evaluate(model, [*tasks, term], split, [None] * 5, 100, likelihood)
-    expected = predict(model, split, ROWS)["regression"].square().mean().item()
+    found = evaluated(model, [*tasks, term], split, [None] * 5, 100, likelihood)
+    expected = predicted(model, split, ROWS)["regression"].square().mean().item()
     assert found.noise["t"] == {"nll": pytest.approx(expected)}
     assert found.values["t"] == {"loss": pytest.approx(expected)}

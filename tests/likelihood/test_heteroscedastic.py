@@ -13,7 +13,8 @@ from torch import Tensor
 from mtl_runner.errors import ConfigError
 from mtl_runner.likelihood import Heteroscedastic, Homoscedastic
 from mtl_runner.models.predicts_noise import widened
-from mtl_runner.tasks.task import MISSING_CLASS, Task, log_variance_key
+from mtl_runner.tasks.kinds import MISSING_CLASS
+from mtl_runner.tasks.task import Task, log_variance_key
 from tests.builders import KINDS, QUICK, ROWS, make_split, make_tasks, near, same_bits
 from tests.likelihood.references import (
     constant_noise,

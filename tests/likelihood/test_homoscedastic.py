@@ -13,7 +13,8 @@ from torch import Tensor
 
 from mtl_runner.errors import ConfigError
 from mtl_runner.likelihood import Homoscedastic
-from mtl_runner.tasks.task import MISSING_CLASS, Task, has_likelihood
+from mtl_runner.tasks.kinds import MISSING_CLASS
+from mtl_runner.tasks.task import Task
 from tests.builders import KINDS, QUICK, ROWS, make_split, make_tasks, near, same_bits
 from tests.likelihood.references import make_task, nll_by_hand, outputs_for, with_gaps, without_labels
 
@@ -145,8 +146,8 @@ def test_a_loss_term_is_taken_as_it_is() -> None:
     output = torch.ones(4, 2, requires_grad=True)
     losses = likelihood.losses({"b": output}, {"b": torch.zeros(4, 2)})
     near(torch.stack(losses), torch.tensor([1.0, 3.0]), 0)
-    assert not has_likelihood(term)
-    assert not has_likelihood(replaced)
+    assert not term.has_likelihood
+    assert not replaced.has_likelihood
     assert likelihood.sigmas() == [None, None]
     assert likelihood.off_optimum([1.0, 3.0]) == [None, None]
     assert torch.autograd.grad(sum(losses), list(likelihood.parameters()), allow_unused=True) == (None, None)

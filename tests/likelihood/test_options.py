@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mtl_runner.errors import ConfigError
 from mtl_runner.errors.checks import learning_rate, per_task, positive
-from mtl_runner.tasks.noise import is_laplace, is_numeric, log_variance, log_variances, sigma_of
+from mtl_runner.tasks.noise import log_variance, log_variances, sigma_of
 from mtl_runner.tasks.task import Task
 from tests.builders import KINDS, QUICK, make_tasks, near
 
@@ -110,7 +110,10 @@ def test_sigma_has_the_unit_of_numbers_only(s: float, scale: float) -> None:
     for kind, sigma in expected.items():
         task = Task("a", kind, size=1, offset=2.0, scale=scale)
         assert sigma_of(task, s) == pytest.approx(sigma, rel=1e-12)
-        assert (is_numeric(task), is_laplace(task)) == (kind.startswith("regression"), kind == "regression_l1")
+        assert (task.has_noise_scale, task.spec.noise.form == "laplace") == (
+            kind.startswith("regression"),
+            kind == "regression_l1",
+        )
 
 
 def test_every_task_has_a_parameter_of_its_own() -> None:

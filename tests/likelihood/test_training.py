@@ -132,10 +132,10 @@ def test_weights_are_slopes_with_respect_to_the_likelihoods() -> None:
     likelihood = Homoscedastic(tasks, init=1.0)
     learner = learner_with(likelihood, split, weighting=LogSum(tasks))
     nll = likelihood(learner.model(split.inputs), split.targets).detach()
-    standard, weights, objective, *_ = learner.step(split, everyone)
-    near(weights * nll, torch.ones(3), 1e-12)
-    near(objective, nll.log().sum(), 1e-12)
-    assert ((weights * standard - 1).abs() > 1e-3).any()
+    record = learner.step(split, everyone)
+    near(record.weight * nll, torch.ones(3), 1e-12)
+    near(record.objective, nll.log().sum(), 1e-12)
+    assert ((record.weight * record.loss - 1).abs() > 1e-3).any()
 
 
 def test_the_logged_likelihood_is_the_one_that_was_trained() -> None:
@@ -148,9 +148,9 @@ def test_the_logged_likelihood_is_the_one_that_was_trained() -> None:
     nll = likelihood(outputs, split.targets).detach()
     standard = likelihood.standard_losses(outputs, split.targets)
     found = learner.step(split, everyone)
-    near(found[2], found[-1].sum(), 1e-12)  # the objective of equal weights is the sum of the nll beside it
-    near(found[-1], nll, 1e-12)
-    near(found[0], standard, 1e-12)
+    near(found.objective, found.measured["nll"].sum(), 1e-12)  # the objective of equal weights is the sum of the nll beside it
+    near(found.measured["nll"], nll, 1e-12)
+    near(found.loss, standard, 1e-12)
 
 
 @pytest.mark.parametrize("kind", ["standard", "homoscedastic", "heteroscedastic"])
@@ -161,10 +161,12 @@ def test_a_step_tells_the_likelihood_where_there_is_one(kind: str) -> None:
     axis: Likelihood = {"standard": Standard, "homoscedastic": Homoscedastic, "heteroscedastic": Heteroscedastic}[kind](tasks)
     learner = learner_with(axis, split)
     found = learner.step(split, everyone)
-    assert list(learner.fields) == ([] if kind == "standard" else ["nll"])
-    assert len(found) == 3 + len(learner.fields)
-    near(found[0], axis.standard_losses(learner.model(split.inputs), split.targets), 0.5)  # of the same batch, before the step
-    totals = EpochTotals(tasks, 1, torch.device("cpu"), learner.fields)
+    assert list(learner.layout.measured) == ([] if kind == "standard" else ["nll"])
+    assert list(found.measured) == list(learner.layout.measured)
+    near(
+        found.loss, axis.standard_losses(learner.model(split.inputs), split.targets), 0.5
+    )  # of the same batch, before the step
+    totals = EpochTotals(tasks, 1, torch.device("cpu"), learner.layout)
     totals.add(found, everyone)
     means = totals.take(1, 1).means()
     assert (means.further.get("nll") is not None) == (kind != "standard")
@@ -177,7 +179,7 @@ def test_a_nan_likelihood_is_reported_with_the_name_of_its_task() -> None:
     learner = learner_with(Heteroscedastic(tasks), split)
     with torch.no_grad():
         learner.model.model.heads[2].bias[1] = torch.nan  # the log-variance of c
-    totals = EpochTotals(tasks, 1, torch.device("cpu"), learner.fields)
+    totals = EpochTotals(tasks, 1, torch.device("cpu"), learner.layout)
     totals.add(learner.step(split, everyone), everyone)
     with pytest.raises(DivergedError, match="task 'c' became nan in epoch 7, step 101"):
         totals.take(7, 101)
@@ -194,9 +196,9 @@ def test_beta_trains_another_loss_than_it_logs() -> None:
         with torch.no_grad():
             learner.model.start += 2.0  # a noise far from 1
         found[beta] = learner.step(split, Active.all(1))
-    near(found[1.0][-1], found[0.0][-1], 1e-12)
-    near(found[0.0][2], found[0.0][-1].sum(), 1e-12)
-    near(found[1.0][2], torch.e**2 * found[0.0][2], 1e-9)
+    near(found[1.0].measured["nll"], found[0.0].measured["nll"], 1e-12)
+    near(found[0.0].objective, found[0.0].measured["nll"].sum(), 1e-12)
+    near(found[1.0].objective, torch.e**2 * found[0.0].objective, 1e-9)
 
 
 # What an idle task keeps
@@ -216,7 +218,7 @@ def test_a_batch_without_labels_moves_neither_sigma_nor_its_clock(update: str) -
     assert active.tasks == (0, 2)
     for _ in range(2):
         found = learner.step(batch, active)
-        assert found[-1][1] == 0, "an unlabelled task's likelihood is exactly 0"
+        assert found.measured["nll"][1] == 0, "an unlabelled task's likelihood is exactly 0"
     after = values(likelihood)
     same_bits(after[1], before[1])
     assert ((after - before)[[0, 2]] != 0).all()

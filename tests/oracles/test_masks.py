@@ -17,9 +17,9 @@ from mtl_runner.data.dataset import Split, prepare
 from mtl_runner.experiment.build import trivial_losses
 from mtl_runner.schedule import Length, Schedule
 from mtl_runner.tasks.activity import Active
-from mtl_runner.tasks.task import MISSING_CLASS, Task
+from mtl_runner.tasks.kinds import MISSING_CLASS
+from mtl_runner.tasks.task import Task
 from mtl_runner.train.batches import Batches
-from mtl_runner.train.evaluation import evaluate
 from mtl_runner.update import Joint, PerTask, Update
 from mtl_runner.weighting import Uncertainty, Weighting
 from tests.builders import (
@@ -31,6 +31,7 @@ from tests.builders import (
     Adam,
     Data,
     copied,
+    evaluated,
     flat,
     make_learner,
     make_mlp,
@@ -169,7 +170,8 @@ def test_a_batch_without_labels_changes_neither_sigma_nor_head_nor_clock(
     before, sigma, head = private_state(), learner.weighting.sigmas()[0], private(learner.model, tasks, "a")
     for _ in range(3):
         batch, active = only_batch(gone, tasks)
-        losses, weights, _ = learner.step(batch, active)
+        record = learner.step(batch, active)
+        losses, weights = record.loss, record.weight
         assert losses[1] == 0
         assert weights[1] == 0
     same_bits(private_state(), before)
@@ -215,7 +217,7 @@ def outcome(splits: dict[str, Split]) -> tuple[object, ...]:
     learner = make_learner(tasks, train, weighting=Uncertainty(tasks), update=PerTask)
     history = train_epochs(learner, train, epochs=3, batch_size=5)
     evaluations = [
-        evaluate(learner.model, tasks, split, trivial_losses(tasks, split), ROWS).values for split in prepared.splits.values()
+        evaluated(learner.model, tasks, split, trivial_losses(tasks, split), ROWS).values for split in prepared.splits.values()
     ]
     return flat(learner.model), learner.weighting.sigmas(), history.weights, history.losses, evaluations
 

@@ -56,7 +56,7 @@ def iterations(start: tuple[float, float], most: int, *, update: Any, **argument
     learner = learner_with(update, data.tasks, split, model=Point(start), weighting=weighting, **arguments)
     everyone = Active((1.0, 1.0))
     for iteration in range(most):
-        losses = learner.step(split, everyone)[0]  # those before the step
+        losses = learner.step(split, everyone).loss  # those before the step
         assert losses.dtype == torch.float32
         if losses.mean() < BELOW:
             return iteration

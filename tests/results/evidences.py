@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mtl_runner.results.evidence import DataSet, Evidence, StrategyEvidence, Values
+from mtl_runner.results.task_metrics import TaskMetrics
 
 TASKS = {"a": "regression", "b": "regression"}
 NOISE = (0.3, -0.2, 0.1, -0.3, 0.25, -0.15, 0.05, -0.05, 0.2, -0.2)  # in percent: what is left between paired runs
@@ -66,7 +67,7 @@ def relative_losses(values: Mapping[str, Values]) -> dict[str, float]:
 
 
 def data_of(*strategies: StrategyEvidence, tasks: Mapping[str, str] = TASKS) -> DataSet:
-    return DataSet("d", dict(tasks), strategies)
+    return DataSet("d", {name: TaskMetrics.of({"kind": kind}) for name, kind in tasks.items()}, strategies)
 
 
 def evidence_of(*strategies: StrategyEvidence) -> Evidence:

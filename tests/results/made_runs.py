@@ -8,7 +8,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from mtl_runner.results.statistics import MAIN_METRIC
+from mtl_runner.results.task_metrics import TaskMetrics
 
 TASKS = {"y1": "regression", "y2": "regression"}
 
@@ -48,7 +48,10 @@ def make_run(
         (directory / "metrics.csv").write_text(text[: int(0.6 * len(text))])
         status = "running"
     found = {row["task"]: row["loss"] for row in rows[-1] if row["split"] == "val" and row["task"] != "total"}
-    values = {task: {"loss": loss, "relative_loss": loss, MAIN_METRIC[tasks[task]]: loss} for task, loss in found.items()}
+    values = {
+        task: {"loss": loss, "relative_loss": loss, TaskMetrics.of({"kind": tasks[task]}).main: loss}
+        for task, loss in found.items()
+    }
     mean = sum(found.values()) / len(found)
     both = {task: {"val": value, "test": {k: 1.1 * v for k, v in value.items()}} for task, value in values.items()}
     summary = {

@@ -108,15 +108,29 @@ def test_a_copied_run_is_no_second_sample(tmp_path: Path) -> None:
     assert list(only(evidence(tmp_path / "x", tmp_path / "y")).strategies[0].values) == ["seed=0", "seed=1"]
 
 
-def test_measures_take_precedence_over_the_kind(tmp_path: Path) -> None:
-    """Breaks if a dense task is judged by its loss although it says what it is measured by."""
+def test_a_run_says_what_its_tasks_are_measured_by(tmp_path: Path) -> None:
+    """Breaks if a metric of a user's own is unknown to the comparison, or judged by the wrong end."""
+    write_run(tmp_path, "0", {"a": {"mine": 0.5, "loss": 1.0}})
+    path = tmp_path / "0" / "summary.json"
+    summary = json.loads(path.read_text())
+    metrics = {"mine": {"higher_is_better": True, "in_delta_m": True}, "other": {"higher_is_better": None, "in_delta_m": False}}
+    summary["tasks"]["a"] |= {"kind": "ordinal", "main_metric": "mine", "metrics": metrics}
+    path.write_text(json.dumps(summary))
+    data = only(evidence(tmp_path))
+    assert (data.main("a"), data.tasks["a"].in_delta_m) == ("mine", ("mine",))
+    assert [data.tasks["a"].higher_is_better(name) for name in ("mine", "other", "loss")] == [True, False, False]
+    assert len(data.strategies[0].values) == 1
+
+
+def test_a_run_recorded_before_directions_is_measured_by_its_measures_or_its_kind(tmp_path: Path) -> None:
+    """Breaks if runs of before cannot be compared any more."""
     write_run(tmp_path, "0", {"a": {"accuracy": 0.5, "loss": 1.0}})
     path = tmp_path / "0" / "summary.json"
     summary = json.loads(path.read_text())
     summary["tasks"]["a"] |= {"kind": "regression", "measures": "classification"}
     path.write_text(json.dumps(summary))
     data = only(evidence(tmp_path))
-    assert data.tasks == {"a": "classification"}
+    assert data.tasks["a"].directions == {"accuracy": True, "f1": True, "ece": False}
     assert data.main("a") == "accuracy"
     assert len(data.strategies[0].values) == 1
     assert not data.strategies[0].failures

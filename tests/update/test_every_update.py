@@ -229,7 +229,7 @@ def test_a_nan_is_reported_with_the_name_of_its_task(made: Made, broken: str) ->
     split.targets[broken][5] = torch.nan  # not marked as missing: what a broken loss looks like
     update, options = made
     learner = learner_with(update, tasks, split, model=Pairs(tasks), **options)
-    totals = EpochTotals(tasks, 3, torch.device("cpu"), learner.fields)
+    totals = EpochTotals(tasks, 3, torch.device("cpu"), learner.layout)
     everyone = Active.all(3)
     for _ in range(3):
         totals.add(learner.step(split, everyone), everyone)

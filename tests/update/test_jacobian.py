@@ -92,7 +92,8 @@ def test_the_shared_gradient_is_the_aggregated_jacobian(
     rows = torch.tensor(list(WEIGHTS.values())).unsqueeze(1) * shared_rows(model, tasks, split)
     weighting = Fixed(tasks, WEIGHTS)
     learner = learner_with(Jacobian, tasks, split, model=model, weighting=weighting, optimizer=Still, aggregator=name)
-    *_, used, ratio = learner.step(split, only(0, 1, 2))
+    measured = learner.step(split, only(0, 1, 2)).measured
+    used, ratio = measured["aggregator_weight"], measured["norm_ratio"]
     expected = reference()(rows)
     near(shared_gradient(model), expected, 1e-12)
     near(ratio.squeeze(), expected.norm() / rows.sum(0).norm(), 1e-12)
@@ -172,7 +173,7 @@ def test_the_norm_beside_that_of_the_sum_is_logged(name: str) -> None:
     """Breaks if `norm_ratio` is not the table of methods.md: orthogonal gradients of norms 1 and 10."""
     tasks = terms(a=lambda p: p[0], b=lambda p: 10 * p[1])
     learner = learner_with(Jacobian, tasks, NOTHING, model=Point(0.0, 0.0), optimizer=Still, aggregator=name)
-    *_, ratio = learner.step(NOTHING, only(0, 1, of=2))
+    ratio = learner.step(NOTHING, only(0, 1, of=2)).measured["norm_ratio"]
     expected, tolerance = TABLE[name]
     near(ratio.squeeze(), torch.tensor(expected), tolerance)
 
@@ -191,7 +192,7 @@ def test_the_aggregated_gradient_is_what_is_clipped() -> None:
     tasks = terms(a=lambda p: p[0], b=lambda p: 10 * p[1])
     model = Point(0.0, 0.0)
     learner = learner_with(Jacobian, tasks, NOTHING, model=model, optimizer=partial(SGD, lr=1.0), clip=1.0, aggregator="sum")
-    *_, ratio = learner.step(NOTHING, only(0, 1, of=2))
+    ratio = learner.step(NOTHING, only(0, 1, of=2)).measured["norm_ratio"]
     near(flat(model), -torch.tensor([1.0, 10.0]) / 101**0.5, 1e-6)
     assert ratio == 1  # of the direction, before the clipping
 
@@ -222,10 +223,10 @@ def test_one_active_task_needs_no_aggregator(make_model: Callable[[Sequence[Task
         for active in (0, 1, 2, 1):
             result = learner.step(split, only(active))
     same_bits(models[1].state_dict(), models[0].state_dict())
-    assert result[3].isnan().all()  # this aggregator has no weights
-    assert result[4] == 1
+    assert result.measured["aggregator_weight"].isnan().all()  # this aggregator has no weights
+    assert result.measured["norm_ratio"] == 1
     learner = learner_with(Jacobian, tasks, split, model=make_model(tasks), aggregator="mgda")
-    near(learner.step(split, only(1))[3], torch.tensor([0.0, 1.0, 0.0]), 0)
+    near(learner.step(split, only(1)).measured["aggregator_weight"], torch.tensor([0.0, 1.0, 0.0]), 0)
 
 
 def test_without_shared_parameters_it_is_joint_training_to_the_last_bit() -> None:
@@ -241,7 +242,7 @@ def test_without_shared_parameters_it_is_joint_training_to_the_last_bit() -> Non
             result = learner.step(split, only(*active, of=2))
     for model in models[1:]:
         same_bits(model.state_dict(), models[0].state_dict())
-    near(result[3], torch.ones(2), 0)
+    near(result.measured["aggregator_weight"], torch.ones(2), 0)
 
 
 @model_is
@@ -251,7 +252,7 @@ def test_idle_tasks_are_no_rows(make_model: Callable[[Sequence[Task]], nn.Module
     tasks = make_tasks(**KINDS_OF)
     split, model = make_split(tasks), make_model(tasks)
     learner = learner_with(Jacobian, tasks, split, model=model, optimizer=Still, aggregator="mgda")
-    *_, used, _ = learner.step(split, only(*active))
+    used = learner.step(split, only(*active)).measured["aggregator_weight"]
     rows = shared_rows(model, tasks, split)[list(active)]
     reached = rows.abs().sum(0) > 0
     near(shared_gradient(model), aggregation.MGDA()(rows)[reached], 1e-12)
@@ -372,7 +373,7 @@ def test_any_callable_is_an_aggregator(aggregator: Callable[[Tensor], Tensor], w
     split, model = make_split(tasks), make_mlp(tasks)
     rows = shared_rows(model, tasks, split)
     learner = learner_with(Jacobian, tasks, split, model=model, optimizer=Still, aggregator=aggregator)
-    *_, used, _ = learner.step(split, only(0, 1, 2))
+    used = learner.step(split, only(0, 1, 2)).measured["aggregator_weight"]
     near(shared_gradient(model), aggregator(rows), 1e-13)
     if weighted:
         near(used @ rows, shared_gradient(model), 1e-12)

@@ -292,7 +292,7 @@ def test_the_record_holds_the_losses_before_the_update() -> None:
     """Breaks if the second pass enters the train log: another loss, another row, or another column."""
     split = make_split(TASKS)
     learner = make_learner(TASKS, split, weighting=FAMO(TASKS), optimizer=SGD)
-    totals = EpochTotals(TASKS, 3, torch.device("cpu"), learner.fields)
+    totals = EpochTotals(TASKS, 3, torch.device("cpu"), learner.layout)
     expected = []
     for _ in range(3):
         expected.append(losses_of(learner.model, TASKS, split).detach())
@@ -301,7 +301,7 @@ def test_the_record_holds_the_losses_before_the_update() -> None:
     assert record.table.shape == (3, 7)
     near(record.table[:, :3], torch.stack(expected), 1e-15)
     near(record.table[:, 3:6].sum(1), torch.ones(3), 1e-14)
-    assert learner.fields == {}
+    assert learner.layout.measured == {}
 
 
 def test_the_second_pass_gives_no_gradient() -> None:

@@ -44,6 +44,6 @@ class SpeedMismatch:
             classes, pixels = ("background", "ink"), inked.long()
         self.tasks = [
             Task("digit", "classification", classes=names),
-            Task("pixels", "classification", classes=classes, measures="segmentation"),
+            Task("pixels", "classification", classes=classes, metrics=("miou", "pixel_accuracy")),
         ]
         self.splits = random_splits(grey.unsqueeze(1) / 16, {"digit": digit, "pixels": pixels}, val, test, seed)

@@ -21,7 +21,8 @@ import torch
 from mtl_runner.data.cache import default_directory
 from mtl_runner.data.dataset import Split
 from mtl_runner.errors import ConfigError, DataError, suggest
-from mtl_runner.tasks.task import MISSING_CLASS, Task
+from mtl_runner.tasks.kinds import MISSING_CLASS
+from mtl_runner.tasks.task import Task
 
 VERSION = 1  # of the files in the cache
 Array = np.ndarray
@@ -118,9 +119,9 @@ class NYUv2(NpyFolders):
 
     def __init__(self, path: str | None = None, val: float = 0.1, seed: int = 0, cache: str | None = None) -> None:
         self.tasks = [
-            Task("segmentation", "classification", size=13, measures="segmentation"),
-            Task("depth", "regression_l1", size=1, measures="depth"),
-            Task("normal", "direction", size=3, measures="normals"),
+            Task("segmentation", "classification", size=13, metrics=("miou", "pixel_accuracy")),
+            Task("depth", "regression_l1", size=1, metrics=("abs_err", "rel_err")),
+            Task("normal", "direction", size=3, metrics=("angle_mean", "angle_median", "within_11", "within_22", "within_30")),
         ]
         fields = [
             Field(("image",), 3),
@@ -150,8 +151,8 @@ class Cityscapes(NpyFolders):
         if classes not in (7, 19):
             raise ConfigError(f"data.classes={classes!r} is unknown; {suggest(str(classes), ['7', '19'])}.")
         self.tasks = [
-            Task("segmentation", "classification", size=classes, measures="segmentation"),
-            Task("depth", "regression_l1", size=1, measures="depth"),
+            Task("segmentation", "classification", size=classes, metrics=("miou", "pixel_accuracy")),
+            Task("depth", "regression_l1", size=1, metrics=("abs_err", "rel_err")),
         ]
         fields = [
             Field(("image",), 3),

@@ -66,10 +66,10 @@ class Scenes:
         noise = dict.fromkeys(NOISE, 0.0) | _checked(noise or {})
         config: dict[str, Any] = {**sizes, "height": height, "width": width, "noise": noise, "seed": seed, "version": VERSION}
         self.tasks = [
-            Task("segmentation", "classification", size=len(CLASSES), classes=CLASSES, measures="segmentation"),
-            Task("instance", "regression_l1", size=2, true_sigma=noise["instance"] or None, measures="offsets"),
-            Task("depth", "regression_l1", size=1, true_sigma=noise["depth"] or None, measures="depth"),
-            Task("normal", "direction", size=3, measures="normals"),
+            Task("segmentation", "classification", size=len(CLASSES), classes=CLASSES, metrics=("miou", "pixel_accuracy")),
+            Task("instance", "regression_l1", size=2, true_sigma=noise["instance"] or None, metrics=("instance_error",)),
+            Task("depth", "regression_l1", size=1, true_sigma=noise["depth"] or None, metrics=("abs_err", "rel_err")),
+            Task("normal", "direction", size=3, metrics=("angle_mean", "angle_median", "within_11", "within_22", "within_30")),
         ]
         counts = (n, n_val, n_test)
         self.splits: Splits = cached("scenes", config, lambda: _draw(counts, height, width, noise, seed), cache)

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mtl_runner.errors import ConfigError, DataError, suggest
-from mtl_runner.tasks.task import KINDS, MISSING_CLASS, Task
+from mtl_runner.tasks.kinds import KINDS, MISSING_CLASS, Kind
+from mtl_runner.tasks.task import Task
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _OPTIONS = ("name", "column", "columns", "kind", "positive", "separator", "class_weights")
-_TABLE_KINDS = [kind for kind in KINDS if kind not in ("term", "direction")]  # a column is no vector
+_TABLE_KINDS = [name for name, kind in KINDS.items() if kind.column]
 
 
 @dataclass(frozen=True)
@@ -30,17 +31,18 @@ class Target:
     def fit(self, frames: Mapping[str, pd.DataFrame], scale: bool) -> Target:
         """Classes from all splits (a class only seen in test is still a class); mean and scale from training alone."""
         task = self.task
-        if task.kind.startswith("regression"):
+        form = task.spec.column
+        if form == "numbers":
             numbers = self._numeric(frames["train"])
             for frame in frames.values():
                 self._numeric(frame)
             known = numbers[np.isfinite(numbers)]  # prepare() words what is wrong with none, or with infinity
-            if not scale or not len(known):
-                return replace(self, task=replace(task, size=1))
-            return replace(self, task=replace(task, size=1, offset=float(known.mean()), scale=float(known.std()) or 1.0))
-        if task.kind == "multilabel" and self.separator is None:
+            if not scale or not task.spec.numeric or not len(known):
+                return self
+            return replace(self, task=replace(task, offset=float(known.mean()), scale=float(known.std()) or 1.0))
+        if form == "labels" and self.separator is None:
             return replace(self, task=replace(task, classes=self.columns))
-        if task.kind == "classification" and self.positive is not None:
+        if form == "classes" and self.positive is not None:
             return replace(self, task=replace(task, classes=(f"not {self.positive}", self.positive)))
         seen: set[str] = set()
         for frame in frames.values():
@@ -52,14 +54,15 @@ class Target:
         """The target of these rows in training units: floats with NaN, or class indices with ``MISSING_CLASS``."""
         import pandas as pd
 
-        if self.task.kind.startswith("regression"):
+        form = self.task.spec.column
+        if form == "numbers":
             return (self._numeric(frame) - self.task.offset) / self.task.scale
-        if self.task.kind == "multilabel" and self.separator is None:
+        if form == "labels" and self.separator is None:
             return np.stack([_numbers(frame[column], column, self.task.name) for column in self.columns], 1)
         column = frame[self.columns[0]]
         known = column.notna().to_numpy()
         labels = _labels(column[known])
-        if self.task.kind == "multilabel":
+        if form == "labels":
             matrix = np.full((len(frame), len(self.task.classes)), np.nan)
             rows = [set(_parts(label, self.separator)) for label in labels]
             for k, name in enumerate(self.task.classes):
@@ -98,13 +101,15 @@ def read_targets(
         for source in sources:
             if source not in columns:
                 raise ConfigError(f"data.targets: the table has no column {source!r}; {suggest(source, columns)}.")
-        kind = str(spec.get("kind") or _infer(spec, frame[sources[0]]))
-        if kind not in _TABLE_KINDS:
-            raise ConfigError(f"Target {name!r} has the unknown kind {kind!r}; {suggest(kind, _TABLE_KINDS)}.")
+        kind = spec.get("kind") or _infer(spec, frame[sources[0]])
+        kind = kind if isinstance(kind, Kind) else str(kind)
+        if kind not in _TABLE_KINDS and not (isinstance(kind, Kind) and kind.column):
+            raise ConfigError(f"Target {name!r} has the unknown kind {kind!r}; {suggest(str(kind), _TABLE_KINDS)}.")
+        form = kind.column if isinstance(kind, Kind) else KINDS[kind].column
         positive = _label(spec["positive"]) if "positive" in spec else None
         if positive is not None and positive not in set(_labels(frame[sources[0]].dropna())):
             raise ConfigError(f"Target {name!r}: column {sources[0]!r} never holds {positive!r} in the training rows.")
-        if positive is not None and kind != "classification":
+        if positive is not None and form != "classes":
             raise ConfigError(f"Target {name!r}: positive makes a classification of two classes, but its kind is {kind!r}.")
         weights = tuple(float(w) for w in spec.get("class_weights", ()))
         found.append(Target(Task(name, kind, class_weights=weights), sources, positive, spec.get("separator")))

@@ -25,7 +25,7 @@ def config_key(config: Mapping[str, Any]) -> str:
     """
     key = {name: node for name, node in config.items() if name not in ("seed", "name")}
     key["optimizer"] = _without_numbers(key["optimizer"])
-    kept = ("batch_size", "losses")
+    kept = ("batch_size", "losses", "metrics")
     key["data"] = {name: node if name in kept else _without_numbers(node) for name, node in key["data"].items()}
     key["data"].pop("seed", None)
     for part in ("weighting", "likelihood"):

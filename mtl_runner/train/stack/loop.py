@@ -14,8 +14,9 @@ from torch.func import vmap
 from mtl_runner.experiment.functional import pure
 from mtl_runner.likelihood import Likelihood
 from mtl_runner.tasks.activity import Active
+from mtl_runner.tasks.meter import measured_together
 from mtl_runner.train import checkpoint
-from mtl_runner.train.evaluation import Evaluation, as_evaluation, measurements
+from mtl_runner.train.evaluation import Evaluation, Evaluator, Key, Measured, as_evaluation
 from mtl_runner.train.interruption import Interrupted
 from mtl_runner.train.stack.data import StackedSplit, cut
 from mtl_runner.train.stack.step import StackedStep, stacking
@@ -56,12 +57,18 @@ class Stack:
         self.train = StackedSplit([trainer.experiment.data.splits["train"] for trainer in self.trainers])
         self.val = StackedSplit([trainer.experiment.data.splits["val"] for trainer in self.trainers])
         # Metrics in units of their own, which are numbers, not tensors, cannot be taken of all at once.
-        self.together = not self.first.learner.likelihood.predicts_noise and all(t.tasks == self.tasks for t in self.trainers)
+        self.together = (
+            not self.first.learner.likelihood.predicts_noise
+            and measured_together(self.tasks)
+            and all(t.tasks == self.tasks for t in self.trainers)
+        )
+        self.layout = self.first.learner.layout
         self.live = set(range(len(self.trainers)))
         self.failed: dict[int, Exception] = {}
         self.stop = False  # set by a signal handler; honoured at the next evaluated epoch
         self.epoch, self.step = self.first.epoch, self.first.step
-        self._keys: list[tuple[str, str]] = []
+        self.evaluator = Evaluator(self.tasks, self.first.learner.likelihood)
+        self._keys: list[Key] = []
 
     def run(self) -> None:
         """Train all to their end. A replica that diverges is in ``failed``; the others go on. Raises ``Interrupted`` after a request to stop."""
@@ -77,7 +84,7 @@ class Stack:
             self._drop_diverged(table, actives)
             self.do_step.end_epoch()
             if self.on_epoch is not None:
-                self.on_epoch(self.epoch, table[:, :, 2 * len(self.tasks)].mean().item())
+                self.on_epoch(self.epoch, self.layout.of(table, "objective").mean().item())
             if settings.evaluates(self.epoch):
                 self._record(table, actives, (time.perf_counter() - started) / len(self.trainers))
                 last = self.epoch == settings.epochs or self.stop
@@ -92,8 +99,8 @@ class Stack:
         self.do_step.begin_epoch(self.epoch / self.settings.epochs)
         batches, size = self.first.batches, self.first.batches.batch_size
         orders = torch.stack([trainer.batches.order() for trainer in self.trainers]).to(self.train.replicas.device)
-        columns = 2 * len(self.tasks) + 1 + sum(self.first.learner.fields.values())
-        table = orders.new_zeros((batches.count, len(self.trainers), columns), dtype=torch.get_default_dtype())
+        width = self.layout.width
+        table = orders.new_zeros((batches.count, len(self.trainers), width), dtype=torch.get_default_dtype())
         gathered = size * max(1, GATHERED // max(1, self.train.row_bytes * len(self.trainers) * size))
         actives: list[Active] = []
         for at in range(0, self.train.rows, gathered):
@@ -114,7 +121,7 @@ class Stack:
         finite = table.isfinite().all(2).all(0)
         for index in sorted(self.live):
             if not finite[index]:
-                record = EpochRecord(table[:, index], actives, len(self.tasks), self.first.learner.fields)
+                record = EpochRecord(table[:, index], actives, self.layout)
                 with self._of(index):
                     check_finite(record, self.tasks, self.epoch, self.step - len(table) + 1)
 
@@ -152,16 +159,19 @@ class Stack:
 
     def _means(self, table: Tensor, actives: list[Active]) -> list[EpochMeans]:
         """Of every replica."""
-        width = len(self.tasks)
         active = torch.tensor([a.values for a in actives], dtype=torch.float64).mean(0).tolist()
-        found = []
-        for row in table.double().mean(0).tolist():
-            further, at = {}, 2 * width + 1
-            for name, size in self.first.learner.fields.items():
-                further[name] = row[at : at + size]
-                at += size
-            found.append(EpochMeans(row[:width], row[width : 2 * width], active, row[2 * width], further))
-        return found
+        means = table.double().mean(0)
+        fields = {name: self.layout.of(means, name).tolist() for name in self.layout.slices}
+        return [
+            EpochMeans(
+                fields["loss"][k],
+                fields["weight"][k],
+                active,
+                fields["objective"][k][0],
+                {name: fields[name][k] for name in self.layout.measured},
+            )
+            for k in range(len(self.trainers))
+        ]
 
     def save(self) -> None:
         """Write the files of all that still run; a kill in between leaves every run a checkpoint of an epoch that all have."""
@@ -184,26 +194,41 @@ class Stack:
         """The validation split by every replica's model."""
         if not self.together:
             return [trainer.measure("val") for trainer in self.trainers]
-        module = self.first.learner.model
-        model, likelihood = pure(module), pure(self.first.learner.likelihood, self._measured)
+        learner = self.first.learner
+        outputs_of, measured = pure(learner.forward, "outputs"), pure(learner.likelihood, self._measured)
 
-        def measure(parameters: Any, constants: Any, inputs: Any, targets: Any) -> Tensor:
-            outputs = model({**parameters["model"], **constants["model"]}, inputs)
-            found: Tensor = likelihood({**parameters["likelihood"], **constants["likelihood"]}, outputs, targets)
-            return found
+        def measure(parameters: Any, constants: Any, inputs: Any, targets: Any) -> Any:
+            model, likelihood = ({**parameters[part], **constants[part]} for part in ("model", "likelihood"))
+            outputs = outputs_of({f"model.{name}": tensor for name, tensor in model.items()}, inputs)
+            return measured(likelihood, outputs, targets)
 
         data = None if self.val.shared else 0
-        module.eval()
+        learner.model.eval()
         together = max(1, EVALUATED // max(1, self.val.rows))
         with stacking():
-            numbers = vmap(measure, in_dims=(0, 0, data, data), chunk_size=together)(
+            found = vmap(measure, in_dims=(0, 0, data, data), chunk_size=together)(
                 self.do_step.parameters, self.do_step.constants, self.val.inputs, self.val.targets
-            ).tolist()
-        module.train()
+            )
+        learner.model.train()
+        rows = found.tolist() if isinstance(found, Tensor) else self._numbers_of_each(*found)
         trivial = [trainer.experiment.trivial_losses("val") for trainer in self.trainers]
-        return [as_evaluation(self._keys, row, baseline) for row, baseline in zip(numbers, trivial, strict=True)]
+        return [as_evaluation(self._keys, row, baseline) for row, baseline in zip(rows, trivial, strict=True)]
 
-    def _measured(self, likelihood: Likelihood, outputs: Any, targets: Any) -> Tensor:
-        found = measurements(outputs, targets, self.tasks, likelihood)
+    def _measured(self, likelihood: Likelihood, outputs: Any, targets: Any) -> Any:
+        """The numbers of a replica; its sums, rows and terms where the numbers want more than pure tensor code."""
+        evaluator = Evaluator(self.tasks, likelihood)
+        sums, rows = evaluator.of_batch(outputs, targets)
+        terms = evaluator.of_terms(outputs, targets)
+        return (sums, rows | terms) if rows else self._as_row(evaluator.numbers(sums, terms))
+
+    def _as_row(self, found: Measured) -> Tensor:
         self._keys = list(found)
         return torch.stack([value.double() for value in found.values()])
+
+    def _numbers_of_each(self, sums: Measured, whole: Measured) -> list[list[float]]:
+        def part(measured: Measured, k: int) -> Measured:
+            return {key: value[k] for key, value in measured.items()}
+
+        replicas = range(len(self.trainers))
+        rows = [self._as_row(self.evaluator.numbers(part(sums, k), part(whole, k))) for k in replicas]
+        return torch.stack(rows).tolist()

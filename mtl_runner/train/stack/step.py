@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.func import vmap
 
 from mtl_runner.errors.wording import out_of_memory
-from mtl_runner.experiment.functional import pure
 from mtl_runner.experiment.learner import pure_again, pure_step
 from mtl_runner.tasks.activity import Active
 from mtl_runner.train.stack.optimizers import NONE, Block, settings_of
@@ -68,6 +67,7 @@ class StackedStep:
                 block.from_twins()
         self.first.learner.weighting.eval()  # what it keeps of the losses it is told at the end of an epoch
         self.keeps_losses = type(self.first.learner.weighting).accumulate is not Weighting.accumulate
+        self.layout = self.first.learner.layout
         self._seen: list[tuple[tuple[int, ...], Tensor]] = []
         self._functions: dict[tuple[int, ...], tuple[Callable[..., Any], Callable[..., Any]]] = {}
         self._moving: dict[tuple[int, ...], dict[str, frozenset[str]]] = {}
@@ -114,11 +114,7 @@ class StackedStep:
             returned, losses, gradients = step(self.parameters, self.constants, inputs, targets, values)
         if self.keeps_losses:
             self._seen.append((active.tasks, losses.clone()))
-        at = 0
-        for column in returned:
-            width = column.shape[1] if column.dim() > 1 else 1
-            row[:, at : at + width] = column.view(-1, width)
-            at += width
+        self.layout.put(row, returned)
         for block in self.blocks:
             if block.part == "model":
                 lane = set(active.tasks) if block.tasks is None else set(active.tasks) & set(block.tasks)
@@ -161,11 +157,11 @@ class StackedStep:
     def _prepare(self, inputs: Any, targets: Any, active: Active) -> None:
         """At the first step of a set of active tasks: let every weighting look at its losses, and make the functions."""
         learner = self.first.learner
-        model, likelihood = pure(learner.model), pure(learner.likelihood)
+        forward = learner.forward.pure()
 
         def losses_of(parameters: Any, constants: Any, inputs: Any, targets: Any) -> Any:
-            outputs = model({**parameters["model"], **constants["model"]}, inputs)
-            return likelihood({**parameters["likelihood"], **constants["likelihood"]}, outputs, targets)
+            model, likelihood = ({**parameters[part], **constants[part]} for part in ("model", "likelihood"))
+            return forward(model, likelihood, inputs, targets)[0]
 
         losses = vmap(losses_of)(self.parameters, self.constants, inputs, targets)
         for trainer, values in zip(self.trainers, losses.unbind(), strict=True):
@@ -210,7 +206,7 @@ class StackedStep:
         """The parameters of likelihood and weighting that move when these tasks are active: the others have no gradient at all."""
         learner = self.first.learner
         mine = {key: tensor[0] for key, tensor in inputs.items()} if isinstance(inputs, dict) else inputs[0]
-        losses = learner.likelihood.losses(learner.model(mine), {name: target[0] for name, target in targets.items()})
+        losses = learner.forward(mine, {name: target[0] for name, target in targets.items()}).losses
         seen = torch.stack([losses[t].detach() for t in active.tasks]).requires_grad_()
         roots = {"likelihood": sum(losses[t] for t in active.tasks), "weighting": learner.weighting(seen, active.subset)}
         found: dict[str, frozenset[str]] = {}

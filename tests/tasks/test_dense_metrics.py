@@ -16,27 +16,28 @@ from torch import Tensor, nn
 from mtl_runner.data.dataset import Split, prepare
 from mtl_runner.errors import ConfigError
 from mtl_runner.experiment.build import trivial_losses
-from mtl_runner.results.metric_names import higher_is_better
-from mtl_runner.tasks.dense_metrics import MEASURES
-from mtl_runner.tasks.task import MISSING_CLASS, Task
-from mtl_runner.train.evaluation import evaluate, measurements, predict
-from tests.builders import QUICK, Data, near
+from mtl_runner.tasks.kinds import MISSING_CLASS
+from mtl_runner.tasks.meter import TaskMeter
+from mtl_runner.tasks.task import Task
+from tests.builders import QUICK, Data, evaluated, near
 
 pytestmark = pytest.mark.usefixtures("float64")
 
 seeds = st.integers(0, 10_000)
 gaps = st.sampled_from([0.0, 0.3, 0.9])
 CLASSES, HEIGHT, WIDTH = 5, 4, 3
-SEGMENTATION = Task("s", "classification", size=CLASSES, measures="segmentation", missing=True)
-DEPTH = Task("d", "regression_l1", size=1, offset=3.0, scale=2.5, measures="depth", missing=True)
-OFFSETS = Task("o", "regression_l1", size=2, offset=1.0, scale=4.0, measures="offsets", missing=True)
-NORMALS = Task("n", "direction", size=3, measures="normals", missing=True)
+SEGMENTATION = Task("s", "classification", size=CLASSES, metrics=("miou", "pixel_accuracy"), missing=True)
+DEPTH = Task("d", "regression_l1", size=1, offset=3.0, scale=2.5, metrics=("abs_err", "rel_err"), missing=True)
+OFFSETS = Task("o", "regression_l1", size=2, offset=1.0, scale=4.0, metrics=("instance_error",), missing=True)
+NORMALS = Task(
+    "n", "direction", size=3, metrics=("angle_mean", "angle_median", "within_11", "within_22", "within_30"), missing=True
+)
 TASKS = [SEGMENTATION, DEPTH, OFFSETS, NORMALS]
 HIGHER = {"miou", "pixel_accuracy", "within_11", "within_22", "within_30"}
 
 
 def measured(task: Task, output: Tensor, target: Tensor) -> dict[str, float]:
-    return {name: value.item() for name, value in task.metrics(output, target).items()}
+    return {name: value.item() for name, value in task.measure(output, target).items()}
 
 
 def random_units(random: np.random.Generator, *shape: int) -> np.ndarray:
@@ -98,7 +99,7 @@ def test_depth_errors_are_in_the_targets_units_and_relative_to_the_target(seed: 
 
 def test_a_depth_of_nothing_has_an_absolute_error_and_no_relative_one() -> None:
     """Breaks if the sky (inverse depth 0) makes the relative error infinite, or leaves the absolute one."""
-    task = Task("d", "regression_l1", size=1, measures="depth")
+    task = Task("d", "regression_l1", size=1, metrics=("abs_err", "rel_err"))
     target = torch.tensor([0.0, 2.0, 4.0]).view(1, 1, 1, 3)
     assert measured(task, target + 1, target) == pytest.approx({"abs_err": 1.0, "rel_err": (1 / 2 + 1 / 4) / 2})
 
@@ -158,7 +159,7 @@ def test_extreme_angles_are_exact(degrees: float) -> None:
 def test_a_prediction_without_a_direction_is_not_the_right_one() -> None:
     """Breaks if a model that answers 0 everywhere has perfect normals: its loss is that of 90 degrees."""
     target = torch.tensor(random_units(np.random.default_rng(0), 2, 3, 4, 5))
-    task = Task("n", "direction", size=3, measures="normals")
+    task = Task("n", "direction", size=3, metrics=("angle_mean", "angle_median", "within_11", "within_22", "within_30"))
     output = torch.zeros_like(target)
     assert task.loss({"n": output}, {"n": target}).item() == pytest.approx(1.0)
     found = measured(task, output, target)
@@ -169,20 +170,20 @@ def test_a_prediction_without_a_direction_is_not_the_right_one() -> None:
 # All measures
 
 
-@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.measures)
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.main_metric)
 def test_the_best_value_of_every_column_is_where_its_direction_says(task: Task) -> None:
     """Breaks if a best run is chosen by the wrong end of a new column."""
     noise, target = make(task, 1, gap=0.0)
     perfect = nn.functional.one_hot(target, CLASSES).movedim(-1, 1).double() if task is SEGMENTATION else target
     best, worse = measured(task, perfect, target), measured(task, noise, target)
-    assert list(best) == list(MEASURES[task.measures].names) == task.metric_names
+    assert list(best) == [metric.name for metric in task.all_metrics] == task.metric_names
     for name, value in best.items():
-        assert higher_is_better(name) == (name in HIGHER), name
+        assert task.directions[name] == (name in HIGHER), name
         assert value == pytest.approx(1.0 if name in HIGHER else 0.0, abs=0.005 + 1e-9), name
         assert (worse[name] < value) if name in HIGHER else (worse[name] > value), name
 
 
-@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.measures)
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.main_metric)
 def test_without_any_label_every_metric_is_undefined(task: Task) -> None:
     """Breaks if a split without labels gets a score that looks real, or an error."""
     output, target = make(task, 1)
@@ -191,7 +192,7 @@ def test_without_any_label_every_metric_is_undefined(task: Task) -> None:
     assert {name for name, value in found.items() if not math.isnan(value)} == set()
 
 
-@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.measures)
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.main_metric)
 def test_what_a_model_says_where_no_label_is_known_changes_nothing(task: Task) -> None:
     """Breaks if a number at an unknown pixel leaks into a metric or the loss."""
     output, target = make(task, 2)
@@ -206,13 +207,15 @@ def test_what_a_model_says_where_no_label_is_known_changes_nothing(task: Task) -
 def test_sums_of_parts_are_those_of_the_whole(seed: int, gap: float, task: Task, cuts: set[int], blank: int) -> None:
     """Breaks if a split that is looked at in parts, some of them without any label, is measured as another one."""
     output, target = make(task, seed, rows=7, gap=gap, blank=blank)
-    measure = MEASURES[task.measures]
+    meter = TaskMeter(task)
     edges = [0, *sorted(cuts), 7]
-    parts = [measure.parts(output[low:high], target[low:high], task) for low, high in itertools.pairwise(edges)]
-    whole = measure.parts(output, target, task)
-    assert whole.dtype == torch.float64
-    near(torch.stack(parts).sum(0), whole, 1e-9)
-    near(measure.finish(torch.stack(parts).sum(0), task), task.metrics(output, target), 1e-9)
+    parts = [meter.of_batch(output[low:high], target[low:high])[0] for low, high in itertools.pairwise(edges)]
+    added = {name: torch.stack([part[name] for part in parts]).sum(0) for name in parts[0]}
+    whole, rows = meter.of_batch(output, target)
+    assert rows == {}
+    assert all(sums.dtype == torch.float64 for sums in whole.values())
+    near(added, whole, 1e-9)
+    near(meter.numbers(added, {}, {}), task.measure(output, target), 1e-9)
 
 
 def test_sums_of_single_precision_are_taken_in_double() -> None:
@@ -220,7 +223,7 @@ def test_sums_of_single_precision_are_taken_in_double() -> None:
     for task in TASKS:
         output, target = make(task, 0)
         single = target.float() if target.is_floating_point() else target
-        assert MEASURES[task.measures].parts(output.float(), single, task).dtype == torch.float64
+        assert all(sums.dtype == torch.float64 for sums in TaskMeter(task).of_batch(output.float(), single)[0].values())
         found = measured(task, output.float(), single)
         assert found == pytest.approx(measured(task, output, target), rel=1e-5, abs=0.0101)
 
@@ -243,14 +246,16 @@ class Pixels(nn.Module):
         return {name: torch.einsum("tc,nchw->nthw", matrix, inputs) for name, matrix in self.maps.items()}
 
 
-WEIGHTED = Task("w", "classification", size=CLASSES, measures="segmentation", missing=True, class_weights=(1, 0, 5, 0.2, 2))
+WEIGHTED = Task(
+    "w", "classification", size=CLASSES, metrics=("miou", "pixel_accuracy"), missing=True, class_weights=(1, 0, 5, 0.2, 2)
+)
 
 
 def images(tasks: list[Task], rows: int = 7, seed: int = 3, gap: float = 0.4, blank: int = 2) -> Split:
     inputs = torch.randn(rows, 2, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(seed))
     targets = {}
     for i, task in enumerate(tasks):
-        like = next(known for known in TASKS if known.measures == task.measures)
+        like = next(known for known in TASKS if known.main_metric == task.main_metric)
         targets[task.name] = make(like, seed + i, rows, gap, blank)[1]
     return Split(inputs, targets)
 
@@ -260,36 +265,38 @@ def test_the_evaluation_in_parts_is_that_of_the_whole(rows: int) -> None:
     """Breaks if losses of parts are averaged without their number of labels or class weights, or a part without labels counts."""
     tasks = [*TASKS, WEIGHTED]
     split, model = images(tasks), Pixels(tasks)
-    whole = measurements(predict(model.eval(), split, 100), split.targets, tasks)
+    whole = evaluated(model, tasks, split).values
     model.train()
     model.most = 0
-    found = evaluate(model, tasks, split, [2.0] * len(tasks), rows)
+    found = evaluated(model, tasks, split, [2.0] * len(tasks), rows)
     assert model.training
     assert model.most == min(rows, 7)
     for task in tasks:
-        expected = {name: value.item() for (of, name), value in whole.items() if of == task.name}
-        expected["relative_loss"] = expected["loss"] / 2
+        expected = {**whole[task.name], "relative_loss": whole[task.name]["loss"] / 2}
+        outputs = model.eval()(split.inputs)
+        for name, value in task.measure(outputs[task.name], split.targets[task.name]).items():
+            assert expected[name] == pytest.approx(value.item(), rel=1e-9)
+        assert expected["loss"] == pytest.approx(task.loss(outputs, split.targets).item(), rel=1e-9)
         assert found.values[task.name] == pytest.approx(expected, rel=1e-9), task.name
 
 
 def test_a_split_without_missing_labels_is_the_same_in_parts() -> None:
     """As above, on the faster path of fully labelled tasks."""
-    tasks = [Task(t.name, t.kind, size=t.size, offset=t.offset, scale=t.scale, measures=t.measures) for t in TASKS]
+    tasks = [Task(t.name, t.kind, size=t.size, offset=t.offset, scale=t.scale, metrics=t.metrics) for t in TASKS]
     split, model = images(tasks, gap=0.0, blank=0), Pixels(tasks)
-    whole = measurements(predict(model, split, 100), split.targets, tasks)
-    found = evaluate(model, tasks, split, [None] * 4, 3)
-    for (name, column), value in whole.items():
-        assert found.values[name][column] == pytest.approx(value.item(), rel=1e-9)
+    whole, found = evaluated(model, tasks, split), evaluated(model, tasks, split, rows=3)
+    for name, row in whole.values.items():
+        assert found.values[name] == pytest.approx(row, rel=1e-9)
 
 
 def test_a_normal_that_is_known_in_part_is_unknown_in_parts_too() -> None:
     """Breaks if a pixel with one missing channel weighs in the mean over parts although it has no loss."""
     split, model = images([NORMALS], gap=0.0, blank=0), Pixels([NORMALS])
     split.targets["n"][0, 0] = torch.nan  # a whole image knows two of three channels
-    whole = measurements(predict(model, split, 100), split.targets, [NORMALS])
-    found = evaluate(model, [NORMALS], split, [None], 1).values["n"]
-    assert found["loss"] == pytest.approx(whole["n", "loss"].item(), rel=1e-9)
-    assert found["angle_mean"] == pytest.approx(whole["n", "angle_mean"].item(), rel=1e-9)
+    outputs = model.eval()(split.inputs)
+    found = evaluated(model, [NORMALS], split, rows=1).values["n"]
+    assert found["loss"] == pytest.approx(NORMALS.loss(outputs, split.targets).item(), rel=1e-9)
+    assert found["angle_mean"] == pytest.approx(measured(NORMALS, outputs["n"], split.targets["n"])["angle_mean"], rel=1e-9)
 
 
 def test_a_loss_of_ones_own_is_that_of_the_whole() -> None:
@@ -300,16 +307,16 @@ def test_a_loss_of_ones_own_is_that_of_the_whole() -> None:
         said = outputs["s"].softmax(1)
         return 1 - 2 * (true * said).sum() / (true + said).sum()
 
-    task = Task("s", "classification", size=CLASSES, measures="segmentation", missing=True, loss_term=soft_dice)
+    task = Task("s", "classification", size=CLASSES, metrics=("miou", "pixel_accuracy"), missing=True, loss_term=soft_dice)
     split, model = images([task]), Pixels([task])
-    whole = measurements(predict(model, split, 100), split.targets, [task])
-    assert evaluate(model, [task], split, [None], 2).values["s"]["loss"] == pytest.approx(whole["s", "loss"].item(), rel=1e-9)
+    whole = soft_dice(model.eval()(split.inputs), split.targets).item()
+    assert evaluated(model, [task], split, rows=2).values["s"]["loss"] == pytest.approx(whole, rel=1e-9)
 
 
 def test_a_split_without_any_label_has_no_loss_rather_than_a_broken_one() -> None:
     """Breaks if ``+debug=true``, which keeps the first rows only, says that a task diverged whose labels all come later."""
     split, model = images([OFFSETS], blank=6), Pixels([OFFSETS])
-    found = evaluate(model, [OFFSETS], split.rows(slice(0, 6)), [None], 2).values["o"]
+    found = evaluated(model, [OFFSETS], split.rows(slice(0, 6)), rows=2).values["o"]
     assert found["loss"] == 0.0
     assert math.isnan(found["instance_error"])
 
@@ -395,13 +402,13 @@ def test_the_mass_is_what_the_mean_divides_by(task: Task) -> None:
     near(total, task.loss(outputs, split.targets), 1e-12)
 
 
-def test_unknown_measures_are_named() -> None:
+def test_unknown_metrics_are_named() -> None:
     """Breaks if a typing mistake in a dataset is an error deep in an evaluation."""
     with pytest.raises(
         ConfigError,
-        match=r"^Task 'a' has the unknown measures 'normal'; did you mean 'normals'\? allowed: depth, normals, offsets, segmentation\.$",
+        match=r"^Task 'a' of kind 'direction' has no metric 'angle'; did you mean 'angle_mean'\? allowed: angle_mean, angle_median, rmse, within_11, within_22, within_30\.$",
     ):
-        Task("a", "direction", measures="normal")
+        Task("a", "direction", metrics=("angle",))
 
 
 # The loss of directions

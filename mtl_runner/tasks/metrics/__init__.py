@@ -1,0 +1,5 @@
+"""Metrics as tensor functions: computed on the device, without waiting for it, equal to scikit-learn's."""
+
+from mtl_runner.tasks.metrics.base import Metric
+
+__all__ = ["Metric"]
