@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-OWN = ("loss", "weight", "objective")  # what every step says; behind them lie what it measures beside
-
 
 @dataclass(slots=True)
 class StepRecord:
@@ -54,6 +52,10 @@ class RecordLayout:
     def of(self, table: Tensor, name: str) -> Tensor:
         """One field of rows ``[..., width]``."""
         return table[..., self.slices[name]]
+
+    def trained(self, table: Tensor) -> Tensor:
+        """Losses, weights and objective of rows ``[..., width]``: what must be finite for training to go on."""
+        return table[..., : self.slices["objective"].stop]
 
     def put(self, table: Tensor, fields: Mapping[str, Tensor]) -> None:
         """Write fields ``[n, width or nothing]`` into rows ``[n, width]``."""

@@ -120,10 +120,10 @@ class EpochTotals:
 
 def check_finite(record: EpochRecord, tasks: Sequence[Task], epoch: int, first_step: int) -> None:
     """Raise ``DivergedError`` naming the first task whose loss or weight is not finite."""
-    loss, weight, objective = (record.of(name) for name in ("loss", "weight", "objective"))
-    finite = loss.isfinite().all(1) & weight.isfinite().all(1) & objective.isfinite().all(1)
-    if bool(finite.all()):
+    trained = record.layout.trained(record.table).isfinite()
+    if bool(trained.all()):
         return
+    finite, loss, weight = trained.all(1), record.of("loss"), record.of("weight")
     if "nll" in record.layout.measured:  # what was trained: it can be NaN where the standard loss is not
         loss = torch.where(record.of("nll").isfinite(), loss, record.of("nll"))
     row = int((~finite).nonzero()[0])

@@ -13,6 +13,7 @@ from mtl_runner.errors import ConfigError
 from mtl_runner.gradients.layout import laid_out
 from mtl_runner.tasks.task import Task
 
+Derivatives = tuple[Tensor, Tensor, Sequence[tuple[nn.Parameter, Tensor]]]
 TINY = 1e-12  # floor of a loss inside a logarithm or under a fraction: a task solved exactly keeps a finite weight
 
 
@@ -60,6 +61,16 @@ class Weighting(nn.Module, ABC):
         self.prepare(values, active)
         if active is not None:
             values = values[self._index(active, losses.device)]
+        known = self.derivatives(values, active)
+        if known is not None:
+            objective, weights, slopes = known
+            if active is not None:
+                for parameter in self._own():
+                    parameter.grad = None
+                weights = torch.zeros_like(losses).index_copy(0, self._index(active, losses.device), weights)
+            for parameter, slope in slopes:
+                parameter.grad = slope
+            return weights, objective
         values.requires_grad_()
         objective = self(values, active)
         if objective.dim() or not objective.requires_grad:
@@ -77,6 +88,20 @@ class Weighting(nn.Module, ABC):
         if active is not None:
             weights = torch.zeros_like(losses).index_copy(0, self._index(active, losses.device), weights)
         return weights, objective.detach()
+
+    def derivatives(self, losses: Tensor, active: Sequence[int] | None = None) -> Derivatives | None:
+        """The objective and its derivatives from formulas, for a weighting that has some; None: autograd finds them.
+
+        Args:
+            losses: Of the active tasks, ``[k]``, without a graph.
+            active: Their indices; None: all.
+
+        Returns:
+            The objective, its derivatives with respect to the losses ``[k]``, and (parameter, derivative) for each of the weighting's
+            own trained parameters that the active tasks reach.
+        """
+        del losses, active
+        return None
 
     def prepare(self, losses: Tensor, active: Sequence[int] | None = None) -> None:
         """Before the first step of a set of active tasks, and any other: set what depends on the losses ``[T]``, such as an initial log-variance."""

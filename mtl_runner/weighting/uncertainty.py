@@ -12,7 +12,7 @@ from mtl_runner.errors import ConfigError, suggest
 from mtl_runner.errors.checks import flag, learning_rate, per_task
 from mtl_runner.tasks.noise import log_variances, sigma_of
 from mtl_runner.tasks.task import Task
-from mtl_runner.weighting.base import TINY, Weighting
+from mtl_runner.weighting.base import TINY, Derivatives, Weighting
 
 FORMS = ("kendall", "simplified", "jde", "liebel")
 
@@ -95,6 +95,23 @@ class Uncertainty(Weighting):
         log_a, b = (self.log_a, self.b) if index is None else (self.log_a[index], self.b[index])
         fit = torch.dot(torch.exp(log_a - s), losses)  # a e^-s L, in fewer operations
         return fit + (nn.functional.softplus(s).sum() if self.form == "liebel" else torch.dot(b, s))
+
+    @torch.no_grad()
+    def derivatives(self, losses: Tensor, active: Sequence[int] | None = None) -> Derivatives:
+        """The weights are :math:`a e^{-s}`, the slopes of s :math:`b - a e^{-s} L`: a tenth of a small model's step quicker than autograd."""
+        parameters: list[Any] = self._active(self.log_variance, active)
+        s = torch.stack(parameters)
+        index = None if active is None else self._index(active, losses.device)
+        log_a, b = (self.log_a, self.b) if index is None else (self.log_a[index], self.b[index])
+        weights = torch.exp(log_a - s)
+        fit = weights * losses
+        if self.form == "liebel":
+            objective, slopes = torch.dot(weights, losses) + nn.functional.softplus(s).sum(), torch.sigmoid(s) - fit
+        else:
+            objective, slopes = torch.dot(weights, losses) + torch.dot(b, s), b - fit
+        if not self._free or self.solver == "closed_form":
+            return objective, weights, ()
+        return objective, weights, [pair for pair in zip(parameters, slopes.unbind(), strict=True) if pair[0].requires_grad]
 
     def prepare(self, losses: Tensor, active: Sequence[int] | None = None) -> None:
         """``log_loss`` sets new tasks' s, and the closed form updates its running mean."""

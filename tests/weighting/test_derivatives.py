@@ -1,0 +1,59 @@
+"""A weighting that gives its derivatives by formulas gives those of autograd."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mtl_runner.weighting import Uncertainty, Weighting
+from tests.builders import QUICK, make_tasks, near
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+TASKS = make_tasks(a="regression", b="regression_l1", c="classification", d="multilabel")
+losses = st.lists(st.floats(1e-3, 1e3), min_size=4, max_size=4)
+active_tasks = st.sampled_from([None, (0,), (1, 3), (0, 1, 2)])
+forms = pytest.mark.parametrize("form", ["kendall", "simplified", "jde", "liebel"])
+
+
+def by_autograd(weighting: Weighting, values: torch.Tensor, active: tuple[int, ...] | None) -> list[Any]:
+    """Weights, objective and the own parameters' gradients, as every weighting without formulas gets them."""
+    seen = (values if active is None else values[list(active)]).clone().requires_grad_()
+    objective = weighting(seen, active)
+    own = [p for p in weighting.parameters() if p.requires_grad]
+    of_losses, *of_own = torch.autograd.grad(objective, [seen, *own], allow_unused=True)
+    weights = torch.zeros(len(values))
+    weights[list(active) if active is not None else slice(None)] = of_losses
+    return [weights, objective.detach(), of_own]
+
+
+@forms
+@QUICK
+@given(values=losses, start=st.lists(st.floats(-3, 3), min_size=4, max_size=4), active=active_tasks, frozen=st.booleans())
+def test_the_formulas_of_uncertainty_are_its_derivatives(
+    form: str, values: list[float], start: list[float], active: tuple[int, ...] | None, frozen: bool
+) -> None:
+    """Breaks if the logged weights, or the gradients of the log-variances, are not those of the objective."""
+    options: dict[str, Any] = {
+        "form": form,
+        "init": dict(zip("abcd", start, strict=True)),
+        "frozen": {"b": 2.0} if frozen else None,
+    }
+    weighting = Uncertainty(TASKS, **options)
+    for parameter in weighting.parameters():
+        parameter.grad = torch.ones(()) if parameter.requires_grad else None  # what an earlier step left
+    weights, objective = weighting.weigh(torch.tensor(values), active)
+    expected_weights, expected_objective, expected_own = by_autograd(
+        Uncertainty(TASKS, **options), torch.tensor(values), active
+    )
+    near(weights, expected_weights, 1e-9 * max(1.0, float(expected_weights.abs().max())))
+    near(objective, expected_objective, 1e-9 * max(1.0, abs(float(expected_objective))))
+    own = [p for p in weighting.parameters() if p.requires_grad]
+    assert [p.grad is None for p in own] == [g is None for g in expected_own], "an idle task's parameter has no gradient at all"
+    for parameter, gradient in zip(own, expected_own, strict=True):
+        if gradient is not None:
+            near(parameter.grad, gradient, 1e-9 * max(1.0, abs(float(gradient))))
