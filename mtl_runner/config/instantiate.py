@@ -104,8 +104,20 @@ def make_update(node: Mapping[str, Any], **context: Any) -> Any:
     return make(node, "update", **context)
 
 
-def optimizer_factory(node: Mapping[str, Any]) -> Any:
-    """A function from parameters to an optimizer; fused where the class can and the user did not choose."""
+def optimizer_factory(node: Mapping[str, Any], parts: Mapping[str, Mapping[str, Any]] | None = None) -> Any:
+    """A function from parameters to an optimizer; fused where the class can and the user did not choose.
+
+    Args:
+        node: The config's ``optimizer``, whose ``parts`` are not the class's.
+        parts: Settings of single parts of the model, to be checked against the class.
+    """
+    node = {name: value for name, value in node.items() if name != "parts"}
+    for part, settings in (parts or {}).items():
+        known = sorted(_optimizer_options(node) - {"params", "self"})
+        for name in settings:
+            if known and name not in known:
+                what = str(node.get("_target_")).rsplit(".", 1)[-1]
+                raise ConfigError(f"optimizer.parts.{part}.{name} is not an option of {what}; {suggest(name, known)}.")
 
     def make_optimizer(params: Any, **changes: Any) -> Optimizer:
         target = changes.pop("target", None)

@@ -23,6 +23,7 @@ from mtl_runner.experiment.learner import Learner
 from mtl_runner.experiment.own_parameters import OwnParameters
 from mtl_runner.experiment.seeding import seed_everything
 from mtl_runner.gradients.parameters import Parameters
+from mtl_runner.gradients.parts import PartSettings
 from mtl_runner.likelihood import Likelihood
 from mtl_runner.models import PredictsNoise, Unshared
 from mtl_runner.models.predicts_noise import widened
@@ -91,7 +92,9 @@ def build(cfg: DictConfig, datasets: Datasets | None = None) -> Experiment:
     weighting = build_weighting(plain["weighting"], data, trivial, settings.seed).to(device)
     _check_weighting(weighting, parameters)
 
-    make_optimizer = optimizer_factory(plain["optimizer"])
+    part_settings = PartSettings(plain["optimizer"].get("parts"), parameters, tasks)
+    _check_parts(part_settings, plain["update"])
+    make_optimizer = part_settings.apply(optimizer_factory(plain["optimizer"], part_settings.settings))
     blocks = (
         [[p for p in copy.parameters() if p.requires_grad] for copy in model.copies] if isinstance(model, Unshared) else None
     )
@@ -232,6 +235,15 @@ def _check_weighting(weighting: Weighting, parameters: Parameters) -> None:
             f"The weighting {type(weighting).__name__} compares the tasks' gradients at a shared weight (of two dimensions or more), but this "
             "model shares none; choose a model with a shared trunk, such as model=mlp with share=true."
         )
+
+
+def _check_parts(settings: PartSettings, update: Mapping[str, Any]) -> None:
+    groups = update.get("groups")
+    for name in settings.settings:
+        if isinstance(groups, Mapping) and name in groups:
+            raise ConfigError(
+                f"optimizer.parts.{name} and update.groups.{name} both set the optimizer of one part; keep one of them."
+            )
 
 
 def trivial_losses(tasks: list[Task], split: Split) -> list[float | None]:

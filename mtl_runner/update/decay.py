@@ -29,7 +29,6 @@ class SharedDecay:
 
     def __init__(self, parameters: Parameters, owned: Sequence[Sequence[nn.Parameter]], make_optimizer: MakeOptimizer) -> None:
         self.optimizers: list[Optimizer] = [make_optimizer(list(group)) for group in owned]
-        self.decay = float(self.optimizers[0].param_groups[0].get("weight_decay", 0.0))
         self.decoupled = any(isinstance(o, DECOUPLED) or o.defaults.get("decoupled_weight_decay") for o in self.optimizers)
         owners = dict(zip(parameters.tensors, parameters.owners, strict=True))
         self.blocks: list[dict[frozenset[int], list[nn.Parameter]]] = []  # each group's parameters by the tasks that own them
@@ -38,18 +37,22 @@ class SharedDecay:
             for parameter in group:
                 block.setdefault(owners[parameter], []).append(parameter)
             self.blocks.append(block)
+        param_groups = [each for optimizer in self.optimizers for each in optimizer.param_groups]
+        self.decays = {p: float(each.get("weight_decay", 0.0)) for each in param_groups for p in each["params"]}
+        self.decay = max(self.decays.values(), default=0.0)  # the largest: whether there is any
         if self.decay and self.decoupled:
             self.optimizers = [make_optimizer([{"params": ps} for ps in block.values()]) for block in self.blocks]
         elif self.decay:
-            for optimizer in self.optimizers:
-                optimizer.param_groups[0]["weight_decay"] = 0.0
+            for param_group in param_groups:
+                param_group["weight_decay"] = 0.0
 
     def begin(self, stepping: Stepping) -> None:
         """Before a step: decoupled decay for the first group that reaches each parameter."""
         if self.decay and self.decoupled:
             for k in stepping:
-                for group, owners in zip(self.optimizers[k].param_groups, self.blocks[k], strict=True):
-                    group["weight_decay"] = self.decay if k in _reaching(owners, stepping)[:1] else 0.0
+                for param_group, owners in zip(self.optimizers[k].param_groups, self.blocks[k], strict=True):
+                    first = k in _reaching(owners, stepping)[:1]
+                    param_group["weight_decay"] = self.decays[param_group["params"][0]] if first else 0.0
 
     @torch.no_grad()
     def l2_terms(self, k: int, stepping: Stepping) -> list[L2Term]:
@@ -58,8 +61,8 @@ class SharedDecay:
             return []
         terms: list[L2Term] = []
         for owners, parameters in self.blocks[k].items():
-            share = self.decay / max(1, len(_reaching(owners, stepping)))
-            terms += [(parameter, parameter.clone(), share) for parameter in parameters]
+            groups = max(1, len(_reaching(owners, stepping)))
+            terms += [(p, p.clone(), self.decays[p] / groups) for p in parameters if self.decays[p]]
         return terms
 
 

@@ -10,14 +10,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mtl_runner.config.times import Length, parse_when
-from mtl_runner.errors import ConfigError, suggest
 from mtl_runner.errors.checks import positive
 from mtl_runner.gradients.parameters import Parameters
+from mtl_runner.gradients.parts import parts_of, read_settings
 from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task
 from mtl_runner.update.base import Again, Losses, MakeOptimizer, Update
-
-SHARED = "shared"
 
 
 class Joint(Update):
@@ -45,9 +43,9 @@ class Joint(Update):
         tasks: Sequence[Task] = (),
         length: Length | None = None,
     ) -> None:
-        self.settings = _settings(groups)
-        self.blocks = _blocks(parameters, tasks) if groups else {"": parameters.tensors}
-        _check(self.settings, self.blocks, tasks)
+        parts = parts_of(parameters, tasks)
+        self.settings = read_settings(groups, parts, tasks, "update.groups")
+        self.blocks = parts if groups else {"": parameters.tensors}
         self.differs = any(
             {"start", "gain"} & set(settings) for settings in self.settings.values()
         )  # not only in the optimizer
@@ -94,33 +92,6 @@ class Joint(Update):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
         self.clock = state["clock"]
-
-
-def _blocks(parameters: Parameters, tasks: Sequence[Task]) -> dict[str, list[nn.Parameter]]:
-    """The shared parameters and each task's private ones, where there are any."""
-    blocks: dict[str, list[nn.Parameter]] = {SHARED: parameters.shared}
-    for index, task in enumerate(tasks):
-        private = [p for p, owner in zip(parameters.tensors, parameters.owners, strict=True) if owner == {index}]
-        blocks[task.name] = blocks.get(task.name, []) + private
-    return {name: block for name, block in blocks.items() if block}
-
-
-def _settings(groups: Any) -> dict[str, dict[str, Any]]:
-    for key, value in {"": groups, **(groups if isinstance(groups, Mapping) else {})}.items():
-        if value is not None and not isinstance(value, Mapping):
-            wanted = "settings such as {lr: 0.01}" if key else "{shared: {lr: 0.001}, <task>: {lr: 0.01}}"
-            raise ConfigError(f"update.groups{'.' if key else ''}{key} must be {wanted}; found {value!r}.")
-    return {name: dict(settings or {}) for name, settings in (groups or {}).items()}
-
-
-def _check(settings: Mapping[str, Any], blocks: Mapping[str, Any], tasks: Sequence[Task]) -> None:
-    for name in settings:
-        known = [SHARED, *(task.name for task in tasks)]
-        if name not in known:
-            raise ConfigError(f"update.groups names {name!r}, which is no part of the model; {suggest(name, known)}.")
-        if name not in blocks:
-            what = "no parameter is shared by two tasks" if name == SHARED else f"task {name!r} has no parameter of its own"
-            raise ConfigError(f"update.groups.{name} is empty: {what}; leave it out.")
 
 
 @torch.no_grad()

@@ -51,6 +51,7 @@ METHODS: dict[str, tuple[str, ...]] = {
     "share_false": ("weighting=uncertainty", "share=false"),
     "dwa_homoscedastic": ("weighting=dwa", "likelihood=homoscedastic"),
     "groups": ("weighting=uncertainty", "update.groups={shared: {lr: 0.004}}"),
+    "parts": ("weighting=uncertainty", "optimizer.parts={shared: {lr: 0.004}}"),
 }
 RATES = (0.001, 0.003, 0.01, 0.003)
 

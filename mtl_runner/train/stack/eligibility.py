@@ -57,7 +57,7 @@ def reason_against(experiment: Experiment) -> str:
 def _optimizer_against(experiment: Experiment) -> str:
     learner = experiment.learner
     for optimizer in (*learner.update.optimizers, *learner.own.optimizers):
-        if type(optimizer) not in ELEMENTWISE or len(optimizer.param_groups) != 1:
+        if type(optimizer) not in ELEMENTWISE:
             return f"the optimizer {type(optimizer).__name__} is not one of those that treat every number by itself"
     for scheduler in experiment.lr_schedulers:
         if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau) or not type(scheduler).__module__.startswith(

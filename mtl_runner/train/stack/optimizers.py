@@ -57,7 +57,7 @@ class Block:
         self.tasks, self.anneal = tasks, anneal
         names = {p: name for name, p in getattr(experiments[0].learner, part).named_parameters()}
         self.views = {names[p]: nn.Parameter(stacked[names[p]][first : self.last]) for p in parameters_of(twins[0])}
-        self.optimizer = _like(twins[0], list(self.views.values()))
+        self.optimizer = _like(twins[0], {p: self.views[names[p]] for p in parameters_of(twins[0])})
         self.scheduler: Any = None
         self.schedulers = [_scheduler_of(e, twin) for e, twin in zip(experiments, twins, strict=True)]
         if self.schedulers[0] is not None:
@@ -86,7 +86,6 @@ class Block:
 
     def to_twins(self, only: int | None = None) -> None:
         """Copy state, settings and the scheduler's clock into each replica's own optimizer, or into that of one replica."""
-        settings = {key: value for key, value in self.optimizer.param_groups[0].items() if key != "params"}
         clock = self.scheduler.state_dict() if self.scheduler is not None else None
         for index, twin in enumerate(self.twins):
             if only is not None and self.first + index != only:
@@ -95,7 +94,8 @@ class Block:
                 state = self.optimizer.state.get(view)
                 if state:
                     twin.state[parameter] = {key: _part(key, value, index) for key, value in state.items()}
-            twin.param_groups[0].update(settings)
+            for group, own in zip(twin.param_groups, self.optimizer.param_groups, strict=True):
+                group.update({key: value for key, value in own.items() if key != "params"})
             if clock is not None:
                 self.schedulers[index].load_state_dict(clock)
 
@@ -106,8 +106,8 @@ class Block:
             states = [twin.state.get(p) for twin, p in zip(self.twins, owned, strict=True)]
             if states[0]:
                 self.optimizer.state[view] = {key: _together(key, [s[key] for s in states if s]) for key in states[0]}
-        group = self.twins[0].param_groups[0]
-        self.optimizer.param_groups[0].update({key: value for key, value in group.items() if key != "params"})
+        for own, group in zip(self.optimizer.param_groups, self.twins[0].param_groups, strict=True):
+            own.update({key: value for key, value in group.items() if key != "params"})
         if self.scheduler is not None:
             self.scheduler.load_state_dict(self.schedulers[0].state_dict())
 
@@ -122,13 +122,15 @@ def settings_of(optimizer: Optimizer) -> str:
     return f"{type(optimizer)} {[{k: v for k, v in group.items() if k != 'params'} for group in optimizer.param_groups]}"
 
 
-def _like(twin: Optimizer, parameters: list[nn.Parameter]) -> Optimizer:
-    """An optimizer of the same class and settings as it was made with (a scheduler may have changed its rate already)."""
-    group = twin.param_groups[0]
-    options = {key: group[key] for key in inspect.signature(type(twin)).parameters if key in group and key != "params"}
-    if "initial_lr" in group:
-        options["lr"] = group["initial_lr"]
-    return type(twin)(parameters, **options)
+def _like(twin: Optimizer, views: Mapping[Tensor, nn.Parameter]) -> Optimizer:
+    """An optimizer of the same class and settings as it was made with (a scheduler may have changed its rates already)."""
+    known = inspect.signature(type(twin)).parameters
+    groups: list[dict[str, Any]] = []
+    for group in twin.param_groups:
+        options = {key: group[key] for key in known if key in group and key != "params"}
+        options["lr"] = group.get("initial_lr", group["lr"])
+        groups.append({"params": [views[p] for p in group["params"]], **options})
+    return type(twin)(groups, **{key: value for key, value in groups[0].items() if key != "params"})
 
 
 def _scheduler_of(experiment: Experiment, optimizer: Optimizer) -> Any:
