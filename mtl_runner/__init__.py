@@ -1,4 +1,11 @@
-"""mtl-runner: how should the losses of a multi-task model be weighed, and does it matter on my data?"""
+"""mtl-runner: how should the losses of a multi-task model be weighed, and does it matter on my data?
+
+The public face. Everything here is imported when it is first asked for, so that ``import mtl_runner`` stays free of torch.
+
+Example:
+    >>> import mtl_runner
+    >>> mtl_runner.run("weighting=uncertainty", "data=digits", "trainer.epochs=5").metrics  # doctest: +SKIP
+"""
 
 from __future__ import annotations
 
@@ -6,16 +13,53 @@ from typing import TYPE_CHECKING, Any
 
 from mtl_runner.version import __version__
 
-__all__ = ["__version__", "load"]
-
 if TYPE_CHECKING:
+    from mtl_runner.launch.in_process import run
+    from mtl_runner.likelihood import Likelihood
+    from mtl_runner.results.compare import compare
     from mtl_runner.runs.predictor import load
+    from mtl_runner.schedule import Schedule
+    from mtl_runner.tasks.kinds import Kind
+    from mtl_runner.tasks.metrics import Metric
+    from mtl_runner.tasks.task import Task
+    from mtl_runner.update import Update
+    from mtl_runner.weighting import Weighting
+
+__all__ = [
+    "Kind",
+    "Likelihood",
+    "Metric",
+    "Schedule",
+    "Task",
+    "Update",
+    "Weighting",
+    "__version__",
+    "compare",
+    "load",
+    "run",
+]
+
+_HOMES = {
+    "Kind": "mtl_runner.tasks.kinds",
+    "Likelihood": "mtl_runner.likelihood",
+    "Metric": "mtl_runner.tasks.metrics",
+    "Schedule": "mtl_runner.schedule",
+    "Task": "mtl_runner.tasks.task",
+    "Update": "mtl_runner.update",
+    "Weighting": "mtl_runner.weighting",
+    "compare": "mtl_runner.results.compare",
+    "load": "mtl_runner.runs.predictor",
+    "run": "mtl_runner.launch.in_process",
+}
 
 
 def __getattr__(name: str) -> Any:
-    # `import mtl_runner` stays free of torch, so that `mtl-run --help` is quick.
-    if name == "load":
-        from mtl_runner.runs.predictor import load
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
 
-        return load
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

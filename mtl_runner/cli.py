@@ -161,7 +161,7 @@ def _report(sweep: Path) -> None:
 
         for directory in best:
             draw_again(directory)
-    print(comparison.text)
+    print(comparison.text(output=sweep))
     if comparison.failed:
         _note(
             f"{comparison.failed} of {comparison.total} runs failed; the reasons are above and in {sweep / 'runs.csv'}.",

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from mtl_runner.runs.request import Request
 
@@ -33,6 +33,29 @@ def request_of(config: DictConfig) -> Request:
         hydra=HydraConfig.instance().cfg,  # type: ignore[arg-type]  # declared as what it is a config of
         job=f"{hydra.job.num}: {' '.join(override.lstrip('+') for override in overrides)}" if sweeping else "",
     )
+
+
+def request_in(config: DictConfig, directory: Callable[[DictConfig], Path]) -> tuple[Request, DictConfig]:
+    """The run that a config with its ``hydra`` node asks for, outside of a job of Hydra's.
+
+    Args:
+        config: As Hydra composed it; its ``hydra`` node is taken out.
+        directory: Where the run will lie, by the config.
+
+    Returns:
+        The request, and Hydra's own config of the job.
+    """
+    before = HydraConfig.instance().cfg
+    try:
+        HydraConfig.instance().set_config(config)
+        hydra: Any = HydraConfig.instance().cfg
+        with read_write(hydra.hydra.runtime), open_dict(hydra.hydra.runtime):
+            hydra.hydra.runtime.output_dir = str(directory(config).absolute())
+        with read_write(config), open_dict(config):
+            del config["hydra"]
+        return request_of(config), hydra
+    finally:
+        HydraConfig.instance().cfg = before
 
 
 def _settle(config: DictConfig) -> None:

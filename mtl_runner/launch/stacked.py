@@ -7,17 +7,15 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from mtl_runner.compat.hydra_compose import Composer
 from mtl_runner.compat.hydra_launcher import BasicLauncher
-from mtl_runner.launch.request import request_of
+from mtl_runner.launch.request import request_in
 from mtl_runner.runs.request import Request
 
 LISTED = 6  # jobs of a line that says why they run by themselves
@@ -75,25 +73,11 @@ class StackedLauncher(Launcher):
     def _job(self, number: int, overrides: list[str]) -> tuple[Request, JobReturn]:
         """What ``hydra.core.utils.run_job`` does before a job begins."""
         config = self.context.config_loader.load_sweep_config(self.config, overrides)
-        before = HydraConfig.instance().cfg
-        try:
-            with open_dict(config.hydra):
-                config.hydra.job.id = config.hydra.job.num = number
-            HydraConfig.instance().set_config(config)
-            hydra: Any = HydraConfig.instance().cfg
-            directory = Path(str(OmegaConf.select(config, "hydra.sweep.dir"))) / str(
-                OmegaConf.select(config, "hydra.sweep.subdir")
-            )
-            with read_write(hydra.hydra.runtime), open_dict(hydra.hydra.runtime):
-                hydra.hydra.runtime.output_dir = str(directory.absolute())
-            with read_write(config), open_dict(config):
-                del config["hydra"]
-            job = JobReturn(
-                overrides=overrides, cfg=config, hydra_cfg=hydra, working_dir=str(Path.cwd()), task_name=hydra.hydra.job.name
-            )
-            return request_of(config), job
-        finally:
-            HydraConfig.instance().cfg = before
+        with open_dict(config.hydra):
+            config.hydra.job.id = config.hydra.job.num = number
+        request, hydra = request_in(config, _directory_in_sweep)
+        name = hydra.hydra.job.name
+        return request, JobReturn(overrides=overrides, cfg=config, hydra_cfg=hydra, working_dir=str(Path.cwd()), task_name=name)
 
     @staticmethod
     def _explain(alone: dict[int, str], jobs: int) -> None:
@@ -101,3 +85,7 @@ class StackedLauncher(Launcher):
             numbers = [number for number, why in alone.items() if why == reason]
             shown = ", ".join(map(str, numbers[:LISTED])) + (", ..." if len(numbers) > LISTED else "")
             print(f"{len(numbers)} of {jobs} jobs run one by one ({shown}): {reason}.", flush=True)
+
+
+def _directory_in_sweep(config: DictConfig) -> Path:
+    return Path(str(OmegaConf.select(config, "hydra.sweep.dir"))) / str(OmegaConf.select(config, "hydra.sweep.subdir"))

@@ -35,7 +35,8 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--open", action="store_true", help="open the report in the browser")
     options = parser.parse_args(arguments)
     output = options.output or (options.paths[0] if len(options.paths) == 1 else Path("comparison"))
-    print(compare_directories(options.paths, output, options.at, style=options.format, margin=options.margin).text.rstrip())
+    found = compare_directories(options.paths, output, options.at, margin=options.margin)
+    print(found.text(options.format, output).rstrip())
     if options.open:
         import webbrowser
 

@@ -62,10 +62,10 @@ class Conclusions:
         """What ``write`` writes."""
         return ["differences.csv", "verdicts.csv"] if any(v.versus_equal is not None for v in self.verdicts) else []
 
-    def write(self, folder: Path) -> None:
-        """``differences.csv`` and ``verdicts.csv``, where there is something to say."""
+    def tables(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Verdicts and paired differences; empty where there are no equal weights to compare with."""
         if not self.files:
-            return
+            return pd.DataFrame(), pd.DataFrame()
         rows = [
             {"data": data.name, "strategy": row.strategy, "against": data.equal.name if data.equal else "", "task": row.task}
             | {"split": self.evidence.split, "at": self.evidence.at, "metric": row.metric}
@@ -74,8 +74,14 @@ class Conclusions:
             for data in self.evidence.sets
             for row in metric_differences(data)
         ]
-        pd.DataFrame(rows).to_csv(folder / "differences.csv", index=False)
-        pd.DataFrame([self._row(verdict) for verdict in self.verdicts]).to_csv(folder / "verdicts.csv", index=False)
+        return pd.DataFrame([self._row(verdict) for verdict in self.verdicts]), pd.DataFrame(rows)
+
+    def write(self, folder: Path) -> None:
+        """``differences.csv`` and ``verdicts.csv``, where there is something to say."""
+        verdicts, differences = self.tables()
+        if self.files:
+            differences.to_csv(folder / "differences.csv", index=False)
+            verdicts.to_csv(folder / "verdicts.csv", index=False)
 
     def _row(self, v: Verdict) -> dict[str, Any]:
         return {

@@ -29,7 +29,7 @@ def overview(
 
     Args:
         rows: one per strategy, the columns of ``comparison.csv``.
-        output: where the files are, as the reader would type it.
+        output: where the files are, as the reader would type it; empty if there are none.
         style: ``text`` or ``md``.
     """
     markdown = style == "md"
@@ -50,9 +50,9 @@ def overview(
             blocks.append(_list(escape(heading), [escape(line) for line in lines[1:]], markdown))
     if broken:
         blocks.append(_list("Not finished:", [escape(f"{r.directory.name}: {r.status}: {r.reason}") for r in broken], markdown))
-    blocks.append(
-        escape(f"{output}/: {', '.join(['report.html', 'runs.csv', 'comparison.csv', 'comparison.png', *conclusions.files])}")
-    )
+    if output:
+        files = ["report.html", "runs.csv", "comparison.csv", "comparison.png", *conclusions.files]
+        blocks.append(escape(f"{output}/: {', '.join(files)}"))
     return "\n\n".join(blocks)
 
 

@@ -190,7 +190,7 @@ def test_models_that_cannot_be_are_refused(options: dict[str, Any], sentence: st
 
 
 def test_a_run_records_and_draws_the_latent(mtl: Command, tmp_path: Path) -> None:  # noqa: F811
-    """Breaks the columns of metrics.csv, which the README and scripts/collapse.py read, or the picture."""
+    """Breaks the columns of metrics.csv, which the README and scripts/reproduce/collapse.py read, or the picture."""
     result = mtl("mtl-run", *QUICK, "hydra.run.dir=run")
     assert result.code == 0, result.err
     rows = [row for row in recorded(tmp_path / "run") if row["split"] != "train"]

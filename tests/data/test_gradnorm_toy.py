@@ -19,7 +19,7 @@ from tests.builders import near, same_bits
 from tests.methods.runs import column, train
 
 SMALL: dict[str, Any] = {"n": 40, "n_val": 10, "n_test": 20}
-SCRIPT = Path(__file__).parents[2] / "scripts" / "gradnorm_toy.py"
+SCRIPT = Path(__file__).parents[2] / "scripts" / "reproduce" / "gradnorm_toy.py"
 
 
 def test_the_scale_of_a_task_is_exactly_its_sigma() -> None:
@@ -108,7 +108,7 @@ def test_sizes_that_are_none_are_refused(name: str, size: Any) -> None:
 
 
 def script() -> ModuleType:
-    """scripts/gradnorm_toy.py as a module."""
+    """scripts/reproduce/gradnorm_toy.py as a module."""
     found = importlib.util.spec_from_file_location("gradnorm_toy_script", SCRIPT)
     assert found is not None
     assert found.loader is not None

@@ -1,4 +1,4 @@
-"""What stacked replicas cost: ``python scripts/benchmark.py --stacked``."""
+"""What stacked replicas cost: ``python scripts/benchmark --stacked``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmark import TUTORIAL, Contender
+from contenders import TUTORIAL, Contender
 
 STEPS = {"toy_regression": 5, "digits": 20}  # per epoch, with the data's own batch size
 EPOCHS = {"toy_regression": 400, "digits": 30}  # of a whole run

@@ -1,6 +1,6 @@
 """Does a constant factor on the loss change what is learned? A known blog experiment: binary cross entropy x 1 and x 0.08.
 
-    python scripts/reuters_constant_factor.py --path reuters21578
+    python scripts/reproduce/reuters_constant_factor.py --path reuters21578
 
 Under Adam the step is the mean gradient over the root of the mean squared gradient: a factor on the loss is in both and cancels, but
 for eps, which stands beside the root and is not scaled. What is left are differences of the last digits, which training magnifies:

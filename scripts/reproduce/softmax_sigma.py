@@ -1,6 +1,6 @@
 """Does a classification's sigma weigh the task? Exact, approximate and frozen, side by side, away from sigma = 1.
 
-    python scripts/softmax_sigma.py
+    python scripts/reproduce/softmax_sigma.py
 
 The exact likelihood takes the softmax of logits / sigma^2. With a free last layer logits and sigma^2 rescale together, so that
 whatever sigma is frozen at, training ends at the same losses (as far as it converges): it does not weigh the task. Kendall's

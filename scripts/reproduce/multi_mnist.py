@@ -1,8 +1,8 @@
 """Equal weights, uncertainty and single tasks on MultiMNIST: the published protocol in full, or five epochs of it.
 
-    python scripts/multi_mnist.py --path data/mnist                                        # MultiMNIST, hours on a CPU
-    python scripts/multi_mnist.py --path data/fashion --second-path data/mnist             # Multi-(Fashion+MNIST)
-    python scripts/multi_mnist.py --path data/fashion --short                              # minutes
+    python scripts/reproduce/multi_mnist.py --path data/mnist                                        # MultiMNIST, hours on a CPU
+    python scripts/reproduce/multi_mnist.py --path data/fashion --second-path data/mnist             # Multi-(Fashion+MNIST)
+    python scripts/reproduce/multi_mnist.py --path data/fashion --short                              # minutes
 
 The protocol is that of Lin et al. (NeurIPS 2019, *Pareto Multi-Task Learning*) as their code has it (github.com/Xi-L/ParetoMTL,
 multiMNIST/train.py and model_lenet.py): LeNet with kernels of 9x9 and 5x5 on 36x36 pixels, batches of 256, 100 epochs, SGD of learning

@@ -3,7 +3,7 @@
     mtl-run -m experiment=collapse,collapse_groups schedule=all,staged model.hidden=[64],[64,64,64] \\
         weighting.weights='{align: 0.001, cycle: 0.001},{align: 1, cycle: 1},{align: 100, cycle: 100}' 'seed=range(0,3)' \\
         hydra.sweep.dir=outputs/collapse
-    python scripts/collapse.py outputs/collapse
+    python scripts/reproduce/collapse.py outputs/collapse
 
 A run has collapsed where both reconstructions are no better than the mean image (relative loss above .95): the latent says nothing.
 Numbers are medians over the seeds, of the validation split.

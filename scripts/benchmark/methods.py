@@ -1,7 +1,7 @@
 """What each method costs: against the plain sum, and against TorchJD's own aggregator or scalarizer called by hand.
 
-    python scripts/benchmark_methods.py                 # every option of conf/weighting, as a Markdown table
-    python scripts/benchmark_methods.py upgrad famo     # some of them
+    python scripts/benchmark/methods.py                 # every option of conf/weighting, as a Markdown table
+    python scripts/benchmark/methods.py upgrad famo     # some of them
 
 Digits (4 tasks, 128-128 trunk, batch 64), one thread, CPU time per step, all contenders of a row interleaved, medians. The plain sum
 and the direct calls are hand-written loops over tensors with fused Adam, which record nothing; ours records everything. A direct call

@@ -1,7 +1,7 @@
 """Tasks that differ only in scale: which strategies train both? The toy of GradNorm (Chen et al., ICML 2018, section 4).
 
-    python scripts/gradnorm_toy.py
-    python scripts/gradnorm_toy.py --sigmas 1 2 5 10 20 30 50 70 85 100 --seeds 1
+    python scripts/reproduce/gradnorm_toy.py
+    python scripts/reproduce/gradnorm_toy.py --sigmas 1 2 5 10 20 30 50 70 85 100 --seeds 1
 
 Per task the test loss after 4000 steps of Adam over that before the first one, means over seeds, and their sum over tasks, the paper's
 measure. 1 is a task that learned nothing.

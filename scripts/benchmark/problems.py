@@ -1,4 +1,4 @@
-"""What an epoch of every problem costs: ``python scripts/benchmark.py --problems``."""
+"""What an epoch of every problem costs: ``python scripts/benchmark --problems``."""
 
 from __future__ import annotations
 
