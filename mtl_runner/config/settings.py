@@ -1,4 +1,7 @@
-"""The scalars of the config that the trainer itself reads, checked once."""
+"""The scalars of the config that the trainer itself reads, checked once.
+
+``trainer`` and ``record`` are made like every other group; their signatures are the home of the defaults.
+"""
 
 from __future__ import annotations
 
@@ -7,75 +10,57 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mtl_runner.errors import ConfigError, suggest
-from mtl_runner.errors.checks import flag, positive
+from mtl_runner.config.instantiate import make
+from mtl_runner.errors import ConfigError
+from mtl_runner.errors.checks import choice, flag, positive, whole
 
 MOST_EVALUATIONS = 200
+DEBUG_EPOCHS = 2
 FEW = 4  # replicas that are hardly slower one after another
 COMPILE_STACK, COMPILE_SINGLE = 2000, 100_000  # steps
 
 
 @dataclass(frozen=True)
-class Settings:
-    """``trainer.*``, ``record.*``, ``seed``, ``share`` and ``data.batch_size`` with their types and ranges checked."""
+class TrainerOptions:
+    """``trainer``: how long and on what to train; the meaning of each stands in ``conf/trainer/default.yaml``.
 
-    seed: int
-    share: bool
-    batch_size: int  # 0: not known before the data are
-    epochs: int
-    device: str
-    threads: str | int
-    evaluate_every: int
-    monitor: str
-    patience: int | None
-    clip: float | None
-    lr_scheduler: Mapping[str, Any] | None
-    plots: str
-    gradients: bool
-    predictions: bool
-    debug: bool
-    compile: bool | str
+    Raises:
+        ConfigError: For a value outside its type or range.
+    """
 
-    @classmethod
-    def read(cls, cfg: Mapping[str, Any]) -> Settings:
-        """Read a plain config. Raises ``ConfigError`` naming the key, what it holds and what it may hold."""
-        trainer, record, debug = dict(cfg["trainer"]), dict(cfg["record"]), bool(cfg.get("debug", False))
-        epochs = _integer(trainer.pop("epochs"), "trainer.epochs", 1)
-        epochs = min(epochs, 2) if debug else epochs
-        every = trainer.pop("evaluate_every")
-        batch_size = cfg["data"]["batch_size"]
-        patience = trainer.pop("patience")
-        clip = trainer.pop("clip")
-        threads = trainer.pop("threads")
-        compiled = trainer.pop("compile")
-        settings = cls(
-            seed=_integer(cfg["seed"], "seed", 0),
-            share=flag(cfg["share"], "share"),
-            batch_size=0 if batch_size == "auto" else _integer(batch_size, "data.batch_size", 1),
-            epochs=epochs,
-            device=str(trainer.pop("device")),
-            threads=threads if threads == "auto" else _integer(threads, "trainer.threads", 1),
-            evaluate_every=-(-epochs // MOST_EVALUATIONS) if every is None else _integer(every, "trainer.evaluate_every", 1),
-            monitor=str(trainer.pop("monitor")),
-            patience=None if patience is None else _integer(patience, "trainer.patience", 1),
-            clip=None if clip is None else positive(clip, "trainer.clip"),
-            lr_scheduler=_lr_scheduler(trainer.pop("lr_scheduler"), epochs),
-            plots=_choice(record.pop("plots"), "record.plots", ("all", "best", "none")),
-            gradients=flag(record.pop("gradients"), "record.gradients"),
-            predictions=flag(record.pop("predictions"), "record.predictions"),
-            debug=debug,
-            compile=compiled if isinstance(compiled, bool) else _choice(compiled, "trainer.compile", ("auto", "true", "false")),
-        )
-        for key, rest, known in (("trainer", trainer, cfg["trainer"]), ("record", record, cfg["record"])):
-            for name in rest:
-                raise ConfigError(f"{key}.{name} is unknown; {suggest(name, set(known) - set(rest))}.")
-        return settings
+    epochs: int = 100
+    device: str = "auto"
+    threads: str | int = "auto"
+    evaluate_every: int | None = None
+    monitor: str = "relative_loss"
+    patience: int | None = None
+    clip: float | None = None
+    lr_scheduler: str | Mapping[str, Any] | None = "cosine"
+    compile: bool | str = "auto"
 
-    def for_rows(self, rows: int) -> Settings:
-        """With ``data.batch_size=auto`` worked out: about a hundredth of the training rows, a power of two from 32 to 1024."""
-        if self.batch_size:
-            return self
-        return replace(self, batch_size=min(1024, max(32, 2 ** round(math.log2(rows / 100)))))
+    def __post_init__(self) -> None:
+        whole(self.epochs, "trainer.epochs", 1)
+        if self.threads != "auto":
+            whole(self.threads, "trainer.threads", 1)
+        if self.evaluate_every is not None:
+            whole(self.evaluate_every, "trainer.evaluate_every", 1)
+        if self.patience is not None:
+            whole(self.patience, "trainer.patience", 1)
+        if self.clip is not None:
+            object.__setattr__(self, "clip", positive(self.clip, "trainer.clip"))
+        if isinstance(self.lr_scheduler, str) and self.lr_scheduler != "cosine":
+            raise ConfigError(
+                f"trainer.lr_scheduler={self.lr_scheduler!r} is unknown; use cosine, null, or {{_target_: torch.optim.lr_scheduler...}}."
+            )
+        if not isinstance(self.compile, bool):
+            choice(self.compile, "trainer.compile", ("auto", "true", "false"))
+
+    @property
+    def scheduler_node(self) -> Mapping[str, Any] | None:
+        """What makes the learning-rate scheduler of an optimizer; None for a constant rate."""
+        if self.lr_scheduler == "cosine":
+            return {"_target_": "torch.optim.lr_scheduler.CosineAnnealingLR", "T_max": self.epochs}
+        return self.lr_scheduler  # type: ignore[return-value]  # checked above
 
     def compiles(self, replicas: int, steps: int) -> bool:
         """Whether a run, or a stack of so many, of so many steps is compiled.
@@ -88,27 +73,61 @@ class Settings:
         return steps >= (COMPILE_SINGLE if replicas < FEW else COMPILE_STACK)
 
     def evaluates(self, epoch: int) -> bool:
-        """Whether epoch (counted from 1) is evaluated: the first, the last and evenly spaced ones."""
-        return epoch in (1, self.epochs) or epoch % self.evaluate_every == 0
+        """Whether an epoch (counted from 1) is evaluated: the first, the last and evenly spaced ones."""
+        every = self.evaluate_every or -(-self.epochs // MOST_EVALUATIONS)
+        return epoch in (1, self.epochs) or epoch % every == 0
 
 
-def _integer(value: Any, key: str, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ConfigError(f"{key} must be a whole number of at least {least}; found {value!r}.")
-    return value
+@dataclass(frozen=True)
+class RecordOptions:
+    """``record``: what is written down beside the usual; the meaning of each stands in ``conf/config.yaml``.
+
+    Raises:
+        ConfigError: For a value that is none of those.
+    """
+
+    plots: str = "all"
+    gradients: bool = False
+    predictions: bool = False
+
+    def __post_init__(self) -> None:
+        choice(self.plots, "record.plots", ("all", "best", "none"))
+        flag(self.gradients, "record.gradients")
+        flag(self.predictions, "record.predictions")
 
 
-def _lr_scheduler(value: Any, epochs: int) -> Mapping[str, Any] | None:
-    if value is None or isinstance(value, Mapping):
-        return value
-    if value != "cosine":
-        raise ConfigError(
-            f"trainer.lr_scheduler={value!r} is unknown; use cosine, null, or {{_target_: torch.optim.lr_scheduler...}}."
+@dataclass(frozen=True)
+class Settings:
+    """What of the config belongs to no object: ``trainer``, ``record``, ``seed``, ``share``, ``data.batch_size`` and ``debug``."""
+
+    trainer: TrainerOptions
+    record: RecordOptions
+    seed: int = 0
+    share: bool = True
+    batch_size: int = 0  # 0: not known before the data are
+    debug: bool = False
+
+    @classmethod
+    def read(cls, cfg: Mapping[str, Any]) -> Settings:
+        """Read a plain config. Raises ``ConfigError`` naming the key, what it holds and what it may hold."""
+        debug = bool(cfg.get("debug", False))
+        trainer: TrainerOptions = _options(TrainerOptions, cfg["trainer"], "trainer")
+        batch_size = cfg["data"]["batch_size"]
+        return cls(
+            trainer=replace(trainer, epochs=min(trainer.epochs, DEBUG_EPOCHS)) if debug else trainer,
+            record=_options(RecordOptions, cfg["record"], "record"),
+            seed=whole(cfg["seed"], "seed", 0),
+            share=flag(cfg["share"], "share"),
+            batch_size=0 if batch_size == "auto" else whole(batch_size, "data.batch_size", 1),
+            debug=debug,
         )
-    return {"_target_": "torch.optim.lr_scheduler.CosineAnnealingLR", "T_max": epochs}
+
+    def for_rows(self, rows: int) -> Settings:
+        """With ``data.batch_size=auto`` worked out: about a hundredth of the training rows, a power of two from 32 to 1024."""
+        if self.batch_size:
+            return self
+        return replace(self, batch_size=min(1024, max(32, 2 ** round(math.log2(rows / 100)))))
 
 
-def _choice(value: Any, key: str, allowed: tuple[str, ...]) -> str:
-    if value not in allowed:
-        raise ConfigError(f"{key}={value!r} is unknown; allowed: {', '.join(allowed)}.")
-    return str(value)
+def _options(kind: type, node: Mapping[str, Any], key: str) -> Any:
+    return make({"_target_": f"{kind.__module__}.{kind.__qualname__}", "_recursive_": False, **node}, key)

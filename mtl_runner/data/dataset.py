@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mtl_runner.errors import ConfigError, DataError, suggest
+from mtl_runner.errors.checks import known_names
 from mtl_runner.tasks.task import Task
 
 Inputs = Tensor | dict[str, Tensor]
@@ -167,10 +168,7 @@ def _select(tasks: list[Task], keep: Sequence[str] | None) -> list[Task]:
 
 
 def _with_metrics(tasks: list[Task], metrics: Mapping[str, tuple[Any, ...]]) -> list[Task]:
-    names = [task.name for task in tasks]
-    for name in metrics:
-        if name not in names:
-            raise ConfigError(f"data.metrics names the unknown task {name!r}; {suggest(name, names)}.")
+    known_names(metrics, tasks, "data.metrics")
     return [replace(task, metrics=metrics.get(task.name, task.metrics)) for task in tasks]
 
 

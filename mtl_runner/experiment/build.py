@@ -35,7 +35,6 @@ from mtl_runner.update import Update
 from mtl_runner.weighting import Foreign, Weighting
 
 DEBUG_ROWS = 128
-DEBUG_EPOCHS = 2
 SMALL_MODEL = 2_000_000  # parameters; below it a second CPU thread costs more than it gives
 ALL_THREADS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 Datasets = dict[str, Prepared]
@@ -72,7 +71,7 @@ def build(cfg: DictConfig, datasets: Datasets | None = None) -> Experiment:
     defer_compiler()
     plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     settings = Settings.read(plain)
-    device = choose_device(settings.device)
+    device = choose_device(settings.trainer.device)
     torch.set_num_threads(1)  # whatever ran before in this process: the number changes the last digits
     seed_everything(settings.seed)  # a user's dataset may draw at random
     data = _data_on(device, plain["data"], DEBUG_ROWS if settings.debug else None, datasets)
@@ -85,7 +84,7 @@ def build(cfg: DictConfig, datasets: Datasets | None = None) -> Experiment:
     likelihood = make_likelihood(plain["likelihood"], tasks, trivial)
     seed_everything(settings.seed)  # the model comes first: same seed, same initial weights, whatever the strategy
     model = build_model(plain["model"], data, share=settings.share, predicts_noise=likelihood.predicts_noise, trivial=trivial)
-    _set_threads(settings.threads, model, device)
+    _set_threads(settings.trainer.threads, model, device)
     model.to(device)
     likelihood.to(device)
     parameters = find_parameters(model, likelihood, data.splits["train"].rows(slice(0, settings.batch_size)))
@@ -98,13 +97,13 @@ def build(cfg: DictConfig, datasets: Datasets | None = None) -> Experiment:
     blocks = (
         [[p for p in copy.parameters() if p.requires_grad] for copy in model.copies] if isinstance(model, Unshared) else None
     )
-    length = Length(settings.epochs, -(-len(data.splits["train"]) // settings.batch_size))
+    length = Length(settings.trainer.epochs, -(-len(data.splits["train"]) // settings.batch_size))
     update: Update = make_update(
         plain["update"],
         parameters=parameters,
         make_optimizer=make_optimizer,
         tasks=tasks,
-        clip=settings.clip,
+        clip=settings.trainer.clip,
         clip_blocks=blocks,
         length=length,
         seed=settings.seed,
@@ -113,7 +112,7 @@ def build(cfg: DictConfig, datasets: Datasets | None = None) -> Experiment:
     schedule: Schedule = make(plain["schedule"], "schedule", tasks=tasks, length=length, seed=settings.seed)
     scheduled = [*update.optimizers, *own.scheduled]
     lr_schedulers = make_schedulers(settings, scheduled)
-    conflicts = Conflicts(parameters, len(tasks)) if settings.gradients and parameters.shared else None
+    conflicts = Conflicts(parameters, len(tasks)) if settings.record.gradients and parameters.shared else None
     learner = Learner(model, likelihood, weighting, update, own, conflicts)
     return Experiment(settings, data, learner, schedule, lr_schedulers, parameters, device)
 
@@ -137,7 +136,7 @@ def is_ours(node: Mapping[str, Any]) -> bool:
 
 def make_schedulers(settings: Settings, optimizers: Sequence[Optimizer]) -> list[Any]:
     """A learning-rate scheduler for each, if the config wants one."""
-    node = settings.lr_scheduler
+    node = settings.trainer.scheduler_node
     return [make(node, "trainer.lr_scheduler", optimizer=optimizer) for optimizer in optimizers] if node else []
 
 

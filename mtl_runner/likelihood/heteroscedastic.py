@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mtl_runner.errors import ConfigError
+from mtl_runner.errors.checks import choice, share
 from mtl_runner.likelihood.base import Likelihood, Tensors, entries_per_row, labelled_counts
 from mtl_runner.tasks.noise import unit
 from mtl_runner.tasks.task import Task, log_variance_key
@@ -36,10 +36,8 @@ class Heteroscedastic(Likelihood):
 
     def __init__(self, tasks: Sequence[Task], beta: float = 0.0, reduce: str = "sum") -> None:
         super().__init__(tasks)
-        if reduce not in ("sum", "mean"):
-            raise ConfigError(f"likelihood.reduce={reduce!r} is unknown; allowed: sum, mean.")
-        if isinstance(beta, bool) or not isinstance(beta, int | float) or not 0 <= beta <= 1:
-            raise ConfigError(f"likelihood.beta must lie in [0, 1]; found {beta!r}.")
+        choice(reduce, "likelihood.reduce", ("sum", "mean"))
+        share(beta, "likelihood.beta", one=True)
         self.beta, self.reduce = float(beta), reduce
         self.trains_nll = not beta
 

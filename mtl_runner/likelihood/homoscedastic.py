@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mtl_runner.errors import ConfigError
-from mtl_runner.errors.checks import flag, learning_rate, per_task
+from mtl_runner.errors.checks import choice, flag, learning_rate, per_task
 from mtl_runner.likelihood.base import Likelihood, Tensors, entries_per_row, labelled_counts
 from mtl_runner.tasks.noise import initial, log_variances, sigma_of
 from mtl_runner.tasks.task import Task
@@ -59,8 +59,7 @@ class Homoscedastic(Likelihood):
         trivial_losses: Sequence[float | None] | None = None,
     ) -> None:
         super().__init__(tasks)
-        if reduce not in ("sum", "mean"):
-            raise ConfigError(f"likelihood.reduce={reduce!r} is unknown; allowed: sum, mean.")
+        choice(reduce, "likelihood.reduce", ("sum", "mean"))
         if isinstance(init, str) and init != "log_loss":
             raise ConfigError(f"likelihood.init={init!r} is unknown; give a number, {{task: number}} or log_loss.")
         self.reduce, self.lr, self.anneal = reduce, learning_rate(lr, "likelihood.lr"), flag(anneal, "likelihood.anneal")

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor, nn
 
 from mtl_runner.errors import ConfigError
+from mtl_runner.errors.checks import is_whole
 from mtl_runner.tasks.task import Task
 
 SMALLEST = 4  # pixels that two poolings by 2 leave something of
@@ -41,13 +42,13 @@ class LeNet(nn.Module):
             found = "a dict of inputs" if isinstance(input_shape, Mapping) else f"inputs of shape {tuple(input_shape)}"
             raise ConfigError(f"model=lenet needs images, one tensor [rows, channels, height, width]; the data give {found}.")
         for name, value in (("channels", channels), ("kernels", kernels)):
-            if not isinstance(value, Sequence) or len(value) != 2 or not all(_is_count(number) for number in value):
+            if not isinstance(value, Sequence) or len(value) != 2 or not all(is_whole(number, 1) for number in value):
                 raise ConfigError(
                     f"model.{name} must be two positive whole numbers, e.g. {[10, 20] if name == 'channels' else [5, 5]}; found {value!r}."
                 )
         if any(kernel % 2 == 0 for kernel in kernels):
             raise ConfigError(f"model.kernels must be odd, so that padding can keep an image's size; found {list(kernels)}.")
-        if not _is_count(features):
+        if not is_whole(features, 1):
             raise ConfigError(f"model.features must be a positive whole number; found {features!r}.")
         depth, height, width = input_shape
         if min(height, width) < SMALLEST:
@@ -82,7 +83,3 @@ def _left(side: int, kernels: Sequence[int], *, padded: bool) -> int:
     for kernel in kernels:
         side = (side if padded else side - kernel + 1) // 2
     return side
-
-
-def _is_count(number: object) -> bool:
-    return isinstance(number, int) and not isinstance(number, bool) and number > 0

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from mtl_runner.errors import ConfigError
+from mtl_runner.errors.checks import choice, is_whole, share
 from mtl_runner.tasks.task import Task
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
@@ -15,12 +16,10 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "si
 
 def trunk(input_shape: Sequence[int], hidden: Sequence[int], activation: str, dropout: float) -> tuple[list[nn.Module], int]:
     """Flatten where needed, then linear, activation and (if asked) dropout for each hidden width; and the width at the end."""
-    if activation not in ACTIVATIONS:
-        raise ConfigError(f"model.activation={activation!r} is unknown; allowed: {', '.join(ACTIVATIONS)}.")
-    if not isinstance(hidden, Sequence) or not all(isinstance(w, int) and w > 0 for w in hidden):
+    choice(activation, "model.activation", ACTIVATIONS)
+    if not isinstance(hidden, Sequence) or not all(is_whole(w, 1) for w in hidden):
         raise ConfigError(f"model.hidden must be a list of positive widths, e.g. [64, 64]; found {hidden!r}.")
-    if not 0 <= dropout < 1:
-        raise ConfigError(f"model.dropout must lie in [0, 1); found {dropout}.")
+    share(dropout, "model.dropout", one=False)
     layers: list[nn.Module] = [nn.Flatten()] if len(input_shape) > 1 else []
     width = math.prod(input_shape)
     for size in hidden:
@@ -45,7 +44,7 @@ class MLP(nn.Module):
         self,
         tasks: Sequence[Task],
         input_shape: Sequence[int],
-        hidden: Sequence[int] = (64,),
+        hidden: Sequence[int] = (128, 128),
         activation: str = "relu",
         dropout: float = 0.0,
     ) -> None:

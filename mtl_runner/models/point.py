@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from mtl_runner.errors import ConfigError
+from mtl_runner.errors.checks import is_number
 
 
 class Point(nn.Module):
@@ -23,14 +23,10 @@ class Point(nn.Module):
 
     def __init__(self, start: Sequence[float]) -> None:
         super().__init__()
-        if not isinstance(start, Sequence) or not start or not all(_is_number(x) for x in start):
+        if not isinstance(start, Sequence) or not start or not all(is_number(x) for x in start):
             raise ConfigError(f"model.start must be a list of finite numbers, e.g. [9, 9]; found {start!r}.")
         self.point = nn.Parameter(torch.tensor([float(x) for x in start]))  # whole numbers would make a tensor of integers
 
     def forward(self, inputs: object) -> dict[str, Tensor]:
         del inputs
         return {"point": self.point}
-
-
-def _is_number(x: object) -> bool:
-    return isinstance(x, int | float) and not isinstance(x, bool) and math.isfinite(x)

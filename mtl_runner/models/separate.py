@@ -20,7 +20,7 @@ class SeparateMLPs(nn.Module):
         self,
         tasks: Sequence[Task],
         input_shape: Sequence[int],
-        hidden: Sequence[int] = (64,),
+        hidden: Sequence[int] = (1024,),
         activation: str = "relu",
         dropout: float = 0.0,
     ) -> None:

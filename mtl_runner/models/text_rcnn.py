@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mtl_runner.errors import ConfigError, ModelError
+from mtl_runner.errors import ModelError
+from mtl_runner.errors.checks import share, whole
 from mtl_runner.tasks.task import Task
 
 PADDING = 0  # the number behind the end of a text
@@ -53,10 +54,8 @@ class TextRCNN(nn.Module):
         super().__init__()
         sizes = {"words": words, "embedding": embedding, "hidden": hidden, "features": features}
         for name, size in sizes.items():
-            if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-                raise ConfigError(f"model.{name} must be a whole number of at least 1; found {size!r}.")
-        if isinstance(dropout, bool) or not isinstance(dropout, int | float) or not 0 <= dropout < 1:
-            raise ConfigError(f"model.dropout must lie in [0, 1); found {dropout!r}.")
+            whole(size, f"model.{name}", 1)
+        share(dropout, "model.dropout", one=False)
         if len(input_shape) != 1:
             raise ModelError(
                 f"model=text_rcnn reads rows of word numbers, inputs [N, tokens]; found inputs of shape {('N', *input_shape)}."

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mtl_runner.errors import ConfigError
+from mtl_runner.errors.checks import whole
 from mtl_runner.models.mlp import trunk
 
 
@@ -31,8 +32,7 @@ class TwoFonts(nn.Module):
             raise ConfigError(
                 f"model=two_fonts takes images in two fonts, inputs of shape (2, pixels); these have {input_shape}; use data=collapse."
             )
-        if isinstance(latent, bool) or not isinstance(latent, int) or latent < 1:
-            raise ConfigError(f"model.latent must be a whole number of at least 1; found {latent!r}.")
+        whole(latent, "model.latent", 1)
         pixels = input_shape[1]
         layers, width = trunk((pixels,), hidden, activation, dropout=0.0)
         self.encoder = nn.Sequential(*layers, nn.Linear(width, latent))

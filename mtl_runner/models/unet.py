@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mtl_runner.errors import ConfigError
+from mtl_runner.errors.checks import whole
 from mtl_runner.tasks.task import Task
 
 GROUPS = 4  # of the normalisation's channels
@@ -52,8 +53,7 @@ class UNet(nn.Module):
                 f"model=unet takes images of shape (channels, height, width); the inputs have shape {input_shape}; choose another model."
             )
         for name, value in (("width", width), ("depth", depth)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ConfigError(f"model.{name} must be a whole number of at least 1; found {value!r}.")
+            whole(value, f"model.{name}", 1)
         if width % GROUPS:
             raise ConfigError(f"model.width must be a multiple of {GROUPS}; found {width}.")
         channels, height, columns = input_shape

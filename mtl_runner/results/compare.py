@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from mtl_runner.errors import ConfigError
+from mtl_runner.errors.checks import choice
 from mtl_runner.results.conclusions import Conclusions, conclude
 from mtl_runner.results.groups import SPLITS, Group, group_runs, strategy_rows
 from mtl_runner.results.overview import overview
@@ -96,8 +96,7 @@ def compare(
         RunDirectoryError: If a path holds no run.
         ConfigError: If ``at`` is unknown.
     """
-    if at not in ("final", "best"):
-        raise ConfigError(f"at={at!r} is unknown; allowed: final, best.")
+    choice(at, "at", ("final", "best"))
     given = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
     if output is None:
         return comparison_of(given, at=at, margin=margin)

@@ -63,19 +63,19 @@ def end(trainer: Trainer, request: Request) -> Outcome:
             log.warning("%s", lesson)
     final, best = trainer.finish()
     summary = {**_identity(request, "finished"), **summarize(trainer, final, best)}
-    if experiment.settings.plots == "all" or (experiment.settings.plots == "best" and not request.job):
+    if experiment.settings.record.plots == "all" or (experiment.settings.record.plots == "best" and not request.job):
         draw(trainer, summary, directory)
-    if experiment.settings.predictions:
+    if experiment.settings.record.predictions:
         write_predictions(trainer)
     write_json(directory / "summary.json", summary)
     log.info("%s", table(summary))
     log.info("%s", verdict(summary))
-    if trainer.settings.patience and trainer.epoch < trainer.settings.epochs:
+    if trainer.settings.trainer.patience and trainer.epoch < trainer.settings.trainer.epochs:
         log.info(
             "Stopped early after epoch %d: no better %s for %d epochs.",
             trainer.epoch,
-            trainer.settings.monitor,
-            trainer.settings.patience,
+            trainer.settings.trainer.monitor,
+            trainer.settings.trainer.patience,
         )
     log.info("%s", shown(directory))
     return Outcome(trainer.best.value, interrupted=trainer.stop)  # a sweep stops even if this run came to its end
@@ -112,7 +112,7 @@ def _opening(trainer: Trainer) -> str:
     start = f"resuming after epoch {trainer.epoch}" if trainer.resumed else "starting"
     return (
         f"{', '.join(t.name for t in trainer.tasks)}: {sizes} rows; {trained:,} parameters, {shared:,} shared; "
-        f"{start}, {settings.epochs} epochs of {trainer.batches.count} steps on {experiment.device}"
+        f"{start}, {settings.trainer.epochs} epochs of {trainer.batches.count} steps on {experiment.device}"
     )
 
 

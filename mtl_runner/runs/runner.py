@@ -73,13 +73,17 @@ def _run_claimed(request: Request) -> Outcome:
 
 def _train(trainer: Trainer, request: Request) -> Trainer:
     """The plain loop, or the same compiled, as a stack of one."""
-    if trainer.compiled if trainer.resumed else trainer.settings.compiles(1, trainer.settings.epochs * trainer.batches.count):
+    if (
+        trainer.compiled
+        if trainer.resumed
+        else trainer.settings.trainer.compiles(1, trainer.settings.trainer.epochs * trainer.batches.count)
+    ):
         from mtl_runner.train.stack import run_compiled
 
         reason = run_compiled(trainer)
         if not reason:
             return trainer
-        if trainer.settings.compile is True:
+        if trainer.settings.trainer.compile is True:
             log.warning("trainer.compile=true has no effect: the step cannot be compiled, since %s.", reason)
         header, trainer = trainer.best.header, Trainer(build(request.config), request.directory)  # the attempt drew batches
         trainer.best.header = header

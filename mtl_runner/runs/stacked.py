@@ -148,11 +148,11 @@ class Stacker:
         """Train runs that are alike to their end."""
         order = sorted(trainers, key=lambda index: _settings(trainers[index]))  # neighbours share an optimizer
         first, threads = trainers[order[0]], torch.get_num_threads()
-        steps = first.settings.epochs * first.batches.count
-        compiled = first.compiled if first.resumed else first.settings.compiles(len(order), steps)
+        steps = first.settings.trainer.epochs * first.batches.count
+        compiled = first.compiled if first.resumed else first.settings.trainer.compiles(len(order), steps)
         # On small tensors threads wait for each other, and on a machine that is busy with something else ten times as long as they work.
         size = len(order) * sum(p.numel() for p in first.learner.model.parameters())
-        if first.settings.threads == "auto" and size >= SMALL_MODEL:
+        if first.settings.trainer.threads == "auto" and size >= SMALL_MODEL:
             torch.set_num_threads(ALL_THREADS)
         stack = Stack([trainers[index] for index in order], compiled, on_replica=lambda k: self._listen(order[k]))
         try:

@@ -40,13 +40,13 @@ def summarize(trainer: Trainer, final: dict[str, Evaluation], best: dict[str, Ev
         "epochs": trainer.epoch,
         "steps": trainer.step,
         "monitor": {
-            "name": trainer.settings.monitor,
+            "name": trainer.settings.trainer.monitor,
             "best": trainer.best.value,
             "best_epoch": trainer.best.epochs.get("", trainer.best.epochs),
             "final": trainer.monitor.value(final["val"]),
         },
         "tasks": tasks,
-        "plots": trainer.settings.plots,
+        "plots": trainer.settings.record.plots,
         "marks": experiment.schedule.starts(),
         "parameters": {
             "model": sum(p.numel() for p in model.parameters()),

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mtl_runner.config.times import Length
-from mtl_runner.errors import ConfigError, suggest
+from mtl_runner.errors import ConfigError
+from mtl_runner.errors.checks import known_names
 from mtl_runner.tasks.task import Task
 
 
@@ -67,8 +68,5 @@ def by_task(value: Any, tasks: Sequence[Task], key: str, form: str) -> dict[str,
         return {}
     if not isinstance(value, Mapping):
         raise ConfigError(f"{key} must be {form}; found {value!r}.")
-    names = [task.name for task in tasks]
-    for name in value:
-        if name not in names:
-            raise ConfigError(f"{key} names the unknown task {name!r}; {suggest(name, names)}.")
+    known_names(value, tasks, key)
     return dict(value)

@@ -8,7 +8,7 @@ from typing import Any
 
 from mtl_runner.config.times import Length
 from mtl_runner.errors import ConfigError, suggest
-from mtl_runner.errors.checks import per_task
+from mtl_runner.errors.checks import not_negative, per_task, whole
 from mtl_runner.schedule.base import Schedule
 from mtl_runner.tasks.task import Task
 
@@ -41,10 +41,8 @@ class Plateau(Schedule):
         min_delta: float = 0.0,
     ) -> None:
         super().__init__(tasks, length)
-        if isinstance(patience, bool) or not isinstance(patience, int) or patience < 1:
-            raise ConfigError(f"schedule.patience must be a whole number of at least 1; found {patience!r}.")
-        if isinstance(min_delta, bool) or not isinstance(min_delta, int | float) or not 0 <= min_delta < math.inf:
-            raise ConfigError(f"schedule.min_delta must be a number of at least 0; found {min_delta!r}.")
+        whole(patience, "schedule.patience", 1)
+        not_negative(min_delta, "schedule.min_delta")
         self.order = _permutation(order, [task.name for task in tasks])
         self.patience, self.min_delta = patience, float(min_delta)
         self.threshold = dict(zip((task.name for task in tasks), _thresholds(threshold, tasks), strict=True))

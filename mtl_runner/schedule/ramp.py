@@ -9,6 +9,7 @@ from typing import Any
 
 from mtl_runner.config.times import Length, parse_when
 from mtl_runner.errors import ConfigError
+from mtl_runner.errors.checks import is_number
 from mtl_runner.schedule.base import Schedule, by_task
 from mtl_runner.tasks.task import Task
 
@@ -113,4 +114,4 @@ def _is_knot(knot: Any) -> bool:
     if isinstance(knot, str) or not isinstance(knot, Sequence) or len(knot) != 2:
         return False
     value = knot[1]
-    return not isinstance(value, bool) and isinstance(value, int | float) and 0 <= value <= 1
+    return is_number(value) and 0 <= value <= 1

@@ -13,6 +13,7 @@ from hydra.core.override_parser.types import Override
 
 from mtl_runner.config.conf_directory import conf_directory
 from mtl_runner.errors import ConfigError, suggest
+from mtl_runner.errors.checks import positive, whole
 from mtl_runner.study import Candidate
 from mtl_runner.study.protocol import EXTRA
 
@@ -30,11 +31,9 @@ def checked(options: Any) -> dict[str, Any]:
         if name not in given:
             raise ConfigError(f"study.{name} is missing; conf/study/fair.yaml has its default.")
     for name, least in (("seeds", 2), ("fixed_points", 3), ("per_decade", 1), ("extensions", 0)):
-        if isinstance(given[name], bool) or not isinstance(given[name], int) or given[name] < least:
-            raise ConfigError(f"study.{name} must be a whole number of at least {least}; found {given[name]!r}.")
+        whole(given[name], f"study.{name}", least)
     for name in ("margin", "decades"):
-        if isinstance(given[name], bool) or not isinstance(given[name], int | float) or not 0 < given[name] < math.inf:
-            raise ConfigError(f"study.{name} must be a positive number; found {given[name]!r}.")
+        positive(given[name], f"study.{name}")
     _check_knobs(given["knobs"])
     return given
 

@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from mtl_runner.config.open_keys import opened
 from mtl_runner.errors import ConfigError
+from mtl_runner.errors.checks import is_number
 from mtl_runner.files import write_json
 from mtl_runner.runs.directory import read_summary
 from mtl_runner.study import Candidate, Job, Plan, Protocol
@@ -49,7 +50,7 @@ class FairSweeper(Sweeper):
         if not any(option.lstrip("+").startswith("record.plots=") for option in common):
             common.append(f"record.plots={self.master.record.plots}")  # the jobs are composed without +study=fair
         lr = self.master.optimizer.lr
-        if isinstance(lr, bool) or not isinstance(lr, int | float) or not 0 < lr < math.inf:
+        if not is_number(lr) or lr <= 0:
             raise ConfigError(f"optimizer.lr must be a positive number, the middle of the learning rates; found {lr!r}.")
         base, steps, trivial = self._problem(common)
         plan = Plan(
@@ -121,7 +122,7 @@ class FairSweeper(Sweeper):
         rows = len(data.splits["train"])
         settings = Settings.read(plain).for_rows(rows)
         losses = trivial_losses(data.tasks, data.splits["train"])
-        steps = settings.epochs * -(-rows // settings.batch_size)
+        steps = settings.trainer.epochs * -(-rows // settings.batch_size)
         return config, steps, dict(zip([task.name for task in data.tasks], losses, strict=True))
 
 

@@ -34,7 +34,7 @@ def lessons_of_setup(experiment: Experiment) -> list[str]:
     found = [
         _weights_without_effect(learner),
         _equal_groups(learner),
-        _reached_log_variances(learner, experiment.settings.clip),
+        _reached_log_variances(learner, experiment.settings.trainer.clip),
         _free_softmax(learner),
         _two_noise_scales(learner),
         *_nothing_shared(experiment),
@@ -195,6 +195,6 @@ def _nothing_shared(experiment: Experiment) -> list[str]:
     found = []
     if isinstance(experiment.learner.update, Jacobian):
         found.append(f"{why}, so update=jacobian has nothing to aggregate and equals update=joint.")
-    if experiment.settings.gradients:
+    if experiment.settings.record.gradients:
         found.append(f"{why}, so record.gradients=true has no gradients to compare.")
     return found

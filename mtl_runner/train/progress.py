@@ -28,7 +28,7 @@ class Progress:
     def __init__(self, training: Training, name: str | None = None) -> None:
         self.bar = tqdm(
             desc=name,
-            total=training.settings.epochs,
+            total=training.settings.trainer.epochs,
             initial=training.epoch,
             unit="epoch",
             disable=None,

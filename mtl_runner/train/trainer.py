@@ -47,7 +47,7 @@ class Trainer:
         self.settings: Settings = experiment.settings
         self.tasks = experiment.data.tasks
         self.learner = experiment.learner
-        self.monitor = Monitor.parse(self.settings.monitor, self.tasks)
+        self.monitor = Monitor.parse(self.settings.trainer.monitor, self.tasks)
         train = experiment.data.splits["train"]
         self.batches = Batches(train, self.tasks, experiment.schedule, self.settings.batch_size, self.settings.seed)
         self.best = Best(self.learner.model, self.monitor, self.learner.likelihood)
@@ -71,17 +71,17 @@ class Trainer:
         totals = EpochTotals(self.tasks, self.batches.count, self.experiment.device, self.learner.layout)
         started = time.perf_counter() - self.seconds
         self.learner.model.train()
-        while self.epoch < self.settings.epochs and not self.out_of_patience():
+        while self.epoch < self.settings.trainer.epochs and not self.out_of_patience():
             record = self.train_epoch(totals)
             if self.on_epoch is not None:
                 self.on_epoch(self.epoch, record.objective)
-            evaluation = self.evaluate("val") if self.settings.evaluates(self.epoch) else None
+            evaluation = self.evaluate("val") if self.settings.trainer.evaluates(self.epoch) else None
             self._step_schedulers(evaluation)
             if evaluation is not None:
                 self.seconds = time.perf_counter() - started
                 self.means = record.means()
                 self.record(self.means, evaluation)
-                if self.stop and self.epoch < self.settings.epochs:
+                if self.stop and self.epoch < self.settings.trainer.epochs:
                     raise Interrupted
 
     def evaluate(self, split: str) -> Evaluation:
@@ -122,7 +122,7 @@ class Trainer:
     def train_epoch(self, totals: EpochTotals) -> EpochRecord:
         """One epoch of steps; everything about it is recorded in `totals`, and nothing waits for the device before its end."""
         first = self.step
-        self.learner.own.begin_epoch(self.epoch / self.settings.epochs)
+        self.learner.own.begin_epoch(self.epoch / self.settings.trainer.epochs)
         self.learner.weighting.begin_epoch()
         for batch, active in self.batches.epoch(first):
             self.step += 1
@@ -158,7 +158,7 @@ class Trainer:
                 scheduler.step()
 
     def out_of_patience(self) -> bool:
-        patience = self.settings.patience
+        patience = self.settings.trainer.patience
         # Not before every stage has begun: a task that has not started yet cannot have got better.
         since = max(self.best.latest_epoch, self.experiment.schedule.last_start())
         return patience is not None and self.evaluated - since >= patience

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mtl_runner.errors import ConfigError, suggest
+from mtl_runner.errors.checks import choice
 from mtl_runner.gradients.layout import laid_out
 from mtl_runner.gradients.parameters import Parameters
 from mtl_runner.tasks.activity import Active
@@ -44,8 +45,7 @@ class PerTask(Update):
         groups: Sequence[Sequence[str]] | None = None,
         gradients: str = "same",
     ) -> None:
-        if gradients not in ("same", "fresh"):
-            raise ConfigError(f"update.gradients={gradients!r} is unknown; allowed: same, fresh.")
+        choice(gradients, "update.gradients", ("same", "fresh"))
         self.fresh = self.needs_again = gradients == "fresh"
         self.groups = _groups(groups, [task.name for task in tasks])
         self.owned = [parameters.of(frozenset(group)) for group in self.groups]

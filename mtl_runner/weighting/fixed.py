@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mtl_runner.errors import ConfigError
-from mtl_runner.errors.checks import per_task
+from mtl_runner.errors.checks import choice, per_task
 from mtl_runner.tasks.task import Task
 from mtl_runner.weighting.base import Weighting
 
@@ -33,15 +33,18 @@ class Fixed(Weighting):
     def __init__(
         self,
         tasks: Sequence[Task],
-        weights: Any = 1.0,
+        weights: Any = None,
         normalize: str = "none",
         trivial_losses: Sequence[float | None] | None = None,
     ) -> None:
         super().__init__(tasks)
-        if normalize not in ("none", "sum", "mean"):
-            raise ConfigError(f"weighting.normalize={normalize!r} is unknown; allowed: none, sum, mean.")
+        choice(normalize, "weighting.normalize", ("none", "sum", "mean"))
         self.normalize = normalize
-        values = _inverse(tasks, trivial_losses) if weights == "auto" else per_task(weights, tasks, 1.0, "weighting.weights")
+        values = (
+            _inverse(tasks, trivial_losses)
+            if weights == "auto"
+            else per_task({} if weights is None else weights, tasks, 1.0, "weighting.weights")
+        )
         if any(not 0 <= value < float("inf") for value in values) or not any(values):
             raise ConfigError(f"weighting.weights must be finite, not negative and not all 0; found {values}.")
         self.values = values

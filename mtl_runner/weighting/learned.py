@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from mtl_runner.errors import ConfigError
-from mtl_runner.errors.checks import learning_rate
+from mtl_runner.errors.checks import choice, learning_rate
 from mtl_runner.tasks.task import Task
 from mtl_runner.weighting.base import Weighting
 
@@ -32,8 +31,7 @@ class Learned(Weighting):
 
     def __init__(self, tasks: Sequence[Task], form: str = "softmax", lr: float | None = 0.025) -> None:
         super().__init__(tasks)
-        if form not in ("softmax", "exp"):
-            raise ConfigError(f"weighting.form={form!r} is unknown; allowed: softmax, exp.")
+        choice(form, "weighting.form", ("softmax", "exp"))
         self.form, self.lr = form, learning_rate(lr, "weighting.lr")
         self.logits = nn.ParameterList(nn.Parameter(torch.zeros((), dtype=torch.get_default_dtype())) for _ in tasks)
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mtl_runner.errors import ConfigError
+from mtl_runner.errors.checks import choice, whole
 from mtl_runner.tasks.task import Task
 from mtl_runner.weighting.base import Weighting
 
@@ -30,12 +30,9 @@ class Random(Weighting):
 
     def __init__(self, tasks: Sequence[Task], distribution: str = "normal", total: str = "tasks", seed: int = 0) -> None:
         super().__init__(tasks)
-        if distribution not in ("normal", "dirichlet"):
-            raise ConfigError(f"weighting.distribution={distribution!r} is unknown; allowed: normal, dirichlet.")
-        if total not in ("one", "tasks"):
-            raise ConfigError(f"weighting.total={total!r} is unknown; allowed: one, tasks.")
-        if isinstance(seed, bool) or not isinstance(seed, int):
-            raise ConfigError(f"weighting.seed must be a whole number; found {seed!r}.")
+        choice(distribution, "weighting.distribution", ("normal", "dirichlet"))
+        choice(total, "weighting.total", ("one", "tasks"))
+        whole(seed, "weighting.seed")
         self.distribution, self.total, self.seed = distribution, total, seed
         self._generator: torch.Generator | None = None
         self._saved: Tensor | None = None

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mtl_runner.errors import ConfigError, suggest
-from mtl_runner.errors.checks import flag, learning_rate, per_task
+from mtl_runner.errors.checks import choice, flag, learning_rate, per_task, share
 from mtl_runner.tasks.noise import log_variances, sigma_of
 from mtl_runner.tasks.task import Task
 from mtl_runner.weighting.base import TINY, Derivatives, Weighting
@@ -64,12 +64,10 @@ class Uncertainty(Weighting):
         super().__init__(tasks)
         if form not in FORMS:
             raise ConfigError(f"weighting.form={form!r} is unknown; {suggest(form, FORMS)}.")
-        if solver not in ("gradient", "closed_form"):
-            raise ConfigError(f"weighting.solver={solver!r} is unknown; allowed: gradient, closed_form.")
+        choice(solver, "weighting.solver", ("gradient", "closed_form"))
         if isinstance(init, str) and init != "log_loss":
             raise ConfigError(f"weighting.init={init!r} is unknown; give a number, {{task: number}} or log_loss.")
-        if not 0 <= momentum < 1:
-            raise ConfigError(f"weighting.momentum must lie in [0, 1); found {momentum}.")
+        share(momentum, "weighting.momentum", one=False)
         self.form, self.solver, self.anneal, self.momentum = form, solver, flag(anneal, "weighting.anneal"), momentum
         self.lr = learning_rate(lr, "weighting.lr")
         constants = [_constants(form, task) for task in tasks]

@@ -10,6 +10,7 @@ from torch import Tensor
 from mtl_runner.data.dataset import Split
 from mtl_runner.data.images.idx import WANTED, LabelledImages, read_idx_folder
 from mtl_runner.errors import ConfigError, DataError
+from mtl_runner.errors.checks import is_whole
 from mtl_runner.tasks.task import Task
 
 SHIFT = 8  # from 28x28 to the papers' 36x36
@@ -94,7 +95,7 @@ def draw_pairs(left: int, right: int, rows: int, generator: torch.Generator, *, 
 
 def check_rows(rows: int | None) -> None:
     """Raises ``ConfigError`` unless it is a number of pairs."""
-    if rows is not None and (not isinstance(rows, int) or isinstance(rows, bool) or rows < 1):
+    if rows is not None and not is_whole(rows, 1):
         raise ConfigError(f"data.rows must be a positive number of training pairs; found {rows!r}.")
 
 

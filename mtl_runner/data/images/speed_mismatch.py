@@ -6,6 +6,7 @@ import torch
 
 from mtl_runner.data.dataset import random_splits
 from mtl_runner.errors import ConfigError
+from mtl_runner.errors.checks import choice, is_whole
 from mtl_runner.tasks.task import Task
 
 INK = 8  # of 16 grey levels: from here on a pixel is ink
@@ -30,9 +31,8 @@ class SpeedMismatch:
     def __init__(self, segment: str = "digit", ink: int = INK, val: float = 0.15, test: float = 0.15, seed: int = 0) -> None:
         from sklearn.datasets import load_digits  # 1.2 s to import: only for those who use it
 
-        if segment not in TARGETS:
-            raise ConfigError(f"data.segment={segment!r} is unknown; allowed: {', '.join(TARGETS)}.")
-        if isinstance(ink, bool) or not isinstance(ink, int) or not 1 <= ink <= 16:
+        choice(segment, "data.segment", TARGETS)
+        if not is_whole(ink, 1) or ink > 16:
             raise ConfigError(f"data.ink must be a grey level, a whole number from 1 to 16; found {ink!r}.")
         bunch = load_digits()
         grey = torch.as_tensor(bunch.images, dtype=torch.get_default_dtype())

@@ -21,6 +21,7 @@ import torch
 from mtl_runner.data.cache import default_directory
 from mtl_runner.data.dataset import Split
 from mtl_runner.errors import ConfigError, DataError, suggest
+from mtl_runner.errors.checks import whole
 from mtl_runner.tasks.kinds import MISSING_CLASS
 from mtl_runner.tasks.task import Task
 
@@ -58,8 +59,7 @@ class NpyFolders:
     ) -> None:
         if path is None:
             raise ConfigError(f"data={self.name} needs data.path, the folder that holds train and val; {self._where()}")
-        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-            raise ConfigError(f"data.seed must be a whole number of at least 0; found {seed!r}.")
+        whole(seed, "data.seed", 0)
         if not 0 < val < 1:
             raise ConfigError(f"data.val must lie between 0 and 1, a share of the training images; found {val!r}.")
         folder = Path(path).expanduser()

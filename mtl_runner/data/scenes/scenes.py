@@ -13,6 +13,7 @@ from mtl_runner.data.cache import Splits, cached
 from mtl_runner.data.dataset import SPLITS, Split
 from mtl_runner.data.scenes.renderer import CLASSES, Scene, render
 from mtl_runner.errors import ConfigError, suggest
+from mtl_runner.errors.checks import is_number, whole
 from mtl_runner.tasks.task import Task
 
 VERSION = 1  # of the renderer: another one draws other scenes
@@ -61,8 +62,7 @@ class Scenes:
             ("width", width, SMALLEST),
             ("seed", seed, 0),
         ):
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ConfigError(f"data.{name} must be a whole number of at least {least}; found {value!r}.")
+            whole(value, f"data.{name}", least)
         noise = dict.fromkeys(NOISE, 0.0) | _checked(noise or {})
         config: dict[str, Any] = {**sizes, "height": height, "width": width, "noise": noise, "seed": seed, "version": VERSION}
         self.tasks = [
@@ -80,7 +80,7 @@ def _checked(noise: Mapping[str, float]) -> dict[str, float]:
         if name not in NOISE:
             raise ConfigError(f"data.noise names the unknown task {name!r}; {suggest(name, NOISE)}.")
         most = 1.0 if name == "segmentation" else float("inf")
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most or value == float("inf"):
+        if not is_number(value) or not 0 <= value <= most:
             raise ConfigError(
                 f"data.noise.{name} must be a {'share from 0 to 1' if most == 1 else 'number of at least 0'}; found {value!r}."
             )

@@ -18,6 +18,8 @@ from mtl_runner.errors import ConfigError, DataError, suggest
 if TYPE_CHECKING:
     import pandas as pd
 
+SPLIT = {"val": 0.15, "test": 0.15}
+
 
 class Table:
     """Features and targets from a CSV or Parquet file; scalers, imputation and categories are fitted on the training split.
@@ -40,7 +42,7 @@ class Table:
         path: str | None,
         targets: Mapping[str, str] | Sequence[str | Mapping[str, Any]] | None,
         features: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
-        split: Mapping[str, Any] | None = None,
+        split: Mapping[str, Any] = SPLIT,
         scale_features: bool = True,
         scale_targets: bool = True,
         max_categories: int = 100,
@@ -50,7 +52,7 @@ class Table:
             raise ConfigError("data=table needs data.path, the CSV or Parquet file to read.")
         if not targets:
             raise ConfigError("data=table needs data.targets, e.g. data.targets='{price: regression, sold: classification}'.")
-        split = dict(split or {"val": 0.15, "test": 0.15})
+        split = dict(split or SPLIT)
         frames = self._read_splits(path, split, seed)
         columns = list(frames["train"].columns)
         specs = read_targets(targets, columns, frames["train"])

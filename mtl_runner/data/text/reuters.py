@@ -12,6 +12,7 @@ from mtl_runner.data.dataset import Split
 from mtl_runner.data.text.reuters_files import Collection, Document, read_collection
 from mtl_runner.data.text.vocabulary import Vocabulary, tokenize
 from mtl_runner.errors import ConfigError, DataError
+from mtl_runner.errors.checks import is_number, whole
 from mtl_runner.tasks.task import Task
 
 
@@ -45,8 +46,7 @@ class Reuters:
         seed: int = 0,
     ) -> None:
         for name, number in (("words", words), ("tokens", tokens), ("min_texts", min_texts)):
-            if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-                raise ConfigError(f"data.{name} must be a whole number of at least 1; found {number!r}.")
+            whole(number, f"data.{name}", 1)
         collection = read_collection(path)
         documents = _split(collection, val, test, seed)
         places = _frequent([document.places for document in documents["train"]], min_texts)
@@ -75,7 +75,7 @@ class Reuters:
 def _split(collection: Collection, val: float, test: float, seed: int) -> dict[str, list[Document]]:
     """Shuffle the training texts and cut off the validation share and, where there are no test texts, the test share."""
     for name, share in (("val", val), ("test", test)):
-        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share < 1:
+        if not is_number(share) or not 0 < share < 1:
             raise ConfigError(f"data.{name} must be a share between 0 and 1; found {share!r}.")
     documents, held_back = collection.train, 0.0 if collection.test is not None else test
     if val + held_back >= 1:

@@ -9,6 +9,7 @@ import torch
 
 from mtl_runner.data.dataset import Split
 from mtl_runner.errors import ConfigError
+from mtl_runner.errors.checks import is_number, whole
 from mtl_runner.tasks.task import Task
 
 SHARED_VARIANCE = 10.0  # of the entries of B
@@ -42,11 +43,10 @@ class GradNormToy:
         n_test: int = 2000,
         seed: int = 0,
     ) -> None:
-        if not isinstance(sigmas, Sequence) or not sigmas or not all(_is_positive(sigma) for sigma in sigmas):
+        if not isinstance(sigmas, Sequence) or not sigmas or not all(is_number(sigma) and sigma > 0 for sigma in sigmas):
             raise ConfigError(f"data.sigmas must be a list of positive numbers, one per task, e.g. [1, 100]; found {sigmas!r}.")
         for name, size in {"dim": dim, "outputs": outputs, "n": n, "n_val": n_val, "n_test": n_test}.items():
-            if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-                raise ConfigError(f"data.{name} must be a whole number of at least 1; found {size!r}.")
+            whole(size, f"data.{name}", 1)
         generator = torch.Generator().manual_seed(seed)
 
         def normal(rows: int, columns: int) -> torch.Tensor:
@@ -69,7 +69,3 @@ class GradNormToy:
                 for name, sigma, map_ in zip(names, sigmas, maps, strict=True)
             }
             self.splits[split] = Split(x.to(dtype), targets)
-
-
-def _is_positive(number: object) -> bool:
-    return isinstance(number, int | float) and not isinstance(number, bool) and math.isfinite(number) and number > 0

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mtl_runner.data.dataset import SPLITS, Split
 from mtl_runner.errors import ConfigError
+from mtl_runner.errors.checks import is_whole
 from mtl_runner.tasks.task import Task, TermLoss
 
 Objective = Callable[[Tensor], Tensor]
@@ -50,7 +51,7 @@ class FonsecaFleming:
     """
 
     def __init__(self, n: int = 20) -> None:
-        if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        if not is_whole(n, 1):
             raise ConfigError(f"data.n must be a whole number of at least 1, the point's coordinates; found {n!r}.")
         centre = 1 / math.sqrt(n)
         self.tasks = _tasks(n, f1=lambda point: _well(point - centre), f2=lambda point: _well(point + centre))

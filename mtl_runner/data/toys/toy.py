@@ -13,6 +13,7 @@ from mtl_runner.errors import ConfigError
 from mtl_runner.tasks.task import Task
 
 Array = np.ndarray
+SLOPES, INTERCEPTS, NOISE = {"y1": 2.0, "y2": 3.0}, {"y1": 8.0, "y2": 3.0}, {"y1": 10.0, "y2": 1.0}  # of the published toy
 
 
 def _float(array: Array) -> torch.Tensor:
@@ -36,16 +37,11 @@ class ToyRegression:
         n: int = 100,
         n_val: int = 200,
         n_test: int = 1000,
-        slopes: Mapping[str, float] | None = None,
-        intercepts: Mapping[str, float] | None = None,
-        noise: Mapping[str, float] | None = None,
+        slopes: Mapping[str, float] = SLOPES,
+        intercepts: Mapping[str, float] = INTERCEPTS,
+        noise: Mapping[str, float] = NOISE,
         seed: int = 0,
     ) -> None:
-        slopes, intercepts, noise = (
-            slopes or {"y1": 2, "y2": 3},
-            intercepts or {"y1": 8, "y2": 3},
-            noise or {"y1": 10, "y2": 1},
-        )
         for key, numbers in (("intercepts", intercepts), ("noise", noise)):
             for name in slopes:
                 if name not in numbers:

@@ -77,26 +77,26 @@ class Stack:
         for trainer in self.trainers:
             trainer.learner.model.train()
         saved = self.step
-        quarter = settings.epochs * self.first.batches.count // 4
+        quarter = settings.trainer.epochs * self.first.batches.count // 4
         between = min(max(quarter, SNAPSHOT_STEPS[0]), SNAPSHOT_STEPS[1]) if self.snapshots else 0
-        while self.live and self.epoch < settings.epochs:
+        while self.live and self.epoch < settings.trainer.epochs:
             table, actives = self._train_epoch()
             self._drop_diverged(table, actives)
             self.do_step.end_epoch()
             if self.on_epoch is not None:
                 self.on_epoch(self.epoch, self.layout.of(table, "objective").mean().item())
-            if settings.evaluates(self.epoch):
+            if settings.trainer.evaluates(self.epoch):
                 self._record(table, actives, (time.perf_counter() - started) / len(self.trainers))
-                last = self.epoch == settings.epochs or self.stop
+                last = self.epoch == settings.trainer.epochs or self.stop
                 if last or self.step - saved >= between:
                     self.save()
                     saved = self.step
-                if self.stop and self.live and self.epoch < settings.epochs:
+                if self.stop and self.live and self.epoch < settings.trainer.epochs:
                     raise Interrupted
 
     def _train_epoch(self) -> tuple[Tensor, list[Active]]:
         """One epoch of steps; returns ``[steps, S, columns]`` of what the steps return, on the host, and who was active."""
-        self.do_step.begin_epoch(self.epoch / self.settings.epochs)
+        self.do_step.begin_epoch(self.epoch / self.settings.trainer.epochs)
         batches, size = self.first.batches, self.first.batches.batch_size
         orders = torch.stack([trainer.batches.order() for trainer in self.trainers]).to(self.train.replicas.device)
         width = self.layout.width
