@@ -1,11 +1,12 @@
 """Datasets: each gives the tasks and the splits of (inputs, {task: target}). Data knows neither models nor losses."""
 
-from mtl_runner.data.dataset import Dataset, Inputs, Split, random_splits
+from mtl_runner.data.dataset import Dataset, Split, random_splits
 from mtl_runner.data.images.collapse import Collapse
 from mtl_runner.data.images.digits import Digits
 from mtl_runner.data.images.multi_digits import MultiDigits
 from mtl_runner.data.images.multi_mnist import MultiMNIST
 from mtl_runner.data.images.speed_mismatch import SpeedMismatch
+from mtl_runner.data.inputs import Inputs
 from mtl_runner.data.scenes.npy_folders import Cityscapes, NYUv2
 from mtl_runner.data.scenes.scenes import Scenes
 from mtl_runner.data.table.table import Table

@@ -9,11 +9,11 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from mtl_runner.data.inputs import Inputs, InputTensors
 from mtl_runner.errors import ConfigError, DataError, suggest
 from mtl_runner.errors.checks import known_names
 from mtl_runner.tasks.task import Task
 
-Inputs = Tensor | dict[str, Tensor]
 SPLITS = ("train", "val", "test")
 
 
@@ -31,7 +31,7 @@ class Split:
     masks: dict[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        return len(next(iter(self.inputs.values())) if isinstance(self.inputs, dict) else self.inputs)
+        return len(InputTensors(self.inputs))
 
     def to(self, device: torch.device) -> Split:
         """The split on another device."""
@@ -47,19 +47,16 @@ class Split:
             yield from (self.rows(slice(at, at + size)) for at in range(0, len(self), size))
             return
         targets = [torch.split(t, size) for t in self.targets.values()]
-        if isinstance(self.inputs, dict):
-            parts = [torch.split(t, size) for t in self.inputs.values()]
-            inputs: Iterable[Inputs] = (dict(zip(self.inputs, part, strict=True)) for part in zip(*parts, strict=True))
-        else:
-            inputs = torch.split(self.inputs, size)
+        whole = InputTensors(self.inputs)
+        parts = zip(*(torch.split(tensor, size) for tensor in whole.tensors.values()), strict=True)
+        inputs: Iterable[Inputs] = (whole.with_tensors(dict(zip(whole.tensors, part, strict=True))) for part in parts)
         names = list(self.targets)
         for part, *labels in zip(inputs, *targets, strict=True):
             yield Split(part, dict(zip(names, labels, strict=True)))
 
     def apply(self, function: Any) -> Split:
         """The split with a function applied to every tensor."""
-        inputs = self.inputs
-        changed = {k: function(v) for k, v in inputs.items()} if isinstance(inputs, dict) else function(inputs)
+        changed = InputTensors(self.inputs).map(function)
         targets, masks = ({k: function(v) for k, v in tensors.items()} for tensors in (self.targets, self.masks))
         return Split(changed, targets, masks)
 
@@ -179,7 +176,7 @@ def _with_terms(tasks: list[Task], terms: dict[str, Any]) -> list[Task]:
 
 def _clean(name: str, split: Split, tasks: list[Task]) -> Split:
     """One split in fixed form: float inputs without NaN, and for each task a target of the right type and shape."""
-    inputs = split.inputs if isinstance(split.inputs, dict) else {"": split.inputs}
+    inputs = InputTensors(split.inputs).tensors
     for key, tensor in (*inputs.items(), *split.targets.items(), *split.masks.items()):
         if not isinstance(tensor, Tensor):
             what = f"{key!r} of the {name} split" if key else f"inputs of the {name} split"

@@ -16,6 +16,7 @@ from mtl_runner.compat.torch_optimizers import defer_compiler
 from mtl_runner.config.instantiate import make, make_function, make_update, optimizer_factory
 from mtl_runner.config.settings import Settings
 from mtl_runner.data.dataset import Prepared, Split, prepare
+from mtl_runner.data.inputs import InputTensors
 from mtl_runner.errors import ConfigError
 from mtl_runner.experiment.conflicts import Conflicts
 from mtl_runner.experiment.find_parameters import find_parameters
@@ -184,8 +185,7 @@ def build_model(
     trivial: Sequence[float | None] | None = None,
 ) -> nn.Module:
     """The model, sized from data and tasks where its class takes ``tasks`` and ``input_shape``."""
-    inputs = data.splits["train"].inputs
-    shape: Any = {k: tuple(v.shape[1:]) for k, v in inputs.items()} if isinstance(inputs, dict) else tuple(inputs.shape[1:])
+    shape = InputTensors(data.splits["train"].inputs).shape
     return model_from_shape(node, data.tasks, shape, share=share, predicts_noise=predicts_noise, trivial=trivial)
 
 

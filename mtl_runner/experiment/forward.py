@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from mtl_runner.data.dataset import Inputs, Split
+from mtl_runner.data.dataset import Split
+from mtl_runner.data.inputs import Inputs
 from mtl_runner.likelihood import Likelihood
 
 Outputs = dict[str, Tensor]

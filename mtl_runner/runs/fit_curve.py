@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from mtl_runner.data.dataset import Split
+from mtl_runner.data.inputs import InputTensors
 from mtl_runner.experiment.forward import predict
 from mtl_runner.results.plots import Fit
 from mtl_runner.train.trainer import Trainer
@@ -15,9 +16,9 @@ POINTS = 400
 def fit_curve(trainer: Trainer) -> dict[str, Fit]:
     """The fits of all regression tasks if there is one input; otherwise none."""
     train = trainer.experiment.data.splits["train"]
-    if isinstance(train.inputs, dict) or train.inputs.dim() != 2 or train.inputs.shape[1] != 1:
+    x = InputTensors(train.inputs).single
+    if x is None or x.dim() != 2 or x.shape[1] != 1:
         return {}
-    x = train.inputs
     grid = torch.linspace(float(x.min()), float(x.max()), POINTS, dtype=x.dtype, device=x.device).unsqueeze(1)
     outputs = predict(trainer.learner.forward, Split(grid, {}), POINTS)
     fits = {}

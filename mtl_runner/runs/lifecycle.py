@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
+from mtl_runner.data.inputs import InputTensors
 from mtl_runner.errors.wording import sentence
 from mtl_runner.experiment.build import Datasets, Experiment, build
 from mtl_runner.files import write_json
@@ -118,8 +119,7 @@ def _opening(trainer: Trainer) -> str:
 
 def _header(request: Request, experiment: Experiment) -> dict[str, Any]:
     """What `mtl_runner.load` needs beside the weights, as plain values."""
-    inputs = experiment.data.splits["train"].inputs
-    shape = {k: list(v.shape[1:]) for k, v in inputs.items()} if isinstance(inputs, dict) else list(inputs.shape[1:])
+    shape = InputTensors(experiment.data.splits["train"].inputs).shape
     tasks = [task.plain() for task in experiment.data.tasks if task.has_target]
     config = OmegaConf.to_container(request.config, resolve=True)
     assert isinstance(config, dict)
@@ -128,7 +128,7 @@ def _header(request: Request, experiment: Experiment) -> dict[str, Any]:
         "share": experiment.settings.share,
         "likelihood": config["likelihood"],
         "tasks": tasks,
-        "input_shape": shape,
+        "input_shape": {name: list(each) for name, each in shape.items()} if isinstance(shape, dict) else list(shape),
         "preprocessing": experiment.data.preprocessing,
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from mtl_runner.data.inputs import InputTensors
 from mtl_runner.experiment.forward import predict
 from mtl_runner.results.panel_plot import Map, Panel
 from mtl_runner.train.trainer import Trainer
@@ -15,9 +16,10 @@ def panel(trainer: Trainer) -> Panel | None:
     """The first validation images with what their tasks with places say; None if there is none."""
     split = trainer.experiment.data.splits["val"]
     tasks = [task for task in trainer.tasks if task.has_target and task.places]
-    if not tasks or isinstance(split.inputs, dict) or split.inputs.dim() != 4:
+    inputs = InputTensors(split.inputs).single
+    if not tasks or inputs is None or inputs.dim() != 4:
         return None
-    few, images = split.rows(slice(0, ROWS)), split.inputs[:ROWS]
+    few, images = split.rows(slice(0, ROWS)), inputs[:ROWS]
     outputs = trainer.learner.likelihood.answers(predict(trainer.learner.forward, few, ROWS))
     maps = {}
     for task in tasks:

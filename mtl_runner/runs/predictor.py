@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mtl_runner.config.instantiate import make
-from mtl_runner.data.dataset import Inputs
+from mtl_runner.data.inputs import Inputs
 from mtl_runner.data.table.columns import Features
 from mtl_runner.errors import DataError
 from mtl_runner.experiment.build import make_likelihood, model_from_shape

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from mtl_runner.data.dataset import Split
+from mtl_runner.data.inputs import InputTensors
 from mtl_runner.schedule import Schedule
 from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task
@@ -29,9 +30,10 @@ class Batches:
         self.generator = torch.Generator().manual_seed(seed)
         self.count = -(-len(split) // batch_size)
         self.labelled = _labelled(split, tasks)
-        self.device = (next(iter(split.inputs.values())) if isinstance(split.inputs, dict) else split.inputs).device
+        inputs = InputTensors(split.inputs)
+        self.device = inputs.device
         tensors = [
-            *(split.inputs.values() if isinstance(split.inputs, dict) else [split.inputs]),
+            *inputs.tensors.values(),
             *split.targets.values(),
         ]
         row_bytes = sum(t[:1].numel() * t.element_size() for t in tensors)

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from mtl_runner.config.settings import Settings
+from mtl_runner.data.inputs import InputTensors
 from mtl_runner.errors import DivergedError
 from mtl_runner.experiment import seeding
 from mtl_runner.experiment.build import Experiment
@@ -92,9 +93,7 @@ class Trainer:
 
     def evaluation_rows(self, split: str) -> int:
         """How many rows of a split go through the model at once."""
-        inputs = self.experiment.data.splits[split].inputs
-        tensors = inputs.values() if isinstance(inputs, dict) else [inputs]
-        numbers = max(1, sum(tensor[0].numel() for tensor in tensors))
+        numbers = max(1, InputTensors(self.experiment.data.splits[split].inputs).row_numbers)
         return max(self.settings.batch_size, min(EVALUATION_ROWS, EVALUATION_NUMBERS // numbers))
 
     def measure(self, split: str) -> Evaluation:

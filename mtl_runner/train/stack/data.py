@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mtl_runner.data.dataset import Inputs, Split
+from mtl_runner.data.dataset import Split
+from mtl_runner.data.inputs import Inputs, InputTensors
 
 
 class StackedSplit:
@@ -21,38 +22,33 @@ class StackedSplit:
         first = splits[0]
         self.rows = len(first)
         self.shared = all(_same(split, first) for split in splits[1:])
-        self.replicas = torch.arange(len(splits), device=next(iter(_tensors(first.inputs).values())).device).unsqueeze(1)
+        inputs = InputTensors(first.inputs)
+        self.replicas = torch.arange(len(splits), device=inputs.device).unsqueeze(1)
         if self.shared:
             self.inputs, self.targets = first.inputs, first.targets
             return
-        parts = {key: torch.stack([_tensors(split.inputs)[key] for split in splits]) for key in _tensors(first.inputs)}
-        self.inputs = parts if isinstance(first.inputs, dict) else parts[""]
+        each = [InputTensors(split.inputs).tensors for split in splits]
+        self.inputs = inputs.with_tensors({name: torch.stack([tensors[name] for tensors in each]) for name in inputs.tensors})
         self.targets = {name: torch.stack([split.targets[name] for split in splits]) for name in first.targets}
 
     @property
     def row_bytes(self) -> int:
         """Of one row of one replica."""
-        tensors = [*_tensors(self.inputs).values(), *self.targets.values()]
+        tensors = [*InputTensors(self.inputs).tensors.values(), *self.targets.values()]
         return sum(t.element_size() * t[0].numel() // (1 if self.shared else self.rows) for t in tensors)
 
     def gather(self, rows: Tensor) -> tuple[Inputs, dict[str, Tensor]]:
         """Inputs and targets ``[S, n, ...]`` of each replica's rows ``[S, n]``."""
         index = rows if self.shared else (self.replicas, rows)
-        inputs = (
-            {key: tensor[index] for key, tensor in self.inputs.items()} if isinstance(self.inputs, dict) else self.inputs[index]
-        )
+        inputs = InputTensors(self.inputs).map(lambda tensor: tensor[index])
         return inputs, {name: target[index] for name, target in self.targets.items()}
 
 
 def cut(inputs: Inputs, rows: slice) -> Inputs:
     """Some rows of stacked inputs ``[S, n, ...]``."""
-    return {key: tensor[:, rows] for key, tensor in inputs.items()} if isinstance(inputs, dict) else inputs[:, rows]
-
-
-def _tensors(inputs: Inputs) -> dict[str, Tensor]:
-    return inputs if isinstance(inputs, dict) else {"": inputs}
+    return InputTensors(inputs).map(lambda tensor: tensor[:, rows])
 
 
 def _same(split: Split, other: Split) -> bool:
-    mine, theirs = ({**_tensors(s.inputs), **{f"/{n}": t for n, t in s.targets.items()}} for s in (split, other))
+    mine, theirs = ({**InputTensors(s.inputs).tensors, **{f"/{n}": t for n, t in s.targets.items()}} for s in (split, other))
     return all(tensor is theirs[name] or tensor.equal(theirs[name]) for name, tensor in mine.items())

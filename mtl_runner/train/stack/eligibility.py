@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mtl_runner.compat.torch_modules import draws_at_random, keeps_running_statistics
+from mtl_runner.data.inputs import InputTensors
 from mtl_runner.experiment.build import Experiment
 from mtl_runner.train.stack.optimizers import ELEMENTWISE
 
@@ -85,7 +86,7 @@ def signature(experiment: Experiment) -> str:
     # A dataset's own term says by its name what it is: of two with an address in it, the first would be used for both.
     found: list[Any] = [replace(task, **numbers, loss_term=None if task.has_target else task.loss_term) for task in data.tasks]  # type: ignore[arg-type]
     for name, split in data.splits.items():
-        inputs = split.inputs if isinstance(split.inputs, dict) else {"": split.inputs}
+        inputs = InputTensors(split.inputs).tensors
         found += [(name, key, tensor.shape, tensor.dtype) for key, tensor in {**inputs, **split.targets}.items()]
     for part in (learner.model, learner.likelihood, learner.weighting):
         found += [(name, p.shape, p.dtype, p.requires_grad) for name, p in part.named_parameters()]
@@ -112,7 +113,7 @@ def replica_bytes(experiment: Experiment, own_data: bool) -> int:
     parameters = [p for part in (experiment.learner.model, experiment.learner.weighting) for p in part.parameters()]
     weights = sum(p.numel() * p.element_size() for p in parameters)
     split = experiment.data.splits["train"]
-    tensors = [*(split.inputs.values() if isinstance(split.inputs, dict) else [split.inputs]), *split.targets.values()]
+    tensors = [*InputTensors(split.inputs).tensors.values(), *split.targets.values()]
     rows = sum(t.numel() * t.element_size() for t in tensors) if own_data else 0
     width = sum(p.shape[0] * p.element_size() for p in parameters if p.dim())
     return 8 * weights + 3 * rows + 8 * width * max(experiment.settings.batch_size, 1)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
+from mtl_runner.data.inputs import InputTensors
 from mtl_runner.errors.wording import out_of_memory
 from mtl_runner.experiment.learner import pure_again, pure_step
 from mtl_runner.tasks.activity import Active
@@ -205,7 +206,7 @@ class StackedStep:
     def _reached(self, inputs: Any, targets: Any, active: Active) -> dict[str, frozenset[str]]:
         """The parameters of likelihood and weighting that move when these tasks are active: the others have no gradient at all."""
         learner = self.first.learner
-        mine = {key: tensor[0] for key, tensor in inputs.items()} if isinstance(inputs, dict) else inputs[0]
+        mine = InputTensors(inputs).map(lambda tensor: tensor[0])
         losses = learner.forward(mine, {name: target[0] for name, target in targets.items()}).losses
         seen = torch.stack([losses[t].detach() for t in active.tasks]).requires_grad_()
         roots = {"likelihood": sum(losses[t] for t in active.tasks), "weighting": learner.weighting(seen, active.subset)}
