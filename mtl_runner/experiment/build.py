@@ -34,6 +34,7 @@ from mtl_runner.tasks.metrics.torchmetrics_adapter import TorchMetric, is_torchm
 from mtl_runner.tasks.task import AnyMetric, Task
 from mtl_runner.update import Update
 from mtl_runner.weighting import Foreign, Weighting
+from mtl_runner.weighting.protocols import ObservesNorms
 
 DEBUG_ROWS = 128
 SMALL_MODEL = 2_000_000  # parameters; below it a second CPU thread costs more than it gives
@@ -229,7 +230,7 @@ def build_weighting(node: Mapping[str, Any], data: Prepared, trivial: list[float
 
 
 def _check_weighting(weighting: Weighting, parameters: Parameters) -> None:
-    if weighting.needs_norms and parameters.last_shared is None and len(weighting.tasks) > 1:
+    if isinstance(weighting, ObservesNorms) and parameters.last_shared is None and len(weighting.tasks) > 1:
         raise ConfigError(
             f"The weighting {type(weighting).__name__} compares the tasks' gradients at a shared weight (of two dimensions or more), but this "
             "model shares none; choose a model with a shared trunk, such as model=mlp with share=true."

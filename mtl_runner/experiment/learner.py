@@ -21,6 +21,7 @@ from mtl_runner.likelihood import Likelihood
 from mtl_runner.tasks.activity import Active
 from mtl_runner.update import Update
 from mtl_runner.weighting import Weighting
+from mtl_runner.weighting.protocols import ObservesLosses, ObservesNorms
 
 
 @dataclass
@@ -65,15 +66,15 @@ class Learner:
     @cached_property
     def needs_again(self) -> bool:
         """Whether the losses of a batch are computed once more in a step."""
-        return self.update.needs_again or self.weighting.needs_again
+        return self.update.needs_again or isinstance(self.weighting, ObservesLosses)
 
     @cached_property
     def observers(self) -> list[Observer]:
         """Who looks at a step before and after its update, in this order."""
         found: list[Observer | None] = [
-            NormsBefore(self.weighting, self.update.parameters) if self.weighting.needs_norms else None,
+            NormsBefore(self.weighting, self.update.parameters) if isinstance(self.weighting, ObservesNorms) else None,
             self.conflicts,
-            LossesAfter(self.weighting) if self.weighting.needs_again else None,
+            LossesAfter(self.weighting) if isinstance(self.weighting, ObservesLosses) else None,
             self.own if self.own.optimizers else None,  # last: those before it set the gradients that it steps with
         ]
         return [observer for observer in found if observer is not None]
@@ -81,7 +82,7 @@ class Learner:
     @property
     def backward_passes(self) -> int:
         """Of a step with all tasks; those of GradNorm end at the last shared weight, and those of ``record.gradients`` do not count."""
-        return self.update.passes + (len(self.likelihood.tasks) if self.weighting.needs_norms else 0)
+        return self.update.passes + (len(self.likelihood.tasks) if isinstance(self.weighting, ObservesNorms) else 0)
 
     @cached_property
     def layout(self) -> RecordLayout:

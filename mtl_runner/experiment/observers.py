@@ -10,7 +10,7 @@ from torch import Tensor
 from mtl_runner.experiment.forward import Forward
 from mtl_runner.gradients.parameters import Parameters
 from mtl_runner.tasks.activity import Active
-from mtl_runner.weighting import Weighting
+from mtl_runner.weighting.protocols import ObservesLosses, ObservesNorms
 
 
 class Observer(Protocol):
@@ -28,7 +28,7 @@ class Observer(Protocol):
 class NormsBefore:
     """Tells a weighting the norm of every task's gradient at the last shared weight (GradNorm)."""
 
-    def __init__(self, weighting: Weighting, parameters: Parameters) -> None:
+    def __init__(self, weighting: ObservesNorms, parameters: Parameters) -> None:
         self.weighting, self.parameters = weighting, parameters
 
     def before_update(self, forward: Forward, weights: Tensor, active: Active) -> dict[str, Tensor]:
@@ -44,7 +44,7 @@ class NormsBefore:
 class LossesAfter:
     """Tells a weighting the losses of the same batch before and after the update (FAMO)."""
 
-    def __init__(self, weighting: Weighting) -> None:
+    def __init__(self, weighting: ObservesLosses) -> None:
         self.weighting = weighting
 
     def before_update(self, forward: Forward, weights: Tensor, active: Active) -> dict[str, Tensor]:

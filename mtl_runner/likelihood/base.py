@@ -92,15 +92,6 @@ class Likelihood(nn.Module):
         one = torch.ones((), dtype=torch.float64, device=target.device)
         return one, one
 
-    def sigmas(self) -> list[float | None]:
-        """The learned noise scale of each task in the target's units; None where there is none, or where it is predicted."""
-        return [None] * len(self.tasks)
-
-    def off_optimum(self, losses: Sequence[float]) -> list[tuple[float, float] | None]:
-        """Each task's learned log-variance and its optimum for constant standard losses ``[T]``; None where there is none."""
-        del losses
-        return [None] * len(self.tasks)
-
     def predicted_sigma(self, task: Task, outputs: Tensors) -> Tensor | None:
         """The noise scale that the model predicts for every sample, in the target's units; None unless it does."""
         del task, outputs

@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 
 from mtl_runner.experiment.learner import Learner
 from mtl_runner.likelihood import Homoscedastic
+from mtl_runner.tasks.protocols import HasOptimum
 from mtl_runner.train.totals import EpochMeans
 from mtl_runner.update import AdaTask, Jacobian, Joint, PerTask
 from mtl_runner.weighting import Fixed, Uncertainty
@@ -65,13 +66,12 @@ def lessons_at_the_end(learner: Learner, means: EpochMeans) -> list[str]:
     """Log-variances that did not arrive."""
     found = []
     seen = means.further.get("nll", means.loss)
-    pairs = [
-        ("weighting", learner.weighting.lr, seen, learner.weighting.off_optimum(seen)),
-        ("likelihood", learner.likelihood.lr, means.loss, learner.likelihood.off_optimum(means.loss)),
-    ]
-    for owner, lr, losses, distances in pairs:
-        advice = f"raise {owner}.lr={lr}" if lr else f"give it a learning rate of its own ({owner}.lr=0.025)"
-        for i, (task, pair) in enumerate(zip(learner.likelihood.tasks, distances, strict=True)):
+    for name, owner, losses in (("weighting", learner.weighting, seen), ("likelihood", learner.likelihood, means.loss)):
+        if not isinstance(owner, HasOptimum):
+            continue
+        lr = owner.lr
+        advice = f"raise {name}.lr={lr}" if lr else f"give it a learning rate of its own ({name}.lr=0.025)"
+        for i, (task, pair) in enumerate(zip(learner.likelihood.tasks, owner.off_optimum(losses), strict=True)):
             if pair is not None and means.active[i] and losses[i] > 0 and abs(pair[0] - pair[1]) > FAR:
                 s, optimum = pair
                 side = "below" if s < optimum else "above"

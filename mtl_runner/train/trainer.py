@@ -17,6 +17,7 @@ from mtl_runner.data.inputs import InputTensors
 from mtl_runner.errors import DivergedError
 from mtl_runner.experiment import seeding
 from mtl_runner.experiment.build import Experiment
+from mtl_runner.tasks.protocols import EstimatesNoise, HasSigmas
 from mtl_runner.train import checkpoint
 from mtl_runner.train.advice import lessons_of_losses
 from mtl_runner.train.batches import Batches
@@ -25,6 +26,7 @@ from mtl_runner.train.evaluation import QUANTILES, Evaluation, Monitor, evaluate
 from mtl_runner.train.interruption import Interrupted
 from mtl_runner.train.metrics_file import MetricsFile, Row, cells_of_step, cells_of_task, further_columns
 from mtl_runner.train.totals import EpochMeans, EpochRecord, EpochTotals
+from mtl_runner.weighting.protocols import KeepsLosses
 
 log = logging.getLogger("mtl_runner")
 
@@ -122,7 +124,8 @@ class Trainer:
         """One epoch of steps; everything about it is recorded in `totals`, and nothing waits for the device before its end."""
         first = self.step
         self.learner.own.begin_epoch(self.epoch / self.settings.trainer.epochs)
-        self.learner.weighting.begin_epoch()
+        if isinstance(self.learner.weighting, KeepsLosses):
+            self.learner.weighting.begin_epoch()
         for batch, active in self.batches.epoch(first):
             self.step += 1
             if active.tasks:
@@ -196,14 +199,15 @@ class Trainer:
 
     def sigmas(self) -> list[float | None]:
         """The learned noise scales: the likelihood's where it has one, else the weighting's."""
-        learner = self.learner
-        return learner.likelihood.sigmas() if learner.likelihood.has_noise else learner.weighting.sigmas()
+        owner = self.learner.likelihood if self.learner.likelihood.has_noise else self.learner.weighting
+        return owner.sigmas() if isinstance(owner, HasSigmas) else [None] * len(self.tasks)
 
     def sigma_estimates_noise(self) -> list[bool]:
         """Whether each task's sigma estimates the true noise scale, so that the two may be drawn together."""
         if self.learner.likelihood.has_noise:
             return [task.has_noise_scale for task in self.tasks]
-        return self.learner.weighting.sigma_estimates_noise()
+        weighting = self.learner.weighting
+        return weighting.sigma_estimates_noise() if isinstance(weighting, EstimatesNoise) else [False] * len(self.tasks)
 
     def _train_values(self, means: EpochMeans) -> dict[str, dict[str, float | None]]:
         """The cells of each task's row of the training split, beside the key."""

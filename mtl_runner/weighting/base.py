@@ -21,14 +21,15 @@ class Weighting(nn.Module, ABC):
     """Base of all weightings.
 
     A subclass implements ``forward(losses, active)``: the losses of the *active* tasks ``[k]`` and their indices (None: all)
-    to a scalar. What a task's loss is worth is then, for every weighting, the derivative of that objective.
+    to a scalar. What a task's loss is worth is then, for every weighting, the derivative of that objective. What only a few want to be
+    told (norms of gradients, losses after the update, epochs) are methods of :mod:`~mtl_runner.weighting.protocols`.
 
     Args:
         tasks: the tasks, in the order of the losses.
         lr: learning rate of the weighting's own parameters; None trains them with the model's optimizer settings.
 
     Runs with a weighting stack (``torch.func.vmap`` over replicas) if it says so by ``stacks``. Then ``forward`` is pure tensor code in
-    eval mode, without randomness, whatever it keeps of the losses is told to :meth:`accumulate`, and the values of the options
+    eval mode, without randomness, whatever it keeps of the losses is told to ``accumulate``, and the values of the options
     that ``stacks`` names lie in parameters and buffers (or are ``lr``).
     """
 
@@ -38,8 +39,6 @@ class Weighting(nn.Module, ABC):
     stacks: tuple[str, ...] | None = (
         None  # the options in which replicas of a stack may differ; None: runs with it do not stack
     )
-    needs_norms: bool = False  # whether `observe_norms` is called before every update
-    needs_again: bool = False  # whether `observe_losses` is called after every update
 
     def __init__(self, tasks: Sequence[Task]) -> None:
         super().__init__()
@@ -106,25 +105,6 @@ class Weighting(nn.Module, ABC):
     def prepare(self, losses: Tensor, active: Sequence[int] | None = None) -> None:
         """Before the first step of a set of active tasks, and any other: set what depends on the losses ``[T]``, such as an initial log-variance."""
 
-    def accumulate(self, losses: Tensor, active: Sequence[int] | None = None) -> None:
-        """Take note of the active tasks' losses of one step ``[k]``, or of many steps ``[n, k]``."""
-
-    def begin_epoch(self) -> None:
-        """Called at the start of every epoch."""
-
-    def observe_norms(self, norms: Tensor, losses: Tensor, active: Sequence[int] | None = None) -> None:
-        """Learn from the gradient norms ``[T]`` of the unweighted losses at the last shared weight tensor (0 for idle tasks)."""
-
-    def observe_losses(self, before: Tensor, after: Tensor, active: Sequence[int] | None = None) -> None:
-        """Learn from the losses ``[T]`` of the same batch before and after the update: sets the parameters' gradients."""
-        indices = range(len(self.tasks)) if active is None else active
-        for i, gradient in zip(indices, self.gradients(before, after, active).unbind(), strict=True):
-            self._own()[i].grad = gradient
-
-    def gradients(self, before: Tensor, after: Tensor, active: Sequence[int] | None = None) -> Tensor:
-        """Where ``needs_again``: the gradients ``[k]`` of the active tasks' parameters, of which there is one scalar per task."""
-        raise NotImplementedError
-
     def _index(self, active: Sequence[int], device: torch.device) -> Tensor:
         """Indices on the device, made once per set of active tasks: copying them at every step would wait for a GPU."""
         key = (tuple(active), device)
@@ -143,19 +123,6 @@ class Weighting(nn.Module, ABC):
         if self._trained is None:
             self._trained = [p for p in self.parameters() if p.requires_grad]
         return self._trained
-
-    def sigmas(self) -> list[float | None]:
-        """The learned noise scale of each task in the target's units; None where there is none."""
-        return [None] * len(self.tasks)
-
-    def off_optimum(self, losses: Sequence[float]) -> list[tuple[float, float] | None]:
-        """Each task's learned log-variance and its optimum for constant losses ``[T]``; None where nothing like it is trained."""
-        del losses
-        return [None] * len(self.tasks)
-
-    def sigma_estimates_noise(self) -> list[bool]:
-        """Whether each task's sigma estimates the true noise scale, so that the two may be drawn together."""
-        return [False] * len(self.tasks)
 
 
 class Foreign(Weighting):

@@ -30,7 +30,6 @@ class FAMO(Weighting):
     """
 
     negative_losses = "turns into a standstill of all tasks: every weight becomes almost 0"
-    needs_again = True
     stacks = ("gamma", "lr")
     gamma: Tensor
 
@@ -50,6 +49,13 @@ class FAMO(Weighting):
     @torch.no_grad()
     def _shares(self, active: Sequence[int] | None) -> Tensor:
         return torch.softmax(torch.stack(self._active(self.logits, active)), 0)
+
+    def observe_losses(self, before: Tensor, after: Tensor, active: Sequence[int] | None = None) -> None:
+        """Set the gradients of the active tasks' logits."""
+        for logit, gradient in zip(
+            self._active(self.logits, active), self.gradients(before, after, active).unbind(), strict=True
+        ):
+            logit.grad = gradient
 
     @torch.no_grad()
     def gradients(self, before: Tensor, after: Tensor, active: Sequence[int] | None = None) -> Tensor:

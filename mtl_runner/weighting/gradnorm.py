@@ -32,7 +32,6 @@ class GradNorm(Weighting):
     """
 
     negative_losses = "counts as finished, so that its weight falls"
-    needs_norms = True
     first: Tensor
 
     def __init__(self, tasks: Sequence[Task], alpha: float = 1.5, lr: float | None = 0.025) -> None:

@@ -19,7 +19,7 @@ from mtl_runner.tasks.activity import Active
 from mtl_runner.train.stack.optimizers import NONE, Block, settings_of
 from mtl_runner.train.stack.tensors import Stacked
 from mtl_runner.train.trainer import Trainer
-from mtl_runner.weighting import Weighting
+from mtl_runner.weighting.protocols import KeepsLosses, ObservesLosses
 
 log = logging.getLogger("mtl_runner")
 
@@ -67,7 +67,7 @@ class StackedStep:
             for block in self.blocks:
                 block.from_twins()
         self.first.learner.weighting.eval()  # what it keeps of the losses it is told at the end of an epoch
-        self.keeps_losses = type(self.first.learner.weighting).accumulate is not Weighting.accumulate
+        self.keeps_losses = isinstance(self.first.learner.weighting, KeepsLosses)
         self.layout = self.first.learner.layout
         self._seen: list[tuple[tuple[int, ...], Tensor]] = []
         self._functions: dict[tuple[int, ...], tuple[Callable[..., Any], Callable[..., Any]]] = {}
@@ -79,7 +79,8 @@ class StackedStep:
         for block in self.blocks:
             block.begin_epoch(done)
         for trainer in self.trainers:
-            trainer.learner.weighting.begin_epoch()
+            if isinstance(weighting := trainer.learner.weighting, KeepsLosses):
+                weighting.begin_epoch()
 
     @torch.no_grad()
     def end_epoch(self) -> None:
@@ -89,7 +90,9 @@ class StackedStep:
         for tasks, members in groupby(self._seen, key=lambda seen: seen[0]):
             losses = torch.stack([values for _, values in members], 1)[:, :, list(tasks)]
             for trainer, values in zip(self.trainers, losses.unbind(), strict=True):
-                trainer.learner.weighting.accumulate(values, None if len(tasks) == len(self.first.tasks) else tasks)
+                weighting = trainer.learner.weighting
+                assert isinstance(weighting, KeepsLosses)
+                weighting.accumulate(values, None if len(tasks) == len(self.first.tasks) else tasks)
         self._seen.clear()
 
     def settle(self, step: int, only: int | None = None) -> None:
@@ -122,7 +125,7 @@ class StackedStep:
                 if lane:
                     block.step(gradients["model"][block.tasks], self._idle(frozenset(lane)))
         moving = self._moving[active.tasks]
-        if self.first.learner.weighting.needs_again:
+        if isinstance(self.first.learner.weighting, ObservesLosses):
             found = again(self.parameters, self.constants, inputs, targets, losses)
             names = [name for name in self.parameters["weighting"] if name in moving["weighting"]]
             gradients["weighting"] = dict(zip(names, found.unbind(1), strict=True))
@@ -215,7 +218,7 @@ class StackedStep:
             names = {name: p for name, p in getattr(learner, part).named_parameters() if p.requires_grad}
             gradients = torch.autograd.grad(root, list(names.values()), allow_unused=True) if names else ()
             found[part] = frozenset(name for name, g in zip(names, gradients, strict=True) if g is not None)
-        if learner.weighting.needs_again:
+        if isinstance(learner.weighting, ObservesLosses):
             found["weighting"] = frozenset(name for t, name in enumerate(self.parameters["weighting"]) if t in active.tasks)
         return found
 
