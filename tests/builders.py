@@ -133,6 +133,11 @@ def copied(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in state.items()}
 
 
+def some(*tasks: int) -> Active:
+    """These tasks are active, and at least one more is idle."""
+    return Active(tuple(float(t in tasks) for t in range(max(tasks, default=0) + 2)))
+
+
 # Training
 
 

@@ -47,7 +47,7 @@ class Learner:
     def step(self, batch: Split, active: Active) -> StepRecord:
         """One training step on a batch in which some task is active."""
         forward = self.forward.of_batch(batch, again=self.needs_again)
-        weights, objective = self.weighting.weigh(forward.values, active.subset)
+        weights, objective = self.weighting.weigh(forward.values, active)
         if active.partial:
             weights = weights * active.tensor(weights)
         measured: dict[str, Tensor] = {} if forward.nll is None else {"nll": forward.nll}
@@ -113,7 +113,7 @@ def pure_step(learner: Learner, active: Active) -> Callable[..., tuple[Any, ...]
 
         def weigh(own: Any, losses: Tensor) -> Any:
             seen = losses if active.everyone else losses[list(active.tasks)]
-            return objective_of({**own, **constants["weighting"]}, seen, active.subset)
+            return objective_of({**own, **constants["weighting"]}, seen, active.unless_everyone)
 
         losses, pull, found = vjp(forward, parameters["model"], parameters["likelihood"], has_aux=True)  # type: ignore[misc]
         (own, weights), objective = grad_and_value(weigh, argnums=(0, 1))(parameters["weighting"], losses)
@@ -137,7 +137,7 @@ def pure_again(learner: Learner, active: Active) -> Callable[..., Tensor]:
     def again(parameters: Any, constants: Any, inputs: Any, targets: Any, before: Tensor) -> Tensor:
         state = {part: {**parameters[part], **constants[part]} for part in parameters}
         after, _ = forward_of(state["model"], state["likelihood"], inputs, targets)
-        gradients: Tensor = gradients_of(state["weighting"], before, after, active.subset)
+        gradients: Tensor = gradients_of(state["weighting"], before, after, active.unless_everyone)
         return gradients
 
     return again

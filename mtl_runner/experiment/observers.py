@@ -34,7 +34,7 @@ class NormsBefore:
     def before_update(self, forward: Forward, weights: Tensor, active: Active) -> dict[str, Tensor]:
         del weights
         norms = self.parameters.norms(forward.losses, active.tasks)
-        self.weighting.observe_norms(norms, forward.values, active.subset)
+        self.weighting.observe_norms(norms, forward.values, active.unless_everyone)
         return {}
 
     def after_update(self, forward: Forward, active: Active) -> None:
@@ -55,4 +55,4 @@ class LossesAfter:
     def after_update(self, forward: Forward, active: Active) -> None:
         assert forward.again is not None
         with torch.no_grad():
-            self.weighting.observe_losses(forward.values, torch.stack(forward.again()), active.subset)
+            self.weighting.observe_losses(forward.values, torch.stack(forward.again()), active.unless_everyone)

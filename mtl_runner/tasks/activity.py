@@ -30,9 +30,9 @@ class Active:
         return len(self.tasks) == len(self.values)
 
     @cached_property
-    def subset(self) -> tuple[int, ...] | None:
-        """The indices of the active tasks, or None if all are: what a weighting is told."""
-        return None if self.everyone else self.tasks
+    def unless_everyone(self) -> Active | None:
+        """Itself if some task is idle, else None: the usual case, in which a weighting need not look anything up."""
+        return None if self.everyone else self
 
     @classmethod
     def all(cls, tasks: int) -> Active:

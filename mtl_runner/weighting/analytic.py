@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mtl_runner.errors.checks import positive
+from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task
 from mtl_runner.weighting.base import TINY, Weighting
 
@@ -33,8 +34,8 @@ class UncertaintyAnalytic(Weighting):
         constants = [task.spec.noise.a for task in tasks]
         self.register_buffer("constants", torch.tensor(constants, dtype=torch.get_default_dtype()))
 
-    def forward(self, losses: Tensor, active: Sequence[int] | None = None) -> Tensor:
-        constants = self.constants if active is None else self.constants[self._index(active, losses.device)]
+    def forward(self, losses: Tensor, active: Active | None = None) -> Tensor:
+        constants = self.constants if active is None else self.constants[active.index(losses.device)]
         return torch.dot(constants * _inverse(losses), losses)
 
 
@@ -60,7 +61,7 @@ class UncertaintySoftmax(Weighting):
         temperature = positive(temperature, "weighting.temperature")
         self.register_buffer("temperature", torch.tensor(temperature, dtype=torch.get_default_dtype()), persistent=False)
 
-    def forward(self, losses: Tensor, active: Sequence[int] | None = None) -> Tensor:
+    def forward(self, losses: Tensor, active: Active | None = None) -> Tensor:
         del active
         inverse = 1 / losses.detach().clamp(min=TINY)
         return torch.dot(torch.softmax(inverse / self.temperature, 0), losses)

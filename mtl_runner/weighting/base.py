@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from mtl_runner.compat.torch_modules import parameters_in
 from mtl_runner.errors import ConfigError
 from mtl_runner.gradients.layout import laid_out
+from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task
 
 Derivatives = tuple[Tensor, Tensor, Sequence[tuple[nn.Parameter, Tensor]]]
@@ -44,29 +45,30 @@ class Weighting(nn.Module, ABC):
         super().__init__()
         self.tasks = list(tasks)
         self._trained: list[nn.Parameter] | None = None
-        self._indices: dict[tuple[tuple[int, ...], torch.device], Tensor] = {}
+        self.everyone = Active.all(len(self.tasks))
 
     @abstractmethod
-    def forward(self, losses: Tensor, active: Sequence[int] | None = None) -> Tensor:
+    def forward(self, losses: Tensor, active: Active | None = None) -> Tensor:
         """The objective of the active tasks' losses ``[k]``, a scalar."""
 
-    def weigh(self, losses: Tensor, active: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
+    def weigh(self, losses: Tensor, active: Active | None = None) -> tuple[Tensor, Tensor]:
         """Weights ``[T]`` = d objective / d losses (0 for idle tasks) and the objective, by autograd on T numbers.
 
         The weighting's own parameters get their gradient here too; those of idle tasks get None, so that an optimizer leaves
         them and their clock alone.
         """
+        active = None if active is None else active.unless_everyone
         values = losses.detach()
         self.prepare(values, active)
         if active is not None:
-            values = values[self._index(active, losses.device)]
+            values = values[active.index(losses.device)]
         known = self.derivatives(values, active)
         if known is not None:
             objective, weights, slopes = known
             if active is not None:
                 for parameter in self._own():
                     parameter.grad = None
-                weights = torch.zeros_like(losses).index_copy(0, self._index(active, losses.device), weights)
+                weights = torch.zeros_like(losses).index_copy(0, active.index(losses.device), weights)
             for parameter, slope in slopes:
                 parameter.grad = slope
             return weights, objective
@@ -85,10 +87,10 @@ class Weighting(nn.Module, ABC):
         else:
             (weights,) = torch.autograd.grad(objective, [values])
         if active is not None:
-            weights = torch.zeros_like(losses).index_copy(0, self._index(active, losses.device), weights)
+            weights = torch.zeros_like(losses).index_copy(0, active.index(losses.device), weights)
         return weights, objective.detach()
 
-    def derivatives(self, losses: Tensor, active: Sequence[int] | None = None) -> Derivatives | None:
+    def derivatives(self, losses: Tensor, active: Active | None = None) -> Derivatives | None:
         """The objective and its derivatives from formulas, for a weighting that has some; None: autograd finds them.
 
         Args:
@@ -102,21 +104,14 @@ class Weighting(nn.Module, ABC):
         del losses, active
         return None
 
-    def prepare(self, losses: Tensor, active: Sequence[int] | None = None) -> None:
+    def prepare(self, losses: Tensor, active: Active | None = None) -> None:
         """Before the first step of a set of active tasks, and any other: set what depends on the losses ``[T]``, such as an initial log-variance."""
 
-    def _index(self, active: Sequence[int], device: torch.device) -> Tensor:
-        """Indices on the device, made once per set of active tasks: copying them at every step would wait for a GPU."""
-        key = (tuple(active), device)
-        if key not in self._indices:
-            self._indices[key] = torch.tensor(key[0], device=device)
-        return self._indices[key]
-
     @staticmethod
-    def _active(parameters: nn.ParameterList, active: Sequence[int] | None) -> list[Tensor]:
+    def _active(parameters: nn.ParameterList, active: Active | None) -> list[Tensor]:
         """The parameters of the active tasks, from a list with one per task."""
         everyone = parameters_in(parameters)
-        return list(everyone) if active is None else [everyone[i] for i in active]
+        return list(everyone) if active is None else [everyone[i] for i in active.tasks]
 
     def _own(self) -> list[nn.Parameter]:
         """The trained parameters, looked up once."""
@@ -144,9 +139,9 @@ class Foreign(Weighting):
         stateful_torchjd = any(base.__name__ == "Stateful" for base in type(module).__mro__)
         self.stateful = stateful_torchjd or any(True for _ in (*module.parameters(), *module.buffers()))
 
-    def forward(self, losses: Tensor, active: Sequence[int] | None = None) -> Tensor:
+    def forward(self, losses: Tensor, active: Active | None = None) -> Tensor:
         if active is not None and self.stateful:
-            idle = next(task.name for i, task in enumerate(self.tasks) if i not in active)
+            idle = next(task.name for i, task in enumerate(self.tasks) if i not in active.tasks)
             raise ConfigError(
                 f"The weighting {type(self.module).__name__} keeps a state per task and cannot leave out the idle task {idle!r}; "
                 "use one of mtl-run's own weightings with schedules and missing labels."

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mtl_runner.errors.checks import positive
+from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task
 from mtl_runner.weighting.base import TINY, Weighting
 
@@ -43,8 +44,8 @@ class DWA(Weighting):
         self.register_buffer("count", torch.zeros(len(self.tasks), dtype=dtype))
         self.register_buffer("last", torch.zeros(2, len(self.tasks), dtype=dtype))  # means of the last epochs; 0: none
 
-    def forward(self, losses: Tensor, active: Sequence[int] | None = None) -> Tensor:
-        index = self._index(range(len(self.tasks)) if active is None else active, losses.device)
+    def forward(self, losses: Tensor, active: Active | None = None) -> Tensor:
+        index = (active or self.everyone).index(losses.device)
         if self.training:
             self.accumulate(losses.detach(), active)
         with torch.no_grad():
@@ -54,9 +55,9 @@ class DWA(Weighting):
         return torch.dot(weights, losses)
 
     @torch.no_grad()
-    def accumulate(self, losses: Tensor, active: Sequence[int] | None = None) -> None:
+    def accumulate(self, losses: Tensor, active: Active | None = None) -> None:
         """Into the epoch's means."""
-        index = self._index(range(len(self.tasks)) if active is None else active, losses.device)
+        index = (active or self.everyone).index(losses.device)
         steps = losses.view(-1, len(index))
         self.total.index_add_(0, index, steps.sum(0))
         self.count.index_add_(0, index, steps.new_full((len(index),), len(steps)))

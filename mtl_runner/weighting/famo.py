@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mtl_runner.errors.checks import learning_rate, not_negative
+from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task
 from mtl_runner.weighting.base import TINY, Weighting
 
@@ -40,17 +41,17 @@ class FAMO(Weighting):
         self.register_buffer("gamma", torch.tensor(gamma, dtype=torch.get_default_dtype()), persistent=False)
         self.logits = nn.ParameterList(nn.Parameter(torch.zeros((), dtype=torch.get_default_dtype())) for _ in tasks)
 
-    def forward(self, losses: Tensor, active: Sequence[int] | None = None) -> Tensor:
+    def forward(self, losses: Tensor, active: Active | None = None) -> Tensor:
         z = self._shares(active)
         values = losses.clamp(min=TINY)
         scale = 1 / (z / values.detach()).sum()
         return scale * torch.dot(z, torch.log(values))
 
     @torch.no_grad()
-    def _shares(self, active: Sequence[int] | None) -> Tensor:
+    def _shares(self, active: Active | None) -> Tensor:
         return torch.softmax(torch.stack(self._active(self.logits, active)), 0)
 
-    def observe_losses(self, before: Tensor, after: Tensor, active: Sequence[int] | None = None) -> None:
+    def observe_losses(self, before: Tensor, after: Tensor, active: Active | None = None) -> None:
         """Set the gradients of the active tasks' logits."""
         for logit, gradient in zip(
             self._active(self.logits, active), self.gradients(before, after, active).unbind(), strict=True
@@ -58,9 +59,9 @@ class FAMO(Weighting):
             logit.grad = gradient
 
     @torch.no_grad()
-    def gradients(self, before: Tensor, after: Tensor, active: Sequence[int] | None = None) -> Tensor:
+    def gradients(self, before: Tensor, after: Tensor, active: Active | None = None) -> Tensor:
         """Those of the active tasks' logits."""
-        index = self._index(range(len(self.tasks)) if active is None else active, before.device)
+        index = (active or self.everyone).index(before.device)
         decrease = torch.log(before[index].clamp(min=TINY)) - torch.log(after[index].clamp(min=TINY))
         z = self._shares(active)
         logits = torch.stack(self._active(self.logits, active))

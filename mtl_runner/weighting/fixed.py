@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mtl_runner.errors import ConfigError
 from mtl_runner.errors.checks import choice, per_task
+from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task
 from mtl_runner.weighting.base import Weighting
 
@@ -50,22 +51,22 @@ class Fixed(Weighting):
         self.values = values
         self.register_buffer("weights", torch.tensor(values, dtype=torch.get_default_dtype()))
 
-    def forward(self, losses: Tensor, active: Sequence[int] | None = None) -> Tensor:
+    def forward(self, losses: Tensor, active: Active | None = None) -> Tensor:
         return (self._normalized(active) * losses).sum()
 
-    def weigh(self, losses: Tensor, active: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
+    def weigh(self, losses: Tensor, active: Active | None = None) -> tuple[Tensor, Tensor]:
         """The constants themselves: the derivative of a weighted sum needs no autograd."""
         weights = self._normalized(active)
         if active is not None:
-            weights = torch.zeros_like(self.weights).index_copy(0, self._index(active, weights.device), weights)
+            weights = torch.zeros_like(self.weights).index_copy(0, active.index(weights.device), weights)
         return weights, torch.dot(weights, losses.detach())
 
-    def _normalized(self, active: Sequence[int] | None) -> Tensor:
-        weights = self.weights if active is None else self.weights[self._index(active, self.weights.device)]
+    def _normalized(self, active: Active | None) -> Tensor:
+        weights = self.weights if active is None else self.weights[active.index(self.weights.device)]
         if self.normalize == "none":
             return weights
-        if active is not None and not any(self.values[i] for i in active):
-            names = ", ".join(self.tasks[i].name for i in active)
+        if active is not None and not any(self.values[i] for i in active.tasks):
+            names = ", ".join(self.tasks[i].name for i in active.tasks)
             raise ConfigError(
                 f"weighting.weights are 0 for all active tasks ({names}), which normalize={self.normalize} cannot rescale."
             )

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mtl_runner.errors.checks import learning_rate, not_negative
+from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task
 from mtl_runner.weighting.base import TINY, Weighting
 
@@ -42,20 +43,20 @@ class GradNorm(Weighting):
         self.weights = nn.ParameterList(nn.Parameter(torch.ones((), dtype=dtype)) for _ in self.tasks)
         self.register_buffer("first", torch.zeros(len(self.tasks), dtype=dtype))  # 0: not seen yet
 
-    def forward(self, losses: Tensor, active: Sequence[int] | None = None) -> Tensor:
+    def forward(self, losses: Tensor, active: Active | None = None) -> Tensor:
         return torch.dot(self._normalized(active), losses)
 
     @torch.no_grad()
-    def _normalized(self, active: Sequence[int] | None) -> Tensor:
+    def _normalized(self, active: Active | None) -> Tensor:
         weights = torch.stack(self._active(self.weights, active))
         weights = weights.clamp(min=1e-3)
         return weights * (len(weights) / weights.sum())
 
     @torch.no_grad()
-    def observe_norms(self, norms: Tensor, losses: Tensor, active: Sequence[int] | None = None) -> None:
+    def observe_norms(self, norms: Tensor, losses: Tensor, active: Active | None = None) -> None:
         """Set the gradients of the active tasks' weights."""
-        indices = list(range(len(self.tasks)) if active is None else active)
-        index = self._index(indices, losses.device)
+        now = active or self.everyone
+        index = now.index(losses.device)
         self.first.copy_(torch.where((self.first == 0) & (norms > 0), losses, self.first))
         norms, start = norms[index], self.first[index]
         progress = torch.where(start > TINY, losses[index] / start.clamp(min=TINY), 1.0)
@@ -66,6 +67,6 @@ class GradNorm(Weighting):
         slopes = norms * torch.sign(pulls - target)
         for parameter in self.weights:
             parameter.grad = None
-        for i, weight, slope in zip(indices, weights.unbind(), slopes.unbind(), strict=True):
+        for i, weight, slope in zip(now.tasks, weights.unbind(), slopes.unbind(), strict=True):
             self.weights[i].copy_(weight)
             self.weights[i].grad = slope

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mtl_runner.errors.checks import flag, learning_rate, per_task
+from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task
 from mtl_runner.weighting.base import TINY, Weighting
 
@@ -39,7 +40,7 @@ class IMTLL(Weighting):
         start = per_task(init, tasks, 0.0, "weighting.init")
         self.log_scale = nn.ParameterList(nn.Parameter(torch.tensor(v, dtype=torch.get_default_dtype())) for v in start)
 
-    def forward(self, losses: Tensor, active: Sequence[int] | None = None) -> Tensor:
+    def forward(self, losses: Tensor, active: Active | None = None) -> Tensor:
         s = torch.stack(self._active(self.log_scale, active))
         return torch.dot(torch.exp(s), losses) - s.sum()
 

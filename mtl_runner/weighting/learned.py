@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mtl_runner.errors.checks import choice, learning_rate
+from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task
 from mtl_runner.weighting.base import Weighting
 
@@ -35,7 +36,7 @@ class Learned(Weighting):
         self.form, self.lr = form, learning_rate(lr, "weighting.lr")
         self.logits = nn.ParameterList(nn.Parameter(torch.zeros((), dtype=torch.get_default_dtype())) for _ in tasks)
 
-    def forward(self, losses: Tensor, active: Sequence[int] | None = None) -> Tensor:
+    def forward(self, losses: Tensor, active: Active | None = None) -> Tensor:
         logits = torch.stack(self._active(self.logits, active))
         weights = torch.softmax(logits, 0) if self.form == "softmax" else torch.exp(logits)
         return torch.dot(weights, losses)

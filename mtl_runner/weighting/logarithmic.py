@@ -5,11 +5,10 @@ TorchJD has the geometric mean too; ours leaves a loss of 0 finite and needs no 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
+from mtl_runner.tasks.activity import Active
 from mtl_runner.weighting.base import TINY, Weighting
 
 
@@ -24,7 +23,7 @@ class LogSum(Weighting):
     negative_losses = "gives the weight 0"
     stacks = ()
 
-    def forward(self, losses: Tensor, active: Sequence[int] | None = None) -> Tensor:
+    def forward(self, losses: Tensor, active: Active | None = None) -> Tensor:
         del active
         return torch.log(losses.clamp(min=TINY)).sum()
 
@@ -38,6 +37,6 @@ class GeometricMean(Weighting):
     negative_losses = "turns into a standstill of all tasks: every weight becomes almost 0"
     stacks = ()
 
-    def forward(self, losses: Tensor, active: Sequence[int] | None = None) -> Tensor:
+    def forward(self, losses: Tensor, active: Active | None = None) -> Tensor:
         del active
         return torch.exp(torch.log(losses.clamp(min=TINY)).mean())

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from mtl_runner.errors import ConfigError
 from mtl_runner.errors.checks import not_negative, per_task, positive
+from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task
 from mtl_runner.weighting.base import Weighting
 
@@ -47,13 +48,13 @@ class Preference(Weighting):
     def make(self, weights: Tensor, reference: Tensor) -> nn.Module:
         """The scalarizer for some of the tasks: their weights ``[k]``, which sum to 1, and ideal point ``[k]``."""
 
-    def forward(self, losses: Tensor, active: Sequence[int] | None = None) -> Tensor:
-        key = (None if active is None else tuple(active), losses.device)
+    def forward(self, losses: Tensor, active: Active | None = None) -> Tensor:
+        key = (None if active is None else active.tasks, losses.device)
         if key not in self._scalarizers:
-            index = self._index(range(len(self.tasks)) if active is None else active, losses.device)
+            index = (active or self.everyone).index(losses.device)
             weights = self.preference[index]
             if not bool(weights.any()):
-                names = ", ".join(self.tasks[i].name for i in active or ())
+                names = ", ".join(self.tasks[i].name for i in (active or self.everyone).tasks)
                 raise ConfigError(f"weighting.weights are 0 for all active tasks ({names}); give one of them a preference.")
             self._scalarizers[key] = self.make(weights / weights.sum(), self.ideal[index])
         objective: Tensor = self._scalarizers[key](losses)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mtl_runner.errors.checks import choice, whole
+from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task
 from mtl_runner.weighting.base import Weighting
 
@@ -37,7 +38,7 @@ class Random(Weighting):
         self._generator: torch.Generator | None = None
         self._saved: Tensor | None = None
 
-    def forward(self, losses: Tensor, active: Sequence[int] | None = None) -> Tensor:
+    def forward(self, losses: Tensor, active: Active | None = None) -> Tensor:
         del active
         count = len(losses)
         generator = self._on(losses.device)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mtl_runner.errors import ConfigError, suggest
 from mtl_runner.errors.checks import choice, flag, learning_rate, per_task, share
+from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.noise import log_variances, sigma_of
 from mtl_runner.tasks.task import Task
 from mtl_runner.weighting.base import TINY, Derivatives, Weighting
@@ -87,19 +88,19 @@ class Uncertainty(Weighting):
             self.log_variance.requires_grad_(False)
             self._waiting.clear()
 
-    def forward(self, losses: Tensor, active: Sequence[int] | None = None) -> Tensor:
+    def forward(self, losses: Tensor, active: Active | None = None) -> Tensor:
         s = torch.stack(self._active(self.log_variance, active))
-        index = None if active is None else self._index(active, losses.device)
+        index = None if active is None else active.index(losses.device)
         log_a, b = (self.log_a, self.b) if index is None else (self.log_a[index], self.b[index])
         fit = torch.dot(torch.exp(log_a - s), losses)  # a e^-s L, in fewer operations
         return fit + (nn.functional.softplus(s).sum() if self.form == "liebel" else torch.dot(b, s))
 
     @torch.no_grad()
-    def derivatives(self, losses: Tensor, active: Sequence[int] | None = None) -> Derivatives:
+    def derivatives(self, losses: Tensor, active: Active | None = None) -> Derivatives:
         """The weights are :math:`a e^{-s}`, the slopes of s :math:`b - a e^{-s} L`: a tenth of a small model's step quicker than autograd."""
         parameters: list[Any] = self._active(self.log_variance, active)
         s = torch.stack(parameters)
-        index = None if active is None else self._index(active, losses.device)
+        index = None if active is None else active.index(losses.device)
         log_a, b = (self.log_a, self.b) if index is None else (self.log_a[index], self.b[index])
         weights = torch.exp(log_a - s)
         fit = weights * losses
@@ -111,15 +112,15 @@ class Uncertainty(Weighting):
             return objective, weights, ()
         return objective, weights, [pair for pair in zip(parameters, slopes.unbind(), strict=True) if pair[0].requires_grad]
 
-    def prepare(self, losses: Tensor, active: Sequence[int] | None = None) -> None:
+    def prepare(self, losses: Tensor, active: Active | None = None) -> None:
         """``log_loss`` sets new tasks' s, and the closed form updates its running mean."""
-        indices = range(len(self.tasks)) if active is None else active
+        now = active or self.everyone
         if self._waiting:
-            for i in self._waiting.intersection(indices):
+            for i in self._waiting.intersection(now.tasks):
                 self._assign(i, self.optimum(losses)[i])
-            self._waiting.difference_update(indices)
+            self._waiting.difference_update(now.tasks)
         if self.solver == "closed_form":
-            self._average(losses, list(indices))
+            self._average(losses, now)
 
     def optimum(self, losses: Tensor) -> Tensor:
         """The s that minimises the objective for constant losses ``[T]``: log(aL/b), or liebel's closed form."""
@@ -133,14 +134,14 @@ class Uncertainty(Weighting):
         self.log_variance[index].copy_(value)
 
     @torch.no_grad()
-    def _average(self, losses: Tensor, indices: list[int]) -> None:
+    def _average(self, losses: Tensor, active: Active) -> None:
         """Running mean of the active tasks' losses, each with a clock of its own, and s from it."""
         share = 1 - self.momentum
-        index = self._index(indices, losses.device)
+        index = active.index(losses.device)
         self.running[index] += share * (losses[index] - self.running[index])
         self.mass[index] += share * (1 - self.mass[index])
         optimum = self.optimum(self.running / self.mass.clamp(min=share))
-        for i in indices:
+        for i in active.tasks:
             if i in self._free:
                 self.log_variance[i].copy_(optimum[i])
 

@@ -54,6 +54,7 @@ from tests.builders import (
     make_tasks,
     near,
     same_bits,
+    some,
     train,
 )
 
@@ -117,7 +118,7 @@ def all_but(*left_out: str) -> pytest.MarkDecorator:
 weighting_is = all_but()
 
 
-def live(weighting: Weighting, *batches: torch.Tensor, active: Sequence[int] | None = None) -> torch.Tensor:
+def live(weighting: Weighting, *batches: torch.Tensor, active: Active | None = None) -> torch.Tensor:
     """Epochs of two steps, with everything that a run tells a weighting; returns the last weights and objective ``[T + 1]``."""
     own = OwnParameters(weighting, Adam)
     for step, losses in enumerate(batches):
@@ -126,7 +127,7 @@ def live(weighting: Weighting, *batches: torch.Tensor, active: Sequence[int] | N
         weights, objective = weighting.weigh(losses, active)
         if isinstance(weighting, ObservesNorms):
             pulls = torch.zeros_like(losses)
-            for t in range(len(losses)) if active is None else active:
+            for t in range(len(losses)) if active is None else active.tasks:
                 pulls[t] = NORMS[t] * (losses[t] != 0)
             weighting.observe_norms(pulls, losses, active)
         if isinstance(weighting, ObservesLosses):
@@ -206,7 +207,7 @@ def test_idle_tasks_have_no_weight_and_no_say_in_the_objective(make_weighting: M
     for garbage in (0.0, 12345.0):
         weighting = make_weighting(make_tasks(a="regression", b="classification", c="multilabel"))
         batches = [torch.tensor([2.0 / (1 + step), garbage, 0.5]) for step in range(6)]
-        found.append(live(weighting, *batches, active=[0, 2]))
+        found.append(live(weighting, *batches, active=some(0, 2)))
         weights = found[-1]
         assert weights[1] == 0
         assert weights[0] > 0

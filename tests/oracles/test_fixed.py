@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from mtl_runner.data.dataset import prepare
 from mtl_runner.errors import ConfigError
 from mtl_runner.experiment.build import trivial_losses
+from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.protocols import HasSigmas
 from mtl_runner.weighting import Fixed
 from tests.builders import (
@@ -94,10 +95,10 @@ def test_normalised_weights_keep_their_ratios_and_the_promised_total(
     everyone, _ = weighting.weigh(torch.ones(4))
     assert everyone.sum().item() == pytest.approx(total(4))
     near(everyone / everyone[0], torch.tensor(weights) / weights[0], 1e-9 * max(weights) / weights[0])
-    active = [t for t in range(4) if t != idle]
-    some, objective = weighting.weigh(torch.ones(4), active)
-    assert some[idle] == 0
-    assert some.sum().item() == pytest.approx(total(3))
+    active = Active(tuple(float(t != idle) for t in range(4)))
+    partly, objective = weighting.weigh(torch.ones(4), active)
+    assert partly[idle] == 0
+    assert partly.sum().item() == pytest.approx(total(3))
     assert objective.item() == pytest.approx(total(3))
 
 

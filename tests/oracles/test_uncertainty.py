@@ -16,6 +16,7 @@ from mtl_runner.data.toys.toy import ToyRegression
 from mtl_runner.errors import ConfigError
 from mtl_runner.experiment.own_parameters import OwnParameters
 from mtl_runner.models import SeparateMLPs
+from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task
 from mtl_runner.weighting import Fixed, Uncertainty
 from tests.builders import (
@@ -34,6 +35,7 @@ from tests.builders import (
     minimise,
     near,
     same_bits,
+    some,
     terms,
     train,
     train_epochs,
@@ -194,7 +196,7 @@ def test_one_adam_for_everything_reproduces_the_published_toy() -> None:
 def test_log_loss_starts_each_task_at_the_optimum_of_its_own_first_batch() -> None:
     """Breaks if a task that starts late begins with a sigma from before it was trained, or from 0."""
     weighting = Uncertainty(make_tasks(a="regression", b="regression"))
-    first, _ = weighting.weigh(torch.tensor([8.0, 1000.0]), active=[0])
+    first, _ = weighting.weigh(torch.tensor([8.0, 1000.0]), active=some(0))
     near(first, torch.tensor([0.5 / 8, 0.0]), 1e-12)
     second, _ = weighting.weigh(torch.tensor([2.0, 40.0]))
     near(second, torch.tensor([0.5 / 8, 0.5 / 40]), 1e-12)
@@ -353,12 +355,12 @@ def test_who_else_is_active_does_not_matter_to_a_weight(form: str) -> None:
     tasks = make_tasks(a="regression", b="classification", c="regression_l1")
     losses = torch.tensor([1.0, 2.0, 3.0])
 
-    def weights(active: list[int] | None) -> torch.Tensor:
+    def weights(active: Active | None) -> torch.Tensor:
         return Uncertainty(tasks, form=form, init={"a": -1.0, "b": 0.5, "c": 2.0}).weigh(losses, active)[0]
 
     everyone = weights(None)
     for active in ([0], [1], [2], [0, 2], [1, 2]):
-        near(weights(active)[active], everyone[active], 1e-14)
+        near(weights(some(*active))[active], everyone[active], 1e-14)
 
 
 def test_an_idle_task_keeps_its_sigma_under_every_solver() -> None:
@@ -371,7 +373,7 @@ def test_an_idle_task_keeps_its_sigma_under_every_solver() -> None:
             own.step()
         before = copied({k: v for k, v in weighting.state_dict().items() if isinstance(v, torch.Tensor)})
         for _ in range(5):
-            weights, objective = weighting.weigh(torch.tensor([2.0, 1e9]), active=[0])
+            weights, objective = weighting.weigh(torch.tensor([2.0, 1e9]), active=some(0))
             own.step()
             assert weights[1] == 0
             assert objective < 1e3

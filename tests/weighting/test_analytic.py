@@ -23,6 +23,7 @@ from tests.builders import (
     make_tasks,
     near,
     same_bits,
+    some,
     terms,
     train,
 )
@@ -150,7 +151,7 @@ def test_the_weights_of_the_softmax_are_constants_for_the_model() -> None:
 
 def test_the_softmax_is_over_the_active_tasks() -> None:
     """Breaks if an idle task takes a share of the weight."""
-    weights, _ = UncertaintySoftmax(TASKS).weigh(torch.tensor([0.5, 1e-3, 2.0]), active=[0, 2])
+    weights, _ = UncertaintySoftmax(TASKS).weigh(torch.tensor([0.5, 1e-3, 2.0]), active=some(0, 2))
     alone, _ = UncertaintySoftmax(TASKS[:2]).weigh(torch.tensor([0.5, 2.0]))
     same_bits(weights, torch.stack([alone[0], torch.tensor(0.0), alone[1]]))
 
@@ -158,7 +159,7 @@ def test_the_softmax_is_over_the_active_tasks() -> None:
 def test_analytic_weights_of_the_active_tasks_keep_their_constants() -> None:
     """Breaks if a task is weighed by another task's kind when some are idle."""
     weights, _ = UncertaintyAnalytic(make_tasks(a="regression", b="regression", c="regression_l1")).weigh(
-        torch.tensor([4.0, 9.0, 8.0]), active=[1, 2]
+        torch.tensor([4.0, 9.0, 8.0]), active=some(1, 2)
     )
     near(weights, torch.tensor([0.0, 0.5 / 9, 1 / 8]), 1e-14)
 

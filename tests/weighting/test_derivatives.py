@@ -9,25 +9,26 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mtl_runner.tasks.activity import Active
 from mtl_runner.weighting import Uncertainty, Weighting
-from tests.builders import QUICK, make_tasks, near
+from tests.builders import QUICK, make_tasks, near, some
 
 pytestmark = pytest.mark.usefixtures("float64")
 
 TASKS = make_tasks(a="regression", b="regression_l1", c="classification", d="multilabel")
 losses = st.lists(st.floats(1e-3, 1e3), min_size=4, max_size=4)
-active_tasks = st.sampled_from([None, (0,), (1, 3), (0, 1, 2)])
+active_tasks = st.sampled_from([None, some(0), some(1, 3), some(0, 1, 2)])
 forms = pytest.mark.parametrize("form", ["kendall", "simplified", "jde", "liebel"])
 
 
-def by_autograd(weighting: Weighting, values: torch.Tensor, active: tuple[int, ...] | None) -> list[Any]:
+def by_autograd(weighting: Weighting, values: torch.Tensor, active: Active | None) -> list[Any]:
     """Weights, objective and the own parameters' gradients, as every weighting without formulas gets them."""
-    seen = (values if active is None else values[list(active)]).clone().requires_grad_()
+    seen = (values if active is None else values[list(active.tasks)]).clone().requires_grad_()
     objective = weighting(seen, active)
     own = [p for p in weighting.parameters() if p.requires_grad]
     of_losses, *of_own = torch.autograd.grad(objective, [seen, *own], allow_unused=True)
     weights = torch.zeros(len(values))
-    weights[list(active) if active is not None else slice(None)] = of_losses
+    weights[list(active.tasks) if active is not None else slice(None)] = of_losses
     return [weights, objective.detach(), of_own]
 
 
@@ -35,7 +36,7 @@ def by_autograd(weighting: Weighting, values: torch.Tensor, active: tuple[int, .
 @QUICK
 @given(values=losses, start=st.lists(st.floats(-3, 3), min_size=4, max_size=4), active=active_tasks, frozen=st.booleans())
 def test_the_formulas_of_uncertainty_are_its_derivatives(
-    form: str, values: list[float], start: list[float], active: tuple[int, ...] | None, frozen: bool
+    form: str, values: list[float], start: list[float], active: Active | None, frozen: bool
 ) -> None:
     """Breaks if the logged weights, or the gradients of the log-variances, are not those of the objective."""
     options: dict[str, Any] = {

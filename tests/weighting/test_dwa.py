@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from mtl_runner.errors import ConfigError
+from mtl_runner.tasks.activity import Active
 from mtl_runner.weighting import DWA
-from tests.builders import NOTHING, QUICK, SGD, Point, make_learner, make_tasks, near, same_bits, terms, train
+from tests.builders import NOTHING, QUICK, SGD, Point, make_learner, make_tasks, near, same_bits, some, terms, train
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -25,7 +26,7 @@ epochs = st.lists(
 )
 
 
-def run_epoch(weighting: DWA, batches: Sequence[Sequence[float]], active: Sequence[int] | None = None) -> Tensor:
+def run_epoch(weighting: DWA, batches: Sequence[Sequence[float]], active: Active | None = None) -> Tensor:
     """The weights of every step of an epoch."""
     weighting.begin_epoch()
     return torch.stack([weighting.weigh(torch.tensor(batch), active)[0] for batch in batches])
@@ -74,13 +75,13 @@ def test_the_published_temperature_is_the_default() -> None:
 
 
 @QUICK
-@given(history=epochs, active=st.sampled_from([None, (0,), (1, 2), (0, 2)]))
-def test_the_weights_sum_to_the_number_of_active_tasks(history: list[Epoch], active: tuple[int, ...] | None) -> None:
+@given(history=epochs, active=st.sampled_from([None, some(0), some(1, 2), some(0, 2)]))
+def test_the_weights_sum_to_the_number_of_active_tasks(history: list[Epoch], active: Active | None) -> None:
     """Breaks if the size of the step depends on the rates, or counts idle tasks."""
     weighting = DWA(TASKS, temperature=0.5)
     for epoch in history:
         weights = run_epoch(weighting, epoch, active)
-        near(weights.sum(1), torch.full((len(epoch),), float(3 if active is None else len(active))), 1e-13)
+        near(weights.sum(1), torch.full((len(epoch),), float(3 if active is None else len(active.tasks))), 1e-13)
 
 
 def test_a_high_temperature_gives_equal_weights() -> None:
@@ -110,8 +111,8 @@ def test_slow_tasks_get_more_weight_in_training() -> None:
 def test_a_late_task_has_two_epochs_of_rate_one() -> None:
     """Breaks if a task is compared with a time when it did not train, or makes the others wait."""
     weighting = DWA(TASKS, temperature=0.5)
-    run_epoch(weighting, [[4.0, 77.0, 1.0]], active=[0, 2])
-    run_epoch(weighting, [[2.0, 0.0, 1.0]], active=[0, 2])
+    run_epoch(weighting, [[4.0, 77.0, 1.0]], active=some(0, 2))
+    run_epoch(weighting, [[2.0, 0.0, 1.0]], active=some(0, 2))
     near(run_epoch(weighting, [[1.0, 8.0, 1.0]])[0], softmax([0.5, 1.0, 1.0], 0.5), 1e-14)
     near(run_epoch(weighting, [[1.0, 2.0, 1.0]])[0], softmax([0.5, 1.0, 1.0], 0.5), 1e-14)
     near(run_epoch(weighting, [[1.0, 2.0, 1.0]])[0], softmax([1.0, 0.25, 1.0], 0.5), 1e-14)
@@ -122,7 +123,7 @@ def test_what_counts_are_the_last_two_epochs_in_which_a_task_took_part() -> None
     weighting = DWA(TASKS, temperature=0.5)
     run_epoch(weighting, [[4.0, 8.0, 1.0]])
     run_epoch(weighting, [[2.0, 2.0, 1.0]])
-    near(run_epoch(weighting, [[1.0, 99.0, 1.0]], active=[0, 2])[0, [0, 2]], softmax([0.5, 1.0], 0.5), 1e-14)
+    near(run_epoch(weighting, [[1.0, 99.0, 1.0]], active=some(0, 2))[0, [0, 2]], softmax([0.5, 1.0], 0.5), 1e-14)
     near(run_epoch(weighting, [[1.0, 3.0, 1.0]])[0], softmax([0.5, 0.25, 1.0], 0.5), 1e-14)
     near(run_epoch(weighting, [[1.0, 1.0, 1.0]])[0], softmax([1.0, 1.5, 1.0], 0.5), 1e-14)
 
@@ -141,7 +142,7 @@ def test_batches_without_a_label_do_not_count_in_the_mean() -> None:
     for scale in (1.0, 0.5):
         weighting.begin_epoch()
         weighting.weigh(scale * torch.tensor([4.0, 2.0, 1.0]))
-        weighting.weigh(scale * torch.tensor([0.0, 6.0, 1.0]), active=[1, 2])
+        weighting.weigh(scale * torch.tensor([0.0, 6.0, 1.0]), active=some(1, 2))
         weighting.weigh(scale * torch.tensor([4.0, 1.0, 1.0]))
     weighting.begin_epoch()
     near(weighting.last, torch.tensor([[2.0, 1.5, 0.5], [4.0, 3.0, 1.0]]), 1e-15)

@@ -36,6 +36,7 @@ from tests.builders import (
     make_tasks,
     near,
     same_bits,
+    some,
     terms,
     train,
 )
@@ -187,10 +188,10 @@ def test_only_the_active_tasks_are_compared() -> None:
         weighting = FAMO(TASKS, gamma=0.1)
         set_logits(weighting, [0.5, garbage, -0.5])
         before, after = torch.tensor([1.0, garbage, 2.0]), torch.tensor([0.8, 0.1, 1.9])
-        weights, objective = weighting.weigh(before, (0, 2))
+        weights, objective = weighting.weigh(before, some(0, 2))
         assert weights[1] == 0
         assert weights.sum().item() == pytest.approx(1.0)
-        weighting.observe_losses(before, after, (0, 2))
+        weighting.observe_losses(before, after, some(0, 2))
         assert weighting.logits[1].grad is None
         found.append([*weights.tolist(), objective.item(), weighting.logits[0].grad.item(), weighting.logits[2].grad.item()])
     assert found[0] == found[1]

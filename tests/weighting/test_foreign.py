@@ -11,6 +11,7 @@ from torch import nn
 from mtl_runner.errors import ConfigError
 from mtl_runner.tasks.task import Task
 from mtl_runner.weighting import Foreign
+from tests.builders import some
 
 TASKS = [Task("a"), Task("b"), Task("c")]
 
@@ -18,7 +19,7 @@ TASKS = [Task("a"), Task("b"), Task("c")]
 def test_a_stateless_scalarizer_sees_only_the_active_tasks() -> None:
     """Breaks if an idle task's loss still weighs."""
     scalarization = pytest.importorskip("torchjd.scalarization")
-    weights, objective = Foreign(TASKS, scalarization.Mean()).weigh(torch.tensor([1.0, 2.0, 30.0]), (0, 1))
+    weights, objective = Foreign(TASKS, scalarization.Mean()).weigh(torch.tensor([1.0, 2.0, 30.0]), some(0, 1))
     assert weights.tolist() == [0.5, 0.5, 0.0]
     assert float(objective) == 1.5
 
@@ -38,7 +39,7 @@ def test_a_stateful_scalarizer_trains_its_state_and_refuses_idle_tasks() -> None
     weighting.weigh(torch.ones(3))
     assert all(p.grad is not None for p in weighting.parameters())
     with pytest.raises(ConfigError, match="UW keeps a state per task and cannot leave out the idle task 'c'"):
-        weighting.weigh(torch.ones(3), (0, 1))
+        weighting.weigh(torch.ones(3), some(0, 1))
 
 
 @pytest.mark.parametrize("name", ["DWA", "FAMO"])

@@ -27,6 +27,7 @@ from tests.builders import (
     minimise,
     near,
     same_bits,
+    some,
     train,
 )
 
@@ -133,7 +134,7 @@ def test_a_negative_loss_is_weighed_more_and_more() -> None:
 def test_an_idle_scale_has_no_gradient() -> None:
     """Breaks if a scale moves while its task does not take part."""
     weighting: Weighting = IMTLL(TASKS, init={"a": 0.3, "b": 9.0, "c": -1.0})
-    weights, objective = weighting.weigh(torch.tensor([2.0, 1e6, 0.5]), active=[0, 2])
+    weights, objective = weighting.weigh(torch.tensor([2.0, 1e6, 0.5]), active=some(0, 2))
     near(weights, torch.tensor([math.exp(0.3), 0.0, math.exp(-1)]), 1e-15)
     assert objective.item() == pytest.approx(2 * math.exp(0.3) - 0.3 + 0.5 * math.exp(-1) + 1)
     assert [parameter.grad is None for parameter in weighting.parameters()] == [False, True, False]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mtl_runner.errors import ConfigError
 from mtl_runner.experiment.own_parameters import OwnParameters
 from mtl_runner.weighting import Learned, Uncertainty, Weighting
-from tests.builders import NOTHING, QUICK, SGD, Point, make_learner, make_tasks, minimise, near, same_bits, terms, train
+from tests.builders import NOTHING, QUICK, SGD, Point, make_learner, make_tasks, minimise, near, same_bits, some, terms, train
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -105,7 +105,7 @@ def test_an_idle_task_has_no_gradient_and_takes_no_share(form: str) -> None:
     """Breaks if the weight of a task that does not take part is trained."""
     weighting = Learned(TASKS, form)
     set_logits(weighting, [0.5, 9.0, -1.0])
-    weights, _ = weighting.weigh(torch.tensor([1.0, 99.0, 2.0]), active=[0, 2])
+    weights, _ = weighting.weigh(torch.tensor([1.0, 99.0, 2.0]), active=some(0, 2))
     assert weighting.logits[1].grad is None
     assert weighting.logits[0].grad is not None
     pair = Learned([TASKS[0], TASKS[2]], form)

@@ -19,7 +19,7 @@ from mtl_runner.data import FonsecaFleming
 from mtl_runner.errors import ConfigError
 from mtl_runner.models import Point
 from mtl_runner.weighting import COSMOS, PBI, STCH, Fixed, Weighting
-from tests.builders import QUICK, losses_of, make_learner, make_tasks, minimise, near, same_bits, train
+from tests.builders import QUICK, losses_of, make_learner, make_tasks, minimise, near, same_bits, some, train
 
 scalarization = pytest.importorskip("torchjd.scalarization")
 
@@ -156,19 +156,19 @@ def test_a_task_far_ahead_of_the_preference_is_held_back_by_pbi() -> None:
 
 
 @kind_is
-@pytest.mark.parametrize("active", [(0, 2), (1,), (2, 0)])
+@pytest.mark.parametrize("active", [(0, 2), (1,), (1, 2)])
 def test_the_active_tasks_keep_their_own_preference_and_ideal(kind: Callable[..., Weighting], active: tuple[int, ...]) -> None:
     """Breaks if the numbers of one task are used for another, or an idle task's are not left out of the sum."""
     preference, ideal = {"a": 2.0, "b": 1.0, "c": 0.5}, {"a": 0.1, "b": 0.3, "c": -0.2}
     options = {} if kind is COSMOS else {"reference": ideal}
     whole = kind(TASKS, weights=preference, **options)
     losses = torch.tensor([0.5, 1.5, 1.0])
-    for others in (None, (0, 1), (0,)):  # what is made for them must not be used for these
+    for others in (None, some(0, 1), some(0)):  # what is made for them must not be used for these
         whole.weigh(losses, others)
-    weights, objective = whole.weigh(losses, active)
+    weights, objective = whole.weigh(losses, some(*active))
     names = ["abc"[i] for i in active]
-    some = {} if kind is COSMOS else {"reference": {name: ideal[name] for name in names}}
-    part = kind([TASKS[i] for i in active], weights={name: preference[name] for name in names}, **some)
+    chosen = {} if kind is COSMOS else {"reference": {name: ideal[name] for name in names}}
+    part = kind([TASKS[i] for i in active], weights={name: preference[name] for name in names}, **chosen)
     alone, expected = part.weigh(losses[list(active)])
     same_bits(weights[list(active)], alone)
     same_bits(objective, expected)
@@ -183,7 +183,7 @@ def test_a_preference_of_zero_for_all_active_tasks_is_refused(kind: Callable[...
     weighting.weigh(torch.tensor([0.5, 1.5, 1.0]))
     words = r"weighting\.weights are 0 for all active tasks \(b, c\); give one of them a preference\."
     with pytest.raises(ConfigError, match=words):
-        weighting.weigh(torch.tensor([0.5, 1.5, 1.0]), active=(1, 2))
+        weighting.weigh(torch.tensor([0.5, 1.5, 1.0]), active=some(1, 2))
 
 
 # The concave front

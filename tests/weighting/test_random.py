@@ -17,7 +17,7 @@ from mtl_runner.models import MLP
 from mtl_runner.schedule import Length, Schedule
 from mtl_runner.train.batches import Batches
 from mtl_runner.weighting import Fixed, Random, Weighting
-from tests.builders import INPUTS, make_learner, make_split, make_tasks, near, same_bits
+from tests.builders import INPUTS, make_learner, make_split, make_tasks, near, same_bits, some
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -42,7 +42,7 @@ def test_the_weights_sum_to_one_or_to_the_number_of_active_tasks(
     weights = draw(weighting, 20)
     near(weights.sum(1), torch.full((20,), tasks_total), 1e-14)
     assert (weights > 0).all()
-    partly, objective = weighting.weigh(LOSSES, active=[1, 3])
+    partly, objective = weighting.weigh(LOSSES, active=some(1, 3))
     assert partly.sum().item() == pytest.approx(subset_total, abs=1e-14)
     assert partly[[0, 2]].tolist() == [0, 0]
     near(objective, torch.dot(partly, LOSSES), 1e-14)
@@ -155,7 +155,7 @@ def test_an_idle_task_does_not_shift_later_draws(distribution: str) -> None:
     """Breaks if the weights of every later step depend on who was idle in an earlier one."""
     plain, partly = Random(TASKS, distribution), Random(TASKS, distribution)
     draw(plain, 3)
-    for active in (None, [1, 2], [3]):
+    for active in (None, some(1, 2), some(3)):
         partly.weigh(LOSSES, active)
     same_bits(draw(partly, 5), draw(plain, 5))
 

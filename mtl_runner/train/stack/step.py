@@ -69,7 +69,7 @@ class StackedStep:
         self.first.learner.weighting.eval()  # what it keeps of the losses it is told at the end of an epoch
         self.keeps_losses = isinstance(self.first.learner.weighting, KeepsLosses)
         self.layout = self.first.learner.layout
-        self._seen: list[tuple[tuple[int, ...], Tensor]] = []
+        self._seen: list[tuple[Active, Tensor]] = []
         self._functions: dict[tuple[int, ...], tuple[Callable[..., Any], Callable[..., Any]]] = {}
         self._moving: dict[tuple[int, ...], dict[str, frozenset[str]]] = {}
         self._set_compiled(compiled)
@@ -87,12 +87,12 @@ class StackedStep:
         """Step the learning-rate schedulers, and tell every weighting the losses of the epoch's steps, if it keeps them."""
         for block in self.blocks:
             block.step_scheduler()
-        for tasks, members in groupby(self._seen, key=lambda seen: seen[0]):
-            losses = torch.stack([values for _, values in members], 1)[:, :, list(tasks)]
+        for active, members in groupby(self._seen, key=lambda seen: seen[0]):
+            losses = torch.stack([values for _, values in members], 1)[:, :, list(active.tasks)]
             for trainer, values in zip(self.trainers, losses.unbind(), strict=True):
                 weighting = trainer.learner.weighting
                 assert isinstance(weighting, KeepsLosses)
-                weighting.accumulate(values, None if len(tasks) == len(self.first.tasks) else tasks)
+                weighting.accumulate(values, active.unless_everyone)
         self._seen.clear()
 
     def settle(self, step: int, only: int | None = None) -> None:
@@ -117,7 +117,7 @@ class StackedStep:
             values = active.tensor(next(iter(self.parameters["model"].values())))
             returned, losses, gradients = step(self.parameters, self.constants, inputs, targets, values)
         if self.keeps_losses:
-            self._seen.append((active.tasks, losses.clone()))
+            self._seen.append((active, losses.clone()))
         self.layout.put(row, returned)
         for block in self.blocks:
             if block.part == "model":
@@ -169,7 +169,7 @@ class StackedStep:
 
         losses = vmap(losses_of)(self.parameters, self.constants, inputs, targets)
         for trainer, values in zip(self.trainers, losses.unbind(), strict=True):
-            trainer.learner.weighting.prepare(values, active.subset)
+            trainer.learner.weighting.prepare(values, active.unless_everyone)
         self._moving[active.tasks] = self._reached(inputs, targets, active)
         step, again = pure_step(learner, active), pure_again(learner, active)
         functions = vmap(step, in_dims=(0, 0, 0, 0, None)), vmap(again)
@@ -212,7 +212,10 @@ class StackedStep:
         mine = InputTensors(inputs).map(lambda tensor: tensor[0])
         losses = learner.forward(mine, {name: target[0] for name, target in targets.items()}).losses
         seen = torch.stack([losses[t].detach() for t in active.tasks]).requires_grad_()
-        roots = {"likelihood": sum(losses[t] for t in active.tasks), "weighting": learner.weighting(seen, active.subset)}
+        roots = {
+            "likelihood": sum(losses[t] for t in active.tasks),
+            "weighting": learner.weighting(seen, active.unless_everyone),
+        }
         found: dict[str, frozenset[str]] = {}
         for part, root in roots.items():
             names = {name: p for name, p in getattr(learner, part).named_parameters() if p.requires_grad}
