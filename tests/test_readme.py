@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
+from mtl_runner.runs.result import RunResult
 from mtl_runner.tasks.task import Task
 from tests.cli.conftest import QUICK, Command, mtl, server  # noqa: F401
 
@@ -71,6 +72,15 @@ def test_the_result_can_be_used(mtl: Command, folder: Path, monkeypatch: pytest.
     assert list(scope["predictor"].predict(scope["table"]).columns) == ["heating", "cooling"]
 
 
+def test_runs_and_comparisons_can_be_had_from_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Breaks if README's lines on `mtl_runner.run` and `mtl_runner.compare` are not all there is to it."""
+    code = next(text for language, text in BLOCKS if language == "python" and "mtl_runner.run" in text)
+    monkeypatch.chdir(tmp_path)
+    scope: dict[str, object] = {}
+    exec(code, scope)
+    assert isinstance(scope["result"], RunResult)
+
+
 def test_a_weighting_works_in_a_foreign_loop() -> None:
     """Breaks if a weighting needs the runner around it."""
     code = next(text for language, text in BLOCKS if language == "python" and "objective.backward()" in text)
@@ -113,9 +123,7 @@ def test_a_likelihood_and_an_update_work_in_a_foreign_loop() -> None:
 
 def test_the_lightning_modules_train() -> None:
     """Breaks if a weighting or an update does not fit into a training_step as README shows it."""
-    imports = "".join(
-        f"{line}\n" for line in README.splitlines() if line.startswith("from mtl_runner.") or line.startswith("from functools")
-    )
+    imports = "".join(f"{line}\n" for line in README.splitlines() if line.startswith(("from mtl_runner.", "from functools")))
     code = next(text for language, text in BLOCKS if language == "python" and "training_step" in text)
     tasks = [Task("a"), Task("b")]
     trunk, heads = torch.nn.Linear(2, 4), torch.nn.ModuleList([torch.nn.Linear(4, 1), torch.nn.Linear(4, 1)])

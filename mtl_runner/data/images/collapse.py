@@ -115,6 +115,11 @@ def latent_agreement(outputs: Outputs, targets: Outputs) -> Tensor:
     return 1 - F.mse_loss(a, b) / any_two
 
 
+# A constant encoder has neither, so more of them is better.
+latent_variance.higher_is_better = True  # type: ignore[attr-defined]
+latent_agreement.higher_is_better = True  # type: ignore[attr-defined]
+
+
 def _latents(outputs: Outputs) -> tuple[Tensor, Tensor]:
     if "latent_a" not in outputs:
         raise ConfigError("The consistency losses need the latents of both fonts; use model=two_fonts.")
