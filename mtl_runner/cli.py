@@ -49,9 +49,9 @@ def main() -> None:
     except Exception as error:
         if full_error:
             raise
-        from mtl_runner.errors.wording import worded
+        from mtl_runner.errors.wording import cli_message
 
-        _fail(worded(error), 1)
+        _fail(cli_message(error), 1)
     sys.exit(code)
 
 
@@ -178,9 +178,9 @@ def compare() -> None:
     except Exception as error:
         if os.environ.get("HYDRA_FULL_ERROR"):
             raise
-        from mtl_runner.errors.wording import worded
+        from mtl_runner.errors.wording import cli_message
 
-        _fail(worded(error), 1)
+        _fail(cli_message(error), 1)
 
 
 def _take(arguments: list[str], key: str) -> tuple[str | None, list[str]]:

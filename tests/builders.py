@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from mtl_runner.data.dataset import Split
 from mtl_runner.experiment.find_parameters import find_parameters
-from mtl_runner.experiment.forward import ForwardPass, predict
+from mtl_runner.experiment.forward import ForwardPass, split_outputs
 from mtl_runner.experiment.learner import Learner
-from mtl_runner.experiment.own_parameters import OwnParameters
+from mtl_runner.experiment.own_optimizers import OwnOptimizers
 from mtl_runner.experiment.step_record import StepRecord
 from mtl_runner.likelihood import Likelihood, Standard
 from mtl_runner.models import MLP
@@ -158,12 +158,12 @@ def make_learner(
     parameters = find_parameters(model, likelihood, split)
     if issubclass(update, PerTask | AdaTask | Jacobian):
         options["tasks"] = tasks
-    return Learner(model, likelihood, weighting, update(parameters, optimizer, **options), OwnParameters(weighting, optimizer))
+    return Learner(model, likelihood, weighting, update(parameters, optimizer, **options), OwnOptimizers(weighting, optimizer))
 
 
 def predicted(model: nn.Module, split: Split, rows: int = 10_000) -> dict[str, Tensor]:
     """A model's outputs for a whole split, in eval mode."""
-    return predict(ForwardPass(model, Standard([])), split, rows)
+    return split_outputs(ForwardPass(model, Standard([])), split, rows)
 
 
 def evaluated(
@@ -211,7 +211,7 @@ def train_epochs(
     batches = Batches(split, tasks, schedule(tasks, Length(epochs, -(-len(split) // batch_size))), batch_size, seed=0)
     rows: list[Any] = []
     for epoch in range(epochs):
-        learner.own.begin_epoch(epoch / epochs)
+        learner.own_optimizers.begin_epoch(epoch / epochs)
         rows = [learner.step(batch, active) for batch, active in batches.epoch(epoch * batches.count) if active.tasks]
     return History.of(rows)
 

@@ -21,12 +21,12 @@ WRONG: list[tuple[Callable[[], Any], str]] = [
     (lambda: checks.positive(math.inf, "k"), "k must be a positive number; found inf."),
     (lambda: checks.not_negative(-1, "k"), "k must be a number of at least 0; found -1."),
     (lambda: checks.not_negative(math.nan, "k"), "k must be a number of at least 0; found nan."),
-    (lambda: checks.share(1, "k", one=False), "k must lie in [0, 1); found 1."),
-    (lambda: checks.share(1.1, "k", one=True), "k must lie in [0, 1]; found 1.1."),
-    (lambda: checks.share(False, "k", one=True), "k must lie in [0, 1]; found False."),
+    (lambda: checks.fraction(1, "k", one=False), "k must lie in [0, 1); found 1."),
+    (lambda: checks.fraction(1.1, "k", one=True), "k must lie in [0, 1]; found 1.1."),
+    (lambda: checks.fraction(False, "k", one=True), "k must lie in [0, 1]; found False."),
     (lambda: checks.flag(1, "k"), "k must be true or false; found 1."),
     (lambda: checks.choice("c", "k", ("a", "b")), "k='c' is unknown; allowed: a, b."),
-    (lambda: checks.known_names(["c"], TASKS, "k"), "k names the unknown task 'c'; allowed: a, b."),
+    (lambda: checks.check_task_names(["c"], TASKS, "k"), "k names the unknown task 'c'; allowed: a, b."),
     (lambda: checks.learning_rate(0, "k"), "k must be positive or null; found 0."),
 ]
 
@@ -44,8 +44,8 @@ def test_right_values_come_back_in_their_type() -> None:
     assert checks.whole(3, "k", 3) == 3
     assert isinstance(checks.positive(2, "k"), float)
     assert isinstance(checks.not_negative(0, "k"), float)
-    assert checks.share(0, "k", one=False) == 0.0
-    assert checks.share(1, "k", one=True) == 1.0
+    assert checks.fraction(0, "k", one=False) == 0.0
+    assert checks.fraction(1, "k", one=True) == 1.0
     assert checks.flag(False, "k") is False
     assert checks.choice("a", "k", {"a": 1}) == "a"
     assert checks.learning_rate(None, "k") is None

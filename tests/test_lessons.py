@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from mtl_runner.experiment.build import Experiment, build
 from mtl_runner.experiment.learner import Learner
-from mtl_runner.experiment.own_parameters import OwnParameters
+from mtl_runner.experiment.own_optimizers import OwnOptimizers
 from mtl_runner.likelihood import Heteroscedastic, Homoscedastic, Standard
 from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task
@@ -409,7 +409,7 @@ def test_what_is_said_of_a_negative_loss_is_so() -> None:
     assert LogSum(tasks).weigh(losses)[0][1] == 0
     near(UncertaintySoftmax(tasks).weigh(losses)[0], torch.tensor([0.0, 1.0]), 1e-12)
     growing = Uncertainty(tasks, init=0.0, lr=0.5, anneal=False)
-    own = OwnParameters(growing, SGD)
+    own = OwnOptimizers(growing, SGD)
     weights = []
     for _ in range(20):
         weights.append(growing.weigh(losses)[0][1].item())

@@ -14,7 +14,7 @@ from mtl_runner.data.dataset import Split
 from mtl_runner.errors import ConfigError, ModelError
 from mtl_runner.experiment.find_parameters import find_parameters
 from mtl_runner.experiment.learner import Learner
-from mtl_runner.experiment.own_parameters import OwnParameters
+from mtl_runner.experiment.own_optimizers import OwnOptimizers
 from mtl_runner.gradients.parameters import Parameters
 from mtl_runner.likelihood import Homoscedastic, Standard
 from mtl_runner.tasks.activity import Active
@@ -125,7 +125,7 @@ def test_fresh_gradients_in_a_loop_of_ones_own_take_the_runners_steps() -> None:
         return task_losses(model, split)
 
     for _ in range(12):
-        own(task_losses(model, split), again=again)
+        own(task_losses(model, split), recompute=again)
     same_bits(model.state_dict(), by_the_runner(PerTask, {"gradients": "fresh"}).state_dict())
     assert len(calls) == 12 * 2
     with pytest.raises(ConfigError, match="needs `again`"):
@@ -155,7 +155,7 @@ def test_all_is_everyone() -> None:
     assert everyone.values == (1.0, 1.0, 1.0)
     assert everyone.tasks == (0, 1, 2)
     assert everyone.everyone
-    assert everyone.subset is None
+    assert everyone.none_if_all is None
     assert not everyone.partial
 
 
@@ -304,7 +304,7 @@ def test_a_likelihood_in_a_loop_of_ones_own_takes_the_runners_steps() -> None:
     likelihood, runners = (Homoscedastic(tasks, init=0.3, anneal=False) for _ in range(2))
     twin, weighting = Pairs(tasks), Fixed(tasks)
     parameters = find_parameters(twin, runners, split)
-    learner = Learner(twin, runners, weighting, Joint(parameters, Adam), OwnParameters(weighting, Adam, runners))
+    learner = Learner(twin, runners, weighting, Joint(parameters, Adam), OwnOptimizers(weighting, Adam, runners))
     train(learner, split, 10)
     optimizer = Adam([{"params": model.parameters()}, {"params": likelihood.parameters(), "lr": 0.025}])
     for _ in range(10):

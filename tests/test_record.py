@@ -15,7 +15,7 @@ import mtl_runner
 from mtl_runner.data.dataset import Split
 from mtl_runner.errors import RunDirectoryError
 from mtl_runner.experiment.build import build
-from mtl_runner.experiment.forward import predict
+from mtl_runner.experiment.forward import split_outputs
 from mtl_runner.likelihood import Homoscedastic
 from mtl_runner.tasks.task import Task, log_variance_key
 from mtl_runner.train.interruption import Interrupted
@@ -126,7 +126,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def scales(trainer: Trainer, split: Split) -> dict[str, tuple[Tensor, Tensor]]:
     """Each task's output before any temperature, and its s."""
-    outputs = predict(trainer.learner.forward, split, 10_000)
+    outputs = split_outputs(trainer.learner.forward_pass, split, 10_000)
     likelihood = trainer.learner.likelihood
     if isinstance(likelihood, Homoscedastic):
         return {t.name: (outputs[t.name], s.detach()) for t, s in zip(trainer.tasks, likelihood.log_variance, strict=True)}

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mtl_runner.errors import DataError
-from mtl_runner.errors.wording import sentence
+from mtl_runner.errors.wording import run_message
 
 CASES = [
     (DataError("As it stands."), "As it stands."),
@@ -26,7 +26,7 @@ CASES = [
 @pytest.mark.parametrize(("error", "expected"), CASES, ids=lambda value: type(value).__name__)
 def test_every_failure_is_one_sentence(error: BaseException, expected: str) -> None:
     """Breaks if a failure that cannot be provoked in a test says something else than what helps."""
-    found = sentence(error)
+    found = run_message(error)
     assert found.startswith(expected)
     assert "\n" not in found
 
@@ -35,4 +35,4 @@ def test_a_real_allocation_failure_is_recognised() -> None:
     """Breaks if PyTorch words it differently."""
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**60, dtype=torch.uint8)
-    assert sentence(caught.value).startswith("Out of memory;")
+    assert run_message(caught.value).startswith("Out of memory;")

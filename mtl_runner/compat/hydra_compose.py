@@ -31,7 +31,7 @@ class Composer:
         return getattr(self.loader, name)
 
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
-        """As Hydra's."""
+        """Compose the config of one job of a sweep."""
         overrides = [_parsed(line) for line in sweep_overrides]
         key = tuple(str(o.input_line) for o in overrides if not _is_value(o))
         if key not in self._templates:

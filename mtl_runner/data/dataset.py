@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mtl_runner.data.inputs import Inputs, InputTensors
 from mtl_runner.errors import ConfigError, DataError, suggest
-from mtl_runner.errors.checks import known_names
+from mtl_runner.errors.checks import check_task_names
 from mtl_runner.tasks.task import Task
 
 SPLITS = ("train", "val", "test")
@@ -165,7 +165,7 @@ def _select(tasks: list[Task], keep: Sequence[str] | None) -> list[Task]:
 
 
 def _with_metrics(tasks: list[Task], metrics: Mapping[str, tuple[Any, ...]]) -> list[Task]:
-    known_names(metrics, tasks, "data.metrics")
+    check_task_names(metrics, tasks, "data.metrics")
     return [replace(task, metrics=metrics.get(task.name, task.metrics)) for task in tasks]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from mtl_runner.errors import MtlError, suggest
 
 
-def worded(error: BaseException) -> str:
+def cli_message(error: BaseException) -> str:
     """What is wrong and what would be right, in one sentence, for anything the command line can meet."""
     chain = _chain(error)
     for link in chain:
@@ -22,7 +22,7 @@ def worded(error: BaseException) -> str:
             return found
     cause = chain[-1]
     if isinstance(cause, OSError):
-        return sentence(cause)
+        return run_message(cause)
     if type(cause).__name__ in ("TerminatedWorkerError", "BrokenProcessPool"):
         return (
             "A worker process was killed (out of memory, or by hand) and took the results of the running jobs with it; "
@@ -32,7 +32,7 @@ def worded(error: BaseException) -> str:
     return f"{type(cause).__name__}: {text} (HYDRA_FULL_ERROR=1 shows the traceback.)"
 
 
-def sentence(error: BaseException) -> str:
+def run_message(error: BaseException) -> str:
     """What is wrong and what would be right, in one sentence, for anything that can be raised."""
     if isinstance(error, MtlError):
         return str(error)

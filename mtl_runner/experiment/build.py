@@ -21,7 +21,7 @@ from mtl_runner.errors import ConfigError
 from mtl_runner.experiment.conflicts import Conflicts
 from mtl_runner.experiment.find_parameters import find_parameters
 from mtl_runner.experiment.learner import Learner
-from mtl_runner.experiment.own_parameters import OwnParameters
+from mtl_runner.experiment.own_optimizers import OwnOptimizers
 from mtl_runner.experiment.seeding import seed_everything
 from mtl_runner.gradients.parameters import Parameters
 from mtl_runner.gradients.parts import PartSettings
@@ -110,7 +110,7 @@ def build(cfg: DictConfig, datasets: Datasets | None = None) -> Experiment:
         length=length,
         seed=settings.seed,
     )
-    own = OwnParameters(weighting, make_optimizer, likelihood)
+    own = OwnOptimizers(weighting, make_optimizer, likelihood)
     schedule: Schedule = make(plain["schedule"], "schedule", tasks=tasks, length=length, seed=settings.seed)
     scheduled = [*update.optimizers, *own.scheduled]
     lr_schedulers = make_schedulers(settings, scheduled)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mtl_runner.experiment.forward import Forward
+from mtl_runner.experiment.forward import ForwardResult
 from mtl_runner.gradients.parameters import Parameters
 from mtl_runner.tasks.activity import Active
 
@@ -23,14 +23,14 @@ class Conflicts:
         self.shared = parameters.shared
         self.fields = {"gradient_norm": tasks, "cosine": tasks * tasks}
 
-    def before_update(self, forward: Forward, weights: Tensor, active: Active) -> dict[str, Tensor]:
+    def before_update(self, forward: ForwardResult, weights: Tensor, active: Active) -> dict[str, Tensor]:
         """Norms and cosines of this step, to be recorded."""
         del weights
         norms, cosines = self.measure(forward.losses, active)
         return {"gradient_norm": norms, "cosine": cosines}
 
-    def after_update(self, forward: Forward, active: Active) -> None:
-        """Nothing more."""
+    def after_update(self, forward: ForwardResult, active: Active) -> None:
+        """Do nothing."""
 
     def measure(self, losses: Sequence[Tensor], active: Active) -> tuple[Tensor, Tensor]:
         """Norms ``[T]`` and cosines ``[T * T]``; NaN for idle tasks and for gradients of norm 0. The graph is kept."""

@@ -19,7 +19,7 @@ Outputs = dict[str, Tensor]
 
 
 @dataclass(slots=True)
-class Forward:
+class ForwardResult:
     """What one pass says of a batch.
 
     Attributes:
@@ -28,7 +28,7 @@ class Forward:
         values: The losses ``[T]`` without a graph.
         standard: The unweighted standard losses ``[T]``, by which runs with different likelihoods compare.
         nll: The exact negative log-likelihoods ``[T]``; None without a noise scale.
-        again: Recomputes the losses of the same batch, with the parameters as they are then; None unless asked for.
+        recompute: Recomputes the losses of the same batch, with the parameters as they are then; None unless asked for.
     """
 
     outputs: Outputs
@@ -36,7 +36,7 @@ class Forward:
     values: Tensor
     standard: Tensor
     nll: Tensor | None = None
-    again: Callable[[], list[Tensor]] | None = None
+    recompute: Callable[[], list[Tensor]] | None = None
 
 
 class ForwardPass(nn.Module):
@@ -56,22 +56,22 @@ class ForwardPass(nn.Module):
         found: Outputs = self.model(inputs)
         return found
 
-    def forward(self, inputs: Inputs, targets: Mapping[str, Tensor]) -> Forward:
+    def forward(self, inputs: Inputs, targets: Mapping[str, Tensor]) -> ForwardResult:
         """Outputs and losses of a batch, with everything that is recorded of them."""
         likelihood = self.likelihood
         outputs = self.outputs(inputs)
         losses = likelihood.losses(outputs, targets)
         values = torch.stack([loss.detach() for loss in losses])
         if not likelihood.has_noise:
-            return Forward(outputs, losses, values, values)
+            return ForwardResult(outputs, losses, values, values)
         nll = values if likelihood.trains_nll else likelihood.negative_log_likelihoods(outputs, targets)
-        return Forward(outputs, losses, values, likelihood.standard_losses(outputs, targets), nll)
+        return ForwardResult(outputs, losses, values, likelihood.standard_losses(outputs, targets), nll)
 
-    def of_batch(self, batch: Split, *, again: bool = False) -> Forward:
-        """The pass of a training step; ``again``: whether its losses can be recomputed afterwards."""
-        recompute = self._again(batch) if again else None  # before the pass, which moves the random states on
+    def of_batch(self, batch: Split, *, recompute: bool = False) -> ForwardResult:
+        """The pass of a training step; ``recompute``: whether its losses can be recomputed afterwards."""
+        again = self._recomputing(batch) if recompute else None  # before the pass, which moves the random states on
         found = self.forward(batch.inputs, batch.targets)
-        found.again = recompute
+        found.recompute = again
         return found
 
     @contextlib.contextmanager
@@ -90,13 +90,13 @@ class ForwardPass(nn.Module):
 
         def call(model: Any, likelihood: Any, inputs: Any, targets: Any) -> tuple[Tensor, dict[str, Any]]:
             state = {f"model.{k}": v for k, v in model.items()} | {f"likelihood.{k}": v for k, v in likelihood.items()}
-            found: Forward = functional_call(self, state, (inputs, targets))
+            found: ForwardResult = functional_call(self, state, (inputs, targets))
             measured = {"standard": found.standard} | ({} if found.nll is None else {"nll": found.nll})
             return torch.stack(found.losses), {"outputs": found.outputs, **measured}
 
         return call
 
-    def _again(self, batch: Split) -> Callable[[], list[Tensor]]:
+    def _recomputing(self, batch: Split) -> Callable[[], list[Tensor]]:
         """A function that recomputes the batch's losses with the same random state, on copies of the buffers (BatchNorm)."""
         device = next(self.model.parameters()).device
         cuda = [device] if device.type == "cuda" else []
@@ -115,7 +115,7 @@ class ForwardPass(nn.Module):
         return recompute
 
 
-def predict(model: ForwardPass, split: Split, rows: int) -> Outputs:
+def split_outputs(model: ForwardPass, split: Split, rows: int) -> Outputs:
     """Outputs for all rows of a split, in eval mode, ``rows`` at a time."""
     with model.evaluating():
         parts = [model.outputs(batch.inputs) for batch in split.batches(rows)]

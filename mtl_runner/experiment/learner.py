@@ -14,8 +14,8 @@ from mtl_runner.data.dataset import Split
 from mtl_runner.experiment.conflicts import Conflicts
 from mtl_runner.experiment.forward import ForwardPass
 from mtl_runner.experiment.functional import clipped, pure
-from mtl_runner.experiment.observers import LossesAfter, NormsBefore, Observer
-from mtl_runner.experiment.own_parameters import OwnParameters
+from mtl_runner.experiment.own_optimizers import OwnOptimizers
+from mtl_runner.experiment.step_hooks import LossesAfter, NormsBefore, StepHook
 from mtl_runner.experiment.step_record import RecordLayout, StepRecord
 from mtl_runner.likelihood import Likelihood
 from mtl_runner.tasks.activity import Active
@@ -33,7 +33,7 @@ class Learner:
         likelihood: From outputs and targets to losses.
         weighting: What each loss is worth.
         update: How the weighted losses change the parameters.
-        own: Trains the own parameters of weighting and likelihood.
+        own_optimizers: Train the own parameters of weighting and likelihood.
         conflicts: Measures the gradients of the tasks at every step (``record.gradients=true``).
     """
 
@@ -41,47 +41,49 @@ class Learner:
     likelihood: Likelihood
     weighting: Weighting
     update: Update
-    own: OwnParameters
+    own_optimizers: OwnOptimizers
     conflicts: Conflicts | None = None
 
     def step(self, batch: Split, active: Active) -> StepRecord:
         """One training step on a batch in which some task is active."""
-        forward = self.forward.of_batch(batch, again=self.needs_again)
+        forward = self.forward_pass.of_batch(batch, recompute=self.needs_recompute)
         weights, objective = self.weighting.weigh(forward.values, active)
         if active.partial:
             weights = weights * active.tensor(weights)
         measured: dict[str, Tensor] = {} if forward.nll is None else {"nll": forward.nll}
-        for observer in self.observers:
-            measured |= observer.before_update(forward, weights, active)
-        self.update(forward.losses, weights, active, forward.again)
-        for observer in self.observers:
-            observer.after_update(forward, active)
+        for hook in self.hooks:
+            measured |= hook.before_update(forward, weights, active)
+        self.update(forward.losses, weights, active, forward.recompute)
+        for hook in self.hooks:
+            hook.after_update(forward, active)
         return StepRecord(forward.standard, weights, objective, {**measured, **self.update.measured})
 
     @cached_property
-    def forward(self) -> ForwardPass:
+    def forward_pass(self) -> ForwardPass:
         """The forward pass of this model and likelihood."""
         return ForwardPass(self.model, self.likelihood)
 
     @cached_property
-    def needs_again(self) -> bool:
+    def needs_recompute(self) -> bool:
         """Whether the losses of a batch are computed once more in a step."""
-        return self.update.needs_again or isinstance(self.weighting, ObservesLosses)
+        return self.update.needs_recompute or isinstance(self.weighting, ObservesLosses)
 
     @cached_property
-    def observers(self) -> list[Observer]:
+    def hooks(self) -> list[StepHook]:
         """Who looks at a step before and after its update, in this order."""
-        found: list[Observer | None] = [
+        found: list[StepHook | None] = [
             NormsBefore(self.weighting, self.update.parameters) if isinstance(self.weighting, ObservesNorms) else None,
             self.conflicts,
             LossesAfter(self.weighting) if isinstance(self.weighting, ObservesLosses) else None,
-            self.own if self.own.optimizers else None,  # last: those before it set the gradients that it steps with
+            self.own_optimizers
+            if self.own_optimizers.optimizers
+            else None,  # last: those before it set the gradients that it steps with
         ]
-        return [observer for observer in found if observer is not None]
+        return [hook for hook in found if hook is not None]
 
     @property
     def backward_passes(self) -> int:
-        """Of a step with all tasks; those of GradNorm end at the last shared weight, and those of ``record.gradients`` do not count."""
+        """Number of backward passes of a step with all tasks; those of GradNorm end at the last shared weight, and those of ``record.gradients`` do not count."""
         return self.update.passes + (len(self.likelihood.tasks) if isinstance(self.weighting, ObservesNorms) else 0)
 
     @cached_property
@@ -103,9 +105,11 @@ def pure_step(learner: Learner, active: Active) -> Callable[..., tuple[Any, ...]
     likelihood, of the weighting, and of the model for each of the update's lanes.
     """
     weighting, update = learner.weighting, learner.update
-    forward_of, objective_of = learner.forward.pure(), pure(weighting)
+    forward_of, objective_of = learner.forward_pass.pure(), pure(weighting)
     blocks = [{name for name, p in learner.model.named_parameters() if p in set(block)} for block in update.clip_blocks]
-    lanes = list(dict.fromkeys([*(update.lanes or ()), *([None] if learner.own.noise else [])]))
+    lanes = list(
+        dict.fromkeys([*(update.optimizer_tasks or ()), *([None] if learner.own_optimizers.likelihood_parameters else [])])
+    )
 
     def step(parameters: Any, constants: Any, inputs: Any, targets: Any, values: Tensor) -> tuple[Any, ...]:
         def forward(own: Any, noise: Any) -> Any:
@@ -113,7 +117,7 @@ def pure_step(learner: Learner, active: Active) -> Callable[..., tuple[Any, ...]
 
         def weigh(own: Any, losses: Tensor) -> Any:
             seen = losses if active.everyone else losses[list(active.tasks)]
-            return objective_of({**own, **constants["weighting"]}, seen, active.unless_everyone)
+            return objective_of({**own, **constants["weighting"]}, seen, active.none_if_all)
 
         losses, pull, found = vjp(forward, parameters["model"], parameters["likelihood"], has_aux=True)  # type: ignore[misc]
         (own, weights), objective = grad_and_value(weigh, argnums=(0, 1))(parameters["weighting"], losses)
@@ -130,14 +134,14 @@ def pure_step(learner: Learner, active: Active) -> Callable[..., tuple[Any, ...]
     return step
 
 
-def pure_again(learner: Learner, active: Active) -> Callable[..., Tensor]:
+def pure_weighting_gradients(learner: Learner, active: Active) -> Callable[..., Tensor]:
     """Where the weighting learns from the losses after the update: the gradients ``[k]`` of its parameters, as a function of tensors."""
-    forward_of, gradients_of = learner.forward.pure(), pure(learner.weighting, "gradients")
+    forward_of, gradients_of = learner.forward_pass.pure(), pure(learner.weighting, "gradients")
 
     def again(parameters: Any, constants: Any, inputs: Any, targets: Any, before: Tensor) -> Tensor:
         state = {part: {**parameters[part], **constants[part]} for part in parameters}
         after, _ = forward_of(state["model"], state["likelihood"], inputs, targets)
-        gradients: Tensor = gradients_of(state["weighting"], before, after, active.unless_everyone)
+        gradients: Tensor = gradients_of(state["weighting"], before, after, active.none_if_all)
         return gradients
 
     return again

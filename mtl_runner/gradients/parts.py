@@ -13,7 +13,6 @@ from mtl_runner.errors.checks import Named
 from mtl_runner.gradients.parameters import Parameters
 
 SHARED = "shared"
-Settings = Mapping[str, Mapping[str, Any]]
 
 
 def parts_of(parameters: Parameters, tasks: Sequence[Named]) -> dict[str, list[nn.Parameter]]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mtl_runner.config.conf_directory import conf_directory
 from mtl_runner.config.open_keys import opened
 from mtl_runner.errors import ConfigError, MtlError
-from mtl_runner.errors.wording import worded
+from mtl_runner.errors.wording import cli_message
 
 if TYPE_CHECKING:
     from mtl_runner.runs.request import Request
@@ -65,7 +65,7 @@ def _request(overrides: Sequence[str]) -> Request:
     except MtlError:
         raise
     except Exception as error:
-        raise ConfigError(worded(error)) from error
+        raise ConfigError(cli_message(error)) from error
     if "study" in request.config:
         raise ConfigError("A study is many runs: write mtl-run -m +study=fair ..., with the sweeper that it brings.")
     return request

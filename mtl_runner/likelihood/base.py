@@ -27,7 +27,7 @@ class Likelihood(nn.Module):
         trains_nll: whether the training losses of a likelihood with a noise scale are the exact ones.
         lr: learning rate of the likelihood's own parameters; None trains them with the model's optimizer settings.
         anneal: whether ``lr`` falls to 0 over the last 30 % of the run.
-        stacks: the options in which replicas of a stack may differ, since their values lie in parameters and buffers; None: runs with
+        replica_options: the options in which replicas of a stack may differ, since their values lie in parameters and buffers; None: runs with
             it do not stack.
     """
 
@@ -36,7 +36,7 @@ class Likelihood(nn.Module):
     trains_nll: bool = True
     lr: float | None = None
     anneal: bool = False
-    stacks: tuple[str, ...] | None = None
+    replica_options: tuple[str, ...] | None = None
 
     def __init__(self, tasks: Sequence[Task]) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ class Likelihood(nn.Module):
         for task, nll in zip(self.tasks, self.negative_log_likelihoods(outputs, targets), strict=True):
             if task.loss_term is None:
                 mass = task.mass(targets[task.name])
-                entries, rows = self.entries_and_rows(task, targets[task.name])
+                entries, rows = self.nll_scale(task, targets[task.name])
                 per_row = torch.where(entries > 0, entries / rows.clamp(min=1), 1.0)
                 found[task.name] = torch.stack([nll.double() / per_row * mass, mass, entries, rows])
         return found
@@ -86,8 +86,8 @@ class Likelihood(nn.Module):
         total, mass, entries, rows = sums.unbind()
         return total / torch.where(mass > 0, mass, 1.0) * (entries / rows.clamp(min=1))
 
-    def entries_and_rows(self, task: Task, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Two counts whose ratio turns the mean over a target's labelled entries into the likelihood; here it is the mean itself."""
+    def nll_scale(self, task: Task, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Return two counts whose ratio turns the mean over a target's labelled entries into the likelihood; here it is the mean itself."""
         del task
         one = torch.ones((), dtype=torch.float64, device=target.device)
         return one, one
@@ -118,4 +118,4 @@ def entries_per_row(task: Task, target: Tensor, reduce: str) -> Tensor | float:
 class Standard(Likelihood):
     """``likelihood=standard``: the losses as they are."""
 
-    stacks = ()
+    replica_options = ()

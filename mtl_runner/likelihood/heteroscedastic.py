@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mtl_runner.errors.checks import choice, share
+from mtl_runner.errors.checks import choice, fraction
 from mtl_runner.likelihood.base import Likelihood, Tensors, entries_per_row, labelled_counts
 from mtl_runner.tasks.noise import unit
 from mtl_runner.tasks.task import Task, log_variance_key
@@ -32,12 +32,12 @@ class Heteroscedastic(Likelihood):
 
     has_noise = True
     predicts_noise = True
-    stacks = ()
+    replica_options = ()
 
     def __init__(self, tasks: Sequence[Task], beta: float = 0.0, reduce: str = "sum") -> None:
         super().__init__(tasks)
         choice(reduce, "likelihood.reduce", ("sum", "mean"))
-        share(beta, "likelihood.beta", one=True)
+        fraction(beta, "likelihood.beta", one=True)
         self.beta, self.reduce = float(beta), reduce
         self.trains_nll = not beta
 
@@ -64,9 +64,9 @@ class Heteroscedastic(Likelihood):
         mean = total / torch.where(mass > 0, mass, 1.0)
         return mean * entries_per_row(task, target, self.reduce)
 
-    def entries_and_rows(self, task: Task, target: Tensor) -> tuple[Tensor, Tensor]:
+    def nll_scale(self, task: Task, target: Tensor) -> tuple[Tensor, Tensor]:
         summed = self.reduce == "sum" and task.has_likelihood
-        return labelled_counts(task, target) if summed else super().entries_and_rows(task, target)
+        return labelled_counts(task, target) if summed else super().nll_scale(task, target)
 
     def predicted_sigma(self, task: Task, outputs: Tensors) -> Tensor | None:
         """Standard deviation (Gaussian), scale b (Laplace) in the target's units, or the root of the temperature."""

@@ -46,7 +46,7 @@ class Homoscedastic(Likelihood):
     """
 
     has_noise = True
-    stacks = ("init", "frozen", "lr")
+    replica_options = ("init", "frozen", "lr")
 
     def __init__(
         self,
@@ -93,9 +93,9 @@ class Homoscedastic(Likelihood):
         """The term, or 0 for a batch without a label: an unlabelled task's loss is exactly 0."""
         return torch.where(task.known(target).any(), term, 0.0) if task.missing else term
 
-    def entries_and_rows(self, task: Task, target: Tensor) -> tuple[Tensor, Tensor]:
+    def nll_scale(self, task: Task, target: Tensor) -> tuple[Tensor, Tensor]:
         summed = self.reduce == "sum" and task.has_likelihood
-        return labelled_counts(task, target) if summed else super().entries_and_rows(task, target)
+        return labelled_counts(task, target) if summed else super().nll_scale(task, target)
 
     def sigmas(self) -> list[float | None]:
         """In the target's units: standard deviation (Gaussian), scale b (Laplace), root of the temperature (classification)."""

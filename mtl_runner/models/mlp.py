@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from mtl_runner.errors import ConfigError
-from mtl_runner.errors.checks import choice, is_whole, share
+from mtl_runner.errors.checks import choice, fraction, is_whole
 from mtl_runner.tasks.task import Task
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
@@ -19,7 +19,7 @@ def trunk(input_shape: Sequence[int], hidden: Sequence[int], activation: str, dr
     choice(activation, "model.activation", ACTIVATIONS)
     if not isinstance(hidden, Sequence) or not all(is_whole(w, 1) for w in hidden):
         raise ConfigError(f"model.hidden must be a list of positive widths, e.g. [64, 64]; found {hidden!r}.")
-    share(dropout, "model.dropout", one=False)
+    fraction(dropout, "model.dropout", one=False)
     layers: list[nn.Module] = [nn.Flatten()] if len(input_shape) > 1 else []
     width = math.prod(input_shape)
     for size in hidden:

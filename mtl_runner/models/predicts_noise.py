@@ -41,7 +41,7 @@ class PredictsNoise(nn.Module):
         super().__init__()
         self.model = model
         self.sizes = {task.name: task.size for task in tasks if task.has_likelihood}
-        self.further = {task.name: widened(task).size - task.size for task in tasks if task.has_likelihood}
+        self.noise_sizes = {task.name: widened(task).size - task.size for task in tasks if task.has_likelihood}
         self.numeric = {task.name for task in tasks if task.has_noise_scale}
         start = torch.tensor(initial(tasks, trivial_losses), dtype=torch.get_default_dtype())
         self.start: Tensor
@@ -56,13 +56,13 @@ class PredictsNoise(nn.Module):
         for name, size in self.sizes.items():
             if name not in outputs:
                 continue  # the check of the outputs words it
-            both, wanted = outputs[name], size + self.further[name]
+            both, wanted = outputs[name], size + self.noise_sizes[name]
             if both.shape[1:2] != (wanted,):
                 raise ModelError(
-                    f"likelihood=heteroscedastic needs {wanted} outputs for task {name!r} ({size} answers, {self.further[name]} log-variances), "
+                    f"likelihood=heteroscedastic needs {wanted} outputs for task {name!r} ({size} answers, {self.noise_sizes[name]} log-variances), "
                     f"but the model returned shape {tuple(both.shape)}; size its outputs by task.size."
                 )
-            answers, s = both.split([size, self.further[name]], dim=1)
+            answers, s = both.split([size, self.noise_sizes[name]], dim=1)
             log_variance = self.start[self.index[name]] + s.clamp(-FARTHEST, FARTHEST)
             outputs[name] = answers if name in self.numeric else answers * torch.exp(-log_variance)
             outputs[log_variance_key(name)] = log_variance

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mtl_runner.errors import ModelError
-from mtl_runner.errors.checks import share, whole
+from mtl_runner.errors.checks import fraction, whole
 from mtl_runner.tasks.task import Task
 
 PADDING = 0  # the number behind the end of a text
@@ -55,7 +55,7 @@ class TextRCNN(nn.Module):
         sizes = {"words": words, "embedding": embedding, "hidden": hidden, "features": features}
         for name, size in sizes.items():
             whole(size, f"model.{name}", 1)
-        share(dropout, "model.dropout", one=False)
+        fraction(dropout, "model.dropout", one=False)
         if len(input_shape) != 1:
             raise ModelError(
                 f"model=text_rcnn reads rows of word numbers, inputs [N, tokens]; found inputs of shape {('N', *input_shape)}."

@@ -16,7 +16,7 @@ from mtl_runner.tasks.task import Task
 GROUPS = 4  # of the normalisation's channels
 
 
-class Block(nn.Module):
+class ConvBlock(nn.Module):
     """Two 3x3 convolutions, each normalised over groups of channels (batch statistics would tie the rows, and a stack, together)."""
 
     def __init__(self, channels: int, width: int) -> None:
@@ -60,8 +60,10 @@ class UNet(nn.Module):
         if min(height, columns) < 2**depth:
             raise ConfigError(f"model.depth={depth} halves images of {height}x{columns} pixels to nothing; lower it.")
         widths = [width * 2**level for level in range(depth + 1)]
-        self.down = nn.ModuleList(Block(before, after) for before, after in zip([channels, *widths[:-1]], widths, strict=True))
-        self.up = nn.ModuleList(Block(after + before, before) for before, after in itertools.pairwise(widths))
+        self.down = nn.ModuleList(
+            ConvBlock(before, after) for before, after in zip([channels, *widths[:-1]], widths, strict=True)
+        )
+        self.up = nn.ModuleList(ConvBlock(after + before, before) for before, after in itertools.pairwise(widths))
         mine = [task for task in tasks if task.has_target]
         self.names, self.dense = [task.name for task in mine], [bool(task.places) for task in mine]
         for task in mine:

@@ -15,7 +15,7 @@ from mtl_runner.results.conclusions import Conclusions, conclude
 from mtl_runner.results.groups import SPLITS, Group, group_runs, strategy_rows
 from mtl_runner.results.overview import overview
 from mtl_runner.results.read import Run, find_runs
-from mtl_runner.results.roles import Job
+from mtl_runner.results.roles import RunRole
 from mtl_runner.results.strategies import Label, label
 
 
@@ -161,7 +161,7 @@ def _monitor(run: Run) -> float:
     return math.inf if value is None else float(value)
 
 
-def _run_row(job: Job, where: Label, output: Path) -> dict[str, Any]:
+def _run_row(job: RunRole, where: Label, output: Path) -> dict[str, Any]:
     """A run's row of ``runs.csv``; without the test split for runs that chose settings, so that nobody chooses by it."""
     run, summary = job.run, job.run.summary
     row: dict[str, Any] = {

@@ -12,11 +12,11 @@ from typing import Any
 import pandas as pd
 
 from mtl_runner.results.differences import metric_differences
-from mtl_runner.results.evidence import DataSet, Evidence, gather
+from mtl_runner.results.evidence import DatasetEvidence, Evidence, gather
 from mtl_runner.results.judge import margin_of, verdicts
 from mtl_runner.results.paired import Paired
 from mtl_runner.results.read import Run
-from mtl_runner.results.roles import Job, jobs, read_study, without_study
+from mtl_runner.results.roles import RunRole, jobs, read_study, without_study
 from mtl_runner.results.sentences import answer, missing
 from mtl_runner.results.strategies import Label
 from mtl_runner.results.verdict import Verdict
@@ -31,7 +31,7 @@ class Conclusions:
 
     evidence: Evidence
     verdicts: list[Verdict]
-    jobs: list[Job]  # every run's part
+    jobs: list[RunRole]  # every run's part
     margins: dict[str, float]  # {data set: the margin of its verdicts}
     notes: dict[str, list[str]]  # {data set: what its study says about the tuning, and what is lost of it}
     shown: tuple[list[Run], list[Label]]  # the runs that the strategies' table is made of: a study's final ones, else all
@@ -120,7 +120,7 @@ def conclude(runs: Sequence[Run], labels: Sequence[Label], at: str = "final", ma
     return Conclusions(evidence, verdicts(evidence, margin), found, margins, _notes(runs, found, study), _shown(found))
 
 
-def _shown(found: Sequence[Job]) -> tuple[list[Run], list[Label]]:
+def _shown(found: Sequence[RunRole]) -> tuple[list[Run], list[Label]]:
     runs, names = [], []
     tested = {job.data for job in found if job.final}
     for job in found:
@@ -130,7 +130,7 @@ def _shown(found: Sequence[Job]) -> tuple[list[Run], list[Label]]:
     return runs, names
 
 
-def _notes(runs: Sequence[Run], found: Sequence[Job], study: Mapping[str, Any] | None) -> dict[str, list[str]]:
+def _notes(runs: Sequence[Run], found: Sequence[RunRole], study: Mapping[str, Any] | None) -> dict[str, list[str]]:
     studies = (study or {}).get("studies", {})
     lost = set(without_study(runs))
     notes: dict[str, list[str]] = {}
@@ -142,7 +142,7 @@ def _notes(runs: Sequence[Run], found: Sequence[Job], study: Mapping[str, Any] |
     return notes
 
 
-def _lacking(data: DataSet) -> list[str]:
+def _lacking(data: DatasetEvidence) -> list[str]:
     return [*missing(data), ONE_TASK] if len(data.tasks) == 1 else missing(data)
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from mtl_runner.results.evidence import DataSet, StrategyEvidence, Values
+from mtl_runner.results.evidence import DatasetEvidence, StrategyEvidence, Values
 from mtl_runner.results.paired import Paired, holm, paired
 
 
@@ -30,12 +30,12 @@ class TaskEffect:
     strategy: float
 
 
-def quantity(data: DataSet) -> str:
+def quantity(data: DatasetEvidence) -> str:
     """What ``relative_changes`` compares, in words."""
     return "mean relative loss" if data.has_relative_loss else "main metrics"
 
 
-def relative_changes(data: DataSet, strategy: StrategyEvidence, reference: StrategyEvidence) -> dict[str, float]:
+def relative_changes(data: DatasetEvidence, strategy: StrategyEvidence, reference: StrategyEvidence) -> dict[str, float]:
     """Per seed: the logarithm of the strategy's mean relative loss over that of the paired run; below 0 is better.
 
     .. math:: d_s = \\log \\frac{\\sum_t L_{t,s} / b_t}{\\sum_t L'_{t,s} / b_t}
@@ -66,7 +66,7 @@ def percentage(logarithms: Paired) -> Paired:
     return replace(logarithms, mean=mean, low=low, high=high)
 
 
-def task_effects(data: DataSet, strategy: StrategyEvidence) -> list[TaskEffect]:
+def task_effects(data: DatasetEvidence, strategy: StrategyEvidence) -> list[TaskEffect]:
     """What a strategy does to every task's main metric; empty without equal weights on the same seeds."""
     equal = data.equal
     common = _common(strategy, equal) if equal is not None else []
@@ -75,7 +75,7 @@ def task_effects(data: DataSet, strategy: StrategyEvidence) -> list[TaskEffect]:
     return [TaskEffect(t, m := data.main(t), _mean(equal, t, m, common), _mean(strategy, t, m, common)) for t in data.tasks]
 
 
-def metric_differences(data: DataSet) -> list[MetricDifference]:
+def metric_differences(data: DatasetEvidence) -> list[MetricDifference]:
     """Every strategy's paired differences to equal weights, per task and metric; p is Holm-adjusted over the strategies."""
     if data.equal is None:
         return []
@@ -112,7 +112,7 @@ def _comparable(task: str, metric: str, common: Sequence[str], pair: Sequence[St
     return "loss" if any(s.values[r].get(task, {}).get(metric, math.nan) <= 0 for s in pair for r in common) else metric
 
 
-def _change(data: DataSet, task: str, metric: str, values: Values, reference: Values) -> float:
+def _change(data: DatasetEvidence, task: str, metric: str, values: Values, reference: Values) -> float:
     value, base = values.get(task, {}).get(metric, math.nan), reference.get(task, {}).get(metric, math.nan)
     if value == base:
         return 0.0

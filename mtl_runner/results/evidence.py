@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from mtl_runner.results.read import Run
-from mtl_runner.results.roles import Job, jobs
+from mtl_runner.results.roles import RunRole, jobs
 from mtl_runner.results.strategies import Label
 from mtl_runner.results.task_metrics import TaskMetrics
 
@@ -60,7 +60,7 @@ class StrategyEvidence:
 
 
 @dataclass(frozen=True)
-class DataSet:
+class DatasetEvidence:
     """All strategies on one data set, with its tasks and what each is measured by."""
 
     name: str
@@ -118,7 +118,7 @@ class Evidence:
 
     at: str
     split: str
-    sets: tuple[DataSet, ...]
+    sets: tuple[DatasetEvidence, ...]
 
 
 def gather(
@@ -148,22 +148,22 @@ def gather(
         if strategies:
             given_up = [[job for job in mine if job.strategy == name] for name in dict.fromkeys(j.strategy for j in mine)]
             strategies += [_given_up(trials) for trials in given_up if not any(job.final or _ended(job) for job in trials)]
-            sets.append(DataSet(data, tasks, tuple(strategies), _margin(mine, study)))
+            sets.append(DatasetEvidence(data, tasks, tuple(strategies), _margin(mine, study)))
     return Evidence(at, split, tuple(sets))
 
 
-def _margin(mine: Sequence[Job], study: Mapping[str, Any] | None) -> float | None:
+def _margin(mine: Sequence[RunRole], study: Mapping[str, Any] | None) -> float | None:
     studies = (study or {}).get("studies", {})
     margins = [studies[folder]["margin"] for folder in dict.fromkeys(job.study for job in mine if job.study)]
     return min((margin for margin in margins if margin is not None), default=None)
 
 
-def _ended(job: Job) -> bool:
+def _ended(job: RunRole) -> bool:
     """Whether a tuning run ended with a number to choose by."""
     return job.run.finished and math.isfinite(_number(job.run.summary.get("monitor", {}).get("final")))
 
 
-def _given_up(trials: Sequence[Job]) -> StrategyEvidence:
+def _given_up(trials: Sequence[RunRole]) -> StrategyEvidence:
     """A strategy of a study that has final runs of others, but of this one only tuning runs, and none that ended with a number."""
     first = trials[0]
     failures = {
@@ -189,7 +189,7 @@ def _given_up(trials: Sequence[Job]) -> StrategyEvidence:
     )
 
 
-def _strategy(mine: Sequence[Job], tasks: Mapping[str, TaskMetrics], at: str, split: str) -> StrategyEvidence:
+def _strategy(mine: Sequence[RunRole], tasks: Mapping[str, TaskMetrics], at: str, split: str) -> StrategyEvidence:
     # The same strategy with the same seed and fold is the same run again, not one more sample: the last one counts.
     final = {job.replicate: job for job in mine if job.final}
     first = next(iter(final.values()))
@@ -245,7 +245,7 @@ def _relative_losses(values: Mapping[str, Values]) -> dict[str, float]:
     return found
 
 
-def _tuning(mine: Sequence[Job]) -> dict[float, float]:
+def _tuning(mine: Sequence[RunRole]) -> dict[float, float]:
     """Of the runs that chose the settings: the best monitor per learning rate. Its best epoch's, whatever epoch is judged."""
     trials: dict[tuple[float, str], list[float]] = {}
     for job in mine:

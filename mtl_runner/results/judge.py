@@ -28,7 +28,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from mtl_runner.results.differences import percentage, quantity, relative_changes, task_effects
-from mtl_runner.results.evidence import DataSet, Evidence, StrategyEvidence, Values
+from mtl_runner.results.evidence import DatasetEvidence, Evidence, StrategyEvidence, Values
 from mtl_runner.results.paired import Paired, holm, paired
 from mtl_runner.results.pareto import dominated_share
 from mtl_runner.results.sentences import describe
@@ -50,13 +50,13 @@ def verdicts(evidence: Evidence, margin: float | None = None) -> list[Verdict]:
     return [verdict for data in evidence.sets for verdict in _of_data(data, margin_of(data, margin))]
 
 
-def margin_of(data: DataSet, margin: float | None = None) -> float:
+def margin_of(data: DatasetEvidence, margin: float | None = None) -> float:
     """The margin that counts for a data set."""
     own = MARGIN if data.margin is None else data.margin
     return own if margin is None else margin
 
 
-def _of_data(data: DataSet, margin: float) -> list[Verdict]:
+def _of_data(data: DatasetEvidence, margin: float) -> list[Verdict]:
     best = data.best_fixed
     judged = [s for s in data.strategies if s.role == "strategy" or (s is best and s.role == "fixed")]
     found = [_numbers(data, s, margin) for s in judged]
@@ -68,7 +68,7 @@ def _of_data(data: DataSet, margin: float) -> list[Verdict]:
     return [replace(v, kind=(kind := decide(v)), sentence=_sentence(replace(v, kind=kind))) for v in found]
 
 
-def _numbers(data: DataSet, strategy: StrategyEvidence, margin: float) -> Verdict:
+def _numbers(data: DatasetEvidence, strategy: StrategyEvidence, margin: float) -> Verdict:
     equal, fixed, twin = data.equal, data.best_fixed, data.twin(strategy.name)
     over_metrics, over_tasks = delta_to_single_task(data, strategy)
     return Verdict(
@@ -125,7 +125,7 @@ def decide(verdict: Verdict) -> str:
     return HELPS if v.versus_fixed is not None and v.versus_fixed.known else UNDECIDED
 
 
-def delta_to_single_task(data: DataSet, strategy: StrategyEvidence) -> tuple[float, float]:
+def delta_to_single_task(data: DatasetEvidence, strategy: StrategyEvidence) -> tuple[float, float]:
     """Delta-m of the seed means against the tuned single-task runs, over metrics and over tasks; NaN without such runs."""
     single = data.single_task
     if single is None or not strategy.values:
@@ -142,7 +142,7 @@ def _pick(values: Values, names: Mapping[str, Sequence[str]]) -> dict[str, dict[
     return {task: {m: values[task][m] for m in metrics} for task, metrics in names.items() if metrics}
 
 
-def _versus(data: DataSet, strategy: StrategyEvidence, reference: StrategyEvidence | None) -> Paired | None:
+def _versus(data: DatasetEvidence, strategy: StrategyEvidence, reference: StrategyEvidence | None) -> Paired | None:
     if reference is None:
         return None
     return percentage(paired(list(relative_changes(data, strategy, reference).values())))

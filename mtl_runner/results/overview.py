@@ -25,7 +25,7 @@ def overview(
     at: str,
     style: str = "text",
 ) -> str:
-    """All of it.
+    """Format the whole comparison for the terminal.
 
     Args:
         rows: one per strategy, the columns of ``comparison.csv``.

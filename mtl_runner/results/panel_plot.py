@@ -26,7 +26,7 @@ class Map:
     """Truth and prediction of one task: class indices ``[rows, H, W]``, or numbers ``[rows, channels, H, W]``; NaN where unknown."""
 
     truth: np.ndarray
-    said: np.ndarray
+    prediction: np.ndarray
     classes: tuple[str, ...]  # empty for numbers
 
 
@@ -48,7 +48,7 @@ def plot_panel(path: Path, panel: Panel) -> None:
     for row, image in enumerate(panel.images):
         _image(axes[row, 0], image)
         for index, (name, shown) in enumerate(panel.maps.items()):
-            for at, values in enumerate((shown.truth, shown.said)):
+            for at, values in enumerate((shown.truth, shown.prediction)):
                 _map(axes[row, 1 + 2 * index + at], values[row], shown)
                 if row == 0:
                     title = f"{name}: {('truth', 'prediction')[at]}"

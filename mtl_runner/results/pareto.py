@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mtl_runner.results.evidence import DataSet, StrategyEvidence
+from mtl_runner.results.evidence import DatasetEvidence, StrategyEvidence
 
 RESAMPLES = 2000
 CLOUD = 200  # resampled means per strategy that a picture shows
@@ -69,7 +69,7 @@ def hypervolume(points: Array, reference: Sequence[float]) -> float:
     return float((widths * (reference[1] - lowest)).sum())
 
 
-def front(data: DataSet, resamples: int = RESAMPLES, seed: int = 0) -> Front | None:
+def front(data: DatasetEvidence, resamples: int = RESAMPLES, seed: int = 0) -> Front | None:
     """The front of a data set with two tasks; None for another number of tasks, or without a strategy to show."""
     strategies = [s for s in data.of_role("strategy", "fixed", "equal", "twin") if s.values]
     if len(data.tasks) != 2 or not strategies:
@@ -101,7 +101,7 @@ def front(data: DataSet, resamples: int = RESAMPLES, seed: int = 0) -> Front | N
     )
 
 
-def dominated_share(data: DataSet, strategy: StrategyEvidence, resamples: int = RESAMPLES, seed: int = 0) -> float:
+def dominated_share(data: DatasetEvidence, strategy: StrategyEvidence, resamples: int = RESAMPLES, seed: int = 0) -> float:
     """Share of resamples in which the mean of some fixed weights is as good as the strategy's in every task and better in one.
 
     By the tasks' relative losses, or where some are not known, by their main metrics, for any number of tasks. Seeds are drawn
@@ -120,7 +120,7 @@ def dominated_share(data: DataSet, strategy: StrategyEvidence, resamples: int = 
 
 
 def _values(
-    data: DataSet, strategies: Sequence[StrategyEvidence], metrics: Sequence[tuple[str, str]], seeds: Sequence[str] = ()
+    data: DatasetEvidence, strategies: Sequence[StrategyEvidence], metrics: Sequence[tuple[str, str]], seeds: Sequence[str] = ()
 ) -> Array:
     """``[strategies, seeds, tasks]``, less is better, NaN where a strategy has no run of the seed."""
     seeds = seeds or list(dict.fromkeys(replicate for s in strategies for replicate in s.values))

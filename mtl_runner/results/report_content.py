@@ -13,7 +13,7 @@ from mtl_runner.results.evidence import Evidence, gather
 from mtl_runner.results.groups import Group, Strategy, group_runs
 from mtl_runner.results.read import Run
 from mtl_runner.results.report_curves import OVERALL, averaged, curves_of, lines_for, points_for, rounded
-from mtl_runner.results.roles import Job, jobs, read_study
+from mtl_runner.results.roles import RunRole, jobs, read_study
 from mtl_runner.results.spread import Spread, spread
 from mtl_runner.results.strategies import Label, label, settings_of
 
@@ -44,7 +44,7 @@ class Section:
 
     group: Group
     lines: list[Line]
-    jobs: list[Job]  # of all runs on this data set, also those that only chose settings
+    jobs: list[RunRole]  # of all runs on this data set, also those that only chose settings
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Content:
     title: str
     at: str
     runs: list[Run]
-    jobs: list[Job]
+    jobs: list[RunRole]
     sections: list[Section]
     study: Mapping[str, Any] | None
 
@@ -193,14 +193,14 @@ def _title(runs: Sequence[Run], groups: Sequence[Group]) -> str:
     return f"{data}: {many}{len(runs)} run{'s' if len(runs) != 1 else ''}"
 
 
-def _families(found: Sequence[Job]) -> dict[int, str]:
+def _families(found: Sequence[RunRole]) -> dict[int, str]:
     """Each job's family, by the job's id: what stays of the strategy when settings that are numbers are left out.
 
     ``dwa, lr=0.001`` and ``dwa, lr=0.003`` are ``dwa``, and so is its frozen twin; ``fixed y1=0.5 y2=1.5`` is ``fixed``. If then nothing varies any more, only the learning rate is left out, and
     if nothing varies even so, nothing.
     """
 
-    def without(job: Job, drop: Any) -> str:
+    def without(job: RunRole, drop: Any) -> str:
         head, *rest = (job.of or job.strategy).split(", ")
         head = " ".join([word for word in head.split(" ") if job.role != "fixed" or not drop(word)]) or head
         return ", ".join([head, *(part for part in rest if not drop(part))])
@@ -212,7 +212,7 @@ def _families(found: Sequence[Job]) -> dict[int, str]:
     return names
 
 
-def _drawn(group: Group, mine: Sequence[Job], families: Mapping[int, str], at: str) -> set[str]:
+def _drawn(group: Group, mine: Sequence[RunRole], families: Mapping[int, str], at: str) -> set[str]:
     """The best strategy of each family by the monitor, and of those the best few."""
     family = {job.strategy: families[id(job)] for job in mine}
     twins = {job.strategy for job in mine if job.role == "twin"}

@@ -14,18 +14,18 @@ NUMBERS = 250_000  # that all curves of a page may hold together: about 2 MB
 POINTS = (12, 160)  # per curve, at least and at most
 OVERALL = ""  # the name of the mean over tasks; no task is called so
 
-Curve = dict[int, float]  # {epoch: value}
+CurvePoints = dict[int, float]  # {epoch: value}
 # Which column of which split's rows: (split, column) -> the quantity's name in the page.
 QUANTITIES = {("val", "loss"): "loss", ("train", "weight"): "weight", ("train", "sigma"): "sigma"}
 
 
-def read_curves(directory: Path) -> dict[str, dict[str, Curve]]:
+def read_curves(directory: Path) -> dict[str, dict[str, CurvePoints]]:
     """``{quantity: {task: {epoch: value}}}`` of one run; of a file that is cut off, what is whole.
 
     Quantities are the validation ``loss``, the ``weight`` and the ``sigma`` of each task, and ``relative``, the mean over tasks of
     the relative validation loss, under the task name ``OVERALL``.
     """
-    found: dict[str, dict[str, Curve]] = {}
+    found: dict[str, dict[str, CurvePoints]] = {}
     try:
         with (directory / "metrics.csv").open(newline="", encoding="utf-8", errors="replace") as file:
             reader = csv.reader(file)
@@ -52,7 +52,7 @@ def read_curves(directory: Path) -> dict[str, dict[str, Curve]]:
     return found
 
 
-def averaged(runs: Sequence[Mapping[str, Mapping[str, Curve]]], points: int) -> dict[str, dict[str, list[list[Any]]]]:
+def averaged(runs: Sequence[Mapping[str, Mapping[str, CurvePoints]]], points: int) -> dict[str, dict[str, list[list[Any]]]]:
     """``{quantity: {task: [epochs, means]}}`` over seeds, with ``lows`` and ``highs`` (their range) after them if there are several.
 
     Where fewer than half of the seeds are still there (the others stopped early), a curve ends.
@@ -91,7 +91,7 @@ def thinned(epochs: Sequence[int], points: int) -> list[int]:
     return [epochs[round(i * step)] for i in range(points)]
 
 
-def _average(curves: Sequence[Curve], points: int) -> list[list[Any]]:
+def _average(curves: Sequence[CurvePoints], points: int) -> list[list[Any]]:
     counts: dict[int, int] = {}
     for curve in curves:
         for epoch in curve:
@@ -105,7 +105,7 @@ def _average(curves: Sequence[Curve], points: int) -> list[list[Any]]:
     return found
 
 
-def _put(found: dict[str, dict[str, Curve]], quantity: str, task: str, epoch: str, value: str) -> None:
+def _put(found: dict[str, dict[str, CurvePoints]], quantity: str, task: str, epoch: str, value: str) -> None:
     if value:
         try:
             found.setdefault(quantity, {}).setdefault(task, {})[int(epoch)] = float(value)
@@ -113,6 +113,6 @@ def _put(found: dict[str, dict[str, Curve]], quantity: str, task: str, epoch: st
             return
 
 
-def curves_of(runs: Sequence[Run]) -> list[dict[str, dict[str, Curve]]]:
+def curves_of(runs: Sequence[Run]) -> list[dict[str, dict[str, CurvePoints]]]:
     """The curves of every run that has some."""
     return [curves for run in runs if (curves := read_curves(run.directory))]

@@ -16,7 +16,7 @@ from mtl_runner.results.text import number
 ROWS = 15  # that a long table shows before it is asked for all; of a sweep over fixed weights only what is drawn
 
 
-class Column:
+class ReportColumn:
     """A column of numbers over strategies: the key of its mean, and whether it has an interval and a best value (a cost has none)."""
 
     def __init__(
@@ -43,22 +43,22 @@ def strategies_table(section: Section, rows: list[dict[str, Any]], split: str, n
     group, at = section.group, rows[0]["at"]
     lines = {line.name: line for line in section.lines}
     columns = [
-        Column(task, f"{split}.{task}.{metrics.main}", unit=metrics.main, higher=metrics.higher_is_better(metrics.main))
+        ReportColumn(task, f"{split}.{task}.{metrics.main}", unit=metrics.main, higher=metrics.higher_is_better(metrics.main))
         for task, metrics in group.tasks.items()
     ]
     if split == "val":
-        columns.append(Column("all tasks", "monitor", unit=_monitor_name(section)))
+        columns.append(ReportColumn("all tasks", "monitor", unit=_monitor_name(section)))
     columns += [
-        Column("mean rank", f"{split}.mean_rank", interval=False),
-        Column("delta-m", f"{split}.delta_m", unit="%", interval=False),
-        Column("delta-m", f"{split}.delta_m_task", unit="% by task", interval=False),
+        ReportColumn("mean rank", f"{split}.mean_rank", interval=False),
+        ReportColumn("delta-m", f"{split}.delta_m", unit="%", interval=False),
+        ReportColumn("delta-m", f"{split}.delta_m_task", unit="% by task", interval=False),
     ]
     if split == "val":
         for row, strategy in zip(rows, group.strategies, strict=True):
             row["seconds"], row["passes"] = _mean_time(strategy.runs, "seconds"), _mean_time(strategy.runs, "backward_passes")
         columns += [
-            Column("backward", "passes", unit="passes / step", interval=False, marked=False),
-            Column("time", "seconds", unit="s per run", interval=False, marked=False),
+            ReportColumn("backward", "passes", unit="passes / step", interval=False, marked=False),
+            ReportColumn("time", "seconds", unit="s per run", interval=False, marked=False),
         ]
     columns = [c for c in columns if any(math.isfinite(c.values(row)[0]) for row in rows)]
     columns = _distinct([c for c in columns if c.ends or _vary(c, rows)], rows)
@@ -156,7 +156,7 @@ def _name_cell(line: Any, number_of: int, with_box: bool) -> str:
     )
 
 
-def _number_cell(column: Column, row: dict[str, Any], scale: tuple[float, float, float]) -> str:
+def _number_cell(column: ReportColumn, row: dict[str, Any], scale: tuple[float, float, float]) -> str:
     mean, low, high = column.values(row)
     if not math.isfinite(mean):
         return '<td class="num none"><span aria-label="none">&ndash;</span></td>'
@@ -175,7 +175,7 @@ def _number_cell(column: Column, row: dict[str, Any], scale: tuple[float, float,
     return f'<td class="num{" best" if is_best else ""}"{data_value(mean)}>{text}{half}{whisker}</td>'
 
 
-def _scale(column: Column, rows: Sequence[dict[str, Any]]) -> tuple[float, float, float]:
+def _scale(column: ReportColumn, rows: Sequence[dict[str, Any]]) -> tuple[float, float, float]:
     """Least and largest number that the column's whiskers show, and its best mean."""
     found = [column.values(row) for row in rows]
     means = [mean for mean, _, _ in found if math.isfinite(mean)]
@@ -188,9 +188,9 @@ def _scale(column: Column, rows: Sequence[dict[str, Any]]) -> tuple[float, float
     return least, most, max(means) if column.higher else min(means)
 
 
-def _distinct(columns: list[Column], rows: Sequence[dict[str, Any]]) -> list[Column]:
+def _distinct(columns: list[ReportColumn], rows: Sequence[dict[str, Any]]) -> list[ReportColumn]:
     """Without a column that says the same as one before it (delta-m by task where each task has one metric)."""
-    kept: list[Column] = []
+    kept: list[ReportColumn] = []
     for column in columns:
         twin = any(
             other.title == column.title and all(_same(other.values(row)[0], column.values(row)[0]) for row in rows)
@@ -207,7 +207,7 @@ def _mean_time(runs: Sequence[Run], name: str) -> float:
     return sum(known) / len(known) if known else math.nan
 
 
-def _vary(column: Column, rows: Sequence[dict[str, Any]]) -> bool:
+def _vary(column: ReportColumn, rows: Sequence[dict[str, Any]]) -> bool:
     return len(rows) < 2 or len({row.get(column.mean) for row in rows}) > 1
 
 

@@ -18,7 +18,7 @@ PLAIN = {"update": "joint", "schedule": "all", "likelihood": "standard"}
 
 
 @dataclass(frozen=True)
-class Job:
+class RunRole:
     """One run and its part."""
 
     run: Run
@@ -55,7 +55,7 @@ def without_study(runs: Sequence[Run]) -> list[Path]:
     return [folder for folder in _folders(runs) if _made_by_study(folder) and _read(folder) is None]
 
 
-def jobs(runs: Sequence[Run], labels: Sequence[Label], study: Mapping[str, Any] | None) -> list[Job]:
+def jobs(runs: Sequence[Run], labels: Sequence[Label], study: Mapping[str, Any] | None) -> list[RunRole]:
     """Every run's part, by the study where it names the run's directory, else inferred.
 
     Runs of different studies are never put together, whatever they are called: each study is a data set of its own then.
@@ -71,11 +71,11 @@ def jobs(runs: Sequence[Run], labels: Sequence[Label], study: Mapping[str, Any] 
         rate = _number(run.overrides.get("optimizer.lr"))
         if row is None:
             role = infer_role(run, run.directory in plain)
-            found.append(Job(run, where.data, where.strategy, where.replicate, role, rate=rate, study=home))
+            found.append(RunRole(run, where.data, where.strategy, where.replicate, role, rate=rate, study=home))
         else:
             name, of, final = str(row["strategy"]), row.get("of") or "", bool(row.get("final", True))
             rate = _number(row["lr"]) if row.get("lr") is not None else rate
-            job = Job(
+            job = RunRole(
                 run, where.data, name, where.replicate, row["role"], of, final, where.strategy, rate, home, row.get("phase")
             )
             found.append(job)
@@ -108,7 +108,7 @@ def _labels_apart(runs: Sequence[Run], labels: Sequence[Label], studies: Mapping
     return found
 
 
-def _data_of_single_tasks(mine: Sequence[Job]) -> str:
+def _data_of_single_tasks(mine: Sequence[RunRole]) -> str:
     """The data set of a study: it may train each task alone by ``data.tasks=[y1]``, which alone would look like another one."""
     others = dict.fromkeys(job.data for job in mine if job.role != "single_task")
     return next(iter(others)) if len(others) == 1 else ""

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mtl_runner.results.evidence import DataSet
+from mtl_runner.results.evidence import DatasetEvidence
 from mtl_runner.results.paired import LEVEL, Paired, least_p
 from mtl_runner.results.text import number
 
@@ -128,7 +128,7 @@ def effects(verdict: Verdict) -> str:
     return f"From equal weights: {', '.join(f'{e.task} {e.metric} {number(e.equal, 3)} to {number(e.strategy, 3)}' for e in known)}."
 
 
-def missing(data: DataSet) -> list[str]:
+def missing(data: DatasetEvidence) -> list[str]:
     """What a fair comparison would have and this one lacks, each with how to get it."""
     lines = []
     if data.equal is None:

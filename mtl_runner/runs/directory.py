@@ -53,7 +53,7 @@ def read_identity(directory: Path) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def held(directory: Path) -> Iterator[None]:
+def locked(directory: Path) -> Iterator[None]:
     """Keep other processes out of the directory while it is being written.
 
     Raises ``RunDirectoryError`` if another process holds it; a kill releases it.

@@ -6,7 +6,7 @@ import torch
 
 from mtl_runner.data.dataset import Split
 from mtl_runner.data.inputs import InputTensors
-from mtl_runner.experiment.forward import predict
+from mtl_runner.experiment.forward import split_outputs
 from mtl_runner.results.plots import Fit
 from mtl_runner.train.trainer import Trainer
 
@@ -20,7 +20,7 @@ def fit_curve(trainer: Trainer) -> dict[str, Fit]:
     if x is None or x.dim() != 2 or x.shape[1] != 1:
         return {}
     grid = torch.linspace(float(x.min()), float(x.max()), POINTS, dtype=x.dtype, device=x.device).unsqueeze(1)
-    outputs = predict(trainer.learner.forward, Split(grid, {}), POINTS)
+    outputs = split_outputs(trainer.learner.forward_pass, Split(grid, {}), POINTS)
     fits = {}
     for task in trainer.tasks:
         if task.spec.numeric and task.size == 1:

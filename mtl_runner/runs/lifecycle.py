@@ -15,7 +15,7 @@ import torch
 from omegaconf import OmegaConf
 
 from mtl_runner.data.inputs import InputTensors
-from mtl_runner.errors.wording import sentence
+from mtl_runner.errors.wording import run_message
 from mtl_runner.experiment.build import Datasets, Experiment, build
 from mtl_runner.files import write_json
 from mtl_runner.runs import directory as run_directory
@@ -28,7 +28,7 @@ from mtl_runner.train.trainer import Trainer
 log = logging.getLogger("mtl_runner")
 
 
-def finished(request: Request) -> Outcome | None:
+def outcome_if_finished(request: Request) -> Outcome | None:
     """The outcome of a run that came to its end before."""
     summary = run_directory.read_summary(request.directory)
     if summary.get("status") != "finished":
@@ -47,7 +47,7 @@ def begin(request: Request, datasets: Datasets | None = None) -> Trainer:
     log.info("%s", _opening(trainer))
     for lesson in [] if trainer.resumed else lessons_of_setup(experiment):
         log.warning("%s", lesson)
-    for name in experiment.schedule.never():
+    for name in experiment.schedule.never_active():
         log.warning("Task %r never takes part in this run; check its times under schedule.", name)
     return trainer
 
@@ -150,9 +150,9 @@ def write_status(request: Request, status: str, reason: str = "") -> None:
     write_json(request.directory / "summary.json", _identity(request, status, reason))
 
 
-def failed(error: BaseException, request: Request) -> Outcome:
+def record_failure(error: BaseException, request: Request) -> Outcome:
     """Write down why a run failed."""
-    text = sentence(error)
+    text = run_message(error)
     with contextlib.suppress(OSError):  # the disk may be full; the sentence still reaches the terminal
         logging.getLogger("mtl_runner.file").error("%s", "".join(traceback.format_exception(error)))
         write_status(request, "failed", text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mtl_runner.data.inputs import InputTensors
-from mtl_runner.experiment.forward import predict
+from mtl_runner.experiment.forward import split_outputs
 from mtl_runner.results.panel_plot import Map, Panel
 from mtl_runner.train.trainer import Trainer
 
@@ -20,7 +20,7 @@ def panel(trainer: Trainer) -> Panel | None:
     if not tasks or inputs is None or inputs.dim() != 4:
         return None
     few, images = split.rows(slice(0, ROWS)), inputs[:ROWS]
-    outputs = trainer.learner.likelihood.answers(predict(trainer.learner.forward, few, ROWS))
+    outputs = trainer.learner.likelihood.answers(split_outputs(trainer.learner.forward_pass, few, ROWS))
     maps = {}
     for task in tasks:
         kind = task.spec

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from mtl_runner.experiment.forward import predict
+from mtl_runner.experiment.forward import split_outputs
 from mtl_runner.files import write_atomic
 from mtl_runner.likelihood import Likelihood
 from mtl_runner.tasks.task import Task
@@ -37,7 +37,7 @@ def write_predictions(trainer: Trainer) -> None:
 def _columns(trainer: Trainer, name: str) -> Columns:
     split = trainer.experiment.data.splits[name]
     likelihood = trainer.learner.likelihood
-    outputs = predict(trainer.learner.forward, split, trainer.evaluation_rows(name))
+    outputs = split_outputs(trainer.learner.forward_pass, split, trainer.evaluation_rows(name))
     columns: Columns = {}
     meant = trainer.learner.likelihood.has_noise, trainer.sigma_estimates_noise()
     for task, learned, estimates in zip(trainer.tasks, trainer.sigmas(), meant[1], strict=True):

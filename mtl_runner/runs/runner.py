@@ -7,10 +7,10 @@ import os
 import shlex
 
 from mtl_runner.errors import RunDirectoryError
-from mtl_runner.errors.wording import sentence
+from mtl_runner.errors.wording import run_message
 from mtl_runner.experiment.build import build
 from mtl_runner.runs import directory as run_directory
-from mtl_runner.runs.lifecycle import begin, end, failed, finished, shown, write_status
+from mtl_runner.runs.lifecycle import begin, end, outcome_if_finished, record_failure, shown, write_status
 from mtl_runner.runs.logs import logging_to
 from mtl_runner.runs.request import Outcome, Request
 from mtl_runner.runs.summary import table, verdict
@@ -31,8 +31,8 @@ def run(request: Request) -> Outcome:
     try:
         run_directory.claim(directory, request.config, request.overrides, request.choices, request.hydra)
     except OSError as error:
-        raise RunDirectoryError(sentence(error)) from error
-    with run_directory.held(directory), logging_to(directory):
+        raise RunDirectoryError(run_message(error)) from error
+    with run_directory.locked(directory), logging_to(directory):
         if request.job:
             log.info("[%s]", request.job)
         try:
@@ -56,13 +56,13 @@ def run(request: Request) -> Outcome:
             )
         except Exception as error:  # the border: what a user's model, data or machine can raise is not ours to list
             if os.environ.get("MTL_RUNNER_FULL_ERROR"):
-                write_status(request, "failed", sentence(error))
+                write_status(request, "failed", run_message(error))
                 raise
-            return failed(error, request)
+            return record_failure(error, request)
 
 
 def _run_claimed(request: Request) -> Outcome:
-    done = finished(request)
+    done = outcome_if_finished(request)
     if done is not None:
         summary = run_directory.read_summary(request.directory)
         log.info("This run is finished already: %s", shown(request.directory))

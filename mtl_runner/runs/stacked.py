@@ -14,10 +14,10 @@ import torch
 from omegaconf import OmegaConf
 
 from mtl_runner.errors import MtlError, RunDirectoryError
-from mtl_runner.errors.wording import out_of_memory, sentence
+from mtl_runner.errors.wording import out_of_memory, run_message
 from mtl_runner.experiment.build import ALL_THREADS, SMALL_MODEL, Datasets, Experiment, build, is_ours
 from mtl_runner.runs import directory as run_directory
-from mtl_runner.runs.lifecycle import begin, end, failed, finished, write_status
+from mtl_runner.runs.lifecycle import begin, end, outcome_if_finished, record_failure, write_status
 from mtl_runner.runs.logs import RunLogs, logging_to_many
 from mtl_runner.runs.request import Outcome, Request
 from mtl_runner.runs.summary import verdict
@@ -60,7 +60,7 @@ class Stacker:
         """Train them all. Raises ``KeyboardInterrupt`` after Ctrl-C, when everything is saved."""
         groups: dict[str, list[int]] = {}
         for index, request in self.requests.items():
-            done = finished(request)
+            done = outcome_if_finished(request)
             if done is not None:
                 self.outcomes[index] = done
                 self._say(index, "finished already")
@@ -111,7 +111,7 @@ class Stacker:
             try:
                 return build(self.requests[index].config, self.datasets)
             except Exception as error:
-                reason = reason or sentence(error).rstrip(".")
+                reason = reason or run_message(error).rstrip(".")
         self.alone |= dict.fromkeys(members, f"none of them can be built ({reason})")
         return None
 
@@ -140,8 +140,8 @@ class Stacker:
         try:
             run_directory.claim(request.directory, request.config, request.overrides, request.choices, request.hydra)
         except OSError as error:
-            raise RunDirectoryError(sentence(error)) from error
-        locks.enter_context(run_directory.held(request.directory))
+            raise RunDirectoryError(run_message(error)) from error
+        locks.enter_context(run_directory.locked(request.directory))
         return begin(request, self.datasets)
 
     def _train(self, trainers: Mapping[int, Trainer]) -> None:
@@ -196,7 +196,7 @@ class Stacker:
         except Exception as error:
             if out_of_memory(error):
                 raise _TooLargeError from error
-            self.outcomes[index] = failed(error, self.requests[index])
+            self.outcomes[index] = record_failure(error, self.requests[index])
             self._say(index, f"failed: {self.outcomes[index].error}")
         finally:
             self.files.directory = None
@@ -217,4 +217,4 @@ class _TooLargeError(Exception):
 
 def _settings(trainer: Trainer) -> list[str]:
     learner = trainer.learner
-    return [settings_of(optimizer) for optimizer in (*learner.update.optimizers, *learner.own.optimizers)]
+    return [settings_of(optimizer) for optimizer in (*learner.update.optimizers, *learner.own_optimizers.optimizers)]

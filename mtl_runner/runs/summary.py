@@ -47,7 +47,7 @@ def summarize(trainer: Trainer, final: dict[str, Evaluation], best: dict[str, Ev
         },
         "tasks": tasks,
         "plots": trainer.settings.record.plots,
-        "marks": experiment.schedule.starts(),
+        "marks": experiment.schedule.epoch_marks(),
         "parameters": {
             "model": sum(p.numel() for p in model.parameters()),
             "trained": sum(p.numel() for p in experiment.parameters.tensors),

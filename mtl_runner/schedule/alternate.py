@@ -56,7 +56,7 @@ class Alternate(Schedule):
         return bisect_right(self.borders, (int.from_bytes(digest, "big") >> 11) * 2.0**-53)
 
     @property
-    def stacks(self) -> bool:
+    def can_stack(self) -> bool:
         return self.borders is None
 
     def activation(self, step: int) -> tuple[float, ...]:
@@ -65,7 +65,7 @@ class Alternate(Schedule):
     def last_start(self) -> float:
         return max(self._found().values()) * self.turn_steps / self.length.steps_per_epoch
 
-    def never(self) -> list[str]:
+    def never_active(self) -> list[str]:
         return [task.name for i, task in enumerate(self.tasks) if i not in self._found()]
 
     def _found(self) -> dict[int, int]:

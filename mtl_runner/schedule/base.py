@@ -7,7 +7,7 @@ from typing import Any
 
 from mtl_runner.config.times import Length
 from mtl_runner.errors import ConfigError
-from mtl_runner.errors.checks import known_names
+from mtl_runner.errors.checks import check_task_names
 from mtl_runner.tasks.task import Task
 
 
@@ -31,11 +31,11 @@ class Schedule:
         """Told after every evaluated epoch: how many epochs are done, and each task's standard loss on validation."""
 
     @property
-    def stacks(self) -> bool:
+    def can_stack(self) -> bool:
         """Whether it says the same for all runs with its options, whatever their seeds and losses, so that they can stack."""
         return type(self) is Schedule
 
-    def starts(self) -> dict[str, float]:
+    def epoch_marks(self) -> dict[str, float]:
         """The epochs at which a task starts or ends, for the plots: ``{"y2 starts": 50.0}``."""
         return {}
 
@@ -43,7 +43,7 @@ class Schedule:
         """The epoch at which the last task has started; infinite while one is still waiting."""
         return 0.0
 
-    def never(self) -> list[str]:
+    def never_active(self) -> list[str]:
         """The tasks that never take part."""
         return []
 
@@ -68,5 +68,5 @@ def by_task(value: Any, tasks: Sequence[Task], key: str, form: str) -> dict[str,
         return {}
     if not isinstance(value, Mapping):
         raise ConfigError(f"{key} must be {form}; found {value!r}.")
-    known_names(value, tasks, key)
+    check_task_names(value, tasks, key)
     return dict(value)

@@ -65,7 +65,7 @@ class Plateau(Schedule):
             self.started[waiting] = epoch
             self.best, self.best_epoch = math.inf, epoch
 
-    def starts(self) -> dict[str, float]:
+    def epoch_marks(self) -> dict[str, float]:
         """Those that have been so far."""
         return {f"{name} starts": float(epoch) for name, epoch in self.started.items() if epoch > 0}
 

@@ -78,13 +78,13 @@ class Ramp(Schedule):
         return Curve([step for _, step in timed], [float(value) for _, value in knots])
 
     @property
-    def stacks(self) -> bool:
+    def can_stack(self) -> bool:
         return True
 
     def activation(self, step: int) -> tuple[float, ...]:
         return tuple(curve.at(step) for curve in self.curves)
 
-    def starts(self) -> dict[str, float]:
+    def epoch_marks(self) -> dict[str, float]:
         """Also where a rise is over: ``{"y2 starts": 10.0, "y2 ramped up": 25.0, "y2 ends": 50.0}``."""
         marks: dict[str, int] = {}
         for task, curve in zip(self.tasks, self.curves, strict=True):
@@ -102,7 +102,7 @@ class Ramp(Schedule):
         """The epoch at which every task has been as active as it will ever be: on its way up it can still get better."""
         return max(self._top(curve) for curve in self.curves) / self.length.steps_per_epoch
 
-    def never(self) -> list[str]:
+    def never_active(self) -> list[str]:
         return [t.name for t, curve in zip(self.tasks, self.curves, strict=True) if not any(map(curve.at, self.turns))]
 
     def _top(self, curve: Curve) -> int:

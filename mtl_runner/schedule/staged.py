@@ -40,13 +40,13 @@ class Staged(Schedule):
         return [parse_when(times.get(t.name, f"{default} steps"), self.length, f"{key}.{t.name}") for t in self.tasks]
 
     @property
-    def stacks(self) -> bool:
+    def can_stack(self) -> bool:
         return True
 
     def activation(self, step: int) -> tuple[float, ...]:
         return tuple(float(first <= step < last) for first, last in zip(self.first, self.last, strict=True))
 
-    def starts(self) -> dict[str, float]:
+    def epoch_marks(self) -> dict[str, float]:
         per_epoch = self.length.steps_per_epoch
         starts = {
             f"{t.name} starts": s / per_epoch for t, s in zip(self.tasks, self.first, strict=True) if 0 < s < self.length.steps
@@ -57,6 +57,6 @@ class Staged(Schedule):
     def last_start(self) -> float:
         return max((first for first in self.first if first < self.length.steps), default=0) / self.length.steps_per_epoch
 
-    def never(self) -> list[str]:
+    def never_active(self) -> list[str]:
         spans = zip(self.tasks, self.first, self.last, strict=True)
         return [task.name for task, first, last in spans if first >= min(last, self.length.steps)]

@@ -38,20 +38,20 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Job:
+class PlannedRun:
     """One run of a study."""
 
     candidate: Candidate
     lr: float
     phase: int
     seed: int
-    further: tuple[str, ...] = ()
+    extra_overrides: tuple[str, ...] = ()
     final: bool = False
 
     @property
     def overrides(self) -> list[str]:
         """What makes this run, beside what all have in common."""
-        return [*self.candidate.overrides, *self.further, f"optimizer.lr={self.lr:.3g}", f"seed={self.seed}"]
+        return [*self.candidate.overrides, *self.extra_overrides, f"optimizer.lr={self.lr:.3g}", f"seed={self.seed}"]
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Plan:
 
     @property
     def fresh_seeds(self) -> list[int]:
-        """Of the final runs."""
+        """Seeds of the final runs."""
         return [self.seed + 1 + i for i in range(self.seeds)]
 
 
@@ -87,7 +87,7 @@ class Trial:
     """What was tried for one candidate, and what came out (less is better, infinite where a run failed)."""
 
     lr: float
-    further: tuple[str, ...]
+    extra_overrides: tuple[str, ...]
     value: float
 
 
@@ -98,7 +98,7 @@ class Protocol:
     Args:
         plan: its numbers. candidates: all that take part. twin: from a strategy and its final jobs to its average weights per task; None
             where it has none, or where they are equal. rates: from the single-task baseline to the best learning rates of its tasks, each
-            once; without it, the best of all. within: whether so many further runs are still within the budget.
+            once; without it, the best of all. within: whether so many extra_overrides runs are still within the budget.
 
     Attributes:
         trials: of every candidate so far. notes: what a reader should know of the tuning.
@@ -112,7 +112,7 @@ class Protocol:
     trials: dict[str, list[Trial]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
-    def rounds(self) -> Generator[list[Job], Sequence[float], None]:
+    def rounds(self) -> Generator[list[PlannedRun], Sequence[float], None]:
         """Yields the jobs of a round and wants their monitors back, in order; NaN or infinite for a failed run."""
         self.trials = {candidate.name: [] for candidate in self.candidates}
         yield from self._tune([(c, lr, ()) for c in self.candidates for lr in self.plan.grid], phase=1)
@@ -140,7 +140,7 @@ class Protocol:
         yield finals
         twins = [(c, self.twin(c)) for c in finalists if c.role == "strategy"]
         jobs = [
-            self._final(frozen(c, weights), replace(self.best(c), further=()), 5, seed)
+            self._final(frozen(c, weights), replace(self.best(c), extra_overrides=()), 5, seed)
             for c, weights in twins
             if weights is not None
             for seed in self.plan.fresh_seeds
@@ -154,12 +154,12 @@ class Protocol:
 
     def _tune(
         self, wanted: Sequence[tuple[Candidate, float, tuple[str, ...]]], phase: int
-    ) -> Generator[list[Job], Sequence[float], None]:
-        jobs = [Job(candidate, lr, phase, self.plan.seed, further) for candidate, lr, further in wanted]
+    ) -> Generator[list[PlannedRun], Sequence[float], None]:
+        jobs = [PlannedRun(candidate, lr, phase, self.plan.seed, extra_overrides) for candidate, lr, extra_overrides in wanted]
         values = yield jobs
         for job, value in zip(jobs, values, strict=True):
             known = value if math.isfinite(value) else math.inf
-            self.trials[job.candidate.name].append(Trial(job.lr, job.further, known))
+            self.trials[job.candidate.name].append(Trial(job.lr, job.extra_overrides, known))
 
     def _winners(self, candidate: Candidate) -> list[tuple[Candidate, Trial]]:
         """The candidate with its best trial; the single-task baseline with the best learning rate of each of its tasks."""
@@ -169,8 +169,8 @@ class Protocol:
             return [(candidate, best)]
         return [(replace(candidate, name=f"{candidate.name}, lr={lr:.3g}"), Trial(lr, (), best.value)) for lr in rates]
 
-    def _final(self, candidate: Candidate, trial: Trial, phase: int, seed: int) -> Job:
-        return Job(candidate, trial.lr, phase, seed, trial.further, final=True)
+    def _final(self, candidate: Candidate, trial: Trial, phase: int, seed: int) -> PlannedRun:
+        return PlannedRun(candidate, trial.lr, phase, seed, trial.extra_overrides, final=True)
 
     def _rates(self, candidate: Candidate) -> list[float]:
         return sorted({trial.lr for trial in self.trials[candidate.name]})

@@ -21,7 +21,7 @@ from mtl_runner.errors import ConfigError
 from mtl_runner.errors.checks import is_number
 from mtl_runner.files import write_json
 from mtl_runner.runs.directory import read_summary
-from mtl_runner.study import Candidate, Job, Plan, Protocol
+from mtl_runner.study import Candidate, Plan, PlannedRun, Protocol
 from mtl_runner.study.options import candidates_of, checked, limit_of, refuse_own
 from mtl_runner.study.weights import fixed_candidates
 
@@ -131,16 +131,16 @@ class _Study:
 
     def __init__(self, directory: Path, margin: float) -> None:
         self.directory, self.margin = directory, margin
-        self.jobs: list[tuple[Job, str]] = []
+        self.jobs: list[tuple[PlannedRun, str]] = []
         self.count = 0
 
-    def add(self, jobs: Sequence[Job]) -> None:
+    def add(self, jobs: Sequence[PlannedRun]) -> None:
         """Jobs that are about to be launched."""
         self.count += len(jobs)
         tuned = "final runs with fresh seeds" if jobs[0].final else "tuning"
         print(f"study: phase {jobs[0].phase} ({tuned}), {len(jobs)} runs", flush=True)
 
-    def directories(self, jobs: Sequence[Job], returns: Sequence[JobReturn]) -> None:
+    def directories(self, jobs: Sequence[PlannedRun], returns: Sequence[JobReturn]) -> None:
         """Remember where each job's run lies; of jobs that did not come to an end, by the number that their folder begins with."""
         for i, job in enumerate(jobs):
             number = self.count - len(jobs) + i
@@ -151,7 +151,7 @@ class _Study:
             if place.name:
                 self.jobs.append((job, place.name))
 
-    def monitor(self, job: Job, done: JobReturn) -> float:
+    def monitor(self, job: PlannedRun, done: JobReturn) -> float:
         """The monitor at the last epoch, at which the final runs are judged; infinite for a run that failed."""
         if done.status is not JobStatus.COMPLETED:
             return math.inf

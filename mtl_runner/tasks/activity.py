@@ -30,7 +30,7 @@ class Active:
         return len(self.tasks) == len(self.values)
 
     @cached_property
-    def unless_everyone(self) -> Active | None:
+    def none_if_all(self) -> Active | None:
         """Itself if some task is idle, else None: the usual case, in which a weighting need not look anything up."""
         return None if self.everyone else self
 

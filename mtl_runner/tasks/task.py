@@ -123,7 +123,7 @@ class Task:
     @property
     def has_likelihood(self) -> bool:
         """Whether the task's loss is one of a known distribution, whose noise scale can be learned."""
-        return self.loss_term is None and self.spec.noise.exact
+        return self.loss_term is None and self.spec.noise.has_likelihood
 
     @property
     def has_noise_scale(self) -> bool:

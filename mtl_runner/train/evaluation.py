@@ -14,7 +14,7 @@ from mtl_runner.data.dataset import Split
 from mtl_runner.errors import ConfigError, suggest
 from mtl_runner.experiment.forward import ForwardPass
 from mtl_runner.likelihood import Likelihood
-from mtl_runner.tasks.meter import TaskMeter, measured_together
+from mtl_runner.tasks.meter import TaskMeter, can_vmap_metrics
 from mtl_runner.tasks.task import Task
 
 QUANTILES = {"sigma_q05": 0.05, "sigma_q50": 0.5, "sigma_q95": 0.95}
@@ -60,14 +60,14 @@ class Evaluator:
         self.tasks, self.likelihood = list(tasks), likelihood
         self.meters = {task.name: TaskMeter(task) for task in tasks if task.has_target}
         self.terms = [task for task in tasks if task.loss_term is not None]
-        self.together = measured_together(tasks)
+        self.together = can_vmap_metrics(tasks)
 
     def evaluate(self, forward: ForwardPass, split: Split, rows: int) -> Measured:
         """Everything that is measured, as scalar tensors, from ``rows`` rows at a time."""
         sums: Measured = {}
         parts: dict[Key, list[Tensor]] = {}
         kept: list[tuple[Mapping[str, Tensor], Mapping[str, Tensor]]] = []
-        told: dict[str, dict[str, Any]] = {}
+        torchmetrics: dict[str, dict[str, Any]] = {}
         with forward.evaluating():
             for batch in split.batches(rows):
                 outputs = forward.outputs(batch.inputs)
@@ -77,9 +77,9 @@ class Evaluator:
                     parts.setdefault(key, []).append(value)
                 if self.terms:
                     kept.append((outputs, batch.targets))
-                self._tell(told, outputs, batch.targets)
+                self._tell(torchmetrics, outputs, batch.targets)
             whole = {key: torch.cat(values) for key, values in parts.items()}
-            return self.numbers(sums, whole | self.of_terms(*_together(kept)), told)
+            return self.numbers(sums, whole | self.of_terms(*_together(kept)), torchmetrics)
 
     def of_batch(self, outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> tuple[Measured, Measured]:
         """Sums and rows of a batch, in pure tensor code."""
@@ -112,7 +112,7 @@ class Evaluator:
                 found |= {(task.name, name): metric(answers, targets) for name, metric in task.term_metrics.items()}
         return found
 
-    def numbers(self, sums: Measured, whole: Measured, told: Mapping[str, Mapping[str, Any]] | None = None) -> Measured:
+    def numbers(self, sums: Measured, whole: Measured, torchmetrics: Mapping[str, Mapping[str, Any]] | None = None) -> Measured:
         """The numbers from the sums of all batches, and from rows and terms of a whole split, in the order of the records."""
         found: Measured = {}
         for task in self.tasks:
@@ -123,7 +123,7 @@ class Evaluator:
             if task.has_target:
                 meter = self.meters[task.name]
                 mine, rows = ({k: v for (name, k), v in found_.items() if name == task.name} for found_ in (sums, whole))
-                metrics = meter.numbers(mine, rows, (told or {}).get(task.name, {}))
+                metrics = meter.numbers(mine, rows, (torchmetrics or {}).get(task.name, {}))
                 found |= {(task.name, name): value for name, value in metrics.items()}
             found |= {(task.name, name): whole[task.name, name] for name in task.term_metrics}
         if self.likelihood.has_noise:
@@ -135,13 +135,15 @@ class Evaluator:
                     found |= _sigma_numbers(task.name, whole[task.name, "sigma"])
         return found
 
-    def _tell(self, told: dict[str, dict[str, Any]], outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> None:
+    def _tell(
+        self, torchmetrics: dict[str, dict[str, Any]], outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor]
+    ) -> None:
         """Tell the user's torchmetrics a batch."""
         if not self.together:
             answers = self.likelihood.answers(outputs)
             for name, meter in self.meters.items():
-                copies = told.setdefault(name, meter.begin(answers[name].device))
-                meter.tell(copies, answers[name], targets[name])
+                copies = torchmetrics.setdefault(name, meter.begin(answers[name].device))
+                meter.update_torchmetrics(copies, answers[name], targets[name])
 
 
 def evaluate(

@@ -54,12 +54,12 @@ class Trainer:
         train = experiment.data.splits["train"]
         self.batches = Batches(train, self.tasks, experiment.schedule, self.settings.batch_size, self.settings.seed)
         self.best = Best(self.learner.model, self.monitor, self.learner.likelihood)
-        self.epoch = self.step = self.evaluated = 0
+        self.epoch = self.step = self.last_evaluated_epoch = 0
         self.seconds = 0.0
         self.means: EpochMeans | None = None
         self.warned: set[str] = set()
         self.compiled = False  # whether the steps are compiled (:mod:`mtl_runner.train.stack`)
-        self.better = False  # whether the best model has changed since it was saved
+        self.best_is_unsaved = False  # whether the best model has changed since it was saved
         self.stop = False  # set by a signal handler; honoured at the next evaluated epoch
         seeding.seed_everything(self.settings.seed)
         saved = directory / "checkpoint.pt"
@@ -102,7 +102,7 @@ class Trainer:
         """Evaluate a split, whatever comes out."""
         rows = self.evaluation_rows(split)
         data, trivial = self.experiment.data.splits[split], self.experiment.trivial_losses(split)
-        return evaluate(self.learner.forward, self.tasks, data, trivial, rows)
+        return evaluate(self.learner.forward_pass, self.tasks, data, trivial, rows)
 
     def check(self, split: str, evaluation: Evaluation) -> None:
         """Raise ``DivergedError`` if a loss is not finite."""
@@ -123,7 +123,7 @@ class Trainer:
     def train_epoch(self, totals: EpochTotals) -> EpochRecord:
         """One epoch of steps; everything about it is recorded in `totals`, and nothing waits for the device before its end."""
         first = self.step
-        self.learner.own.begin_epoch(self.epoch / self.settings.trainer.epochs)
+        self.learner.own_optimizers.begin_epoch(self.epoch / self.settings.trainer.epochs)
         if isinstance(self.learner.weighting, KeepsLosses):
             self.learner.weighting.begin_epoch()
         for batch, active in self.batches.epoch(first):
@@ -163,19 +163,19 @@ class Trainer:
         patience = self.settings.trainer.patience
         # Not before every stage has begun: a task that has not started yet cannot have got better.
         since = max(self.best.latest_epoch, self.experiment.schedule.last_start())
-        return patience is not None and self.evaluated - since >= patience
+        return patience is not None and self.last_evaluated_epoch - since >= patience
 
     def record(self, means: EpochMeans, evaluation: Evaluation, save: bool = True) -> None:
         """Take note of an evaluated epoch; unless it is to be saved later, also on disk."""
         self.means = means
         self._warn(means)
         self._observe(evaluation)
-        self.evaluated = self.epoch
+        self.last_evaluated_epoch = self.epoch
         rows: list[Row] = [{**self._key("train", name), **values} for name, values in self._train_values(means).items()]
         rows.append({**self._key("train", "total"), "loss": means.objective, **cells_of_step(means.further)})
         rows += self._evaluation_rows("val", evaluation)
         self.metrics.append(rows, flush=False)
-        self.better |= self.best.update(self.epoch, evaluation)
+        self.best_is_unsaved |= self.best.update(self.epoch, evaluation)
         if save:
             self.save()
 
@@ -187,15 +187,15 @@ class Trainer:
         """
         if keep_previous:
             checkpoint.keep_previous(self.directory)
-        self.keep()
+        self.write_metrics_and_best()
         checkpoint.save(self.directory / "checkpoint.pt", self._state())
 
-    def keep(self) -> None:
+    def write_metrics_and_best(self) -> None:
         """Write the rows and the best model."""
         self.metrics.flush()
-        if self.better:
+        if self.best_is_unsaved:
             checkpoint.save(self.directory / "best.pt", self.best.state())
-            self.better = False
+            self.best_is_unsaved = False
 
     def sigmas(self) -> list[float | None]:
         """The learned noise scales: the likelihood's where it has one, else the weighting's."""
@@ -224,7 +224,7 @@ class Trainer:
         if self.learner.likelihood.predicts_noise:
             split = self.experiment.data.splits["train"].rows(slice(0, SIGMA_ROWS))
             rows = self.evaluation_rows("train")
-            for name, found in sigma_statistics(self.learner.forward, split, rows).items():
+            for name, found in sigma_statistics(self.learner.forward_pass, split, rows).items():
                 values[name].update(found)
         return values
 
@@ -253,7 +253,7 @@ class Trainer:
             "likelihood": self.learner.likelihood.state_dict(),
             "weighting": self.learner.weighting.state_dict(),
             "update": self.learner.update.state_dict(),
-            "own": self.learner.own.state_dict(),
+            "own": self.learner.own_optimizers.state_dict(),
             "schedule": self.experiment.schedule.state_dict(),
             "warned": sorted(self.warned),
             "compiled": self.compiled,
@@ -265,13 +265,13 @@ class Trainer:
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
-        self.epoch = self.evaluated = state["epoch"]
+        self.epoch = self.last_evaluated_epoch = state["epoch"]
         self.step, self.seconds = state["step"], state["seconds"]
         self.learner.model.load_state_dict(state["model"])
         self.learner.likelihood.load_state_dict(state["likelihood"])
         self.learner.weighting.load_state_dict(state["weighting"])
         self.learner.update.load_state_dict(state["update"])
-        self.learner.own.load_state_dict(state["own"])
+        self.learner.own_optimizers.load_state_dict(state["own"])
         self.experiment.schedule.load_state_dict(state["schedule"])
         self.warned = set(state["warned"])
         self.compiled = state["compiled"]

@@ -14,7 +14,7 @@ from mtl_runner.gradients.layout import laid_out
 from mtl_runner.gradients.parameters import Parameters
 from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task
-from mtl_runner.update.base import Again, Losses, MakeOptimizer, Update
+from mtl_runner.update.base import Losses, MakeOptimizer, Recompute, Update
 
 FLAVOURS: dict[type[Optimizer], str] = {
     torch.optim.Adam: "adam",
@@ -83,8 +83,8 @@ class AdaTask(Update):
         """Of the shared parameters' optimizer; read anew at every step, since loading a checkpoint replaces the dict."""
         return self.optimizers[0].param_groups[0]
 
-    def change(self, losses: Losses, weights: Tensor, active: Active, again: Again | None) -> None:
-        del again
+    def change(self, losses: Losses, weights: Tensor, active: Active, recompute: Recompute | None) -> None:
+        del recompute
         tasks = active.tasks
         private: dict[nn.Parameter, Tensor | None] = {}
         rows: list[Tensor] = []

@@ -16,7 +16,7 @@ from mtl_runner.tasks.activity import Active
 
 MakeOptimizer = Callable[..., Optimizer]  # takes parameters or parameter groups, and changes of its settings
 Losses = Sequence[Tensor] | Tensor  # one scalar per task; separate graphs (a list) spare idle tasks the backward pass
-Again = Callable[[], Losses]
+Recompute = Callable[[], Losses]
 
 
 class Update(ABC):
@@ -30,17 +30,17 @@ class Update(ABC):
 
     Attributes:
         passes: backward passes of a step with all tasks.
-        needs_again: whether ``again`` (recompute the losses of the same batch) is called.
+        needs_recompute: whether ``recompute`` (recompute the losses of the same batch) is called.
         fields: names and widths of what it measures at every step. measured: their values in the last one, by name.
-        lanes: for each optimizer the tasks whose weighted losses it follows (None: all), if that is all there is to the update; None: runs
+        optimizer_tasks: for each optimizer the tasks whose weighted losses it follows (None: all), if that is all there is to the update; None: runs
             with it do not stack.
     """
 
-    needs_again = False
+    needs_recompute = False
     passes: int = 1
     fields: Mapping[str, int] = {}
     measured: Mapping[str, Tensor] = {}
-    lanes: Sequence[tuple[int, ...] | None] | None = None
+    optimizer_tasks: Sequence[tuple[int, ...] | None] | None = None
 
     def __init__(
         self,
@@ -61,27 +61,27 @@ class Update(ABC):
         """Make the optimizers of this update."""
 
     def __call__(
-        self, losses: Losses, weights: Tensor | None = None, active: Active | None = None, again: Again | None = None
+        self, losses: Losses, weights: Tensor | None = None, active: Active | None = None, recompute: Recompute | None = None
     ) -> None:
         """Change the parameters once, given the differentiable losses of all T tasks.
 
         Args:
             losses: one scalar per task. weights: ``[T]``; None: 1 each. active: who takes part; None: all.
-            again: recomputes the losses of the same batch, where ``needs_again``.
+            recompute: recomputes the losses of the same batch, where ``needs_recompute``.
         """
         if weights is None:
             weights = torch.ones(len(losses), dtype=losses[0].dtype, device=losses[0].device)
-        self.change(losses, weights, active or Active.all(len(losses)), again)
+        self.change(losses, weights, active or Active.all(len(losses)), recompute)
 
     def skip(self) -> None:  # noqa: B027  # most updates have nothing to do
-        """Instead of a change, at a step whose batch has no label at all."""
+        """Count a step whose batch has no label at all, without changing a parameter."""
 
     @abstractmethod
-    def change(self, losses: Losses, weights: Tensor, active: Active, again: Again | None) -> None:
-        """Do it, with every argument given."""
+    def change(self, losses: Losses, weights: Tensor, active: Active, recompute: Recompute | None) -> None:
+        """Apply one update to the parameters, with every argument given."""
 
     def at_step(self, step: int) -> None:  # noqa: B027
-        """Told by what steps in its place (a stack) how many steps are done; most updates do not count them."""
+        """Set the number of completed steps, where something else (a stack) took them; most updates do not count."""
 
     def clear_gradients(self) -> None:
         """No gradient (None, not zero): a parameter that gets none is left alone by every optimizer."""

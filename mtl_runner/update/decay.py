@@ -16,7 +16,7 @@ L2Term = tuple[nn.Parameter, Tensor, float]  # a parameter, where it stood, and 
 DECOUPLED = (torch.optim.AdamW, torch.optim.Adafactor)  # their decay is not a gradient
 
 
-class SharedDecay:
+class GroupOptimizers:
     """Makes one optimizer per group of tasks and shares their weight decay out.
 
     Decoupled decay acts through the first group that reaches a parameter in a step, before any step has moved it. An L2 term is

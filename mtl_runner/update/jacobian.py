@@ -13,8 +13,8 @@ from mtl_runner.gradients.parameters import Parameters
 from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task
 from mtl_runner.update.aggregators import Aggregation
-from mtl_runner.update.base import Again, Losses, MakeOptimizer, Update
-from mtl_runner.update.rows import Rows
+from mtl_runner.update.base import Losses, MakeOptimizer, Recompute, Update
+from mtl_runner.update.task_gradients import TaskGradients
 
 
 class Jacobian(Update):
@@ -49,28 +49,28 @@ class Jacobian(Update):
         seed: int = 0,
     ) -> None:
         super().__init__(parameters, make_optimizer, clip, clip_blocks)
-        self.rows = Rows(parameters, len(tasks))
+        self.task_gradients = TaskGradients(parameters, len(tasks))
         self.aggregation = Aggregation(aggregator, options or {}, tasks, seed)
-        self.passes = len(tasks) if self.rows.shared else 1
+        self.passes = len(tasks) if self.task_gradients.shared else 1
         self.fields = {"aggregator_weight": len(tasks), "norm_ratio": 1}
-        if self.rows.shared:
-            self.aggregation.check(self.rows.shared[0])
+        if self.task_gradients.shared:
+            self.aggregation.check(self.task_gradients.shared[0])
 
     def build(self, make_optimizer: MakeOptimizer) -> list[Optimizer]:
         return [make_optimizer(self.parameters.tensors)]
 
-    def change(self, losses: Losses, weights: Tensor, active: Active, again: Again | None) -> None:
-        del again
+    def change(self, losses: Losses, weights: Tensor, active: Active, recompute: Recompute | None) -> None:
+        del recompute
         self.clear_gradients()
-        if len(active.tasks) == 1 or not self.rows.shared:
+        if len(active.tasks) == 1 or not self.task_gradients.shared:
             torch.autograd.backward([losses[t] for t in active.tasks], [weights[t] for t in active.tasks])
             used, ratio = weights.new_ones(len(active.tasks)), weights.new_ones(1)
         else:
-            jacobian = torch.stack(self.rows.of(losses, weights, active))
+            jacobian = torch.stack(self.task_gradients.of(losses, weights, active))
             with torch.no_grad():
                 direction, used = self.aggregation(jacobian, active.tasks)
                 ratio = (direction.norm() / jacobian.sum(0).norm()).reshape(1)
-                self.rows.assign(direction)
+                self.task_gradients.assign(direction)
         if not active.everyone:
             self.clear_idle(active.tasks)
             used = torch.zeros_like(weights).index_copy(0, active.index(weights.device), used)

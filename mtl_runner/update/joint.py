@@ -15,7 +15,7 @@ from mtl_runner.gradients.parameters import Parameters
 from mtl_runner.gradients.parts import parts_of, read_settings
 from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task
-from mtl_runner.update.base import Again, Losses, MakeOptimizer, Update
+from mtl_runner.update.base import Losses, MakeOptimizer, Recompute, Update
 
 
 class Joint(Update):
@@ -58,13 +58,13 @@ class Joint(Update):
                 _scale(self.blocks[name], positive(settings.pop("gain"), f"update.groups.{name}.gain"))
         super().__init__(parameters, make_optimizer, clip, clip_blocks)
         if not self.starts:
-            self.lanes = [None] * len(self.optimizers)
+            self.optimizer_tasks = [None] * len(self.optimizers)
 
     def build(self, make_optimizer: MakeOptimizer) -> list[Optimizer]:
         return [make_optimizer(block, **self.settings.get(name, {})) for name, block in self.blocks.items()]
 
-    def change(self, losses: Losses, weights: Tensor, active: Active, again: Again | None) -> None:
-        del again
+    def change(self, losses: Losses, weights: Tensor, active: Active, recompute: Recompute | None) -> None:
+        del recompute
         self.clear_gradients()
         if active.everyone:
             torch.autograd.backward(list(losses), list(weights.unbind()))

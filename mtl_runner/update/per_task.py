@@ -14,8 +14,8 @@ from mtl_runner.gradients.layout import laid_out
 from mtl_runner.gradients.parameters import Parameters
 from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task
-from mtl_runner.update.base import Again, Losses, MakeOptimizer, Update
-from mtl_runner.update.decay import L2Term, SharedDecay, Stepping
+from mtl_runner.update.base import Losses, MakeOptimizer, Recompute, Update
+from mtl_runner.update.decay import GroupOptimizers, L2Term, Stepping
 
 
 class PerTask(Update):
@@ -32,7 +32,7 @@ class PerTask(Update):
         gradients: ``same``: all gradients at the same point, the steps add up, order does not matter; ``fresh``: a new forward
             and backward pass after each group's step, order matters.
 
-    Weight decay acts once per step on a parameter, not once per group (:class:`~mtl_runner.update.decay.SharedDecay`). Raises ``ConfigError`` unless the groups are a partition.
+    Weight decay acts once per step on a parameter, not once per group (:class:`~mtl_runner.update.decay.GroupOptimizers`). Raises ``ConfigError`` unless the groups are a partition.
     """
 
     def __init__(
@@ -46,19 +46,19 @@ class PerTask(Update):
         gradients: str = "same",
     ) -> None:
         choice(gradients, "update.gradients", ("same", "fresh"))
-        self.fresh = self.needs_again = gradients == "fresh"
+        self.fresh = self.needs_recompute = gradients == "fresh"
         self.groups = _groups(groups, [task.name for task in tasks])
         self.owned = [parameters.of(frozenset(group)) for group in self.groups]
         super().__init__(parameters, make_optimizer, clip, clip_blocks)
         self.passes = len(self.groups)
         if not self.fresh and not self.decay.decay:
-            self.lanes = [tuple(group) for group in self.groups]
+            self.optimizer_tasks = [tuple(group) for group in self.groups]
 
     def build(self, make_optimizer: MakeOptimizer) -> list[Optimizer]:
-        self.decay = SharedDecay(self.parameters, self.owned, make_optimizer)
+        self.decay = GroupOptimizers(self.parameters, self.owned, make_optimizer)
         return self.decay.optimizers
 
-    def change(self, losses: Losses, weights: Tensor, active: Active, again: Again | None) -> None:
+    def change(self, losses: Losses, weights: Tensor, active: Active, recompute: Recompute | None) -> None:
         stepping = {k: ts for k, group in enumerate(self.groups) if (ts := tuple(t for t in group if t in active.tasks))}
         last = max(stepping)
         self.decay.begin(stepping)
@@ -67,12 +67,12 @@ class PerTask(Update):
             for k, (gradients, terms) in found.items():
                 self._step(k, stepping[k], gradients, terms)
             return
-        if again is None:
-            raise ConfigError("update.gradients=fresh needs `again`, a function that recomputes the losses of the batch.")
+        if recompute is None:
+            raise ConfigError("update.gradients=fresh needs `recompute`, a function that recomputes the losses of the batch.")
         for k, ts in stepping.items():
             self._step(k, ts, *self._gradients(k, stepping, losses, weights, retain=False))
             if k != last:
-                losses = again()
+                losses = recompute()
 
     def _gradients(
         self, k: int, stepping: Stepping, losses: Losses, weights: Tensor, retain: bool

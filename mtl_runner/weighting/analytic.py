@@ -26,7 +26,7 @@ class UncertaintyAnalytic(Weighting):
     """
 
     negative_losses = "gives the weight 0"
-    stacks = ()
+    replica_options = ()
     constants: Tensor
 
     def __init__(self, tasks: Sequence[Task]) -> None:
@@ -53,7 +53,7 @@ class UncertaintySoftmax(Weighting):
     """
 
     negative_losses = "gives all the weight"
-    stacks = ("temperature",)
+    replica_options = ("temperature",)
     temperature: Tensor
 
     def __init__(self, tasks: Sequence[Task], temperature: float = 1.0) -> None:

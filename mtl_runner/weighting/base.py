@@ -29,15 +29,15 @@ class Weighting(nn.Module, ABC):
         tasks: the tasks, in the order of the losses.
         lr: learning rate of the weighting's own parameters; None trains them with the model's optimizer settings.
 
-    Runs with a weighting stack (``torch.func.vmap`` over replicas) if it says so by ``stacks``. Then ``forward`` is pure tensor code in
+    Runs with a weighting stack (``torch.func.vmap`` over replicas) if it says so by ``replica_options``. Then ``forward`` is pure tensor code in
     eval mode, without randomness, whatever it keeps of the losses is told to ``accumulate``, and the values of the options
-    that ``stacks`` names lie in parameters and buffers (or are ``lr``).
+    that ``replica_options`` names lie in parameters and buffers (or are ``lr``).
     """
 
     lr: float | None = None
     negative_losses: str = ""  # what becomes of the weights if a loss is negative, for a weighting that is not made for it
     anneal: bool = False  # whether `lr` falls to 0 over the last 30 % of the run
-    stacks: tuple[str, ...] | None = (
+    replica_options: tuple[str, ...] | None = (
         None  # the options in which replicas of a stack may differ; None: runs with it do not stack
     )
 
@@ -45,7 +45,7 @@ class Weighting(nn.Module, ABC):
         super().__init__()
         self.tasks = list(tasks)
         self._trained: list[nn.Parameter] | None = None
-        self.everyone = Active.all(len(self.tasks))
+        self.all_active = Active.all(len(self.tasks))
 
     @abstractmethod
     def forward(self, losses: Tensor, active: Active | None = None) -> Tensor:
@@ -57,7 +57,7 @@ class Weighting(nn.Module, ABC):
         The weighting's own parameters get their gradient here too; those of idle tasks get None, so that an optimizer leaves
         them and their clock alone.
         """
-        active = None if active is None else active.unless_everyone
+        active = None if active is None else active.none_if_all
         values = losses.detach()
         self.prepare(values, active)
         if active is not None:
@@ -105,7 +105,7 @@ class Weighting(nn.Module, ABC):
         return None
 
     def prepare(self, losses: Tensor, active: Active | None = None) -> None:
-        """Before the first step of a set of active tasks, and any other: set what depends on the losses ``[T]``, such as an initial log-variance."""
+        """Set what depends on the losses ``[T]``, such as an initial log-variance; called before every step."""
 
     @staticmethod
     def _active(parameters: nn.ParameterList, active: Active | None) -> list[Tensor]:

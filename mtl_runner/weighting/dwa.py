@@ -29,7 +29,7 @@ class DWA(Weighting):
     """
 
     negative_losses = "counts as a loss of 0"
-    stacks = ("temperature",)
+    replica_options = ("temperature",)
     temperature: Tensor
     total: Tensor
     count: Tensor
@@ -45,7 +45,7 @@ class DWA(Weighting):
         self.register_buffer("last", torch.zeros(2, len(self.tasks), dtype=dtype))  # means of the last epochs; 0: none
 
     def forward(self, losses: Tensor, active: Active | None = None) -> Tensor:
-        index = (active or self.everyone).index(losses.device)
+        index = (active or self.all_active).index(losses.device)
         if self.training:
             self.accumulate(losses.detach(), active)
         with torch.no_grad():
@@ -57,7 +57,7 @@ class DWA(Weighting):
     @torch.no_grad()
     def accumulate(self, losses: Tensor, active: Active | None = None) -> None:
         """Into the epoch's means."""
-        index = (active or self.everyone).index(losses.device)
+        index = (active or self.all_active).index(losses.device)
         steps = losses.view(-1, len(index))
         self.total.index_add_(0, index, steps.sum(0))
         self.count.index_add_(0, index, steps.new_full((len(index),), len(steps)))

@@ -31,7 +31,7 @@ class FAMO(Weighting):
     """
 
     negative_losses = "turns into a standstill of all tasks: every weight becomes almost 0"
-    stacks = ("gamma", "lr")
+    replica_options = ("gamma", "lr")
     gamma: Tensor
 
     def __init__(self, tasks: Sequence[Task], lr: float | None = 0.025, gamma: float = 0.01) -> None:
@@ -61,7 +61,7 @@ class FAMO(Weighting):
     @torch.no_grad()
     def gradients(self, before: Tensor, after: Tensor, active: Active | None = None) -> Tensor:
         """Those of the active tasks' logits."""
-        index = (active or self.everyone).index(before.device)
+        index = (active or self.all_active).index(before.device)
         decrease = torch.log(before[index].clamp(min=TINY)) - torch.log(after[index].clamp(min=TINY))
         z = self._shares(active)
         logits = torch.stack(self._active(self.logits, active))

@@ -28,7 +28,7 @@ class Fixed(Weighting):
     Shape: losses ``[k]`` -> scalar. Raises ``ConfigError`` for unknown tasks, negative or all-zero weights.
     """
 
-    stacks = ("weights",)
+    replica_options = ("weights",)
     weights: Tensor
 
     def __init__(

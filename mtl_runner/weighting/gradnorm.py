@@ -55,7 +55,7 @@ class GradNorm(Weighting):
     @torch.no_grad()
     def observe_norms(self, norms: Tensor, losses: Tensor, active: Active | None = None) -> None:
         """Set the gradients of the active tasks' weights."""
-        now = active or self.everyone
+        now = active or self.all_active
         index = now.index(losses.device)
         self.first.copy_(torch.where((self.first == 0) & (norms > 0), losses, self.first))
         norms, start = norms[index], self.first[index]

@@ -32,7 +32,7 @@ class IMTLL(Weighting):
     """
 
     negative_losses = "weighs more and more without bound"
-    stacks = ("init", "lr")
+    replica_options = ("init", "lr")
 
     def __init__(self, tasks: Sequence[Task], init: Any = 0.0, lr: float | None = 0.025, anneal: bool = True) -> None:
         super().__init__(tasks)

@@ -28,7 +28,7 @@ class Learned(Weighting):
     Shape: losses ``[k]`` -> scalar. Raises ``ConfigError`` for an unknown form.
     """
 
-    stacks = ("lr",)
+    replica_options = ("lr",)
 
     def __init__(self, tasks: Sequence[Task], form: str = "softmax", lr: float | None = 0.025) -> None:
         super().__init__(tasks)

@@ -21,7 +21,7 @@ class LogSum(Weighting):
     """
 
     negative_losses = "gives the weight 0"
-    stacks = ()
+    replica_options = ()
 
     def forward(self, losses: Tensor, active: Active | None = None) -> Tensor:
         del active
@@ -35,7 +35,7 @@ class GeometricMean(Weighting):
     """
 
     negative_losses = "turns into a standstill of all tasks: every weight becomes almost 0"
-    stacks = ()
+    replica_options = ()
 
     def forward(self, losses: Tensor, active: Active | None = None) -> Tensor:
         del active

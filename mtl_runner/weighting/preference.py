@@ -20,7 +20,7 @@ from mtl_runner.weighting.base import Weighting
 
 
 class Preference(Weighting):
-    """Base of the three: a scalarizer with numbers per task, of which it gets those of the active ones.
+    """Base class of STCH, PBI and COSMOS: a scalarizer with numbers per task, of which it gets those of the active ones.
 
     Args:
         tasks: the tasks, in the order of the losses. weights: the preference: a number for all, or ``{task: number}`` (missing: 1).
@@ -51,10 +51,10 @@ class Preference(Weighting):
     def forward(self, losses: Tensor, active: Active | None = None) -> Tensor:
         key = (None if active is None else active.tasks, losses.device)
         if key not in self._scalarizers:
-            index = (active or self.everyone).index(losses.device)
+            index = (active or self.all_active).index(losses.device)
             weights = self.preference[index]
             if not bool(weights.any()):
-                names = ", ".join(self.tasks[i].name for i in (active or self.everyone).tasks)
+                names = ", ".join(self.tasks[i].name for i in (active or self.all_active).tasks)
                 raise ConfigError(f"weighting.weights are 0 for all active tasks ({names}); give one of them a preference.")
             self._scalarizers[key] = self.make(weights / weights.sum(), self.ideal[index])
         objective: Tensor = self._scalarizers[key](losses)

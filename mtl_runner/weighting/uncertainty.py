@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mtl_runner.errors import ConfigError, suggest
-from mtl_runner.errors.checks import choice, flag, learning_rate, per_task, share
+from mtl_runner.errors.checks import choice, flag, fraction, learning_rate, per_task
 from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.noise import log_variances, sigma_of
 from mtl_runner.tasks.task import Task
@@ -44,7 +44,7 @@ class Uncertainty(Weighting):
     """
 
     negative_losses = "weighs more and more without bound"
-    stacks: tuple[str, ...] | None = ("init", "frozen", "lr")
+    replica_options: tuple[str, ...] | None = ("init", "frozen", "lr")
     a: Tensor
     log_a: Tensor
     b: Tensor
@@ -68,7 +68,7 @@ class Uncertainty(Weighting):
         choice(solver, "weighting.solver", ("gradient", "closed_form"))
         if isinstance(init, str) and init != "log_loss":
             raise ConfigError(f"weighting.init={init!r} is unknown; give a number, {{task: number}} or log_loss.")
-        share(momentum, "weighting.momentum", one=False)
+        fraction(momentum, "weighting.momentum", one=False)
         self.form, self.solver, self.anneal, self.momentum = form, solver, flag(anneal, "weighting.anneal"), momentum
         self.lr = learning_rate(lr, "weighting.lr")
         constants = [_constants(form, task) for task in tasks]
@@ -84,7 +84,7 @@ class Uncertainty(Weighting):
             self.register_buffer("running", torch.zeros(len(self.tasks), dtype=dtype))
             self.register_buffer("mass", torch.zeros(len(self.tasks), dtype=dtype))
         if solver == "closed_form":
-            self.stacks = None  # its running mean is state of every step
+            self.replica_options = None  # its running mean is state of every step
             self.log_variance.requires_grad_(False)
             self._waiting.clear()
 
@@ -114,7 +114,7 @@ class Uncertainty(Weighting):
 
     def prepare(self, losses: Tensor, active: Active | None = None) -> None:
         """``log_loss`` sets new tasks' s, and the closed form updates its running mean."""
-        now = active or self.everyone
+        now = active or self.all_active
         if self._waiting:
             for i in self._waiting.intersection(now.tasks):
                 self._assign(i, self.optimum(losses)[i])

@@ -76,7 +76,7 @@ def stacked(data: str, hidden: int, device: str, count: int, compiled: bool) -> 
     def train(epochs: int) -> None:
         for _ in range(epochs):
             stack._train_epoch()
-        assert stack.do_step.compiled == compiled, "the step did not compile"
+        assert stack.replica_step.compiled == compiled, "the step did not compile"
 
     return train
 

@@ -650,7 +650,7 @@ def test_an_unknown_split_column_gets_the_nearest_name(table, houses):
 def test_a_split_column_must_hold_all_three_words(table, houses):
     """Breaks the sentence about a split column that says "valid" where it should say "val"."""
     houses["fold"] = np.where(houses["id"] < 60, "train", np.where(houses["id"] < 80, "valid", "test"))
-    with fails(DataError, "Column 'fold' says which split a row is in, but holds 'valid'; allowed: train, val, test."):
+    with fails(DataError, "FeatureColumn 'fold' says which split a row is in, but holds 'valid'; allowed: train, val, test."):
         table(["price"], houses, split={"column": "fold"})
     houses["fold"] = np.where(houses["id"] < 60, "train", "test")
     with fails(DataError, "The val split is empty", "'fold' never holds 'val'", "train, val and test"):
@@ -757,7 +757,7 @@ def test_text_in_a_numeric_feature_of_another_file_is_shown(table, tmp_path, hou
     """Breaks the sentence about a feature that is numeric in training and text elsewhere."""
     houses.assign(area="large").to_csv(tmp_path / "val.csv", index=False)
     houses.to_csv(tmp_path / "test.csv", index=False)
-    with fails(DataError, "Column 'area' is numeric in the training rows but holds 'large'"):
+    with fails(DataError, "FeatureColumn 'area' is numeric in the training rows but holds 'large'"):
         table(["price"], split={"val": str(tmp_path / "val.csv"), "test": str(tmp_path / "test.csv")})
 
 

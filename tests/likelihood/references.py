@@ -20,7 +20,7 @@ from mtl_runner.data.dataset import Split
 from mtl_runner.experiment.build import build
 from mtl_runner.experiment.find_parameters import find_parameters
 from mtl_runner.experiment.learner import Learner
-from mtl_runner.experiment.own_parameters import OwnParameters
+from mtl_runner.experiment.own_optimizers import OwnOptimizers
 from mtl_runner.likelihood import Heteroscedastic, Likelihood
 from mtl_runner.models import PredictsNoise
 from mtl_runner.models.predicts_noise import widened
@@ -136,7 +136,7 @@ def learner_with(
     if kind is not Joint:
         more = {**more, "tasks": tasks}
     axis = kind(find_parameters(model, likelihood, split), optimizer, **more, **options)
-    return Learner(model, likelihood, weighting, axis, OwnParameters(weighting, optimizer, likelihood))
+    return Learner(model, likelihood, weighting, axis, OwnOptimizers(weighting, optimizer, likelihood))
 
 
 def constant_noise(outputs: dict[str, Tensor], tasks: Sequence[Task], s: Sequence[Tensor]) -> dict[str, Tensor]:

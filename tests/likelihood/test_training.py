@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mtl_runner.errors import DivergedError
 from mtl_runner.experiment.build import build
-from mtl_runner.experiment.own_parameters import OwnParameters
+from mtl_runner.experiment.own_optimizers import OwnOptimizers
 from mtl_runner.likelihood import Heteroscedastic, Homoscedastic, Likelihood, Standard
 from mtl_runner.schedule import Length, Staged
 from mtl_runner.tasks.activity import Active
@@ -45,7 +45,7 @@ def values(likelihood: Homoscedastic) -> Tensor:
     return torch.stack([s.detach().clone() for s in likelihood.log_variance])
 
 
-def clock(own: OwnParameters, parameter: nn.Parameter) -> int:
+def clock(own: OwnOptimizers, parameter: nn.Parameter) -> int:
     """How many steps an Adam has taken for a parameter."""
     states = [optimizer.state[parameter] for optimizer in own.optimizers if parameter in optimizer.state]
     return int(states[0]["step"]) if states else 0
@@ -101,7 +101,7 @@ def test_log_variances_belong_to_no_optimizer_of_the_model(update: str) -> None:
     likelihood = Homoscedastic(tasks, frozen={"b": 1.0})
     learner = learner_with(likelihood, make_split(tasks), update=update)
     of_the_model = {p for o in learner.update.optimizers for group in o.param_groups for p in group["params"]}
-    own = [p for o in learner.own.optimizers for group in o.param_groups for p in group["params"]]
+    own = [p for o in learner.own_optimizers.optimizers for group in o.param_groups for p in group["params"]]
     assert not of_the_model & set(likelihood.parameters())
     assert own == [likelihood.log_variance[0], likelihood.log_variance[2]]
     assert of_the_model == set(learner.model.parameters())
@@ -213,7 +213,7 @@ def test_a_batch_without_labels_moves_neither_sigma_nor_its_clock(update: str) -
     learner = learner_with(likelihood, full, update=update)
     for _ in range(3):
         learner.step(*only_batch(full, tasks))
-    before, state = values(likelihood), copied(learner.own.optimizers[0].state[likelihood.log_variance[1]])
+    before, state = values(likelihood), copied(learner.own_optimizers.optimizers[0].state[likelihood.log_variance[1]])
     batch, active = only_batch(gap, tasks)
     assert active.tasks == (0, 2)
     for _ in range(2):
@@ -222,10 +222,10 @@ def test_a_batch_without_labels_moves_neither_sigma_nor_its_clock(update: str) -
     after = values(likelihood)
     same_bits(after[1], before[1])
     assert ((after - before)[[0, 2]] != 0).all()
-    same_bits(copied(learner.own.optimizers[0].state[likelihood.log_variance[1]]), state)
-    assert [clock(learner.own, s) for s in likelihood.log_variance] == [5, 3, 5]
+    same_bits(copied(learner.own_optimizers.optimizers[0].state[likelihood.log_variance[1]]), state)
+    assert [clock(learner.own_optimizers, s) for s in likelihood.log_variance] == [5, 3, 5]
     learner.step(*only_batch(full, tasks))
-    assert [clock(learner.own, s) for s in likelihood.log_variance] == [6, 4, 6]
+    assert [clock(learner.own_optimizers, s) for s in likelihood.log_variance] == [6, 4, 6]
 
 
 @update_is
@@ -253,11 +253,11 @@ def test_a_task_that_starts_late_begins_with_its_sigma_untouched(update: str) ->
     schedule = Staged(tasks, Length(10, 1), start={"b": 5})
     train(learner, split, 5, schedule)
     same_bits(values(likelihood)[1], torch.tensor(1.0))
-    assert clock(learner.own, likelihood.log_variance[1]) == 0
+    assert clock(learner.own_optimizers, likelihood.log_variance[1]) == 0
     train(learner, split, 1, schedule, first=5)
     assert 0 < abs(values(likelihood)[1].item() - 1.0) <= 0.025 * (1 + 1e-6)
     train(learner, split, 4, schedule, first=6)
-    assert [clock(learner.own, s) for s in likelihood.log_variance] == [10, 5, 10]
+    assert [clock(learner.own_optimizers, s) for s in likelihood.log_variance] == [10, 5, 10]
 
 
 def test_staging_with_all_starts_at_zero_is_no_staging() -> None:
@@ -278,7 +278,7 @@ def test_staging_with_all_starts_at_zero_is_no_staging() -> None:
 def test_by_default_they_have_an_adam_with_a_rate_of_their_own() -> None:
     """Breaks if the log-variances get the network's rate, with which they never arrive."""
     tasks = make_tasks(**THREE)
-    own = OwnParameters(Fixed(tasks), SGD, Homoscedastic(tasks, lr=0.125))
+    own = OwnOptimizers(Fixed(tasks), SGD, Homoscedastic(tasks, lr=0.125))
     (optimizer,) = own.optimizers
     assert type(optimizer) is torch.optim.Adam
     assert optimizer.param_groups[0]["lr"] == 0.125
@@ -290,7 +290,7 @@ def test_a_weighting_and_a_likelihood_keep_their_own_rates() -> None:
     """Breaks if the likelihood's parameters train at the weighting's rate, or one of the two is forgotten."""
     tasks = make_tasks(a="regression")
     weighting, likelihood = Uncertainty(tasks, init=0.0, lr=0.5, anneal=False), Homoscedastic(tasks, init=0.0, lr=0.25)
-    own = OwnParameters(weighting, SGD, likelihood)
+    own = OwnOptimizers(weighting, SGD, likelihood)
     owners = [(o.param_groups[0]["params"], o.param_groups[0]["lr"]) for o in own.optimizers]
     assert owners == [([weighting.log_variance[0]], 0.5), ([likelihood.log_variance[0]], 0.25)]
     own.begin_epoch(0.85)
@@ -299,13 +299,13 @@ def test_a_weighting_and_a_likelihood_keep_their_own_rates() -> None:
     learner = learner_with(likelihood, split, weighting=weighting)
     for _ in range(2):
         learner.step(split, Active.all(1))
-    assert [clock(learner.own, p) for p in (weighting.log_variance[0], likelihood.log_variance[0])] == [2, 2]
+    assert [clock(learner.own_optimizers, p) for p in (weighting.log_variance[0], likelihood.log_variance[0])] == [2, 2]
 
 
 @pytest.mark.parametrize("anneal", [True, False])
 def test_annealing_lets_sigma_arrive_and_then_settle(anneal: bool) -> None:
     """Breaks if the rate falls too early for sigma to arrive, or does not fall when it should."""
-    own = OwnParameters(
+    own = OwnOptimizers(
         Fixed(make_tasks(a="regression")), SGD, Homoscedastic(make_tasks(a="regression"), lr=0.5, anneal=anneal)
     )
     rates = []
@@ -323,12 +323,12 @@ def test_without_a_rate_they_train_like_the_model_but_without_decay(optimizer: C
     likelihood = Homoscedastic(tasks, init=3.0, lr=None)
     decaying = partial(optimizer, lr=0.1, weight_decay=0.5)
     learner = learner_with(likelihood, split, optimizer=decaying)
-    (own,) = learner.own.optimizers
-    assert learner.own.scheduled == [own], "the model's learning-rate schedule is theirs too"
+    (own,) = learner.own_optimizers.optimizers
+    assert learner.own_optimizers.scheduled == [own], "the model's learning-rate schedule is theirs too"
     assert type(own) is (optimizer.func if isinstance(optimizer, partial) else optimizer)
     assert [group["weight_decay"] for group in own.param_groups] == [0.0]
     assert [group["weight_decay"] for group in learner.update.optimizers[0].param_groups] == [0.5]
-    learner.own.begin_epoch(0.99)
+    learner.own_optimizers.begin_epoch(0.99)
     assert own.param_groups[0]["lr"] == 0.1, "no annealing of its own"
     before = values(likelihood)
     learner.step(split, Active.all(1))
@@ -358,7 +358,7 @@ def test_frozen_sigmas_leave_nothing_to_train() -> None:
     split = make_split(tasks)
     likelihood = Homoscedastic(tasks, frozen=2.0)
     learner = learner_with(likelihood, split)
-    assert learner.own.optimizers == []
+    assert learner.own_optimizers.optimizers == []
     before = values(likelihood)
     train(learner, split, 3)
     same_bits(values(likelihood), before)
@@ -371,7 +371,7 @@ def test_an_own_optimizer_continues_from_a_saved_state() -> None:
     one = learner_with(Homoscedastic(tasks, init=1.0), split)
     train(one, split, 4)
     two = learner_with(Homoscedastic(tasks, init=1.0), split)
-    for name in ("model", "likelihood", "update", "own"):
+    for name in ("model", "likelihood", "update", "own_optimizers"):
         getattr(two, name).load_state_dict(deepcopy(getattr(one, name).state_dict()))
     for learner in (one, two):
         train(learner, split, 3)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mtl_runner.errors import DivergedError
-from mtl_runner.experiment.own_parameters import OwnParameters
+from mtl_runner.experiment.own_optimizers import OwnOptimizers
 from mtl_runner.models import MLP
 from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task
@@ -120,7 +120,7 @@ weighting_is = all_but()
 
 def live(weighting: Weighting, *batches: torch.Tensor, active: Active | None = None) -> torch.Tensor:
     """Epochs of two steps, with everything that a run tells a weighting; returns the last weights and objective ``[T + 1]``."""
-    own = OwnParameters(weighting, Adam)
+    own = OwnOptimizers(weighting, Adam)
     for step, losses in enumerate(batches):
         if step % 2 == 0:
             begin_epoch(weighting)
@@ -226,7 +226,7 @@ def test_what_is_learned_of_an_idle_task_stands_still(make_weighting: Make, earl
     for _ in range(early):
         learner.step(split, Active.all(3))
     (learned,) = (module for module in weighting.modules() if isinstance(module, nn.ParameterList))
-    (optimizer,) = learner.own.optimizers
+    (optimizer,) = learner.own_optimizers.optimizers
     before = [parameter.detach().clone() for parameter in learned]
     for _ in range(5):
         learner.step(split, Active((1.0, 0.0, 1.0)))

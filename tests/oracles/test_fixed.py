@@ -139,7 +139,7 @@ def test_weights_are_not_trained() -> None:
     tasks = make_tasks(**ALL)
     learner = make_learner(tasks, make_split(tasks), optimizer=SGD)
     assert list(learner.weighting.parameters()) == []
-    assert learner.own.optimizers == []
+    assert learner.own_optimizers.optimizers == []
     assert not isinstance(learner.weighting, HasSigmas)
 
 

@@ -159,7 +159,7 @@ def test_a_batch_without_labels_changes_neither_sigma_nor_head_nor_clock(
 
     def private_state() -> tuple[object, ...]:
         head = list(learner.model.heads[1].parameters())
-        own = [states_of(o, [learner.weighting.log_variance[1]]) for o in learner.own.optimizers]
+        own = [states_of(o, [learner.weighting.log_variance[1]]) for o in learner.own_optimizers.optimizers]
         return (
             private(learner.model, tasks, "b"),
             learner.weighting.sigmas()[1],

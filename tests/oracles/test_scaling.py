@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtl_runner.experiment.own_parameters import OwnParameters
+from mtl_runner.experiment.own_optimizers import OwnOptimizers
 from mtl_runner.update import PerTask
 from mtl_runner.weighting import Fixed, Uncertainty
 from tests.builders import (
@@ -170,7 +170,7 @@ def test_the_factor_a_only_renames_sigma(start: float, seed: int) -> None:
     trajectories = []
     for tasks, s in ((half, start), (whole, start + math.log(2))):
         weighting = Uncertainty(tasks, init=s)
-        own = OwnParameters(weighting, torch.optim.Adam)
+        own = OwnOptimizers(weighting, torch.optim.Adam)
         weights = []
         for loss in losses:
             weights.append(weighting.weigh(loss.reshape(1))[0])

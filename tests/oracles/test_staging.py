@@ -186,7 +186,7 @@ def test_resuming_across_the_switch_changes_no_bit(
     whole, first, second = make(), make(), make()
     train(whole, split, STEPS, schedule)
     train(first, split, saved_at, schedule)
-    parts = ("model", "weighting", "update", "own")
+    parts = ("model", "weighting", "update", "own_optimizers")
     checkpoint.save(tmp_path / "checkpoint.pt", {part: getattr(first, part).state_dict() for part in parts})
     for part, state in checkpoint.load(tmp_path / "checkpoint.pt").items():
         getattr(second, part).load_state_dict(state)

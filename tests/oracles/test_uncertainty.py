@@ -14,7 +14,7 @@ from torch import nn
 
 from mtl_runner.data.toys.toy import ToyRegression
 from mtl_runner.errors import ConfigError
-from mtl_runner.experiment.own_parameters import OwnParameters
+from mtl_runner.experiment.own_optimizers import OwnOptimizers
 from mtl_runner.models import SeparateMLPs
 from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task
@@ -152,7 +152,7 @@ def test_default_gradient_solver_arrives_within_a_few_hundred_steps(start: float
     """Breaks if the log-variances' default learning rate leaves them unconverged, as the network's would."""
     tasks = make_tasks(a="regression", b="classification")
     weighting = Uncertainty(tasks, init=start)
-    own = OwnParameters(weighting, SGD)
+    own = OwnOptimizers(weighting, SGD)
     losses = torch.tensor([2.0, 0.5])
     for step in range(600):
         own.begin_epoch(step / 600)
@@ -264,7 +264,7 @@ def test_every_free_log_variance_is_trained_by_exactly_one_optimizer() -> None:
     for lr in (0.025, None):
         weighting = Uncertainty(tasks, lr=lr, frozen={"b": 1.0})
         learner = make_learner(tasks, split, weighting=weighting)
-        trained = [p for o in learner.own.optimizers for group in o.param_groups for p in group["params"]]
+        trained = [p for o in learner.own_optimizers.optimizers for group in o.param_groups for p in group["params"]]
         assert {id(p) for p in trained} == {id(weighting.log_variance[0]), id(weighting.log_variance[2])}
         assert len(trained) == 2
         assert not {id(p) for p in learner.update.parameters.tensors} & {id(p) for p in trained}
@@ -339,7 +339,7 @@ def test_sigma_stays_positive_and_finite_over_any_scale(exponent: float, start: 
     """Breaks if sigma^2 itself is the parameter somewhere and a step makes it negative or NaN."""
     tasks = make_tasks(a="regression", b="classification")
     weighting = Uncertainty(tasks, form=form, init=start, lr=1.0, anneal=False)
-    own = OwnParameters(weighting, SGD)
+    own = OwnOptimizers(weighting, SGD)
     for _ in range(30):
         weights, objective = weighting.weigh(torch.tensor([10.0**exponent, 1.0]))
         own.step()
@@ -367,7 +367,7 @@ def test_an_idle_task_keeps_its_sigma_under_every_solver() -> None:
     """Breaks if the sigma of a task that is not trained drifts, be it by momentum or by the running mean."""
     for solver in ("gradient", "closed_form"):
         weighting = Uncertainty(make_tasks(a="regression", b="regression"), solver=solver, init=0.0)
-        own = OwnParameters(weighting, SGD)
+        own = OwnOptimizers(weighting, SGD)
         for _ in range(5):
             weighting.weigh(torch.tensor([3.0, 50.0]))
             own.step()
@@ -387,7 +387,7 @@ def test_an_idle_task_keeps_its_sigma_under_every_solver() -> None:
 
 def test_annealing_keeps_the_rate_for_the_first_half_and_ends_it_at_zero() -> None:
     """Breaks if the sigmas do not arrive before they settle, or still follow single batches at the end of a run."""
-    own = OwnParameters(Uncertainty(make_tasks(a="regression"), lr=0.5), SGD)
+    own = OwnOptimizers(Uncertainty(make_tasks(a="regression"), lr=0.5), SGD)
     rates = []
     for done in (0.0, 0.5, 0.8, 0.9, 1.0):
         own.begin_epoch(done)
@@ -395,7 +395,7 @@ def test_annealing_keeps_the_rate_for_the_first_half_and_ends_it_at_zero() -> No
     assert rates[:2] == [0.5, 0.5]
     assert 0.5 > rates[2] > rates[3] > 0
     assert rates[4] == pytest.approx(0.0)
-    constant = OwnParameters(Uncertainty(make_tasks(a="regression"), lr=0.5, anneal=False), SGD)
+    constant = OwnOptimizers(Uncertainty(make_tasks(a="regression"), lr=0.5, anneal=False), SGD)
     constant.begin_epoch(0.9)
     assert constant.optimizers[0].param_groups[0]["lr"] == 0.5
 

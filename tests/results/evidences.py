@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mtl_runner.results.evidence import DataSet, Evidence, StrategyEvidence, Values
+from mtl_runner.results.evidence import DatasetEvidence, Evidence, StrategyEvidence, Values
 from mtl_runner.results.task_metrics import TaskMetrics
 
 TASKS = {"a": "regression", "b": "regression"}
@@ -66,8 +66,8 @@ def relative_losses(values: Mapping[str, Values]) -> dict[str, float]:
     return {r: sum(each) / len(each) for r, each in found.items() if all(map(math.isfinite, each))}
 
 
-def data_of(*strategies: StrategyEvidence, tasks: Mapping[str, str] = TASKS) -> DataSet:
-    return DataSet("d", {name: TaskMetrics.of({"kind": kind}) for name, kind in tasks.items()}, strategies)
+def data_of(*strategies: StrategyEvidence, tasks: Mapping[str, str] = TASKS) -> DatasetEvidence:
+    return DatasetEvidence("d", {name: TaskMetrics.of({"kind": kind}) for name, kind in tasks.items()}, strategies)
 
 
 def evidence_of(*strategies: StrategyEvidence) -> Evidence:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from mtl_runner.results.evidence import DataSet, Evidence, gather
+from mtl_runner.results.evidence import DatasetEvidence, Evidence, gather
 from mtl_runner.results.read import Run, find_runs
 from mtl_runner.results.roles import infer_role, jobs, read_study, short_names, without_study
 from mtl_runner.results.strategies import label
@@ -27,7 +27,7 @@ def evidence(*folders: Path, **options: Any) -> Evidence:
     return gather(runs, label(runs), read_study(runs), **options)
 
 
-def only(found: Evidence) -> DataSet:
+def only(found: Evidence) -> DatasetEvidence:
     assert len(found.sets) == 1
     return found.sets[0]
 

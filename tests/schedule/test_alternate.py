@@ -140,15 +140,15 @@ def test_early_stopping_waits_for_the_first_turn_of_every_task() -> None:
 
 def test_turns_are_not_marked_in_the_plots() -> None:
     """Breaks if every picture is full of lines."""
-    assert Alternate(THREE, LENGTH, every="epoch").starts() == {}
+    assert Alternate(THREE, LENGTH, every="epoch").epoch_marks() == {}
 
 
 def test_a_task_that_has_no_turn_in_the_run_is_named() -> None:
     """Breaks if nobody warns that the run is too short for a round, or a proportion too small for a draw."""
-    assert Alternate(THREE, LENGTH).never() == []
-    assert Alternate(THREE, Length(2, 100), every="epoch").never() == ["c"]
+    assert Alternate(THREE, LENGTH).never_active() == []
+    assert Alternate(THREE, Length(2, 100), every="epoch").never_active() == ["c"]
     rare = Alternate(THREE, LENGTH, proportions={"b": 1e-9})
-    assert rare.never() == ["b"]
+    assert rare.never_active() == ["b"]
     assert rare.last_start() == max(steps[0] for steps in active(rare) if steps) / 5
 
 

@@ -28,7 +28,7 @@ def watch(schedule: Plateau, losses: Sequence[float], first: int = 1, every: int
 
 def state_of(schedule: Plateau) -> tuple[Any, ...]:
     """All that a run sees of a schedule."""
-    return active(schedule), schedule.starts(), schedule.last_start(), schedule.never()
+    return active(schedule), schedule.epoch_marks(), schedule.last_start(), schedule.never_active()
 
 
 # When the next task starts
@@ -46,7 +46,7 @@ def test_the_next_task_starts_when_the_loss_has_not_improved_for_patience_epochs
     assert active(schedule)[1] == []
     watch(schedule, [4.0], first=5)
     assert active(schedule) == [list(range(200)), list(range(25, 200))]
-    assert schedule.starts() == {"y2 starts": 5.0}
+    assert schedule.epoch_marks() == {"y2 starts": 5.0}
     assert schedule.last_start() == 5
 
 
@@ -58,16 +58,16 @@ def test_a_loss_that_improves_lets_the_next_task_wait() -> None:
 def test_patience_is_counted_in_epochs_however_seldom_one_is_evaluated() -> None:
     """Breaks if `trainer.evaluate_every` changes the meaning of patience."""
     seldom = watch(Plateau(TASKS, LENGTH, patience=6), [1.0, 1.0, 1.0], first=4, every=4)  # epochs 4, 8, 12
-    assert seldom.starts() == {"y2 starts": 12.0}
+    assert seldom.epoch_marks() == {"y2 starts": 12.0}
 
 
 def test_a_loss_under_the_threshold_starts_the_next_task_at_once() -> None:
     """Breaks if the threshold waits for patience, counts at equality, or belongs to a task that is not training."""
     schedule = watch(Plateau(TASKS, LENGTH, threshold={"y1": 0.5, "y2": 100.0}), [3.0, 0.5])
-    assert schedule.starts() == {}
-    assert watch(schedule, [0.49], first=3).starts() == {"y2 starts": 3.0}
-    assert watch(Plateau(THREE, LENGTH, threshold=0.5), [0.4, 0.4]).starts() == {"b starts": 1.0, "c starts": 2.0}
-    assert watch(Plateau(THREE, LENGTH, threshold={"a": None, "b": 9}, patience=5), [0.0] * 7).starts() == {
+    assert schedule.epoch_marks() == {}
+    assert watch(schedule, [0.49], first=3).epoch_marks() == {"y2 starts": 3.0}
+    assert watch(Plateau(THREE, LENGTH, threshold=0.5), [0.4, 0.4]).epoch_marks() == {"b starts": 1.0, "c starts": 2.0}
+    assert watch(Plateau(THREE, LENGTH, threshold={"a": None, "b": 9}, patience=5), [0.0] * 7).epoch_marks() == {
         "b starts": 6.0,
         "c starts": 7.0,
     }
@@ -77,9 +77,9 @@ def test_min_delta_is_an_absolute_improvement_over_the_best() -> None:
     """Breaks if small gains count one by one, add up to nothing, or are measured in per cent."""
     slow = [1.0 - 0.004 * i for i in range(8)]
     assert watch(Plateau(TASKS, LENGTH, patience=3, min_delta=0.01), slow).last_start() == INFINITE  # .012 in three epochs
-    assert watch(Plateau(TASKS, LENGTH, patience=2, min_delta=0.01), slow).starts() == {"y2 starts": 3.0}
-    assert watch(Plateau(TASKS, LENGTH, patience=1, min_delta=0.5), [8.0, 7.5]).starts() == {"y2 starts": 2.0}
-    assert watch(Plateau(TASKS, LENGTH, patience=1, min_delta=0.5), [-8.0, -8.75]).starts() == {}
+    assert watch(Plateau(TASKS, LENGTH, patience=2, min_delta=0.01), slow).epoch_marks() == {"y2 starts": 3.0}
+    assert watch(Plateau(TASKS, LENGTH, patience=1, min_delta=0.5), [8.0, 7.5]).epoch_marks() == {"y2 starts": 2.0}
+    assert watch(Plateau(TASKS, LENGTH, patience=1, min_delta=0.5), [-8.0, -8.75]).epoch_marks() == {}
 
 
 def test_only_the_loss_of_the_task_that_started_last_counts() -> None:
@@ -87,32 +87,32 @@ def test_only_the_loss_of_the_task_that_started_last_counts() -> None:
     schedule = Plateau(THREE, LENGTH, patience=2)
     for epoch in range(1, 4):
         schedule.observe(epoch, {"a": 1.0, "b": 1.0 / epoch, "c": 1.0 / epoch})
-    assert schedule.starts() == {"b starts": 3.0}
+    assert schedule.epoch_marks() == {"b starts": 3.0}
     for epoch in range(4, 20):
         schedule.observe(epoch, {"a": 1.0, "b": 1.0 / epoch, "c": 1.0})
-    assert schedule.starts() == {"b starts": 3.0}
+    assert schedule.epoch_marks() == {"b starts": 3.0}
 
 
 def test_a_task_that_has_just_started_is_not_measured_by_what_was_before() -> None:
     """Breaks if a best loss, of the task before or of the task itself before it trained, uses up the patience."""
     schedule = watch(Plateau(THREE, LENGTH, patience=2), [1.0, 1.0, 1.0])  # b starts after epoch 3
-    assert watch(schedule, [9.0, 9.0], first=4).starts() == {"b starts": 3.0}
-    assert watch(schedule, [9.0], first=6).starts() == {"b starts": 3.0, "c starts": 6.0}
+    assert watch(schedule, [9.0, 9.0], first=4).epoch_marks() == {"b starts": 3.0}
+    assert watch(schedule, [9.0], first=6).epoch_marks() == {"b starts": 3.0, "c starts": 6.0}
 
 
 def test_tasks_start_in_the_given_order_and_stay_active() -> None:
     """Breaks if `order` is ignored, changes the order of the losses, or ends the tasks before."""
     schedule = watch(Plateau(THREE, LENGTH, order=["c", "a", "b"], patience=1), [1.0] * 4)
     assert active(schedule) == [list(range(10, 200)), list(range(20, 200)), list(range(200))]
-    assert schedule.starts() == {"a starts": 2.0, "b starts": 4.0}
+    assert schedule.epoch_marks() == {"a starts": 2.0, "b starts": 4.0}
     assert schedule.last_start() == 4
 
 
 def test_nothing_starts_after_the_last_epoch() -> None:
     """Breaks if a plot marks a start that never was."""
     schedule = watch(Plateau(TASKS, LENGTH, patience=39), [1.0] * 40)
-    assert (schedule.starts(), schedule.last_start()) == ({}, INFINITE)
-    assert watch(Plateau(TASKS, LENGTH, patience=38), [1.0] * 40).starts() == {"y2 starts": 39.0}
+    assert (schedule.epoch_marks(), schedule.last_start()) == ({}, INFINITE)
+    assert watch(Plateau(TASKS, LENGTH, patience=38), [1.0] * 40).epoch_marks() == {"y2 starts": 39.0}
 
 
 def test_once_all_have_started_nothing_more_happens() -> None:

@@ -71,7 +71,11 @@ def test_a_jump_from_nothing_to_everything_is_a_stage(start: int) -> None:
     jump = Ramp(TASKS, LENGTH, {"y2": [[when, 0], [when, 1]]})
     stage = Staged(TASKS, LENGTH, start={"y2": when})
     assert [jump.activation(step) for step in range(200)] == [stage.activation(step) for step in range(200)]
-    assert (jump.starts(), jump.last_start(), jump.never()) == (stage.starts(), stage.last_start(), stage.never())
+    assert (jump.epoch_marks(), jump.last_start(), jump.never_active()) == (
+        stage.epoch_marks(),
+        stage.last_start(),
+        stage.never_active(),
+    )
 
 
 def test_the_times_of_knots_may_be_epochs_steps_or_shares() -> None:
@@ -124,15 +128,15 @@ def test_the_plots_and_early_stopping_know_when_a_task_rises_and_ends(
 ) -> None:
     """Breaks if a mark stands at the wrong epoch, or a run is stopped early while a task's weight still rises."""
     schedule = ramp(*knots)
-    assert schedule.starts() == marks
+    assert schedule.epoch_marks() == marks
     assert schedule.last_start() == last
-    assert schedule.never() == []
+    assert schedule.never_active() == []
 
 
 def test_before_its_first_knot_a_ramp_has_begun() -> None:
     """Breaks if a constant is marked as a start where its only knot stands."""
     schedule = Ramp(TASKS, LENGTH, {"y1": [[10, 1]], "y2": [[20, 0.5]]})
-    assert (schedule.starts(), schedule.last_start()) == ({}, 0.0)
+    assert (schedule.epoch_marks(), schedule.last_start()) == ({}, 0.0)
 
 
 @QUICK
@@ -142,9 +146,9 @@ def test_what_is_told_about_a_ramp_is_what_every_step_of_it_shows(knots: list[tu
     schedule = ramp(*knots)
     found = values(schedule, 1)
     active = [step for step, value in enumerate(found) if value > 0]
-    assert schedule.never() == ([] if active else ["y2"])
+    assert schedule.never_active() == ([] if active else ["y2"])
     assert schedule.last_start() == found.index(max(found)) / 5
-    marks = schedule.starts()
+    marks = schedule.epoch_marks()
     if active and active[-1] < 199:
         assert marks["y2 ends"] == (active[-1] + 1) / 5
     else:
@@ -159,8 +163,8 @@ def test_what_is_told_about_a_ramp_is_what_every_step_of_it_shows(knots: list[tu
 def test_a_ramp_that_stays_at_zero_never_takes_part(knots: list[tuple[int, float]]) -> None:
     """Breaks if nobody warns that a task is never trained, or early stopping waits for it."""
     schedule = ramp(*knots)
-    assert schedule.never() == ["y2"]
-    assert schedule.starts() == {}
+    assert schedule.never_active() == ["y2"]
+    assert schedule.epoch_marks() == {}
     assert schedule.last_start() == 0
 
 
@@ -230,4 +234,4 @@ def test_a_ramp_is_refused_if_and_only_if_some_step_has_no_active_task(
 
 def test_a_gap_after_the_end_of_the_run_is_no_gap() -> None:
     """Breaks if a ramp that is written for a longer run cannot be used in a short one."""
-    assert Ramp(TASKS[:1], LENGTH, {"y1": [[0, 1], [40, 1], [40, 0]]}).starts() == {}
+    assert Ramp(TASKS[:1], LENGTH, {"y1": [[0, 1], [40, 1], [40, 0]]}).epoch_marks() == {}

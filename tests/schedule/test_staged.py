@@ -48,17 +48,17 @@ def test_a_start_after_the_end_of_the_run_never_comes() -> None:
 def test_starts_and_ends_are_told_to_the_plots_in_epochs() -> None:
     """Breaks if the lines in the pictures stand at the wrong epoch, or at the borders of the picture."""
     schedule = Staged(TASKS, LENGTH, start={"y1": 0, "y2": "10 steps"}, until={"y1": "50%", "y2": "100%"})
-    assert schedule.starts() == {"y2 starts": 2.0, "y1 ends": 20.0}
-    assert Staged(TASKS, LENGTH, start={"y2": 41}).starts() == {}
+    assert schedule.epoch_marks() == {"y2 starts": 2.0, "y1 ends": 20.0}
+    assert Staged(TASKS, LENGTH, start={"y2": 41}).epoch_marks() == {}
 
 
 def test_who_starts_last_and_who_never_does_is_known_before_the_run() -> None:
     """Breaks if early stopping does not wait for a stage, waits for one that never comes, or nobody warns of that."""
     late = Staged(TASKS, LENGTH, start={"y2": "75%"})
-    assert (late.last_start(), late.never()) == (30.0, [])
+    assert (late.last_start(), late.never_active()) == (30.0, [])
     too_late = Staged(TASKS, LENGTH, start={"y2": 41})
-    assert (too_late.last_start(), too_late.never()) == (0.0, ["y2"])
-    assert Staged(TASKS, LENGTH, start={"y2": 20}, until={"y2": 20}).never() == ["y2"]
+    assert (too_late.last_start(), too_late.never_active()) == (0.0, ["y2"])
+    assert Staged(TASKS, LENGTH, start={"y2": 20}, until={"y2": 20}).never_active() == ["y2"]
 
 
 # What it refuses

@@ -72,8 +72,8 @@ def test_by_default_everyone_is_always_active() -> None:
     """Breaks if `schedule=all` leaves somebody out."""
     schedule = Schedule(TASKS, LENGTH)
     assert {schedule.activation(step) for step in range(LENGTH.steps)} == {(1.0, 1.0)}
-    assert schedule.starts() == {}
-    assert schedule.never() == []
+    assert schedule.epoch_marks() == {}
+    assert schedule.never_active() == []
     assert schedule.last_start() == 0
 
 

@@ -97,7 +97,7 @@ def stacked(folder: Path, runs: Sequence[tuple[str, ...]], compiled: bool = Fals
     stack.run()
     assert not stack.failed
     if compiled:
-        assert stack.do_step.compiled  # it has not gone on without
+        assert stack.replica_step.compiled  # it has not gone on without
     return trainers
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtl_runner.study import Candidate, Job, Plan, Protocol
+from mtl_runner.study import Candidate, Plan, PlannedRun, Protocol
 from mtl_runner.study.weights import fixed_candidates, shares
 from tests.builders import QUICK
 
@@ -18,13 +18,13 @@ EQUAL = Candidate("equal", "equal", ("weighting=fixed",))
 DWA = Candidate("dwa", "strategy", ("weighting=dwa",), knob=("weighting.temperature", ("1", "5")))
 FAMO = Candidate("famo", "strategy", ("weighting=famo",))
 PLAN = Plan(lr=1e-3, seeds=4)
-Monitor = Callable[[Job], float]
+Monitor = Callable[[PlannedRun], float]
 
 
-def played(protocol: Protocol, monitor: Monitor) -> list[list[Job]]:
+def played(protocol: Protocol, monitor: Monitor) -> list[list[PlannedRun]]:
     """All rounds, with what each run would have said."""
     rounds = protocol.rounds()
-    found: list[list[Job]] = []
+    found: list[list[PlannedRun]] = []
     values: Sequence[float] | None = None
     while True:
         try:
@@ -59,7 +59,7 @@ def test_all_have_the_same_number_of_trials_wherever_their_best_lies(best: float
     counts = Counter(job.candidate.name for jobs in rounds for job in jobs if not job.final)
     assert len(set(counts.values())) == 1
     assert counts["dwa"] >= plan.least_trials
-    assert len({(job.candidate.name, job.lr, job.further) for jobs in rounds for job in jobs if not job.final}) == sum(
+    assert len({(job.candidate.name, job.lr, job.extra_overrides) for jobs in rounds for job in jobs if not job.final}) == sum(
         counts.values()
     ), "no trial is made twice"
 
@@ -84,11 +84,11 @@ def test_who_ends_on_the_edge_is_noted() -> None:
 def test_the_knob_is_tried_at_the_best_learning_rate() -> None:
     """Breaks if a strategy's main option stays at a default that does not suit the data, or is tried elsewhere."""
     protocol = study(EQUAL, DWA)
-    rounds = played(protocol, lambda job: valley(1e-3)(job) - 0.5 * (job.further == ("weighting.temperature=5",)))
-    trials = [(job.lr, job.further) for jobs in rounds for job in jobs if job.candidate is DWA and job.phase == 3]
+    rounds = played(protocol, lambda job: valley(1e-3)(job) - 0.5 * (job.extra_overrides == ("weighting.temperature=5",)))
+    trials = [(job.lr, job.extra_overrides) for jobs in rounds for job in jobs if job.candidate is DWA and job.phase == 3]
     assert trials == [(pytest.approx(1e-3), ("weighting.temperature=1",)), (pytest.approx(1e-3), ("weighting.temperature=5",))]
     finals = [job for job in rounds[-1] if job.candidate is DWA]
-    assert all(job.further == ("weighting.temperature=5",) for job in finals)
+    assert all(job.extra_overrides == ("weighting.temperature=5",) for job in finals)
 
 
 def test_final_runs_have_fresh_seeds_and_the_same_for_all() -> None:

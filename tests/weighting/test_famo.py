@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mtl_runner.errors import ConfigError
 from mtl_runner.experiment.learner import Learner
-from mtl_runner.experiment.own_parameters import OwnParameters
+from mtl_runner.experiment.own_optimizers import OwnOptimizers
 from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task
 from mtl_runner.train.totals import EpochTotals
@@ -135,7 +135,7 @@ def test_without_progress_the_logits_only_decay() -> None:
 def test_the_task_that_progresses_least_gets_more() -> None:
     """Breaks if the sign is turned and fast tasks get all the weight."""
     weighting = FAMO(TASKS)
-    own = OwnParameters(weighting, SGD)
+    own = OwnOptimizers(weighting, SGD)
     for _ in range(50):
         weighting.weigh(torch.ones(3))
         weighting.observe_losses(torch.ones(3), torch.tensor([0.5, 0.9, 1.1]))
@@ -165,7 +165,7 @@ def test_the_published_learning_rate_is_the_default() -> None:
     """Breaks if lr or gamma are not what the docs say: the published code has several defaults."""
     assert (FAMO(TASKS).lr, FAMO(TASKS).gamma) == (0.025, 0.01)
     weighting = FAMO(TASKS)
-    own = OwnParameters(weighting, SGD)
+    own = OwnOptimizers(weighting, SGD)
     weighting.weigh(torch.ones(3))
     weighting.observe_losses(torch.ones(3), torch.tensor([0.5, 1.0, 1.0]))
     own.step()

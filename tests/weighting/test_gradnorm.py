@@ -18,7 +18,7 @@ from mtl_runner.data.dataset import Split
 from mtl_runner.errors import ConfigError
 from mtl_runner.experiment.build import build
 from mtl_runner.experiment.find_parameters import find_parameters
-from mtl_runner.experiment.own_parameters import OwnParameters
+from mtl_runner.experiment.own_optimizers import OwnOptimizers
 from mtl_runner.gradients.parameters import Parameters
 from mtl_runner.likelihood import Standard
 from mtl_runner.models import MLP
@@ -127,7 +127,7 @@ def test_a_run_is_the_published_algorithm(alpha: float) -> None:
 def test_the_weights_sum_to_the_number_of_active_tasks(norms: list[float], now: list[float], active: Active | None) -> None:
     """Breaks if the size of the step drifts with the weights, or counts idle tasks."""
     weighting = GradNorm(TASKS, lr=0.3)
-    own = OwnParameters(weighting, SGD)
+    own = OwnOptimizers(weighting, SGD)
     indices = list(range(3) if active is None else active.tasks)
     masked = torch.zeros(3).index_copy(0, torch.tensor(indices), torch.tensor(norms)[indices])
     for step in range(10):
@@ -142,7 +142,7 @@ def test_the_weights_sum_to_the_number_of_active_tasks(norms: list[float], now: 
 def test_the_weights_are_one_until_norms_are_observed() -> None:
     """Breaks if it does not begin as the plain sum, or learns from the losses alone."""
     weighting = GradNorm(TASKS)
-    own = OwnParameters(weighting, SGD)
+    own = OwnOptimizers(weighting, SGD)
     for losses in (torch.tensor([1.0, 2.0, 3.0]), torch.tensor([0.1, 2.0, 3.0])):
         same_bits(weighting.weigh(losses)[0], torch.ones(3))
         own.step()
@@ -168,7 +168,7 @@ def test_the_norms_give_the_model_no_gradient() -> None:
 
 def converge(weighting: GradNorm, norms: Tensor, first: Tensor, now: Tensor, steps: int) -> Tensor:
     """The mean weights of the last 100 of so many steps with constant norms and losses."""
-    own = OwnParameters(weighting, SGD)
+    own = OwnOptimizers(weighting, SGD)
     weighting.observe_norms(norms, first)
     weights = []
     for _ in range(steps):
@@ -217,7 +217,7 @@ def test_alpha_zero_equalises_the_norms_of_a_network() -> None:
 def test_no_weight_becomes_negative() -> None:
     """Breaks if a huge norm pushes its task's weight below 0, which would train that task upwards."""
     weighting = GradNorm(TASKS[:2], alpha=0.0, lr=0.5)
-    own = OwnParameters(weighting, SGD)
+    own = OwnOptimizers(weighting, SGD)
     for _ in range(100):
         weights, _ = weighting.weigh(torch.ones(2))
         assert weights[0] >= 5e-4

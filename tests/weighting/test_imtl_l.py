@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from mtl_runner.errors import ConfigError
-from mtl_runner.experiment.own_parameters import OwnParameters
+from mtl_runner.experiment.own_optimizers import OwnOptimizers
 from mtl_runner.weighting import IMTLL, Uncertainty, Weighting
 from tests.builders import (
     QUICK,
@@ -66,7 +66,7 @@ def test_the_scales_of_a_trained_model_are_those_of_its_losses() -> None:
 def test_the_default_learning_rate_arrives_within_a_few_hundred_steps() -> None:
     """Breaks if the scales' own learning rate leaves them unconverged, or they do not settle."""
     weighting, losses = IMTLL(TASKS), torch.tensor([2.0, 0.5, 9.0])
-    own = OwnParameters(weighting, SGD)
+    own = OwnOptimizers(weighting, SGD)
     for step in range(600):
         own.begin_epoch(step / 600)
         weighting.weigh(losses)
@@ -84,7 +84,7 @@ def test_its_path_is_that_of_simplified_uncertainty_with_the_sign_turned(
     imtl, uncertainty = IMTLL(TASKS, lr=lr), Uncertainty(TASKS, form="simplified", init=0.0, lr=lr)
     learners = [make_learner(TASKS, split, weighting=w, optimizer=optimizer) for w in (imtl, uncertainty)]
     for learner in learners:
-        learner.own.begin_epoch(0.85)  # both anneal: half of the rate is left
+        learner.own_optimizers.begin_epoch(0.85)  # both anneal: half of the rate is left
     histories = [train(learner, split, 50) for learner in learners]
     near(histories[0].weights, histories[1].weights, 1e-13)
     near(histories[0].objective, histories[1].objective, 1e-12)
@@ -124,7 +124,7 @@ def test_init_is_the_log_scale_itself() -> None:
 def test_a_negative_loss_is_weighed_more_and_more() -> None:
     """Breaks the sentence that a run with a negative loss says: there is no optimum, s rises for ever."""
     weighting, weights = IMTLL(TASKS), []
-    own = OwnParameters(weighting, SGD)
+    own = OwnOptimizers(weighting, SGD)
     for _ in range(50):
         weights.append(weighting.weigh(torch.tensor([-1.0, 0.5, 4.0]))[0])
         own.step()
@@ -144,7 +144,7 @@ def test_the_learning_rate_settles_only_if_asked_to() -> None:
     """Breaks if `anneal` is ignored."""
     rates = []
     for anneal in (True, False):
-        own = OwnParameters(IMTLL(TASKS, lr=0.5, anneal=anneal), SGD)
+        own = OwnOptimizers(IMTLL(TASKS, lr=0.5, anneal=anneal), SGD)
         own.begin_epoch(0.85)
         rates.append(own.optimizers[0].param_groups[0]["lr"])
     assert rates == [pytest.approx(0.25), 0.5]

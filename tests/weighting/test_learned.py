@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mtl_runner.errors import ConfigError
-from mtl_runner.experiment.own_parameters import OwnParameters
+from mtl_runner.experiment.own_optimizers import OwnOptimizers
 from mtl_runner.weighting import Learned, Uncertainty, Weighting
 from tests.builders import NOTHING, QUICK, SGD, Point, make_learner, make_tasks, minimise, near, same_bits, some, terms, train
 
@@ -55,7 +55,7 @@ def test_it_starts_from_equal_weights(form: str, weight: float) -> None:
 
 def learn(weighting: Weighting, losses: torch.Tensor, steps: int) -> torch.Tensor:
     """The weights of every step while the weighting learns from constant losses."""
-    own = OwnParameters(weighting, SGD)
+    own = OwnOptimizers(weighting, SGD)
     weights = []
     for _ in range(steps):
         weights.append(weighting.weigh(losses)[0])

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Column:
+class FeatureColumn:
     """One fitted feature column: numeric if ``categories`` is None.
 
     ``indicator``: whether a 0/1 column says where the value was missing (when it was in the training split).
@@ -54,7 +54,7 @@ class Column:
 class Features:
     """The fitted columns, in order."""
 
-    columns: list[Column]
+    columns: list[FeatureColumn]
 
     @classmethod
     def fit(cls, frame: pd.DataFrame, names: list[str], *, scale: bool, max_categories: int) -> Features:
@@ -63,7 +63,7 @@ class Features:
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Features:
-        return cls([Column(**column) for column in state["columns"]])
+        return cls([FeatureColumn(**column) for column in state["columns"]])
 
     def state(self) -> dict[str, Any]:
         """Plain numbers and strings."""
@@ -96,19 +96,19 @@ def _numbers(name: str, values: pd.Series) -> np.ndarray:
     text = np.isnan(numbers) & values.notna().to_numpy()
     if text.any():
         raise DataError(
-            f"Column {name!r} is numeric in the training rows but holds {values[text].iloc[0]!r}; clean it or leave it out."
+            f"FeatureColumn {name!r} is numeric in the training rows but holds {values[text].iloc[0]!r}; clean it or leave it out."
         )
     return np.where(np.isinf(numbers), np.nan, numbers)
 
 
-def _fit(values: pd.Series, name: str, scale: bool, max_categories: int) -> Column:
+def _fit(values: pd.Series, name: str, scale: bool, max_categories: int) -> FeatureColumn:
     from pandas.api.types import is_numeric_dtype
 
     if not is_numeric_dtype(values):
         counts = _text(values).value_counts()  # most frequent first
-        return Column(name, categories=sorted(counts.index[:max_categories]))
+        return FeatureColumn(name, categories=sorted(counts.index[:max_categories]))
     numbers = _numbers(name, values)
     known = numbers[~np.isnan(numbers)]
     deviation = float(known.std()) if scale and len(known) else 1.0
     mean = float(known.mean()) if len(known) else 0.0
-    return Column(name, mean if scale else 0.0, deviation or 1.0, mean, indicator=len(known) < len(numbers))
+    return FeatureColumn(name, mean if scale else 0.0, deviation or 1.0, mean, indicator=len(known) < len(numbers))

@@ -119,7 +119,7 @@ def _by_column(frame: pd.DataFrame, column: str) -> dict[str, pd.DataFrame]:
     unknown = frame[column][~frame[column].isin(SPLITS)]
     if len(unknown):
         raise DataError(
-            f"Column {column!r} says which split a row is in, but holds {unknown.iloc[0]!r}; allowed: {', '.join(SPLITS)}."
+            f"FeatureColumn {column!r} says which split a row is in, but holds {unknown.iloc[0]!r}; allowed: {', '.join(SPLITS)}."
         )
     groups = {name: frame[frame[column] == name] for name in SPLITS}
     for name, group in groups.items():

@@ -35,8 +35,8 @@ class Noise:
     c: float = 0.0
 
     @property
-    def exact(self) -> bool:
-        """Whether there is a likelihood whose noise scale can be learned."""
+    def has_likelihood(self) -> bool:
+        """Whether the loss belongs to a likelihood whose noise scale can be learned."""
         return bool(self.form)
 
     @property
@@ -146,7 +146,7 @@ class Kind(ABC):
 
     def noise_outputs(self, size: int) -> int:
         """How many outputs a model needs beside its answers to predict the noise of each: 0 where there is no likelihood."""
-        return (size if self.noise.numeric else 1) if self.noise.exact else 0
+        return (size if self.noise.numeric else 1) if self.noise.has_likelihood else 0
 
     @abstractmethod
     def entry_errors(self, output: Tensor, target: Tensor, task: TaskFields) -> Tensor:

@@ -22,7 +22,7 @@ def config_key(config: Mapping[str, Any]) -> str:
     """A text that is equal for configs that differ only in numbers in which replicas may differ.
 
     Those are the seeds, the optimizer's settings, the numbers of the data (their seed, noise, ...), and the options that weighting
-    and likelihood name in ``stacks``. A 0 is no number like the others: it can switch something off.
+    and likelihood name in ``replica_options``. A 0 is no number like the others: it can switch something off.
     """
     key = {name: node for name, node in config.items() if name not in ("seed", "name")}
     key["optimizer"] = _without_numbers(key["optimizer"])
@@ -40,11 +40,11 @@ def reason_against(experiment: Experiment) -> str:
     learner, settings = experiment.learner, experiment.settings
     for part in (learner.weighting, learner.likelihood):
         # A subclass inherits the promise of its parent, but may not keep it.
-        if part.stacks is None or vars(type(part)).get("stacks") is None:
+        if part.replica_options is None or vars(type(part)).get("replica_options") is None:
             return f"{type(part).__name__} keeps a state or draws at random"
-    if learner.update.lanes is None:
+    if learner.update.optimizer_tasks is None:
         return f"the update {type(learner.update).__name__}, with these options, needs each run's gradients by themselves"
-    if not experiment.schedule.stacks:
+    if not experiment.schedule.can_stack:
         return f"the schedule {type(experiment.schedule).__name__} can say something else for every run"
     if any(task.missing for task in experiment.data.tasks):
         return "labels are missing, so that tasks are idle in other batches of every run"
@@ -57,7 +57,7 @@ def reason_against(experiment: Experiment) -> str:
 
 def _optimizer_against(experiment: Experiment) -> str:
     learner = experiment.learner
-    for optimizer in (*learner.update.optimizers, *learner.own.optimizers):
+    for optimizer in (*learner.update.optimizers, *learner.own_optimizers.optimizers):
         if type(optimizer) not in ELEMENTWISE:
             return f"the optimizer {type(optimizer).__name__} is not one of those that treat every number by itself"
     for scheduler in experiment.lr_schedulers:
@@ -123,7 +123,7 @@ def _stacks(target: Any) -> Sequence[str]:
     from hydra.utils import get_object
 
     try:
-        return vars(get_object(str(target))).get("stacks") or ()
+        return vars(get_object(str(target))).get("replica_options") or ()
     except Exception:  # building it words what is wrong with it
         return ()
 

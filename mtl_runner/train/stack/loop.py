@@ -1,4 +1,4 @@
-"""The loop of a stack: what `train.py` does for one run, for many at once."""
+"""The loop of a stack: what `train/trainer.py` does for one run, for many at once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch.func import vmap
 from mtl_runner.experiment.functional import pure
 from mtl_runner.likelihood import Likelihood
 from mtl_runner.tasks.activity import Active
-from mtl_runner.tasks.meter import measured_together
+from mtl_runner.tasks.meter import can_vmap_metrics
 from mtl_runner.train import checkpoint
 from mtl_runner.train.evaluation import Evaluation, Evaluator, Key, Measured, as_evaluation
 from mtl_runner.train.interruption import Interrupted
@@ -53,13 +53,13 @@ class Stack:
         self.settings = self.first.settings
         self.on_replica, self.snapshots = on_replica, snapshots
         self.on_epoch: Callable[[int, float], None] | None = None  # told at the end of every epoch: epoch, mean objective
-        self.do_step = StackedStep(self.trainers, compiled)
-        self.train = StackedSplit([trainer.experiment.data.splits["train"] for trainer in self.trainers])
-        self.val = StackedSplit([trainer.experiment.data.splits["val"] for trainer in self.trainers])
+        self.replica_step = StackedStep(self.trainers, compiled)
+        self.train_split = StackedSplit([trainer.experiment.data.splits["train"] for trainer in self.trainers])
+        self.val_split = StackedSplit([trainer.experiment.data.splits["val"] for trainer in self.trainers])
         # Metrics in units of their own, which are numbers, not tensors, cannot be taken of all at once.
         self.together = (
             not self.first.learner.likelihood.predicts_noise
-            and measured_together(self.tasks)
+            and can_vmap_metrics(self.tasks)
             and all(t.tasks == self.tasks for t in self.trainers)
         )
         self.layout = self.first.learner.layout
@@ -82,7 +82,7 @@ class Stack:
         while self.live and self.epoch < settings.trainer.epochs:
             table, actives = self._train_epoch()
             self._drop_diverged(table, actives)
-            self.do_step.end_epoch()
+            self.replica_step.end_epoch()
             if self.on_epoch is not None:
                 self.on_epoch(self.epoch, self.layout.of(table, "objective").mean().item())
             if settings.trainer.evaluates(self.epoch):
@@ -96,21 +96,21 @@ class Stack:
 
     def _train_epoch(self) -> tuple[Tensor, list[Active]]:
         """One epoch of steps; returns ``[steps, S, columns]`` of what the steps return, on the host, and who was active."""
-        self.do_step.begin_epoch(self.epoch / self.settings.trainer.epochs)
+        self.replica_step.begin_epoch(self.epoch / self.settings.trainer.epochs)
         batches, size = self.first.batches, self.first.batches.batch_size
-        orders = torch.stack([trainer.batches.order() for trainer in self.trainers]).to(self.train.replicas.device)
+        orders = torch.stack([trainer.batches.order() for trainer in self.trainers]).to(self.train_split.replicas.device)
         width = self.layout.width
         table = orders.new_zeros((batches.count, len(self.trainers), width), dtype=torch.get_default_dtype())
-        gathered = size * max(1, GATHERED // max(1, self.train.row_bytes * len(self.trainers) * size))
+        gathered = size * max(1, GATHERED // max(1, self.train_split.row_bytes * len(self.trainers) * size))
         actives: list[Active] = []
-        for at in range(0, self.train.rows, gathered):
+        for at in range(0, self.train_split.rows, gathered):
             rows = orders[:, at : at + gathered]
-            inputs, targets = self.train.gather(rows)
+            inputs, targets = self.train_split.gather(rows)
             for start in range(0, rows.shape[1], size):
                 part = slice(start, start + size)
                 active = batches.active(self.step)
                 labels = {name: target[:, part] for name, target in targets.items()}
-                self.do_step(cut(inputs, part), labels, active, table[len(actives)])
+                self.replica_step(cut(inputs, part), labels, active, table[len(actives)])
                 actives.append(active)
                 self.step += 1
         self.epoch += 1
@@ -128,7 +128,7 @@ class Stack:
     def _fail(self, index: int, error: Exception) -> None:
         """Out, with the rows and the best model that it had so far; its last checkpoint stays."""
         with contextlib.suppress(OSError):  # the disk may be full, and that be the error
-            self.trainers[index].keep()
+            self.trainers[index].write_metrics_and_best()
         self.failed[index] = error
         self.live.discard(index)
 
@@ -175,7 +175,7 @@ class Stack:
 
     def save(self) -> None:
         """Write the files of all that still run; a kill in between leaves every run a checkpoint of an epoch that all have."""
-        self.do_step.settle(self.step)
+        self.replica_step.sync_replicas(self.step)
         for index in sorted(self.live):
             with self._of(index):
                 self.trainers[index].save(keep_previous=len(self.live) > 1)
@@ -184,10 +184,10 @@ class Stack:
 
     def _end(self, index: int) -> None:
         """A replica that stopped early keeps everything as it is now."""
-        self.do_step.settle(self.step, index)
+        self.replica_step.sync_replicas(self.step, index)
         self.trainers[index].save()
         self.live.discard(index)
-        self.do_step.release(index)
+        self.replica_step.release(index)
 
     @torch.no_grad()
     def _evaluate(self) -> list[Evaluation]:
@@ -195,19 +195,19 @@ class Stack:
         if not self.together:
             return [trainer.measure("val") for trainer in self.trainers]
         learner = self.first.learner
-        outputs_of, measured = pure(learner.forward, "outputs"), pure(learner.likelihood, self._measured)
+        outputs_of, measured = pure(learner.forward_pass, "outputs"), pure(learner.likelihood, self._measured)
 
         def measure(parameters: Any, constants: Any, inputs: Any, targets: Any) -> Any:
             model, likelihood = ({**parameters[part], **constants[part]} for part in ("model", "likelihood"))
             outputs = outputs_of({f"model.{name}": tensor for name, tensor in model.items()}, inputs)
             return measured(likelihood, outputs, targets)
 
-        data = None if self.val.shared else 0
+        data = None if self.val_split.shared else 0
         learner.model.eval()
-        together = max(1, EVALUATED // max(1, self.val.rows))
+        together = max(1, EVALUATED // max(1, self.val_split.rows))
         with stacking():
             found = vmap(measure, in_dims=(0, 0, data, data), chunk_size=together)(
-                self.do_step.parameters, self.do_step.constants, self.val.inputs, self.val.targets
+                self.replica_step.parameters, self.replica_step.constants, self.val_split.inputs, self.val_split.targets
             )
         learner.model.train()
         rows = found.tolist() if isinstance(found, Tensor) else self._numbers_of_each(*found)

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from mtl_runner.compat.torch_optimizers import stepper
 from mtl_runner.experiment.build import Experiment, make_schedulers
-from mtl_runner.experiment.own_parameters import SETTLING
+from mtl_runner.experiment.own_optimizers import SETTLING
 
 # Those that treat every element by itself, so that a stack of tensors is to them what its slices are.
 ELEMENTWISE = (
@@ -31,7 +31,7 @@ CLOCKS = ("step", "mu_product")  # entries of an optimizer's state that have no 
 NONE: frozenset[str] = frozenset()
 
 
-class Block:
+class ReplicaOptimizer:
     """Neighbouring replicas with equal settings, which one optimizer serves on views of the stacked tensors.
 
     Every replica keeps the optimizer that it was built with, its twin: the twins say what ours is, give it the state of their
@@ -77,14 +77,14 @@ class Block:
         self._step()
 
     def step_scheduler(self) -> None:
-        """At the end of an epoch."""
+        """Step the learning-rate scheduler, once per epoch."""
         if self.scheduler is not None:
             with warnings.catch_warnings():
                 # The optimizer of a task that has not started yet has not stepped, and that is as it should be.
                 warnings.filterwarnings("ignore", message=r"Detected call of `lr_scheduler.step\(\)` before")
                 self.scheduler.step()
 
-    def to_twins(self, only: int | None = None) -> None:
+    def export_state(self, only: int | None = None) -> None:
         """Copy state, settings and the scheduler's clock into each replica's own optimizer, or into that of one replica."""
         clock = self.scheduler.state_dict() if self.scheduler is not None else None
         for index, twin in enumerate(self.twins):
@@ -99,7 +99,7 @@ class Block:
             if clock is not None:
                 self.schedulers[index].load_state_dict(clock)
 
-    def from_twins(self) -> None:
+    def import_state(self) -> None:
         """Take up what the replicas' own optimizers were given by their checkpoints."""
         for position, view in enumerate(self.views.values()):
             owned = [parameters_of(twin)[position] for twin in self.twins]

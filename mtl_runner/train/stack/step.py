@@ -1,4 +1,4 @@
-"""The training step of a stack: `step.py`'s, vmapped over the replicas, and their optimizers."""
+"""The training step of a stack: that of `experiment/learner.py`, vmapped over the replicas, and their optimizers."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from torch.func import vmap
 
 from mtl_runner.data.inputs import InputTensors
 from mtl_runner.errors.wording import out_of_memory
-from mtl_runner.experiment.learner import pure_again, pure_step
+from mtl_runner.experiment.learner import pure_step, pure_weighting_gradients
 from mtl_runner.tasks.activity import Active
-from mtl_runner.train.stack.optimizers import NONE, Block, settings_of
+from mtl_runner.train.stack.optimizers import NONE, ReplicaOptimizer, settings_of
 from mtl_runner.train.stack.tensors import Stacked
 from mtl_runner.train.trainer import Trainer
 from mtl_runner.weighting.protocols import KeepsLosses, ObservesLosses
@@ -46,7 +46,7 @@ class StackedStep:
     """One step of every replica: the parts of all learners as stacked tensors, and optimizers over them.
 
     Every replica's own modules and optimizers stay what they are, with tensors that are slices of the stack; its optimizers' state lies
-    with the stack's until :meth:`settle`.
+    with the stack's until :meth:`sync_replicas`.
 
     Args:
         trainers: one per replica. compiled: whether the step is compiled.
@@ -65,12 +65,12 @@ class StackedStep:
         self.blocks = self._blocks()
         if self.first.resumed:
             for block in self.blocks:
-                block.from_twins()
+                block.import_state()
         self.first.learner.weighting.eval()  # what it keeps of the losses it is told at the end of an epoch
         self.keeps_losses = isinstance(self.first.learner.weighting, KeepsLosses)
         self.layout = self.first.learner.layout
         self._seen: list[tuple[Active, Tensor]] = []
-        self._functions: dict[tuple[int, ...], tuple[Callable[..., Any], Callable[..., Any]]] = {}
+        self._functions: dict[tuple[int, ...], list[Callable[..., Any]]] = {}
         self._moving: dict[tuple[int, ...], dict[str, frozenset[str]]] = {}
         self._set_compiled(compiled)
 
@@ -92,13 +92,13 @@ class StackedStep:
             for trainer, values in zip(self.trainers, losses.unbind(), strict=True):
                 weighting = trainer.learner.weighting
                 assert isinstance(weighting, KeepsLosses)
-                weighting.accumulate(values, active.unless_everyone)
+                weighting.accumulate(values, active.none_if_all)
         self._seen.clear()
 
-    def settle(self, step: int, only: int | None = None) -> None:
+    def sync_replicas(self, step: int, only: int | None = None) -> None:
         """Give the replicas' own optimizers (or those of one) the state that they would have after so many steps."""
         for block in self.blocks:
-            block.to_twins(only)
+            block.export_state(only)
         for trainer in self.trainers:
             trainer.learner.update.at_step(step)
 
@@ -113,7 +113,7 @@ class StackedStep:
         with stacking():
             if active.tasks not in self._functions:
                 self._prepare(inputs, targets, active)
-            step, again = self._functions[active.tasks]
+            step, *of_weighting = self._functions[active.tasks]
             values = active.tensor(next(iter(self.parameters["model"].values())))
             returned, losses, gradients = step(self.parameters, self.constants, inputs, targets, values)
         if self.keeps_losses:
@@ -126,7 +126,7 @@ class StackedStep:
                     block.step(gradients["model"][block.tasks], self._idle(frozenset(lane)))
         moving = self._moving[active.tasks]
         if isinstance(self.first.learner.weighting, ObservesLosses):
-            found = again(self.parameters, self.constants, inputs, targets, losses)
+            found = of_weighting[0](self.parameters, self.constants, inputs, targets, losses)
             names = [name for name in self.parameters["weighting"] if name in moving["weighting"]]
             gradients["weighting"] = dict(zip(names, found.unbind(1), strict=True))
         for block in self.blocks:
@@ -135,11 +135,13 @@ class StackedStep:
                 if len(idle) < len(block.views):
                     block.step(gradients[block.part], idle)
 
-    def _blocks(self) -> list[Block]:
+    def _blocks(self) -> list[ReplicaOptimizer]:
         """The optimizers of the update and of what is learned beside the model, one per run of neighbours with equal settings."""
         blocks = []
-        update, own = self.first.learner.update, self.first.learner.own
-        places = [("update", i) for i in range(len(update.optimizers))] + [("own", i) for i in range(len(own.optimizers))]
+        update, own = self.first.learner.update, self.first.learner.own_optimizers
+        places = [("update", i) for i in range(len(update.optimizers))] + [
+            ("own_optimizers", i) for i in range(len(own.optimizers))
+        ]
         for place, i in places:
             twins = [getattr(trainer.learner, place).optimizers[i] for trainer in self.trainers]
             for _, members in groupby(range(len(twins)), key=lambda k, twins=twins: settings_of(twins[k])):  # type: ignore[misc]
@@ -148,20 +150,22 @@ class StackedStep:
                 mine = [twins[k] for k in indices]
                 learner = experiments[0].learner
                 if place == "update":
-                    assert update.lanes is not None
-                    block = Block("model", self.parameters["model"], indices[0], experiments, mine, tasks=update.lanes[i])
+                    assert update.optimizer_tasks is not None
+                    block = ReplicaOptimizer(
+                        "model", self.parameters["model"], indices[0], experiments, mine, tasks=update.optimizer_tasks[i]
+                    )
                 else:
-                    part = learner.own.owners[i]
-                    annealed = {id(o): lr for o, lr in learner.own.annealed}
+                    part = learner.own_optimizers.owners[i]
+                    annealed = {id(o): lr for o, lr in learner.own_optimizers.annealed}
                     anneal = annealed.get(id(mine[0]))
-                    block = Block(part, self.parameters[part], indices[0], experiments, mine, anneal=anneal)
+                    block = ReplicaOptimizer(part, self.parameters[part], indices[0], experiments, mine, anneal=anneal)
                 blocks.append(block)
         return blocks
 
     def _prepare(self, inputs: Any, targets: Any, active: Active) -> None:
         """At the first step of a set of active tasks: let every weighting look at its losses, and make the functions."""
         learner = self.first.learner
-        forward = learner.forward.pure()
+        forward = learner.forward_pass.pure()
 
         def losses_of(parameters: Any, constants: Any, inputs: Any, targets: Any) -> Any:
             model, likelihood = ({**parameters[part], **constants[part]} for part in ("model", "likelihood"))
@@ -169,13 +173,12 @@ class StackedStep:
 
         losses = vmap(losses_of)(self.parameters, self.constants, inputs, targets)
         for trainer, values in zip(self.trainers, losses.unbind(), strict=True):
-            trainer.learner.weighting.prepare(values, active.unless_everyone)
+            trainer.learner.weighting.prepare(values, active.none_if_all)
         self._moving[active.tasks] = self._reached(inputs, targets, active)
-        step, again = pure_step(learner, active), pure_again(learner, active)
-        functions = vmap(step, in_dims=(0, 0, 0, 0, None)), vmap(again)
-        self._functions[active.tasks] = (
-            (self._compile(functions[0]), self._compile(functions[1])) if self.compiled else functions
-        )
+        functions: list[Callable[..., Any]] = [vmap(pure_step(learner, active), in_dims=(0, 0, 0, 0, None))]
+        if isinstance(learner.weighting, ObservesLosses):
+            functions.append(vmap(pure_weighting_gradients(learner, active)))
+        self._functions[active.tasks] = [self._compile(f) for f in functions] if self.compiled else functions
 
     def _set_compiled(self, compiled: bool) -> None:
         self.compiled = compiled
@@ -210,11 +213,11 @@ class StackedStep:
         """The parameters of likelihood and weighting that move when these tasks are active: the others have no gradient at all."""
         learner = self.first.learner
         mine = InputTensors(inputs).map(lambda tensor: tensor[0])
-        losses = learner.forward(mine, {name: target[0] for name, target in targets.items()}).losses
+        losses = learner.forward_pass(mine, {name: target[0] for name, target in targets.items()}).losses
         seen = torch.stack([losses[t].detach() for t in active.tasks]).requires_grad_()
         roots = {
             "likelihood": sum(losses[t] for t in active.tasks),
-            "weighting": learner.weighting(seen, active.unless_everyone),
+            "weighting": learner.weighting(seen, active.none_if_all),
         }
         found: dict[str, frozenset[str]] = {}
         for part, root in roots.items():

@@ -50,13 +50,3 @@ class Stacked:
     def constants(self) -> dict[str, Tensor]:
         """What a step reads but does not train."""
         return {**self.frozen, **self.buffers}
-
-
-def alike(modules: Sequence[nn.Module]) -> bool:
-    """Whether all have the same parameters and buffers, by name, shape, type and whether they are trained."""
-
-    def shape(module: nn.Module) -> list[tuple[object, ...]]:
-        parameters = [(name, p.shape, p.dtype, p.requires_grad) for name, p in module.named_parameters()]
-        return [*parameters, *((name, b.shape, b.dtype) for name, b in module.named_buffers())]
-
-    return all(shape(module) == shape(modules[0]) for module in modules[1:])

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mtl_runner.compat.torch_optimizers import stepper
-from mtl_runner.experiment.forward import Forward
+from mtl_runner.experiment.forward import ForwardResult
 from mtl_runner.gradients.layout import laid_out
 from mtl_runner.likelihood import Likelihood
 from mtl_runner.tasks.activity import Active
@@ -22,8 +22,8 @@ SETTLING = 0.3  # share of the run over which an annealed rate falls to 0
 Owner = Weighting | Likelihood
 
 
-class OwnParameters:
-    """Trains the own parameters of a weighting and of a likelihood.
+class OwnOptimizers:
+    """The optimizers of the own parameters of a weighting and of a likelihood.
 
     With a learning rate of their own (``weighting.lr``, ``likelihood.lr``) they have an Adam, whose rate falls to 0 over the last 30 % of the
     run if ``anneal``, so that they first arrive and then settle instead of following single batches; with ``lr: null`` an
@@ -32,7 +32,7 @@ class OwnParameters:
     """
 
     def __init__(self, weighting: Weighting, make_optimizer: MakeOptimizer, likelihood: Likelihood | None = None) -> None:
-        self.noise = _trained(likelihood) if likelihood is not None else []
+        self.likelihood_parameters = _trained(likelihood) if likelihood is not None else []
         parts: dict[str, Owner | None] = {"weighting": weighting, "likelihood": likelihood}
         trained = {name: owner for name, owner in parts.items() if owner is not None and _trained(owner)}
         self.owners = list(trained)  # whose parameters each optimizer has
@@ -49,27 +49,27 @@ class OwnParameters:
             for group in optimizer.param_groups:
                 group["lr"] = lr * min(1.0, (1 - done) / SETTLING)
 
-    def before_update(self, forward: Forward, weights: Tensor, active: Active) -> dict[str, Tensor]:
+    def before_update(self, forward: ForwardResult, weights: Tensor, active: Active) -> dict[str, Tensor]:
         """Take the gradients of the likelihood's parameters, while the graph of the losses is there."""
         self._taken = self.gradients(forward.losses, weights, active)
         return {}
 
-    def after_update(self, forward: Forward, active: Active) -> None:
-        """Step."""
+    def after_update(self, forward: ForwardResult, active: Active) -> None:
+        """Step the optimizers."""
         del forward, active
         self.step(self._taken)
 
     def gradients(self, losses: Sequence[Tensor], weights: Tensor, active: Active) -> Sequence[Tensor | None]:
-        """Of the weighted losses, with respect to the likelihood's parameters. The graph is kept: the update needs it."""
-        if not self.noise:
+        """Return the gradients of the weighted losses with respect to the likelihood's parameters; the graph is kept for the update."""
+        if not self.likelihood_parameters:
             return ()
         roots = [losses[t] for t in active.tasks if losses[t].requires_grad]
         scale = [weights[t] for t in active.tasks if losses[t].requires_grad]
-        return torch.autograd.grad(roots, self.noise, scale, retain_graph=True, allow_unused=True)
+        return torch.autograd.grad(roots, self.likelihood_parameters, scale, retain_graph=True, allow_unused=True)
 
     def step(self, gradients: Sequence[Tensor | None] = ()) -> None:
         """One step; the weighting's gradients lie in its parameters already, the likelihood's are given."""
-        for parameter, gradient in zip(self.noise, gradients, strict=True):
+        for parameter, gradient in zip(self.likelihood_parameters, gradients, strict=True):
             parameter.grad = laid_out(gradient, parameter)
         for step in self.steppers:
             step()

@@ -11,7 +11,7 @@ from mtl_runner.tasks.activity import Active
 from mtl_runner.update.base import Losses
 
 
-class Rows:
+class TaskGradients:
     """Takes the gradient of each task's weighted loss apart into a row over the shared parameters and its private gradients.
 
     Args:
