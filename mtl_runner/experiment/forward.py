@@ -85,14 +85,14 @@ class ForwardPass(nn.Module):
         finally:
             self.model.train(training)
 
-    def pure(self) -> Callable[[Any, Any, Any, Any], tuple[Tensor, dict[str, Any]]]:
-        """This very pass as a function of tensors: ``(model's, likelihood's, inputs, targets)`` to losses ``[T]`` and the rest of it."""
+    def pure(self) -> Callable[[Any, Any, Any, Any], tuple[Tensor, dict[str, Tensor]]]:
+        """This very pass as a function of tensors: ``(model's, likelihood's, inputs, targets)`` to losses ``[T]`` and what is recorded beside them."""
 
-        def call(model: Any, likelihood: Any, inputs: Any, targets: Any) -> tuple[Tensor, dict[str, Any]]:
+        def call(model: Any, likelihood: Any, inputs: Any, targets: Any) -> tuple[Tensor, dict[str, Tensor]]:
             state = {f"model.{k}": v for k, v in model.items()} | {f"likelihood.{k}": v for k, v in likelihood.items()}
             found: ForwardResult = functional_call(self, state, (inputs, targets))
             measured = {"standard": found.standard} | ({} if found.nll is None else {"nll": found.nll})
-            return torch.stack(found.losses), {"outputs": found.outputs, **measured}
+            return torch.stack(found.losses), measured
 
         return call
 

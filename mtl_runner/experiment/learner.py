@@ -75,9 +75,8 @@ class Learner:
             NormsBefore(self.weighting, self.update.parameters) if isinstance(self.weighting, ObservesNorms) else None,
             self.conflicts,
             LossesAfter(self.weighting) if isinstance(self.weighting, ObservesLosses) else None,
-            self.own_optimizers
-            if self.own_optimizers.optimizers
-            else None,  # last: those before it set the gradients that it steps with
+            # the last, since it steps with gradients that those before it set:
+            self.own_optimizers if self.own_optimizers.optimizers else None,
         ]
         return [hook for hook in found if hook is not None]
 

@@ -77,7 +77,7 @@ class Evaluator:
                     parts.setdefault(key, []).append(value)
                 if self.terms:
                     kept.append((outputs, batch.targets))
-                self._tell(torchmetrics, outputs, batch.targets)
+                self._update_torchmetrics(torchmetrics, outputs, batch.targets)
             whole = {key: torch.cat(values) for key, values in parts.items()}
             return self.numbers(sums, whole | self.of_terms(*_together(kept)), torchmetrics)
 
@@ -122,8 +122,8 @@ class Evaluator:
             )
             if task.has_target:
                 meter = self.meters[task.name]
-                mine, rows = ({k: v for (name, k), v in found_.items() if name == task.name} for found_ in (sums, whole))
-                metrics = meter.numbers(mine, rows, (torchmetrics or {}).get(task.name, {}))
+                of_task, rows = ({k: v for (name, k), v in part.items() if name == task.name} for part in (sums, whole))
+                metrics = meter.numbers(of_task, rows, (torchmetrics or {}).get(task.name, {}))
                 found |= {(task.name, name): value for name, value in metrics.items()}
             found |= {(task.name, name): whole[task.name, name] for name in task.term_metrics}
         if self.likelihood.has_noise:
@@ -135,10 +135,10 @@ class Evaluator:
                     found |= _sigma_numbers(task.name, whole[task.name, "sigma"])
         return found
 
-    def _tell(
+    def _update_torchmetrics(
         self, torchmetrics: dict[str, dict[str, Any]], outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor]
     ) -> None:
-        """Tell the user's torchmetrics a batch."""
+        """Show the user's torchmetrics a batch."""
         if not self.together:
             answers = self.likelihood.answers(outputs)
             for name, meter in self.meters.items():
