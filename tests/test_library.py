@@ -128,7 +128,7 @@ def test_fresh_gradients_in_a_loop_of_ones_own_take_the_runners_steps() -> None:
         own(task_losses(model, split), recompute=again)
     same_bits(model.state_dict(), by_the_runner(PerTask, {"gradients": "fresh"}).state_dict())
     assert len(calls) == 12 * 2
-    with pytest.raises(ConfigError, match="needs `again`"):
+    with pytest.raises(ConfigError, match="needs `recompute`"):
         own(task_losses(model, split))
 
 

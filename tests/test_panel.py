@@ -62,7 +62,7 @@ def test_the_arrays_are_truth_and_answers_of_the_first_validation_images(scenes:
     outputs = scenes.learner.model(split.inputs[:4])
     labels = found.maps["segmentation"]
     assert (labels.truth == split.targets["segmentation"][:4].numpy()).all()
-    assert (labels.said == outputs["segmentation"].argmax(1).numpy()).all()
+    assert (labels.prediction == outputs["segmentation"].argmax(1).numpy()).all()
     assert labels.classes[1] == "road"
     for name in ("instance", "depth", "normal"):
         shown, target = found.maps[name], split.targets[name][:4]
@@ -71,9 +71,9 @@ def test_the_arrays_are_truth_and_answers_of_the_first_validation_images(scenes:
         answer = outputs[name].detach().double()
         if name == "normal":
             answer = answer / answer.norm(dim=1, keepdim=True)
-        np.testing.assert_allclose(shown.said, torch.where(target.isnan(), torch.nan, answer).numpy(), rtol=0, atol=1e-6)
-    assert np.isnan(found.maps["normal"].said).any()
-    assert np.isnan(found.maps["instance"].said).any()
+        np.testing.assert_allclose(shown.prediction, torch.where(target.isnan(), torch.nan, answer).numpy(), rtol=0, atol=1e-6)
+    assert np.isnan(found.maps["normal"].prediction).any()
+    assert np.isnan(found.maps["instance"].prediction).any()
 
 
 def test_targets_are_shown_in_their_own_units_and_unknown_classes_are_blank(scenes: Trainer) -> None:
@@ -98,10 +98,10 @@ def test_targets_are_shown_in_their_own_units_and_unknown_classes_are_blank(scen
     assert found.images.shape == (3, 1, HEIGHT, WIDTH)
     assert found.maps["c"].classes == tuple(map(str, range(12)))
     assert np.isnan(found.maps["c"].truth[0, 0]).all()
-    assert np.isnan(found.maps["c"].said[0, 0]).all()
-    assert not np.isnan(found.maps["c"].said[1:]).any()
+    assert np.isnan(found.maps["c"].prediction[0, 0]).all()
+    assert not np.isnan(found.maps["c"].prediction[1:]).any()
     np.testing.assert_allclose(found.maps["r"].truth, 5 + 2 * values.numpy(), rtol=1e-6)
-    np.testing.assert_allclose(found.maps["r"].said, 7 + 2 * values.numpy(), rtol=1e-6)
+    np.testing.assert_allclose(found.maps["r"].prediction, 7 + 2 * values.numpy(), rtol=1e-6)
 
 
 @pytest.mark.parametrize("data", [("data=toy_mixed",), ("data=multi_digits", "data.rows=100")], ids=["table", "images"])
@@ -168,7 +168,7 @@ def test_truth_and_prediction_share_a_scale_and_the_unknown_is_white(tmp_path: P
     truth, same = columns(shown.truth)
     assert len(distinct(truth) - distinct(same)) <= 0.2 * len(distinct(truth))
     assert (25, 25, 25) in distinct(truth)
-    other = shown.said if shown.classes else 3 * shown.truth
+    other = shown.prediction if shown.classes else 3 * shown.truth
     _, wrong = columns(np.roll(other, 2, axis=-2) if shown.classes else other)
     assert wrong.shape[0] == same.shape[0]
     assert abs(wrong.mean() - same.mean()) > 1e-4
@@ -186,7 +186,8 @@ ODD: dict[str, Any] = {
 def test_any_image_can_be_drawn(tmp_path: Path, odd: str) -> None:
     """Breaks a run at its very end: grey, standardised or constant images, and maps of which nothing is known."""
     unknown = {
-        name: Map(np.full_like(m.truth, np.nan), np.full_like(m.said, np.nan), m.classes) for name, m in maps(0, 1).items()
+        name: Map(np.full_like(m.truth, np.nan), np.full_like(m.prediction, np.nan), m.classes)
+        for name, m in maps(0, 1).items()
     }
     plot_panel(tmp_path / "panel.png", Panel(ODD[odd], unknown))
     assert drawn(tmp_path / "panel.png").std() > 0.005

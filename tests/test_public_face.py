@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import logging
+import random
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 
 import mtl_runner
-from mtl_runner.errors import ConfigError, MtlError, RunDirectoryError
+from mtl_runner.config.conf_directory import conf_directory
+from mtl_runner.errors import ConfigError, DivergedError, MtlError, RunDirectoryError
 from tests.cli.conftest import QUICK
 
 SMALL = (*QUICK, "trainer.device=cpu")
@@ -101,6 +108,64 @@ def test_what_is_wrong_is_one_sentence(overrides: tuple[str, ...], sentence: str
     with pytest.raises(MtlError) as error:
         mtl_runner.run(*overrides)
     assert str(error.value).startswith(sentence)
+
+
+@pytest.mark.parametrize("name", ["loss", "epoch", "nll"])
+def test_a_metric_is_no_other_column(name: str) -> None:
+    """Breaks if a metric takes the place of the loss, by which runs are judged, or of the epoch."""
+    metric = f"{{_target_: tests.tasks.test_metric_forms.named, name: {name}}}"
+    with pytest.raises(ConfigError) as error:
+        mtl_runner.run("data=digits", f"++data.metrics={{digit: [accuracy, {metric}]}}", *SMALL)
+    assert str(error.value) == f"Task 'digit' has a metric called '{name}', which is another column of metrics.csv; rename it."
+
+
+def test_a_run_leaves_the_process_as_it_was() -> None:
+    """Breaks if a random search in a notebook draws the same numbers after every run, or a caller's logging falls silent."""
+    logger = logging.getLogger("mtl_runner")
+
+    def state() -> tuple[object, ...]:
+        quiet = logger.propagate, logger.level, logging.getLogger("hydra.utils").disabled
+        return torch.get_num_threads(), torch.is_anomaly_enabled(), *quiet, GlobalHydra.instance().hydra
+
+    torch.manual_seed(1)
+    np.random.seed(1)
+    random.seed(1)
+    torch.set_num_threads(2)
+    with initialize_config_dir(str(conf_directory()), version_base="1.3"):
+        before, numbers = state(), (torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate())
+        mtl_runner.run("data=digits", "+debug=true", *SMALL)
+        assert state() == before
+        assert torch.equal(torch.get_rng_state(), numbers[0])
+        assert (np.random.get_state()[1].tolist(), random.getstate()) == numbers[1:]
+
+
+def test_a_run_recorded_before_an_option_existed_is_the_same_run(tmp_path: Path) -> None:
+    """Breaks if a sweep begun with an older version cannot be gone on with by the same command."""
+    options = ("data=digits", *SMALL, "hydra.run.dir=run")
+    done = mtl_runner.run(*options)
+    path = tmp_path / "run" / ".hydra" / "config.yaml"
+    config = yaml.safe_load(path.read_text())
+    del config["data"]["metrics"], config["optimizer"]["parts"]
+    path.write_text(yaml.safe_dump(config))
+    assert mtl_runner.run(*options).summary == done.summary
+    with pytest.raises(RunDirectoryError, match=r"holds a run with another config \(optimizer\.parts is new here\)"):
+        mtl_runner.run(*options, "optimizer.parts.shared.lr=0.1")
+
+
+def broken(tasks: object, input_shape: object) -> None:
+    """A user's model with a mistake."""
+    raise KeyError(f"{tasks}"[:0] + f"{input_shape}"[:0] + "weights")
+
+
+def test_an_error_keeps_its_class_and_its_cause() -> None:
+    """Breaks if a notebook cannot tell a wrong option from a diverged loss, or shows no traceback of the user's own code."""
+    with pytest.raises(ConfigError):
+        mtl_runner.run("data=digits", "trainer.monitor=digit.acuracy", *SMALL)
+    with pytest.raises(DivergedError):
+        mtl_runner.run("data=digits", "optimizer._target_=torch.optim.SGD", "optimizer.lr=1e9", *SMALL)
+    with pytest.raises(MtlError) as error:
+        mtl_runner.run("data=digits", "model={_target_: tests.test_public_face.broken}", *SMALL)
+    assert isinstance(error.value.__cause__, KeyError)
 
 
 def test_a_comparison_is_tables(tmp_path: Path) -> None:

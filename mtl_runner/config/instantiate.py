@@ -8,6 +8,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
+from torch import nn
 from torch.optim import Optimizer
 
 from mtl_runner.errors import ConfigError, MtlError, suggest
@@ -118,6 +120,8 @@ def optimizer_factory(node: Mapping[str, Any], parts: Mapping[str, Mapping[str, 
             if known and name not in known:
                 what = str(node.get("_target_")).rsplit(".", 1)[-1]
                 raise ConfigError(f"optimizer.parts.{part}.{name} is not an option of {what}; {suggest(name, known)}.")
+        # torch looks at the values that are given for all parameters, never at those of a group
+        make({**node, **settings}, f"optimizer.parts.{part}", params=[nn.Parameter(torch.zeros(2, 2))])
 
     def make_optimizer(params: Any, **changes: Any) -> Optimizer:
         target = changes.pop("target", None)
@@ -138,6 +142,15 @@ def optimizer_factory(node: Mapping[str, Any], parts: Mapping[str, Mapping[str, 
         return optimizer
 
     return make_optimizer
+
+
+def takes(node: Any, option: str) -> bool:
+    """Whether what a node's ``_target_`` names has a parameter of this name."""
+    from hydra.utils import get_object
+
+    with contextlib.suppress(Exception):  # `make` words what is wrong with it
+        return option in _names(get_object(str(node["_target_"])))
+    return False
 
 
 def _names(target: Any) -> dict[str, inspect.Parameter]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from mtl_runner.compat.torch_optimizers import defer_compiler
-from mtl_runner.config.instantiate import make, make_function, make_update, optimizer_factory
+from mtl_runner.config.instantiate import make, make_function, make_update, optimizer_factory, takes
 from mtl_runner.config.settings import Settings
 from mtl_runner.data.dataset import Prepared, Split, prepare
 from mtl_runner.data.inputs import InputTensors
@@ -166,12 +166,13 @@ def make_metrics(listed: Any, key: str) -> tuple[str | AnyMetric, ...]:
 
 
 def _made_metric(node: Any, key: str) -> AnyMetric:
-    arguments = {name: value for name, value in node.items() if name != "name"} if isinstance(node, Mapping) else node
-    made = make(arguments, key)
+    name = str(node.get("name", "")) if isinstance(node, Mapping) else ""
+    own = {"name": name} if name and not takes(node, "name") else {}
+    made = make({option: value for option, value in node.items() if option not in own} if own else node, key)
     if isinstance(made, Metric):
-        return made
+        return replace(made, name=name) if own else made
     if is_torchmetric(made):
-        return TorchMetric(made, str(node.get("name", "")))
+        return TorchMetric(made, name)
     raise ConfigError(
         f"{key}: {node['_target_']} made a {type(made).__name__}; it must make a Metric or a torchmetrics.Metric."
     )

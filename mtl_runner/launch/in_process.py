@@ -10,6 +10,7 @@ from mtl_runner.config.conf_directory import conf_directory
 from mtl_runner.config.open_keys import opened
 from mtl_runner.errors import ConfigError, MtlError
 from mtl_runner.errors.wording import cli_message
+from mtl_runner.launch.unchanged_process import unchanged_process, without_hydra
 
 if TYPE_CHECKING:
     from mtl_runner.runs.request import Request
@@ -28,7 +29,8 @@ def run(*overrides: str) -> RunResult:
         What came out, with the pictures where a notebook shows it.
 
     Raises:
-        MtlError: With the sentence that the command would end with: a wrong option, a diverged loss, a taken directory.
+        MtlError: With the sentence that the command would end with: a wrong option (``ConfigError``), a diverged loss
+            (``DivergedError``), a taken directory (``RunDirectoryError``); what a model of yours raises is its cause.
         KeyboardInterrupt: After Ctrl-C; the last evaluated epoch is saved.
 
     Example:
@@ -39,11 +41,14 @@ def run(*overrides: str) -> RunResult:
     from mtl_runner.runs.runner import run as run_request
 
     request = _request(overrides)
-    outcome = run_request(request)
+    with unchanged_process():
+        outcome = run_request(request)
     if outcome.interrupted:
         raise KeyboardInterrupt(outcome.error)
+    if isinstance(outcome.cause, MtlError):
+        raise outcome.cause
     if outcome.error:
-        raise MtlError(outcome.error)
+        raise MtlError(outcome.error) from outcome.cause
     return RunResult(request.directory)
 
 
@@ -59,7 +64,7 @@ def _request(overrides: Sequence[str]) -> Request:
             raise ConfigError(f"run takes options such as 'data=digits'; found {override!r} (sweeps are for mtl-run -m).")
     register()
     try:
-        with initialize_config_dir(str(conf_directory()), version_base="1.3", job_name="mtl-run"):
+        with without_hydra(), initialize_config_dir(str(conf_directory()), version_base="1.3", job_name="mtl-run"):
             config = compose("config", [opened(override) for override in overrides], return_hydra_config=True)
             request, _ = request_in(config, lambda composed: Path(str(composed.hydra.run.dir)))
     except MtlError:

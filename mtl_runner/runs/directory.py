@@ -112,6 +112,8 @@ def _first_difference(old: Any, new: Any, key: str = "") -> str | None:
         for name in [*old, *(n for n in new if n not in old)]:
             path = f"{key}.{name}" if key else str(name)
             if name not in old or name not in new:
+                if {} in (old.get(name), new.get(name)):  # an option that is new since the run was recorded, and is not used
+                    continue
                 return f"{path} is {'new' if name in new else 'missing'} here"
             difference = _first_difference(old[name], new[name], path)
             if difference is not None:

@@ -20,6 +20,7 @@ from mtl_runner.experiment.build import Datasets, Experiment, build
 from mtl_runner.files import write_json
 from mtl_runner.runs import directory as run_directory
 from mtl_runner.runs.predictions import write_predictions
+from mtl_runner.runs.predictor import task_from
 from mtl_runner.runs.request import Outcome, Request
 from mtl_runner.runs.summary import summarize, table, verdict
 from mtl_runner.train.advice import lessons_at_the_end, lessons_of_setup
@@ -121,6 +122,8 @@ def _header(request: Request, experiment: Experiment) -> dict[str, Any]:
     """What `mtl_runner.load` needs beside the weights, as plain values."""
     shape = InputTensors(experiment.data.splits["train"].inputs).shape
     tasks = [task.plain() for task in experiment.data.tasks if task.has_target]
+    for task in tasks:
+        task_from(task)  # a kind of the user's that cannot be made again is an error now, not after the training
     config = OmegaConf.to_container(request.config, resolve=True)
     assert isinstance(config, dict)
     return {

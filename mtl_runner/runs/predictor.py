@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,7 +80,7 @@ def load(run: str | Path, device: str = "cpu") -> Predictor:
     Raises ``RunDirectoryError`` if the directory holds no finished evaluation.
     """
     saved = checkpoint.load(Path(run) / "best.pt", device)
-    tasks = [_task(fields) for fields in saved["tasks"]]
+    tasks = [task_from(fields) for fields in saved["tasks"]]
     shape = saved["input_shape"]
     shape = {k: tuple(v) for k, v in shape.items()} if isinstance(shape, dict) else tuple(shape)
     likelihood = make_likelihood(saved.get("likelihood", STANDARD), tasks)
@@ -92,7 +93,8 @@ def load(run: str | Path, device: str = "cpu") -> Predictor:
     return Predictor(model.to(device), tasks, features, likelihood.to(device))
 
 
-def _task(saved: dict[str, Any]) -> Task:
+def task_from(saved: Mapping[str, Any]) -> Task:
+    """A task from what :meth:`~mtl_runner.tasks.task.Task.plain` gave."""
     fields: Any = {key: tuple(value) if isinstance(value, list) else value for key, value in saved.items()}
     fields.pop("measures", None)  # of runs recorded before metrics had this name
     if isinstance(fields["kind"], dict):

@@ -23,9 +23,10 @@ class Request:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: the monitor's best value, or the sentence that says why not."""
+    """How a run ended: the monitor's best value, or the sentence that says why not, and what raised it."""
 
     monitor: float = float("nan")
     error: str = ""
     exit_code: int = 0
     interrupted: bool = False
+    cause: BaseException | None = field(default=None, compare=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shlex
+from dataclasses import replace
 
 from mtl_runner.errors import RunDirectoryError
 from mtl_runner.errors.wording import run_message
@@ -58,7 +59,7 @@ def run(request: Request) -> Outcome:
             if os.environ.get("MTL_RUNNER_FULL_ERROR"):
                 write_status(request, "failed", run_message(error))
                 raise
-            return record_failure(error, request)
+            return replace(record_failure(error, request), cause=error)
 
 
 def _run_claimed(request: Request) -> Outcome:

@@ -66,7 +66,7 @@ def summarize(trainer: Trainer, final: dict[str, Evaluation], best: dict[str, Ev
 
 def _metrics_of(task: Task) -> dict[str, dict[str, Any]]:
     """What a reader of the files must know of each metric of a task."""
-    in_delta_m = {metric.name for metric in task.all_metrics if metric.in_delta_m}
+    in_delta_m = {m.name for m in task.all_metrics if m.in_delta_m and m.higher_is_better is not None}
     return {
         name: {"higher_is_better": direction, "in_delta_m": name in in_delta_m}
         for name, direction in task.directions.items()

@@ -6,6 +6,7 @@ This module knows nothing of models, weightings or files.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -53,7 +54,8 @@ class Task:
         metrics: Names of the kind's metrics, or metrics, instead of those that it records by default; the first is the main one.
 
     Raises:
-        ConfigError: For an unknown kind or metric, or a term without a callable.
+        ConfigError: For an unknown kind or metric, two metrics of one name, a main metric without a direction, or a term without a
+            callable.
 
     Example:
         >>> task = Task("price", "regression", size=1, offset=100.0, scale=10.0)
@@ -89,6 +91,7 @@ class Task:
         if not self.has_target and self.loss_term is None:
             raise ConfigError(f"Task {self.name!r} is of kind 'term' and needs a `loss_term` callable.")
         object.__setattr__(self, "metrics", tuple(self._found(metric) for metric in self.metrics))
+        self._check_metrics()
 
     def _found(self, metric: str | AnyMetric) -> AnyMetric:
         if not isinstance(metric, str):
@@ -100,6 +103,17 @@ class Task:
             )
         return known[metric]
 
+    def _check_metrics(self) -> None:
+        for name in (names := self.metric_names):
+            if names.count(name) > 1:
+                raise ConfigError(f"Task {self.name!r} has two metrics called {name!r}; give one of them another name.")
+        main = self.main_metric
+        if self.directions[main] is None:
+            raise ConfigError(
+                f"Task {self.name!r}: its first metric is the main one, by which models are ranked, but nobody says whether a higher "
+                f"{main} is better; put it after another, or give it `higher_is_better`."
+            )
+
     def plain(self) -> dict[str, Any]:
         """What predicts, as plain values for a checkpoint: without loss term and metrics, a kind of one's own by its import path."""
         fields = {name: value for name, value in vars(self).items() if name in self.__dataclass_fields__}
@@ -107,7 +121,9 @@ class Task:
             del fields[name]
         if isinstance(self.kind, Kind):
             made_by = f"{type(self.kind).__module__}.{type(self.kind).__qualname__}"
-            fields["kind"] = {"_target_": made_by, **vars(self.kind)}
+            options = inspect.signature(type(self.kind)).parameters
+            given = {name: value for name, value in vars(self.kind).items() if name in options}
+            fields["kind"] = {"_target_": made_by, **{k: v.item() if hasattr(v, "item") else v for k, v in given.items()}}
         return fields
 
     @cached_property

@@ -100,6 +100,8 @@ def _weights_without_effect(learner: Learner) -> str:
         return ""
     if update.clip or 0 in weighting.values or not all(_scale_free(optimizer) for optimizer in update.optimizers):
         return ""
+    if isinstance(update, PerTask) and update.decay.decay and not update.decay.decoupled:  # an L2 term that it adds itself
+        return ""
     groups = update.groups if isinstance(update, PerTask) else [[i] for i in range(len(weighting.values))]
     within = any(len({weighting.values[i] for i in group}) > 1 for group in groups)
     if within or len(set(weighting.values)) == 1:
@@ -112,10 +114,10 @@ def _weights_without_effect(learner: Learner) -> str:
 
 
 def _scale_free(optimizer: Optimizer) -> bool:
-    coupled = optimizer.defaults.get("weight_decay") and not (
-        isinstance(optimizer, torch.optim.AdamW) or optimizer.defaults.get("decoupled_weight_decay")
-    )
-    warm = optimizer.defaults.get("initial_accumulator_value")
+    groups = optimizer.param_groups
+    decoupled = isinstance(optimizer, torch.optim.AdamW)
+    coupled = any(group.get("weight_decay") and not (decoupled or group.get("decoupled_weight_decay")) for group in groups)
+    warm = any(group.get("initial_accumulator_value") for group in groups)
     return isinstance(optimizer, SCALE_FREE) and not coupled and not warm  # an L2 term weighs more where the loss weighs less
 
 

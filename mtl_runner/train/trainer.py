@@ -14,7 +14,7 @@ import torch
 
 from mtl_runner.config.settings import Settings
 from mtl_runner.data.inputs import InputTensors
-from mtl_runner.errors import DivergedError
+from mtl_runner.errors import ConfigError, DivergedError
 from mtl_runner.experiment import seeding
 from mtl_runner.experiment.build import Experiment
 from mtl_runner.tasks.protocols import EstimatesNoise, HasSigmas
@@ -22,9 +22,9 @@ from mtl_runner.train import checkpoint
 from mtl_runner.train.advice import lessons_of_losses
 from mtl_runner.train.batches import Batches
 from mtl_runner.train.best import Best
-from mtl_runner.train.evaluation import QUANTILES, Evaluation, Monitor, evaluate, sigma_statistics
+from mtl_runner.train.evaluation import NOISE, QUANTILES, Evaluation, Monitor, evaluate, sigma_statistics
 from mtl_runner.train.interruption import Interrupted
-from mtl_runner.train.metrics_file import MetricsFile, Row, cells_of_step, cells_of_task, further_columns
+from mtl_runner.train.metrics_file import BASE_COLUMNS, MetricsFile, Row, cells_of_step, cells_of_task, further_columns
 from mtl_runner.train.totals import EpochMeans, EpochRecord, EpochTotals
 from mtl_runner.weighting.protocols import KeepsLosses
 
@@ -231,6 +231,11 @@ class Trainer:
     def _open_metrics(self, position: int = 0) -> MetricsFile:
         columns = further_columns(self.learner.layout.measured, self.tasks)
         columns += list(QUANTILES) if self.learner.likelihood.predicts_noise else []
+        for task in self.tasks:
+            for name in {*BASE_COLUMNS, *NOISE, *columns}.intersection(task.metric_names):
+                raise ConfigError(
+                    f"Task {task.name!r} has a metric called {name!r}, which is another column of metrics.csv; rename it."
+                )
         return MetricsFile(self.directory / "metrics.csv", self.tasks, position, columns)
 
     def _evaluation_rows(self, split: str, evaluation: Evaluation) -> list[Row]:

@@ -69,11 +69,12 @@ class AdaTask(Update):
             raise ConfigError(
                 f"update=adatask has no form of {type(optimizer).__name__}; choose optimizer._target_ among torch.optim's {known}."
             )
+        settings = optimizer.param_groups[0]
         for option in UNKNOWN:
-            if optimizer.defaults.get(option):
+            if settings.get(option):
                 raise ConfigError(f"update=adatask does not know the optimizer's option {option!r}; leave it at its default.")
         self.flavour = FLAVOURS[type(optimizer)]
-        self.decoupled = isinstance(optimizer, torch.optim.AdamW) or bool(optimizer.defaults.get("decoupled_weight_decay"))
+        self.decoupled = isinstance(optimizer, torch.optim.AdamW) or bool(settings.get("decoupled_weight_decay"))
         # The shared parameters' optimizer never steps: it holds the settings, whose lr a scheduler may change.
         self.private_steps = len(optimizers) > bool(self.shared)
         return optimizers

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from mtl_runner.errors import ConfigError
 from mtl_runner.gradients.parameters import Parameters
 from mtl_runner.update.base import MakeOptimizer
 
@@ -25,11 +26,23 @@ class GroupOptimizers:
 
     Args:
         parameters: of the model. owned: those of each group. make_optimizer: makes an optimizer over some of them.
+
+    Raises ``ConfigError`` if the weight decay of one part is decoupled and that of another is not.
     """
 
     def __init__(self, parameters: Parameters, owned: Sequence[Sequence[nn.Parameter]], make_optimizer: MakeOptimizer) -> None:
         self.optimizers: list[Optimizer] = [make_optimizer(list(group)) for group in owned]
-        self.decoupled = any(isinstance(o, DECOUPLED) or o.defaults.get("decoupled_weight_decay") for o in self.optimizers)
+        kinds = {
+            isinstance(optimizer, DECOUPLED) or bool(group.get("decoupled_weight_decay"))
+            for optimizer in self.optimizers
+            for group in optimizer.param_groups
+            if group.get("weight_decay")
+        }
+        if len(kinds) > 1:
+            raise ConfigError(
+                "optimizer.parts: decoupled_weight_decay must be the same for all parts that have a weight_decay."
+            )
+        self.decoupled = True in kinds
         owners = dict(zip(parameters.tensors, parameters.owners, strict=True))
         self.blocks: list[dict[frozenset[int], list[nn.Parameter]]] = []  # each group's parameters by the tasks that own them
         for group in owned:

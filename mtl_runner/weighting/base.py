@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -62,7 +63,7 @@ class Weighting(nn.Module, ABC):
         self.prepare(values, active)
         if active is not None:
             values = values[active.index(losses.device)]
-        known = self.derivatives(values, active)
+        known = self.derivatives(values, active) if self._formulas_hold else None
         if known is not None:
             objective, weights, slopes = known
             if active is not None:
@@ -103,6 +104,14 @@ class Weighting(nn.Module, ABC):
         """
         del losses, active
         return None
+
+    @cached_property
+    def _formulas_hold(self) -> bool:
+        """Whether :meth:`derivatives` are those of this class's ``forward``, not of one that a subclass has replaced."""
+        first = {
+            name: next(i for i, c in enumerate(type(self).__mro__) if name in vars(c)) for name in ("derivatives", "forward")
+        }
+        return first["derivatives"] <= first["forward"]
 
     def prepare(self, losses: Tensor, active: Active | None = None) -> None:
         """Set what depends on the losses ``[T]``, such as an initial log-variance; called before every step."""

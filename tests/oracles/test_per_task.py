@@ -413,5 +413,5 @@ def test_fresh_gradients_without_a_way_to_recompute_are_refused() -> None:
     tasks = make_tasks(**KINDS_OF)
     split = make_split(tasks)
     learner = make_learner(tasks, split, update=PerTask, gradients="fresh")
-    with pytest.raises(ConfigError, match="needs `again`"):
+    with pytest.raises(ConfigError, match="needs `recompute`"):
         learner.update(losses_of(learner.model, tasks, split), torch.ones(3), Active((1.0, 1.0, 1.0)))

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from mtl_runner.data.dataset import Split
 from mtl_runner.errors import ConfigError
+from mtl_runner.experiment.build import make_metrics
 from mtl_runner.tasks.kinds import KINDS, MISSING_CLASS
 from mtl_runner.tasks.metrics import Metric
 from mtl_runner.tasks.metrics.torchmetrics_adapter import TorchMetric
@@ -137,6 +138,23 @@ def test_an_area_without_both_labels_is_undefined() -> None:
     assert np.isnan([found["auc"], found["average_precision"]]).all()
 
 
+def test_an_output_that_is_never_labelled_does_not_hide_the_others() -> None:
+    """Breaks if one pixel at the border, which no image labels, leaves the whole metric undefined."""
+    target = torch.arange(20.0).view(10, 2)
+    target[:, 1] = torch.nan
+    task = Task("t", "regression", size=2, missing=True, metrics=("median_absolute_error",))
+    assert values_of(task, torch.zeros(10, 2), target, 3)["median_absolute_error"] == 9.0
+
+
+@pytest.mark.parametrize("rows", [1, 4, 5])
+def test_a_batch_of_classes_that_weigh_nothing_counts_nothing(rows: int) -> None:
+    """Breaks if the last batch of a split, with a class of weight 0 alone, makes the loss 0/0."""
+    task = Task("t", "classification", size=3, class_weights=(1.0, 2.0, 0.0))
+    target, output = torch.tensor([0, 1, 0, 1, 2]), torch.randn(5, 3)
+    expected = nn.functional.cross_entropy(output, target, torch.tensor([1.0, 2.0, 0.0])).item()
+    assert values_of(task, output, target, rows)["loss"] == pytest.approx(expected, rel=1e-12)
+
+
 # Torchmetrics
 
 
@@ -219,6 +237,34 @@ def test_a_metric_says_what_it_needs() -> None:
         Metric("m", True, sums=lambda o, t, task: o, collects=lambda o, t, task: o, finish=lambda s, task: s)  # noqa: ARG005
 
 
+def test_the_main_metric_has_a_direction() -> None:
+    """Breaks if models are ranked by a number of which nobody says which end is the good one."""
+    bias = Metric("bias", None, sums=lambda o, t, task: (o - t).mean(), finish=lambda s, task: s)  # noqa: ARG005
+    assert Task("t", metrics=("rmse", bias)).main_metric == "rmse"
+    with pytest.raises(ConfigError) as error:
+        Task("t", metrics=(bias, "rmse"))
+    assert str(error.value) == (
+        "Task 't': its first metric is the main one, by which models are ranked, but nobody says whether a higher bias is better; put it after another, or give it `higher_is_better`."
+    )
+
+
+def named(name: str) -> Metric:
+    """A metric that a config can make."""
+    return Metric(name, True, sums=lambda o, t, task: o.sum(), finish=lambda s, task: s)  # noqa: ARG005
+
+
+def unnamed() -> Metric:
+    """One that chooses its name itself."""
+    return named("mine")
+
+
+@pytest.mark.parametrize("target", ["named", "unnamed"])
+def test_the_config_can_name_a_metric(target: str) -> None:
+    """Breaks if `name` is lost, whether or not the function behind `_target_` takes it."""
+    (made,) = make_metrics([{"_target_": f"tests.tasks.test_metric_forms.{target}", "name": "other"}], "data.metrics.t")
+    assert made.name == "other"
+
+
 def test_every_metric_of_ours_knows_its_direction() -> None:
     """Breaks if an error counts as better when it grows, or a metric of a kind cannot be a monitor."""
     lower = {
@@ -236,6 +282,7 @@ def test_every_metric_of_ours_knows_its_direction() -> None:
         ("data.metrics={digit: accuracy}", "data.metrics.digit must be a list, e.g. [accuracy, {_target_: my_module.my_metric}]; found 'accuracy'."),
         ("data.metrics={digt: [accuracy]}", "data.metrics names the unknown task 'digt'; did you mean 'digit'? allowed: digit, image, ink, parity."),
         ("data.metrics={digit: [{_target_: torch.nn.ReLU}]}", "data.metrics.digit: torch.nn.ReLU made a ReLU; it must make a Metric or a torchmetrics.Metric."),
+        ("data.metrics={digit: [accuracy, accuracy]}", "Task 'digit' has two metrics called 'accuracy'; give one of them another name."),
     ],
 )  # fmt: skip
 def test_wrong_metrics_are_one_sentence(override: str, sentence: str) -> None:

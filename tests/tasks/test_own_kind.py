@@ -17,6 +17,7 @@ from mtl_runner.data.dataset import Split, prepare, random_splits
 from mtl_runner.errors import ConfigError
 from mtl_runner.experiment.forward import ForwardPass
 from mtl_runner.likelihood import Homoscedastic
+from mtl_runner.runs.predictor import task_from
 from mtl_runner.tasks.task import Task
 from mtl_runner.train.evaluation import evaluate
 from tests.builders import Data, make_mlp
@@ -119,6 +120,34 @@ def test_its_evaluation_in_parts_is_that_of_the_whole() -> None:
     for name, row in whole.values.items():
         assert parts.values[name] == pytest.approx(row, rel=1e-12)
         assert parts.noise[name] == pytest.approx(whole.noise[name], rel=1e-12)
+
+
+class Derived(Ordinal):
+    """A kind that keeps more than its options."""
+
+    def __init__(self, levels: int = 3) -> None:
+        super().__init__(np.int64(levels))
+        self.top = torch.tensor(levels - 1)
+
+
+def test_a_checkpoint_holds_the_options_of_a_kind_and_nothing_else() -> None:
+    """Breaks if a run trains to its end and leaves a model that nobody can load."""
+    saved = Task("a", Derived(levels=4)).plain()
+    assert saved["kind"] == {"_target_": "tests.tasks.test_own_kind.Derived", "levels": 4}
+    assert type(saved["kind"]["levels"]) is int
+    again = task_from(saved)
+    assert isinstance(again.kind, Derived)
+    assert again.kind.levels == 4
+
+
+def test_a_kind_that_cannot_be_made_again_is_an_error_before_the_training() -> None:
+    """Breaks if the error comes when the model is loaded."""
+
+    class Local(Ordinal):
+        pass
+
+    with pytest.raises(ConfigError, match=r"^the kind of task 'a'\._target_='.*Local' cannot be imported"):
+        task_from(Task("a", Local(levels=4)).plain())
 
 
 def test_a_kind_that_is_none_is_named() -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from mtl_runner.errors import ConfigError
 from mtl_runner.experiment.build import build
+from mtl_runner.train.advice import lessons_of_setup
 from mtl_runner.train.trainer import Trainer
 from tests.builders import near
 from tests.methods.runs import compose
@@ -137,6 +138,8 @@ def test_a_schedule_keeps_the_proportion(tmp_path: Path) -> None:
         ("optimizer.parts={shared: 0.1}", "optimizer.parts.shared must be settings such as {lr: 0.01}; found 0.1."),
         ("optimizer.parts=0.1", "optimizer.parts must be {shared: {lr: 0.001}, <task>: {lr: 0.01}}; found 0.1."),
         ("optimizer.parts={shared: {lrr: 1}}", "optimizer.parts.shared.lrr is not an option of Adam; did you mean 'lr'? allowed: amsgrad, betas, capturable, decoupled_weight_decay, differentiable, eps, foreach, fused, lr, maximize, weight_decay."),
+        ("optimizer.parts={shared: {lr: -0.01}}", "optimizer.parts.shared: torch.optim.Adam refuses its options (lr=-0.01): Invalid learning rate: -0.01."),
+        ("optimizer.parts={value: {lr: abc}}", "optimizer.parts.value: torch.optim.Adam refuses its options (lr='abc'): '<=' not supported between instances of 'float' and 'str'."),
     ],
 )  # fmt: skip
 def test_wrong_parts_are_one_sentence(override: str, sentence: str) -> None:
@@ -144,6 +147,33 @@ def test_wrong_parts_are_one_sentence(override: str, sentence: str) -> None:
     with pytest.raises(ConfigError) as error:
         build(compose(*DATA, override))
     assert str(error.value) == sentence
+
+
+DECOUPLED = "optimizer.parts={shared: {decoupled_weight_decay: true, weight_decay: 0.1}, value: {weight_decay: 0.1}}"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (("update=adatask", "optimizer.parts={shared: {amsgrad: true}}"), "update=adatask does not know the optimizer's option 'amsgrad'; leave it at its default."),
+        (("update=per_task", DECOUPLED), "optimizer.parts: decoupled_weight_decay must be the same for all parts that have a weight_decay."),
+    ],
+)  # fmt: skip
+def test_an_option_of_a_part_counts_as_one_of_the_optimizer(overrides: tuple[str, ...], sentence: str) -> None:
+    """Breaks if what an update cannot do for a part is left out, without a word."""
+    with pytest.raises(ConfigError) as error:
+        build(compose(*DATA, *overrides))
+    assert str(error.value) == sentence
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_the_lesson_on_fixed_weights_knows_the_decay_of_a_part(decay: float) -> None:
+    """Breaks if weights are said to have no effect where an L2 term of one part gives them one."""
+    experiment = build(
+        compose(*DATA, "update=per_task", "weighting.weights={value: 3}", f"optimizer.parts.shared.weight_decay={decay}")
+    )
+    found = [lesson for lesson in lessons_of_setup(experiment) if "have no effect" in lesson]
+    assert bool(found) is (decay == 0)
 
 
 def test_a_part_has_one_home() -> None:

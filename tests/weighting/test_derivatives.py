@@ -58,3 +58,18 @@ def test_the_formulas_of_uncertainty_are_its_derivatives(
     for parameter, gradient in zip(own, expected_own, strict=True):
         if gradient is not None:
             near(parameter.grad, gradient, 1e-9 * max(1.0, abs(float(gradient))))
+
+
+class Shifted(Uncertainty):
+    """A user's own objective on top of ours."""
+
+    def forward(self, losses: torch.Tensor, active: Active | None = None) -> torch.Tensor:
+        return super().forward(losses, active) + 100 * losses.sum()
+
+
+def test_formulas_of_a_base_class_do_not_speak_for_another_objective() -> None:
+    """Breaks if a subclass's forward is ignored, without a word."""
+    weighting = Shifted(make_tasks(a="regression", b="regression"), init=0.0)
+    weights, objective = weighting.weigh(torch.tensor([1.0, 2.0]))
+    near(weights, torch.tensor([100.5, 100.5]), 1e-12)
+    assert objective.item() == pytest.approx(301.5)

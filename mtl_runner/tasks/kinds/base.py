@@ -70,7 +70,8 @@ NO_NOISE = Noise("", 1.0, 0.5)
 class Kind(ABC):
     """Base of all kinds. A subclass is one file: what a target is, how wrong an output is, what it says, how that is measured.
 
-    Instances hold no state, but may hold options of their own (plain values, given to the constructor).
+    Instances hold no state, but may hold options of their own: plain values, given to the constructor
+    and kept under its parameters' names, so that a checkpoint can make the kind again.
 
     Attributes:
         name: What users write as ``kind``.

@@ -90,7 +90,7 @@ class Classification(Kind):
 
     def loss(self, output: Tensor, target: Tensor, task: TaskFields) -> Tensor:
         weights = self._weights(output, task)
-        if not task.missing:
+        if not task.missing and all(task.class_weights):  # a batch of classes that weigh 0 alone would be 0/0
             return F.cross_entropy(output, target, weights)
         total = F.cross_entropy(output, target, weights, reduction="sum", ignore_index=MISSING_CLASS)
         known = self.known(target)

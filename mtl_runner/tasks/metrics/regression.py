@@ -62,7 +62,7 @@ def _absolute_rows(output: Tensor, target: Tensor, task: TaskFields) -> Tensor:
 
 
 def _median(rows: Tensor, task: TaskFields) -> Tensor:
-    median: Tensor = rows.nanquantile(0.5, dim=0).mean()
+    median: Tensor = rows.nanquantile(0.5, dim=0).nanmean()
     return median
 
 
@@ -75,6 +75,6 @@ R2 = Metric("r2", True, _variance_sums, _explained, in_delta_m=False)
 RRMSE = Metric("rrmse", False, _baseline_sums, lambda sums, task: ratio(sums, task).sqrt(), in_delta_m=False)
 """RMSE over that of the trivial predictor (the training split's mean, for L1 its median); 1 is as good as it."""
 MEDIAN_ABSOLUTE_ERROR = Metric("median_absolute_error", False, collects=_absolute_rows, finish=_median)
-"""Median absolute error over samples, its mean over outputs."""
+"""Median absolute error over samples, its mean over outputs (those that have a label)."""
 
 REGRESSION = (RMSE, MAE, R2, RRMSE)
