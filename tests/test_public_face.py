@@ -152,6 +152,34 @@ def test_a_run_recorded_before_an_option_existed_is_the_same_run(tmp_path: Path)
         mtl_runner.run(*options, "optimizer.parts.shared.lr=0.1")
 
 
+def wrong(outputs: dict[str, torch.Tensor], targets: dict[str, torch.Tensor]) -> torch.Tensor:
+    """How many digits are wrong."""
+    return (outputs["digit"].argmax(1) != targets["digit"]).double().mean()
+
+
+def confident(outputs: dict[str, torch.Tensor], targets: object) -> torch.Tensor:
+    """A loss term, a plain function with an attribute."""
+    del targets
+    return (outputs["digit"].softmax(1).amax(1) - 1).square().mean()
+
+
+confident.metrics = {"wrong": wrong}  # type: ignore[attr-defined]
+
+
+def test_a_loss_term_that_is_a_function_keeps_its_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Breaks if the metrics of a loss term are lost between the config and the run, so that none can be the monitor."""
+    options = (
+        "data=digits",
+        "++data.losses={sure: {_target_: tests.test_public_face.confident}}",
+        "trainer.monitor=sure.wrong",
+    )
+    with pytest.raises(ConfigError, match=r"^trainer\.monitor='sure\.wrong': nobody says whether a higher wrong is better;"):
+        mtl_runner.run(*options, *SMALL)
+    monkeypatch.setattr(wrong, "higher_is_better", False, raising=False)
+    result = mtl_runner.run(*options, *SMALL)
+    assert result.summary["monitor"]["best"] == result.metrics.query("split == 'val' and task == 'sure'")["wrong"].min()
+
+
 def broken(**options: object) -> None:
     """A user's model with a mistake."""
     raise KeyError(sorted(options)[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 import logging
 from collections.abc import Mapping, Sequence
@@ -81,6 +82,7 @@ def make_function(node: Any, key: str, arguments: int) -> Any:
     from hydra.utils import get_object
 
     called = True
+    target: Any = None
     if isinstance(node, Mapping) and "_target_" in node:
         with contextlib.suppress(Exception):  # `make` words what is wrong with it
             target = get_object(str(node["_target_"]))
@@ -88,7 +90,8 @@ def make_function(node: Any, key: str, arguments: int) -> Any:
                 n for n, p in _names(target).items() if n not in node and p.default is p.empty and p.kind is not p.VAR_KEYWORD
             ]
             called = not (inspect.isfunction(target) and len(wanted) == arguments)
-    return make(node, key, called=called)
+    made = make(node, key, called=called)
+    return made if called else functools.update_wrapper(made, target)  # with its attributes, such as `metrics`
 
 
 def make_update(node: Mapping[str, Any], **context: Any) -> Any:
