@@ -198,6 +198,7 @@ def test_a_diverging_run_keeps_its_last_good_checkpoint(mtl: Command, tmp_path: 
     assert '"status": "failed"' in (tmp_path / "run" / "summary.json").read_text()
 
 
+@pytest.mark.long
 def test_a_full_disk_is_one_sentence_and_loses_nothing(mtl: Command, tmp_path: Path) -> None:
     """Breaks if a failed write leaves half a file or hides what was written before."""
     small = tmp_path / "small"

@@ -110,6 +110,7 @@ def test_a_finished_run_is_not_run_again(mtl: Command, tmp_path: Path) -> None:
     assert before == {path: path.read_bytes() for path in before}
 
 
+@pytest.mark.long
 def test_repeat_gives_the_same_bytes_and_takes_changes(mtl: Command, tmp_path: Path) -> None:
     """Breaks if the recorded config is not enough to run again."""
     assert mtl("mtl-run", "weighting=staged", *LONGER, "hydra.run.dir=first").code == 0
@@ -144,6 +145,7 @@ def test_a_repeated_run_can_be_repeated_with_another_group(mtl: Command, tmp_pat
     ]
 
 
+@pytest.mark.long
 def test_two_processes_do_not_write_one_directory(mtl: Command, tmp_path: Path) -> None:
     """Breaks if a job that is started twice mixes its rows."""
     command = ("mtl-run", *SLOW, "hydra.run.dir=run")

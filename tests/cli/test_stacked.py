@@ -100,6 +100,7 @@ ALONE = {
 
 
 @pytest.mark.parametrize("case", ALONE)
+@pytest.mark.long
 def test_jobs_that_cannot_stack_run_one_by_one_and_say_why(mtl: Command, tmp_path: Path, case: str) -> None:
     """Breaks if a job that does not stack is stacked, lost, or slow without a word."""
     options, lines = ALONE[case]
@@ -127,6 +128,7 @@ class Branching(nn.Module):
 """
 
 
+@pytest.mark.long
 def test_a_model_that_torch_func_refuses_runs_as_ever(mtl: Command, tmp_path: Path) -> None:
     """Breaks if a model with control flow cannot be used in a stacked sweep or with trainer.compile=true, or trains on other batches."""
     (tmp_path / "branching.py").write_text(BRANCHING)
@@ -144,6 +146,7 @@ def test_a_model_that_torch_func_refuses_runs_as_ever(mtl: Command, tmp_path: Pa
     assert (folders(tmp_path / "sweep")[0] / "metrics.csv").read_bytes() == expected
 
 
+@pytest.mark.long
 def test_a_diverging_replica_fails_alone(mtl: Command, tmp_path: Path) -> None:
     """Breaks if one replica's infinity reaches its neighbours, or goes unreported."""
     result = mtl("mtl-run", *STACKED, *MIXED, "optimizer=sgd", "optimizer.lr=1e-4,1e8,1e-3,2e-3")
@@ -213,6 +216,7 @@ def test_a_killed_stack_goes_on_as_if_nothing_had_happened(mtl: Command, tmp_pat
             assert sorted(p.name for p in one.iterdir()) == sorted(p.name for p in two.iterdir())
 
 
+@pytest.mark.long
 def test_ctrl_c_stops_a_stack_after_saving_and_says_how_to_go_on(mtl: Command, tmp_path: Path) -> None:
     """Breaks if Ctrl-C loses the epochs of a stack, or a resumed stack ends elsewhere."""
     options = ("-m", "hydra/launcher=stacked", *LONG)
@@ -234,6 +238,7 @@ def blocks(folder: Path) -> int:
 
 
 @pytest.mark.parametrize("pages", [16, 9], ids=["no room for checkpoints", "no room for a directory"])
+@pytest.mark.long
 def test_a_full_disk_fails_the_runs_that_are_written_and_no_other(mtl: Command, tmp_path: Path, pages: int) -> None:
     """Breaks if a stack that cannot write says nothing, or costs what had finished before it."""
     options = ("-m", "hydra/launcher=stacked", *MIXED, "model.hidden=[64]", "weighting=fixed,uncertainty", "seed=0,1")

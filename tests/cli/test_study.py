@@ -255,6 +255,7 @@ def trained(study: Study, but: Iterable[str] = ()) -> dict[str, tuple[bytes, byt
     }
 
 
+@pytest.mark.long
 def test_going_on_with_a_finished_study_trains_nothing_again(mtl: Command, copied: Study) -> None:
     """Breaks if resume=true costs a study's time again, forgets what its runs are, or comes to another verdict."""
     before, recorded = trained(copied), copied.recorded
@@ -268,6 +269,7 @@ def test_going_on_with_a_finished_study_trains_nothing_again(mtl: Command, copie
     assert {path.name for path in folders(copied.folder)} == set(recorded["jobs"])
 
 
+@pytest.mark.long
 def test_a_study_that_lost_its_last_round_makes_it_again(mtl: Command, copied: Study) -> None:
     """Breaks if a study whose machine died before the twins ends without them, or with others."""
     jobs, verdicts = copied.jobs, pd.read_csv(copied.folder / "verdicts.csv")
@@ -305,6 +307,7 @@ HAND = {
 
 
 @pytest.mark.parametrize("part", HAND)
+@pytest.mark.long
 def test_the_same_runs_by_hand_give_the_same_numbers(mtl: Command, tmp_path: Path, study: Study, part: str) -> None:
     """Breaks if a study trains anything that its recorded options do not say."""
     wanted, varying = HAND[part]
@@ -460,6 +463,7 @@ def test_the_runs_of_a_study_draw_no_pictures(hopeless: Study) -> None:
     assert {hopeless.config(path.name).record.plots for path in folders(hopeless.folder)} == {"none"}
 
 
+@pytest.mark.long
 def test_a_strategy_that_always_fails_does_not_stop_the_study(mtl: Command, tmp_path: Path) -> None:
     """Breaks if one diverging strategy costs the others their verdict, or its failure is forgotten."""
     result = mtl(

@@ -113,6 +113,7 @@ def test_compare_names_a_directory_without_runs(mtl: Command, tmp_path: Path) ->
     assert mtl("mtl-compare", "empty").last_line == "'empty' holds no run; give run directories or the directory of a sweep."
 
 
+@pytest.mark.long
 def test_folds_and_seeds_are_replicates_not_strategies(mtl: Command, tmp_path: Path) -> None:
     """Breaks if cross-validation is mistaken for five strategies."""
     (tmp_path / "t.csv").write_text("a,b,c\n" + "".join(f"{i},{2 * i % 7},{i % 3}\n" for i in range(60)))
@@ -145,6 +146,7 @@ def test_ctrl_c_stops_a_sweep_after_saving_and_says_how_to_go_on(mtl: Command, t
     assert list(pd.read_csv(tmp_path / "sweep" / "runs.csv")["status"]) == ["finished"] * 3
 
 
+@pytest.mark.long
 def test_a_sweep_is_not_resumed_with_other_options(mtl: Command, tmp_path: Path) -> None:
     """Breaks if two sweeps are mixed in one directory and a seed counts twice."""
     assert mtl("mtl-run", *SWEEP, "seed=0,1").code == 0
@@ -155,6 +157,7 @@ def test_a_sweep_is_not_resumed_with_other_options(mtl: Command, tmp_path: Path)
     assert (tmp_path / "sweep" / "multirun.yaml").read_bytes() == before
 
 
+@pytest.mark.long
 def test_the_same_run_twice_is_not_two_samples(mtl: Command, tmp_path: Path) -> None:
     """Breaks if a copied run narrows the interval."""
     assert mtl("mtl-run", *SWEEP, "seed=0,1").code == 0
@@ -165,6 +168,7 @@ def test_the_same_run_twice_is_not_two_samples(mtl: Command, tmp_path: Path) -> 
     assert both["val.y1.rmse.low"][0] == one["val.y1.rmse.low"][0]
 
 
+@pytest.mark.long
 def test_options_of_the_same_name_keep_their_full_names(mtl: Command, tmp_path: Path) -> None:
     """Breaks if two strategies get a label that says lr twice."""
     assert mtl("mtl-run", *SWEEP, "optimizer.lr=0.001,0.01", "weighting.lr=0.01,0.1").code == 0

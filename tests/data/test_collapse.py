@@ -189,6 +189,7 @@ def test_models_that_cannot_be_are_refused(options: dict[str, Any], sentence: st
 # Runs
 
 
+@pytest.mark.long
 def test_a_run_records_and_draws_the_latent(mtl: Command, tmp_path: Path) -> None:  # noqa: F811
     """Breaks the columns of metrics.csv, which the README and scripts/reproduce/collapse.py read, or the picture."""
     result = mtl("mtl-run", *QUICK, "hydra.run.dir=run")

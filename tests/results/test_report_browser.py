@@ -176,6 +176,7 @@ def test_it_fits_the_window_and_its_ground_follows_the_readers_choice(
     assert struct.unpack(">II", (tmp_path / "page.png").read_bytes()[16:24])[0] == width
 
 
+@pytest.mark.long
 def test_four_hundred_runs_open_in_under_a_second(browser: Chromium, tmp_path: Path) -> None:
     """Breaks if a large study's page keeps its reader waiting (until all is drawn, by the browser's own clock)."""
     for number in range(400):

@@ -215,6 +215,7 @@ def test_every_replica_has_its_own_data(method: str, tmp_path: Path) -> None:
 # torch's own compiler is imported at the first compilation, and uses what torch itself calls deprecated.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch", "ignore:.*torch.jit.script_method.*:DeprecationWarning")
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+@pytest.mark.long
 def test_compiled_replica_is_the_single_run(tmp_path: Path) -> None:
     """Breaks if the compiled step computes something else, or cannot be compiled at all."""
     # Not init=log_loss: s starts where its first gradient is 0 but for rounding, of which Adam makes a whole step.
