@@ -12,7 +12,7 @@ from mtl_runner.errors import ConfigError
 from mtl_runner.errors.checks import choice, per_task
 from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task
-from mtl_runner.weighting.base import Weighting
+from mtl_runner.weighting.base import Derivatives, Weighting
 
 
 class Fixed(Weighting):
@@ -54,12 +54,10 @@ class Fixed(Weighting):
     def forward(self, losses: Tensor, active: Active | None = None) -> Tensor:
         return (self._normalized(active) * losses).sum()
 
-    def weigh(self, losses: Tensor, active: Active | None = None) -> tuple[Tensor, Tensor]:
+    def derivatives(self, losses: Tensor, active: Active | None = None) -> Derivatives:
         """The constants themselves: the derivative of a weighted sum needs no autograd."""
         weights = self._normalized(active)
-        if active is not None:
-            weights = torch.zeros_like(self.weights).index_copy(0, active.index(weights.device), weights)
-        return weights, torch.dot(weights, losses.detach())
+        return torch.dot(weights, losses), weights, ()
 
     def _normalized(self, active: Active | None) -> Tensor:
         weights = self.weights if active is None else self.weights[active.index(self.weights.device)]

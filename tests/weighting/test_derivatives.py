@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mtl_runner.tasks.activity import Active
-from mtl_runner.weighting import Uncertainty, Weighting
+from mtl_runner.weighting import Fixed, Uncertainty, Weighting
 from tests.builders import QUICK, make_tasks, near, some
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -58,6 +58,20 @@ def test_the_formulas_of_uncertainty_are_its_derivatives(
     for parameter, gradient in zip(own, expected_own, strict=True):
         if gradient is not None:
             near(parameter.grad, gradient, 1e-9 * max(1.0, abs(float(gradient))))
+
+
+@pytest.mark.parametrize("normalize", ["none", "sum", "mean"])
+@QUICK
+@given(values=losses, active=active_tasks)
+def test_the_formulas_of_fixed_weights_are_their_derivatives(
+    normalize: str, values: list[float], active: Active | None
+) -> None:
+    """Breaks if the logged weights are not those of the objective."""
+    weighting = Fixed(TASKS, {"a": 3.0, "b": 0.5, "d": 0.0}, normalize=normalize)
+    found = weighting.weigh(torch.tensor(values), active)
+    expected_weights, expected_objective, _ = by_autograd(weighting, torch.tensor(values), active)
+    near(found[0], expected_weights, 1e-12)
+    near(found[1], expected_objective, 1e-12 * max(1.0, float(expected_objective)))
 
 
 class Shifted(Uncertainty):
