@@ -49,6 +49,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "site"
 
 
+@pytest.mark.long
 def test_own_data_model_and_weighting_run_from_an_installed_wheel(installed: Path, tmp_path: Path) -> None:
     """Breaks if the configs are not in the wheel, or a user's folder is not searched (also in joblib's workers)."""
     (tmp_path / "mine.py").write_text(MINE)

@@ -85,6 +85,7 @@ def test_dropout_and_numpy_randomness_resume_too(mtl: Command, tmp_path: Path) -
     assert result(tmp_path / "killed") == result(tmp_path / "whole")
 
 
+@pytest.mark.long
 def test_ctrl_c_saves_and_says_how_to_resume(mtl: Command, tmp_path: Path) -> None:
     """Breaks if an interrupt loses the epochs before it, or the resumed run differs."""
     options = ("model.hidden=[16]", "trainer.epochs=400", "record.plots=none")

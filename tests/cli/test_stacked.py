@@ -166,6 +166,7 @@ def test_a_diverging_replica_fails_alone(mtl: Command, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bad", [0, 2])
+@pytest.mark.long
 def test_a_job_with_an_invalid_option_fails_alone(mtl: Command, tmp_path: Path, bad: int) -> None:
     """Breaks if one job's typing error costs the others of its stack."""
     weights = ["2", "3", "4"]

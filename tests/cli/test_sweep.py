@@ -71,6 +71,7 @@ def test_no_baseline_gives_no_delta_m_and_says_how_to_get_it(mtl: Command, tmp_p
     assert pd.read_csv(tmp_path / "sweep" / "comparison.csv")["val.delta_m"].isna().all()
 
 
+@pytest.mark.long
 def test_a_sweep_directory_is_refused_unless_resumed_and_then_only_the_rest_is_run(mtl: Command, tmp_path: Path) -> None:
     """Breaks if a second sweep overwrites the first, or finished jobs are trained again."""
     sweep = (*SWEEP, "seed=0,1")

@@ -183,6 +183,7 @@ def test_a_point_of_another_size_or_another_model_is_refused(data: Dataset, size
 # The command
 
 
+@pytest.mark.long
 def test_a_run_of_the_cagrad_toy_crosses_at_the_published_iteration(mtl: Command, tmp_path: Path) -> None:  # noqa: F811
     """Breaks if the runner trains something else than the step does: the validation loss after epoch k is of iteration k."""
     options = ("weighting=fixed", "weighting.weights={l1: 0.5, l2: 0.5}", "optimizer.lr=1", "trainer.epochs=150")

@@ -237,6 +237,7 @@ def test_every_axis_takes_texts(mtl: Command, folder: Path, tmp_path: Path, opti
     assert all(math.isfinite(float(row["loss"])) for row in metrics(run) if row["loss"])
 
 
+@pytest.mark.long
 def test_a_killed_run_resumes_to_the_same_bytes(mtl: Command, folder: Path, tmp_path: Path) -> None:  # noqa: F811
     """Breaks D5: a recurrent network and its dropout must go on as if nothing had happened."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"

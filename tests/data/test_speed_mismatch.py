@@ -65,6 +65,7 @@ def test_one_loss_falls_long_before_the_other(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("strategy", ["per_task_adam", "adatask"])
+@pytest.mark.long
 def test_a_run_with_rates_per_task_records_both_tasks(mtl: Command, tmp_path: Path, strategy: str) -> None:  # noqa: F811
     """Breaks the command of the README; the pixels have metrics of their own."""
     few = ("trainer.epochs=1", "data.batch_size=256", "record.plots=none", *NET)
