@@ -54,6 +54,7 @@ def assert_one_sentence(result: Result) -> None:
     assert "Traceback" not in result.out + result.err
 
 
+@pytest.mark.long
 def test_a_stacked_sweep_leaves_what_the_basic_launcher_leaves(mtl: Command, tmp_path: Path) -> None:
     """Breaks if a stack writes other files, other configs or other numbers than the same runs by themselves."""
     sweep = (*MIXED, "weighting=fixed,uncertainty", "optimizer.lr=0.001,0.003", "seed=0,1")

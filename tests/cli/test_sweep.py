@@ -92,6 +92,7 @@ def test_a_sweep_directory_is_refused_unless_resumed_and_then_only_the_rest_is_r
     assert json.loads((lost / "summary.json").read_text())["status"] == "finished"
 
 
+@pytest.mark.long
 def test_compare_works_on_copied_incomplete_and_single_runs(mtl: Command, tmp_path: Path) -> None:
     """Breaks if a comparison needs the sweep that made the runs."""
     for number, options in enumerate((("weighting=fixed",), ("weighting=uncertainty",), ())):

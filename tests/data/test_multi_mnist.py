@@ -327,6 +327,7 @@ def test_a_split_without_two_images_is_refused(folder: Path) -> None:
     )
 
 
+@pytest.mark.long
 def test_the_command_trains_on_the_files_and_says_what_is_wrong(mtl: Command, folder: Path, tmp_path: Path) -> None:  # noqa: F811
     """Breaks if the pieces work, but not together: `mtl-run data=multi_mnist data.path=...`."""
     run = ("data=multi_mnist", "trainer.epochs=2", "data.batch_size=20", "record.plots=none", "hydra.run.dir=run")

@@ -494,6 +494,7 @@ def test_missing_labels_of_cityscapes_name_both_folders(cityscapes: Path, read: 
 
 
 @pytest.mark.parametrize("name", ["nyuv2", "cityscapes"])
+@pytest.mark.long
 def test_a_run_from_the_command_line(
     mtl: Command,  # noqa: F811
     tmp_path: Path,

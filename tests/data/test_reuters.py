@@ -206,6 +206,7 @@ def metrics(run: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.long
 def test_the_command_learns_the_tiny_texts(mtl: Command, folder: Path, tmp_path: Path) -> None:  # noqa: F811
     """Breaks `mtl-run data=reuters`: both tasks follow from the words, so both must be learned; and the model can be used."""
     run = tmp_path / "run"
