@@ -13,6 +13,7 @@ from mtl_runner.likelihood import Homoscedastic
 from mtl_runner.tasks.protocols import HasOptimum
 from mtl_runner.train.totals import EpochMeans
 from mtl_runner.update import AdaTask, Jacobian, Joint, PerTask
+from mtl_runner.update.decay import is_decoupled
 from mtl_runner.weighting import Fixed, Uncertainty
 
 if TYPE_CHECKING:
@@ -115,8 +116,7 @@ def _weights_without_effect(learner: Learner) -> str:
 
 def _scale_free(optimizer: Optimizer) -> bool:
     groups = optimizer.param_groups
-    decoupled = isinstance(optimizer, torch.optim.AdamW)
-    coupled = any(group.get("weight_decay") and not (decoupled or group.get("decoupled_weight_decay")) for group in groups)
+    coupled = any(group.get("weight_decay") and not is_decoupled(optimizer, group) for group in groups)
     warm = any(group.get("initial_accumulator_value") for group in groups)
     return isinstance(optimizer, SCALE_FREE) and not coupled and not warm  # an L2 term weighs more where the loss weighs less
 

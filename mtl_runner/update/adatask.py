@@ -15,6 +15,7 @@ from mtl_runner.gradients.parameters import Parameters
 from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task
 from mtl_runner.update.base import Losses, MakeOptimizer, Recompute, Update
+from mtl_runner.update.decay import is_decoupled
 
 FLAVOURS: dict[type[Optimizer], str] = {
     torch.optim.Adam: "adam",
@@ -74,7 +75,7 @@ class AdaTask(Update):
             if settings.get(option):
                 raise ConfigError(f"update=adatask does not know the optimizer's option {option!r}; leave it at its default.")
         self.flavour = FLAVOURS[type(optimizer)]
-        self.decoupled = isinstance(optimizer, torch.optim.AdamW) or bool(settings.get("decoupled_weight_decay"))
+        self.decoupled = is_decoupled(optimizer, settings)
         # The shared parameters' optimizer never steps: it holds the settings, whose lr a scheduler may change.
         self.private_steps = len(optimizers) > bool(self.shared)
         return optimizers

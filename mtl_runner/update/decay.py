@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,11 @@ from mtl_runner.update.base import MakeOptimizer
 Stepping = dict[int, tuple[int, ...]]  # the groups that take part in a step, and their active tasks
 L2Term = tuple[nn.Parameter, Tensor, float]  # a parameter, where it stood, and the factor of its L2 term
 DECOUPLED = (torch.optim.AdamW, torch.optim.Adafactor)  # their decay is not a gradient
+
+
+def is_decoupled(optimizer: Optimizer, group: Mapping[str, Any]) -> bool:
+    """Whether the weight decay of a parameter group is no L2 term of the loss."""
+    return isinstance(optimizer, DECOUPLED) or bool(group.get("decoupled_weight_decay"))
 
 
 class GroupOptimizers:
@@ -33,7 +39,7 @@ class GroupOptimizers:
     def __init__(self, parameters: Parameters, owned: Sequence[Sequence[nn.Parameter]], make_optimizer: MakeOptimizer) -> None:
         self.optimizers: list[Optimizer] = [make_optimizer(list(group)) for group in owned]
         kinds = {
-            isinstance(optimizer, DECOUPLED) or bool(group.get("decoupled_weight_decay"))
+            is_decoupled(optimizer, group)
             for optimizer in self.optimizers
             for group in optimizer.param_groups
             if group.get("weight_decay")
