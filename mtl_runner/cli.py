@@ -26,7 +26,9 @@ def main() -> None:
     full_error = os.environ.get("HYDRA_FULL_ERROR")
     if full_error:
         os.environ["MTL_RUNNER_FULL_ERROR"] = full_error
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing: the errors are ours to word
+    os.environ["HYDRA_FULL_ERROR"] = (
+        "1"  # Hydra raises instead of printing: the errors are ours to word
+    )
     try:
         resume, arguments = _take(arguments, "resume")
         repeat, arguments = _take(arguments, "repeat")
@@ -43,7 +45,9 @@ def main() -> None:
 
         sweep = current_sweep()
         _fail(
-            f"Stopped by Ctrl-C; go on with the same command and hydra.sweep.dir={sweep} resume=true." if sweep else "Stopped.",
+            f"Stopped by Ctrl-C; go on with the same command and hydra.sweep.dir={sweep} resume=true."
+            if sweep
+            else "Stopped.",
             130,
         )
     except Exception as error:
@@ -79,14 +83,20 @@ def _compose_and_run(arguments: list[str], repeat: Path | None) -> None:
             os.environ[REPEATED] = json.dumps(read_identity(repeat))
     # argparse wants all overrides in one piece: -m may stand anywhere.
     flags = [argument for argument in arguments if argument in ("-m", "--multirun")]
-    sys.argv = ["mtl-run", *flags, *[opened(argument) for argument in arguments if argument not in flags]]
+    sys.argv = [
+        "mtl-run",
+        *flags,
+        *[opened(argument) for argument in arguments if argument not in flags],
+    ]
     try:
         hydra.main(config_path=config, config_name="config", version_base="1.3")(job)()
     finally:
         if recorded is not None:
             recorded.cleanup()
         sweep = current_sweep()
-        if sweep is not None and any(sweep.glob("*/summary.json")):  # none if the jobs could not even be composed
+        if sweep is not None and any(
+            sweep.glob("*/summary.json")
+        ):  # none if the jobs could not even be composed
             _report(sweep)
 
 
@@ -105,7 +115,10 @@ def job(config: DictConfig) -> float:
     request = request_of(config)
     sweeping = bool(request.job)
     if "study" in config:
-        _note("A study is many runs: write mtl-run -m +study=fair ..., with the sweeper that it brings.", 1)
+        _note(
+            "A study is many runs: write mtl-run -m +study=fair ..., with the sweeper that it brings.",
+            1,
+        )
         return float("nan")
     try:
         outcome = run(request)
@@ -185,7 +198,9 @@ def compare() -> None:
 
 def _take(arguments: list[str], key: str) -> tuple[str | None, list[str]]:
     """Take ``key=value`` out of the arguments."""
-    values = [argument.split("=", 1)[1] for argument in arguments if re.match(rf"\+*{key}=", argument)]
+    values = [
+        argument.split("=", 1)[1] for argument in arguments if re.match(rf"\+*{key}=", argument)
+    ]
     rest = [argument for argument in arguments if not re.match(rf"\+*{key}=", argument)]
     return (values[-1] if values else None), rest
 

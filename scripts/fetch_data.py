@@ -30,9 +30,15 @@ class Source:
 
 MTAN = "https://github.com/lorenmt/mtan (section 'Datasets' of its README links the preprocessed files)"
 SOURCES = {
-    "nyuv2": Source(MTAN, "train/ and val/, each with image/ label/ depth/ normal/ of 0.npy, 1.npy, ... (795 and 654)", NYUv2),
+    "nyuv2": Source(
+        MTAN,
+        "train/ and val/, each with image/ label/ depth/ normal/ of 0.npy, 1.npy, ... (795 and 654)",
+        NYUv2,
+    ),
     "cityscapes": Source(
-        MTAN, "train/ and val/, each with image/ label_7/ (label_19/) depth/ of 0.npy, 1.npy, ... (2975 and 500)", Cityscapes
+        MTAN,
+        "train/ and val/, each with image/ label_7/ (label_19/) depth/ of 0.npy, 1.npy, ... (2975 and 500)",
+        Cityscapes,
     ),
     "multi_mnist": Source(
         "https://github.com/zalandoresearch/fashion-mnist (Fashion-MNIST) or https://huggingface.co/datasets/ylecun/mnist (MNIST), as IDX files",
@@ -49,7 +55,9 @@ SOURCES = {
 
 def main(arguments: list[str]) -> int:
     """Print where a dataset is to be had, or what a folder holds; the exit status is 1 if it is not whole."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("dataset", nargs="?", choices=SOURCES)
     parser.add_argument("folder", nargs="?")
     given = parser.parse_args(arguments)
@@ -68,7 +76,9 @@ def main(arguments: list[str]) -> int:
         print(error, file=sys.stderr)
         return 1
     for name, split in dataset.splits.items():
-        shapes = ", ".join(f"{task} {tuple(target.shape[1:])}" for task, target in split.targets.items())
+        shapes = ", ".join(
+            f"{task} {tuple(target.shape[1:])}" for task, target in split.targets.items()
+        )
         print(f"{name}: {len(split)} rows of {tuple(split.inputs.shape[1:])}; {shapes}")
     print(f"It is whole: mtl-run data={given.dataset} data.path={given.folder}")
     return 0

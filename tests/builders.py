@@ -67,7 +67,9 @@ def make_split(tasks: Sequence[Task], rows: int = ROWS, seed: int = 0) -> Split:
         if task.kind == "classification":
             targets[task.name] = torch.randint(task.size, (rows,), generator=generator)
         elif task.kind == "multilabel":
-            targets[task.name] = torch.randint(2, (rows, task.size), generator=generator).to(inputs.dtype)
+            targets[task.name] = torch.randint(2, (rows, task.size), generator=generator).to(
+                inputs.dtype
+            )
         elif task.has_target:
             targets[task.name] = torch.randn(rows, task.size, generator=generator)
     return Split(inputs, targets)
@@ -83,7 +85,9 @@ class Data:
     @classmethod
     def of(cls, tasks: list[Task], **splits: Split) -> Data:
         """A dataset in which every split that is not named is the training split."""
-        return cls(tasks, {name: splits.get(name, splits["train"]) for name in ("train", "val", "test")})
+        return cls(
+            tasks, {name: splits.get(name, splits["train"]) for name in ("train", "val", "test")}
+        )
 
 
 def terms(**functions: Callable[[Tensor], Tensor]) -> list[Task]:
@@ -112,7 +116,9 @@ class Point(nn.Module):
 NOTHING = Split(torch.zeros(1, 1), {})  # the data of a Point
 
 
-def make_mlp(tasks: Sequence[Task], hidden: Sequence[int] = (8,), kind: Callable[..., nn.Module] = MLP) -> nn.Module:
+def make_mlp(
+    tasks: Sequence[Task], hidden: Sequence[int] = (8,), kind: Callable[..., nn.Module] = MLP
+) -> nn.Module:
     """A small smooth model with the same initial weights at every call."""
     torch.manual_seed(0)
     return kind(tasks, (INPUTS,), hidden, activation="tanh")
@@ -158,7 +164,13 @@ def make_learner(
     parameters = find_parameters(model, likelihood, split)
     if issubclass(update, PerTask | AdaTask | Jacobian):
         options["tasks"] = tasks
-    return Learner(model, likelihood, weighting, update(parameters, optimizer, **options), OwnOptimizers(weighting, optimizer))
+    return Learner(
+        model,
+        likelihood,
+        weighting,
+        update(parameters, optimizer, **options),
+        OwnOptimizers(weighting, optimizer),
+    )
 
 
 def predicted(model: nn.Module, split: Split, rows: int = 10_000) -> dict[str, Tensor]:
@@ -190,35 +202,56 @@ class History:
     @classmethod
     def of(cls, records: Sequence[StepRecord]) -> History:
         """From the records of the steps."""
-        loss, weight, objective = ([getattr(r, name) for r in records] for name in ("loss", "weight", "objective"))
+        loss, weight, objective = (
+            [getattr(r, name) for r in records] for name in ("loss", "weight", "objective")
+        )
         return cls(torch.stack(loss), torch.stack(weight), torch.stack(objective))
 
 
-def train(learner: Learner, split: Split, steps: int, schedule: Schedule | None = None, first: int = 0) -> History:
+def train(
+    learner: Learner, split: Split, steps: int, schedule: Schedule | None = None, first: int = 0
+) -> History:
     """Steps on the whole split, numbered from ``first``."""
     everyone = (1.0,) * len(learner.likelihood.tasks)
     rows = [
-        learner.step(split, Active(schedule.activation(step) if schedule else everyone)) for step in range(first, first + steps)
+        learner.step(split, Active(schedule.activation(step) if schedule else everyone))
+        for step in range(first, first + steps)
     ]
     return History.of(rows)
 
 
 def train_epochs(
-    learner: Learner, split: Split, epochs: int, batch_size: int, schedule: Callable[..., Schedule] = Schedule
+    learner: Learner,
+    split: Split,
+    epochs: int,
+    batch_size: int,
+    schedule: Callable[..., Schedule] = Schedule,
 ) -> History:
     """Shuffled epochs, as the trainer runs them; the history is of the last one."""
     tasks = learner.likelihood.tasks
-    batches = Batches(split, tasks, schedule(tasks, Length(epochs, -(-len(split) // batch_size))), batch_size, seed=0)
+    batches = Batches(
+        split,
+        tasks,
+        schedule(tasks, Length(epochs, -(-len(split) // batch_size))),
+        batch_size,
+        seed=0,
+    )
     rows: list[Any] = []
     for epoch in range(epochs):
         learner.own_optimizers.begin_epoch(epoch / epochs)
-        rows = [learner.step(batch, active) for batch, active in batches.epoch(epoch * batches.count) if active.tasks]
+        rows = [
+            learner.step(batch, active)
+            for batch, active in batches.epoch(epoch * batches.count)
+            if active.tasks
+        ]
     return History.of(rows)
 
 
 def only_batch(split: Split, tasks: list[Task]) -> tuple[Split, Active]:
     """The whole split as one batch, with what the runner finds out about its labels."""
-    return next(iter(Batches(split, tasks, Schedule(tasks, Length(1, 1)), len(split), seed=0).epoch(0)))
+    return next(
+        iter(Batches(split, tasks, Schedule(tasks, Length(1, 1)), len(split), seed=0).epoch(0))
+    )
 
 
 def train_plainly(
@@ -235,11 +268,17 @@ def train_plainly(
         optimizer_.step()
 
 
-def minimise(parameters: Iterable[nn.Parameter], objective: Callable[[], Tensor], restarts: int = 5) -> None:
+def minimise(
+    parameters: Iterable[nn.Parameter], objective: Callable[[], Tensor], restarts: int = 5
+) -> None:
     """Converge as far as float64 goes."""
     solvers = [
         torch.optim.LBFGS(
-            list(parameters), max_iter=400, tolerance_grad=1e-13, tolerance_change=0, line_search_fn="strong_wolfe"
+            list(parameters),
+            max_iter=400,
+            tolerance_grad=1e-13,
+            tolerance_change=0,
+            line_search_fn="strong_wolfe",
         )
     ]
 

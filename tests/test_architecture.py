@@ -36,7 +36,10 @@ def graph(files: list[Path], base: Path) -> dict[str, set[str]]:
     names = {name_of(path, base): path for path in files}
     edges: dict[str, set[str]] = {}
     for name, path in names.items():
-        found = {f"{module}.{what}" if f"{module}.{what}" in names else module for module, what in imported_by(path)}
+        found = {
+            f"{module}.{what}" if f"{module}.{what}" in names else module
+            for module, what in imported_by(path)
+        }
         edges[name] = (found & set(names)) - {name}
     return edges
 
@@ -95,8 +98,14 @@ def test_the_model_is_called_in_one_place() -> None:
     wrappers = {"predicts_noise.py", "unshared.py"}  # they are models
     for path in FILES:
         if path.name not in wrappers | {"forward.py"} and "config" not in path.parts:
-            code = "\n".join(line for line in path.read_text().splitlines() if not re.match(r"\s*(def|#|\"\"\")", line))
-            assert not [m for m in called.finditer(code) if not code[: m.start()].endswith(("_", "."))], path
+            code = "\n".join(
+                line
+                for line in path.read_text().splitlines()
+                if not re.match(r"\s*(def|#|\"\"\")", line)
+            )
+            assert not [
+                m for m in called.finditer(code) if not code[: m.start()].endswith(("_", "."))
+            ], path
 
 
 PACKAGES = {
@@ -112,27 +121,47 @@ WITH_ANOTHER = {"numpy": "pandas", "scipy": "scikit-learn", "matplotlib": "matpl
 def test_every_package_that_is_imported_is_declared() -> None:
     """Breaks if the code needs something that an installation does not bring."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    listed = [*project["dependencies"], *(line for extra in project["optional-dependencies"].values() for line in extra)]
+    listed = [
+        *project["dependencies"],
+        *(line for extra in project["optional-dependencies"].values() for line in extra),
+    ]
     declared = {re.split(r"[\[<>=~! ]", line)[0].lower() for line in listed}
     for path in [*FILES, *SCRIPTS]:
         for module, _ in imported_by(path):
             top = module.split(".")[0]
-            if top in sys.stdlib_module_names or top == "mtl_runner" or (path.parent / f"{top}.py").exists():
+            if (
+                top in sys.stdlib_module_names
+                or top == "mtl_runner"
+                or (path.parent / f"{top}.py").exists()
+            ):
                 continue
             assert PACKAGES.get(top, WITH_ANOTHER.get(top, top)) in declared, f"{path}: {module}"
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if "compat" not in p.parts], ids=lambda p: str(p.relative_to(PACKAGE)))
+@pytest.mark.parametrize(
+    "path", [p for p in FILES if "compat" not in p.parts], ids=lambda p: str(p.relative_to(PACKAGE))
+)
 def test_private_parts_of_others_are_touched_in_compat_only(path: Path) -> None:
     """Breaks if a new version of torch, Hydra, OmegaConf or TorchJD breaks code that nobody thought of."""
     tree = ast.parse(path.read_text())
     for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__"):
+        if (
+            isinstance(node, ast.Attribute)
+            and node.attr.startswith("_")
+            and not node.attr.startswith("__")
+        ):
             owner = node.value
             own = isinstance(owner, ast.Name) and owner.id in ("self", "cls")
             assert own, f"{path}:{node.lineno}: {ast.unparse(node)}"
-        if isinstance(node, ast.ImportFrom) and node.module and not node.module.startswith("mtl_runner"):
+        if (
+            isinstance(node, ast.ImportFrom)
+            and node.module
+            and not node.module.startswith("mtl_runner")
+        ):
             names = [node.module, *(alias.name for alias in node.names)]
-            assert not any(part.startswith("_") for name in names for part in name.split(".") if name != "__future__"), (
-                node.module
-            )
+            assert not any(
+                part.startswith("_")
+                for name in names
+                for part in name.split(".")
+                if name != "__future__"
+            ), node.module

@@ -26,7 +26,10 @@ WRONG: list[tuple[Callable[[], Any], str]] = [
     (lambda: checks.fraction(False, "k", one=True), "k must lie in [0, 1]; found False."),
     (lambda: checks.flag(1, "k"), "k must be true or false; found 1."),
     (lambda: checks.choice("c", "k", ("a", "b")), "k='c' is unknown; allowed: a, b."),
-    (lambda: checks.check_task_names(["c"], TASKS, "k"), "k names the unknown task 'c'; allowed: a, b."),
+    (
+        lambda: checks.check_task_names(["c"], TASKS, "k"),
+        "k names the unknown task 'c'; allowed: a, b.",
+    ),
     (lambda: checks.learning_rate(0, "k"), "k must be positive or null; found 0."),
 ]
 

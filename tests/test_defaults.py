@@ -15,14 +15,28 @@ from mtl_runner.config.conf_directory import conf_directory
 from mtl_runner.config.settings import RecordOptions, Settings, TrainerOptions
 
 CONF = conf_directory()
-OF_THE_RUN = {"trivial_losses", "seed", "clip", "clip_blocks", "tasks", "length"}  # given by the run, not by its config
+OF_THE_RUN = {
+    "trivial_losses",
+    "seed",
+    "clip",
+    "clip_blocks",
+    "tasks",
+    "length",
+}  # given by the run, not by its config
 
 
 def nodes(path: Path) -> dict[str, dict[str, Any]]:
     """The nodes of a file that make something of ours, by where they stand in it."""
     content = yaml.safe_load(path.read_text()) or {}
-    parts = {"": content, **{str(key): value for key, value in content.items() if isinstance(value, dict)}}
-    return {key: node for key, node in parts.items() if str(node.get("_target_", "")).startswith("mtl_runner.")}
+    parts = {
+        "": content,
+        **{str(key): value for key, value in content.items() if isinstance(value, dict)},
+    }
+    return {
+        key: node
+        for key, node in parts.items()
+        if str(node.get("_target_", "")).startswith("mtl_runner.")
+    }
 
 
 def plain(value: Any) -> Any:
@@ -47,16 +61,27 @@ def test_a_config_lists_the_defaults_of_what_it_makes(path: Path) -> None:
                 assert plain(value) == plain(defaults[name]), name
         if path.parent.name != "data":
             hidden = set(defaults) - set(node) - OF_THE_RUN
-            assert not hidden or "@package _global_" in path.read_text() or len(node) == 1 or path.stem in ALIASES, hidden
+            assert (
+                not hidden
+                or "@package _global_" in path.read_text()
+                or len(node) == 1
+                or path.stem in ALIASES
+            ), hidden
 
 
-ALIASES = ("uncertainty_analytic", "uncertainty_simplified")  # a method with other options: only those are listed
+ALIASES = (
+    "uncertainty_analytic",
+    "uncertainty_simplified",
+)  # a method with other options: only those are listed
 
 
 @pytest.mark.parametrize(
-    ("kind", "path", "key"), [(TrainerOptions, "trainer/default.yaml", None), (RecordOptions, "config.yaml", "record")]
+    ("kind", "path", "key"),
+    [(TrainerOptions, "trainer/default.yaml", None), (RecordOptions, "config.yaml", "record")],
 )
-def test_the_trainers_options_are_listed_with_their_defaults(kind: type, path: str, key: str | None) -> None:
+def test_the_trainers_options_are_listed_with_their_defaults(
+    kind: type, path: str, key: str | None
+) -> None:
     """Breaks if the options of the trainer and the record have two homes."""
     content = yaml.safe_load((CONF / path).read_text())
     listed = content if key is None else content[key]

@@ -10,15 +10,27 @@ import torch
 
 from tests.cli.conftest import Command, mtl, server  # noqa: F401
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA GPU")
+pytestmark = pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="this machine has no CUDA GPU"
+)
 
 
-@pytest.mark.parametrize("weighting", ["fixed", "uncertainty", "per_task_adam", "staged", "single_task"])
-def test_a_run_on_a_gpu_equals_the_run_on_the_cpu_to_rounding(mtl: Command, tmp_path: Path, weighting: str) -> None:  # noqa: F811
+@pytest.mark.parametrize(
+    "weighting", ["fixed", "uncertainty", "per_task_adam", "staged", "single_task"]
+)
+def test_a_run_on_a_gpu_equals_the_run_on_the_cpu_to_rounding(
+    mtl: Command, tmp_path: Path, weighting: str
+) -> None:  # noqa: F811
     """Breaks if something is left on the host, or the two devices see different data or initial weights."""
     losses = {}
     for device in ("cpu", "cuda"):
-        options = (f"weighting={weighting}", "data=digits", "trainer.epochs=3", "record.plots=none", f"trainer.device={device}")
+        options = (
+            f"weighting={weighting}",
+            "data=digits",
+            "trainer.epochs=3",
+            "record.plots=none",
+            f"trainer.device={device}",
+        )
         result = mtl("mtl-run", *options, f"hydra.run.dir={device}")
         assert result.code == 0, result.err
         losses[device] = pd.read_csv(tmp_path / device / "metrics.csv")["loss"].dropna().to_numpy()

@@ -22,7 +22,12 @@ from mtl_runner.experiment.own_optimizers import OwnOptimizers
 from mtl_runner.likelihood import Heteroscedastic, Homoscedastic, Standard
 from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task
-from mtl_runner.train.advice import lessons_at_the_end, lessons_of_losses, lessons_of_optimizer, lessons_of_setup
+from mtl_runner.train.advice import (
+    lessons_at_the_end,
+    lessons_of_losses,
+    lessons_of_optimizer,
+    lessons_of_setup,
+)
 from mtl_runner.train.totals import EpochMeans
 from mtl_runner.weighting import (
     DWA,
@@ -110,13 +115,17 @@ TINY_EPS = "optimizer.eps=1e-30"
             id="adagrad_warm"),
     ],
 )  # fmt: skip
-def test_fixed_weights_are_said_to_have_no_effect_where_they_have_none(options: tuple[str, ...]) -> None:
+def test_fixed_weights_are_said_to_have_no_effect_where_they_have_none(
+    options: tuple[str, ...],
+) -> None:
     """Breaks if a run with useless weights goes unwarned, or working ones are called useless: held against training itself."""
     eps = () if "~eps" in options else (TINY_EPS,)
     options = tuple(option for option in options if option != "~eps")
     ones = tuple(option for option in options if not option.startswith("weighting.weights"))
     lessons = [lesson for lesson in said(*options, *eps) if "have no effect" in lesson]
-    without_effect = torch.allclose(trained(*options, *eps), trained(*ones, *eps), rtol=0, atol=1e-9)
+    without_effect = torch.allclose(
+        trained(*options, *eps), trained(*ones, *eps), rtol=0, atol=1e-9
+    )
     # Equal weights say nothing anyone could be wrong about.
     unequal = "weighting.weights=2.0" not in options
     assert bool(lessons) == (without_effect and unequal)
@@ -183,10 +192,14 @@ HELD = "holds them back while a task's residuals are large"
         ),
     ],
 )  # fmt: skip
-def test_what_reaches_the_predicted_noise_is_named(update: str, options: tuple[str, ...], words: str | None) -> None:
+def test_what_reaches_the_predicted_noise_is_named(
+    update: str, options: tuple[str, ...], words: str | None
+) -> None:
     """Breaks if a sigma that is pulled by the network's decay or clipping is taken for what the data say."""
     lessons = said(*HETEROSCEDASTIC, f"update={update}", *options)
-    expected = [] if words is None else [f"{words}set it to 0 or null if sigma is what you want to know."]
+    expected = (
+        [] if words is None else [f"{words}set it to 0 or null if sigma is what you want to know."]
+    )
     assert lessons == expected
 
 
@@ -195,7 +208,9 @@ def test_what_reaches_the_predicted_noise_is_named(update: str, options: tuple[s
 )  # fmt: skip
 def test_an_l2_decay_reaches_the_predicted_noise_under_every_update(update: str) -> None:
     """Breaks if a decay is overlooked because the update shares it out itself."""
-    assert holds(said(*HETEROSCEDASTIC, f"update={update}", "optimizer.weight_decay=0.5"), "weight_decay=0.5")
+    assert holds(
+        said(*HETEROSCEDASTIC, f"update={update}", "optimizer.weight_decay=0.5"), "weight_decay=0.5"
+    )
 
 
 def test_the_decay_of_one_group_is_found() -> None:
@@ -231,7 +246,9 @@ def free_softmax(task: str) -> str:
         (("likelihood.reduce=mean", "likelihood.lr=null", "update=per_task"), "classification"),
     ],
 )
-def test_a_free_softmax_is_said_not_to_be_weighed(options: tuple[str, ...], task: str | None) -> None:
+def test_a_free_softmax_is_said_not_to_be_weighed(
+    options: tuple[str, ...], task: str | None
+) -> None:
     """Breaks if a sigma without meaning is taken for an uncertainty, or a frozen one, which learns nothing, is warned of."""
     assert said(*HOMOSCEDASTIC, *options) == ([free_softmax(task)] if task else [])
 
@@ -245,7 +262,9 @@ def test_numbers_alone_are_weighed_by_the_exact_likelihood() -> None:
 class FrozenHead(nn.Module):
     """A user's model whose last layer is given; ``logits`` leaves nothing to train for the classification at all."""
 
-    def __init__(self, tasks: Sequence[Task], input_shape: Sequence[int], logits: bool = False) -> None:
+    def __init__(
+        self, tasks: Sequence[Task], input_shape: Sequence[int], logits: bool = False
+    ) -> None:
         super().__init__()
         self.trunk = nn.Sequential(nn.Linear(*input_shape, 6), nn.Tanh())
         self.heads = nn.ModuleList(nn.Linear(6, task.size) for task in tasks)
@@ -257,7 +276,10 @@ class FrozenHead(nn.Module):
     def forward(self, inputs: Tensor) -> dict[str, Tensor]:
         features = self.trunk(inputs)
         still = features.detach() if self.logits else features
-        return {n: head(still if n == "classification" else features) for n, head in zip(self.names, self.heads, strict=True)}
+        return {
+            n: head(still if n == "classification" else features)
+            for n, head in zip(self.names, self.heads, strict=True)
+        }
 
 
 def with_frozen_head(logits: bool) -> list[str]:
@@ -278,13 +300,20 @@ def test_a_frozen_last_layer_is_not_called_free() -> None:
 
 def cross_entropy(outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> Tensor:
     """A replaced loss of a classification."""
-    return nn.functional.cross_entropy(outputs["classification"], targets["classification"], label_smoothing=0.1)
+    return nn.functional.cross_entropy(
+        outputs["classification"], targets["classification"], label_smoothing=0.1
+    )
 
 
 def test_a_replaced_loss_has_no_softmax_likelihood() -> None:
     """Breaks if a task that is taken as it is gets warned of a sigma that it does not have."""
     losses = {"classification": {"_target_": "tests.test_lessons.cross_entropy"}}
-    assert lessons_of_setup(built(*HOMOSCEDASTIC, tasks=["regression", "classification"], losses=losses)) == []
+    assert (
+        lessons_of_setup(
+            built(*HOMOSCEDASTIC, tasks=["regression", "classification"], losses=losses)
+        )
+        == []
+    )
 
 
 # Two noise scales
@@ -330,12 +359,16 @@ def test_jacobian_descent_without_shared_parameters_is_said(option: str, why: st
     """Breaks if a comparison of aggregators runs on a model on which all of them are the same."""
     assert said("update=jacobian", "model.hidden=[4]", option) == [why + NO_ROWS]
     assert said("update=jacobian") == []
-    jacobian, joint = (trained(f"update={u}", "model.hidden=[4]", option) for u in ("jacobian", "joint"))
+    jacobian, joint = (
+        trained(f"update={u}", "model.hidden=[4]", option) for u in ("jacobian", "joint")
+    )
     torch.testing.assert_close(jacobian, joint, rtol=0, atol=1e-12)
 
 
 @nothing_shared_is
-def test_gradients_without_shared_parameters_are_said_not_to_be_there(option: str, why: str) -> None:
+def test_gradients_without_shared_parameters_are_said_not_to_be_there(
+    option: str, why: str
+) -> None:
     """Breaks if a user looks for conflicts in a file that cannot have any."""
     assert said("record.gradients=true", "model.hidden=[4]", option) == [why + NO_CONFLICTS]
     both = said("update=jacobian", "record.gradients=true", "model.hidden=[4]", option)
@@ -347,7 +380,10 @@ def test_gradients_without_shared_parameters_are_said_not_to_be_there(option: st
 def test_one_task_shares_with_nobody() -> None:
     """Breaks if a user with a single task is sent to another model."""
     alone = built("update=jacobian", "record.gradients=true", tasks=["regression"])
-    assert lessons_of_setup(alone) == ["There is only one task" + NO_ROWS, "There is only one task" + NO_CONFLICTS]
+    assert lessons_of_setup(alone) == [
+        "There is only one task" + NO_ROWS,
+        "There is only one task" + NO_CONFLICTS,
+    ]
 
 
 # All of them together
@@ -371,12 +407,19 @@ def test_lessons_add_up() -> None:
 # The losses of an epoch
 
 
-def means(loss: list[float], objective: float, nll: list[float] | None = None, active: list[float] | None = None) -> EpochMeans:
+def means(
+    loss: list[float],
+    objective: float,
+    nll: list[float] | None = None,
+    active: list[float] | None = None,
+) -> EpochMeans:
     further = {} if nll is None else {"nll": nll}
     return EpochMeans(loss, [1.0] * len(loss), active or [1.0] * len(loss), objective, further)
 
 
-def learner(weighting: type[Weighting] | partial[Weighting] = Fixed, likelihood: Any = Standard) -> Learner:
+def learner(
+    weighting: type[Weighting] | partial[Weighting] = Fixed, likelihood: Any = Standard
+) -> Learner:
     tasks = make_tasks(a="regression", b="classification")
     return learner_with(likelihood(tasks), make_split(tasks), weighting=weighting(tasks))
 
@@ -391,7 +434,9 @@ def learner(weighting: type[Weighting] | partial[Weighting] = Fixed, likelihood:
         (DWA, "counts as a loss of 0"),
     ],
 )
-def test_a_negative_loss_is_named_where_the_weighting_is_not_made_for_it(weighting: type[Weighting], effect: str) -> None:
+def test_a_negative_loss_is_named_where_the_weighting_is_not_made_for_it(
+    weighting: type[Weighting], effect: str
+) -> None:
     """Breaks if a run is destroyed by what becomes of its weights, and nobody says so."""
     found = lessons_of_losses(learner(weighting), means([2.0, -0.51234], 1.0))
     assert found == {
@@ -399,7 +444,9 @@ def test_a_negative_loss_is_named_where_the_weighting_is_not_made_for_it(weighti
         "shift it above 0 or choose another weighting."
     }
     assert lessons_of_losses(learner(weighting), means([2.0, 0.0], 1.0)) == {}
-    assert lessons_of_losses(learner(weighting), means([2.0, math.nan], 1.0)) == {}, "no label in the epoch"
+    assert lessons_of_losses(learner(weighting), means([2.0, math.nan], 1.0)) == {}, (
+        "no label in the epoch"
+    )
 
 
 def test_what_is_said_of_a_negative_loss_is_so() -> None:
@@ -419,7 +466,9 @@ def test_what_is_said_of_a_negative_loss_is_so() -> None:
 
 
 @pytest.mark.parametrize("weighting", [Fixed, Learned, Random])
-def test_a_negative_loss_is_fine_where_the_weighting_can_bear_it(weighting: type[Weighting]) -> None:
+def test_a_negative_loss_is_fine_where_the_weighting_can_bear_it(
+    weighting: type[Weighting],
+) -> None:
     """Breaks if a legal term is called a mistake."""
     assert lessons_of_losses(learner(weighting), means([2.0, -0.5], -3.0)) == {}
 
@@ -427,7 +476,10 @@ def test_a_negative_loss_is_fine_where_the_weighting_can_bear_it(weighting: type
 @pytest.mark.parametrize("likelihood", [Homoscedastic, Heteroscedastic])
 def test_under_a_likelihood_what_counts_is_the_nll(likelihood: Any) -> None:
     """Breaks if the weighting's losses, the likelihoods, are judged by the standard losses beside them, which are positive."""
-    negative, positive = means([2.0, 0.5], 1.0, nll=[-1.0, 0.5]), means([2.0, 0.5], 1.0, nll=[1.0, 0.5])
+    negative, positive = (
+        means([2.0, 0.5], 1.0, nll=[-1.0, 0.5]),
+        means([2.0, 0.5], 1.0, nll=[1.0, 0.5]),
+    )
     assert list(lessons_of_losses(learner(LogSum, likelihood), negative)) == ["a"]
     assert lessons_of_losses(learner(LogSum, likelihood), positive) == {}
     assert lessons_of_losses(learner(Fixed, likelihood), negative) == {}
@@ -443,7 +495,9 @@ def test_under_a_likelihood_what_counts_is_the_nll(likelihood: Any) -> None:
         (LogSum, Standard, False),
     ],
 )
-def test_a_negative_total_is_called_legal_where_it_is_a_likelihood(weighting: Any, likelihood: Any, expected: bool) -> None:
+def test_a_negative_total_is_called_legal_where_it_is_a_likelihood(
+    weighting: Any, likelihood: Any, expected: bool
+) -> None:
     """Breaks if a density above 1 frightens a user, or a negative sum of losses is called a likelihood."""
     nll = [1.0, 0.5] if likelihood is not Standard else None
     found = lessons_of_losses(learner(weighting, likelihood), means([2.0, 0.5], -3.14159, nll=nll))
@@ -470,16 +524,24 @@ def test_a_log_variance_that_has_not_arrived_is_told_with_its_distance() -> None
         "raise weighting.lr=0.025 or train longer."
     )
     (lesson,) = lessons_at_the_end(at(0.0, lr=None), means([math.e**2, 1.0], 1.0))
-    assert lesson.endswith("it has not arrived; give it a learning rate of its own (weighting.lr=0.025) or train longer.")
+    assert lesson.endswith(
+        "it has not arrived; give it a learning rate of its own (weighting.lr=0.025) or train longer."
+    )
     (lesson,) = lessons_at_the_end(at(1.5), means([math.e, math.e**1.5], 1.0))
-    assert lesson.startswith("The log-variance of 'a' ended at 1.500, 0.50 above its optimum 1.000 for")
+    assert lesson.startswith(
+        "The log-variance of 'a' ended at 1.500, 0.50 above its optimum 1.000 for"
+    )
     assert len(lessons_at_the_end(at(5.0), means([1.0, 1.0], 1.0))) == 2
 
 
-@pytest.mark.parametrize(("distance", "expected"), [(0.0, 0), (0.099, 0), (-0.099, 0), (0.101, 1), (-0.101, 1)])
+@pytest.mark.parametrize(
+    ("distance", "expected"), [(0.0, 0), (0.099, 0), (-0.099, 0), (0.101, 1), (-0.101, 1)]
+)
 def test_five_percent_of_sigma_is_near_enough(distance: float, expected: int) -> None:
     """Breaks if the noise of the last batches is called a failure, or a failure noise."""
-    assert len(lessons_at_the_end(at(1.0), means([math.exp(1.0 + distance), math.e], 1.0))) == expected
+    assert (
+        len(lessons_at_the_end(at(1.0), means([math.exp(1.0 + distance), math.e], 1.0))) == expected
+    )
 
 
 def test_what_does_not_train_cannot_be_late() -> None:
@@ -491,7 +553,9 @@ def test_what_does_not_train_cannot_be_late() -> None:
     assert len(lessons_at_the_end(at(0.0, frozen={"a": 1.0}), far)) == 1
     idle = lessons_at_the_end(at(0.0), means([100.0, 100.0], 1.0, active=[0.0, 0.5]))
     assert [lesson.split("'")[1] for lesson in idle] == ["b"]
-    assert lessons_at_the_end(at(0.0), means([math.nan, 1.0], 1.0)) == [], "no label in the last epoch"
+    assert lessons_at_the_end(at(0.0), means([math.nan, 1.0], 1.0)) == [], (
+        "no label in the last epoch"
+    )
     waiting = learner(Uncertainty)  # log_loss: its first batch has not come
     assert lessons_at_the_end(waiting, far) == []
 
@@ -503,7 +567,9 @@ def test_a_likelihoods_log_variance_is_held_against_the_standard_loss() -> None:
     exact = learner_with(likelihood, make_split(tasks))
     arrived = means([math.e**2, 3.0, math.e], 1.0, nll=[9.0, 9.0, 9.0])
     assert lessons_at_the_end(exact, arrived) == []
-    (lesson,) = lessons_at_the_end(exact, means([math.e**2.5, 3.0, math.e], 1.0, nll=[9.0, 9.0, 9.0]))
+    (lesson,) = lessons_at_the_end(
+        exact, means([math.e**2.5, 3.0, math.e], 1.0, nll=[9.0, 9.0, 9.0])
+    )
     assert lesson == (
         "The log-variance of 'a' ended at 2.000, 0.50 below its optimum 2.500 for the last epoch's loss: it has not arrived; "
         "raise likelihood.lr=0.025 or train longer."
@@ -517,7 +583,9 @@ def test_a_small_noise_can_be_late_too() -> None:
     tasks = make_tasks(a="regression", b="regression_l1")
     exact = learner_with(Homoscedastic(tasks, init={"a": -3.0, "b": -8.0}), make_split(tasks))
     lessons = lessons_at_the_end(exact, means([math.e**-8, math.e**-8], -1.0, nll=[-0.5, -7.0]))
-    assert [lesson.split(",")[0] for lesson in lessons] == ["The log-variance of 'a' ended at -3.000"]
+    assert [lesson.split(",")[0] for lesson in lessons] == [
+        "The log-variance of 'a' ended at -3.000"
+    ]
 
 
 def test_a_log_variance_without_an_optimum_is_not_late() -> None:
@@ -529,7 +597,9 @@ def test_the_weighting_of_likelihoods_is_held_against_what_it_sees() -> None:
     """Breaks if an uncertainty weighting on top of a likelihood is judged by losses that it never got."""
     tasks = make_tasks(a="regression", b="regression")
     both = learner_with(
-        Homoscedastic(tasks, frozen=1.0), make_split(tasks), weighting=Uncertainty(tasks, form="simplified", init=1.0)
+        Homoscedastic(tasks, frozen=1.0),
+        make_split(tasks),
+        weighting=Uncertainty(tasks, form="simplified", init=1.0),
     )
     assert lessons_at_the_end(both, means([50.0, 50.0], 1.0, nll=[math.e, math.e])) == []
     assert len(lessons_at_the_end(both, means([math.e, math.e], 1.0, nll=[50.0, 50.0]))) == 2
@@ -548,35 +618,59 @@ def test_a_decay_that_reaches_log_variances_is_said() -> None:
         "towards 0; give them a parameter group with weight_decay=0."
     ]
     likelihood = Homoscedastic(make_tasks(a="regression"))
-    groups = [{"params": network.parameters()}, {"params": likelihood.parameters(), "weight_decay": 0.25}]
+    groups = [
+        {"params": network.parameters()},
+        {"params": likelihood.parameters(), "weight_decay": 0.25},
+    ]
     assert (
         "weight_decay=0.25 reaches the parameters of Homoscedastic"
         in lessons_of_optimizer(torch.optim.SGD(groups), likelihood)[0]
     )
-    apart = [{"params": network.parameters()}, {"params": weighting.parameters(), "weight_decay": 0.0}]
+    apart = [
+        {"params": network.parameters()},
+        {"params": weighting.parameters(), "weight_decay": 0.0},
+    ]
     assert lessons_of_optimizer(torch.optim.AdamW(apart, weight_decay=0.1), weighting) == []
     assert lessons_of_optimizer(torch.optim.AdamW(network.parameters()), weighting) == []
     assert lessons_of_optimizer(torch.optim.Adam(weighting.parameters()), weighting) == []
-    assert lessons_of_optimizer(torch.optim.Rprop(weighting.parameters()), weighting) == [], "no weight decay at all"
+    assert lessons_of_optimizer(torch.optim.Rprop(weighting.parameters()), weighting) == [], (
+        "no weight decay at all"
+    )
 
 
 # The real command
 
 ROWS_OF_A_TABLE = ("task ", "---", "y1 ", "y2 ", "value ", "label ", "relative_loss ")
 SHORT = ("trainer.epochs=3", "record.plots=none", "trainer.device=cpu")
-EXACT_RUN = ("data=toy_mixed", "weighting=uncertainty_exact", "model.hidden=[16]", "record.plots=none", "trainer.device=cpu")
+EXACT_RUN = (
+    "data=toy_mixed",
+    "weighting=uncertainty_exact",
+    "model.hidden=[16]",
+    "record.plots=none",
+    "trainer.device=cpu",
+)
 
 
 def warnings_of(out: str, directory: str = "run") -> list[str]:
     """The lines of a terminal that are neither the opening, the table nor the place of the results."""
     opening = (": train ", "finished already", "Stopping at the next evaluated epoch")
     lines = [line for line in out.splitlines() if line and line != directory]
-    return [line for line in lines if not line.startswith(ROWS_OF_A_TABLE) and not any(part in line for part in opening)]
+    return [
+        line
+        for line in lines
+        if not line.startswith(ROWS_OF_A_TABLE) and not any(part in line for part in opening)
+    ]
 
 
 def test_the_main_command_of_the_readme_warns_of_nothing(mtl: Command) -> None:  # noqa: F811
     """Breaks if the first command that anybody types ends with a warning."""
-    result = mtl("mtl-run", "weighting=uncertainty", "data=toy_regression", "record.plots=none", "hydra.run.dir=run")
+    result = mtl(
+        "mtl-run",
+        "weighting=uncertainty",
+        "data=toy_regression",
+        "record.plots=none",
+        "hydra.run.dir=run",
+    )
     assert result.code == 0, result.err
     assert warnings_of(result.out) == []
     assert result.err == ""
@@ -584,7 +678,14 @@ def test_the_main_command_of_the_readme_warns_of_nothing(mtl: Command) -> None: 
 
 def test_a_lesson_of_the_setup_is_said_once(mtl: Command, tmp_path: Path) -> None:  # noqa: F811
     """Breaks if a lesson is logged twice, or only on the terminal or only in run.log."""
-    result = mtl("mtl-run", "update=per_task", "weighting=fixed", "weighting.weights.y1=0.5", *SHORT, "hydra.run.dir=run")
+    result = mtl(
+        "mtl-run",
+        "update=per_task",
+        "weighting=fixed",
+        "weighting.weights.y1=0.5",
+        *SHORT,
+        "hydra.run.dir=run",
+    )
     assert result.code == 0, result.err
     (lesson,) = warnings_of(result.out)
     assert lesson.startswith("The fixed weights [0.5, 1.0] have no effect")
@@ -593,7 +694,12 @@ def test_a_lesson_of_the_setup_is_said_once(mtl: Command, tmp_path: Path) -> Non
 
 def test_a_negative_total_is_said_once_also_after_a_resume(mtl: Command, tmp_path: Path) -> None:  # noqa: F811
     """Breaks if every evaluated epoch, or a resumed run, says again what was said."""
-    quiet = ("data.noise={y1: 0.001, y2: 0.001}", "likelihood=homoscedastic", "weighting=fixed", "optimizer.lr=0.02")
+    quiet = (
+        "data.noise={y1: 0.001, y2: 0.001}",
+        "likelihood=homoscedastic",
+        "weighting=fixed",
+        "optimizer.lr=0.02",
+    )
     fast = ("likelihood.lr=0.2", "model.hidden=[16]", "record.plots=none", "trainer.device=cpu")
     options = (*quiet, *fast, "trainer.epochs=120", "trainer.evaluate_every=1", "hydra.run.dir=run")
     log = tmp_path / "run" / "run.log"
@@ -611,10 +717,14 @@ def test_a_negative_total_is_said_once_also_after_a_resume(mtl: Command, tmp_pat
     assert "The total loss is negative" not in last.out
 
 
-def test_a_lesson_of_the_setup_is_not_said_again_after_a_resume(mtl: Command, tmp_path: Path) -> None:  # noqa: F811
+def test_a_lesson_of_the_setup_is_not_said_again_after_a_resume(
+    mtl: Command, tmp_path: Path
+) -> None:  # noqa: F811
     """Breaks if run.log repeats a lesson for every time that a run was stopped."""
     options = (*EXACT_RUN, "trainer.epochs=40", "trainer.evaluate_every=1", "hydra.run.dir=run")
-    first = mtl("mtl-run", *options, meddle=send(signal.SIGINT, (tmp_path / "run" / "checkpoint.pt").exists))
+    first = mtl(
+        "mtl-run", *options, meddle=send(signal.SIGINT, (tmp_path / "run" / "checkpoint.pt").exists)
+    )
     assert first.code == 130, first.err
     assert first.out.count(free_softmax("label")) == 1
     assert mtl("mtl-run", "resume=run").code == 0
@@ -626,9 +736,15 @@ def test_a_sigma_that_has_not_arrived_is_said_at_the_end(mtl: Command, tmp_path:
     result = mtl("mtl-run", "weighting=uncertainty_simplified", *SHORT, "hydra.run.dir=run")
     assert result.code == 0, result.err
     lessons = warnings_of(result.out)
-    assert [lesson.split(" ended at ")[0] for lesson in lessons] == ["The log-variance of 'y1'", "The log-variance of 'y2'"]
+    assert [lesson.split(" ended at ")[0] for lesson in lessons] == [
+        "The log-variance of 'y1'",
+        "The log-variance of 'y2'",
+    ]
     with (tmp_path / "run" / "metrics.csv").open() as file:
         rows = [line.split(",") for line in file if ",train,y1," in line]
     loss, sigma = float(rows[-1][4]), float(rows[-1][6])
     s, optimum = 2 * math.log(sigma), math.log(loss)
-    assert f"ended at {s:.3f}, {optimum - s:.2f} below its optimum {optimum:.3f} for the last epoch's loss" in lessons[0]
+    assert (
+        f"ended at {s:.3f}, {optimum - s:.2f} below its optimum {optimum:.3f} for the last epoch's loss"
+        in lessons[0]
+    )

@@ -66,12 +66,17 @@ def task_losses(model: nn.Module, split: Split) -> list[Tensor]:
 
 
 def by_the_runner(
-    update: type[Update], options: Mapping[str, Any], steps: int = 12, weighting: Weighting | None = None
+    update: type[Update],
+    options: Mapping[str, Any],
+    steps: int = 12,
+    weighting: Weighting | None = None,
 ) -> nn.Module:
     """The model after the runner's own steps."""
     tasks = make_tasks(**KINDS_OF)
     split = make_split(tasks)
-    learner = learner_with(update, tasks, split, model=Pairs(tasks), optimizer=AdamW, weighting=weighting, **options)
+    learner = learner_with(
+        update, tasks, split, model=Pairs(tasks), optimizer=AdamW, weighting=weighting, **options
+    )
     train(learner, split, steps)
     return learner.model
 
@@ -80,7 +85,9 @@ def by_the_runner(
 
 
 @update_is
-def test_an_update_in_a_loop_of_ones_own_takes_the_runners_steps(update: type[Update], options: Mapping[str, Any]) -> None:
+def test_an_update_in_a_loop_of_ones_own_takes_the_runners_steps(
+    update: type[Update], options: Mapping[str, Any]
+) -> None:
     """Breaks if an update needs the runner around it, or its default arguments are not weight 1 and everybody active."""
     tasks = make_tasks(**KINDS_OF)
     split, model = make_split(tasks), Pairs(tasks)
@@ -92,11 +99,15 @@ def test_an_update_in_a_loop_of_ones_own_takes_the_runners_steps(update: type[Up
 
 
 @update_is
-def test_weights_and_active_tasks_can_be_given(update: type[Update], options: Mapping[str, Any]) -> None:
+def test_weights_and_active_tasks_can_be_given(
+    update: type[Update], options: Mapping[str, Any]
+) -> None:
     """Breaks if the arguments of the call do not mean what they mean in the runner."""
     tasks = make_tasks(**KINDS_OF)
     split, model = make_split(tasks), Pairs(tasks)
-    own = update(Parameters.from_losses(model, task_losses(model, split)), AdamW, tasks=tasks, **options)
+    own = update(
+        Parameters.from_losses(model, task_losses(model, split)), AdamW, tasks=tasks, **options
+    )
     weights = torch.tensor([0.5, 2.0, 10.0])
     twin = learner_with(
         update,
@@ -117,7 +128,9 @@ def test_fresh_gradients_in_a_loop_of_ones_own_take_the_runners_steps() -> None:
     """Breaks if `again` is called in another order, or too often."""
     tasks = make_tasks(**KINDS_OF)
     split, model = make_split(tasks), Pairs(tasks)
-    own = PerTask(Parameters.from_losses(model, task_losses(model, split)), AdamW, tasks, gradients="fresh")
+    own = PerTask(
+        Parameters.from_losses(model, task_losses(model, split)), AdamW, tasks, gradients="fresh"
+    )
     calls = []
 
     def again() -> list[Tensor]:
@@ -142,7 +155,9 @@ def test_default_weights_have_the_type_of_the_losses(
     split, model = make_split(tasks), Pairs(tasks).to(dtype)
     split = split.apply(lambda t: t.to(dtype) if t.is_floating_point() else t)
     before = flat(model)
-    own = update(Parameters.from_losses(model, task_losses(model, split)), AdamW, tasks=tasks, **options)
+    own = update(
+        Parameters.from_losses(model, task_losses(model, split)), AdamW, tasks=tasks, **options
+    )
     own(task_losses(model, split))
     assert flat(model).dtype == dtype
     assert flat(model).isfinite().all()
@@ -163,11 +178,16 @@ def test_all_is_everyone() -> None:
 
 
 @pytest.mark.parametrize("make_model", [make_mlp, Pairs], ids=["mlp", "pairs"])
-def test_owners_from_losses_are_those_that_the_runner_finds(make_model: Callable[[Sequence[Task]], nn.Module]) -> None:
+def test_owners_from_losses_are_those_that_the_runner_finds(
+    make_model: Callable[[Sequence[Task]], nn.Module],
+) -> None:
     """Breaks if a loop of one's own shares other parameters than the runner does."""
     tasks = make_tasks(**KINDS_OF)
     split, model = make_split(tasks), make_model(tasks)
-    ours, theirs = Parameters.from_losses(model, task_losses(model, split)), find_parameters(model, Standard(tasks), split)
+    ours, theirs = (
+        Parameters.from_losses(model, task_losses(model, split)),
+        find_parameters(model, Standard(tasks), split),
+    )
     assert list(map(id, ours.tensors)) == list(map(id, theirs.tensors))
     assert ours.owners == theirs.owners
     assert ours.last_shared is theirs.last_shared is not None
@@ -179,13 +199,24 @@ def test_a_parameter_that_no_loss_reaches_or_that_is_frozen_is_left_alone() -> N
     split, model = make_split(tasks), make_mlp(tasks, hidden=(8, 5))
     model.unused = nn.Linear(2, 2)
     model.trunk[0].requires_grad_(False)
-    still = {"unused": copied(model.unused.state_dict()), "frozen": copied(model.trunk[0].state_dict())}
+    still = {
+        "unused": copied(model.unused.state_dict()),
+        "frozen": copied(model.trunk[0].state_dict()),
+    }
     parameters = Parameters.from_losses(model, task_losses(model, split))
-    assert {id(p) for p in parameters.tensors} == {id(p) for p in (*model.trunk[2].parameters(), *model.heads.parameters())}
+    assert {id(p) for p in parameters.tensors} == {
+        id(p) for p in (*model.trunk[2].parameters(), *model.heads.parameters())
+    }
     own = AdaTask(parameters, AdamW, tasks)
     for _ in range(3):
         own(task_losses(model, split))
-    same_bits({"unused": copied(model.unused.state_dict()), "frozen": copied(model.trunk[0].state_dict())}, still)
+    same_bits(
+        {
+            "unused": copied(model.unused.state_dict()),
+            "frozen": copied(model.trunk[0].state_dict()),
+        },
+        still,
+    )
 
 
 def test_stacked_losses_have_no_owners_and_are_refused() -> None:
@@ -248,7 +279,9 @@ class Aggregated(LightningModule):
 
     automatic_optimization = False
 
-    def __init__(self, model: nn.Module, tasks: Sequence[Task], make_update: Callable[..., Update]) -> None:
+    def __init__(
+        self, model: nn.Module, tasks: Sequence[Task], make_update: Callable[..., Update]
+    ) -> None:
         super().__init__()
         self.model, self.tasks, self.make_update = model, tasks, make_update
         self.update: Update | None = None
@@ -257,7 +290,9 @@ class Aggregated(LightningModule):
         del batch_idx
         losses = task_losses(self.model, batch)
         if self.update is None:
-            self.update = self.make_update(Parameters.from_losses(self.model, losses), AdamW, tasks=self.tasks)
+            self.update = self.make_update(
+                Parameters.from_losses(self.model, losses), AdamW, tasks=self.tasks
+            )
         self.update(losses)
 
 
@@ -284,12 +319,16 @@ def test_a_weighting_in_a_lightning_module_takes_the_runners_steps(
     train(learner, split, 15)
     fit(module, [split] * 15)
     near(module.model.state_dict(), learner.model.state_dict(), 1e-12)
-    near(dict(module.weighting.named_parameters()), dict(learner.weighting.named_parameters()), 1e-12)
+    near(
+        dict(module.weighting.named_parameters()), dict(learner.weighting.named_parameters()), 1e-12
+    )
     assert set(module.parameters()) == {*module.model.parameters(), *module.weighting.parameters()}
 
 
 @update_is
-def test_an_update_in_a_lightning_module_takes_the_runners_steps(update: type[Update], options: Mapping[str, Any]) -> None:
+def test_an_update_in_a_lightning_module_takes_the_runners_steps(
+    update: type[Update], options: Mapping[str, Any]
+) -> None:
     """Breaks if an update cannot be made at the first batch, or leaves something to a trainer."""
     tasks = make_tasks(**KINDS_OF)
     module = Aggregated(Pairs(tasks), tasks, partial(update, **options))
@@ -304,9 +343,13 @@ def test_a_likelihood_in_a_loop_of_ones_own_takes_the_runners_steps() -> None:
     likelihood, runners = (Homoscedastic(tasks, init=0.3, anneal=False) for _ in range(2))
     twin, weighting = Pairs(tasks), Fixed(tasks)
     parameters = find_parameters(twin, runners, split)
-    learner = Learner(twin, runners, weighting, Joint(parameters, Adam), OwnOptimizers(weighting, Adam, runners))
+    learner = Learner(
+        twin, runners, weighting, Joint(parameters, Adam), OwnOptimizers(weighting, Adam, runners)
+    )
     train(learner, split, 10)
-    optimizer = Adam([{"params": model.parameters()}, {"params": likelihood.parameters(), "lr": 0.025}])
+    optimizer = Adam(
+        [{"params": model.parameters()}, {"params": likelihood.parameters(), "lr": 0.025}]
+    )
     for _ in range(10):
         optimizer.zero_grad()
         likelihood(model(split.inputs), split.targets).sum().backward()

@@ -23,7 +23,14 @@ from mtl_runner.train.trainer import Trainer
 from tests.methods.runs import compose
 
 HEIGHT, WIDTH = 5, 6
-SCENES = ("data=scenes", "data.n=4", "data.n_val=6", "data.n_test=2", "data.height=16", "data.width=20")
+SCENES = (
+    "data=scenes",
+    "data.n=4",
+    "data.n_val=6",
+    "data.n_test=2",
+    "data.height=16",
+    "data.width=20",
+)
 
 
 def trainer_of(directory: Path, *options: str) -> Trainer:
@@ -67,16 +74,25 @@ def test_the_arrays_are_truth_and_answers_of_the_first_validation_images(scenes:
     for name in ("instance", "depth", "normal"):
         shown, target = found.maps[name], split.targets[name][:4]
         assert shown.classes == ()
-        np.testing.assert_allclose(shown.truth, target.numpy(), rtol=0, atol=1e-6)  # NaN where it is NaN
+        np.testing.assert_allclose(
+            shown.truth, target.numpy(), rtol=0, atol=1e-6
+        )  # NaN where it is NaN
         answer = outputs[name].detach().double()
         if name == "normal":
             answer = answer / answer.norm(dim=1, keepdim=True)
-        np.testing.assert_allclose(shown.prediction, torch.where(target.isnan(), torch.nan, answer).numpy(), rtol=0, atol=1e-6)
+        np.testing.assert_allclose(
+            shown.prediction,
+            torch.where(target.isnan(), torch.nan, answer).numpy(),
+            rtol=0,
+            atol=1e-6,
+        )
     assert np.isnan(found.maps["normal"].prediction).any()
     assert np.isnan(found.maps["instance"].prediction).any()
 
 
-def test_targets_are_shown_in_their_own_units_and_unknown_classes_are_blank(scenes: Trainer) -> None:
+def test_targets_are_shown_in_their_own_units_and_unknown_classes_are_blank(
+    scenes: Trainer,
+) -> None:
     """Breaks if training units, or class -100, are drawn."""
     tasks = [
         Task("c", "classification", size=12, places=(HEIGHT, WIDTH), missing=True),
@@ -86,7 +102,9 @@ def test_targets_are_shown_in_their_own_units_and_unknown_classes_are_blank(scen
     classes = torch.randint(12, (3, HEIGHT, WIDTH))
     classes[0, 0] = MISSING_CLASS
     values = torch.rand(3, 1, HEIGHT, WIDTH)
-    split = Split(torch.rand(3, 1, HEIGHT, WIDTH), {"c": classes, "r": values, "v": torch.rand(3, 2)})
+    split = Split(
+        torch.rand(3, 1, HEIGHT, WIDTH), {"c": classes, "r": values, "v": torch.rand(3, 2)}
+    )
     outputs = {"c": torch.rand(3, 12, HEIGHT, WIDTH), "r": values + 1, "v": torch.rand(3, 2)}
     scenes.experiment.data = Prepared(tasks, {"train": split, "val": split, "test": split})
     scenes.learner.model = Known(outputs)
@@ -104,7 +122,9 @@ def test_targets_are_shown_in_their_own_units_and_unknown_classes_are_blank(scen
     np.testing.assert_allclose(found.maps["r"].prediction, 7 + 2 * values.numpy(), rtol=1e-6)
 
 
-@pytest.mark.parametrize("data", [("data=toy_mixed",), ("data=multi_digits", "data.rows=100")], ids=["table", "images"])
+@pytest.mark.parametrize(
+    "data", [("data=toy_mixed",), ("data=multi_digits", "data.rows=100")], ids=["table", "images"]
+)
 def test_there_is_none_without_a_task_with_places(tmp_path: Path, data: tuple[str, ...]) -> None:
     """Breaks runs on tables, and on images with one answer each."""
     assert panel(trainer_of(tmp_path / "run", *data)) is None
@@ -123,7 +143,9 @@ def maps(seed: int = 0, rows: int = 2) -> dict[str, Map]:
         truth[:, ..., 0] = said[:, ..., 0] = np.nan
         return truth, said
 
-    labels = [np.where(np.isnan(values), np.nan, random.integers(0, 3, values.shape)) for values in pair()]
+    labels = [
+        np.where(np.isnan(values), np.nan, random.integers(0, 3, values.shape)) for values in pair()
+    ]
     return {
         "few": Map(*labels, ("a", "b", "c")),
         "many": Map(*labels, tuple(map(str, range(19)))),
@@ -146,13 +168,17 @@ def test_a_panel_is_a_picture_with_something_in_it(tmp_path: Path, scenes: Train
 
 
 @pytest.mark.parametrize("name", ["few", "many", "depth", "offsets", "normals"])
-def test_truth_and_prediction_share_a_scale_and_the_unknown_is_white(tmp_path: Path, name: str) -> None:
+def test_truth_and_prediction_share_a_scale_and_the_unknown_is_white(
+    tmp_path: Path, name: str
+) -> None:
     """Breaks if the right answer looks different from the truth, a wrong one like it, or unknown pixels have a colour."""
     shown = maps()[name]
     images = np.full((2, 3, HEIGHT, WIDTH), 0.5)
 
     def columns(said: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        plot_panel(tmp_path / "panel.png", Panel(images, {name: Map(shown.truth, said, shown.classes)}))
+        plot_panel(
+            tmp_path / "panel.png", Panel(images, {name: Map(shown.truth, said, shown.classes)})
+        )
         pixels = drawn(tmp_path / "panel.png")
         first = np.abs(pixels - 0.5).max(2) < 0.02  # the grey input
         rows = np.flatnonzero(first.sum(1) > 20)

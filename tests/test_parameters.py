@@ -20,17 +20,24 @@ from mtl_runner.tasks.task import Task
 from tests.builders import INPUTS, ROWS, make_mlp, make_split, make_tasks, same_bits, terms
 
 
-def owners_by_name(model: nn.Module, tasks: list[Task], split: Split | None = None) -> dict[str, set[str]]:
+def owners_by_name(
+    model: nn.Module, tasks: list[Task], split: Split | None = None
+) -> dict[str, set[str]]:
     """Names of the parameters with the names of the tasks that own them."""
     found = find_parameters(model, Standard(tasks), split or make_split(tasks))
     names = {id(p): name for name, p in model.named_parameters()}
-    return {names[id(p)]: {tasks[t].name for t in owner} for p, owner in zip(found.tensors, found.owners, strict=True)}
+    return {
+        names[id(p)]: {tasks[t].name for t in owner}
+        for p, owner in zip(found.tensors, found.owners, strict=True)
+    }
 
 
 class Heads(nn.Module):
     """A model from a function of (its layers, the inputs), so that a test shows the whole forward pass."""
 
-    def __init__(self, forward: Callable[[nn.ModuleDict, Tensor], object], **layers: nn.Module) -> None:
+    def __init__(
+        self, forward: Callable[[nn.ModuleDict, Tensor], object], **layers: nn.Module
+    ) -> None:
         super().__init__()
         self.layers, self.function = nn.ModuleDict(layers), forward
 
@@ -84,15 +91,23 @@ def test_a_layer_shared_by_some_of_the_tasks_is_owned_by_those() -> None:
         middle = layers["middle"](low)
         return {"a": layers["a"](middle), "b": layers["b"](middle), "c": layers["c"](low)}
 
-    layers = {name: nn.Linear(INPUTS, INPUTS) for name in ("low", "middle")} | {n: nn.Linear(INPUTS, 2) for n in "abc"}
+    layers = {name: nn.Linear(INPUTS, INPUTS) for name in ("low", "middle")} | {
+        n: nn.Linear(INPUTS, 2) for n in "abc"
+    }
     model = Heads(forward, **layers)
     owners = owners_by_name(model, tasks)
     assert owners["layers.low.weight"] == {"a", "b", "c"}
     assert owners["layers.middle.weight"] == {"a", "b"}
     found = find_parameters(model, Standard(tasks), make_split(tasks))
-    assert [id(p) for p in found.shared] == [id(p) for n in ("low", "middle") for p in layers[n].parameters()]
-    assert [id(p) for p in found.idle(frozenset({2}))] == [id(p) for n in ("middle", "a", "b") for p in layers[n].parameters()]
-    assert {id(p) for p in found.of(frozenset({0}))} == {id(p) for n in ("low", "middle", "a") for p in layers[n].parameters()}
+    assert [id(p) for p in found.shared] == [
+        id(p) for n in ("low", "middle") for p in layers[n].parameters()
+    ]
+    assert [id(p) for p in found.idle(frozenset({2}))] == [
+        id(p) for n in ("middle", "a", "b") for p in layers[n].parameters()
+    ]
+    assert {id(p) for p in found.of(frozenset({0}))} == {
+        id(p) for n in ("low", "middle", "a") for p in layers[n].parameters()
+    }
 
 
 def test_a_head_that_feeds_another_head_is_shared() -> None:
@@ -119,14 +134,19 @@ def test_a_tied_weight_belongs_to_both_tasks_and_is_listed_once() -> None:
 
 def test_separate_networks_share_nothing() -> None:
     """Breaks if tasks without common parameters are thought to compete."""
-    found = find_parameters(make_mlp(two_tasks(), kind=SeparateMLPs), Standard(two_tasks()), make_split(two_tasks()))
+    found = find_parameters(
+        make_mlp(two_tasks(), kind=SeparateMLPs), Standard(two_tasks()), make_split(two_tasks())
+    )
     assert found.shared == []
     assert len(found.tensors) == 8
 
 
 def test_a_loss_term_owns_what_its_outputs_come_from() -> None:
     """Breaks if a loss without a target of its own has no parameters, or not all of them."""
-    tasks = [*two_tasks(), Task("agree", "term", loss_term=lambda o, _: (o["a"].mean() - o["b"].mean()).square())]
+    tasks = [
+        *two_tasks(),
+        Task("agree", "term", loss_term=lambda o, _: (o["a"].mean() - o["b"].mean()).square()),
+    ]
     owners = owners_by_name(make_mlp(tasks), tasks, make_split(two_tasks()))
     assert owners["heads.0.weight"] == {"a", "agree"}
     assert owners["heads.1.weight"] == {"b", "agree"}
@@ -137,7 +157,9 @@ def test_a_batch_without_labels_still_shows_what_a_task_owns() -> None:
     tasks = [replace(task, missing=True) for task in two_tasks()]
     split = make_split(tasks)
     split.targets["b"] = torch.full((ROWS,), MISSING_CLASS)
-    assert owners_by_name(make_mlp(tasks), tasks, split) == owners_by_name(make_mlp(tasks), two_tasks())
+    assert owners_by_name(make_mlp(tasks), tasks, split) == owners_by_name(
+        make_mlp(tasks), two_tasks()
+    )
 
 
 def test_a_frozen_parameter_is_left_out() -> None:
@@ -182,15 +204,21 @@ def test_looking_leaves_randomness_statistics_and_mode_as_they_were() -> None:
 def test_a_parameter_that_no_loss_reaches_is_named() -> None:
     """Breaks if a forgotten layer stays untrained without a word."""
     model = Heads(
-        lambda layers, x: {n: layers[n](layers["trunk"](x)) for n in "ab"}, **heads(forgotten=nn.Linear(5, 1, bias=False))
+        lambda layers, x: {n: layers[n](layers["trunk"](x)) for n in "ab"},
+        **heads(forgotten=nn.Linear(5, 1, bias=False)),
     )
-    with pytest.raises(ModelError, match=r"No task's loss reaches the model's parameter 'layers\.forgotten\.weight'"):
+    with pytest.raises(
+        ModelError,
+        match=r"No task's loss reaches the model's parameter 'layers\.forgotten\.weight'",
+    ):
         find_parameters(model, Standard(two_tasks()), make_split(two_tasks()))
 
 
 def test_a_detached_encoder_is_named() -> None:
     """Breaks if an encoder that a detach() freezes (a switch of some methods) stays untrained without a word."""
-    model = Heads(lambda layers, x: {n: layers[n](layers["trunk"](x).detach()) for n in "ab"}, **heads())
+    model = Heads(
+        lambda layers, x: {n: layers[n](layers["trunk"](x).detach()) for n in "ab"}, **heads()
+    )
     with pytest.raises(ModelError, match=r"layers\.trunk\.weight"):
         find_parameters(model, Standard(two_tasks()), make_split(two_tasks()))
 
@@ -234,17 +262,42 @@ def test_a_model_without_trainable_parameters_is_an_error() -> None:
 @pytest.mark.parametrize(
     ("shape", "kind", "words"),
     [
-        ((ROWS, 3), "regression", f"has shape ({ROWS}, 3), but its target of shape ({ROWS}, 2) needs ({ROWS}, 2)"),
-        ((ROWS,), "regression", f"has shape ({ROWS},), but its target of shape ({ROWS}, 2) needs ({ROWS}, 2)"),
-        ((ROWS, 5), "classification", f"has shape ({ROWS}, 5), but its target of shape ({ROWS},) needs ({ROWS}, 4)"),
-        ((1, 4), "classification", f"has shape (1, 4), but its target of shape ({ROWS},) needs ({ROWS}, 4)"),
-        ((ROWS, 1), "multilabel", f"has shape ({ROWS}, 1), but its target of shape ({ROWS}, 3) needs ({ROWS}, 3)"),
+        (
+            (ROWS, 3),
+            "regression",
+            f"has shape ({ROWS}, 3), but its target of shape ({ROWS}, 2) needs ({ROWS}, 2)",
+        ),
+        (
+            (ROWS,),
+            "regression",
+            f"has shape ({ROWS},), but its target of shape ({ROWS}, 2) needs ({ROWS}, 2)",
+        ),
+        (
+            (ROWS, 5),
+            "classification",
+            f"has shape ({ROWS}, 5), but its target of shape ({ROWS},) needs ({ROWS}, 4)",
+        ),
+        (
+            (1, 4),
+            "classification",
+            f"has shape (1, 4), but its target of shape ({ROWS},) needs ({ROWS}, 4)",
+        ),
+        (
+            (ROWS, 1),
+            "multilabel",
+            f"has shape ({ROWS}, 1), but its target of shape ({ROWS}, 3) needs ({ROWS}, 3)",
+        ),
     ],
 )
-def test_an_output_of_the_wrong_shape_is_reported_with_both_shapes(shape: tuple[int, ...], kind: str, words: str) -> None:
+def test_an_output_of_the_wrong_shape_is_reported_with_both_shapes(
+    shape: tuple[int, ...], kind: str, words: str
+) -> None:
     """Breaks if a wrong shape broadcasts into a wrong loss, or ends in PyTorch's own words."""
     tasks = make_tasks(a=kind)
-    model = Heads(lambda layers, _: {"a": layers["scale"].weight.sum() * torch.ones(shape)}, scale=nn.Linear(1, 1))
+    model = Heads(
+        lambda layers, _: {"a": layers["scale"].weight.sum() * torch.ones(shape)},
+        scale=nn.Linear(1, 1),
+    )
     with pytest.raises(ModelError) as error:
         find_parameters(model, Standard(tasks), make_split(tasks))
     assert "Task 'a': the model's output" in str(error.value)
@@ -256,14 +309,21 @@ def test_a_map_of_classes_per_pixel_fits() -> None:
     task = Task("a", "classification", size=4)
     split = Split(torch.zeros(2, 1), {"a": torch.zeros(2, 5, 6, dtype=torch.long)})
     model = Heads(
-        lambda layers, _: {"a": layers["scale"].weight.sum() * torch.ones(2, 4, 5, 6)}, scale=nn.Linear(1, 1, bias=False)
+        lambda layers, _: {"a": layers["scale"].weight.sum() * torch.ones(2, 4, 5, 6)},
+        scale=nn.Linear(1, 1, bias=False),
     )
     assert len(find_parameters(model, Standard([task]), split).tensors) == 1
 
 
 def test_a_missing_output_is_named() -> None:
     """Breaks if a typo in an output's key ends in a KeyError."""
-    model = Heads(lambda layers, x: {"a": layers["a"](layers["trunk"](x)), "B": layers["b"](layers["trunk"](x))}, **heads())
+    model = Heads(
+        lambda layers, x: {
+            "a": layers["a"](layers["trunk"](x)),
+            "B": layers["b"](layers["trunk"](x)),
+        },
+        **heads(),
+    )
     with pytest.raises(ModelError, match=r"no output for task 'b' \(it returned a, B\)"):
         find_parameters(model, Standard(two_tasks()), make_split(two_tasks()))
 
@@ -272,7 +332,9 @@ def test_a_missing_output_is_named() -> None:
 def test_a_model_that_returns_no_mapping_is_told_what_to_return(made: object, name: str) -> None:
     """Breaks if the commonest first mistake with a model of one's own ends in a traceback."""
     model = Heads(lambda layers, x: layers and x is not None and made, **heads())
-    with pytest.raises(ModelError, match=rf"returned a {name}; its forward must return \{{task: tensor\}}"):
+    with pytest.raises(
+        ModelError, match=rf"returned a {name}; its forward must return \{{task: tensor\}}"
+    ):
         find_parameters(model, Standard(two_tasks()), make_split(two_tasks()))
 
 
@@ -297,7 +359,10 @@ def test_the_heads_that_a_copy_does_not_use_are_frozen() -> None:
     model, found = unshared(two_tasks())
     trained = {name for name, p in model.named_parameters() if p.requires_grad}
     assert trained == {
-        f"copies.{own}.{part}.{kind}" for own in (0, 1) for part in ("trunk.0", f"heads.{own}") for kind in ("weight", "bias")
+        f"copies.{own}.{part}.{kind}"
+        for own in (0, 1)
+        for part in ("trunk.0", f"heads.{own}")
+        for kind in ("weight", "bias")
     }
     assert len(found.tensors) == len(trained)
 
@@ -314,5 +379,7 @@ def test_a_layer_that_the_user_froze_stays_frozen_in_every_copy() -> None:
 def test_a_loss_term_cannot_be_unshared() -> None:
     """Breaks if a loss over several outputs is trained with copies that have only one each."""
     tasks = [*two_tasks(), *terms(c=lambda p: p.sum())]
-    with pytest.raises(ConfigError, match="share=false copies the model per task, but the loss term 'c' needs"):
+    with pytest.raises(
+        ConfigError, match="share=false copies the model per task, but the loss term 'c' needs"
+    ):
         Unshared(MLP(tasks, (INPUTS,)), tasks)

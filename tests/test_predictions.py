@@ -25,7 +25,12 @@ from tests.builders import near
 from tests.likelihood.references import composed, everything, finished, restored
 
 # Columns of an answer, and of its noise: one per output of a regression, else one per sample.
-WIDTHS = {"regression": (2, 2), "regression_l1": (1, 1), "classification": (1, 1), "multilabel": (3, 1)}
+WIDTHS = {
+    "regression": (2, 2),
+    "regression_l1": (1, 1),
+    "classification": (1, 1),
+    "multilabel": (3, 1),
+}
 UNITS = {"regression": (5.0, 3.0), "regression_l1": (-2.0, 0.5)}
 RUNS = {
     "standard": (),
@@ -44,7 +49,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("runs")
     try:
         return {
-            name: finished(folder / name, everything(*options, "record.predictions=true")) for name, options in RUNS.items()
+            name: finished(folder / name, everything(*options, "record.predictions=true"))
+            for name, options in RUNS.items()
         }
     finally:
         torch.set_default_dtype(torch.float32)
@@ -64,7 +70,9 @@ def column(rows: list[dict[str, str]], names: list[str]) -> Tensor:
 
 
 @run_is
-def test_there_is_a_row_per_row_of_validation_and_test_and_a_column_per_output(runs: dict[str, Path], name: str) -> None:
+def test_there_is_a_row_per_row_of_validation_and_test_and_a_column_per_output(
+    runs: dict[str, Path], name: str
+) -> None:
     """Breaks if rows cannot be told apart, or an output has no column."""
     rows = rows_of(runs[name])
     assert [(row["split"], int(row["row"])) for row in rows] == [
@@ -74,7 +82,9 @@ def test_there_is_a_row_per_row_of_validation_and_test_and_a_column_per_output(r
     expected = ["split", "row"]
     for task, (width, noise) in WIDTHS.items():
         expected += [*names_of(task, width), *names_of(task, width, ".target")]
-        if name == "homoscedastic" or (name == "uncertainty" and task in UNITS):  # a weighting's sigma of a class is no noise
+        if name == "homoscedastic" or (
+            name == "uncertainty" and task in UNITS
+        ):  # a weighting's sigma of a class is no noise
             expected += [f"{task}.sigma"]
         elif name not in ("standard", "uncertainty"):
             expected += names_of(task, noise, ".sigma")
@@ -83,7 +93,9 @@ def test_there_is_a_row_per_row_of_validation_and_test_and_a_column_per_output(r
 
 @pytest.mark.usefixtures("float64")
 @run_is
-def test_answers_are_those_of_the_final_model_in_target_units(runs: dict[str, Path], name: str) -> None:
+def test_answers_are_those_of_the_final_model_in_target_units(
+    runs: dict[str, Path], name: str
+) -> None:
     """Breaks if answers are of the best epoch, in training units, or logits."""
     trainer = restored(runs[name])
     for split in ("val", "test"):
@@ -102,7 +114,9 @@ def test_answers_are_those_of_the_final_model_in_target_units(runs: dict[str, Pa
 
 @pytest.mark.usefixtures("float64")
 @run_is
-def test_targets_stand_beside_them_and_missing_ones_are_empty(runs: dict[str, Path], name: str) -> None:
+def test_targets_stand_beside_them_and_missing_ones_are_empty(
+    runs: dict[str, Path], name: str
+) -> None:
     """Breaks if a missing label reads as a number, -100 or nan, or a target is in training units."""
     trainer = restored(runs[name])
     for split in ("val", "test"):
@@ -112,7 +126,9 @@ def test_targets_stand_beside_them_and_missing_ones_are_empty(runs: dict[str, Pa
             target = target.reshape(len(rows), -1)
             known = target != MISSING_CLASS if task == "classification" else ~target.isnan()
             offset, scale = UNITS.get(task, (0.0, 1.0))
-            cells = [[row[f"{column}"] for column in names_of(task, width, ".target")] for row in rows]
+            cells = [
+                [row[f"{column}"] for column in names_of(task, width, ".target")] for row in rows
+            ]
             assert [[cell != "" for cell in row] for row in cells] == known.tolist()
             assert not known.all()
             values = torch.tensor([[float(cell or "nan") for cell in row] for row in cells])
@@ -156,26 +172,38 @@ def test_the_loaded_model_is_the_best_one_of_the_summary(runs: dict[str, Path], 
         rmse = error[~error.isnan()].square().mean().sqrt().item()
         assert rmse == pytest.approx(recorded[task]["best"]["test"]["rmse"], rel=1e-9)
     known = data.targets["classification"] != MISSING_CLASS
-    share = (answers["classification"] == data.targets["classification"])[known].double().mean().item()
+    share = (
+        (answers["classification"] == data.targets["classification"])[known].double().mean().item()
+    )
     assert share == pytest.approx(recorded["classification"]["best"]["test"]["accuracy"])
 
 
 def test_the_true_class_and_its_noise_calibrate(runs: dict[str, Path]) -> None:
     """Breaks if a confidence interval from predictions.csv does not mean what it says, off by a unit or a root."""
     rows = [row for row in rows_of(runs["heteroscedastic"]) if row["regression.0.target"]]
-    errors = [(float(r["regression.0"]) - float(r["regression.0.target"])) / float(r["regression.0.sigma"]) for r in rows]
-    assert 0.5 < np.sqrt(np.mean(np.square(errors))) < 2.0, "after four epochs; a wrong unit is a factor of 3"
+    errors = [
+        (float(r["regression.0"]) - float(r["regression.0.target"]))
+        / float(r["regression.0.sigma"])
+        for r in rows
+    ]
+    assert 0.5 < np.sqrt(np.mean(np.square(errors))) < 2.0, (
+        "after four epochs; a wrong unit is a factor of 3"
+    )
 
 
 def test_a_run_without_record_predictions_writes_none(tmp_path: Path) -> None:
     """Breaks if every run leaves a table as large as its data."""
-    assert not (finished(tmp_path / "run", everything("trainer.epochs=1")) / "predictions.csv").exists()
+    assert not (
+        finished(tmp_path / "run", everything("trainer.epochs=1")) / "predictions.csv"
+    ).exists()
 
 
 def test_loss_terms_have_no_column(tmp_path: Path) -> None:
     """Breaks if a task without an output of its own stops the table."""
     losses = {"small": {"_target_": "tests.test_predictions.small"}}
-    directory = finished(tmp_path / "run", everything("trainer.epochs=1", "record.predictions=true", losses=losses))
+    directory = finished(
+        tmp_path / "run", everything("trainer.epochs=1", "record.predictions=true", losses=losses)
+    )
     assert not [name for name in rows_of(directory)[0] if name.startswith("small")]
 
 
@@ -220,7 +248,9 @@ def test_the_band_is_the_predicted_sigma_along_the_curve(tmp_path: Path) -> None
         outputs = trainer.learner.model(torch.as_tensor(curve.grid).unsqueeze(1))
         np.testing.assert_allclose(curve.line, outputs[task].detach().squeeze(1), atol=1e-12)
         assert curve.sigma is not None
-        np.testing.assert_allclose(curve.sigma, (outputs[log_variance_key(task)].detach().squeeze(1) / 2).exp(), atol=1e-12)
+        np.testing.assert_allclose(
+            curve.sigma, (outputs[log_variance_key(task)].detach().squeeze(1) / 2).exp(), atol=1e-12
+        )
         assert curve.sigma.shape == (POINTS,)
         assert curve.sigma.std() > 1e-3
 
@@ -232,7 +262,13 @@ def test_line_points_and_band_are_in_the_units_of_the_target(tmp_path: Path) -> 
     lines = [f"{a},{1000 * a + 100 * math.sin(9 * i)},{7 + i % 5}" for i, a in enumerate(x)]
     (tmp_path / "t.csv").write_text("x,y,z\n" + "\n".join(lines) + "\n")
     targets = "data.targets={y: regression, z: regression_l1}"
-    options = ("data=table", f"data.path={tmp_path / 't.csv'}", targets, "likelihood=heteroscedastic", "optimizer.lr=0.01")
+    options = (
+        "data=table",
+        f"data.path={tmp_path / 't.csv'}",
+        targets,
+        "likelihood=heteroscedastic",
+        "optimizer.lr=0.01",
+    )
     trainer, _ = fitted(tmp_path, *options, "trainer.epochs=1")
     trainer.run()
     curves = fit_curve(trainer)
@@ -245,11 +281,17 @@ def test_line_points_and_band_are_in_the_units_of_the_target(tmp_path: Path) -> 
         s = outputs[log_variance_key(task.name)].detach().squeeze(1)
         np.testing.assert_allclose(curves[task.name].line, line, rtol=1e-12)
         assert curves[task.name].sigma is not None
-        np.testing.assert_allclose(curves[task.name].sigma, task.scale * (s / {"y": 2, "z": 1}[task.name]).exp(), rtol=1e-12)
+        np.testing.assert_allclose(
+            curves[task.name].sigma,
+            task.scale * (s / {"y": 2, "z": 1}[task.name]).exp(),
+            rtol=1e-12,
+        )
 
 
 @pytest.mark.parametrize("likelihood", ["standard", "homoscedastic"])
-def test_where_nothing_is_predicted_there_is_no_band_of_its_own(likelihood: str, tmp_path: Path) -> None:
+def test_where_nothing_is_predicted_there_is_no_band_of_its_own(
+    likelihood: str, tmp_path: Path
+) -> None:
     """Breaks if a constant sigma is drawn twice."""
     _, curves = fitted(tmp_path, f"likelihood={likelihood}")
     assert [curve.sigma for curve in curves.values()] == [None, None]

@@ -34,7 +34,9 @@ def houses(rows: int = 300) -> pd.DataFrame:
     frame = frame.astype({"gas": int, "oil": int, "sun": int})
     frame["age"] = 10 + area / 10 + rng.laplace(0, 1, rows)
     frame["fold"] = ["train"] * (rows - 100) + ["val"] * 50 + ["test"] * 50
-    frame.loc[[3, 210], "price"] = np.nan  # missing labels and features, in training and in validation
+    frame.loc[[3, 210], "price"] = (
+        np.nan
+    )  # missing labels and features, in training and in validation
     frame.loc[[5, 211], "state"] = None
     frame.loc[[7, 212], "area"] = np.nan
     return frame
@@ -68,7 +70,9 @@ def train(folder: Path, *options: str) -> None:
         "hydra.run.dir=run",
         *options,
     ]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, timeout=300, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -97,10 +101,14 @@ def test_numbers_come_back_in_target_units(run):
     known = run.val["price"].notna()
     true, guess = run.val["price"][known], answer["price"][known]
     assert 80_000 < guess.mean() < 300_000
-    assert run.recorded["price"]["rmse"] == pytest.approx(root_mean_squared_error(true, guess), rel=1e-4)
+    assert run.recorded["price"]["rmse"] == pytest.approx(
+        root_mean_squared_error(true, guess), rel=1e-4
+    )
     assert run.recorded["price"]["mae"] == pytest.approx(mean_absolute_error(true, guess), rel=1e-4)
     assert run.recorded["price"]["r2"] == pytest.approx(r2_score(true, guess), rel=1e-4)
-    assert run.recorded["old"]["mae"] == pytest.approx(mean_absolute_error(run.val["age"], answer["old"]), rel=1e-4)
+    assert run.recorded["old"]["mae"] == pytest.approx(
+        mean_absolute_error(run.val["age"], answer["old"]), rel=1e-4
+    )
 
 
 def test_relative_rmse_is_to_the_mean_of_the_training_rows(run):
@@ -122,7 +130,9 @@ def test_classes_come_back_by_name(run):
     true, guess = run.val["state"][known], answer["state"][known]
     assert set(guess) <= {"large", "fine", "plain"}
     assert run.recorded["state"]["accuracy"] == pytest.approx(accuracy_score(true, guess), rel=1e-6)
-    assert run.recorded["state"]["f1"] == pytest.approx(f1_score(true, guess, average="macro"), rel=1e-6)
+    assert run.recorded["state"]["f1"] == pytest.approx(
+        f1_score(true, guess, average="macro"), rel=1e-6
+    )
 
 
 def test_labels_come_back_as_one_column_each(run):
@@ -131,26 +141,46 @@ def test_labels_come_back_as_one_column_each(run):
 
     answer = mtl_runner.load(run.path).predict(run.val)
     names = ["gas", "oil", "sun"]
-    true, guess = run.val[names].to_numpy(), answer[[f"heating.{name}" for name in names]].to_numpy()
+    true, guess = (
+        run.val[names].to_numpy(),
+        answer[[f"heating.{name}" for name in names]].to_numpy(),
+    )
     assert set(np.unique(guess)) <= {0, 1}
     options: dict[str, Any] = {"average": "samples", "zero_division": 0}
-    assert run.recorded["heating"]["f1"] == pytest.approx(f1_score(true, guess, **options), rel=1e-6)
-    assert run.recorded["heating"]["accuracy"] == pytest.approx(jaccard_score(true, guess, **options), rel=1e-6)
-    assert run.recorded["heating"]["precision"] == pytest.approx(precision_score(true, guess, **options), rel=1e-6)
-    assert run.recorded["heating"]["recall"] == pytest.approx(recall_score(true, guess, **options), rel=1e-6)
+    assert run.recorded["heating"]["f1"] == pytest.approx(
+        f1_score(true, guess, **options), rel=1e-6
+    )
+    assert run.recorded["heating"]["accuracy"] == pytest.approx(
+        jaccard_score(true, guess, **options), rel=1e-6
+    )
+    assert run.recorded["heating"]["precision"] == pytest.approx(
+        precision_score(true, guess, **options), rel=1e-6
+    )
+    assert run.recorded["heating"]["recall"] == pytest.approx(
+        recall_score(true, guess, **options), rel=1e-6
+    )
 
 
 def test_the_answer_has_the_rows_and_the_index_of_the_question(run):
     """Breaks `frame.join(answer)`."""
     answer = mtl_runner.load(run.path).predict(run.val)
     assert answer.index.equals(run.val.index)
-    assert list(answer.columns) == ["price", "state", "heating.gas", "heating.oil", "heating.sun", "old"]
+    assert list(answer.columns) == [
+        "price",
+        "state",
+        "heating.gas",
+        "heating.oil",
+        "heating.sun",
+        "old",
+    ]
 
 
 def test_features_are_enough_in_any_order(run):
     """Breaks prediction on new rows, which have no targets."""
     predictor = mtl_runner.load(run.path)
-    pd.testing.assert_frame_equal(predictor.predict(run.val[["noise", "city", "area"]]), predictor.predict(run.val))
+    pd.testing.assert_frame_equal(
+        predictor.predict(run.val[["noise", "city", "area"]]), predictor.predict(run.val)
+    )
 
 
 def test_one_row_has_the_answer_it_has_among_others(run):
@@ -182,7 +212,10 @@ def test_tensors_are_answered_with_tensors(run):
     np.testing.assert_allclose(answer["price"][:, 0].numpy(), frame["price"])
     classes = predictor.tasks[1].classes
     assert [classes[i] for i in answer["state"].tolist()] == frame["state"].tolist()
-    assert answer["heating"].tolist() == frame[["heating.gas", "heating.oil", "heating.sun"]].to_numpy().tolist()
+    assert (
+        answer["heating"].tolist()
+        == frame[["heating.gas", "heating.oil", "heating.sun"]].to_numpy().tolist()
+    )
 
 
 def test_raw_outputs_are_logits_and_training_units(run):
@@ -197,18 +230,24 @@ def test_raw_outputs_are_logits_and_training_units(run):
     }
     assert not any(value.requires_grad for value in outputs.values())
     task = predictor.tasks[0]
-    np.testing.assert_allclose(task.offset + task.scale * outputs["price"][:, 0].numpy(), answer["price"], rtol=1e-6)
+    np.testing.assert_allclose(
+        task.offset + task.scale * outputs["price"][:, 0].numpy(), answer["price"], rtol=1e-6
+    )
 
 
 def test_a_missing_column_is_named(run):
     """Breaks the sentence about a table without one of the features."""
-    with pytest.raises(DataError, match="The table has no column 'city', which the training table had"):
+    with pytest.raises(
+        DataError, match="The table has no column 'city', which the training table had"
+    ):
         mtl_runner.load(run.path).predict(run.val.drop(columns="city"))
 
 
 def test_text_in_a_numeric_column_is_shown(run):
     """Breaks the sentence about a column that was numeric in training."""
-    with pytest.raises(DataError, match="Column 'area' is numeric in the training rows but holds 'large'"):
+    with pytest.raises(
+        DataError, match="Column 'area' is numeric in the training rows but holds 'large'"
+    ):
         mtl_runner.load(run.path).predict(run.val.assign(area="large"))
 
 
@@ -229,16 +268,24 @@ def test_a_model_of_tensors_takes_tensors_and_no_table(tmp_path):
     train(tmp_path, "data=toy_regression", "trainer.epochs=2")
     predictor = mtl_runner.load(str(tmp_path / "run"))
     answer = predictor.predict(torch.zeros(3, 1))
-    assert {name: tuple(value.shape) for name, value in answer.items()} == {"y1": (3, 1), "y2": (3, 1)}
+    assert {name: tuple(value.shape) for name, value in answer.items()} == {
+        "y1": (3, 1),
+        "y2": (3, 1),
+    }
     with pytest.raises(DataError, match="This model was not trained on a table"):
         predictor.predict(pd.DataFrame({"x": [1.0]}))
 
 
 def test_a_run_with_a_loss_term_of_its_own_loads(tmp_path):
     """Breaks `load` for runs with `data.losses`: a term has neither output nor answer."""
-    (tmp_path / "my_terms.py").write_text("def smooth(strength):\n    return lambda o, t: strength * o['y1'].square().mean()\n")
+    (tmp_path / "my_terms.py").write_text(
+        "def smooth(strength):\n    return lambda o, t: strength * o['y1'].square().mean()\n"
+    )
     train(
-        tmp_path, "data=toy_regression", "trainer.epochs=2", "data.losses={smooth: {_target_: my_terms.smooth, strength: 0.1}}"
+        tmp_path,
+        "data=toy_regression",
+        "trainer.epochs=2",
+        "data.losses={smooth: {_target_: my_terms.smooth, strength: 0.1}}",
     )
     answer = mtl_runner.load(tmp_path / "run").predict(torch.zeros(3, 1))
     assert set(answer) == {"y1", "y2"}

@@ -31,7 +31,18 @@ def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_the_names_are_there() -> None:
     """Breaks if a documented name is gone, or is not what it says."""
-    from mtl_runner import Kind, Likelihood, Metric, Schedule, Task, Update, Weighting, compare, load, run
+    from mtl_runner import (
+        Kind,
+        Likelihood,
+        Metric,
+        Schedule,
+        Task,
+        Update,
+        Weighting,
+        compare,
+        load,
+        run,
+    )
 
     for cls in (Kind, Likelihood, Metric, Schedule, Task, Update, Weighting):
         assert isinstance(cls, type)
@@ -44,7 +55,12 @@ def test_the_names_are_there() -> None:
 def test_importing_it_is_quick() -> None:
     """Breaks if `import mtl_runner`, and with it `mtl-run --help`, waits for torch."""
     heavy = "import sys, mtl_runner; print(sorted({'torch', 'pandas', 'matplotlib', 'sklearn', 'hydra'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, check=True).stdout == "[]\n"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", heavy], capture_output=True, text=True, check=True
+        ).stdout
+        == "[]\n"
+    )
 
 
 def test_a_run_is_callable_whatever_was_imported() -> None:
@@ -53,7 +69,9 @@ def test_a_run_is_callable_whatever_was_imported() -> None:
     import mtl_runner.runs.predictor
     import mtl_runner.runs.runner
 
-    assert all(callable(function) for function in (mtl_runner.run, mtl_runner.load, mtl_runner.compare))
+    assert all(
+        callable(function) for function in (mtl_runner.run, mtl_runner.load, mtl_runner.compare)
+    )
 
 
 def test_a_run_gives_its_numbers_and_its_model(tmp_path: Path) -> None:
@@ -69,7 +87,11 @@ def test_a_run_gives_its_numbers_and_its_model(tmp_path: Path) -> None:
     assert html.count("<img ") == len(result.pictures) >= 3
     assert "relative_loss" in repr(result)
     again = mtl_runner.run(
-        "weighting=uncertainty", "data=digits", *SMALL, "record.plots=all", f"hydra.run.dir={result.directory}"
+        "weighting=uncertainty",
+        "data=digits",
+        *SMALL,
+        "record.plots=all",
+        f"hydra.run.dir={result.directory}",
     )
     assert again.summary == result.summary, "a finished run is read, not trained again"
 
@@ -80,7 +102,9 @@ def test_it_is_the_run_of_the_command(tmp_path: Path) -> None:
     result = mtl_runner.run(*options, "hydra.run.dir=python")
     command = [sys.executable, "-m", "mtl_runner", *options, "hydra.run.dir=command"]
     subprocess.run(command, check=True, capture_output=True, cwd=tmp_path)
-    assert (tmp_path / "command" / "metrics.csv").read_bytes() == (result.directory / "metrics.csv").read_bytes()
+    assert (tmp_path / "command" / "metrics.csv").read_bytes() == (
+        result.directory / "metrics.csv"
+    ).read_bytes()
     config = (tmp_path / "command" / ".hydra" / "config.yaml").read_text()
     assert (result.directory / ".hydra" / "config.yaml").read_text() == config
 
@@ -88,7 +112,9 @@ def test_it_is_the_run_of_the_command(tmp_path: Path) -> None:
 def test_users_configs_are_found(tmp_path: Path) -> None:
     """Breaks if ./conf counts on the command line only."""
     (tmp_path / "conf" / "weighting").mkdir(parents=True)
-    (tmp_path / "conf" / "weighting" / "mine.yaml").write_text("_target_: mtl_runner.weighting.Fixed\nweights: {digit: 2}\n")
+    (tmp_path / "conf" / "weighting" / "mine.yaml").write_text(
+        "_target_: mtl_runner.weighting.Fixed\nweights: {digit: 2}\n"
+    )
     result = mtl_runner.run("weighting=mine", "data=digits", *SMALL)
     assert result.summary["tasks"]["digit"]["weight"] == 2.0
 
@@ -97,9 +123,15 @@ def test_users_configs_are_found(tmp_path: Path) -> None:
     ("overrides", "sentence"),
     [
         (("data=digts",), "data=digts does not exist; did you mean 'digits'?"),
-        (("-m", "seed=0,1"), "run takes options such as 'data=digits'; found '-m' (sweeps are for mtl-run -m)."),
+        (
+            ("-m", "seed=0,1"),
+            "run takes options such as 'data=digits'; found '-m' (sweeps are for mtl-run -m).",
+        ),
         (("weighting.lrr=1",), "weighting.lrr is not an option of Uncertainty; did you mean 'lr'?"),
-        (("+study=fair",), "A study is many runs: write mtl-run -m +study=fair ..., with the sweeper that it brings."),
+        (
+            ("+study=fair",),
+            "A study is many runs: write mtl-run -m +study=fair ..., with the sweeper that it brings.",
+        ),
         (("trainer.epochs=0",), "trainer.epochs must be a whole number of at least 1; found 0."),
     ],
 )
@@ -116,7 +148,10 @@ def test_a_metric_is_no_other_column(name: str) -> None:
     metric = f"{{_target_: tests.tasks.test_metric_forms.named, name: {name}}}"
     with pytest.raises(ConfigError) as error:
         mtl_runner.run("data=digits", f"++data.metrics={{digit: [accuracy, {metric}]}}", *SMALL)
-    assert str(error.value) == f"Task 'digit' has a metric called '{name}', which is another column of metrics.csv; rename it."
+    assert (
+        str(error.value)
+        == f"Task 'digit' has a metric called '{name}', which is another column of metrics.csv; rename it."
+    )
 
 
 def test_a_run_leaves_the_process_as_it_was() -> None:
@@ -125,14 +160,22 @@ def test_a_run_leaves_the_process_as_it_was() -> None:
 
     def state() -> tuple[object, ...]:
         quiet = logger.propagate, logger.level, logging.getLogger("hydra.utils").disabled
-        return torch.get_num_threads(), torch.is_anomaly_enabled(), *quiet, GlobalHydra.instance().hydra
+        return (
+            torch.get_num_threads(),
+            torch.is_anomaly_enabled(),
+            *quiet,
+            GlobalHydra.instance().hydra,
+        )
 
     torch.manual_seed(1)
     np.random.seed(1)
     random.seed(1)
     torch.set_num_threads(2)
     with initialize_config_dir(str(conf_directory()), version_base="1.3"):
-        before, numbers = state(), (torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate())
+        before, numbers = (
+            state(),
+            (torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()),
+        )
         mtl_runner.run("data=digits", "+debug=true", *SMALL)
         assert state() == before
         assert torch.equal(torch.get_rng_state(), numbers[0])
@@ -148,7 +191,9 @@ def test_a_run_recorded_before_an_option_existed_is_the_same_run(tmp_path: Path)
     del config["data"]["metrics"], config["optimizer"]["parts"]
     path.write_text(yaml.safe_dump(config))
     assert mtl_runner.run(*options).summary == done.summary
-    with pytest.raises(RunDirectoryError, match=r"holds a run with another config \(optimizer\.parts is new here\)"):
+    with pytest.raises(
+        RunDirectoryError, match=r"holds a run with another config \(optimizer\.parts is new here\)"
+    ):
         mtl_runner.run(*options, "optimizer.parts.shared.lr=0.1")
 
 
@@ -173,11 +218,17 @@ def test_a_loss_term_that_is_a_function_keeps_its_metrics(monkeypatch: pytest.Mo
         "++data.losses={sure: {_target_: tests.test_public_face.confident}}",
         "trainer.monitor=sure.wrong",
     )
-    with pytest.raises(ConfigError, match=r"^trainer\.monitor='sure\.wrong': nobody says whether a higher wrong is better;"):
+    with pytest.raises(
+        ConfigError,
+        match=r"^trainer\.monitor='sure\.wrong': nobody says whether a higher wrong is better;",
+    ):
         mtl_runner.run(*options, *SMALL)
     monkeypatch.setattr(wrong, "higher_is_better", False, raising=False)
     result = mtl_runner.run(*options, *SMALL)
-    assert result.summary["monitor"]["best"] == result.metrics.query("split == 'val' and task == 'sure'")["wrong"].min()
+    assert (
+        result.summary["monitor"]["best"]
+        == result.metrics.query("split == 'val' and task == 'sure'")["wrong"].min()
+    )
 
 
 def broken(**options: object) -> None:
@@ -190,7 +241,9 @@ def test_an_error_keeps_its_class_and_its_cause() -> None:
     with pytest.raises(ConfigError):
         mtl_runner.run("data=digits", "trainer.monitor=digit.acuracy", *SMALL)
     with pytest.raises(DivergedError):
-        mtl_runner.run("data=digits", "optimizer._target_=torch.optim.SGD", "optimizer.lr=1e9", *SMALL)
+        mtl_runner.run(
+            "data=digits", "optimizer._target_=torch.optim.SGD", "optimizer.lr=1e9", *SMALL
+        )
     with pytest.raises(MtlError) as error:
         mtl_runner.run("data=digits", "model={_target_: tests.test_public_face.broken}", *SMALL)
     assert isinstance(error.value.__cause__, KeyError)
@@ -198,7 +251,10 @@ def test_an_error_keeps_its_class_and_its_cause() -> None:
 
 def test_a_comparison_is_tables(tmp_path: Path) -> None:
     """Breaks if the tables of mtl-compare cannot be had without files."""
-    runs = [mtl_runner.run(f"weighting={name}", "data=digits", *SMALL).directory for name in ("fixed", "uncertainty")]
+    runs = [
+        mtl_runner.run(f"weighting={name}", "data=digits", *SMALL).directory
+        for name in ("fixed", "uncertainty")
+    ]
     before = sorted(tmp_path.rglob("*"))
     found = mtl_runner.compare(runs)
     assert sorted(tmp_path.rglob("*")) == before, "nothing is written"

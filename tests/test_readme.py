@@ -35,10 +35,17 @@ def folder(tmp_path: Path) -> Path:
             path = tmp_path / match.group(1)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
-    rows = [(i % 7, i % 5, "Never-married" if i % 3 else "Divorced", ">50K" if i % 2 else "<=50K", i) for i in range(80)]
-    pd.DataFrame({"heating": [r[0] for r in rows], "cooling": [r[1] for r in rows], "size": [r[4] for r in rows]}).to_csv(
-        tmp_path / "houses.csv", index=False
-    )
+    rows = [
+        (i % 7, i % 5, "Never-married" if i % 3 else "Divorced", ">50K" if i % 2 else "<=50K", i)
+        for i in range(80)
+    ]
+    pd.DataFrame(
+        {
+            "heating": [r[0] for r in rows],
+            "cooling": [r[1] for r in rows],
+            "size": [r[4] for r in rows],
+        }
+    ).to_csv(tmp_path / "houses.csv", index=False)
     pd.DataFrame(rows, columns=["age", "hours", "marital_status", "income", "fnlwgt"]).to_csv(
         tmp_path / "adult.csv", index=False
     )
@@ -50,31 +57,63 @@ def folder(tmp_path: Path) -> Path:
 def test_every_command_runs(mtl: Command, command: str) -> None:  # noqa: F811
     """Breaks if README shows a command that a user cannot type."""
     name, *options = shlex.split(command)
-    quick = [] if any(o.startswith(("experiment=", "resume=")) for o in options) else ["trainer.epochs=2", "record.plots=none"]
+    quick = (
+        []
+        if any(o.startswith(("experiment=", "resume=")) for o in options)
+        else ["trainer.epochs=2", "record.plots=none"]
+    )
     if any("outputs/my_run" in option for option in options):
         assert mtl("mtl-run", *QUICK, "hydra.run.dir=outputs/my_run").code == 0
     if "+study=fair" in options:
-        quick += ["study.seeds=2", "study.fixed_points=3", "study.per_decade=1", "study.extensions=0", "model.hidden=[8]"]
+        quick += [
+            "study.seeds=2",
+            "study.fixed_points=3",
+            "study.per_decade=1",
+            "study.extensions=0",
+            "model.hidden=[8]",
+        ]
     if "-m" in options:
         options = [option.replace("range(0,5)", "range(0,1)") for option in options]
-    result = mtl(name, *options, *quick, *(["trainer.epochs=5"] if "experiment=toy_uncertainty" in options else []))
+    result = mtl(
+        name,
+        *options,
+        *quick,
+        *(["trainer.epochs=5"] if "experiment=toy_uncertainty" in options else []),
+    )
     assert result.code == 0, result.err
 
 
-def test_the_result_can_be_used(mtl: Command, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_the_result_can_be_used(
+    mtl: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # noqa: F811
     """Breaks if the lines on `mtl_runner.load` are not all there is to it."""
-    run = ("data=table", "data.path=houses.csv", "data.targets={heating: regression, cooling: regression}")
-    assert mtl("mtl-run", *run, "trainer.epochs=2", "record.plots=none", "hydra.run.dir=outputs/my_run").code == 0
-    code = next(text for language, text in BLOCKS if language == "python" and "mtl_runner.load" in text)
+    run = (
+        "data=table",
+        "data.path=houses.csv",
+        "data.targets={heating: regression, cooling: regression}",
+    )
+    assert (
+        mtl(
+            "mtl-run", *run, "trainer.epochs=2", "record.plots=none", "hydra.run.dir=outputs/my_run"
+        ).code
+        == 0
+    )
+    code = next(
+        text for language, text in BLOCKS if language == "python" and "mtl_runner.load" in text
+    )
     monkeypatch.chdir(folder)
     scope = {"table": pd.read_csv("houses.csv").drop(columns=["heating", "cooling"])}
     exec(code, scope)
     assert list(scope["predictor"].predict(scope["table"]).columns) == ["heating", "cooling"]
 
 
-def test_runs_and_comparisons_can_be_had_from_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_and_comparisons_can_be_had_from_python(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Breaks if README's lines on `mtl_runner.run` and `mtl_runner.compare` are not all there is to it."""
-    code = next(text for language, text in BLOCKS if language == "python" and "mtl_runner.run" in text)
+    code = next(
+        text for language, text in BLOCKS if language == "python" and "mtl_runner.run" in text
+    )
     monkeypatch.chdir(tmp_path)
     scope: dict[str, object] = {}
     exec(code, scope)
@@ -83,10 +122,15 @@ def test_runs_and_comparisons_can_be_had_from_python(tmp_path: Path, monkeypatch
 
 def test_a_weighting_works_in_a_foreign_loop() -> None:
     """Breaks if a weighting needs the runner around it."""
-    code = next(text for language, text in BLOCKS if language == "python" and "objective.backward()" in text)
+    code = next(
+        text for language, text in BLOCKS if language == "python" and "objective.backward()" in text
+    )
     model = torch.nn.Linear(2, 4)
     outputs = model(torch.randn(8, 2))
-    losses = {"depth_loss": outputs[:, 0].square().mean(), "label_loss": outputs[:, 1:].logsumexp(1).mean()}
+    losses = {
+        "depth_loss": outputs[:, 0].square().mean(),
+        "label_loss": outputs[:, 1:].logsumexp(1).mean(),
+    }
     scope = {"model": model, **losses}
     exec(code, scope)
     assert model.weight.grad is not None
@@ -100,7 +144,10 @@ def test_a_likelihood_and_an_update_work_in_a_foreign_loop() -> None:
         next(text for language, text in BLOCKS if language == "python" and word in text)
         for word in ("likelihood = Homoscedastic", "update = Jacobian(Parameters")
     )
-    trunk, heads = torch.nn.Linear(2, 4), torch.nn.ModuleList([torch.nn.Linear(4, 1), torch.nn.Linear(4, 3)])
+    trunk, heads = (
+        torch.nn.Linear(2, 4),
+        torch.nn.ModuleList([torch.nn.Linear(4, 1), torch.nn.Linear(4, 3)]),
+    )
     model = torch.nn.ModuleList([trunk, heads])
     features = trunk(torch.randn(8, 2))
     scope = {
@@ -123,15 +170,26 @@ def test_a_likelihood_and_an_update_work_in_a_foreign_loop() -> None:
 
 def test_the_lightning_modules_train() -> None:
     """Breaks if a weighting or an update does not fit into a training_step as README shows it."""
-    imports = "".join(f"{line}\n" for line in README.splitlines() if line.startswith(("from mtl_runner.", "from functools")))
-    code = next(text for language, text in BLOCKS if language == "python" and "training_step" in text)
+    imports = "".join(
+        f"{line}\n"
+        for line in README.splitlines()
+        if line.startswith(("from mtl_runner.", "from functools"))
+    )
+    code = next(
+        text for language, text in BLOCKS if language == "python" and "training_step" in text
+    )
     tasks = [Task("a"), Task("b")]
-    trunk, heads = torch.nn.Linear(2, 4), torch.nn.ModuleList([torch.nn.Linear(4, 1), torch.nn.Linear(4, 1)])
+    trunk, heads = (
+        torch.nn.Linear(2, 4),
+        torch.nn.ModuleList([torch.nn.Linear(4, 1), torch.nn.Linear(4, 1)]),
+    )
     model = torch.nn.ModuleList([trunk, heads])
     scope = {
         "torch": torch,
         "Module": torch.nn.Module,
-        "task_losses": lambda model, batch: [head(model[0](batch)).square().mean() for head in model[1]],
+        "task_losses": lambda model, batch: [
+            head(model[0](batch)).square().mean() for head in model[1]
+        ],
     }
     exec(imports + code, scope)
     batch = torch.randn(8, 2)
@@ -148,26 +206,45 @@ def test_the_lightning_modules_train() -> None:
     assert sum(scope["task_losses"](model, batch)) < before
 
 
-@pytest.mark.parametrize("group", ["data", "model", "likelihood", "weighting", "schedule", "update", "experiment"])
+@pytest.mark.parametrize(
+    "group", ["data", "model", "likelihood", "weighting", "schedule", "update", "experiment"]
+)
 def test_every_option_is_in_the_readme(group: str) -> None:
     """Breaks if a method is added without its row."""
     for path in (ROOT / "conf" / group).glob("*.yaml"):
         assert re.search(rf"\b{path.stem}\b", README), f"README never mentions {group}={path.stem}"
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "conf").rglob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "conf").rglob("*.yaml")), ids=lambda path: path.stem
+)
 def test_every_config_begins_with_the_command_that_uses_it(path: Path) -> None:
     """Breaks if a config does not say how to run it."""
     group = path.parent.name
-    if group in ("data", "model", "likelihood", "weighting", "schedule", "update", "optimizer", "experiment"):
+    if group in (
+        "data",
+        "model",
+        "likelihood",
+        "weighting",
+        "schedule",
+        "update",
+        "optimizer",
+        "experiment",
+    ):
         head = path.read_text().splitlines()[:2]
         command = f"{group}={path.stem}"
-        assert any(line.startswith((f"# mtl-run {command}", f"# mtl-run -m {command}")) for line in head)
+        assert any(
+            line.startswith((f"# mtl-run {command}", f"# mtl-run -m {command}")) for line in head
+        )
 
 
 def test_own_code_examples_take_less_than_ten_lines() -> None:
     """Breaks if bringing your own is harder than README says."""
     for language, text in BLOCKS:
         if language == "python" and re.match(r"# \S+\.py\n", text):
-            lines = [line for line in text.splitlines()[1:] if line.strip() and not line.startswith(("import", "from"))]
+            lines = [
+                line
+                for line in text.splitlines()[1:]
+                if line.strip() and not line.startswith(("import", "from"))
+            ]
             assert len(lines) < 10, text

@@ -19,11 +19,24 @@ from mtl_runner.experiment.forward import split_outputs
 from mtl_runner.likelihood import Homoscedastic
 from mtl_runner.tasks.task import Task, log_variance_key
 from mtl_runner.train.interruption import Interrupted
-from mtl_runner.train.metrics_file import BASE_COLUMNS, MetricsFile, cells_of_step, cells_of_task, further_columns
+from mtl_runner.train.metrics_file import (
+    BASE_COLUMNS,
+    MetricsFile,
+    cells_of_step,
+    cells_of_task,
+    further_columns,
+)
 from mtl_runner.train.totals import EpochTotals
 from mtl_runner.train.trainer import Trainer
 from tests.builders import KINDS, make_tasks
-from tests.likelihood.references import composed, everything, finished, nll_by_hand, read_rows, restored
+from tests.likelihood.references import (
+    composed,
+    everything,
+    finished,
+    nll_by_hand,
+    read_rows,
+    restored,
+)
 
 TASKS = make_tasks(a="regression", b="classification")
 EXACT = ("homoscedastic", "heteroscedastic")
@@ -51,7 +64,19 @@ def test_numbers_are_written_in_full_and_undefined_ones_are_empty(tmp_path: Path
     """Breaks if a CSV loses digits, or says nan where a number is not defined."""
     file = MetricsFile(tmp_path / "m.csv", TASKS)
     value = 0.1 + 0.2
-    file.append([{"epoch": 1, "split": "val", "task": 'a "b", c', "loss": value, "weight": math.nan, "sigma": None, "f1": 0.0}])
+    file.append(
+        [
+            {
+                "epoch": 1,
+                "split": "val",
+                "task": 'a "b", c',
+                "loss": value,
+                "weight": math.nan,
+                "sigma": None,
+                "f1": 0.0,
+            }
+        ]
+    )
     file.append([{"epoch": 2, "loss": math.inf, "unknown": 5}])
     first, second = text(tmp_path / "m.csv")[1:]
     assert first.startswith('1,,val,"a ""b"", c",0.30000000000000004,,,')
@@ -73,7 +98,10 @@ def test_a_resumed_file_is_cut_back_to_its_checkpoint(tmp_path: Path) -> None:
     assert again.position == position
     again.append([{"epoch": 2}])
     assert [line.split(",")[0] for line in text(tmp_path / "m.csv")] == ["epoch", "1", "2"]
-    with pytest.raises(RunDirectoryError, match=r"m\.csv' is shorter than its checkpoint says; run again with mtl-run repeat="):
+    with pytest.raises(
+        RunDirectoryError,
+        match=r"m\.csv' is shorter than its checkpoint says; run again with mtl-run repeat=",
+    ):
         MetricsFile(tmp_path / "m.csv", TASKS, 10_000)
     with pytest.raises(RunDirectoryError, match="is shorter than its checkpoint says"):
         MetricsFile(tmp_path / "none.csv", TASKS, 1)
@@ -90,8 +118,24 @@ def test_a_new_run_starts_a_new_file(tmp_path: Path) -> None:
 def test_cosines_have_a_column_per_task_and_a_cell_for_the_others() -> None:
     """Breaks if a task's cosine to itself is written, or a row of the matrix lands in another task's row."""
     tasks = make_tasks(a="regression", b="regression", c="regression")
-    assert further_columns(["nll", "cosine", "norm_ratio"], tasks) == ["nll", "cosine_a", "cosine_b", "cosine_c", "norm_ratio"]
-    matrix = [1.0, 0.1, 0.2, 0.11, 1.0, 0.3, 0.22, 0.33, 1.0]  # rows, though the real one is symmetric
+    assert further_columns(["nll", "cosine", "norm_ratio"], tasks) == [
+        "nll",
+        "cosine_a",
+        "cosine_b",
+        "cosine_c",
+        "norm_ratio",
+    ]
+    matrix = [
+        1.0,
+        0.1,
+        0.2,
+        0.11,
+        1.0,
+        0.3,
+        0.22,
+        0.33,
+        1.0,
+    ]  # rows, though the real one is symmetric
     further = {"nll": [4.0, 5.0, 6.0], "cosine": matrix, "norm_ratio": [0.5]}
     assert cells_of_task(further, 1, tasks) == {"nll": 5.0, "cosine_a": 0.11, "cosine_c": 0.3}
     assert cells_of_task(further, 0, tasks) == {"nll": 4.0, "cosine_b": 0.1, "cosine_c": 0.2}
@@ -109,14 +153,27 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("runs")
     options = {
         "standard": (),
-        "homoscedastic": ("trainer.epochs=12", "likelihood.lr=0.1", "optimizer.lr=0.1"),  # soon too good on the training rows
+        "homoscedastic": (
+            "trainer.epochs=12",
+            "likelihood.lr=0.1",
+            "optimizer.lr=0.1",
+        ),  # soon too good on the training rows
         "heteroscedastic": ("trainer.epochs=12", "likelihood.beta=0.5"),
-        "copies": ("trainer.epochs=12", "likelihood=homoscedastic", "likelihood.lr=0.1", "optimizer.lr=0.1", "share=false"),
+        "copies": (
+            "trainer.epochs=12",
+            "likelihood=homoscedastic",
+            "likelihood.lr=0.1",
+            "optimizer.lr=0.1",
+            "share=false",
+        ),
     }
     try:
         return {
             name: finished(
-                folder / name, everything(*more, *(() if name == "copies" else (f"likelihood={name}",)), EVERY_EPOCH)
+                folder / name,
+                everything(
+                    *more, *(() if name == "copies" else (f"likelihood={name}",)), EVERY_EPOCH
+                ),
             )
             for name, more in options.items()
         }
@@ -129,11 +186,17 @@ def scales(trainer: Trainer, split: Split) -> dict[str, tuple[Tensor, Tensor]]:
     outputs = split_outputs(trainer.learner.forward_pass, split, 10_000)
     likelihood = trainer.learner.likelihood
     if isinstance(likelihood, Homoscedastic):
-        return {t.name: (outputs[t.name], s.detach()) for t, s in zip(trainer.tasks, likelihood.log_variance, strict=True)}
+        return {
+            t.name: (outputs[t.name], s.detach())
+            for t, s in zip(trainer.tasks, likelihood.log_variance, strict=True)
+        }
     found = {}
     for task in trainer.tasks:
         s = outputs[log_variance_key(task.name)]
-        found[task.name] = outputs[task.name] * (1 if task.kind.startswith("regression") else s.exp()), s
+        found[task.name] = (
+            outputs[task.name] * (1 if task.kind.startswith("regression") else s.exp()),
+            s,
+        )
     return found
 
 
@@ -142,13 +205,19 @@ def test_a_standard_run_has_no_columns_of_noise(runs: dict[str, Path]) -> None:
     header = text(runs["standard"] / "metrics.csv")[0].split(",")
     assert not {"nll", *QUANTILES} & set(header)
     assert text(runs["homoscedastic"] / "metrics.csv")[0].split(",") == [*header, "nll"]
-    assert text(runs["heteroscedastic"] / "metrics.csv")[0].split(",") == [*header, "nll", *QUANTILES]
+    assert text(runs["heteroscedastic"] / "metrics.csv")[0].split(",") == [
+        *header,
+        "nll",
+        *QUANTILES,
+    ]
 
 
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("split", ["val", "test"])
 @pytest.mark.parametrize("name", EXACT)
-def test_nll_in_the_file_is_that_of_the_final_model(runs: dict[str, Path], name: str, split: str) -> None:
+def test_nll_in_the_file_is_that_of_the_final_model(
+    runs: dict[str, Path], name: str, split: str
+) -> None:
     """Breaks if nll is not the exact negative log-likelihood of the whole split, beta or gaps or not."""
     trainer = restored(runs[name])
     data = trainer.experiment.data.splits[split]
@@ -156,14 +225,18 @@ def test_nll_in_the_file_is_that_of_the_final_model(runs: dict[str, Path], name:
     for task in trainer.tasks:
         (row,) = read_rows(runs[name], split=split, task=task.name, epoch=12)
         output, s = found[task.name]
-        assert float(row["nll"]) == pytest.approx(nll_by_hand(task, output, data.targets[task.name], s).item(), rel=1e-12)
+        assert float(row["nll"]) == pytest.approx(
+            nll_by_hand(task, output, data.targets[task.name], s).item(), rel=1e-12
+        )
         summary = json.loads((runs[name] / "summary.json").read_text())["tasks"][task.name]
         assert summary["noise"][split]["nll"] == float(row["nll"])
 
 
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("name", EXACT)
-def test_the_best_epochs_nll_is_that_of_the_model_that_load_gives(runs: dict[str, Path], name: str) -> None:
+def test_the_best_epochs_nll_is_that_of_the_model_that_load_gives(
+    runs: dict[str, Path], name: str
+) -> None:
     """Breaks if `mtl_runner.load` gives another model than the one whose numbers stand in the best epoch's rows."""
     best = json.loads((runs[name] / "summary.json").read_text())["monitor"]["best_epoch"]
     trainer = restored(runs[name])
@@ -181,7 +254,9 @@ def test_the_best_epochs_nll_is_that_of_the_model_that_load_gives(runs: dict[str
         else:
             s = outputs[log_variance_key(task.name)]
             output = output if task.kind.startswith("regression") else output * s.exp()
-        assert float(row["nll"]) == pytest.approx(nll_by_hand(task, output, data.targets[task.name], s).item(), rel=1e-12)
+        assert float(row["nll"]) == pytest.approx(
+            nll_by_hand(task, output, data.targets[task.name], s).item(), rel=1e-12
+        )
 
 
 @pytest.mark.usefixtures("float64")
@@ -191,12 +266,17 @@ def test_loaded_models_answer_in_target_units(runs: dict[str, Path], name: str) 
     trainer = restored(runs[name])
     data = trainer.experiment.data.splits["val"]
     predictor = mtl_runner.load(runs[name])
-    answers, best = predictor.predict(data.inputs), json.loads((runs[name] / "summary.json").read_text())
+    answers, best = (
+        predictor.predict(data.inputs),
+        json.loads((runs[name] / "summary.json").read_text()),
+    )
     assert list(answers) == list(KINDS)
     for task in trainer.tasks[:2]:
         known = ~data.targets[task.name].isnan()
         error = (answers[task.name] - (task.offset + task.scale * data.targets[task.name]))[known]
-        assert error.square().mean().sqrt().item() == pytest.approx(best["tasks"][task.name]["best"]["val"]["rmse"], rel=1e-9)
+        assert error.square().mean().sqrt().item() == pytest.approx(
+            best["tasks"][task.name]["best"]["val"]["rmse"], rel=1e-9
+        )
     labels = data.targets["classification"]
     share = (answers["classification"] == labels)[labels >= 0].double().mean().item()
     assert share == pytest.approx(best["tasks"]["classification"]["best"]["val"]["accuracy"])
@@ -204,7 +284,9 @@ def test_loaded_models_answer_in_target_units(runs: dict[str, Path], name: str) 
 
 
 @pytest.mark.parametrize("name", [*EXACT, "copies"])
-def test_the_best_epoch_of_the_summary_is_its_row_in_the_file(runs: dict[str, Path], name: str) -> None:
+def test_the_best_epoch_of_the_summary_is_its_row_in_the_file(
+    runs: dict[str, Path], name: str
+) -> None:
     """Breaks if the best model is evaluated with another epoch's sigma."""
     summary = json.loads((runs[name] / "summary.json").read_text())
     best = summary["monitor"]["best_epoch"]
@@ -218,13 +300,19 @@ def test_the_best_epoch_of_the_summary_is_its_row_in_the_file(runs: dict[str, Pa
 
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("name", ["homoscedastic", "copies"])
-def test_what_load_gives_is_calibrated_by_the_best_epochs_temperature(runs: dict[str, Path], name: str) -> None:
+def test_what_load_gives_is_calibrated_by_the_best_epochs_temperature(
+    runs: dict[str, Path], name: str
+) -> None:
     """Breaks if the logits of a loaded model are not those that its recorded loss and calibration error judge."""
     data = restored(runs[name]).experiment.data.splits["val"]
     outputs = mtl_runner.load(runs[name]).outputs(data.inputs)
-    best = json.loads((runs[name] / "summary.json").read_text())["tasks"]["classification"]["best"]["val"]
+    best = json.loads((runs[name] / "summary.json").read_text())["tasks"]["classification"]["best"][
+        "val"
+    ]
     known = data.targets["classification"] >= 0
-    loss = torch.nn.functional.cross_entropy(outputs["classification"][known], data.targets["classification"][known])
+    loss = torch.nn.functional.cross_entropy(
+        outputs["classification"][known], data.targets["classification"][known]
+    )
     assert loss.item() == pytest.approx(best["loss"], rel=1e-12)
 
 
@@ -234,17 +322,23 @@ def test_sigma_in_the_file_is_the_learned_one(runs: dict[str, Path]) -> None:
     trainer = restored(runs["homoscedastic"])
     units = {"regression": 3.0, "regression_l1": 0.5}
     for task, s in zip(trainer.tasks, trainer.learner.likelihood.log_variance, strict=True):
-        sigma = units.get(task.kind, 1.0) * math.exp(s.item() / (1 if task.kind == "regression_l1" else 2))
+        sigma = units.get(task.kind, 1.0) * math.exp(
+            s.item() / (1 if task.kind == "regression_l1" else 2)
+        )
         (row,) = read_rows(runs["homoscedastic"], split="train", task=task.name, epoch=12)
         assert float(row["sigma"]) == pytest.approx(sigma, rel=1e-12)
-        summary = json.loads((runs["homoscedastic"] / "summary.json").read_text())["tasks"][task.name]
+        summary = json.loads((runs["homoscedastic"] / "summary.json").read_text())["tasks"][
+            task.name
+        ]
         assert summary["sigma"] == pytest.approx(sigma, rel=1e-12)
     assert all(row["sigma"] == "" for row in read_rows(runs["homoscedastic"], split="val"))
 
 
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("split", ["train", "val", "test"])
-def test_predicted_sigmas_in_the_file_are_those_of_the_final_model(runs: dict[str, Path], split: str) -> None:
+def test_predicted_sigmas_in_the_file_are_those_of_the_final_model(
+    runs: dict[str, Path], split: str
+) -> None:
     """Breaks if mean and quantiles of sigma are of log variances, of a batch, or of another split."""
     trainer = restored(runs["heteroscedastic"])
     found = scales(trainer, trainer.experiment.data.splits[split])
@@ -256,11 +350,15 @@ def test_predicted_sigmas_in_the_file_are_those_of_the_final_model(runs: dict[st
         assert float(row["sigma"]) == pytest.approx(sigma.mean(), rel=1e-12)
         for column, level in zip(QUANTILES, (0.05, 0.5, 0.95), strict=True):
             assert float(row[column]) == pytest.approx(np.quantile(sigma, level), rel=1e-12)
-        summary = json.loads((runs["heteroscedastic"] / "summary.json").read_text())["tasks"][task.name]
+        summary = json.loads((runs["heteroscedastic"] / "summary.json").read_text())["tasks"][
+            task.name
+        ]
         if split == "val":
             assert summary["sigma"] == float(row["sigma"])
         if split != "train":
-            assert summary["noise"][split] == {key: float(row[key]) for key in ("nll", "sigma", *QUANTILES)}
+            assert summary["noise"][split] == {
+                key: float(row[key]) for key in ("nll", "sigma", *QUANTILES)
+            }
 
 
 @pytest.mark.usefixtures("float64")
@@ -274,14 +372,24 @@ def test_loss_stays_the_standard_one(runs: dict[str, Path], name: str) -> None:
         output, s = found[task.name]
         answer = output if task.kind.startswith("regression") else output / s.exp()
         (row,) = read_rows(runs[name], split="val", task=task.name, epoch=12)
-        assert float(row["loss"]) == pytest.approx(task.loss({task.name: answer}, data.targets).item(), rel=1e-12)
+        assert float(row["loss"]) == pytest.approx(
+            task.loss({task.name: answer}, data.targets).item(), rel=1e-12
+        )
         baseline = trainer.experiment.trivial_losses("val")[KINDS.index(task.name)]
-        assert float(row["relative_loss"]) == pytest.approx(float(row["loss"]) / baseline, rel=1e-12)
+        assert float(row["relative_loss"]) == pytest.approx(
+            float(row["loss"]) / baseline, rel=1e-12
+        )
 
 
 def test_the_true_sigma_is_shown_beside_numbers_only(tmp_path: Path) -> None:
     """Breaks if a temperature that a free last layer leaves without meaning is drawn beside the generator's."""
-    options = ("data=toy_mixed", "model.hidden=[4]", "trainer.epochs=1", "record.plots=none", "trainer.device=cpu")
+    options = (
+        "data=toy_mixed",
+        "model.hidden=[4]",
+        "trainer.epochs=1",
+        "record.plots=none",
+        "trainer.device=cpu",
+    )
     for name in EXACT:
         config = composed(*options, f"likelihood={name}", "weighting=fixed")
         summary = json.loads((finished(tmp_path / name, config) / "summary.json").read_text())
@@ -290,7 +398,9 @@ def test_the_true_sigma_is_shown_beside_numbers_only(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize(("weighting", "weight"), [("fixed", 1.0), ("half", 0.5)])
-def test_the_weight_column_is_the_slope_with_respect_to_the_nll(weighting: str, weight: float, tmp_path: Path) -> None:
+def test_the_weight_column_is_the_slope_with_respect_to_the_nll(
+    weighting: str, weight: float, tmp_path: Path
+) -> None:
     """Breaks if the weights of an exact likelihood are logged as those of the standard losses (1 / (2 sigma^2))."""
     more = () if weighting == "fixed" else ("weighting.weights=0.5",)
     directory = finished(tmp_path / "run", everything("likelihood=homoscedastic", *more))
@@ -301,15 +411,24 @@ def test_the_weight_column_is_the_slope_with_respect_to_the_nll(weighting: str, 
 @pytest.mark.usefixtures("float64")
 def test_the_weight_of_a_logarithm_is_one_over_the_nll_beside_it(tmp_path: Path) -> None:
     """Breaks if weights and likelihoods of a row are not of the same step, or the weight is with respect to `loss`."""
-    config = everything("likelihood=heteroscedastic", "weighting=log_sum", "trainer.epochs=3", batch_size=60)
+    config = everything(
+        "likelihood=heteroscedastic", "weighting=log_sum", "trainer.epochs=3", batch_size=60
+    )
     directory = finished(tmp_path / "run", config)
     for row in read_rows(directory, split="train"):
         if row["task"] != "total":
             assert float(row["weight"]) * float(row["nll"]) == pytest.approx(1.0, rel=1e-12)
-            assert row["task"] == "classification" or abs(float(row["nll"]) - float(row["loss"])) > 1e-3
+            assert (
+                row["task"] == "classification"
+                or abs(float(row["nll"]) - float(row["loss"])) > 1e-3
+            )
     totals = [float(row["loss"]) for row in read_rows(directory, split="train", task="total")]
     sums = [
-        sum(math.log(float(row["nll"])) for row in read_rows(directory, split="train", epoch=e) if row["nll"])
+        sum(
+            math.log(float(row["nll"]))
+            for row in read_rows(directory, split="train", epoch=e)
+            if row["nll"]
+        )
         for e in (1, 2, 3)
     ]
     assert totals == [pytest.approx(value, rel=1e-12) for value in sums]
@@ -332,12 +451,18 @@ def test_train_rows_average_over_the_batches_that_hold_a_label(tmp_path: Path) -
             target = batch.targets[task.name]
             if task.labelled(target).any():
                 s = outputs[log_variance_key(task.name)].detach()
-                output = outputs[task.name].detach() * (1 if task.kind.startswith("regression") else s.exp())
+                output = outputs[task.name].detach() * (
+                    1 if task.kind.startswith("regression") else s.exp()
+                )
                 seen[task.name].append(nll_by_hand(task, output, target, s).item())
-    totals = EpochTotals(trainer.tasks, trainer.batches.count, experiment.device, trainer.learner.layout)
+    totals = EpochTotals(
+        trainer.tasks, trainer.batches.count, experiment.device, trainer.learner.layout
+    )
     means = trainer.train_epoch(totals).means()
     assert all(len(values) < 30 for values in seen.values())
-    assert means.further["nll"] == [pytest.approx(np.mean(values), abs=1e-8) for values in seen.values()]
+    assert means.further["nll"] == [
+        pytest.approx(np.mean(values), abs=1e-8) for values in seen.values()
+    ]
 
 
 @pytest.mark.parametrize("name", EXACT)
@@ -362,7 +487,9 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(name: str, tmp_path: Path) -> N
     again.run()
     assert whole.best.latest_epoch < 8, "the best epoch lies before the stop"
     assert again.finish() == whole.finish()
-    assert (tmp_path / "stopped" / "metrics.csv").read_bytes() == (tmp_path / "whole" / "metrics.csv").read_bytes()
+    assert (tmp_path / "stopped" / "metrics.csv").read_bytes() == (
+        tmp_path / "whole" / "metrics.csv"
+    ).read_bytes()
     assert again.sigmas() == whole.sigmas()
 
 

@@ -30,7 +30,9 @@ class Composer:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.loader, name)
 
-    def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
+    def load_sweep_config(
+        self, master_config: DictConfig, sweep_overrides: list[str]
+    ) -> DictConfig:
         """Compose the config of one job of a sweep."""
         overrides = [_parsed(line) for line in sweep_overrides]
         key = tuple(str(o.input_line) for o in overrides if not _is_value(o))
@@ -46,7 +48,9 @@ class Composer:
             return self.loader.load_sweep_config(master_config, sweep_overrides)  # type: ignore[no-any-return]
         return self._filled(key, master_config, overrides)
 
-    def _filled(self, key: tuple[str, ...], master_config: DictConfig, overrides: list[Override]) -> DictConfig:
+    def _filled(
+        self, key: tuple[str, ...], master_config: DictConfig, overrides: list[Override]
+    ) -> DictConfig:
         template = self._templates[key]
         assert template is not None
         config: DictConfig = pickle.loads(template)
@@ -70,5 +74,7 @@ def _parsed(line: str) -> Override:
 
 def _is_value(override: Override) -> bool:
     """Whether it changes a value and nothing about which options are composed."""
-    plain = override.package is None and not override.is_delete() and not override.is_hydra_override()
+    plain = (
+        override.package is None and not override.is_delete() and not override.is_hydra_override()
+    )
     return plain and ("." in override.key_or_group or override.key_or_group in VALUES)

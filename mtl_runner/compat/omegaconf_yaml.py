@@ -15,7 +15,16 @@ def yaml_of(content: Any) -> bytes:
     if fast is None:
         return OmegaConf.to_yaml(OmegaConf.create(content)).encode()
     dumper = type(
-        "Dumper", (fast,), {"yaml_representers": {**fast.yaml_representers, str: get_omega_conf_dumper().str_representer}}
+        "Dumper",
+        (fast,),
+        {
+            "yaml_representers": {
+                **fast.yaml_representers,
+                str: get_omega_conf_dumper().str_representer,
+            }
+        },
     )
-    text: str = yaml.dump(content, Dumper=dumper, default_flow_style=False, allow_unicode=True, sort_keys=False)
+    text: str = yaml.dump(
+        content, Dumper=dumper, default_flow_style=False, allow_unicode=True, sort_keys=False
+    )
     return text.encode()

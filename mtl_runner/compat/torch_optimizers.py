@@ -60,7 +60,11 @@ def _unwrapped(optimizer: Optimizer) -> Callable[[Optimizer], Any] | None:
         *_global_optimizer_pre_hooks,
         *_global_optimizer_post_hooks,
     )
-    if not type(optimizer).__module__.startswith("torch.optim.") or hooks or optimizer.defaults.get("differentiable"):
+    if (
+        not type(optimizer).__module__.startswith("torch.optim.")
+        or hooks
+        or optimizer.defaults.get("differentiable")
+    ):
         return None
     outer = getattr(type(optimizer).step, "__wrapped__", None)
     inner = getattr(outer, "__wrapped__", None)

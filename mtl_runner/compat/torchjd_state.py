@@ -7,7 +7,10 @@ from typing import Any
 
 # Where each keeps its state: the attribute that holds it, and the names of its parts.
 STATES: dict[str, tuple[str, tuple[str, ...]]] = {
-    "ExcessMTL": ("weighting", ("_weights", "_sq_grad_sum", "_initial_w", "_warmup_w_sum", "_n_steps")),
+    "ExcessMTL": (
+        "weighting",
+        ("_weights", "_sq_grad_sum", "_initial_w", "_warmup_w_sum", "_n_steps"),
+    ),
     "GradVac": ("gramian_weighting", ("_phi_t",)),
     "PCD": ("gramian_weighting", ("_sq_norm_ema", "_n_steps")),
 }

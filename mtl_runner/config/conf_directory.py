@@ -13,4 +13,6 @@ def conf_directory() -> Path:
     for candidate in (package / "conf", package.parent / "conf"):
         if (candidate / "config.yaml").exists():
             return candidate
-    raise RunDirectoryError(f"The configs of mtl-runner are missing beside {str(package)!r}; install it again.")
+    raise RunDirectoryError(
+        f"The configs of mtl-runner are missing beside {str(package)!r}; install it again."
+    )

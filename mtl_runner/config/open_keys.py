@@ -4,7 +4,17 @@ from __future__ import annotations
 
 # Below these, keys are options of a class or names of tasks: `build` knows the allowed ones and suggests the nearest, so
 # `weighting.weights.y1=2` and `optimizer.eps=1e-7` need no Hydra `+`.
-OPEN = ("data.", "model.", "likelihood.", "weighting.", "schedule.", "update.", "optimizer.", "trainer.", "record.")
+OPEN = (
+    "data.",
+    "model.",
+    "likelihood.",
+    "weighting.",
+    "schedule.",
+    "update.",
+    "optimizer.",
+    "trainer.",
+    "record.",
+)
 
 
 def opened(argument: str) -> str:

@@ -114,7 +114,9 @@ class Settings:
         trainer: TrainerOptions = _options(TrainerOptions, cfg["trainer"], "trainer")
         batch_size = cfg["data"]["batch_size"]
         return cls(
-            trainer=replace(trainer, epochs=min(trainer.epochs, DEBUG_EPOCHS)) if debug else trainer,
+            trainer=replace(trainer, epochs=min(trainer.epochs, DEBUG_EPOCHS))
+            if debug
+            else trainer,
             record=_options(RecordOptions, cfg["record"], "record"),
             seed=whole(cfg["seed"], "seed", 0),
             share=flag(cfg["share"], "share"),
@@ -130,4 +132,6 @@ class Settings:
 
 
 def _options(kind: type, node: Mapping[str, Any], key: str) -> Any:
-    return make({"_target_": f"{kind.__module__}.{kind.__qualname__}", "_recursive_": False, **node}, key)
+    return make(
+        {"_target_": f"{kind.__module__}.{kind.__qualname__}", "_recursive_": False, **node}, key
+    )

@@ -31,7 +31,9 @@ def parse_when(when: Any, length: Length, key: str) -> int:
         elif text.endswith(("steps", "step")):
             steps = float(text.rsplit("step", 1)[0])
         else:
-            steps = float(text.removesuffix("epochs").removesuffix("epoch")) * length.steps_per_epoch
+            steps = (
+                float(text.removesuffix("epochs").removesuffix("epoch")) * length.steps_per_epoch
+            )
         if not 0 <= steps < float("inf"):
             raise ValueError
     except ValueError:

@@ -23,7 +23,12 @@ def default_directory() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "mtl_runner"
 
 
-def cached(name: str, config: Mapping[str, Any], make: Callable[[], Splits], directory: str | Path | None = None) -> Splits:
+def cached(
+    name: str,
+    config: Mapping[str, Any],
+    make: Callable[[], Splits],
+    directory: str | Path | None = None,
+) -> Splits:
     """The splits that ``make`` returns: made once for a config, then mapped from its file.
 
     Args:
@@ -40,7 +45,9 @@ def cached(name: str, config: Mapping[str, Any], make: Callable[[], Splits], dir
         folder.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            torch.save({key: (split.inputs, split.targets) for key, split in splits.items()}, temporary)
+            torch.save(
+                {key: (split.inputs, split.targets) for key, split in splits.items()}, temporary
+            )
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)

@@ -49,7 +49,9 @@ class Split:
         targets = [torch.split(t, size) for t in self.targets.values()]
         whole = InputTensors(self.inputs)
         parts = zip(*(torch.split(tensor, size) for tensor in whole.tensors.values()), strict=True)
-        inputs: Iterable[Inputs] = (whole.with_tensors(dict(zip(whole.tensors, part, strict=True))) for part in parts)
+        inputs: Iterable[Inputs] = (
+            whole.with_tensors(dict(zip(whole.tensors, part, strict=True))) for part in parts
+        )
         names = list(self.targets)
         for part, *labels in zip(inputs, *targets, strict=True):
             yield Split(part, dict(zip(names, labels, strict=True)))
@@ -57,7 +59,9 @@ class Split:
     def apply(self, function: Any) -> Split:
         """The split with a function applied to every tensor."""
         changed = InputTensors(self.inputs).map(function)
-        targets, masks = ({k: function(v) for k, v in tensors.items()} for tensors in (self.targets, self.masks))
+        targets, masks = (
+            {k: function(v) for k, v in tensors.items()} for tensors in (self.targets, self.masks)
+        )
         return Split(changed, targets, masks)
 
 
@@ -70,7 +74,11 @@ class Dataset(Protocol):
 
 
 def random_splits(
-    inputs: Inputs, targets: Mapping[str, Tensor], val: float = 0.15, test: float = 0.15, seed: int = 0
+    inputs: Inputs,
+    targets: Mapping[str, Tensor],
+    val: float = 0.15,
+    test: float = 0.15,
+    seed: int = 0,
 ) -> dict[str, Split]:
     """Shuffle the rows with ``seed`` and cut them into train, val and test by fractions.
 
@@ -79,7 +87,9 @@ def random_splits(
     whole = Split(inputs, dict(targets))
     for name, target in targets.items():
         if len(target) != len(whole):
-            raise DataError(f"Task {name!r} has {len(target)} targets, but the inputs have {len(whole)} rows.")
+            raise DataError(
+                f"Task {name!r} has {len(target)} targets, but the inputs have {len(whole)} rows."
+            )
     order = torch.randperm(len(whole), generator=torch.Generator().manual_seed(seed))
     return {name: whole.rows(order[rows]) for name, rows in cut(len(whole), val, test).items()}
 
@@ -91,7 +101,11 @@ def cut(rows: int, val: float, test: float) -> dict[str, slice]:
             f"data.split fractions must lie between 0 and 1 and leave a training part; found val={val}, test={test}."
         )
     n_val, n_test = round(rows * val), round(rows * test)
-    slices = {"val": slice(0, n_val), "test": slice(n_val, n_val + n_test), "train": slice(n_val + n_test, rows)}
+    slices = {
+        "val": slice(0, n_val),
+        "test": slice(n_val, n_val + n_test),
+        "train": slice(n_val + n_test, rows),
+    }
     for name, part in slices.items():
         if part.stop <= part.start:
             raise DataError(
@@ -144,7 +158,9 @@ def prepare(
     tasks = [_complete(task, splits) for task in tasks]
     if rows is not None:
         splits = {name: split.rows(slice(0, rows)) for name, split in splits.items()}
-    return Prepared(_with_terms(tasks, dict(terms or {})), splits, getattr(dataset, "preprocessing", None))
+    return Prepared(
+        _with_terms(tasks, dict(terms or {})), splits, getattr(dataset, "preprocessing", None)
+    )
 
 
 def _select(tasks: list[Task], keep: Sequence[str] | None) -> list[Task]:
@@ -158,7 +174,9 @@ def _select(tasks: list[Task], keep: Sequence[str] | None) -> list[Task]:
         return tasks
     for name in keep:
         if name not in names:
-            raise ConfigError(f"data.tasks names the unknown task {name!r}; {suggest(name, names)}.")
+            raise ConfigError(
+                f"data.tasks names the unknown task {name!r}; {suggest(name, names)}."
+            )
     if not keep:
         raise ConfigError(f"data.tasks is empty; name at least one of {', '.join(names)}.")
     return [task for task in tasks if task.name in keep]
@@ -180,20 +198,26 @@ def _clean(name: str, split: Split, tasks: list[Task]) -> Split:
     for key, tensor in (*inputs.items(), *split.targets.items(), *split.masks.items()):
         if not isinstance(tensor, Tensor):
             what = f"{key!r} of the {name} split" if key else f"inputs of the {name} split"
-            raise DataError(f"The {what} is a {type(tensor).__name__}; it must be a tensor, e.g. torch.as_tensor(x).")
+            raise DataError(
+                f"The {what} is a {type(tensor).__name__}; it must be a tensor, e.g. torch.as_tensor(x)."
+            )
     for key, tensor in inputs.items():
         where = f"input {key!r} of the {name} split" if key else f"inputs of the {name} split"
         if len(tensor) != len(split):
             raise DataError(f"The {where} have {len(tensor)} rows, but the split has {len(split)}.")
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             row = int((~tensor.isfinite()).flatten(1 if tensor.dim() > 1 else 0).nonzero()[0, 0])
-            raise DataError(f"The {where} hold NaN or infinity (first in row {row}); fill or drop such rows.")
+            raise DataError(
+                f"The {where} hold NaN or infinity (first in row {row}); fill or drop such rows."
+            )
     targets = {}
     for task in tasks:
         if not task.has_target:
             continue
         if task.name not in split.targets:
-            raise DataError(f"The {name} split has no target for task {task.name!r}; {suggest(task.name, split.targets)}.")
+            raise DataError(
+                f"The {name} split has no target for task {task.name!r}; {suggest(task.name, split.targets)}."
+            )
         target = split.targets[task.name]
         if len(target) != len(split):
             raise DataError(
@@ -217,7 +241,11 @@ def _same_shapes(splits: dict[str, Split]) -> None:
     """Every split's inputs fit the model that is made for the training split's."""
     train = splits["train"].inputs
     for name, split in splits.items():
-        if isinstance(train, Tensor) and isinstance(split.inputs, Tensor) and train.shape[1:] != split.inputs.shape[1:]:
+        if (
+            isinstance(train, Tensor)
+            and isinstance(split.inputs, Tensor)
+            and train.shape[1:] != split.inputs.shape[1:]
+        ):
             raise DataError(
                 f"The inputs of the {name} split have shape {tuple(split.inputs.shape)}, those of the train split {tuple(train.shape)}; all but the rows must be equal."
             )
@@ -237,7 +265,9 @@ def _complete(task: Task, splits: dict[str, Split]) -> Task:
     targets = {name: split.targets[task.name] for name, split in splits.items()}
     for name, target in targets.items():
         if not bool(task.labelled(target).any()):
-            raise DataError(f"Task {task.name!r} has no label in the {name} split; every split needs some.")
+            raise DataError(
+                f"Task {task.name!r} has no label in the {name} split; every split needs some."
+            )
     try:
         size = task.spec.size(targets, task)
     except (ConfigError, DataError) as error:

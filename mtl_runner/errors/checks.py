@@ -18,7 +18,9 @@ class Named(Protocol):
 
 def is_whole(value: object, least: int | None = None) -> bool:
     """Whether a value is a whole number (True and False are none), of at least ``least``."""
-    return isinstance(value, int) and not isinstance(value, bool) and (least is None or value >= least)
+    return (
+        isinstance(value, int) and not isinstance(value, bool) and (least is None or value >= least)
+    )
 
 
 def is_number(value: object) -> bool:
@@ -82,7 +84,9 @@ def check_task_names(found: Iterable[Any], tasks: Sequence[Named], key: str) -> 
     names = [task.name for task in tasks]
     for name in found:
         if name not in names:
-            raise ConfigError(f"{key} names the unknown task {name!r}; {suggest(str(name), names)}.")
+            raise ConfigError(
+                f"{key} names the unknown task {name!r}; {suggest(str(name), names)}."
+            )
 
 
 def per_task(value: Any, tasks: Sequence[Named], default: float, key: str) -> list[float]:

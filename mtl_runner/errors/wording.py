@@ -41,7 +41,9 @@ def run_message(error: BaseException) -> str:
     if isinstance(error, OSError):
         return _os_sentence(error)
     place = traceback.extract_tb(error.__traceback__)
-    where = f" (raised in {Path(place[-1].filename).name}, line {place[-1].lineno})" if place else ""
+    where = (
+        f" (raised in {Path(place[-1].filename).name}, line {place[-1].lineno})" if place else ""
+    )
     reason = (str(error).strip() or "no message").splitlines()[0]
     return f"{type(error).__name__}: {reason}{where}; run.log holds the traceback, HYDRA_FULL_ERROR=1 shows it."
 
@@ -62,12 +64,18 @@ def _os_sentence(error: OSError) -> str:
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether the machine or its GPU had no memory left."""
-    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "can't allocate memory" in str(error)
+    )
 
 
 def _chain(error: BaseException) -> list[BaseException]:
     links = [error]
-    while (following := links[-1].__cause__ or links[-1].__context__) is not None and following not in links:
+    while (
+        following := links[-1].__cause__ or links[-1].__context__
+    ) is not None and following not in links:
         links.append(following)
     return links
 
@@ -75,12 +83,15 @@ def _chain(error: BaseException) -> list[BaseException]:
 def _hydra_sentence(error: BaseException) -> str | None:
     kind, text = type(error).__name__, str(error)
     if match := re.search(
-        r"Could not find '([^']+)/([^'/]+)'.*?Available options in '[^']+':\s*(.*?)(?:\n\S|\Z)", text, re.DOTALL
+        r"Could not find '([^']+)/([^'/]+)'.*?Available options in '[^']+':\s*(.*?)(?:\n\S|\Z)",
+        text,
+        re.DOTALL,
     ):
         group, option, options = match.groups()
         return f"{group}={option} does not exist; {suggest(option, options.split())}."
     if match := re.search(
-        r"Could not override '([^']+)'\.?\s*(No match in the defaults list|Key '[^']*' is not in struct)?", text
+        r"Could not override '([^']+)'\.?\s*(No match in the defaults list|Key '[^']*' is not in struct)?",
+        text,
     ):
         return _unknown_key(match.group(1), text, error)
     if match := re.search(r"Could not append to config\. An item is already at '([^']+)'", text):
@@ -116,4 +127,6 @@ def _siblings(error: BaseException) -> list[str] | None:
     from omegaconf import DictConfig
 
     nodes = (getattr(link, "parent_node", None) for link in _chain(error))
-    return next(([str(name) for name in node] for node in nodes if isinstance(node, DictConfig)), None)
+    return next(
+        ([str(name) for name in node] for node in nodes if isinstance(node, DictConfig)), None
+    )

@@ -23,7 +23,9 @@ class Conflicts:
         self.shared = parameters.shared
         self.fields = {"gradient_norm": tasks, "cosine": tasks * tasks}
 
-    def before_update(self, forward: ForwardResult, weights: Tensor, active: Active) -> dict[str, Tensor]:
+    def before_update(
+        self, forward: ForwardResult, weights: Tensor, active: Active
+    ) -> dict[str, Tensor]:
         """Norms and cosines of this step, to be recorded."""
         del weights
         norms, cosines = self.measure(forward.losses, active)
@@ -37,15 +39,21 @@ class Conflicts:
         rows = []
         for t, loss in enumerate(losses):
             if t in active.tasks:
-                found = torch.autograd.grad(loss, self.shared, retain_graph=True, allow_unused=True, materialize_grads=True)
+                found = torch.autograd.grad(
+                    loss, self.shared, retain_graph=True, allow_unused=True, materialize_grads=True
+                )
                 rows.append(torch.cat([g.flatten() for g in found]))
         jacobian = torch.stack(rows)
         gramian = jacobian @ jacobian.T
         norms = gramian.diagonal().sqrt()
-        cosines = (gramian / (norms.unsqueeze(0) * norms.unsqueeze(1))).clamp(-1, 1)  # 0/0 is NaN: no direction
+        cosines = (gramian / (norms.unsqueeze(0) * norms.unsqueeze(1))).clamp(
+            -1, 1
+        )  # 0/0 is NaN: no direction
         if active.everyone:
             return norms, cosines.flatten()
         index = active.index(norms.device)
         all_norms = norms.new_full((len(losses),), torch.nan).index_copy(0, index, norms)
         wide = norms.new_full((len(index), len(losses)), torch.nan).index_copy(1, index, cosines)
-        return all_norms, norms.new_full((len(losses), len(losses)), torch.nan).index_copy(0, index, wide).flatten()
+        return all_norms, norms.new_full((len(losses), len(losses)), torch.nan).index_copy(
+            0, index, wide
+        ).flatten()

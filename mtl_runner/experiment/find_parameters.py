@@ -30,8 +30,14 @@ def find_parameters(model: nn.Module, likelihood: Likelihood, batch: Split) -> P
         losses = likelihood.losses(outputs, batch.targets)
         for task, loss in zip(likelihood.tasks, losses, strict=True):
             if not isinstance(loss, Tensor) or loss.dim():
-                what = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
-                raise ModelError(f"The loss of task {task.name!r} is {what}; it must be a scalar tensor, e.g. a .mean().")
+                what = (
+                    f"a tensor of shape {tuple(loss.shape)}"
+                    if isinstance(loss, Tensor)
+                    else f"a {type(loss).__name__}"
+                )
+                raise ModelError(
+                    f"The loss of task {task.name!r} is {what}; it must be a scalar tensor, e.g. a .mean()."
+                )
         reached = [leaves_of(loss) for loss in losses]
     model.train(training)
     _check_hidden(model, likelihood, reached)
@@ -47,7 +53,9 @@ def find_parameters(model: nn.Module, likelihood: Likelihood, batch: Split) -> P
                 f"No task's loss reaches the model's parameter {name!r}; use it in an output, or freeze it with requires_grad_(False)."
             )
     if not named:
-        raise ModelError("The model has no trainable parameter; at least one must require a gradient.")
+        raise ModelError(
+            "The model has no trainable parameter; at least one must require a gradient."
+        )
     tensors = [p for _, p in named]
     return Parameters(tensors, owners, last_shared_weight(tensors, owners, reached))
 
@@ -55,7 +63,9 @@ def find_parameters(model: nn.Module, likelihood: Likelihood, batch: Split) -> P
 def check_outputs(outputs: object, batch: Split, tasks: Sequence[Task]) -> None:
     """Raise ``ModelError`` unless the outputs are ``{task: tensor}`` of the shapes the tasks need."""
     if not isinstance(outputs, dict):
-        raise ModelError(f"The model returned a {type(outputs).__name__}; its forward must return {{task: tensor}}.")
+        raise ModelError(
+            f"The model returned a {type(outputs).__name__}; its forward must return {{task: tensor}}."
+        )
     for task in tasks:
         if not task.has_target:
             continue
@@ -71,7 +81,9 @@ def check_outputs(outputs: object, batch: Split, tasks: Sequence[Task]) -> None:
             )
 
 
-def _check_hidden(model: nn.Module, likelihood: Likelihood, reached: list[dict[Tensor, int]]) -> None:
+def _check_hidden(
+    model: nn.Module, likelihood: Likelihood, reached: list[dict[Tensor, int]]
+) -> None:
     known = {*model.parameters(), *likelihood.parameters()}
     for task, leaves in zip(likelihood.tasks, reached, strict=True):
         hidden = [leaf for leaf in leaves if leaf not in known]

@@ -64,12 +64,20 @@ class ForwardPass(nn.Module):
         values = torch.stack([loss.detach() for loss in losses])
         if not likelihood.has_noise:
             return ForwardResult(outputs, losses, values, values)
-        nll = values if likelihood.trains_nll else likelihood.negative_log_likelihoods(outputs, targets)
-        return ForwardResult(outputs, losses, values, likelihood.standard_losses(outputs, targets), nll)
+        nll = (
+            values
+            if likelihood.trains_nll
+            else likelihood.negative_log_likelihoods(outputs, targets)
+        )
+        return ForwardResult(
+            outputs, losses, values, likelihood.standard_losses(outputs, targets), nll
+        )
 
     def of_batch(self, batch: Split, *, recompute: bool = False) -> ForwardResult:
         """The pass of a training step; ``recompute``: whether its losses can be recomputed afterwards."""
-        again = self._recomputing(batch) if recompute else None  # before the pass, which moves the random states on
+        again = (
+            self._recomputing(batch) if recompute else None
+        )  # before the pass, which moves the random states on
         found = self.forward(batch.inputs, batch.targets)
         found.recompute = again
         return found
@@ -88,10 +96,16 @@ class ForwardPass(nn.Module):
     def pure(self) -> Callable[[Any, Any, Any, Any], tuple[Tensor, dict[str, Tensor]]]:
         """This very pass as a function of tensors: ``(model's, likelihood's, inputs, targets)`` to losses ``[T]`` and what is recorded beside them."""
 
-        def call(model: Any, likelihood: Any, inputs: Any, targets: Any) -> tuple[Tensor, dict[str, Tensor]]:
-            state = {f"model.{k}": v for k, v in model.items()} | {f"likelihood.{k}": v for k, v in likelihood.items()}
+        def call(
+            model: Any, likelihood: Any, inputs: Any, targets: Any
+        ) -> tuple[Tensor, dict[str, Tensor]]:
+            state = {f"model.{k}": v for k, v in model.items()} | {
+                f"likelihood.{k}": v for k, v in likelihood.items()
+            }
             found: ForwardResult = functional_call(self, state, (inputs, targets))
-            measured = {"standard": found.standard} | ({} if found.nll is None else {"nll": found.nll})
+            measured = {"standard": found.standard} | (
+                {} if found.nll is None else {"nll": found.nll}
+            )
             return torch.stack(found.losses), measured
 
         return call
@@ -119,4 +133,7 @@ def split_outputs(model: ForwardPass, split: Split, rows: int) -> Outputs:
     """Outputs for all rows of a split, in eval mode, ``rows`` at a time."""
     with model.evaluating():
         parts = [model.outputs(batch.inputs) for batch in split.batches(rows)]
-    return {name: torch.cat([part[name] for part in parts]) if len(parts) > 1 else parts[0][name] for name in parts[0]}
+    return {
+        name: torch.cat([part[name] for part in parts]) if len(parts) > 1 else parts[0][name]
+        for name in parts[0]
+    }

@@ -23,15 +23,21 @@ class _Called(nn.Module):
 
 def pure(module: nn.Module, function: str | Callable[..., Any] = "forward") -> Callable[..., Any]:
     """A method of a module, or a function of it, as a function of (its parameters and buffers by name, the other arguments)."""
-    owner = _Called(module, getattr(type(module), function) if isinstance(function, str) else function)
+    owner = _Called(
+        module, getattr(type(module), function) if isinstance(function, str) else function
+    )
 
     def call(state: Mapping[str, Tensor], *arguments: Any) -> Any:
-        return functional_call(owner, {f"owner.{name}": tensor for name, tensor in state.items()}, arguments)
+        return functional_call(
+            owner, {f"owner.{name}": tensor for name, tensor in state.items()}, arguments
+        )
 
     return call
 
 
-def clipped(gradients: Mapping[str, Tensor], blocks: Sequence[set[str]], clip: float | None) -> dict[str, Tensor]:
+def clipped(
+    gradients: Mapping[str, Tensor], blocks: Sequence[set[str]], clip: float | None
+) -> dict[str, Tensor]:
     """The gradients with the norm of each block of them clipped, as ``torch.nn.utils.clip_grad_norm_`` does in place."""
     found = dict(gradients)
     if clip is None:

@@ -56,7 +56,9 @@ class Learner:
         self.update(forward.losses, weights, active, forward.recompute)
         for hook in self.hooks:
             hook.after_update(forward, active)
-        return StepRecord(forward.standard, weights, objective, {**measured, **self.update.measured})
+        return StepRecord(
+            forward.standard, weights, objective, {**measured, **self.update.measured}
+        )
 
     @cached_property
     def forward_pass(self) -> ForwardPass:
@@ -72,7 +74,9 @@ class Learner:
     def hooks(self) -> list[StepHook]:
         """Who looks at a step before and after its update, in this order."""
         found: list[StepHook | None] = [
-            NormsBefore(self.weighting, self.update.parameters) if isinstance(self.weighting, ObservesNorms) else None,
+            NormsBefore(self.weighting, self.update.parameters)
+            if isinstance(self.weighting, ObservesNorms)
+            else None,
             self.conflicts,
             LossesAfter(self.weighting) if isinstance(self.weighting, ObservesLosses) else None,
             # the last, since it steps with gradients that those before it set:
@@ -83,7 +87,9 @@ class Learner:
     @property
     def backward_passes(self) -> int:
         """Number of backward passes of a step with all tasks; those of GradNorm end at the last shared weight, and those of ``record.gradients`` do not count."""
-        return self.update.passes + (len(self.likelihood.tasks) if isinstance(self.weighting, ObservesNorms) else 0)
+        return self.update.passes + (
+            len(self.likelihood.tasks) if isinstance(self.weighting, ObservesNorms) else 0
+        )
 
     @cached_property
     def layout(self) -> RecordLayout:
@@ -105,30 +111,52 @@ def pure_step(learner: Learner, active: Active) -> Callable[..., tuple[Any, ...]
     """
     weighting, update = learner.weighting, learner.update
     forward_of, objective_of = learner.forward_pass.pure(), pure(weighting)
-    blocks = [{name for name, p in learner.model.named_parameters() if p in set(block)} for block in update.clip_blocks]
+    blocks = [
+        {name for name, p in learner.model.named_parameters() if p in set(block)}
+        for block in update.clip_blocks
+    ]
     lanes = list(
-        dict.fromkeys([*(update.optimizer_tasks or ()), *([None] if learner.own_optimizers.likelihood_parameters else [])])
+        dict.fromkeys(
+            [
+                *(update.optimizer_tasks or ()),
+                *([None] if learner.own_optimizers.likelihood_parameters else []),
+            ]
+        )
     )
 
-    def step(parameters: Any, constants: Any, inputs: Any, targets: Any, values: Tensor) -> tuple[Any, ...]:
+    def step(
+        parameters: Any, constants: Any, inputs: Any, targets: Any, values: Tensor
+    ) -> tuple[Any, ...]:
         def forward(own: Any, noise: Any) -> Any:
-            return forward_of({**own, **constants["model"]}, {**noise, **constants["likelihood"]}, inputs, targets)
+            return forward_of(
+                {**own, **constants["model"]}, {**noise, **constants["likelihood"]}, inputs, targets
+            )
 
         def weigh(own: Any, losses: Tensor) -> Any:
             seen = losses if active.everyone else losses[list(active.tasks)]
             return objective_of({**own, **constants["weighting"]}, seen, active.none_if_all)
 
-        losses, pull, found = vjp(forward, parameters["model"], parameters["likelihood"], has_aux=True)  # type: ignore[misc]
-        (own, weights), objective = grad_and_value(weigh, argnums=(0, 1))(parameters["weighting"], losses)
+        losses, pull, found = vjp(
+            forward, parameters["model"], parameters["likelihood"], has_aux=True
+        )  # type: ignore[misc]
+        (own, weights), objective = grad_and_value(weigh, argnums=(0, 1))(
+            parameters["weighting"], losses
+        )
         weights = weights * values
         gradients: dict[str, Any] = {"weighting": own, "model": {}, "likelihood": {}}
         for lane in lanes:
             mask = [1.0 if lane is None or t in lane else 0.0 for t in range(len(values))]
-            of_model, of_likelihood = pull(weights if lane is None else weights * values.new_tensor(mask))
+            of_model, of_likelihood = pull(
+                weights if lane is None else weights * values.new_tensor(mask)
+            )
             gradients["model"][lane] = clipped(of_model, blocks, update.clip)
             gradients["likelihood"] = of_likelihood if lane is None else gradients["likelihood"]
         measured = {"nll": found["nll"]} if "nll" in found else {}
-        return StepRecord(found["standard"], weights, objective, measured).fields(), losses, gradients
+        return (
+            StepRecord(found["standard"], weights, objective, measured).fields(),
+            losses,
+            gradients,
+        )
 
     return step
 

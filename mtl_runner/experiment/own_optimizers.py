@@ -31,15 +31,28 @@ class OwnOptimizers:
     clock moves.
     """
 
-    def __init__(self, weighting: Weighting, make_optimizer: MakeOptimizer, likelihood: Likelihood | None = None) -> None:
+    def __init__(
+        self,
+        weighting: Weighting,
+        make_optimizer: MakeOptimizer,
+        likelihood: Likelihood | None = None,
+    ) -> None:
         self.likelihood_parameters = _trained(likelihood) if likelihood is not None else []
         parts: dict[str, Owner | None] = {"weighting": weighting, "likelihood": likelihood}
-        trained = {name: owner for name, owner in parts.items() if owner is not None and _trained(owner)}
+        trained = {
+            name: owner for name, owner in parts.items() if owner is not None and _trained(owner)
+        }
         self.owners = list(trained)  # whose parameters each optimizer has
         owners = list(trained.values())
         self.optimizers = [_optimizer(owner, make_optimizer) for owner in owners]
-        self.annealed = [(o, owner.lr) for o, owner in zip(self.optimizers, owners, strict=True) if owner.anneal and owner.lr]
-        self.scheduled = [o for o, owner in zip(self.optimizers, owners, strict=True) if owner.lr is None]
+        self.annealed = [
+            (o, owner.lr)
+            for o, owner in zip(self.optimizers, owners, strict=True)
+            if owner.anneal and owner.lr
+        ]
+        self.scheduled = [
+            o for o, owner in zip(self.optimizers, owners, strict=True) if owner.lr is None
+        ]
         self.steppers = [stepper(optimizer) for optimizer in self.optimizers]
         self._taken: Sequence[Tensor | None] = ()  # between the two halves of a step
 
@@ -49,7 +62,9 @@ class OwnOptimizers:
             for group in optimizer.param_groups:
                 group["lr"] = lr * min(1.0, (1 - done) / SETTLING)
 
-    def before_update(self, forward: ForwardResult, weights: Tensor, active: Active) -> dict[str, Tensor]:
+    def before_update(
+        self, forward: ForwardResult, weights: Tensor, active: Active
+    ) -> dict[str, Tensor]:
         """Take the gradients of the likelihood's parameters, while the graph of the losses is there."""
         self._taken = self.gradients(forward.losses, weights, active)
         return {}
@@ -59,13 +74,17 @@ class OwnOptimizers:
         del forward, active
         self.step(self._taken)
 
-    def gradients(self, losses: Sequence[Tensor], weights: Tensor, active: Active) -> Sequence[Tensor | None]:
+    def gradients(
+        self, losses: Sequence[Tensor], weights: Tensor, active: Active
+    ) -> Sequence[Tensor | None]:
         """Return the gradients of the weighted losses with respect to the likelihood's parameters; the graph is kept for the update."""
         if not self.likelihood_parameters:
             return ()
         roots = [losses[t] for t in active.tasks if losses[t].requires_grad]
         scale = [weights[t] for t in active.tasks if losses[t].requires_grad]
-        return torch.autograd.grad(roots, self.likelihood_parameters, scale, retain_graph=True, allow_unused=True)
+        return torch.autograd.grad(
+            roots, self.likelihood_parameters, scale, retain_graph=True, allow_unused=True
+        )
 
     def step(self, gradients: Sequence[Tensor | None] = ()) -> None:
         """One step; the weighting's gradients lie in its parameters already, the likelihood's are given."""

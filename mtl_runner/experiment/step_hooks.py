@@ -16,7 +16,9 @@ from mtl_runner.weighting.protocols import ObservesLosses, ObservesNorms
 class StepHook(Protocol):
     """Looks at a step; the graphs of the losses must survive it."""
 
-    def before_update(self, forward: ForwardResult, weights: Tensor, active: Active) -> dict[str, Tensor]:
+    def before_update(
+        self, forward: ForwardResult, weights: Tensor, active: Active
+    ) -> dict[str, Tensor]:
         """Look at losses and weights ``[T]``; returns what is to be recorded."""
         ...
 
@@ -31,7 +33,9 @@ class NormsBefore:
     def __init__(self, weighting: ObservesNorms, parameters: Parameters) -> None:
         self.weighting, self.parameters = weighting, parameters
 
-    def before_update(self, forward: ForwardResult, weights: Tensor, active: Active) -> dict[str, Tensor]:
+    def before_update(
+        self, forward: ForwardResult, weights: Tensor, active: Active
+    ) -> dict[str, Tensor]:
         del weights
         norms = self.parameters.norms(forward.losses, active.tasks)
         self.weighting.observe_norms(norms, forward.values, active.none_if_all)
@@ -47,7 +51,9 @@ class LossesAfter:
     def __init__(self, weighting: ObservesLosses) -> None:
         self.weighting = weighting
 
-    def before_update(self, forward: ForwardResult, weights: Tensor, active: Active) -> dict[str, Tensor]:
+    def before_update(
+        self, forward: ForwardResult, weights: Tensor, active: Active
+    ) -> dict[str, Tensor]:
         """Do nothing."""
         del forward, weights, active
         return {}
@@ -55,4 +61,6 @@ class LossesAfter:
     def after_update(self, forward: ForwardResult, active: Active) -> None:
         assert forward.recompute is not None
         with torch.no_grad():
-            self.weighting.observe_losses(forward.values, torch.stack(forward.recompute()), active.none_if_all)
+            self.weighting.observe_losses(
+                forward.values, torch.stack(forward.recompute()), active.none_if_all
+            )

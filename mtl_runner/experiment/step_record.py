@@ -27,7 +27,12 @@ class StepRecord:
 
     def fields(self) -> dict[str, Tensor]:
         """All of them by name."""
-        return {"loss": self.loss, "weight": self.weight, "objective": self.objective, **self.measured}
+        return {
+            "loss": self.loss,
+            "weight": self.weight,
+            "objective": self.objective,
+            **self.measured,
+        }
 
 
 class RecordLayout:
@@ -65,5 +70,8 @@ class RecordLayout:
     def nothing(self, device: torch.device) -> StepRecord:
         """The record of a step whose batch has no label at all: it changes nothing, and nothing else was measured."""
         zeros = torch.zeros(self.tasks, device=device)
-        unknown = {name: torch.full((width,), torch.nan, device=device) for name, width in self.measured.items()}
+        unknown = {
+            name: torch.full((width,), torch.nan, device=device)
+            for name, width in self.measured.items()
+        }
         return StepRecord(zeros, zeros, torch.zeros((), device=device), unknown)

@@ -18,7 +18,9 @@ class Parameters:
 
     tensors: list[nn.Parameter]
     owners: list[frozenset[int]]
-    last_shared: nn.Parameter | None = None  # of the weights (two or more dimensions) that most tasks share, the one used last
+    last_shared: nn.Parameter | None = (
+        None  # of the weights (two or more dimensions) that most tasks share, the one used last
+    )
 
     @classmethod
     def from_losses(cls, model: nn.Module, losses: Sequence[Tensor]) -> Parameters:
@@ -28,7 +30,11 @@ class Parameters:
                 "Give the losses as a list of scalars, one per task: every element of a stacked tensor reaches every parameter."
             )
         reached = [leaves_of(loss) for loss in losses]
-        tensors = [p for p in model.parameters() if p.requires_grad and any(p in leaves for leaves in reached)]
+        tensors = [
+            p
+            for p in model.parameters()
+            if p.requires_grad and any(p in leaves for leaves in reached)
+        ]
         owners = [frozenset(t for t, leaves in enumerate(reached) if p in leaves) for p in tensors]
         return cls(tensors, owners, last_shared_weight(tensors, owners, reached))
 
@@ -51,7 +57,9 @@ class Parameters:
         if self.last_shared is None:
             return norms
         for t in tasks:
-            (gradient,) = torch.autograd.grad(losses[t], [self.last_shared], retain_graph=True, allow_unused=True)
+            (gradient,) = torch.autograd.grad(
+                losses[t], [self.last_shared], retain_graph=True, allow_unused=True
+            )
             if gradient is not None:
                 norms[t] = gradient.norm()
         return norms
@@ -71,14 +79,24 @@ def leaves_of(loss: Tensor) -> dict[Tensor, int]:
             if following is None:
                 continue
             if hasattr(following, "variable"):
-                found[following.variable] = max(found.get(following.variable, -1), position_in_forward(node))
+                found[following.variable] = max(
+                    found.get(following.variable, -1), position_in_forward(node)
+                )
             stack.append(following)
     return found
 
 
 def last_shared_weight(
-    tensors: Sequence[nn.Parameter], owners: Sequence[frozenset[int]], reached: Sequence[dict[Tensor, int]]
+    tensors: Sequence[nn.Parameter],
+    owners: Sequence[frozenset[int]],
+    reached: Sequence[dict[Tensor, int]],
 ) -> nn.Parameter | None:
-    most = max((len(owner) for owner in owners), default=0)  # not a layer of two tasks where another one serves all
-    weights = [p for p, owner in zip(tensors, owners, strict=True) if len(owner) == most > 1 and p.dim() > 1]
+    most = max(
+        (len(owner) for owner in owners), default=0
+    )  # not a layer of two tasks where another one serves all
+    weights = [
+        p
+        for p, owner in zip(tensors, owners, strict=True)
+        if len(owner) == most > 1 and p.dim() > 1
+    ]
     return max(weights, key=lambda p: max(leaves.get(p, -1) for leaves in reached), default=None)

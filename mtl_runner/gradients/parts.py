@@ -19,12 +19,18 @@ def parts_of(parameters: Parameters, tasks: Sequence[Named]) -> dict[str, list[n
     """The shared parameters and each task's private ones, by name, where there are any."""
     parts: dict[str, list[nn.Parameter]] = {SHARED: parameters.shared}
     for index, task in enumerate(tasks):
-        private = [p for p, owner in zip(parameters.tensors, parameters.owners, strict=True) if owner == {index}]
+        private = [
+            p
+            for p, owner in zip(parameters.tensors, parameters.owners, strict=True)
+            if owner == {index}
+        ]
         parts[task.name] = parts.get(task.name, []) + private
     return {name: part for name, part in parts.items() if part}
 
 
-def read_settings(value: Any, parts: Mapping[str, Any], tasks: Sequence[Named], key: str) -> dict[str, dict[str, Any]]:
+def read_settings(
+    value: Any, parts: Mapping[str, Any], tasks: Sequence[Named], key: str
+) -> dict[str, dict[str, Any]]:
     """Settings per part, ``{shared: {lr: 0.001}, <task>: {...}}``.
 
     Raises:
@@ -32,14 +38,26 @@ def read_settings(value: Any, parts: Mapping[str, Any], tasks: Sequence[Named], 
     """
     for name, settings in {"": value, **(value if isinstance(value, Mapping) else {})}.items():
         if settings is not None and not isinstance(settings, Mapping):
-            wanted = "settings such as {lr: 0.01}" if name else "{shared: {lr: 0.001}, <task>: {lr: 0.01}}"
-            raise ConfigError(f"{key}{'.' if name else ''}{name} must be {wanted}; found {settings!r}.")
+            wanted = (
+                "settings such as {lr: 0.01}"
+                if name
+                else "{shared: {lr: 0.001}, <task>: {lr: 0.01}}"
+            )
+            raise ConfigError(
+                f"{key}{'.' if name else ''}{name} must be {wanted}; found {settings!r}."
+            )
     for name in value or {}:
         known = [SHARED, *(task.name for task in tasks)]
         if name not in known:
-            raise ConfigError(f"{key} names {name!r}, which is no part of the model; {suggest(name, known)}.")
+            raise ConfigError(
+                f"{key} names {name!r}, which is no part of the model; {suggest(name, known)}."
+            )
         if name not in parts:
-            what = "no parameter is shared by two tasks" if name == SHARED else f"task {name!r} has no parameter of its own"
+            what = (
+                "no parameter is shared by two tasks"
+                if name == SHARED
+                else f"task {name!r} has no parameter of its own"
+            )
             raise ConfigError(f"{key}.{name} is empty: {what}; leave it out.")
     return {name: dict(settings or {}) for name, settings in (value or {}).items()}
 

@@ -61,16 +61,25 @@ def _request(overrides: Sequence[str]) -> Request:
 
     for override in overrides:
         if override.startswith("-"):
-            raise ConfigError(f"run takes options such as 'data=digits'; found {override!r} (sweeps are for mtl-run -m).")
+            raise ConfigError(
+                f"run takes options such as 'data=digits'; found {override!r} (sweeps are for mtl-run -m)."
+            )
     register()
     try:
-        with without_hydra(), initialize_config_dir(str(conf_directory()), version_base="1.3", job_name="mtl-run"):
-            config = compose("config", [opened(override) for override in overrides], return_hydra_config=True)
+        with (
+            without_hydra(),
+            initialize_config_dir(str(conf_directory()), version_base="1.3", job_name="mtl-run"),
+        ):
+            config = compose(
+                "config", [opened(override) for override in overrides], return_hydra_config=True
+            )
             request, _ = request_in(config, lambda composed: Path(str(composed.hydra.run.dir)))
     except MtlError:
         raise
     except Exception as error:
         raise ConfigError(cli_message(error)) from error
     if "study" in request.config:
-        raise ConfigError("A study is many runs: write mtl-run -m +study=fair ..., with the sweeper that it brings.")
+        raise ConfigError(
+            "A study is many runs: write mtl-run -m +study=fair ..., with the sweeper that it brings."
+        )
     return request

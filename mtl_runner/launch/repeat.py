@@ -24,7 +24,9 @@ GROUPS = (
 )
 
 
-def repeated(run: Path, arguments: Sequence[str], conf: Path) -> tuple[tempfile.TemporaryDirectory[str] | None, list[str]]:
+def repeated(
+    run: Path, arguments: Sequence[str], conf: Path
+) -> tuple[tempfile.TemporaryDirectory[str] | None, list[str]]:
     """A folder with the config to run and the arguments that remain.
 
     Values are changed in the recorded config, to the letter what ran. A change of a whole group (``weighting=fixed``) cannot be:
@@ -43,10 +45,18 @@ def repeated(run: Path, arguments: Sequence[str], conf: Path) -> tuple[tempfile.
     folder = tempfile.TemporaryDirectory(prefix="mtl-run-repeat-")
     defaults = [
         "_self_",
-        *(entry for entry in ours.defaults if isinstance(entry, DictConfig) and str(next(iter(entry))).startswith("override")),
+        *(
+            entry
+            for entry in ours.defaults
+            if isinstance(entry, DictConfig) and str(next(iter(entry))).startswith("override")
+        ),
     ]
     content = OmegaConf.create(
-        {"defaults": defaults, **{k: v for k, v in config.items() if k != "defaults"}, "hydra": ours.hydra}
+        {
+            "defaults": defaults,
+            **{k: v for k, v in config.items() if k != "defaults"},
+            "hydra": ours.hydra,
+        }
     )
     OmegaConf.save(content, Path(folder.name) / "config.yaml")
     return folder, list(arguments)

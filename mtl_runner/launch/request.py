@@ -15,7 +15,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from mtl_runner.runs.request import Request
 
-REPEATED = "MTL_RUNNER_REPEATED"  # choices and overrides of the run that is repeated; also for workers
+REPEATED = (
+    "MTL_RUNNER_REPEATED"  # choices and overrides of the run that is repeated; also for workers
+)
 
 
 def request_of(config: DictConfig) -> Request:
@@ -31,11 +33,15 @@ def request_of(config: DictConfig) -> Request:
         overrides=[*repeated.get("overrides", ()), *overrides],
         choices=repeated.get("choices") or _choices(hydra.runtime.choices),
         hydra=HydraConfig.instance().cfg,  # type: ignore[arg-type]  # declared as what it is a config of
-        job=f"{hydra.job.num}: {' '.join(override.lstrip('+') for override in overrides)}" if sweeping else "",
+        job=f"{hydra.job.num}: {' '.join(override.lstrip('+') for override in overrides)}"
+        if sweeping
+        else "",
     )
 
 
-def request_in(config: DictConfig, directory: Callable[[DictConfig], Path]) -> tuple[Request, DictConfig]:
+def request_in(
+    config: DictConfig, directory: Callable[[DictConfig], Path]
+) -> tuple[Request, DictConfig]:
     """The run that a config with its ``hydra`` node asks for, outside of a job of Hydra's.
 
     Args:

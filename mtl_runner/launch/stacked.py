@@ -35,13 +35,17 @@ class StackedLauncher(Launcher):
         self.memory = float(memory)
         self.basic = BasicLauncher()
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
         """Hydra's; also makes the sweeper's check of all configs quick."""
         hydra_context.config_loader = Composer(hydra_context.config_loader)  # type: ignore[assignment]
         self.context, self.task_function, self.config = hydra_context, task_function, config
         self.basic.setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
         """All jobs, in order."""
         setup_globals()
         if self.config.hydra.runtime.cwd not in sys.path:
@@ -51,8 +55,12 @@ class StackedLauncher(Launcher):
         common = set.intersection(*(set(overrides) for overrides in jobs.values()))
         for number, overrides in jobs.items():
             request, returns[number] = self._job(number, overrides)
-            differing = " ".join(override.lstrip("+") for override in overrides if override not in common)
-            requests[number] = replace(request, job=f"{number}: {differing}" if differing else str(number))
+            differing = " ".join(
+                override.lstrip("+") for override in overrides if override not in common
+            )
+            requests[number] = replace(
+                request, job=f"{number}: {differing}" if differing else str(number)
+            )
         from mtl_runner.runs.stacked import Stacker
 
         gc.freeze()  # the modules are there to stay, and so are the jobs
@@ -77,15 +85,25 @@ class StackedLauncher(Launcher):
             config.hydra.job.id = config.hydra.job.num = number
         request, hydra = request_in(config, _directory_in_sweep)
         name = hydra.hydra.job.name
-        return request, JobReturn(overrides=overrides, cfg=config, hydra_cfg=hydra, working_dir=str(Path.cwd()), task_name=name)
+        return request, JobReturn(
+            overrides=overrides,
+            cfg=config,
+            hydra_cfg=hydra,
+            working_dir=str(Path.cwd()),
+            task_name=name,
+        )
 
     @staticmethod
     def _explain(alone: dict[int, str], jobs: int) -> None:
         for reason in dict.fromkeys(alone.values()):
             numbers = [number for number, why in alone.items() if why == reason]
-            shown = ", ".join(map(str, numbers[:LISTED])) + (", ..." if len(numbers) > LISTED else "")
+            shown = ", ".join(map(str, numbers[:LISTED])) + (
+                ", ..." if len(numbers) > LISTED else ""
+            )
             print(f"{len(numbers)} of {jobs} jobs run one by one ({shown}): {reason}.", flush=True)
 
 
 def _directory_in_sweep(config: DictConfig) -> Path:
-    return Path(str(OmegaConf.select(config, "hydra.sweep.dir"))) / str(OmegaConf.select(config, "hydra.sweep.subdir"))
+    return Path(str(OmegaConf.select(config, "hydra.sweep.dir"))) / str(
+        OmegaConf.select(config, "hydra.sweep.subdir")
+    )

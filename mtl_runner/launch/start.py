@@ -29,7 +29,10 @@ class SweepStart(Callback):
                 raise SweepRefusedError(
                     f"{str(directory)!r} holds a sweep already; add resume=true to go on with it, or choose another hydra.sweep.dir."
                 )
-            first, now = (list(c.hydra.overrides.task) for c in (OmegaConf.load(directory / "multirun.yaml"), config))
+            first, now = (
+                list(c.hydra.overrides.task)
+                for c in (OmegaConf.load(directory / "multirun.yaml"), config)
+            )
             if first != now:
                 raise SweepRefusedError(
                     f"{str(directory)!r} holds another sweep ({' '.join(first)}); resume=true goes on with the same options only, "

@@ -15,7 +15,11 @@ def unchanged_process() -> Iterator[None]:
     from mtl_runner.experiment.seeding import random_state, set_random_state
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    state, threads, anomaly = random_state(device), torch.get_num_threads(), torch.is_anomaly_enabled()
+    state, threads, anomaly = (
+        random_state(device),
+        torch.get_num_threads(),
+        torch.is_anomaly_enabled(),
+    )
     cudnn = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
     loggers = [logging.getLogger(name) for name in ("mtl_runner", "hydra.utils")]
     before = [(logger, logger.level, logger.propagate, logger.disabled) for logger in loggers]

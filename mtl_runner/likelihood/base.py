@@ -72,7 +72,9 @@ class Likelihood(nn.Module):
         entries and the labelled rows; :meth:`nll_of_sums` makes the number.
         """
         found = {}
-        for task, nll in zip(self.tasks, self.negative_log_likelihoods(outputs, targets), strict=True):
+        for task, nll in zip(
+            self.tasks, self.negative_log_likelihoods(outputs, targets), strict=True
+        ):
             if task.loss_term is None:
                 mass = task.mass(targets[task.name])
                 entries, rows = self.nll_scale(task, targets[task.name])

@@ -51,7 +51,11 @@ class Heteroscedastic(Likelihood):
     def _loss(self, task: Task, outputs: Tensors, targets: Tensors, beta: float) -> Tensor:
         if not task.has_likelihood:
             return task.loss(outputs, targets)
-        output, s, target = outputs[task.name], outputs[log_variance_key(task.name)], targets[task.name]
+        output, s, target = (
+            outputs[task.name],
+            outputs[log_variance_key(task.name)],
+            targets[task.name],
+        )
         kind, known = task.spec, task.known(target)
         filled = kind.filled(target, known, output) if task.missing else target
         errors = kind.entry_errors(output, filled, task)

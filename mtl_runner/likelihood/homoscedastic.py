@@ -61,21 +61,38 @@ class Homoscedastic(Likelihood):
         super().__init__(tasks)
         choice(reduce, "likelihood.reduce", ("sum", "mean"))
         if isinstance(init, str) and init != "log_loss":
-            raise ConfigError(f"likelihood.init={init!r} is unknown; give a number, {{task: number}} or log_loss.")
-        self.reduce, self.lr, self.anneal = reduce, learning_rate(lr, "likelihood.lr"), flag(anneal, "likelihood.anneal")
-        start = initial(tasks, trivial_losses) if init == "log_loss" else per_task(init, tasks, 0.0, "likelihood.init")
+            raise ConfigError(
+                f"likelihood.init={init!r} is unknown; give a number, {{task: number}} or log_loss."
+            )
+        self.reduce, self.lr, self.anneal = (
+            reduce,
+            learning_rate(lr, "likelihood.lr"),
+            flag(anneal, "likelihood.anneal"),
+        )
+        start = (
+            initial(tasks, trivial_losses)
+            if init == "log_loss"
+            else per_task(init, tasks, 0.0, "likelihood.init")
+        )
         self.log_variance = log_variances(tasks, start, frozen, "likelihood.frozen")
 
     def losses(self, outputs: Tensors, targets: Tensors) -> list[Tensor]:
         answers, scales = self.answers(outputs), self.log_variance.parameters()
-        return [self._loss(task, s, answers, targets) for task, s in zip(self.tasks, scales, strict=True)]
+        return [
+            self._loss(task, s, answers, targets)
+            for task, s in zip(self.tasks, scales, strict=True)
+        ]
 
     def answers(self, outputs: Tensors) -> Tensors:
         """Logits over the temperature: what the softmax predicts from."""
         scales = zip(self.tasks, self.log_variance.parameters(), strict=True)
         return {
             **outputs,
-            **{t.name: outputs[t.name] * torch.exp(-s) for t, s in scales if t.has_likelihood and not t.has_noise_scale},
+            **{
+                t.name: outputs[t.name] * torch.exp(-s)
+                for t, s in scales
+                if t.has_likelihood and not t.has_noise_scale
+            },
         }
 
     def _loss(self, task: Task, s: Tensor, answers: Tensors, targets: Tensors) -> Tensor:
@@ -100,10 +117,15 @@ class Homoscedastic(Likelihood):
     def sigmas(self) -> list[float | None]:
         """In the target's units: standard deviation (Gaussian), scale b (Laplace), root of the temperature (classification)."""
         scales = self.log_variance.parameters()
-        return [sigma_of(t, s.item()) if t.has_likelihood else None for t, s in zip(self.tasks, scales, strict=True)]
+        return [
+            sigma_of(t, s.item()) if t.has_likelihood else None
+            for t, s in zip(self.tasks, scales, strict=True)
+        ]
 
     def off_optimum(self, losses: Sequence[float]) -> list[tuple[float, float] | None]:
         return [
-            (s.item(), math.log(max(loss, TINY))) if s.requires_grad and task.has_likelihood and task.has_noise_scale else None
+            (s.item(), math.log(max(loss, TINY)))
+            if s.requires_grad and task.has_likelihood and task.has_noise_scale
+            else None
             for task, s, loss in zip(self.tasks, self.log_variance, losses, strict=True)
         ]

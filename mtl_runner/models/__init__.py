@@ -10,4 +10,14 @@ from mtl_runner.models.two_fonts import TwoFonts
 from mtl_runner.models.unet import UNet
 from mtl_runner.models.unshared import Unshared
 
-__all__ = ["MLP", "LeNet", "Point", "PredictsNoise", "SeparateMLPs", "TextRCNN", "TwoFonts", "UNet", "Unshared"]
+__all__ = [
+    "MLP",
+    "LeNet",
+    "Point",
+    "PredictsNoise",
+    "SeparateMLPs",
+    "TextRCNN",
+    "TwoFonts",
+    "UNet",
+    "Unshared",
+]

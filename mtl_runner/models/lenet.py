@@ -39,17 +39,31 @@ class LeNet(nn.Module):
     ) -> None:
         super().__init__()
         if isinstance(input_shape, Mapping) or len(input_shape) != 3:
-            found = "a dict of inputs" if isinstance(input_shape, Mapping) else f"inputs of shape {tuple(input_shape)}"
-            raise ConfigError(f"model=lenet needs images, one tensor [rows, channels, height, width]; the data give {found}.")
+            found = (
+                "a dict of inputs"
+                if isinstance(input_shape, Mapping)
+                else f"inputs of shape {tuple(input_shape)}"
+            )
+            raise ConfigError(
+                f"model=lenet needs images, one tensor [rows, channels, height, width]; the data give {found}."
+            )
         for name, value in (("channels", channels), ("kernels", kernels)):
-            if not isinstance(value, Sequence) or len(value) != 2 or not all(is_whole(number, 1) for number in value):
+            if (
+                not isinstance(value, Sequence)
+                or len(value) != 2
+                or not all(is_whole(number, 1) for number in value)
+            ):
                 raise ConfigError(
                     f"model.{name} must be two positive whole numbers, e.g. {[10, 20] if name == 'channels' else [5, 5]}; found {value!r}."
                 )
         if any(kernel % 2 == 0 for kernel in kernels):
-            raise ConfigError(f"model.kernels must be odd, so that padding can keep an image's size; found {list(kernels)}.")
+            raise ConfigError(
+                f"model.kernels must be odd, so that padding can keep an image's size; found {list(kernels)}."
+            )
         if not is_whole(features, 1):
-            raise ConfigError(f"model.features must be a positive whole number; found {features!r}.")
+            raise ConfigError(
+                f"model.features must be a positive whole number; found {features!r}."
+            )
         depth, height, width = input_shape
         if min(height, width) < SMALLEST:
             raise ConfigError(
@@ -57,7 +71,9 @@ class LeNet(nn.Module):
             )
         unpadded = min(_left(side, kernels, padded=False) for side in (height, width)) > 0
         padding = [0, 0] if unpadded else [kernel // 2 for kernel in kernels]
-        area = _left(height, kernels, padded=not unpadded) * _left(width, kernels, padded=not unpadded)
+        area = _left(height, kernels, padded=not unpadded) * _left(
+            width, kernels, padded=not unpadded
+        )
         # Pooling before ReLU: the same numbers, for a quarter of the work.
         self.trunk = nn.Sequential(
             nn.Conv2d(depth, channels[0], kernels[0], padding=padding[0]),
@@ -71,7 +87,9 @@ class LeNet(nn.Module):
             nn.ReLU(),
         )
         self.names = [task.name for task in tasks if task.has_target]
-        self.heads = nn.ModuleList(nn.Linear(features, task.size) for task in tasks if task.has_target)
+        self.heads = nn.ModuleList(
+            nn.Linear(features, task.size) for task in tasks if task.has_target
+        )
 
     def forward(self, inputs: Tensor) -> dict[str, Tensor]:
         features = self.trunk(inputs)

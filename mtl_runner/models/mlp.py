@@ -11,14 +11,23 @@ from mtl_runner.errors import ConfigError
 from mtl_runner.errors.checks import choice, fraction, is_whole
 from mtl_runner.tasks.task import Task
 
-ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "tanh": nn.Tanh,
+}
 
 
-def trunk(input_shape: Sequence[int], hidden: Sequence[int], activation: str, dropout: float) -> tuple[list[nn.Module], int]:
+def trunk(
+    input_shape: Sequence[int], hidden: Sequence[int], activation: str, dropout: float
+) -> tuple[list[nn.Module], int]:
     """Flatten where needed, then linear, activation and (if asked) dropout for each hidden width; and the width at the end."""
     choice(activation, "model.activation", ACTIVATIONS)
     if not isinstance(hidden, Sequence) or not all(is_whole(w, 1) for w in hidden):
-        raise ConfigError(f"model.hidden must be a list of positive widths, e.g. [64, 64]; found {hidden!r}.")
+        raise ConfigError(
+            f"model.hidden must be a list of positive widths, e.g. [64, 64]; found {hidden!r}."
+        )
     fraction(dropout, "model.dropout", one=False)
     layers: list[nn.Module] = [nn.Flatten()] if len(input_shape) > 1 else []
     width = math.prod(input_shape)

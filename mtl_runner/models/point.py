@@ -24,8 +24,12 @@ class Point(nn.Module):
     def __init__(self, start: Sequence[float]) -> None:
         super().__init__()
         if not isinstance(start, Sequence) or not start or not all(is_number(x) for x in start):
-            raise ConfigError(f"model.start must be a list of finite numbers, e.g. [9, 9]; found {start!r}.")
-        self.point = nn.Parameter(torch.tensor([float(x) for x in start]))  # whole numbers would make a tensor of integers
+            raise ConfigError(
+                f"model.start must be a list of finite numbers, e.g. [9, 9]; found {start!r}."
+            )
+        self.point = nn.Parameter(
+            torch.tensor([float(x) for x in start])
+        )  # whole numbers would make a tensor of integers
 
     def forward(self, inputs: object) -> dict[str, Tensor]:
         del inputs

@@ -17,7 +17,11 @@ FARTHEST = 20.0  # of a predicted log-variance from the trivial predictor's: exp
 
 def widened(task: Task) -> Task:
     """The task as a model sees it that has to predict the noise as well: with the further outputs."""
-    return replace(task, size=task.size + task.spec.noise_outputs(task.size)) if task.has_likelihood else task
+    return (
+        replace(task, size=task.size + task.spec.noise_outputs(task.size))
+        if task.has_likelihood
+        else task
+    )
 
 
 class PredictsNoise(nn.Module):
@@ -36,19 +40,28 @@ class PredictsNoise(nn.Module):
     """
 
     def __init__(
-        self, model: nn.Module, plain: nn.Module, tasks: Sequence[Task], trivial_losses: Sequence[float | None] | None = None
+        self,
+        model: nn.Module,
+        plain: nn.Module,
+        tasks: Sequence[Task],
+        trivial_losses: Sequence[float | None] | None = None,
     ) -> None:
         super().__init__()
         self.model = model
         self.sizes = {task.name: task.size for task in tasks if task.has_likelihood}
-        self.noise_sizes = {task.name: widened(task).size - task.size for task in tasks if task.has_likelihood}
+        self.noise_sizes = {
+            task.name: widened(task).size - task.size for task in tasks if task.has_likelihood
+        }
         self.numeric = {task.name for task in tasks if task.has_noise_scale}
         start = torch.tensor(initial(tasks, trivial_losses), dtype=torch.get_default_dtype())
         self.start: Tensor
         self.register_buffer("start", start)
         self.index = {task.name: i for i, task in enumerate(tasks)}
         _take_over(
-            model, plain, [task.size for task in tasks if task.has_target], [widened(t).size for t in tasks if t.has_target]
+            model,
+            plain,
+            [task.size for task in tasks if task.has_target],
+            [widened(t).size for t in tasks if t.has_target],
         )
 
     def forward(self, inputs: object) -> dict[str, Tensor]:
@@ -70,7 +83,9 @@ class PredictsNoise(nn.Module):
 
 
 @torch.no_grad()
-def _take_over(model: nn.Module, plain: nn.Module, sizes: Sequence[int], wide: Sequence[int]) -> None:
+def _take_over(
+    model: nn.Module, plain: nn.Module, sizes: Sequence[int], wide: Sequence[int]
+) -> None:
     """The plain model's weights for everything that is no log-variance, and 0 for what is.
 
     A layer that is wider in one model than in the other is a last layer: a task's own, or, if its rows are those of all tasks one

@@ -88,7 +88,9 @@ class TextRCNN(nn.Module):
     def _embedded(self, inputs: Tensor) -> Tensor:
         try:
             found: Tensor = self.embedding(inputs)
-        except IndexError:  # on a GPU it is an assertion of the device, and nothing is cheaper than that
+        except (
+            IndexError
+        ):  # on a GPU it is an assertion of the device, and nothing is cheaper than that
             last = self.embedding.num_embeddings - 1
             raise ModelError(
                 f"model.words={last - RESERVED + 1} knows the numbers 0 to {last}, but the inputs hold {int(inputs.min())} to {int(inputs.max())}; "

@@ -25,7 +25,11 @@ class TwoFonts(nn.Module):
     """
 
     def __init__(
-        self, input_shape: Sequence[int], hidden: Sequence[int] = (64,), latent: int = 16, activation: str = "relu"
+        self,
+        input_shape: Sequence[int],
+        hidden: Sequence[int] = (64,),
+        latent: int = 16,
+        activation: str = "relu",
     ) -> None:
         super().__init__()
         if isinstance(input_shape, Mapping) or len(input_shape) != 2 or input_shape[0] != 2:
@@ -36,11 +40,15 @@ class TwoFonts(nn.Module):
         pixels = input_shape[1]
         layers, width = trunk((pixels,), hidden, activation, dropout=0.0)
         self.encoder = nn.Sequential(*layers, nn.Linear(width, latent))
-        self.decoder_a, self.decoder_b = (_decoder(latent, hidden, activation, pixels) for _ in "ab")
+        self.decoder_a, self.decoder_b = (
+            _decoder(latent, hidden, activation, pixels) for _ in "ab"
+        )
 
     def forward(self, inputs: Tensor) -> dict[str, Tensor]:
         rows = len(inputs)
-        a, b = self.encoder(inputs.transpose(0, 1).flatten(0, 1)).split(rows)  # both fonts in one pass
+        a, b = self.encoder(inputs.transpose(0, 1).flatten(0, 1)).split(
+            rows
+        )  # both fonts in one pass
         again = self.encoder(torch.cat([self.decoder_a(b), self.decoder_b(a)]))
         cycle_b, cycle_a = again.split(rows)
         return {

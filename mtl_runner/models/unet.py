@@ -23,7 +23,11 @@ class ConvBlock(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         for before in (channels, width):
-            layers += [nn.Conv2d(before, width, 3, padding=1, bias=False), nn.GroupNorm(GROUPS, width), nn.ReLU()]
+            layers += [
+                nn.Conv2d(before, width, 3, padding=1, bias=False),
+                nn.GroupNorm(GROUPS, width),
+                nn.ReLU(),
+            ]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -46,7 +50,9 @@ class UNet(nn.Module):
     widths or depths.
     """
 
-    def __init__(self, tasks: Sequence[Task], input_shape: Sequence[int], width: int = 16, depth: int = 3) -> None:
+    def __init__(
+        self, tasks: Sequence[Task], input_shape: Sequence[int], width: int = 16, depth: int = 3
+    ) -> None:
         super().__init__()
         if isinstance(input_shape, dict) or len(input_shape) != 3:
             raise ConfigError(
@@ -58,12 +64,17 @@ class UNet(nn.Module):
             raise ConfigError(f"model.width must be a multiple of {GROUPS}; found {width}.")
         channels, height, columns = input_shape
         if min(height, columns) < 2**depth:
-            raise ConfigError(f"model.depth={depth} halves images of {height}x{columns} pixels to nothing; lower it.")
+            raise ConfigError(
+                f"model.depth={depth} halves images of {height}x{columns} pixels to nothing; lower it."
+            )
         widths = [width * 2**level for level in range(depth + 1)]
         self.down = nn.ModuleList(
-            ConvBlock(before, after) for before, after in zip([channels, *widths[:-1]], widths, strict=True)
+            ConvBlock(before, after)
+            for before, after in zip([channels, *widths[:-1]], widths, strict=True)
         )
-        self.up = nn.ModuleList(ConvBlock(after + before, before) for before, after in itertools.pairwise(widths))
+        self.up = nn.ModuleList(
+            ConvBlock(after + before, before) for before, after in itertools.pairwise(widths)
+        )
         mine = [task for task in tasks if task.has_target]
         self.names, self.dense = [task.name for task in mine], [bool(task.places) for task in mine]
         for task in mine:
@@ -86,10 +97,15 @@ class UNet(nn.Module):
         features = deepest
         for block in reversed(self.up):
             beside = levels.pop()
-            wider = features.repeat_interleave(2, 2).repeat_interleave(2, 3)[:, :, : beside.shape[2], : beside.shape[3]]
+            wider = features.repeat_interleave(2, 2).repeat_interleave(2, 3)[
+                :, :, : beside.shape[2], : beside.shape[3]
+            ]
             features = block(torch.cat([wider, beside], 1))
         heads = zip(self.names, self.dense, self.heads, strict=True)
-        return {name: head(features) if dense else head(deepest.mean((2, 3))) for name, dense, head in heads}
+        return {
+            name: head(features) if dense else head(deepest.mean((2, 3)))
+            for name, dense, head in heads
+        }
 
 
 def _head(task: Task, width: int, deepest: int) -> nn.Module:

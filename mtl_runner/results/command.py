@@ -17,10 +17,23 @@ def main(arguments: Sequence[str]) -> None:
         epilog="Example: mtl-compare outputs/multirun/2026-01-31/10-00-00-000000",
     )
     parser.add_argument(
-        "paths", nargs="+", type=Path, metavar="DIRECTORY", help="a sweep, run directories, or folders that hold some"
+        "paths",
+        nargs="+",
+        type=Path,
+        metavar="DIRECTORY",
+        help="a sweep, run directories, or folders that hold some",
     )
-    parser.add_argument("--output", type=Path, help="where to write; default: the one directory, or ./comparison for several")
-    parser.add_argument("--at", choices=("final", "best"), default="final", help="metrics of the last epoch or of the best one")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        help="where to write; default: the one directory, or ./comparison for several",
+    )
+    parser.add_argument(
+        "--at",
+        choices=("final", "best"),
+        default="final",
+        help="metrics of the last epoch or of the best one",
+    )
     parser.add_argument(
         "--format",
         choices=("text", "md", "csv"),
@@ -49,5 +62,7 @@ def _margin(text: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 < value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no margin; write a fraction between 0 and 1, as 0.02 for 2 %")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no margin; write a fraction between 0 and 1, as 0.02 for 2 %"
+        )
     return value

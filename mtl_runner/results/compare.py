@@ -54,14 +54,18 @@ class Comparison:
     @property
     def best(self) -> list[Run]:
         """Each strategy's best finished run by the monitor at its best epoch."""
-        return [min(s.runs, key=_monitor) for group in self.groups for s in group.strategies if s.runs]
+        return [
+            min(s.runs, key=_monitor) for group in self.groups for s in group.strategies if s.runs
+        ]
 
     def text(self, style: str = "text", output: Path | None = None) -> str:
         """What the terminal shows, as ``text``, ``md`` or ``csv``; ``output``: where the files are."""
         if style == "csv":
             return self.strategies.to_csv(index=False)
         where = "" if output is None else _relative(output, Path.cwd())
-        return overview(self.groups, self.rows, self.broken, self.conclusions, where, self.at, style)
+        return overview(
+            self.groups, self.rows, self.broken, self.conclusions, where, self.at, style
+        )
 
     def __repr__(self) -> str:
         return self.text()
@@ -69,7 +73,9 @@ class Comparison:
     def _repr_html_(self) -> str:
         """What a notebook shows: the strategies' table, and the verdicts where there are some."""
         tables = [self.strategies] + (
-            [self.verdicts[["data", "strategy", "verdict", "sentence"]]] if len(self.verdicts) else []
+            [self.verdicts[["data", "strategy", "verdict", "sentence"]]]
+            if len(self.verdicts)
+            else []
         )
         return "".join(table.to_html(index=False) for table in tables)
 
@@ -104,7 +110,11 @@ def compare(
 
 
 def comparison_of(
-    paths: Sequence[Path], *, at: str = "final", margin: float | None = None, output: Path | None = None
+    paths: Sequence[Path],
+    *,
+    at: str = "final",
+    margin: float | None = None,
+    output: Path | None = None,
 ) -> Comparison:
     """Compare all runs at or below the paths; writes nothing.
 
@@ -125,15 +135,36 @@ def comparison_of(
     conclusions = conclude(runs, labels, at, margin)
     groups = group_runs(*conclusions.shown)
     base = output or Path.cwd()
-    run_table = pd.DataFrame([_run_row(job, where, base) for job, where in zip(conclusions.jobs, labels, strict=True)])
-    rows = [row | conclusions.columns(row["data"], row["strategy"]) for group in groups for row in strategy_rows(group, at)]
+    run_table = pd.DataFrame(
+        [_run_row(job, where, base) for job, where in zip(conclusions.jobs, labels, strict=True)]
+    )
+    rows = [
+        row | conclusions.columns(row["data"], row["strategy"])
+        for group in groups
+        for row in strategy_rows(group, at)
+    ]
     broken = [run for run in runs if not run.finished]
     verdicts, differences = conclusions.tables()
-    return Comparison(run_table, pd.DataFrame(rows), verdicts, differences, groups, rows, conclusions, broken, len(runs), at)
+    return Comparison(
+        run_table,
+        pd.DataFrame(rows),
+        verdicts,
+        differences,
+        groups,
+        rows,
+        conclusions,
+        broken,
+        len(runs),
+        at,
+    )
 
 
 def compare_directories(
-    paths: Sequence[Path], output: Path, at: str = "final", plots: bool = True, margin: float | None = None
+    paths: Sequence[Path],
+    output: Path,
+    at: str = "final",
+    plots: bool = True,
+    margin: float | None = None,
 ) -> Comparison:
     """Compare all runs at or below the paths, see :func:`comparison_of`, and write what was found into ``output``.
 
@@ -152,7 +183,9 @@ def compare_directories(
         from mtl_runner.results.comparison_plot import plot_comparison
 
         plot_comparison(output / "comparison.png", finished, at)
-    report_runs([job.run for job in found.conclusions.jobs], output / "report.html", at, found.conclusions)
+    report_runs(
+        [job.run for job in found.conclusions.jobs], output / "report.html", at, found.conclusions
+    )
     return found
 
 
@@ -177,7 +210,9 @@ def _run_row(job: RunRole, where: Label, output: Path) -> dict[str, Any]:
         best_epoch = summary["monitor"]["best_epoch"]
         row |= {
             "epochs": summary["epochs"],
-            "best_epoch": best_epoch if isinstance(best_epoch, int) else " ".join(f"{k}:{v}" for k, v in best_epoch.items()),
+            "best_epoch": best_epoch
+            if isinstance(best_epoch, int)
+            else " ".join(f"{k}:{v}" for k, v in best_epoch.items()),
             "monitor.best": summary["monitor"]["best"],
             "monitor.final": summary["monitor"]["final"],
             "seconds": summary["time"]["seconds"],
@@ -186,7 +221,10 @@ def _run_row(job: RunRole, where: Label, output: Path) -> dict[str, Any]:
             row |= {f"{task}.weight": values["weight"], f"{task}.sigma": values["sigma"]}
             for at in ("final", "best"):
                 for split in SPLITS if job.final else SPLITS[:1]:
-                    row |= {f"{at}.{split}.{task}.{name}": value for name, value in values[at][split].items()}
+                    row |= {
+                        f"{at}.{split}.{task}.{name}": value
+                        for name, value in values[at][split].items()
+                    }
     return row
 
 

@@ -33,8 +33,12 @@ class Conclusions:
     verdicts: list[Verdict]
     jobs: list[RunRole]  # every run's part
     margins: dict[str, float]  # {data set: the margin of its verdicts}
-    notes: dict[str, list[str]]  # {data set: what its study says about the tuning, and what is lost of it}
-    shown: tuple[list[Run], list[Label]]  # the runs that the strategies' table is made of: a study's final ones, else all
+    notes: dict[
+        str, list[str]
+    ]  # {data set: what its study says about the tuning, and what is lost of it}
+    shown: tuple[
+        list[Run], list[Label]
+    ]  # the runs that the strategies' table is made of: a study's final ones, else all
 
     def sentences(self, data: str) -> list[str]:
         """The answer for a data set and a line per strategy; empty if there are no equal weights to compare with."""
@@ -43,7 +47,9 @@ class Conclusions:
 
     def missing(self, data: str) -> list[str]:
         """What a fair comparison would have and this one lacks, then what the study itself notes about its tuning."""
-        lines = [line for each in self.evidence.sets if each.name == data for line in _lacking(each)]
+        lines = [
+            line for each in self.evidence.sets if each.name == data for line in _lacking(each)
+        ]
         return list(dict.fromkeys([*lines, *self.notes.get(data, [])]))
 
     def quantity(self, data: str) -> str:
@@ -60,14 +66,23 @@ class Conclusions:
     @cached_property
     def files(self) -> list[str]:
         """What ``write`` writes."""
-        return ["differences.csv", "verdicts.csv"] if any(v.versus_equal is not None for v in self.verdicts) else []
+        return (
+            ["differences.csv", "verdicts.csv"]
+            if any(v.versus_equal is not None for v in self.verdicts)
+            else []
+        )
 
     def tables(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Verdicts and paired differences; empty where there are no equal weights to compare with."""
         if not self.files:
             return pd.DataFrame(), pd.DataFrame()
         rows = [
-            {"data": data.name, "strategy": row.strategy, "against": data.equal.name if data.equal else "", "task": row.task}
+            {
+                "data": data.name,
+                "strategy": row.strategy,
+                "against": data.equal.name if data.equal else "",
+                "task": row.task,
+            }
             | {"split": self.evidence.split, "at": self.evidence.at, "metric": row.metric}
             | _columns("", row.difference)
             | {"runs": row.difference.count}
@@ -111,13 +126,22 @@ class Conclusions:
         }
 
 
-def conclude(runs: Sequence[Run], labels: Sequence[Label], at: str = "final", margin: float | None = None) -> Conclusions:
+def conclude(
+    runs: Sequence[Run], labels: Sequence[Label], at: str = "final", margin: float | None = None
+) -> Conclusions:
     """Draw the conclusions; the margin is by default that of each data set's study, else ``MARGIN``."""
     study = read_study(runs)
     evidence = gather(runs, labels, study, at)
     found = jobs(runs, labels, study)
     margins = {data.name: margin_of(data, margin) for data in evidence.sets}
-    return Conclusions(evidence, verdicts(evidence, margin), found, margins, _notes(runs, found, study), _shown(found))
+    return Conclusions(
+        evidence,
+        verdicts(evidence, margin),
+        found,
+        margins,
+        _notes(runs, found, study),
+        _shown(found),
+    )
 
 
 def _shown(found: Sequence[RunRole]) -> tuple[list[Run], list[Label]]:
@@ -130,7 +154,9 @@ def _shown(found: Sequence[RunRole]) -> tuple[list[Run], list[Label]]:
     return runs, names
 
 
-def _notes(runs: Sequence[Run], found: Sequence[RunRole], study: Mapping[str, Any] | None) -> dict[str, list[str]]:
+def _notes(
+    runs: Sequence[Run], found: Sequence[RunRole], study: Mapping[str, Any] | None
+) -> dict[str, list[str]]:
     studies = (study or {}).get("studies", {})
     lost = set(without_study(runs))
     notes: dict[str, list[str]] = {}
@@ -148,4 +174,7 @@ def _lacking(data: DatasetEvidence) -> list[str]:
 
 def _columns(name: str, found: Paired | None) -> dict[str, float]:
     names = ("mean", "low", "high", "p", "p_holm")
-    return {f"{name}.{n}" if name else n: getattr(found, n) if found is not None else math.nan for n in names}
+    return {
+        f"{name}.{n}" if name else n: getattr(found, n) if found is not None else math.nan
+        for n in names
+    }

@@ -35,7 +35,9 @@ def quantity(data: DatasetEvidence) -> str:
     return "mean relative loss" if data.has_relative_loss else "main metrics"
 
 
-def relative_changes(data: DatasetEvidence, strategy: StrategyEvidence, reference: StrategyEvidence) -> dict[str, float]:
+def relative_changes(
+    data: DatasetEvidence, strategy: StrategyEvidence, reference: StrategyEvidence
+) -> dict[str, float]:
     """Per seed: the logarithm of the strategy's mean relative loss over that of the paired run; below 0 is better.
 
     .. math:: d_s = \\log \\frac{\\sum_t L_{t,s} / b_t}{\\sum_t L'_{t,s} / b_t}
@@ -55,14 +57,28 @@ def relative_changes(data: DatasetEvidence, strategy: StrategyEvidence, referenc
     common = _common(strategy, reference)
     if data.has_relative_loss:
         return {r: math.log(strategy.relative_loss[r] / reference.relative_loss[r]) for r in common}
-    metrics = {task: _comparable(task, data.main(task), common, (strategy, reference)) for task in data.tasks}
-    changes = {r: [_change(data, t, m, strategy.values[r], reference.values[r]) for t, m in metrics.items()] for r in common}
-    return {r: sum(each) / len(each) for r, each in changes.items() if each and all(map(math.isfinite, each))}
+    metrics = {
+        task: _comparable(task, data.main(task), common, (strategy, reference))
+        for task in data.tasks
+    }
+    changes = {
+        r: [
+            _change(data, t, m, strategy.values[r], reference.values[r]) for t, m in metrics.items()
+        ]
+        for r in common
+    }
+    return {
+        r: sum(each) / len(each)
+        for r, each in changes.items()
+        if each and all(map(math.isfinite, each))
+    }
 
 
 def percentage(logarithms: Paired) -> Paired:
     """Paired log ratios as relative changes, -0.02 being 2 % less; the p-values stay those of the logarithms."""
-    mean, low, high = (_expm1(value) for value in (logarithms.mean, logarithms.low, logarithms.high))
+    mean, low, high = (
+        _expm1(value) for value in (logarithms.mean, logarithms.low, logarithms.high)
+    )
     return replace(logarithms, mean=mean, low=low, high=high)
 
 
@@ -72,7 +88,10 @@ def task_effects(data: DatasetEvidence, strategy: StrategyEvidence) -> list[Task
     common = _common(strategy, equal) if equal is not None else []
     if equal is None or not common:
         return []
-    return [TaskEffect(t, m := data.main(t), _mean(equal, t, m, common), _mean(strategy, t, m, common)) for t in data.tasks]
+    return [
+        TaskEffect(t, m := data.main(t), _mean(equal, t, m, common), _mean(strategy, t, m, common))
+        for t in data.tasks
+    ]
 
 
 def metric_differences(data: DatasetEvidence) -> list[MetricDifference]:
@@ -82,7 +101,9 @@ def metric_differences(data: DatasetEvidence) -> list[MetricDifference]:
     others = [s for s in data.of_role("strategy", "fixed", "twin", "equal") if s is not data.equal]
     rows = []
     for task in data.tasks:
-        metrics = dict.fromkeys(m for s in data.strategies for values in s.values.values() for m in values.get(task, {}))
+        metrics = dict.fromkeys(
+            m for s in data.strategies for values in s.values.values() for m in values.get(task, {})
+        )
         for metric in metrics:
             found = []
             for s in others:
@@ -105,15 +126,28 @@ def _common(strategy: StrategyEvidence, reference: StrategyEvidence) -> list[str
 
 
 def _mean(strategy: StrategyEvidence, task: str, metric: str, replicates: Sequence[str]) -> float:
-    return sum(strategy.values[r].get(task, {}).get(metric, math.nan) for r in replicates) / len(replicates)
+    return sum(strategy.values[r].get(task, {}).get(metric, math.nan) for r in replicates) / len(
+        replicates
+    )
 
 
-def _comparable(task: str, metric: str, common: Sequence[str], pair: Sequence[StrategyEvidence]) -> str:
-    return "loss" if any(s.values[r].get(task, {}).get(metric, math.nan) <= 0 for s in pair for r in common) else metric
+def _comparable(
+    task: str, metric: str, common: Sequence[str], pair: Sequence[StrategyEvidence]
+) -> str:
+    return (
+        "loss"
+        if any(s.values[r].get(task, {}).get(metric, math.nan) <= 0 for s in pair for r in common)
+        else metric
+    )
 
 
-def _change(data: DatasetEvidence, task: str, metric: str, values: Values, reference: Values) -> float:
-    value, base = values.get(task, {}).get(metric, math.nan), reference.get(task, {}).get(metric, math.nan)
+def _change(
+    data: DatasetEvidence, task: str, metric: str, values: Values, reference: Values
+) -> float:
+    value, base = (
+        values.get(task, {}).get(metric, math.nan),
+        reference.get(task, {}).get(metric, math.nan),
+    )
     if value == base:
         return 0.0
     if not (value > 0 and base > 0):

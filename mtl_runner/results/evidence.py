@@ -26,16 +26,32 @@ class StrategyEvidence:
     values: dict[
         str, Values
     ]  # {replicate: {task: {metric: value}}} of the usable runs, at `Evidence.at` and on `Evidence.split`
-    relative_loss: dict[str, float]  # {replicate: mean over tasks of the loss over the trivial predictor's}, where known
-    monitor: dict[str, float]  # {replicate: trainer.monitor}, on validation: what a choice between strategies may look at
-    best_monitor: dict[str, float]  # {replicate: the same at the run's best epoch}, whatever `Evidence.at` is
-    validation: dict[str, dict[str, float]]  # {replicate: {task: loss on validation}}: the same, per task
-    failures: dict[str, str]  # {replicate: reason} of runs that failed or ended without a number for a task
-    unfinished: tuple[str, ...]  # replicates that were killed or are still running: no evidence of anything
+    relative_loss: dict[
+        str, float
+    ]  # {replicate: mean over tasks of the loss over the trivial predictor's}, where known
+    monitor: dict[
+        str, float
+    ]  # {replicate: trainer.monitor}, on validation: what a choice between strategies may look at
+    best_monitor: dict[
+        str, float
+    ]  # {replicate: the same at the run's best epoch}, whatever `Evidence.at` is
+    validation: dict[
+        str, dict[str, float]
+    ]  # {replicate: {task: loss on validation}}: the same, per task
+    failures: dict[
+        str, str
+    ]  # {replicate: reason} of runs that failed or ended without a number for a task
+    unfinished: tuple[
+        str, ...
+    ]  # replicates that were killed or are still running: no evidence of anything
     seconds: dict[str, float]  # {replicate: training time}
     backward_passes: float | None  # per step; None where summary.json does not tell
-    tuning: dict[float, float]  # {learning rate: best monitor of the tuning runs with it, over the other knob}
-    grid: tuple[float, ...] = ()  # the learning rates of a study's first phase, before it refines and widens
+    tuning: dict[
+        float, float
+    ]  # {learning rate: best monitor of the tuning runs with it, over the other knob}
+    grid: tuple[
+        float, ...
+    ] = ()  # the learning rates of a study's first phase, before it refines and widens
     trials: int = 0  # of a strategy that a study gave up, as no tuning run ended with a number: how many there were, else 0
 
     def mean_monitor(self) -> float:
@@ -45,7 +61,11 @@ class StrategyEvidence:
 
     def mean_validation(self, task: str) -> float:
         """Mean validation loss of a task; infinite without one."""
-        known = [losses[task] for losses in self.validation.values() if math.isfinite(losses.get(task, math.nan))]
+        known = [
+            losses[task]
+            for losses in self.validation.values()
+            if math.isfinite(losses.get(task, math.nan))
+        ]
         return sum(known) / len(known) if known else math.inf
 
     def mean_values(self) -> Values:
@@ -56,7 +76,10 @@ class StrategyEvidence:
                 for metric, value in metrics.items():
                     if math.isfinite(value):
                         pooled.setdefault(task, {}).setdefault(metric, []).append(value)
-        return {task: {m: sum(v) / len(v) for m, v in metrics.items()} for task, metrics in pooled.items()}
+        return {
+            task: {m: sum(v) / len(v) for m, v in metrics.items()}
+            for task, metrics in pooled.items()
+        }
 
 
 @dataclass(frozen=True)
@@ -84,7 +107,11 @@ class DatasetEvidence:
     @cached_property
     def equal(self) -> StrategyEvidence | None:
         """The tuned equal-weight baseline: of several, the best one by the monitor (on validation)."""
-        return min((s for s in self.of_role("equal") if s.values), key=StrategyEvidence.mean_monitor, default=None)
+        return min(
+            (s for s in self.of_role("equal") if s.values),
+            key=StrategyEvidence.mean_monitor,
+            default=None,
+        )
 
     @cached_property
     def best_fixed(self) -> StrategyEvidence | None:
@@ -94,7 +121,10 @@ class DatasetEvidence:
         """
         if not any(s.values for s in self.of_role("fixed")):
             return None
-        return min((s for s in self.of_role("fixed", "equal") if s.values), key=StrategyEvidence.mean_monitor)
+        return min(
+            (s for s in self.of_role("fixed", "equal") if s.values),
+            key=StrategyEvidence.mean_monitor,
+        )
 
     def twin(self, strategy: str) -> StrategyEvidence | None:
         """The strategy's frozen twin: fixed weights at its own average."""
@@ -105,10 +135,16 @@ class DatasetEvidence:
         """The tuned single-task runs' mean metrics, of every task from its own best runs; None unless all tasks have some."""
         found: Values = {}
         for task in self.tasks:
-            candidates = [s for s in self.of_role("single_task") if any(task in values for values in s.values.values())]
+            candidates = [
+                s
+                for s in self.of_role("single_task")
+                if any(task in values for values in s.values.values())
+            ]
             if not candidates:
                 return None
-            found[task] = min(candidates, key=lambda s: s.mean_validation(task)).mean_values().get(task, {})
+            found[task] = (
+                min(candidates, key=lambda s: s.mean_validation(task)).mean_values().get(task, {})
+            )
         return found
 
 
@@ -122,7 +158,11 @@ class Evidence:
 
 
 def gather(
-    runs: Sequence[Run], labels: Sequence[Label], study: Mapping[str, Any] | None, at: str = "final", split: str | None = None
+    runs: Sequence[Run],
+    labels: Sequence[Label],
+    study: Mapping[str, Any] | None,
+    at: str = "final",
+    split: str | None = None,
 ) -> Evidence:
     """Sort runs into evidence.
 
@@ -141,33 +181,51 @@ def gather(
         evidence = [job for job in mine if job.final]
         # What a failed run would have had is read off the others; single-task runs may hold one task each.
         tasks = {
-            task: TaskMetrics.of(row) for job in evidence or mine for task, row in job.run.summary.get("tasks", {}).items()
+            task: TaskMetrics.of(row)
+            for job in evidence or mine
+            for task, row in job.run.summary.get("tasks", {}).items()
         }
         names = dict.fromkeys(job.strategy for job in evidence)
-        strategies = [_strategy([job for job in mine if job.strategy == name], tasks, at, split) for name in names]
+        strategies = [
+            _strategy([job for job in mine if job.strategy == name], tasks, at, split)
+            for name in names
+        ]
         if strategies:
-            given_up = [[job for job in mine if job.strategy == name] for name in dict.fromkeys(j.strategy for j in mine)]
-            strategies += [_given_up(trials) for trials in given_up if not any(job.final or _ended(job) for job in trials)]
+            given_up = [
+                [job for job in mine if job.strategy == name]
+                for name in dict.fromkeys(j.strategy for j in mine)
+            ]
+            strategies += [
+                _given_up(trials)
+                for trials in given_up
+                if not any(job.final or _ended(job) for job in trials)
+            ]
             sets.append(DatasetEvidence(data, tasks, tuple(strategies), _margin(mine, study)))
     return Evidence(at, split, tuple(sets))
 
 
 def _margin(mine: Sequence[RunRole], study: Mapping[str, Any] | None) -> float | None:
     studies = (study or {}).get("studies", {})
-    margins = [studies[folder]["margin"] for folder in dict.fromkeys(job.study for job in mine if job.study)]
+    margins = [
+        studies[folder]["margin"]
+        for folder in dict.fromkeys(job.study for job in mine if job.study)
+    ]
     return min((margin for margin in margins if margin is not None), default=None)
 
 
 def _ended(job: RunRole) -> bool:
     """Whether a tuning run ended with a number to choose by."""
-    return job.run.finished and math.isfinite(_number(job.run.summary.get("monitor", {}).get("final")))
+    return job.run.finished and math.isfinite(
+        _number(job.run.summary.get("monitor", {}).get("final"))
+    )
 
 
 def _given_up(trials: Sequence[RunRole]) -> StrategyEvidence:
     """A strategy of a study that has final runs of others, but of this one only tuning runs, and none that ended with a number."""
     first = trials[0]
     failures = {
-        job.run.directory.name: job.run.reason or ("no number to choose by" if job.run.finished else "failed")
+        job.run.directory.name: job.run.reason
+        or ("no number to choose by" if job.run.finished else "failed")
         for job in trials
         if job.run.finished or job.run.status == "failed"
     }
@@ -181,7 +239,9 @@ def _given_up(trials: Sequence[RunRole]) -> StrategyEvidence:
         best_monitor={},
         validation={},
         failures=failures,
-        unfinished=tuple(job.run.directory.name for job in trials if job.run.directory.name not in failures),
+        unfinished=tuple(
+            job.run.directory.name for job in trials if job.run.directory.name not in failures
+        ),
         seconds={},
         backward_passes=None,
         tuning={},
@@ -189,7 +249,9 @@ def _given_up(trials: Sequence[RunRole]) -> StrategyEvidence:
     )
 
 
-def _strategy(mine: Sequence[RunRole], tasks: Mapping[str, TaskMetrics], at: str, split: str) -> StrategyEvidence:
+def _strategy(
+    mine: Sequence[RunRole], tasks: Mapping[str, TaskMetrics], at: str, split: str
+) -> StrategyEvidence:
     # The same strategy with the same seed and fold is the same run again, not one more sample: the last one counts.
     final = {job.replicate: job for job in mine if job.final}
     first = next(iter(final.values()))
@@ -202,38 +264,64 @@ def _strategy(mine: Sequence[RunRole], tasks: Mapping[str, TaskMetrics], at: str
         else:
             found = _values(job.run, at, split)
             wanted = [task for task in tasks if task in found or job.role != "single_task"]
-            lost = [task for task in wanted if not math.isfinite(found.get(task, {}).get(tasks[task].main, math.nan))]
+            lost = [
+                task
+                for task in wanted
+                if not math.isfinite(found.get(task, {}).get(tasks[task].main, math.nan))
+            ]
             if lost or not found:
-                failures[replicate] = f"no {split} value of {', '.join(lost)}" if lost else "no task"
+                failures[replicate] = (
+                    f"no {split} value of {', '.join(lost)}" if lost else "no task"
+                )
             else:
                 values[replicate] = found
     summaries = {replicate: final[replicate].run.summary for replicate in values}
-    passes = [s["time"]["backward_passes"] for s in summaries.values() if s.get("time", {}).get("backward_passes") is not None]
+    passes = [
+        s["time"]["backward_passes"]
+        for s in summaries.values()
+        if s.get("time", {}).get("backward_passes") is not None
+    ]
     return StrategyEvidence(
         name=first.strategy,
         role=first.role,
         of=first.of,
         values=values,
         relative_loss=_relative_losses(values),
-        monitor={replicate: _number(s.get("monitor", {}).get(at)) for replicate, s in summaries.items()},
-        best_monitor={replicate: _number(s.get("monitor", {}).get("best")) for replicate, s in summaries.items()},
+        monitor={
+            replicate: _number(s.get("monitor", {}).get(at)) for replicate, s in summaries.items()
+        },
+        best_monitor={
+            replicate: _number(s.get("monitor", {}).get("best"))
+            for replicate, s in summaries.items()
+        },
         validation={r: _validation(final[r].run, at) for r in values},
         failures=failures,
         unfinished=tuple(unfinished),
-        seconds={r: float(s["time"]["seconds"]) for r, s in summaries.items() if s.get("time", {}).get("seconds") is not None},
+        seconds={
+            r: float(s["time"]["seconds"])
+            for r, s in summaries.items()
+            if s.get("time", {}).get("seconds") is not None
+        },
         backward_passes=sum(passes) / len(passes) if passes else None,
         tuning=_tuning([job for job in mine if not job.final]),
-        grid=tuple(sorted({job.rate for job in mine if job.phase == 1 and math.isfinite(job.rate)})),
+        grid=tuple(
+            sorted({job.rate for job in mine if job.phase == 1 and math.isfinite(job.rate)})
+        ),
     )
 
 
 def _values(run: Run, at: str, split: str) -> Values:
     rows = run.summary.get("tasks", {})
-    return {task: {m: _number(v) for m, v in row.get(at, {}).get(split, {}).items()} for task, row in rows.items()}
+    return {
+        task: {m: _number(v) for m, v in row.get(at, {}).get(split, {}).items()}
+        for task, row in rows.items()
+    }
 
 
 def _validation(run: Run, at: str) -> dict[str, float]:
-    return {task: metrics.get("loss", math.nan) for task, metrics in _values(run, at, "val").items()}
+    return {
+        task: metrics.get("loss", math.nan) for task, metrics in _values(run, at, "val").items()
+    }
 
 
 def _relative_losses(values: Mapping[str, Values]) -> dict[str, float]:
@@ -249,7 +337,11 @@ def _tuning(mine: Sequence[RunRole]) -> dict[float, float]:
     """Of the runs that chose the settings: the best monitor per learning rate. Its best epoch's, whatever epoch is judged."""
     trials: dict[tuple[float, str], list[float]] = {}
     for job in mine:
-        value = _number(job.run.summary.get("monitor", {}).get("best")) if job.run.finished else math.nan
+        value = (
+            _number(job.run.summary.get("monitor", {}).get("best"))
+            if job.run.finished
+            else math.nan
+        )
         if math.isfinite(job.rate) and math.isfinite(value):
             trials.setdefault((job.rate, job.trial), []).append(value)
     curve: dict[float, float] = {}

@@ -29,12 +29,17 @@ class Strategy:
 
     def values(self, split: str, task: str, metric: str, at: str) -> list[float]:
         """One number per run; NaN where a run has none."""
-        found = [run.summary["tasks"].get(task, {}).get(at, {}).get(split, {}).get(metric) for run in self.runs]
+        found = [
+            run.summary["tasks"].get(task, {}).get(at, {}).get(split, {}).get(metric)
+            for run in self.runs
+        ]
         return [math.nan if value is None else float(value) for value in found]
 
     @cached_property
     def is_single_task(self) -> bool:
-        return bool(self.runs) and all(run.choices.get("weighting") == "single_task" for run in self.runs)
+        return bool(self.runs) and all(
+            run.choices.get("weighting") == "single_task" for run in self.runs
+        )
 
     def monitor(self, at: str) -> Interval:
         """The monitor at the last or at the best epoch."""
@@ -60,14 +65,23 @@ def group_runs(runs: Sequence[Run], labels: Sequence[Label]) -> list[Group]:
     """The runs sorted by data set and strategy, as their labels say."""
     groups = []
     for data in dict.fromkeys(where.data for where in labels):
-        members = [(run, where) for run, where in zip(runs, labels, strict=True) if where.data == data]
+        members = [
+            (run, where) for run, where in zip(runs, labels, strict=True) if where.data == data
+        ]
         strategies = []
         for name in dict.fromkeys(where.strategy for _, where in members):
             # The same strategy with the same seed and fold is the same run again, not one more sample: the last one counts.
-            mine = list({where.replicate: run for run, where in members if where.strategy == name}.values())
+            mine = list(
+                {where.replicate: run for run, where in members if where.strategy == name}.values()
+            )
             done = [run for run in mine if run.finished]
             strategies.append(Strategy(name, done, len(mine) - len(done)))
-        rows = [(task, row) for s in strategies for run in s.runs for task, row in run.summary["tasks"].items()]
+        rows = [
+            (task, row)
+            for s in strategies
+            for run in s.runs
+            for task, row in run.summary["tasks"].items()
+        ]
         tasks = {task: TaskMetrics.of(row) for task, row in rows}
         groups.append(Group(data, tasks, strategies))
     return groups
@@ -76,7 +90,9 @@ def group_runs(runs: Sequence[Run], labels: Sequence[Label]) -> list[Group]:
 def strategy_rows(group: Group, at: str) -> list[dict[str, Any]]:
     """Per strategy of a group the row of ``comparison.csv``."""
     rows = []
-    metrics = {(split, task): _metrics(group, split, task, at) for split in SPLITS for task in group.tasks}
+    metrics = {
+        (split, task): _metrics(group, split, task, at) for split in SPLITS for task in group.tasks
+    }
     for strategy in group.strategies:
         row: dict[str, Any] = {
             "data": group.data,
@@ -89,12 +105,20 @@ def strategy_rows(group: Group, at: str) -> list[dict[str, Any]]:
         for split in SPLITS:
             for task in group.tasks:
                 for metric in metrics[split, task]:
-                    row |= _interval_columns(f"{split}.{task}.{metric}", interval(strategy.values(split, task, metric, at)))
-            row[f"{split}.delta_m"], row[f"{split}.delta_m_task"] = _delta(group, strategy, split, at)
+                    row |= _interval_columns(
+                        f"{split}.{task}.{metric}",
+                        interval(strategy.values(split, task, metric, at)),
+                    )
+            row[f"{split}.delta_m"], row[f"{split}.delta_m_task"] = _delta(
+                group, strategy, split, at
+            )
         rows.append(row)
     for split in SPLITS:
         columns = [
-            (metrics.higher_is_better(metrics.main), [row[f"{split}.{task}.{metrics.main}.mean"] for row in rows])
+            (
+                metrics.higher_is_better(metrics.main),
+                [row[f"{split}.{task}.{metrics.main}.mean"] for row in rows],
+            )
             for task, metrics in group.tasks.items()
         ]
         ranks = mean_ranks(columns)
@@ -104,7 +128,12 @@ def strategy_rows(group: Group, at: str) -> list[dict[str, Any]]:
 
 
 def _metrics(group: Group, split: str, task: str, at: str) -> list[str]:
-    rows = [run.summary["tasks"][task][at][split] for s in group.strategies for run in s.runs if task in run.summary["tasks"]]
+    rows = [
+        run.summary["tasks"][task][at][split]
+        for s in group.strategies
+        for run in s.runs
+        if task in run.summary["tasks"]
+    ]
     return list(dict.fromkeys(name for row in rows for name in row))
 
 
@@ -117,9 +146,14 @@ def _delta(group: Group, strategy: Strategy, split: str, at: str) -> tuple[float
     for task, metrics in group.tasks.items():
         if metrics.in_delta_m:
             # Tasks that share nothing may be tuned one by one: each is held against its own best runs.
-            single = min(singles, key=lambda s: _least_first(interval(s.values("val", task, "loss", at)).mean))
+            single = min(
+                singles,
+                key=lambda s: _least_first(interval(s.values("val", task, "loss", at)).mean),
+            )
             for s, row in ((strategy, mine), (single, baseline)):
-                row[task] = {m: interval(s.values(split, task, m, at)).mean for m in metrics.in_delta_m}
+                row[task] = {
+                    m: interval(s.values(split, task, m, at)).mean for m in metrics.in_delta_m
+                }
     return delta_m(mine, baseline, group.tasks)
 
 

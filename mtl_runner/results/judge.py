@@ -47,7 +47,9 @@ def verdicts(evidence: Evidence, margin: float | None = None) -> list[Verdict]:
         margin: the relative difference that is of no interest, as a fraction; by default that of the data set's study, else
             ``MARGIN``.
     """
-    return [verdict for data in evidence.sets for verdict in _of_data(data, margin_of(data, margin))]
+    return [
+        verdict for data in evidence.sets for verdict in _of_data(data, margin_of(data, margin))
+    ]
 
 
 def margin_of(data: DatasetEvidence, margin: float | None = None) -> float:
@@ -58,14 +60,19 @@ def margin_of(data: DatasetEvidence, margin: float | None = None) -> float:
 
 def _of_data(data: DatasetEvidence, margin: float) -> list[Verdict]:
     best = data.best_fixed
-    judged = [s for s in data.strategies if s.role == "strategy" or (s is best and s.role == "fixed")]
+    judged = [
+        s for s in data.strategies if s.role == "strategy" or (s is best and s.role == "fixed")
+    ]
     found = [_numbers(data, s, margin) for s in judged]
     adjusted = holm([v.versus_equal.p if v.versus_equal else math.nan for v in found])
     found = [
         replace(v, versus_equal=replace(v.versus_equal, p_holm=p)) if v.versus_equal else v
         for v, p in zip(found, adjusted, strict=True)
     ]
-    return [replace(v, kind=(kind := decide(v)), sentence=_sentence(replace(v, kind=kind))) for v in found]
+    return [
+        replace(v, kind=(kind := decide(v)), sentence=_sentence(replace(v, kind=kind)))
+        for v in found
+    ]
 
 
 def _numbers(data: DatasetEvidence, strategy: StrategyEvidence, margin: float) -> Verdict:
@@ -91,7 +98,9 @@ def _numbers(data: DatasetEvidence, strategy: StrategyEvidence, margin: float) -
         delta_m=over_metrics,
         delta_m_task=over_tasks,
         spread=spread(strategy),
-        seconds=sum(strategy.seconds.values()) / len(strategy.seconds) if strategy.seconds else math.nan,
+        seconds=sum(strategy.seconds.values()) / len(strategy.seconds)
+        if strategy.seconds
+        else math.nan,
         backward_passes=strategy.backward_passes,
         quantity=quantity(data),
         effects=tuple(task_effects(data, strategy)),
@@ -118,8 +127,12 @@ def decide(verdict: Verdict) -> str:
         return UNDECIDED
     if v.role == "fixed":
         return STATIC
-    twin_as_good = v.versus_twin is not None and v.versus_twin.known and not _better(v.versus_twin, margin)
-    fixed_as_good = v.versus_fixed is not None and v.versus_fixed.known and not _better(v.versus_fixed, margin)
+    twin_as_good = (
+        v.versus_twin is not None and v.versus_twin.known and not _better(v.versus_twin, margin)
+    )
+    fixed_as_good = (
+        v.versus_fixed is not None and v.versus_fixed.known and not _better(v.versus_fixed, margin)
+    )
     if twin_as_good or fixed_as_good or v.dominated > DOMINATED:
         return STATIC
     return HELPS if v.versus_fixed is not None and v.versus_fixed.known else UNDECIDED
@@ -132,17 +145,23 @@ def delta_to_single_task(data: DatasetEvidence, strategy: StrategyEvidence) -> t
         return math.nan, math.nan
     mine = strategy.mean_values()
     names = {
-        task: [m for m in metrics.in_delta_m if m in mine.get(task, {}) and m in single.get(task, {})]
+        task: [
+            m for m in metrics.in_delta_m if m in mine.get(task, {}) and m in single.get(task, {})
+        ]
         for task, metrics in data.tasks.items()
     }
     return delta_m(_pick(mine, names), _pick(single, names), data.tasks)
 
 
 def _pick(values: Values, names: Mapping[str, Sequence[str]]) -> dict[str, dict[str, float]]:
-    return {task: {m: values[task][m] for m in metrics} for task, metrics in names.items() if metrics}
+    return {
+        task: {m: values[task][m] for m in metrics} for task, metrics in names.items() if metrics
+    }
 
 
-def _versus(data: DatasetEvidence, strategy: StrategyEvidence, reference: StrategyEvidence | None) -> Paired | None:
+def _versus(
+    data: DatasetEvidence, strategy: StrategyEvidence, reference: StrategyEvidence | None
+) -> Paired | None:
     if reference is None:
         return None
     return percentage(paired(list(relative_changes(data, strategy, reference).values())))
@@ -151,14 +170,20 @@ def _versus(data: DatasetEvidence, strategy: StrategyEvidence, reference: Strate
 def _lost(strategy: StrategyEvidence, equal: StrategyEvidence | None) -> int:
     if equal is None:
         return 0
-    return len(strategy.failures) if strategy.trials else sum(replicate in equal.values for replicate in strategy.failures)
+    return (
+        len(strategy.failures)
+        if strategy.trials
+        else sum(replicate in equal.values for replicate in strategy.failures)
+    )
 
 
 def _sentence(verdict: Verdict) -> str:
     """A strategy without a final run has no numbers to describe."""
     if not (verdict.trials and verdict.failed):
         return describe(verdict)
-    trials = f"none of its {verdict.trials} trials" if verdict.trials > 1 else "its only trial did not"
+    trials = (
+        f"none of its {verdict.trials} trials" if verdict.trials > 1 else "its only trial did not"
+    )
     because = verdict.reason.rstrip(".")
     return f"{verdict.strategy} failed: {trials} {'finished' if verdict.trials > 1 else 'finish'} ({because})."
 

@@ -49,7 +49,13 @@ def overview(
             heading = f"Verdict ({split}, {at} epoch, margin {margin} %, by {conclusions.quantity(group.data)}): {lines[0]}"
             blocks.append(_list(escape(heading), [escape(line) for line in lines[1:]], markdown))
     if broken:
-        blocks.append(_list("Not finished:", [escape(f"{r.directory.name}: {r.status}: {r.reason}") for r in broken], markdown))
+        blocks.append(
+            _list(
+                "Not finished:",
+                [escape(f"{r.directory.name}: {r.status}: {r.reason}") for r in broken],
+                markdown,
+            )
+        )
     if output:
         files = ["report.html", "runs.csv", "comparison.csv", "comparison.png", *conclusions.files]
         blocks.append(escape(f"{output}/: {', '.join(files)}"))
@@ -59,10 +65,19 @@ def overview(
 def _table(group: Group, mine: Sequence[dict[str, Any]], at: str) -> list[list[str]]:
     has_delta = group.baseline(at) is not None
     mains = [(task, metrics.main) for task, metrics in group.tasks.items()]
-    header = ["strategy", "runs", *(f"{task} {metric}" for task, metric in mains), "monitor", "mean rank"]
+    header = [
+        "strategy",
+        "runs",
+        *(f"{task} {metric}" for task, metric in mains),
+        "monitor",
+        "mean rank",
+    ]
     table = [[*header, *(["delta-m %", "delta-m % (tasks)"] if has_delta else [])]]
     for row in mine:
-        cells = [row["strategy"], str(row["runs"]) + (f" ({row['failed']} failed)" if row["failed"] else "")]
+        cells = [
+            row["strategy"],
+            str(row["runs"]) + (f" ({row['failed']} failed)" if row["failed"] else ""),
+        ]
         cells += [_with_interval(row, f"val.{task}.{metric}") for task, metric in mains]
         cells += [_with_interval(row, "monitor"), number(row.get("val.mean_rank"))]
         cells += [number(row["val.delta_m"]), number(row["val.delta_m_task"])] if has_delta else []

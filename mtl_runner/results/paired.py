@@ -53,7 +53,9 @@ def sign_flip(differences: Sequence[float], seed: int = 0) -> float:
     if scale == 0:
         return 1.0
     values = values / scale
-    observed = abs(values.sum()) - 1e-9 * len(values)  # patterns that tie with the observed one round differently
+    observed = abs(values.sum()) - 1e-9 * len(
+        values
+    )  # patterns that tie with the observed one round differently
     if len(values) <= EXACT:
         sums = values[:1]  # the patterns come in pairs of opposite sums: the first sign may stay
         for value in values[1:]:
@@ -71,7 +73,9 @@ def least_p(count: int) -> float:
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's step-down adjusted p-values (Scandinavian Journal of Statistics 6, 1979), in the given order; NaN is no hypothesis."""
     adjusted = [math.nan] * len(p_values)
-    order = sorted((i for i, p in enumerate(p_values) if not math.isnan(p)), key=lambda i: p_values[i])
+    order = sorted(
+        (i for i, p in enumerate(p_values) if not math.isnan(p)), key=lambda i: p_values[i]
+    )
     largest = 0.0
     for rank, i in enumerate(order):
         largest = max(largest, min(1.0, (len(order) - rank) * p_values[i]))

@@ -52,7 +52,9 @@ def plot_panel(path: Path, panel: Panel) -> None:
                 _map(axes[row, 1 + 2 * index + at], values[row], shown)
                 if row == 0:
                     title = f"{name}: {('truth', 'prediction')[at]}"
-                    axes[row, 1 + 2 * index + at].set_title(title, fontsize=9, color=colour(index), fontweight="bold")
+                    axes[row, 1 + 2 * index + at].set_title(
+                        title, fontsize=9, color=colour(index), fontweight="bold"
+                    )
     axes[0, 0].set_title("input", fontsize=9)
     for axis in axes.flat:
         axis.set_xticks([])
@@ -72,16 +74,32 @@ def _image(axis: Axes, image: np.ndarray) -> None:
 def _map(axis: Axes, values: np.ndarray, shown: Map) -> None:
     if shown.classes:
         few = len(shown.classes) <= MANY
-        palette = ListedColormap([colour(i) for i in range(len(shown.classes))]) if few else "nipy_spectral"
-        axis.imshow(values, cmap=_with_unknown(palette), vmin=-0.5, vmax=len(shown.classes) - 0.5, interpolation="nearest")
+        palette = (
+            ListedColormap([colour(i) for i in range(len(shown.classes))])
+            if few
+            else "nipy_spectral"
+        )
+        axis.imshow(
+            values,
+            cmap=_with_unknown(palette),
+            vmin=-0.5,
+            vmax=len(shown.classes) - 0.5,
+            interpolation="nearest",
+        )
     elif len(values) == VECTOR_CHANNELS:  # directions and colours
         pixels = np.where(np.isnan(values), 1.0, np.clip(values / 2 + 0.5, 0, 1))
         axis.imshow(pixels.transpose(1, 2, 0), interpolation="nearest")
     else:  # numbers, or the lengths of vectors, on the scale of the truth
         lengths = np.linalg.norm(shown.truth, axis=1) if len(values) > 1 else shown.truth[:, 0]
-        low, high = (float(np.nanmin(lengths)), float(np.nanmax(lengths))) if not np.isnan(lengths).all() else (0.0, 1.0)
+        low, high = (
+            (float(np.nanmin(lengths)), float(np.nanmax(lengths)))
+            if not np.isnan(lengths).all()
+            else (0.0, 1.0)
+        )
         picture = np.linalg.norm(values, axis=0) if len(values) > 1 else values[0]
-        axis.imshow(picture, cmap=_with_unknown("viridis"), vmin=low, vmax=high, interpolation="nearest")
+        axis.imshow(
+            picture, cmap=_with_unknown("viridis"), vmin=low, vmax=high, interpolation="nearest"
+        )
 
 
 def _with_unknown(palette: str | Colormap) -> Colormap:

@@ -41,7 +41,9 @@ class Front:
     metric: str
     reference: tuple[float, float]
     means: dict[str, tuple[float, float]]  # {strategy: mean over seeds}
-    clouds: dict[str, list[tuple[float, float]]]  # {strategy: means of resampled seeds}; empty for one seed
+    clouds: dict[
+        str, list[tuple[float, float]]
+    ]  # {strategy: means of resampled seeds}; empty for one seed
     front: list[str]  # the strategies that no other one dominates, in order of the first task
     fixed_front: list[str]  # the same among the fixed weights, equal ones included
     volume: Volume  # of all strategies
@@ -74,7 +76,10 @@ def front(data: DatasetEvidence, resamples: int = RESAMPLES, seed: int = 0) -> F
     strategies = [s for s in data.of_role("strategy", "fixed", "equal", "twin") if s.values]
     if len(data.tasks) != 2 or not strategies:
         return None
-    metric, values = "relative_loss", _values(data, strategies, [(task, "relative_loss") for task in data.tasks])
+    metric, values = (
+        "relative_loss",
+        _values(data, strategies, [(task, "relative_loss") for task in data.tasks]),
+    )
     if np.isnan(values).all(1).any():
         metric, values = "loss", _values(data, strategies, [(task, "loss") for task in data.tasks])
     means = _means(values, np.ones((1, values.shape[1])))[:, 0]
@@ -82,8 +87,14 @@ def front(data: DatasetEvidence, resamples: int = RESAMPLES, seed: int = 0) -> F
         reference = (1.0, 1.0)
     else:
         worst, best = np.nanmax(means, axis=0), np.nanmin(means, axis=0)
-        reference = tuple((worst + 0.1 * np.where(worst > best, worst - best, np.abs(worst) + 1)).tolist())
-    drawn = _means(values, _draws(values.shape[1], resamples, seed)) if values.shape[1] > 1 else np.empty((len(means), 0, 2))
+        reference = tuple(
+            (worst + 0.1 * np.where(worst > best, worst - best, np.abs(worst) + 1)).tolist()
+        )
+    drawn = (
+        _means(values, _draws(values.shape[1], resamples, seed))
+        if values.shape[1] > 1
+        else np.empty((len(means), 0, 2))
+    )
     fixed = np.array([s.role in FIXED_ROLES for s in strategies])
     names = [s.name for s in strategies]
     return Front(
@@ -92,16 +103,21 @@ def front(data: DatasetEvidence, resamples: int = RESAMPLES, seed: int = 0) -> F
         reference=reference,
         means=dict(zip(names, map(_pair, means), strict=True)),
         clouds={
-            name: [_pair(p) for p in cloud[:CLOUD] if np.isfinite(p).all()] for name, cloud in zip(names, drawn, strict=True)
+            name: [_pair(p) for p in cloud[:CLOUD] if np.isfinite(p).all()]
+            for name, cloud in zip(names, drawn, strict=True)
         },
         front=_names(names, means),
-        fixed_front=_names([name for name, is_fixed in zip(names, fixed, strict=True) if is_fixed], means[fixed]),
+        fixed_front=_names(
+            [name for name, is_fixed in zip(names, fixed, strict=True) if is_fixed], means[fixed]
+        ),
         volume=_volume(means, drawn, reference),
         fixed_volume=_volume(means[fixed], drawn[fixed], reference),
     )
 
 
-def dominated_share(data: DatasetEvidence, strategy: StrategyEvidence, resamples: int = RESAMPLES, seed: int = 0) -> float:
+def dominated_share(
+    data: DatasetEvidence, strategy: StrategyEvidence, resamples: int = RESAMPLES, seed: int = 0
+) -> float:
     """Share of resamples in which the mean of some fixed weights is as good as the strategy's in every task and better in one.
 
     By the tasks' relative losses, or where some are not known, by their main metrics, for any number of tasks. Seeds are drawn
@@ -111,7 +127,10 @@ def dominated_share(data: DatasetEvidence, strategy: StrategyEvidence, resamples
     fixed = [s for s in data.of_role(*FIXED_ROLES) if s.values and s is not strategy]
     if not any(s.role == "fixed" for s in fixed) or len(strategy.values) < 2:
         return math.nan
-    metrics = [(task, "relative_loss" if data.has_relative_loss else data.main(task)) for task in data.tasks]
+    metrics = [
+        (task, "relative_loss" if data.has_relative_loss else data.main(task))
+        for task in data.tasks
+    ]
     values = _values(data, [strategy, *fixed], metrics, list(strategy.values))
     drawn = _means(values, _draws(values.shape[1], resamples, seed))
     mine, theirs = drawn[:1], drawn[1:]
@@ -120,15 +139,27 @@ def dominated_share(data: DatasetEvidence, strategy: StrategyEvidence, resamples
 
 
 def _values(
-    data: DatasetEvidence, strategies: Sequence[StrategyEvidence], metrics: Sequence[tuple[str, str]], seeds: Sequence[str] = ()
+    data: DatasetEvidence,
+    strategies: Sequence[StrategyEvidence],
+    metrics: Sequence[tuple[str, str]],
+    seeds: Sequence[str] = (),
 ) -> Array:
     """``[strategies, seeds, tasks]``, less is better, NaN where a strategy has no run of the seed."""
     seeds = seeds or list(dict.fromkeys(replicate for s in strategies for replicate in s.values))
     nothing: dict[str, dict[str, float]] = {}
-    signed = [(task, metric, -1 if data.tasks[task].higher_is_better(metric) else 1) for task, metric in metrics]
+    signed = [
+        (task, metric, -1 if data.tasks[task].higher_is_better(metric) else 1)
+        for task, metric in metrics
+    ]
     return np.array(
         [
-            [[sign * s.values.get(r, nothing).get(t, {}).get(m, math.nan) for t, m, sign in signed] for r in seeds]
+            [
+                [
+                    sign * s.values.get(r, nothing).get(t, {}).get(m, math.nan)
+                    for t, m, sign in signed
+                ]
+                for r in seeds
+            ]
             for s in strategies
         ]
     )
@@ -136,7 +167,11 @@ def _values(
 
 def _draws(seeds: int, resamples: int, seed: int) -> Array:
     """How often each seed is drawn in each resample, ``[resamples, seeds]``."""
-    return np.random.default_rng(seed).multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples).astype(float)
+    return (
+        np.random.default_rng(seed)
+        .multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples)
+        .astype(float)
+    )
 
 
 def _means(values: Array, counts: Array) -> Array:
@@ -149,7 +184,11 @@ def _means(values: Array, counts: Array) -> Array:
 
 
 def _names(names: Sequence[str], means: Array) -> list[str]:
-    on = [(point[0], name) for name, point, keep in zip(names, means.tolist(), nondominated(means), strict=True) if keep]
+    on = [
+        (point[0], name)
+        for name, point, keep in zip(names, means.tolist(), nondominated(means), strict=True)
+        if keep
+    ]
     return [name for _, name in sorted(on)]
 
 
@@ -157,7 +196,9 @@ def _volume(means: Array, drawn: Array, reference: tuple[float, float]) -> Volum
     value = hypervolume(means, reference)
     if not drawn.size:
         return Volume(value, math.nan, math.nan)
-    low, high = np.quantile([hypervolume(drawn[:, i], reference) for i in range(drawn.shape[1])], [0.025, 0.975])
+    low, high = np.quantile(
+        [hypervolume(drawn[:, i], reference) for i in range(drawn.shape[1])], [0.025, 0.975]
+    )
     return Volume(value, float(low), float(high))
 
 

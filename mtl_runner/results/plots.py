@@ -37,7 +37,15 @@ def plot_run(directory: Path, summary: dict[str, Any], fits: Mapping[str, Fit]) 
     marks = summary.get("marks", {})
     _losses(directory / "losses.png", metrics, tasks, marks)
     words = ("What each loss is worth (d objective / d loss)", "weight")
-    _courses(directory / "weights.png", metrics, tasks, marks, split="train", column="weight", words=words)
+    _courses(
+        directory / "weights.png",
+        metrics,
+        tasks,
+        marks,
+        split="train",
+        column="weight",
+        words=words,
+    )
     truths = {task: summary["tasks"][task]["true_sigma"] for task in tasks}
     if any(summary["tasks"][task]["sigma"] is not None for task in tasks):
         _sigmas(directory / "sigmas.png", metrics, tasks, truths, marks)
@@ -45,9 +53,20 @@ def plot_run(directory: Path, summary: dict[str, Any], fits: Mapping[str, Fit]) 
         plot_conflicts(directory / "conflicts.png", metrics, tasks, marks)
     if any(metrics.get(LATENT, [])):
         words = ("Variance of the latent (0: a constant encoder)", "variance, validation")
-        _courses(directory / "latent_variance.png", metrics, tasks, marks, split="val", column=LATENT, words=words)
+        _courses(
+            directory / "latent_variance.png",
+            metrics,
+            tasks,
+            marks,
+            split="val",
+            column=LATENT,
+            words=words,
+        )
     if fits:
-        sigmas = {task: summary["tasks"][task]["sigma"] if truths[task] is not None else None for task in tasks}
+        sigmas = {
+            task: summary["tasks"][task]["sigma"] if truths[task] is not None else None
+            for task in tasks
+        }
         _fit(directory / "fit.png", fits, tasks, sigmas)
 
 
@@ -58,7 +77,9 @@ def series(metrics: Mapping[str, list[str]], split: str, task: str, column: str)
     return [e for e, _ in points], [v for _, v in points]
 
 
-def _losses(path: Path, metrics: Mapping[str, list[str]], tasks: list[str], marks: dict[str, float]) -> None:
+def _losses(
+    path: Path, metrics: Mapping[str, list[str]], tasks: list[str], marks: dict[str, float]
+) -> None:
     columns = 2 if len(tasks) == 4 else min(len(tasks), 3)
     rows = math.ceil(len(tasks) / columns)
     figure, axes = new_figure(rows, columns, 3.0, 2.1)
@@ -109,7 +130,11 @@ def _courses(
 
 
 def _sigmas(
-    path: Path, metrics: Mapping[str, list[str]], tasks: list[str], truths: Mapping[str, float | None], marks: dict[str, float]
+    path: Path,
+    metrics: Mapping[str, list[str]],
+    tasks: list[str],
+    truths: Mapping[str, float | None],
+    marks: dict[str, float],
 ) -> None:
     figure, axes = new_figure(1, 1, 5.2, 2.6)
     axis = axes[0, 0]
@@ -118,14 +143,26 @@ def _sigmas(
         epochs, sigmas = series(metrics, "train", task, "sigma")
         if not sigmas:
             continue
-        axis.plot(epochs, sigmas, color=colour(index), linewidth=1.8, label=f"{task}: {sigmas[-1]:.3g}")
-        if "sigma_q05" in metrics:  # predicted per sample: the middle nine tenths of the training split
-            low, high = (series(metrics, "train", task, column)[1] for column in ("sigma_q05", "sigma_q95"))
+        axis.plot(
+            epochs, sigmas, color=colour(index), linewidth=1.8, label=f"{task}: {sigmas[-1]:.3g}"
+        )
+        if (
+            "sigma_q05" in metrics
+        ):  # predicted per sample: the middle nine tenths of the training split
+            low, high = (
+                series(metrics, "train", task, column)[1] for column in ("sigma_q05", "sigma_q95")
+            )
             axis.fill_between(epochs, low, high, color=colour(index), alpha=0.15, linewidth=0)
         values += sigmas
         truth = truths[task]
         if truth is not None:
-            axis.axhline(truth, color=colour(index), linestyle="--", linewidth=1, label=f"{task}: true {truth:.3g}")
+            axis.axhline(
+                truth,
+                color=colour(index),
+                linestyle="--",
+                linewidth=1,
+                label=f"{task}: true {truth:.3g}",
+            )
             values.append(truth)
     if log_axis_helps(values):
         axis.set_yscale("log")
@@ -137,16 +174,26 @@ def _sigmas(
     save(figure, path)
 
 
-def _fit(path: Path, fits: Mapping[str, Fit], tasks: list[str], sigmas: Mapping[str, float | None]) -> None:
+def _fit(
+    path: Path, fits: Mapping[str, Fit], tasks: list[str], sigmas: Mapping[str, float | None]
+) -> None:
     figure, axes = new_figure(1, len(fits), 3.2, 2.6)
     for axis, (task, fit) in zip(axes.flat, fits.items(), strict=True):
         shade = colour(tasks.index(task))
         sigma = fit.sigma if fit.sigma is not None else sigmas[task]
-        axis.scatter(fit.x, fit.y, s=12, color=shade, alpha=0.45, linewidths=0, label="training data")
+        axis.scatter(
+            fit.x, fit.y, s=12, color=shade, alpha=0.45, linewidths=0, label="training data"
+        )
         axis.plot(fit.grid, fit.line, color="black", linewidth=1.6, label="fit")
         if sigma is not None:
             axis.fill_between(
-                fit.grid, fit.line - sigma, fit.line + sigma, color=shade, alpha=0.15, linewidth=0, label="± sigma"
+                fit.grid,
+                fit.line - sigma,
+                fit.line + sigma,
+                color=shade,
+                alpha=0.15,
+                linewidth=0,
+                label="± sigma",
             )
         axis.set_title(task, color=shade, fontweight="bold")
         axis.set_xlabel("x")

@@ -36,12 +36,16 @@ def find_runs(paths: Iterable[Path]) -> list[Run]:
     runs: dict[Path, Run] = {}
     for path in paths:
         if not path.is_dir():
-            raise RunDirectoryError(f"There is no directory {str(path)!r}; give run directories or the directory of a sweep.")
+            raise RunDirectoryError(
+                f"There is no directory {str(path)!r}; give run directories or the directory of a sweep."
+            )
         found = {file.parent.parent for file in path.rglob(".hydra/config.yaml")} | {
             f.parent for f in path.rglob("summary.json")
         }
         if not found:
-            raise RunDirectoryError(f"{str(path)!r} holds no run; give run directories or the directory of a sweep.")
+            raise RunDirectoryError(
+                f"{str(path)!r} holds no run; give run directories or the directory of a sweep."
+            )
         for directory in sorted(found, key=lambda path: (_natural(path), str(path))):
             runs[directory.resolve()] = read_run(directory)
     return list(runs.values())
@@ -64,7 +68,14 @@ def read_run(directory: Path) -> Run:
     if overrides is None:
         overrides = _yaml_list(directory / ".hydra" / "overrides.yaml")
     pairs = dict(str(o).lstrip("+~").split("=", 1) for o in overrides if "=" in str(o))
-    return Run(directory, status, str(summary.get("reason") or reason), dict(summary.get("choices", {})), pairs, summary)
+    return Run(
+        directory,
+        status,
+        str(summary.get("reason") or reason),
+        dict(summary.get("choices", {})),
+        pairs,
+        summary,
+    )
 
 
 def read_metrics(directory: Path) -> dict[str, list[str]]:

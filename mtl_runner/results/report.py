@@ -33,7 +33,9 @@ def write_report(directories: Sequence[Path], output: Path, at: str = "final") -
     return report_runs(find_runs(directories), output, at)
 
 
-def report_runs(runs: Sequence[Run], output: Path, at: str = "final", conclusions: Conclusions | None = None) -> Path:
+def report_runs(
+    runs: Sequence[Run], output: Path, at: str = "final", conclusions: Conclusions | None = None
+) -> Path:
     """The same for runs that are already read, with the conclusions if they are already drawn."""
     from mtl_runner.results.report_content import Content
     from mtl_runner.results.report_html import body

@@ -12,7 +12,14 @@ from typing import Any
 from mtl_runner.results.evidence import Evidence, gather
 from mtl_runner.results.groups import Group, Strategy, group_runs
 from mtl_runner.results.read import Run
-from mtl_runner.results.report_curves import OVERALL, averaged, curves_of, lines_for, points_for, rounded
+from mtl_runner.results.report_curves import (
+    OVERALL,
+    averaged,
+    curves_of,
+    lines_for,
+    points_for,
+    rounded,
+)
 from mtl_runner.results.roles import RunRole, jobs, read_study
 from mtl_runner.results.spread import Spread, spread
 from mtl_runner.results.strategies import Label, label, settings_of
@@ -64,23 +71,43 @@ class Content:
         study = read_study(runs)
         found = jobs(runs, label(runs), study)
         families = _families(found)
-        colours = {name: i for i, name in enumerate(dict.fromkeys(families[id(job)] for job in found))}
+        colours = {
+            name: i for i, name in enumerate(dict.fromkeys(families[id(job)] for job in found))
+        }
         sections = []
         tested = {job.data for job in found if job.final}
-        shown = [job for job in found if job.final or job.data not in tested]  # of a study that still tunes, its trials
-        groups = group_runs([job.run for job in shown], [Label(job.data, job.strategy, job.replicate) for job in shown])
+        shown = [
+            job for job in found if job.final or job.data not in tested
+        ]  # of a study that still tunes, its trials
+        groups = group_runs(
+            [job.run for job in shown],
+            [Label(job.data, job.strategy, job.replicate) for job in shown],
+        )
         for group in groups:
             mine = [job for job in found if job.data == group.data]
             drawn = _drawn(group, mine, families, at)
-            best_first = sorted(group.strategies, key=lambda s: (s.name not in drawn, _least_first(s, at)))
+            best_first = sorted(
+                group.strategies, key=lambda s: (s.name not in drawn, _least_first(s, at))
+            )
             room = {s.name for s in best_first[: lines_for(len(group.tasks) or 1)]}
             lines = []
             for strategy in group.strategies:
-                members = [job for job in shown if job.data == group.data and job.strategy == strategy.name]
+                members = [
+                    job for job in shown if job.data == group.data and job.strategy == strategy.name
+                ]
                 family = families[id(members[0])]
                 # What failed is no part of a mean; where nothing finished, the fragments are better than nothing.
                 used = strategy.runs or list({job.replicate: job.run for job in members}.values())
-                lines.append(Line(strategy.name, family, colours[family], strategy.name in drawn, strategy.name in room, used))
+                lines.append(
+                    Line(
+                        strategy.name,
+                        family,
+                        colours[family],
+                        strategy.name in drawn,
+                        strategy.name in room,
+                        used,
+                    )
+                )
             sections.append(Section(group, lines, mine))
         return cls(_title(runs, groups), at, list(runs), found, sections, study)
 
@@ -100,20 +127,30 @@ class Content:
         if data is None:
             return []
         colours = {line.name: line.colour for line in section.lines}
-        shown = [s for s in data.strategies if s.values and (s.role not in ("fixed", "twin") or s is data.best_fixed)]
+        shown = [
+            s
+            for s in data.strategies
+            if s.values and (s.role not in ("fixed", "twin") or s is data.best_fixed)
+        ]
         return [(s.name, colours.get(s.name, 0), spread(s)) for s in shown]
 
     def figures(self) -> list[dict[str, Any]]:
         """The data of the figures, one entry per section: plain lists and numbers."""
         curves = sum(
-            3 * sum(line.curves for line in section.lines) * (len(section.group.tasks) + 1) for section in self.sections
+            3 * sum(line.curves for line in section.lines) * (len(section.group.tasks) + 1)
+            for section in self.sections
         )
         return [self._figures_of(section, points_for(curves)) for section in self.sections]
 
     def _figures_of(self, section: Section, points: int) -> dict[str, Any]:
         strategies = []
         for line in section.lines:
-            row: dict[str, Any] = {"name": line.name, "colour": line.colour, "drawn": line.drawn, "seeds": len(line.runs)}
+            row: dict[str, Any] = {
+                "name": line.name,
+                "colour": line.colour,
+                "drawn": line.drawn,
+                "seeds": len(line.runs),
+            }
             row |= averaged(curves_of(line.runs), points) if line.curves else {}
             if not line.finished:
                 row["unfinished"] = True
@@ -138,10 +175,18 @@ class Content:
             if not rate > 0:
                 continue
             family = families[id(job)]
-            monitor = _number(job.run.summary.get("monitor", {}).get(self.at)) if job.run.finished else math.nan
+            monitor = (
+                _number(job.run.summary.get("monitor", {}).get(self.at))
+                if job.run.finished
+                else math.nan
+            )
             if math.isfinite(monitor):
                 others = tuple(
-                    sorted((k, v) for k, v in job.run.overrides.items() if k != RATE and not k.endswith(("seed", "fold")))
+                    sorted(
+                        (k, v)
+                        for k, v in job.run.overrides.items()
+                        if k != RATE and not k.endswith(("seed", "fold"))
+                    )
                 )
                 trials.setdefault((family, rate), {}).setdefault(others, []).append(monitor)
             else:
@@ -151,7 +196,10 @@ class Content:
             rates = sorted({rate for name, rate in [*trials, *failed] if name == family})
             if len(rates) < 2:
                 continue
-            best = [min(trials.get((family, r), {}).values(), key=lambda v: sum(v) / len(v), default=[]) for r in rates]
+            best = [
+                min(trials.get((family, r), {}).values(), key=lambda v: sum(v) / len(v), default=[])
+                for r in rates
+            ]
             found.append(
                 {
                     "name": family,
@@ -179,11 +227,21 @@ class Content:
         for strategy in data.strategies:
             if strategy.name not in found.means:
                 continue
-            seeds = [[rounded(v.get(t, {}).get(found.metric, math.nan)) for t in found.tasks] for v in strategy.values.values()]
-            cloud = [[rounded(v) for v in pair] for pair in found.clouds.get(strategy.name, [])[:CLOUD]]
+            seeds = [
+                [rounded(v.get(t, {}).get(found.metric, math.nan)) for t in found.tasks]
+                for v in strategy.values.values()
+            ]
+            cloud = [
+                [rounded(v) for v in pair] for pair in found.clouds.get(strategy.name, [])[:CLOUD]
+            ]
             mean = [rounded(v) for v in found.means[strategy.name]]
             points.append({"name": strategy.name, "mean": mean, "seeds": seeds, "cloud": cloud})
-        return {"tasks": list(found.tasks), "metric": found.metric, "points": points, "front": found.front}
+        return {
+            "tasks": list(found.tasks),
+            "metric": found.metric,
+            "points": points,
+            "front": found.front,
+        }
 
 
 def _title(runs: Sequence[Run], groups: Sequence[Group]) -> str:
@@ -202,10 +260,17 @@ def _families(found: Sequence[RunRole]) -> dict[int, str]:
 
     def without(job: RunRole, drop: Any) -> str:
         head, *rest = (job.of or job.strategy).split(", ")
-        head = " ".join([word for word in head.split(" ") if job.role != "fixed" or not drop(word)]) or head
+        head = (
+            " ".join([word for word in head.split(" ") if job.role != "fixed" or not drop(word)])
+            or head
+        )
         return ", ".join([head, *(part for part in rest if not drop(part))])
 
-    for drop in (lambda part: "=" in part, lambda part: part.startswith(("lr=", f"{RATE}=")), lambda _: False):
+    for drop in (
+        lambda part: "=" in part,
+        lambda part: part.startswith(("lr=", f"{RATE}=")),
+        lambda _: False,
+    ):
         names = {id(job): without(job, drop) for job in found}
         if len(set(names.values())) > 1:
             break

@@ -27,7 +27,9 @@ def read_curves(directory: Path) -> dict[str, dict[str, CurvePoints]]:
     """
     found: dict[str, dict[str, CurvePoints]] = {}
     try:
-        with (directory / "metrics.csv").open(newline="", encoding="utf-8", errors="replace") as file:
+        with (directory / "metrics.csv").open(
+            newline="", encoding="utf-8", errors="replace"
+        ) as file:
             reader = csv.reader(file)
             columns = {name: i for i, name in enumerate(next(reader, []))}
             if not {"epoch", "split", "task"} <= columns.keys():
@@ -52,7 +54,9 @@ def read_curves(directory: Path) -> dict[str, dict[str, CurvePoints]]:
     return found
 
 
-def averaged(runs: Sequence[Mapping[str, Mapping[str, CurvePoints]]], points: int) -> dict[str, dict[str, list[list[Any]]]]:
+def averaged(
+    runs: Sequence[Mapping[str, Mapping[str, CurvePoints]]], points: int
+) -> dict[str, dict[str, list[list[Any]]]]:
     """``{quantity: {task: [epochs, means]}}`` over seeds, with ``lows`` and ``highs`` (their range) after them if there are several.
 
     Where fewer than half of the seeds are still there (the others stopped early), a curve ends.
@@ -99,13 +103,20 @@ def _average(curves: Sequence[CurvePoints], points: int) -> list[list[Any]]:
     epochs = thinned(sorted(e for e, count in counts.items() if 2 * count >= len(curves)), points)
     columns = [[curve[epoch] for curve in curves if epoch in curve] for epoch in epochs]
     known = [[value for value in values if math.isfinite(value)] for values in columns]
-    found: list[list[Any]] = [epochs, [rounded(sum(values) / len(values)) if values else None for values in known]]
+    found: list[list[Any]] = [
+        epochs,
+        [rounded(sum(values) / len(values)) if values else None for values in known],
+    ]
     if len(curves) > 1:
-        found += [[rounded(pick(values)) if values else None for values in known] for pick in (min, max)]
+        found += [
+            [rounded(pick(values)) if values else None for values in known] for pick in (min, max)
+        ]
     return found
 
 
-def _put(found: dict[str, dict[str, CurvePoints]], quantity: str, task: str, epoch: str, value: str) -> None:
+def _put(
+    found: dict[str, dict[str, CurvePoints]], quantity: str, task: str, epoch: str, value: str
+) -> None:
     if value:
         try:
             found.setdefault(quantity, {}).setdefault(task, {})[int(epoch)] = float(value)

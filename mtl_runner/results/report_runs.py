@@ -32,27 +32,39 @@ def failures_list(runs: Sequence[Run], folder: Path) -> str:
         for (status, reason), mine in reasons.items()
     )
     title = f"{len(broken)} of {len(runs)} runs did not finish"
-    return (
-        f'<details class="failures"{" open" if len(broken) <= 20 else ""}><summary>{title}</summary><ul>{items}</ul></details>'
-    )
+    return f'<details class="failures"{" open" if len(broken) <= 20 else ""}><summary>{title}</summary><ul>{items}</ul></details>'
 
 
 def differences_table(content: Content) -> str:
     """Per option that is not the same in all runs: its values and how many runs have each; nothing if all are equal."""
     settings = [dict(setting) for setting in content.settings]
     for setting, run in zip(settings, content.runs, strict=True):
-        setting |= {f"version of {name}": str(version) for name, version in run.summary.get("versions", {}).items()}
-        setting |= {key: str(run.summary[key]) for key in ("device", "threads") if key in run.summary}
+        setting |= {
+            f"version of {name}": str(version)
+            for name, version in run.summary.get("versions", {}).items()
+        }
+        setting |= {
+            key: str(run.summary[key]) for key in ("device", "threads") if key in run.summary
+        }
     keys = sorted({key for setting in settings for key in setting})
     rows = []
     for key in keys:
         # A run that was killed before it wrote anything down says nothing about its versions.
         values = Counter(setting[key] for setting in settings if key in setting)
-        missing = 0 if key.startswith("version of ") or key in ("device", "threads") else len(settings) - sum(values.values())
+        missing = (
+            0
+            if key.startswith("version of ") or key in ("device", "threads")
+            else len(settings) - sum(values.values())
+        )
         if len(values) + (missing > 0) < 2:
             continue
-        shown = [f"<li><code>{escape(v)}</code> <span class='count'>{n}</span></li>" for v, n in values.most_common(VALUES)]
-        shown += [f"<li><em>default</em> <span class='count'>{missing}</span></li>"] if missing else []
+        shown = [
+            f"<li><code>{escape(v)}</code> <span class='count'>{n}</span></li>"
+            for v, n in values.most_common(VALUES)
+        ]
+        shown += (
+            [f"<li><em>default</em> <span class='count'>{missing}</span></li>"] if missing else []
+        )
         shown += [f"<li>{len(values) - VALUES} more</li>"] if len(values) > VALUES else []
         rows.append(
             f'<tr><th scope="row"><code>{escape(key)}</code></th><td><ul class="values">{"".join(shown)}</ul></td></tr>'
@@ -72,7 +84,9 @@ def runs_table(content: Content, folder: Path) -> str:
     many = len(content.sections) > 1
     for job in content.jobs:
         run = job.run
-        monitor = as_float(run.summary.get("monitor", {}).get(content.at)) if run.finished else math.nan
+        monitor = (
+            as_float(run.summary.get("monitor", {}).get(content.at)) if run.finished else math.nan
+        )
         seconds = as_float(run.summary.get("time", {}).get("seconds"))
         cells = [f'<th scope="row">{run_link(run, folder)}</th>']
         cells += [f"<td>{escape(job.data)}</td>"] if many else []
@@ -84,7 +98,12 @@ def runs_table(content: Content, folder: Path) -> str:
             f'<td class="num"{data_value(seconds)}>{number(seconds, 3)}</td>',
         ]
         rows.append(f"<tr>{''.join(cells)}</tr>")
-    titles = [("run", "", "text"), *([("data", "", "text")] if many else []), ("strategy", "", "text"), ("seed", "", "low")]
+    titles = [
+        ("run", "", "text"),
+        *([("data", "", "text")] if many else []),
+        ("strategy", "", "text"),
+        ("seed", "", "low"),
+    ]
     titles += [("status", "", "text"), ("monitor", "", "low"), ("time", "s", "low")]
     head = "".join(
         f'<th scope="col"{" class=num" if name in ("seed", "monitor", "time") else ""}>{sort_button(name, unit, kind)}</th>'

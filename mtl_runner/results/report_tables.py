@@ -20,7 +20,14 @@ class ReportColumn:
     """A column of numbers over strategies: the key of its mean, and whether it has an interval and a best value (a cost has none)."""
 
     def __init__(
-        self, title: str, key: str, *, unit: str = "", higher: bool = False, interval: bool = True, marked: bool = True
+        self,
+        title: str,
+        key: str,
+        *,
+        unit: str = "",
+        higher: bool = False,
+        interval: bool = True,
+        marked: bool = True,
     ) -> None:
         self.title, self.unit, self.higher, self.marked = title, unit, higher, marked
         self.mean = f"{key}.mean" if interval else key
@@ -28,11 +35,15 @@ class ReportColumn:
 
     def values(self, row: dict[str, Any]) -> tuple[float, float, float]:
         mean = as_float(row.get(self.mean))
-        low, high = (as_float(row.get(end)) for end in self.ends) if self.ends else (math.nan, math.nan)
+        low, high = (
+            (as_float(row.get(end)) for end in self.ends) if self.ends else (math.nan, math.nan)
+        )
         return mean, low, high
 
 
-def strategies_table(section: Section, rows: list[dict[str, Any]], split: str, number_of: int, study: bool = False) -> str:
+def strategies_table(
+    section: Section, rows: list[dict[str, Any]], split: str, number_of: int, study: bool = False
+) -> str:
     """One row per strategy, the best mean of each column marked; columns in which nothing varies are left out.
 
     Args:
@@ -43,7 +54,12 @@ def strategies_table(section: Section, rows: list[dict[str, Any]], split: str, n
     group, at = section.group, rows[0]["at"]
     lines = {line.name: line for line in section.lines}
     columns = [
-        ReportColumn(task, f"{split}.{task}.{metrics.main}", unit=metrics.main, higher=metrics.higher_is_better(metrics.main))
+        ReportColumn(
+            task,
+            f"{split}.{task}.{metrics.main}",
+            unit=metrics.main,
+            higher=metrics.higher_is_better(metrics.main),
+        )
         for task, metrics in group.tasks.items()
     ]
     if split == "val":
@@ -55,7 +71,10 @@ def strategies_table(section: Section, rows: list[dict[str, Any]], split: str, n
     ]
     if split == "val":
         for row, strategy in zip(rows, group.strategies, strict=True):
-            row["seconds"], row["passes"] = _mean_time(strategy.runs, "seconds"), _mean_time(strategy.runs, "backward_passes")
+            row["seconds"], row["passes"] = (
+                _mean_time(strategy.runs, "seconds"),
+                _mean_time(strategy.runs, "backward_passes"),
+            )
         columns += [
             ReportColumn("backward", "passes", unit="passes / step", interval=False, marked=False),
             ReportColumn("time", "seconds", unit="s per run", interval=False, marked=False),
@@ -71,7 +90,11 @@ def strategies_table(section: Section, rows: list[dict[str, Any]], split: str, n
     if show_runs:
         head += ['<th scope="col" class="num">', sort_button("runs", "", "high"), "</th>"]
     for column in columns:
-        sorted_by = f' aria-sort="{"descending" if column.higher else "ascending"}"' if column is sort and len(rows) > 1 else ""
+        sorted_by = (
+            f' aria-sort="{"descending" if column.higher else "ascending"}"'
+            if column is sort and len(rows) > 1
+            else ""
+        )
         head += [
             f'<th scope="col" class="num"{sorted_by}>',
             sort_button(column.title, column.unit, "high" if column.higher else "low"),
@@ -80,18 +103,34 @@ def strategies_table(section: Section, rows: list[dict[str, Any]], split: str, n
     body = []
     long = len(rows) > ROWS + 3
     fixed = {job.strategy for job in section.jobs if job.role == "fixed"}
-    swept = {line.name for line in section.lines if line.name in fixed and not line.drawn} if long else set()
+    swept = (
+        {line.name for line in section.lines if line.name in fixed and not line.drawn}
+        if long
+        else set()
+    )
     major = [row["strategy"] for row in rows if row["strategy"] not in swept]
     scales = [_scale(column, rows) for column in columns]
     for row in rows:
         line = lines[row["strategy"]]
         minor = line.name in swept
-        more = ' class="more minor"' if minor else ' class="more"' if long and major.index(line.name) >= ROWS else ""
+        more = (
+            ' class="more minor"'
+            if minor
+            else ' class="more"'
+            if long and major.index(line.name) >= ROWS
+            else ""
+        )
         cells = [_name_cell(line, number_of, split == "val")]
         if show_runs:
-            failed = f' <span class="failed">{row["failed"]} not finished</span>' if row["failed"] else ""
+            failed = (
+                f' <span class="failed">{row["failed"]} not finished</span>'
+                if row["failed"]
+                else ""
+            )
             cells.append(f'<td class="num" data-value="{row["runs"]}">{row["runs"]}{failed}</td>')
-        cells += [_number_cell(column, row, scale) for column, scale in zip(columns, scales, strict=True)]
+        cells += [
+            _number_cell(column, row, scale) for column, scale in zip(columns, scales, strict=True)
+        ]
         body.append(f'<tr{more} data-colour="{line.colour % 8}">{"".join(cells)}</tr>')
     same = (
         ""
@@ -101,12 +140,24 @@ def strategies_table(section: Section, rows: list[dict[str, Any]], split: str, n
         else ""
     )
     where = (
-        "Test" if split == "test" else "Validation, which chose all settings; the verdict is on test" if study else "Validation"
+        "Test"
+        if split == "test"
+        else "Validation, which chose all settings; the verdict is on test"
+        if study
+        else "Validation"
     )
     interval = "mean ± 95 % interval over runs; " if any(row["runs"] > 1 for row in rows) else ""
     delta = any(column.title == "delta-m" for column in columns)
-    delta_note = " Delta-m is the mean change against single-task training, the lower the better." if delta else ""
-    time_note = " Runs of one stack share its time." if any(column.mean == "seconds" for column in columns) else ""
+    delta_note = (
+        " Delta-m is the mean change against single-task training, the lower the better."
+        if delta
+        else ""
+    )
+    time_note = (
+        " Runs of one stack share its time."
+        if any(column.mean == "seconds" for column in columns)
+        else ""
+    )
     caption = f"{where}. {at.capitalize()} epoch: {interval}the best of each column is bold.{same}{delta_note}{time_note}"
     which = f"{len(rows)} strategies{', with all fixed weights' if swept else ''}"
     button = f'<button type="button" class="show-all">Show all {which}</button>' if long else ""
@@ -127,11 +178,18 @@ def spreads_table(rows: Sequence[tuple[str, int, Spread]]) -> str:
         return ""
     head = "".join(
         f'<th scope="col"{" class=num" if unit else ""}>{sort_button(title, unit, kind)}</th>'
-        for title, unit, kind in (("strategy", "", "text"), ("learning rates", "spread", "low"), ("seeds", "spread", "low"))
+        for title, unit, kind in (
+            ("strategy", "", "text"),
+            ("learning rates", "spread", "low"),
+            ("seeds", "spread", "low"),
+        )
     )
     body = "".join(
         f'<tr data-colour="{colour % 8}"><th scope="row"><span class="swatch" aria-hidden="true"></span>{escape(name)}</th>'
-        + "".join(f'<td class="num"{data_value(v)}>{number(v, 2) or "&ndash;"}</td>' for v in (spread.grids, spread.seeds))
+        + "".join(
+            f'<td class="num"{data_value(v)}>{number(v, 2) or "&ndash;"}</td>'
+            for v in (spread.grids, spread.seeds)
+        )
         + "</tr>"
         for name, colour, spread in rows
     )
@@ -156,13 +214,19 @@ def _name_cell(line: Any, number_of: int, with_box: bool) -> str:
     )
 
 
-def _number_cell(column: ReportColumn, row: dict[str, Any], scale: tuple[float, float, float]) -> str:
+def _number_cell(
+    column: ReportColumn, row: dict[str, Any], scale: tuple[float, float, float]
+) -> str:
     mean, low, high = column.values(row)
     if not math.isfinite(mean):
         return '<td class="num none"><span aria-label="none">&ndash;</span></td>'
     least, most, best = scale
     is_best = column.marked and mean == best and most > least
-    half = f' <span class="half">± {number((high - low) / 2, 2)}</span>' if math.isfinite(high - low) else ""
+    half = (
+        f' <span class="half">± {number((high - low) / 2, 2)}</span>'
+        if math.isfinite(high - low)
+        else ""
+    )
     whisker = ""
     if column.ends and most > least:
         low, high = (low, high) if math.isfinite(high - low) else (mean, mean)
@@ -171,8 +235,14 @@ def _number_cell(column: ReportColumn, row: dict[str, Any], scale: tuple[float, 
             for name, v in zip("mlh", (mean, low, high), strict=True)
         ]
         whisker = f'<span class="whisker" style="{";".join(at)}" aria-hidden="true"></span>'
-    text = f'<strong>{number(mean)}<span class="hidden"> best</span></strong>' if is_best else number(mean)
-    return f'<td class="num{" best" if is_best else ""}"{data_value(mean)}>{text}{half}{whisker}</td>'
+    text = (
+        f'<strong>{number(mean)}<span class="hidden"> best</span></strong>'
+        if is_best
+        else number(mean)
+    )
+    return (
+        f'<td class="num{" best" if is_best else ""}"{data_value(mean)}>{text}{half}{whisker}</td>'
+    )
 
 
 def _scale(column: ReportColumn, rows: Sequence[dict[str, Any]]) -> tuple[float, float, float]:
@@ -193,7 +263,8 @@ def _distinct(columns: list[ReportColumn], rows: Sequence[dict[str, Any]]) -> li
     kept: list[ReportColumn] = []
     for column in columns:
         twin = any(
-            other.title == column.title and all(_same(other.values(row)[0], column.values(row)[0]) for row in rows)
+            other.title == column.title
+            and all(_same(other.values(row)[0], column.values(row)[0]) for row in rows)
             for other in kept
         )
         if not twin:
@@ -203,7 +274,11 @@ def _distinct(columns: list[ReportColumn], rows: Sequence[dict[str, Any]]) -> li
 
 def _mean_time(runs: Sequence[Run], name: str) -> float:
     """The mean of what the summaries say about the cost of the runs; NaN where none says it."""
-    known = [v for v in (as_float(run.summary.get("time", {}).get(name)) for run in runs) if math.isfinite(v)]
+    known = [
+        v
+        for v in (as_float(run.summary.get("time", {}).get(name)) for run in runs)
+        if math.isfinite(v)
+    ]
     return sum(known) / len(known) if known else math.nan
 
 
@@ -220,5 +295,9 @@ def _order(value: float, higher: bool) -> float:
 
 
 def _monitor_name(section: Section) -> str:
-    names = {str(run.summary.get("monitor", {}).get("name", "")) for s in section.group.strategies for run in s.runs}
+    names = {
+        str(run.summary.get("monitor", {}).get("name", ""))
+        for s in section.group.strategies
+        for run in s.runs
+    }
     return (names.pop() if len(names) == 1 else "monitor").replace("_", " ")

@@ -55,7 +55,9 @@ def without_study(runs: Sequence[Run]) -> list[Path]:
     return [folder for folder in _folders(runs) if _made_by_study(folder) and _read(folder) is None]
 
 
-def jobs(runs: Sequence[Run], labels: Sequence[Label], study: Mapping[str, Any] | None) -> list[RunRole]:
+def jobs(
+    runs: Sequence[Run], labels: Sequence[Label], study: Mapping[str, Any] | None
+) -> list[RunRole]:
     """Every run's part, by the study where it names the run's directory, else inferred.
 
     Runs of different studies are never put together, whatever they are called: each study is a data set of its own then.
@@ -71,20 +73,46 @@ def jobs(runs: Sequence[Run], labels: Sequence[Label], study: Mapping[str, Any] 
         rate = _number(run.overrides.get("optimizer.lr"))
         if row is None:
             role = infer_role(run, run.directory in plain)
-            found.append(RunRole(run, where.data, where.strategy, where.replicate, role, rate=rate, study=home))
+            found.append(
+                RunRole(
+                    run, where.data, where.strategy, where.replicate, role, rate=rate, study=home
+                )
+            )
         else:
-            name, of, final = str(row["strategy"]), row.get("of") or "", bool(row.get("final", True))
+            name, of, final = (
+                str(row["strategy"]),
+                row.get("of") or "",
+                bool(row.get("final", True)),
+            )
             rate = _number(row["lr"]) if row.get("lr") is not None else rate
             job = RunRole(
-                run, where.data, name, where.replicate, row["role"], of, final, where.strategy, rate, home, row.get("phase")
+                run,
+                where.data,
+                name,
+                where.replicate,
+                row["role"],
+                of,
+                final,
+                where.strategy,
+                rate,
+                home,
+                row.get("phase"),
             )
             found.append(job)
-    data = {folder: _data_of_single_tasks([job for job in found if job.study == folder]) for folder in studies}
-    found = [replace(job, data=data.get(job.study) or job.data) if job.role == "single_task" else job for job in found]
+    data = {
+        folder: _data_of_single_tasks([job for job in found if job.study == folder])
+        for folder in studies
+    }
+    found = [
+        replace(job, data=data.get(job.study) or job.data) if job.role == "single_task" else job
+        for job in found
+    ]
     if len(studies) < 2:
         return found
     names = short_names(studies)
-    return [replace(job, data=f"{job.data} ({names[job.study]})") if job.study else job for job in found]
+    return [
+        replace(job, data=f"{job.data} ({names[job.study]})") if job.study else job for job in found
+    ]
 
 
 def short_names(folders: Iterable[str]) -> dict[str, str]:
@@ -97,7 +125,9 @@ def short_names(folders: Iterable[str]) -> dict[str, str]:
     return {folder: folder for folder in parts}
 
 
-def _labels_apart(runs: Sequence[Run], labels: Sequence[Label], studies: Mapping[str, Any]) -> list[Label]:
+def _labels_apart(
+    runs: Sequence[Run], labels: Sequence[Label], studies: Mapping[str, Any]
+) -> list[Label]:
     """Labels of what varies within each study: what varies between studies tells none of their runs apart."""
     homes = [str(run.directory.resolve().parent) for run in runs]
     found = list(labels)
@@ -126,8 +156,14 @@ def infer_role(run: Run, plain: bool = True) -> str:
 
 def _plain_runs(runs: Sequence[Run]) -> set[Path]:
     """Directories of the runs whose other axes are the usual ones, or the same throughout: then they distinguish nothing."""
-    common = {axis for axis in PLAIN if len({run.choices.get(axis) for run in runs if run.choices}) < 2}
-    return {run.directory for run in runs if all(a in common or run.choices.get(a, p) == p for a, p in PLAIN.items())}
+    common = {
+        axis for axis in PLAIN if len({run.choices.get(axis) for run in runs if run.choices}) < 2
+    }
+    return {
+        run.directory
+        for run in runs
+        if all(a in common or run.choices.get(a, p) == p for a, p in PLAIN.items())
+    }
 
 
 def _folders(runs: Sequence[Run]) -> list[Path]:
@@ -150,7 +186,9 @@ def _read(folder: Path) -> dict[str, Any] | None:
 
 def _made_by_study(folder: Path) -> bool:
     try:
-        return re.search(r"FairSweeper|\+study=", (folder / "multirun.yaml").read_text()) is not None
+        return (
+            re.search(r"FairSweeper|\+study=", (folder / "multirun.yaml").read_text()) is not None
+        )
     except (OSError, ValueError):
         return False
 

@@ -40,17 +40,23 @@ def describe(verdict: Verdict) -> str:
         parts.append("no run has a finished pair with equal weights on the same seed")
     else:
         within = f", within ±{_percent(v.margin)}" if v.kind == "no difference" else ""
-        parts.append(f"{_against(equal, unit)} equal weights ({_interval(equal, unit)}{within}; {_p_values(equal)})")
+        parts.append(
+            f"{_against(equal, unit)} equal weights ({_interval(equal, unit)}{within}; {_p_values(equal)})"
+        )
     if v.fixed and v.fixed == v.equal:
         parts.append("no fixed weights did better than equal ones on validation")
     elif v.versus_fixed is not None and v.versus_fixed.count:
         parts.append(f"{_against(v.versus_fixed, unit)} {BEST} ({_interval(v.versus_fixed, unit)})")
     if v.versus_twin is not None and v.versus_twin.count:
-        parts.append(f"{_against(v.versus_twin, unit)} its frozen twin ({_interval(v.versus_twin, unit)})")
+        parts.append(
+            f"{_against(v.versus_twin, unit)} its frozen twin ({_interval(v.versus_twin, unit)})"
+        )
     if v.kind in ("helps", "static weights suffice") and math.isfinite(v.dominated):
         parts.append(f"dominated by fixed weights in {_percent(v.dominated)} of resamples")
     if _open_lead(v):
-        parts.append("better than equal weights, but without a fixed-weight sweep nobody knows whether static weights suffice")
+        parts.append(
+            "better than equal weights, but without a fixed-weight sweep nobody knows whether static weights suffice"
+        )
     if v.failed:
         parts.append(f"{v.failed} of {v.seeds + v.failed} runs failed")
     if v.unfinished:
@@ -77,7 +83,9 @@ def answer(found: Sequence[Verdict], data: str) -> str:
         )
     if len(same := _of_kind(mine, "no difference")) == len(mine):
         return f"Weighting makes no difference on {data}: {_who(same)} lie{_s(same)} within {margin} of equal weights."
-    return _mixed(methods if any(v.kind != "no difference" for v in methods) else mine, data, margin)
+    return _mixed(
+        methods if any(v.kind != "no difference" for v in methods) else mine, data, margin
+    )
 
 
 def _mixed(judged: Sequence[Verdict], data: str, margin: str) -> str:
@@ -94,11 +102,19 @@ def _mixed(judged: Sequence[Verdict], data: str, margin: str) -> str:
     leads = [v for v in undecided if _open_lead(v)]
     rest = [v for v in undecided if v not in leads]
     counts = sorted({v.versus_equal.count for v in rest if v.versus_equal is not None})
-    seeds = f"{counts[0]} to {_seeds(counts[-1])}" if len(counts) > 1 else _seeds(counts[0]) if counts else ""
+    seeds = (
+        f"{counts[0]} to {_seeds(counts[-1])}"
+        if len(counts) > 1
+        else _seeds(counts[0])
+        if counts
+        else ""
+    )
     sentences = [f"On {data}, {_list(parts)}."] if parts else []
     if leads:
         start = "" if parts else f"On {data}, "
-        sentences.append(f"{start}{_who(leads)} beat{_s(leads)} equal weights; whether fixed weights do as well was not tried.")
+        sentences.append(
+            f"{start}{_who(leads)} beat{_s(leads)} equal weights; whether fixed weights do as well was not tried."
+        )
     if rest:
         start = "With" if sentences else f"On {data}, with"
         sentences.append(f"{start} {seeds}, {_who(rest)} {'is' if _s(rest) else 'are'} undecided.")
@@ -110,10 +126,20 @@ def basis(found: Sequence[Verdict], data: str, split: str, at: str) -> str:
     mine = [v for v in found if v.data == data and v.versus_equal is not None]
     if not mine:
         return ""
-    counts = sorted({v.versus_equal.count for v in mine if v.versus_equal is not None and v.versus_equal.count}) or [0]
+    counts = sorted(
+        {v.versus_equal.count for v in mine if v.versus_equal is not None and v.versus_equal.count}
+    ) or [0]
     few, many = counts[0], counts[-1]
-    seeds = f"{few} paired seed{'' if few == 1 else 's'}" if few == many else f"{few} to {many} paired seeds"
-    quantity = "the log ratios of the main metrics" if mine[0].quantity == METRICS else "mean relative loss"
+    seeds = (
+        f"{few} paired seed{'' if few == 1 else 's'}"
+        if few == many
+        else f"{few} to {many} paired seeds"
+    )
+    quantity = (
+        "the log ratios of the main metrics"
+        if mine[0].quantity == METRICS
+        else "mean relative loss"
+    )
     where = {"test": "Test", "val": "Validation"}.get(split, split)
     epoch = "last epoch" if at == "final" else f"{at} epoch"
     chosen = " Validation chose everything." if split == "test" else ""
@@ -143,7 +169,9 @@ def missing(data: DatasetEvidence) -> list[str]:
             "No fixed-weight sweep: whether static weights suffice is open; add runs with weighting.weights.<task>=..., or +study=fair."
         )
     if data.single_task is None:
-        lines.append("No delta-m: add weighting=single_task to the sweep for the single-task baseline.")
+        lines.append(
+            "No delta-m: add weighting=single_task to the sweep for the single-task baseline."
+        )
     counts = [len(s.values) for s in data.of_role("equal", "strategy") if s.values]
     if data.equal is not None and data.of_role("strategy") and min(counts) < 2:
         lines.append("One seed says nothing about chance: add seed=range(0,10).")
@@ -151,7 +179,11 @@ def missing(data: DatasetEvidence) -> list[str]:
 
 
 def _against(found: Paired, unit: str) -> str:
-    return "the same as" if _is_none(found.mean) else f"{_worth(found.mean, unit)} {'of' if _is_times(found.mean) else 'than'}"
+    return (
+        "the same as"
+        if _is_none(found.mean)
+        else f"{_worth(found.mean, unit)} {'of' if _is_times(found.mean) else 'than'}"
+    )
 
 
 def _interval(found: Paired, unit: str) -> str:
@@ -217,7 +249,13 @@ def _seeds(count: int) -> str:
 def _open_lead(v: Verdict) -> bool:
     """Better than equal weights beyond the margin, with no fixed weights to hold it against."""
     equal = v.versus_equal
-    return v.kind == "undecided" and equal is not None and equal.high < -v.margin and not v.fixed and not v.lost
+    return (
+        v.kind == "undecided"
+        and equal is not None
+        and equal.high < -v.margin
+        and not v.fixed
+        and not v.lost
+    )
 
 
 def _of_kind(found: Sequence[Verdict], kind: str) -> list[Verdict]:

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 from mtl_runner.results.evidence import StrategyEvidence
 
-TOLERANCE = 0.02  # in steps of the grid: how far a learning rate may lie from it and still count as on it
+TOLERANCE = (
+    0.02  # in steps of the grid: how far a learning rate may lie from it and still count as on it
+)
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,10 @@ def spread(strategy: StrategyEvidence) -> Spread:
     found that this moved results more than seeds do).
     """
     seeds = [value for value in strategy.best_monitor.values() if math.isfinite(value)]
-    return Spread(_deviation([min(grid) for grid in sub_grids(strategy.tuning, strategy.grid)]), _deviation(seeds))
+    return Spread(
+        _deviation([min(grid) for grid in sub_grids(strategy.tuning, strategy.grid)]),
+        _deviation(seeds),
+    )
 
 
 def sub_grids(tuning: dict[float, float], grid: Sequence[float] = ()) -> list[list[float]]:
@@ -51,7 +56,10 @@ def sub_grids(tuning: dict[float, float], grid: Sequence[float] = ()) -> list[li
     per_decade = round(1 / step)
     if per_decade < 2 or len(places) < 2 * per_decade:
         return []
-    grids = [[value for k, value in places.items() if (k - min(places)) % per_decade == first] for first in range(per_decade)]
+    grids = [
+        [value for k, value in places.items() if (k - min(places)) % per_decade == first]
+        for first in range(per_decade)
+    ]
     return [found for found in grids if found]
 
 

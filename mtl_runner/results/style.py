@@ -42,7 +42,9 @@ def new_figure(rows: int, columns: int, width: float, height: float) -> tuple[Fi
     return figure, axes
 
 
-def new_grid(rows: int, columns: int, width: float, height: float, height_ratios: list[float]) -> tuple[Figure, Any]:
+def new_grid(
+    rows: int, columns: int, width: float, height: float, height_ratios: list[float]
+) -> tuple[Figure, Any]:
     """A figure of ``width`` x ``height`` inches in all whose labels find their own room."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)

@@ -30,7 +30,11 @@ class TaskMetrics:
         if metrics is None:
             return _recorded_before(str(row.get("measures") or row.get("kind")))
         directions = {name: each.get("higher_is_better") for name, each in metrics.items()}
-        return cls(row["main_metric"], directions, tuple(name for name, each in metrics.items() if each.get("in_delta_m")))
+        return cls(
+            row["main_metric"],
+            directions,
+            tuple(name for name, each in metrics.items() if each.get("in_delta_m")),
+        )
 
     def higher_is_better(self, metric: str) -> bool:
         """Whether a higher value is better; False where nobody knows, and then there is no best."""

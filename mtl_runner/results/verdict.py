@@ -8,7 +8,13 @@ from mtl_runner.results.differences import TaskEffect
 from mtl_runner.results.paired import Paired
 from mtl_runner.results.spread import Spread
 
-NO_DIFFERENCE, HELPS, STATIC, HURTS, UNDECIDED = "no difference", "helps", "static weights suffice", "hurts", "undecided"
+NO_DIFFERENCE, HELPS, STATIC, HURTS, UNDECIDED = (
+    "no difference",
+    "helps",
+    "static weights suffice",
+    "hurts",
+    "undecided",
+)
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,11 @@ class Verdict:
     spread: Spread
     seconds: float  # mean training time of a run
     backward_passes: float | None  # per step
-    quantity: str = ""  # what the relative differences are of: "mean relative loss" or "main metrics"
-    effects: tuple[TaskEffect, ...] = ()  # per task: the main metric under equal weights and under the strategy
+    quantity: str = (
+        ""  # what the relative differences are of: "mean relative loss" or "main metrics"
+    )
+    effects: tuple[
+        TaskEffect, ...
+    ] = ()  # per task: the main metric under equal weights and under the strategy
     trials: int = 0  # of a strategy that a study gave up, as no tuning run ended with a number: how many; else 0
     reason: str = ""  # why the first of its failed runs failed

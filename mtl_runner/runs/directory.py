@@ -28,7 +28,9 @@ def read_config(directory: Path) -> DictConfig:
         )
     if not (directory / CONFIG).exists():
         what = "holds no run (no .hydra/config.yaml)" if directory.is_dir() else "does not exist"
-        raise RunDirectoryError(f"The run directory {str(directory)!r} {what}; give the path that mtl-run printed.")
+        raise RunDirectoryError(
+            f"The run directory {str(directory)!r} {what}; give the path that mtl-run printed."
+        )
     config = OmegaConf.load(directory / CONFIG)
     assert isinstance(config, DictConfig)
     return config
@@ -77,7 +79,11 @@ def locked(directory: Path) -> Iterator[None]:
 
 
 def claim(
-    directory: Path, config: DictConfig, overrides: Sequence[str], choices: Mapping[str, str], hydra: DictConfig | None
+    directory: Path,
+    config: DictConfig,
+    overrides: Sequence[str],
+    choices: Mapping[str, str],
+    hydra: DictConfig | None,
 ) -> None:
     """Make the directory this run's, or find that it is already: then the run goes on.
 
@@ -101,7 +107,10 @@ def claim(
     write_atomic(directory / ".hydra" / "overrides.yaml", yaml_of(list(overrides)))
     write_json(directory / IDENTITY, {"overrides": list(overrides), "choices": dict(choices)})
     if hydra is not None:
-        write_atomic(directory / ".hydra" / "hydra.yaml", yaml_of(OmegaConf.to_container(hydra, enum_to_str=True)))
+        write_atomic(
+            directory / ".hydra" / "hydra.yaml",
+            yaml_of(OmegaConf.to_container(hydra, enum_to_str=True)),
+        )
     write_atomic(
         directory / CONFIG, yaml_of(OmegaConf.to_container(config, enum_to_str=True))
     )  # last: it is what makes this a run directory
@@ -112,7 +121,10 @@ def _first_difference(old: Any, new: Any, key: str = "") -> str | None:
         for name in [*old, *(n for n in new if n not in old)]:
             path = f"{key}.{name}" if key else str(name)
             if name not in old or name not in new:
-                if {} in (old.get(name), new.get(name)):  # an option that is new since the run was recorded, and is not used
+                if {} in (
+                    old.get(name),
+                    new.get(name),
+                ):  # an option that is new since the run was recorded, and is not used
                     continue
                 return f"{path} is {'new' if name in new else 'missing'} here"
             difference = _first_difference(old[name], new[name], path)

@@ -19,15 +19,24 @@ def fit_curve(trainer: Trainer) -> dict[str, Fit]:
     x = InputTensors(train.inputs).single
     if x is None or x.dim() != 2 or x.shape[1] != 1:
         return {}
-    grid = torch.linspace(float(x.min()), float(x.max()), POINTS, dtype=x.dtype, device=x.device).unsqueeze(1)
+    grid = torch.linspace(
+        float(x.min()), float(x.max()), POINTS, dtype=x.dtype, device=x.device
+    ).unsqueeze(1)
     outputs = split_outputs(trainer.learner.forward_pass, Split(grid, {}), POINTS)
     fits = {}
     for task in trainer.tasks:
         if task.spec.numeric and task.size == 1:
             values = [
-                task.offset + task.scale * t.squeeze(1).cpu().numpy() for t in (train.targets[task.name], outputs[task.name])
+                task.offset + task.scale * t.squeeze(1).cpu().numpy()
+                for t in (train.targets[task.name], outputs[task.name])
             ]
             predicted = trainer.learner.likelihood.predicted_sigma(task, outputs)
             sigma = None if predicted is None else predicted.squeeze(1).cpu().numpy()
-            fits[task.name] = Fit(x.squeeze(1).cpu().numpy(), values[0], grid.squeeze(1).cpu().numpy(), values[1], sigma)
+            fits[task.name] = Fit(
+                x.squeeze(1).cpu().numpy(),
+                values[0],
+                grid.squeeze(1).cpu().numpy(),
+                values[1],
+                sigma,
+            )
     return fits

@@ -65,7 +65,9 @@ def end(trainer: Trainer, request: Request) -> Outcome:
             log.warning("%s", lesson)
     final, best = trainer.finish()
     summary = {**_identity(request, "finished"), **summarize(trainer, final, best)}
-    if experiment.settings.record.plots == "all" or (experiment.settings.record.plots == "best" and not request.job):
+    if experiment.settings.record.plots == "all" or (
+        experiment.settings.record.plots == "best" and not request.job
+    ):
         draw(trainer, summary, directory)
     if experiment.settings.record.predictions:
         write_predictions(trainer)
@@ -80,7 +82,9 @@ def end(trainer: Trainer, request: Request) -> Outcome:
             trainer.settings.trainer.patience,
         )
     log.info("%s", shown(directory))
-    return Outcome(trainer.best.value, interrupted=trainer.stop)  # a sweep stops even if this run came to its end
+    return Outcome(
+        trainer.best.value, interrupted=trainer.stop
+    )  # a sweep stops even if this run came to its end
 
 
 def draw(trainer: Trainer, summary: dict[str, Any], directory: Path) -> None:
@@ -98,11 +102,15 @@ def draw(trainer: Trainer, summary: dict[str, Any], directory: Path) -> None:
 
 def draw_again(directory: Path) -> None:
     """The pictures of a run that came to its end before (``record.plots=best``)."""
-    with tempfile.TemporaryDirectory() as folder:  # taking a run up cuts its metrics.csv back to the checkpoint
+    with (
+        tempfile.TemporaryDirectory() as folder
+    ):  # taking a run up cuts its metrics.csv back to the checkpoint
         for name in ("checkpoint.pt", "best.pt", "metrics.csv"):
             shutil.copy2(directory / name, folder)
         draw(
-            Trainer(build(run_directory.read_config(directory)), Path(folder)), run_directory.read_summary(directory), directory
+            Trainer(build(run_directory.read_config(directory)), Path(folder)),
+            run_directory.read_summary(directory),
+            directory,
         )
 
 
@@ -123,7 +131,9 @@ def _header(request: Request, experiment: Experiment) -> dict[str, Any]:
     shape = InputTensors(experiment.data.splits["train"].inputs).shape
     tasks = [task.plain() for task in experiment.data.tasks if task.has_target]
     for task in tasks:
-        task_from(task)  # a kind of the user's that cannot be made again is an error now, not after the training
+        task_from(
+            task
+        )  # a kind of the user's that cannot be made again is an error now, not after the training
     config = OmegaConf.to_container(request.config, resolve=True)
     assert isinstance(config, dict)
     return {
@@ -131,7 +141,9 @@ def _header(request: Request, experiment: Experiment) -> dict[str, Any]:
         "share": experiment.settings.share,
         "likelihood": config["likelihood"],
         "tasks": tasks,
-        "input_shape": {name: list(each) for name, each in shape.items()} if isinstance(shape, dict) else list(shape),
+        "input_shape": {name: list(each) for name, each in shape.items()}
+        if isinstance(shape, dict)
+        else list(shape),
         "preprocessing": experiment.data.preprocessing,
     }
 
@@ -156,7 +168,9 @@ def write_status(request: Request, status: str, reason: str = "") -> None:
 def record_failure(error: BaseException, request: Request) -> Outcome:
     """Write down why a run failed."""
     text = run_message(error)
-    with contextlib.suppress(OSError):  # the disk may be full; the sentence still reaches the terminal
+    with contextlib.suppress(
+        OSError
+    ):  # the disk may be full; the sentence still reaches the terminal
         logging.getLogger("mtl_runner.file").error("%s", "".join(traceback.format_exception(error)))
         write_status(request, "failed", text)
     return Outcome(error=text, exit_code=1)

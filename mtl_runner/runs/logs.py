@@ -60,8 +60,14 @@ def logging_to_many(files: RunLogs) -> Iterator[None]:
     seen: set[str] = set()
 
     def is_new(record: logging.LogRecord) -> bool:
-        text = re.sub(r"[\d.]+", "#", record.getMessage())  # the same lesson with other numbers is the same lesson
-        new = record.name != "mtl_runner.file" and record.levelno >= logging.WARNING and text not in seen
+        text = re.sub(
+            r"[\d.]+", "#", record.getMessage()
+        )  # the same lesson with other numbers is the same lesson
+        new = (
+            record.name != "mtl_runner.file"
+            and record.levelno >= logging.WARNING
+            and text not in seen
+        )
         seen.add(text)
         return new
 

@@ -20,11 +20,15 @@ def panel(trainer: Trainer) -> Panel | None:
     if not tasks or inputs is None or inputs.dim() != 4:
         return None
     few, images = split.rows(slice(0, ROWS)), inputs[:ROWS]
-    outputs = trainer.learner.likelihood.answers(split_outputs(trainer.learner.forward_pass, few, ROWS))
+    outputs = trainer.learner.likelihood.answers(
+        split_outputs(trainer.learner.forward_pass, few, ROWS)
+    )
     maps = {}
     for task in tasks:
         kind = task.spec
         truth = kind.picture(task.in_units(few.targets[task.name])).cpu().numpy()
         predicted = kind.picture(task.answer(outputs[task.name])).cpu().numpy()
-        maps[task.name] = Map(truth, np.where(np.isnan(truth), np.nan, predicted), kind.legend(task))
+        maps[task.name] = Map(
+            truth, np.where(np.isnan(truth), np.nan, predicted), kind.legend(task)
+        )
     return Panel(images.float().cpu().numpy(), maps)

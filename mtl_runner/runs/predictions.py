@@ -30,7 +30,9 @@ def write_predictions(trainer: Trainer) -> None:
         columns = _columns(trainer, split)
         if split == "val":
             writer.writerow(["split", "row", *columns])
-        writer.writerows([split, row, *cells] for row, cells in enumerate(zip(*columns.values(), strict=True)))
+        writer.writerows(
+            [split, row, *cells] for row, cells in enumerate(zip(*columns.values(), strict=True))
+        )
     write_atomic(trainer.directory / "predictions.csv", text.getvalue().encode())
 
 
@@ -51,7 +53,13 @@ def _columns(trainer: Trainer, name: str) -> Columns:
     return columns
 
 
-def _sigma(task: Task, likelihood: Likelihood, outputs: Mapping[str, Tensor], sigma: float | None, rows: int) -> Tensor | None:
+def _sigma(
+    task: Task,
+    likelihood: Likelihood,
+    outputs: Mapping[str, Tensor],
+    sigma: float | None,
+    rows: int,
+) -> Tensor | None:
     predicted = likelihood.predicted_sigma(task, outputs)
     if predicted is not None:
         return predicted

@@ -35,7 +35,9 @@ class Predictor:
         likelihood: whose temperature, if it learned one, divides the logits. tasks: the tasks it answers for. features: the fitted columns of a table, or None.
     """
 
-    def __init__(self, model: nn.Module, tasks: list[Task], features: Features | None, likelihood: Likelihood) -> None:
+    def __init__(
+        self, model: nn.Module, tasks: list[Task], features: Features | None, likelihood: Likelihood
+    ) -> None:
         self.model, self.likelihood = model.eval(), likelihood
         self.tasks = tasks
         self.features = features
@@ -43,7 +45,9 @@ class Predictor:
     @torch.no_grad()
     def outputs(self, x: pd.DataFrame | Inputs) -> dict[str, Tensor]:
         """Raw outputs per task ``[N, size]``: training units for regression, logits for classes and labels (over the learned temperature)."""
-        answers = self.likelihood.answers(ForwardPass(self.model, self.likelihood).outputs(self._inputs(x)))
+        answers = self.likelihood.answers(
+            ForwardPass(self.model, self.likelihood).outputs(self._inputs(x))
+        )
         return {task.name: answers[task.name] for task in self.tasks}
 
     def predict(self, x: pd.DataFrame | Inputs) -> Any:
@@ -53,7 +57,10 @@ class Predictor:
         column per label. Tensors give ``{task: tensor}``: ``[N, size]`` numbers, ``[N]`` class indices, ``[N, labels]`` 0/1.
         Raises ``DataError`` for a missing column or a table given to a model that was not trained on one.
         """
-        answers = {task.name: task.answer(output) for task, output in zip(self.tasks, self.outputs(x).values(), strict=True)}
+        answers = {
+            task.name: task.answer(output)
+            for task, output in zip(self.tasks, self.outputs(x).values(), strict=True)
+        }
         if isinstance(x, torch.Tensor | dict):
             return answers
         import pandas as pd
@@ -67,11 +74,15 @@ class Predictor:
         if isinstance(x, torch.Tensor | dict):
             return x
         if self.features is None:
-            raise DataError("This model was not trained on a table; give predict the tensors that the model takes.")
+            raise DataError(
+                "This model was not trained on a table; give predict the tensors that the model takes."
+            )
         if not hasattr(x, "columns"):
             raise DataError(f"predict takes a DataFrame or tensors; found a {type(x).__name__}.")
         device = next(self.model.parameters()).device
-        return torch.as_tensor(self.features.transform(x), dtype=torch.get_default_dtype(), device=device)
+        return torch.as_tensor(
+            self.features.transform(x), dtype=torch.get_default_dtype(), device=device
+        )
 
 
 def load(run: str | Path, device: str = "cpu") -> Predictor:
@@ -84,7 +95,9 @@ def load(run: str | Path, device: str = "cpu") -> Predictor:
     shape = saved["input_shape"]
     shape = {k: tuple(v) for k, v in shape.items()} if isinstance(shape, dict) else tuple(shape)
     likelihood = make_likelihood(saved.get("likelihood", STANDARD), tasks)
-    model = model_from_shape(saved["model"], tasks, shape, share=saved["share"], predicts_noise=likelihood.predicts_noise)
+    model = model_from_shape(
+        saved["model"], tasks, shape, share=saved["share"], predicts_noise=likelihood.predicts_noise
+    )
     parts = model_parts(model)
     for name, weights in saved["weights"].items():
         parts[name].load_state_dict(weights)
@@ -95,7 +108,9 @@ def load(run: str | Path, device: str = "cpu") -> Predictor:
 
 def task_from(saved: Mapping[str, Any]) -> Task:
     """A task from what :meth:`~mtl_runner.tasks.task.Task.plain` gave."""
-    fields: Any = {key: tuple(value) if isinstance(value, list) else value for key, value in saved.items()}
+    fields: Any = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in saved.items()
+    }
     fields.pop("measures", None)  # of runs recorded before metrics had this name
     if isinstance(fields["kind"], dict):
         fields["kind"] = make(fields["kind"], f"the kind of task {fields['name']!r}")

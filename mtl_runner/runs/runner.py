@@ -11,7 +11,14 @@ from mtl_runner.errors import RunDirectoryError
 from mtl_runner.errors.wording import run_message
 from mtl_runner.experiment.build import build
 from mtl_runner.runs import directory as run_directory
-from mtl_runner.runs.lifecycle import begin, end, outcome_if_finished, record_failure, shown, write_status
+from mtl_runner.runs.lifecycle import (
+    begin,
+    end,
+    outcome_if_finished,
+    record_failure,
+    shown,
+    write_status,
+)
 from mtl_runner.runs.logs import logging_to
 from mtl_runner.runs.request import Outcome, Request
 from mtl_runner.runs.summary import table, verdict
@@ -30,7 +37,9 @@ def run(request: Request) -> Outcome:
     """
     directory = request.directory
     try:
-        run_directory.claim(directory, request.config, request.overrides, request.choices, request.hydra)
+        run_directory.claim(
+            directory, request.config, request.overrides, request.choices, request.hydra
+        )
     except OSError as error:
         raise RunDirectoryError(run_message(error)) from error
     with run_directory.locked(directory), logging_to(directory):
@@ -41,7 +50,9 @@ def run(request: Request) -> Outcome:
         except Interrupted:
             write_status(request, "interrupted", "stopped by Ctrl-C")
             return Outcome(
-                error=f"Stopped; go on with: mtl-run resume={shlex.quote(shown(directory))}", exit_code=130, interrupted=True
+                error=f"Stopped; go on with: mtl-run resume={shlex.quote(shown(directory))}",
+                exit_code=130,
+                interrupted=True,
             )
         except KeyboardInterrupt:
             write_status(request, "interrupted", "stopped by Ctrl-C")
@@ -77,7 +88,9 @@ def _train(trainer: Trainer, request: Request) -> Trainer:
     if (
         trainer.compiled
         if trainer.resumed
-        else trainer.settings.trainer.compiles(1, trainer.settings.trainer.epochs * trainer.batches.count)
+        else trainer.settings.trainer.compiles(
+            1, trainer.settings.trainer.epochs * trainer.batches.count
+        )
     ):
         from mtl_runner.train.stack import run_compiled
 
@@ -85,8 +98,13 @@ def _train(trainer: Trainer, request: Request) -> Trainer:
         if not reason:
             return trainer
         if trainer.settings.trainer.compile is True:
-            log.warning("trainer.compile=true has no effect: the step cannot be compiled, since %s.", reason)
-        header, trainer = trainer.best.header, Trainer(build(request.config), request.directory)  # the attempt drew batches
+            log.warning(
+                "trainer.compile=true has no effect: the step cannot be compiled, since %s.", reason
+            )
+        header, trainer = (
+            trainer.best.header,
+            Trainer(build(request.config), request.directory),
+        )  # the attempt drew batches
         trainer.best.header = header
     with Progress(trainer), gracefully(trainer):
         trainer.run()

@@ -15,7 +15,14 @@ from omegaconf import OmegaConf
 
 from mtl_runner.errors import MtlError, RunDirectoryError
 from mtl_runner.errors.wording import out_of_memory, run_message
-from mtl_runner.experiment.build import ALL_THREADS, SMALL_MODEL, Datasets, Experiment, build, is_ours
+from mtl_runner.experiment.build import (
+    ALL_THREADS,
+    SMALL_MODEL,
+    Datasets,
+    Experiment,
+    build,
+    is_ours,
+)
 from mtl_runner.runs import directory as run_directory
 from mtl_runner.runs.lifecycle import begin, end, outcome_if_finished, record_failure, write_status
 from mtl_runner.runs.logs import RunLogs, logging_to_many
@@ -83,11 +90,17 @@ class Stacker:
         """The runs that start at the same epoch, together; a run that was killed just after it had saved goes back to the others'."""
         saved = {index: checkpoint.epochs(self.requests[index].directory) for index in group}
         common = Counter(epoch for epochs in saved.values() for epoch in epochs)
-        start = {index: max(epochs, key=lambda epoch: (common[epoch], epoch)) for index, epochs in saved.items()}
+        start = {
+            index: max(epochs, key=lambda epoch: (common[epoch], epoch))
+            for index, epochs in saved.items()
+        }
         for index, epoch in start.items():
             if epoch != saved[index][0]:
                 checkpoint.go_back(self.requests[index].directory)
-        return [[index for index in group if start[index] == epoch] for epoch in dict.fromkeys(start.values())]
+        return [
+            [index for index in group if start[index] == epoch]
+            for epoch in dict.fromkeys(start.values())
+        ]
 
     def _run(self, members: Sequence[int]) -> None:
         """Runs with alike configs at the same epoch: as many at a time as fit."""
@@ -130,15 +143,22 @@ class Stacker:
                 self.alone[members[0]] = "there is not enough memory to stack it"
                 return
             half = len(members) // 2
-            print(f"Out of memory with a stack of {len(members)} runs; going on with {half} at a time.", flush=True)
+            print(
+                f"Out of memory with a stack of {len(members)} runs; going on with {half} at a time.",
+                flush=True,
+            )
             for part in (members[:half], members[half:]):
-                for again in self._by_epoch([index for index in part if index not in self.outcomes]):
+                for again in self._by_epoch(
+                    [index for index in part if index not in self.outcomes]
+                ):
                     self._run_together(again)
 
     def _begin(self, index: int, locks: contextlib.ExitStack) -> Trainer:
         request = self.requests[index]
         try:
-            run_directory.claim(request.directory, request.config, request.overrides, request.choices, request.hydra)
+            run_directory.claim(
+                request.directory, request.config, request.overrides, request.choices, request.hydra
+            )
         except OSError as error:
             raise RunDirectoryError(run_message(error)) from error
         locks.enter_context(run_directory.locked(request.directory))
@@ -146,15 +166,23 @@ class Stacker:
 
     def _train(self, trainers: Mapping[int, Trainer]) -> None:
         """Train runs that are alike to their end."""
-        order = sorted(trainers, key=lambda index: _settings(trainers[index]))  # neighbours share an optimizer
+        order = sorted(
+            trainers, key=lambda index: _settings(trainers[index])
+        )  # neighbours share an optimizer
         first, threads = trainers[order[0]], torch.get_num_threads()
         steps = first.settings.trainer.epochs * first.batches.count
-        compiled = first.compiled if first.resumed else first.settings.trainer.compiles(len(order), steps)
+        compiled = (
+            first.compiled if first.resumed else first.settings.trainer.compiles(len(order), steps)
+        )
         # On small tensors threads wait for each other, and on a machine that is busy with something else ten times as long as they work.
         size = len(order) * sum(p.numel() for p in first.learner.model.parameters())
         if first.settings.trainer.threads == "auto" and size >= SMALL_MODEL:
             torch.set_num_threads(ALL_THREADS)
-        stack = Stack([trainers[index] for index in order], compiled, on_replica=lambda k: self._listen(order[k]))
+        stack = Stack(
+            [trainers[index] for index in order],
+            compiled,
+            on_replica=lambda k: self._listen(order[k]),
+        )
         try:
             with Progress(stack, f"{len(order)} runs"), gracefully(stack):
                 stack.run()
@@ -180,7 +208,9 @@ class Stacker:
                 if k in stack.failed:
                     raise stack.failed[k]
                 self.outcomes[index] = end(trainers[index], self.requests[index])
-                self._say(index, verdict(run_directory.read_summary(self.requests[index].directory)))
+                self._say(
+                    index, verdict(run_directory.read_summary(self.requests[index].directory))
+                )
         if stack.stop:
             raise KeyboardInterrupt
 
@@ -208,7 +238,11 @@ class Stacker:
     def _say(self, index: int, text: str) -> None:
         """One line on the terminal about one run."""
         bad = index in self.outcomes and self.outcomes[index].error
-        print(f"[{self.requests[index].job}] {text}", file=sys.stderr if bad else sys.stdout, flush=True)
+        print(
+            f"[{self.requests[index].job}] {text}",
+            file=sys.stderr if bad else sys.stdout,
+            flush=True,
+        )
 
 
 class _TooLargeError(Exception):
@@ -217,4 +251,7 @@ class _TooLargeError(Exception):
 
 def _settings(trainer: Trainer) -> list[str]:
     learner = trainer.learner
-    return [settings_of(optimizer) for optimizer in (*learner.update.optimizers, *learner.own_optimizers.optimizers)]
+    return [
+        settings_of(optimizer)
+        for optimizer in (*learner.update.optimizers, *learner.own_optimizers.optimizers)
+    ]

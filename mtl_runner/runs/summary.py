@@ -16,7 +16,9 @@ from mtl_runner.version import __version__
 TABLE_METRICS = 2  # main metrics per task in the table
 
 
-def summarize(trainer: Trainer, final: dict[str, Evaluation], best: dict[str, Evaluation]) -> dict[str, Any]:
+def summarize(
+    trainer: Trainer, final: dict[str, Evaluation], best: dict[str, Evaluation]
+) -> dict[str, Any]:
     """What summary.json says of a finished run, beside its status and its name."""
     sigmas, means = trainer.sigmas(), trainer.means
     estimates = trainer.sigma_estimates_noise()
@@ -31,7 +33,9 @@ def summarize(trainer: Trainer, final: dict[str, Evaluation], best: dict[str, Ev
             "true_sigma": task.true_sigma if estimates[i] else None,
             "final": {split: evaluation.values[task.name] for split, evaluation in final.items()},
             "best": {split: evaluation.values[task.name] for split, evaluation in best.items()},
-            "noise": {split: evaluation.noise.get(task.name, {}) for split, evaluation in final.items()},
+            "noise": {
+                split: evaluation.noise.get(task.name, {}) for split, evaluation in final.items()
+            },
         }
         for i, task in enumerate(trainer.tasks)
     }
@@ -55,7 +59,11 @@ def summarize(trainer: Trainer, final: dict[str, Evaluation], best: dict[str, Ev
         },
         "device": str(experiment.device),
         "threads": torch.get_num_threads(),
-        "versions": {"mtl_runner": __version__, "torch": torch.__version__, "python": platform.python_version()},
+        "versions": {
+            "mtl_runner": __version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
         "time": {
             "seconds": trainer.seconds,
             "steps_per_second": trainer.step / trainer.seconds if trainer.seconds else None,
@@ -66,7 +74,9 @@ def summarize(trainer: Trainer, final: dict[str, Evaluation], best: dict[str, Ev
 
 def _metrics_of(task: Task) -> dict[str, dict[str, Any]]:
     """What a reader of the files must know of each metric of a task."""
-    in_delta_m = {m.name for m in task.all_metrics if m.in_delta_m and m.higher_is_better is not None}
+    in_delta_m = {
+        m.name for m in task.all_metrics if m.in_delta_m and m.higher_is_better is not None
+    }
     return {
         name: {"higher_is_better": direction, "in_delta_m": name in in_delta_m}
         for name, direction in task.directions.items()
@@ -84,7 +94,9 @@ def table(summary: dict[str, Any]) -> str:
     rows = []
     for name, task in tasks.items():
         val = task["final"]["val"]
-        metrics = [(key, val[key]) for key in val if key not in ("loss", "relative_loss")][:TABLE_METRICS]
+        metrics = [(key, val[key]) for key in val if key not in ("loss", "relative_loss")][
+            :TABLE_METRICS
+        ]
         row = [
             name,
             number(val["loss"]),
@@ -100,5 +112,9 @@ def table(summary: dict[str, Any]) -> str:
 def verdict(summary: dict[str, Any]) -> str:
     """One line under the table: the monitor at the last epoch, which the table shows, and at the best one, which is kept."""
     monitor, epoch = summary["monitor"], summary["monitor"]["best_epoch"]
-    when = f"epoch {epoch}" if isinstance(epoch, int) else ", ".join(f"epoch {e} of {task}" for task, e in epoch.items())
+    when = (
+        f"epoch {epoch}"
+        if isinstance(epoch, int)
+        else ", ".join(f"epoch {e} of {task}" for task, e in epoch.items())
+    )
     return f"{monitor['name']} {number(monitor['final'])} at the end; best {number(monitor['best'])} at {when} (best.pt)"

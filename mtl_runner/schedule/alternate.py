@@ -44,7 +44,9 @@ class Alternate(Schedule):
         self.turn_steps = lengths[every]
         self.seed = seed
         self.borders = None if proportions is None else _borders(proportions, tasks)
-        self._alone = [tuple(float(t == active) for t in range(len(tasks))) for active in range(len(tasks))]
+        self._alone = [
+            tuple(float(t == active) for t in range(len(tasks))) for active in range(len(tasks))
+        ]
         self._first_turns: dict[int, int] | None = None
 
     def task_of(self, turn: int) -> int:
@@ -52,7 +54,9 @@ class Alternate(Schedule):
         if self.borders is None:
             return turn % len(self.tasks)
         # A hash of the turn's number, not a generator: any turn's draw is known without those before it.
-        digest = blake2b(b"%d %d" % (self.seed, turn), digest_size=8, person=b"mtl alternate").digest()
+        digest = blake2b(
+            b"%d %d" % (self.seed, turn), digest_size=8, person=b"mtl alternate"
+        ).digest()
         return bisect_right(self.borders, (int.from_bytes(digest, "big") >> 11) * 2.0**-53)
 
     @property
@@ -82,6 +86,9 @@ class Alternate(Schedule):
 def _borders(proportions: float | Mapping[str, float], tasks: Sequence[Task]) -> list[float]:
     """The inner borders of the tasks' shares of [0, 1]."""
     numbers = per_task(proportions, tasks, 1.0, "schedule.proportions")
-    numbers = [positive(number, f"schedule.proportions.{t.name}") for number, t in zip(numbers, tasks, strict=True)]
+    numbers = [
+        positive(number, f"schedule.proportions.{t.name}")
+        for number, t in zip(numbers, tasks, strict=True)
+    ]
     *sums, total = accumulate(numbers)
     return [part / total for part in sums]

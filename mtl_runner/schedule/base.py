@@ -59,7 +59,9 @@ class Schedule:
         for step in sorted(step for step in set(steps) if step < self.length.steps):
             if not any(self.activation(step)):
                 epoch = step // self.length.steps_per_epoch
-                raise ConfigError(f"schedule: no task is active at step {step} (epoch {epoch}); let at least one start there.")
+                raise ConfigError(
+                    f"schedule: no task is active at step {step} (epoch {epoch}); let at least one start there."
+                )
 
 
 def by_task(value: Any, tasks: Sequence[Task], key: str, form: str) -> dict[str, Any]:

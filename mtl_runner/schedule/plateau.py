@@ -45,8 +45,12 @@ class Plateau(Schedule):
         not_negative(min_delta, "schedule.min_delta")
         self.order = _permutation(order, [task.name for task in tasks])
         self.patience, self.min_delta = patience, float(min_delta)
-        self.threshold = dict(zip((task.name for task in tasks), _thresholds(threshold, tasks), strict=True))
-        self.started = {self.order[0]: 0}  # the epoch since which each task is active, in the order in which they started
+        self.threshold = dict(
+            zip((task.name for task in tasks), _thresholds(threshold, tasks), strict=True)
+        )
+        self.started = {
+            self.order[0]: 0
+        }  # the epoch since which each task is active, in the order in which they started
         self.best, self.best_epoch = math.inf, 0  # of the task that started last
 
     def activation(self, step: int) -> tuple[float, ...]:
@@ -61,7 +65,9 @@ class Plateau(Schedule):
         if loss < self.best - self.min_delta:
             self.best, self.best_epoch = loss, epoch
         done = loss < self.threshold[newest] or epoch - self.best_epoch >= self.patience
-        if done and epoch < self.length.epochs:  # after the last epoch there is nothing left to start for
+        if (
+            done and epoch < self.length.epochs
+        ):  # after the last epoch there is nothing left to start for
             self.started[waiting] = epoch
             self.best, self.best_epoch = math.inf, epoch
 
@@ -84,14 +90,24 @@ def _permutation(order: Any, names: list[str]) -> list[str]:
     if order is None:
         return names
     if isinstance(order, str) or not isinstance(order, Sequence):
-        raise ConfigError(f"schedule.order must be a list of all tasks, [{', '.join(names)}] in any order; found {order!r}.")
+        raise ConfigError(
+            f"schedule.order must be a list of all tasks, [{', '.join(names)}] in any order; found {order!r}."
+        )
     for name in order:
         if name not in names:
-            raise ConfigError(f"schedule.order names the unknown task {name!r}; {suggest(name, names)}.")
+            raise ConfigError(
+                f"schedule.order names the unknown task {name!r}; {suggest(name, names)}."
+            )
     for name in names:
         if (count := list(order).count(name)) != 1:
-            what = f"leaves out the task {name!r}" if count == 0 else f"names the task {name!r} more than once"
-            raise ConfigError(f"schedule.order {what}; write every task once: [{', '.join(names)}] in any order.")
+            what = (
+                f"leaves out the task {name!r}"
+                if count == 0
+                else f"names the task {name!r} more than once"
+            )
+            raise ConfigError(
+                f"schedule.order {what}; write every task once: [{', '.join(names)}] in any order."
+            )
     return list(order)
 
 
@@ -99,4 +115,6 @@ def _thresholds(threshold: Any, tasks: Sequence[Task]) -> list[float]:
     """One per task; minus infinity is never reached."""
     if isinstance(threshold, Mapping):
         threshold = {name: -math.inf if loss is None else loss for name, loss in threshold.items()}
-    return per_task(-math.inf if threshold is None else threshold, tasks, -math.inf, "schedule.threshold")
+    return per_task(
+        -math.inf if threshold is None else threshold, tasks, -math.inf, "schedule.threshold"
+    )

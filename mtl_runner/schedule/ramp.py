@@ -52,22 +52,35 @@ class Ramp(Schedule):
     """
 
     def __init__(
-        self, tasks: Sequence[Task], length: Length, knots: Mapping[str, Sequence[Sequence[Any]]] | None = None
+        self,
+        tasks: Sequence[Task],
+        length: Length,
+        knots: Mapping[str, Sequence[Sequence[Any]]] | None = None,
     ) -> None:
         super().__init__(tasks, length)
         given = by_task(knots, tasks, "schedule.knots", "{task: [[when, value], ...]}")
         if not given:
             given = {task.name: [[0, 0], ["50%", 1]] for task in tasks[1:]}
-        self.curves = [self._curve(given.get(task.name, [[0, 1]]), f"schedule.knots.{task.name}") for task in tasks]
+        self.curves = [
+            self._curve(given.get(task.name, [[0, 1]]), f"schedule.knots.{task.name}")
+            for task in tasks
+        ]
         # Where a curve can turn. From one such step to the next a task is idle throughout or active throughout, and its activation
         # is largest at one of the two ends: what is told about the whole run is read off these steps.
         knot_steps = {step for curve in self.curves for step in curve.steps}
-        near = {step + offset for step in knot_steps for offset in (-1, 0, 1)} | {0, length.steps - 1}
+        near = {step + offset for step in knot_steps for offset in (-1, 0, 1)} | {
+            0,
+            length.steps - 1,
+        }
         self.turns = sorted(step for step in near if 0 <= step < length.steps)
         self.refuse_idle(self.turns)
 
     def _curve(self, knots: Any, key: str) -> Curve:
-        if not isinstance(knots, Sequence) or not knots or not all(_is_knot(knot) for knot in knots):
+        if (
+            not isinstance(knots, Sequence)
+            or not knots
+            or not all(_is_knot(knot) for knot in knots)
+        ):
             raise ConfigError(f"{key} must be {FORM}; found {knots!r}.")
         timed = [(when, parse_when(when, self.length, key)) for when, _ in knots]
         for (earlier, before), (later, after) in pairwise(timed):
@@ -95,15 +108,25 @@ class Ramp(Schedule):
             marks[f"{task.name} starts"] = active[0] - (active[0] not in curve.steps)
             if (top := self._top(curve)) > active[0]:
                 marks[f"{task.name} ramped up"] = top
-            marks[f"{task.name} ends"] = next((step for step in self.turns if step > active[-1]), self.length.steps)
-        return {text: step / self.length.steps_per_epoch for text, step in marks.items() if 0 < step < self.length.steps}
+            marks[f"{task.name} ends"] = next(
+                (step for step in self.turns if step > active[-1]), self.length.steps
+            )
+        return {
+            text: step / self.length.steps_per_epoch
+            for text, step in marks.items()
+            if 0 < step < self.length.steps
+        }
 
     def last_start(self) -> float:
         """The epoch at which every task has been as active as it will ever be: on its way up it can still get better."""
         return max(self._top(curve) for curve in self.curves) / self.length.steps_per_epoch
 
     def never_active(self) -> list[str]:
-        return [t.name for t, curve in zip(self.tasks, self.curves, strict=True) if not any(map(curve.at, self.turns))]
+        return [
+            t.name
+            for t, curve in zip(self.tasks, self.curves, strict=True)
+            if not any(map(curve.at, self.turns))
+        ]
 
     def _top(self, curve: Curve) -> int:
         """The first step of the run at which a curve is highest; 0 for a curve that stays at 0."""

@@ -30,32 +30,48 @@ class Staged(Schedule):
     ) -> None:
         super().__init__(tasks, length)
         if not start and not until:
-            start = {task.name: f"{50 * i / max(1, len(tasks) - 1)}%" for i, task in enumerate(tasks)}
+            start = {
+                task.name: f"{50 * i / max(1, len(tasks) - 1)}%" for i, task in enumerate(tasks)
+            }
         self.first = self._steps(start, "schedule.start", 0)
         self.last = self._steps(until, "schedule.until", length.steps)
         self.refuse_idle([0, *self.first, *self.last])
 
     def _steps(self, when: Any, key: str, default: int) -> list[int]:
         times = by_task(when, self.tasks, key, "{task: when}")
-        return [parse_when(times.get(t.name, f"{default} steps"), self.length, f"{key}.{t.name}") for t in self.tasks]
+        return [
+            parse_when(times.get(t.name, f"{default} steps"), self.length, f"{key}.{t.name}")
+            for t in self.tasks
+        ]
 
     @property
     def can_stack(self) -> bool:
         return True
 
     def activation(self, step: int) -> tuple[float, ...]:
-        return tuple(float(first <= step < last) for first, last in zip(self.first, self.last, strict=True))
+        return tuple(
+            float(first <= step < last) for first, last in zip(self.first, self.last, strict=True)
+        )
 
     def epoch_marks(self) -> dict[str, float]:
         per_epoch = self.length.steps_per_epoch
         starts = {
-            f"{t.name} starts": s / per_epoch for t, s in zip(self.tasks, self.first, strict=True) if 0 < s < self.length.steps
+            f"{t.name} starts": s / per_epoch
+            for t, s in zip(self.tasks, self.first, strict=True)
+            if 0 < s < self.length.steps
         }
-        ends = {f"{t.name} ends": s / per_epoch for t, s in zip(self.tasks, self.last, strict=True) if s < self.length.steps}
+        ends = {
+            f"{t.name} ends": s / per_epoch
+            for t, s in zip(self.tasks, self.last, strict=True)
+            if s < self.length.steps
+        }
         return starts | ends
 
     def last_start(self) -> float:
-        return max((first for first in self.first if first < self.length.steps), default=0) / self.length.steps_per_epoch
+        return (
+            max((first for first in self.first if first < self.length.steps), default=0)
+            / self.length.steps_per_epoch
+        )
 
     def never_active(self) -> list[str]:
         spans = zip(self.tasks, self.first, self.last, strict=True)

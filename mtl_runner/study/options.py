@@ -18,7 +18,16 @@ from mtl_runner.study import Candidate
 from mtl_runner.study.protocol import EXTRA
 
 OWN = ("seed", "optimizer.lr")  # what a study chooses itself
-OPTIONS = ("margin", "seeds", "fixed_points", "per_decade", "decades", "extensions", "budget", "knobs")
+OPTIONS = (
+    "margin",
+    "seeds",
+    "fixed_points",
+    "per_decade",
+    "decades",
+    "extensions",
+    "budget",
+    "knobs",
+)
 
 
 def checked(options: Any) -> dict[str, Any]:
@@ -26,7 +35,9 @@ def checked(options: Any) -> dict[str, Any]:
     given = dict(options or {})
     for name in given:
         if name not in OPTIONS:
-            raise ConfigError(f"study.{name} is not an option of a study; {suggest(str(name), OPTIONS)}.")
+            raise ConfigError(
+                f"study.{name} is not an option of a study; {suggest(str(name), OPTIONS)}."
+            )
     for name in OPTIONS:
         if name not in given:
             raise ConfigError(f"study.{name} is missing; conf/study/fair.yaml has its default.")
@@ -42,14 +53,22 @@ def _check_knobs(knobs: Any) -> None:
     """Raise ``ConfigError`` unless every strategy that is named exists and has its options with two further values each."""
     example = "{dwa: {weighting.temperature: [1, 5]}}"
     if not isinstance(knobs, Mapping):
-        raise ConfigError(f"study.knobs must name options and two values each, e.g. {example}; found {knobs!r}.")
+        raise ConfigError(
+            f"study.knobs must name options and two values each, e.g. {example}; found {knobs!r}."
+        )
     known = sorted(path.stem for path in (conf_directory() / "weighting").glob("*.yaml"))
     for name, options in knobs.items():
         own = Path.cwd() / "conf" / "weighting" / f"{name}.yaml"
         if name not in known and not own.exists():
-            raise ConfigError(f"study.knobs names the unknown weighting {name!r}; {suggest(str(name), known)}.")
-        if not isinstance(options, Mapping) or not all(isinstance(v, list) and len(v) == EXTRA for v in options.values()):
-            raise ConfigError(f"study.knobs.{name} must give two values for an option, e.g. {example}; found {options!r}.")
+            raise ConfigError(
+                f"study.knobs names the unknown weighting {name!r}; {suggest(str(name), known)}."
+            )
+        if not isinstance(options, Mapping) or not all(
+            isinstance(v, list) and len(v) == EXTRA for v in options.values()
+        ):
+            raise ConfigError(
+                f"study.knobs.{name} must give two values for an option, e.g. {example}; found {options!r}."
+            )
 
 
 def refuse_own(parsed: Sequence[Override]) -> None:
@@ -81,15 +100,28 @@ def candidates_of(
         if o.is_sweep_override()
     ]
     if not swept:
-        raise ConfigError("A study compares strategies; name some: weighting=fixed,uncertainty,dwa.")
+        raise ConfigError(
+            "A study compares strategies; name some: weighting=fixed,uncertainty,dwa."
+        )
     for combination in itertools.product(*swept):
         chosen = dict(part.split("=", 1) for part in combination)
         if combination in (("weighting=fixed",), ("weighting=single_task",)):
             continue  # there already
-        rest = [f"{key.rsplit('.', 1)[-1]}={value}" for key, value in chosen.items() if key != "weighting"]
+        rest = [
+            f"{key.rsplit('.', 1)[-1]}={value}"
+            for key, value in chosen.items()
+            if key != "weighting"
+        ]
         weighting = chosen.get("weighting", default)
         options = knobs.get(weighting, {})
-        knob = next(((key, tuple(map(str, values))) for key, values in options.items() if key not in chosen), None)
+        knob = next(
+            (
+                (key, tuple(map(str, values)))
+                for key, values in options.items()
+                if key not in chosen
+            ),
+            None,
+        )
         given = any("weighting.weights" in override.key_or_group for override in parsed)
         role = "fixed" if weighting == "fixed" and given else "strategy"
         name = ", ".join([*([chosen["weighting"]] if "weighting" in chosen else []), *rest])
@@ -103,6 +135,8 @@ def limit_of(budget: Any, steps: int) -> float:
         return math.inf
     match = re.fullmatch(r"(\d+)(?:\s*(runs|steps))?", str(budget).strip())
     if match is None or int(match.group(1)) < 1:
-        raise ConfigError(f"study.budget={budget!r} is unknown; give a number of runs (400) or of steps ('200000 steps').")
+        raise ConfigError(
+            f"study.budget={budget!r} is unknown; give a number of runs (400) or of steps ('200000 steps')."
+        )
     number = int(match.group(1))
     return number // steps if match.group(2) == "steps" else number

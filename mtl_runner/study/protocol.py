@@ -51,7 +51,12 @@ class PlannedRun:
     @property
     def overrides(self) -> list[str]:
         """What makes this run, beside what all have in common."""
-        return [*self.candidate.overrides, *self.extra_overrides, f"optimizer.lr={self.lr:.3g}", f"seed={self.seed}"]
+        return [
+            *self.candidate.overrides,
+            *self.extra_overrides,
+            f"optimizer.lr={self.lr:.3g}",
+            f"seed={self.seed}",
+        ]
 
 
 @dataclass(frozen=True)
@@ -115,11 +120,17 @@ class Protocol:
     def rounds(self) -> Generator[list[PlannedRun], Sequence[float], None]:
         """Yields the jobs of a round and wants their monitors back, in order; NaN or infinite for a failed run."""
         self.trials = {candidate.name: [] for candidate in self.candidates}
-        yield from self._tune([(c, lr, ()) for c in self.candidates for lr in self.plan.grid], phase=1)
+        yield from self._tune(
+            [(c, lr, ()) for c in self.candidates for lr in self.plan.grid], phase=1
+        )
         for _ in range(self.plan.extensions):
-            twin_runs = self.plan.seeds * sum(candidate.role == "strategy" for candidate in self.candidates)
+            twin_runs = self.plan.seeds * sum(
+                candidate.role == "strategy" for candidate in self.candidates
+            )
             final_runs = len(self.candidates) * (EXTRA + self.plan.seeds) + twin_runs
-            if not any(self._edge(c) for c in self.candidates) or not self.within(len(self.candidates) + final_runs):
+            if not any(self._edge(c) for c in self.candidates) or not self.within(
+                len(self.candidates) + final_runs
+            ):
                 break
             yield from self._tune([(c, self._next(c), ()) for c in self.candidates], phase=2)
         for candidate in self.candidates:
@@ -133,7 +144,10 @@ class Protocol:
             if candidate not in finalists:
                 self.notes.append(f"Every trial of {candidate.name} failed.")
         finals = [
-            self._final(c, trial, 4, seed) for f in finalists for c, trial in self._winners(f) for seed in self.plan.fresh_seeds
+            self._final(c, trial, 4, seed)
+            for f in finalists
+            for c, trial in self._winners(f)
+            for seed in self.plan.fresh_seeds
         ]
         if not finals:
             return
@@ -155,7 +169,10 @@ class Protocol:
     def _tune(
         self, wanted: Sequence[tuple[Candidate, float, tuple[str, ...]]], phase: int
     ) -> Generator[list[PlannedRun], Sequence[float], None]:
-        jobs = [PlannedRun(candidate, lr, phase, self.plan.seed, extra_overrides) for candidate, lr, extra_overrides in wanted]
+        jobs = [
+            PlannedRun(candidate, lr, phase, self.plan.seed, extra_overrides)
+            for candidate, lr, extra_overrides in wanted
+        ]
         values = yield jobs
         for job, value in zip(jobs, values, strict=True):
             known = value if math.isfinite(value) else math.inf
@@ -164,10 +181,17 @@ class Protocol:
     def _winners(self, candidate: Candidate) -> list[tuple[Candidate, Trial]]:
         """The candidate with its best trial; the single-task baseline with the best learning rate of each of its tasks."""
         best = self.best(candidate)
-        rates = list(self.rates(candidate)) if candidate.role == "single_task" and self.rates is not None else [best.lr]
+        rates = (
+            list(self.rates(candidate))
+            if candidate.role == "single_task" and self.rates is not None
+            else [best.lr]
+        )
         if len(rates) == 1:
             return [(candidate, best)]
-        return [(replace(candidate, name=f"{candidate.name}, lr={lr:.3g}"), Trial(lr, (), best.value)) for lr in rates]
+        return [
+            (replace(candidate, name=f"{candidate.name}, lr={lr:.3g}"), Trial(lr, (), best.value))
+            for lr in rates
+        ]
 
     def _final(self, candidate: Candidate, trial: Trial, phase: int, seed: int) -> PlannedRun:
         return PlannedRun(candidate, trial.lr, phase, seed, trial.extra_overrides, final=True)
@@ -196,7 +220,9 @@ class Protocol:
             values[trial.lr] = min(trial.value, values.get(trial.lr, math.inf))
         rates, best = sorted(values), self.best(candidate).lr
         at = rates.index(best)
-        around = sorted([i for i in (at - 1, at + 1) if 0 <= i < len(rates)], key=lambda i: values[rates[i]])
+        around = sorted(
+            [i for i in (at - 1, at + 1) if 0 <= i < len(rates)], key=lambda i: values[rates[i]]
+        )
         for neighbour in around:
             middle = math.sqrt(best * rates[neighbour])
             if middle not in taken:
@@ -208,21 +234,31 @@ class Protocol:
         """The last two trials: the knob's other values, or else two more learning rates."""
         if candidate.knob is not None:
             key, values = candidate.knob
-            return [(candidate, self.best(candidate).lr, (f"{key}={value}",)) for value in values[:EXTRA]]
+            return [
+                (candidate, self.best(candidate).lr, (f"{key}={value}",))
+                for value in values[:EXTRA]
+            ]
         first = self._between(candidate, set())
         return [(candidate, first, ()), (candidate, self._between(candidate, {first}), ())]
 
 
 def frozen(candidate: Candidate, weights: Weights) -> Candidate:
     """The twin of a strategy: fixed weights at its own average, and whatever else was chosen for it beside its weighting."""
-    kept = tuple(option for option in candidate.overrides if not option.lstrip("+~").startswith("weighting"))
-    return Candidate(f"{candidate.name} frozen", "twin", (*fixed_overrides(weights), *kept), of=candidate.name)
+    kept = tuple(
+        option for option in candidate.overrides if not option.lstrip("+~").startswith("weighting")
+    )
+    return Candidate(
+        f"{candidate.name} frozen", "twin", (*fixed_overrides(weights), *kept), of=candidate.name
+    )
 
 
 def fixed_overrides(weights: Weights) -> tuple[str, ...]:
     """What makes a run with these fixed weights."""
     if all(re.fullmatch(r"\w+", task) for task in weights):
-        return ("weighting=fixed", *(f"weighting.weights.{task}={weight:.4g}" for task, weight in weights.items()))
+        return (
+            "weighting=fixed",
+            *(f"weighting.weights.{task}={weight:.4g}" for task, weight in weights.items()),
+        )
     pairs = ", ".join(f"{_escaped(task)}: {weight:.4g}" for task, weight in weights.items())
     return ("weighting=fixed", f"weighting.weights={{{pairs}}}")
 

@@ -25,7 +25,10 @@ from mtl_runner.study import Candidate, Plan, PlannedRun, Protocol
 from mtl_runner.study.options import candidates_of, checked, limit_of, refuse_own
 from mtl_runner.study.weights import fixed_candidates
 
-EAGER_STEP, EAGER_START = 0.4e-3, 0.3  # seconds of a small model's step, and of a run beside its steps, for the estimate
+EAGER_STEP, EAGER_START = (
+    0.4e-3,
+    0.3,
+)  # seconds of a small model's step, and of a run beside its steps, for the estimate
 
 
 class FairSweeper(Sweeper):
@@ -33,7 +36,9 @@ class FairSweeper(Sweeper):
 
     __module__ = "hydra_plugins.mtl_runner"  # Hydra takes plugins from this package only, whatever file they live in.
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
         """Hydra's."""
         self.context, self.master = hydra_context, config
         self.launcher: Launcher = Plugins.instance().instantiate_launcher(
@@ -48,10 +53,14 @@ class FairSweeper(Sweeper):
         common = [str(o.input_line) for o in parsed if not o.is_sweep_override()]
         refuse_own(parsed)
         if not any(option.lstrip("+").startswith("record.plots=") for option in common):
-            common.append(f"record.plots={self.master.record.plots}")  # the jobs are composed without +study=fair
+            common.append(
+                f"record.plots={self.master.record.plots}"
+            )  # the jobs are composed without +study=fair
         lr = self.master.optimizer.lr
         if not is_number(lr) or lr <= 0:
-            raise ConfigError(f"optimizer.lr must be a positive number, the middle of the learning rates; found {lr!r}.")
+            raise ConfigError(
+                f"optimizer.lr must be a positive number, the middle of the learning rates; found {lr!r}."
+            )
         base, steps, trivial = self._problem(common)
         plan = Plan(
             lr=float(base.optimizer.lr),
@@ -70,7 +79,9 @@ class FairSweeper(Sweeper):
         ) + fixed_candidates(list(trivial), trivial, options["fixed_points"])
         directory = Path(str(self.master.hydra.sweep.dir)).absolute()
         study = _Study(directory, options["margin"])
-        singles = (len(trivial) - 1) * plan.seeds  # if the best learning rate of every task is another
+        singles = (
+            len(trivial) - 1
+        ) * plan.seeds  # if the best learning rate of every task is another
         twins = plan.seeds * sum(c.role == "strategy" for c in candidates)
         least = len(candidates) * (plan.least_trials + plan.seeds)
         needed = least + twins + singles
@@ -85,7 +96,11 @@ class FairSweeper(Sweeper):
         directory.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(self.master, directory / "multirun.yaml")
         protocol = Protocol(
-            plan, candidates, study.average_weights, study.rates_per_task, lambda more: study.count + more + singles <= limit
+            plan,
+            candidates,
+            study.average_weights,
+            study.rates_per_task,
+            lambda more: study.count + more + singles <= limit,
         )
         found: list[JobReturn] = []
         rounds = protocol.rounds()
@@ -110,7 +125,9 @@ class FairSweeper(Sweeper):
 
     def _problem(self, common: Sequence[str]) -> tuple[DictConfig, int, dict[str, float | None]]:
         """The config that all runs share, the steps of a run, and the trivial predictor's loss of every task."""
-        config = self.context.config_loader.load_sweep_config(self.master, [*common, "weighting=fixed"])
+        config = self.context.config_loader.load_sweep_config(
+            self.master, [*common, "weighting=fixed"]
+        )
         with open_dict(config):
             del config["hydra"]
             config.name = "study"  # Hydra's own choices are not known yet
@@ -145,7 +162,9 @@ class _Study:
         for i, job in enumerate(jobs):
             number = self.count - len(jobs) + i
             if i < len(returns):
-                place = Path(str(OmegaConf.select(returns[i].hydra_cfg, "hydra.runtime.output_dir")))  # type: ignore[arg-type]
+                place = Path(
+                    str(OmegaConf.select(returns[i].hydra_cfg, "hydra.runtime.output_dir"))
+                )  # type: ignore[arg-type]
             else:
                 place = next(self.directory.glob(f"{number}_*"), Path())
             if place.name:
@@ -185,7 +204,10 @@ class _Study:
             }
             for job, name in self.jobs
         }
-        write_json(self.directory / "study.json", {"version": 1, "margin": self.margin, "notes": list(notes), "jobs": rows})
+        write_json(
+            self.directory / "study.json",
+            {"version": 1, "margin": self.margin, "notes": list(notes), "jobs": rows},
+        )
 
     def average_weights(self, candidate: Candidate) -> dict[str, float] | None:
         """A strategy's own weights, averaged over the epochs and seeds of its final runs; None if they are unknown or equal."""
@@ -209,7 +231,9 @@ class _Study:
         return None if largest <= 0 or largest - min(means.values()) < 1e-6 * largest else means
 
 
-def _announced(candidates: Sequence[Candidate], plan: Plan, least: int, most: int, steps: int) -> str:
+def _announced(
+    candidates: Sequence[Candidate], plan: Plan, least: int, most: int, steps: int
+) -> str:
     roles = [candidate.role for candidate in candidates]
     minutes = least * (steps * EAGER_STEP + EAGER_START) / 60
     return (

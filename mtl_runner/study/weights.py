@@ -28,7 +28,9 @@ def shares(tasks: int, count: int) -> list[list[float]]:
     return [[e / sum(row) for e in row] for row in exponential]
 
 
-def fixed_candidates(tasks: Sequence[str], trivial: Mapping[str, float | None], count: int) -> list[Candidate]:
+def fixed_candidates(
+    tasks: Sequence[str], trivial: Mapping[str, float | None], count: int
+) -> list[Candidate]:
     """The sweep over fixed weights, of mean 1, and the weights that make the trivial predictor's losses equal.
 
     Shares are of the losses over the trivial predictor's, where all are known: in raw units a sweep over losses that differ by a thousand
@@ -44,7 +46,9 @@ def fixed_candidates(tasks: Sequence[str], trivial: Mapping[str, float | None], 
     found = []
     for share in rows:
         raw = [part / scale for part, scale in zip(share, scales, strict=True)]
-        weights = {task: len(tasks) * weight / sum(raw) for task, weight in zip(tasks, raw, strict=True)}
+        weights = {
+            task: len(tasks) * weight / sum(raw) for task, weight in zip(tasks, raw, strict=True)
+        }
         text = " ".join(f"{task}={weight:.3g}" for task, weight in weights.items())
         label = "fixed 1/trivial" if len(set(share)) == 1 else "fixed"
         found.append(Candidate(f"{label} {text}", "fixed", fixed_overrides(weights)))

@@ -22,14 +22,23 @@ def log_variances(
     ``key`` for an unknown task or a sigma that is not positive.
     """
     names = [task.name for task in tasks]
-    given = frozen if isinstance(frozen, Mapping) else {} if frozen is None else dict.fromkeys(names, frozen)
+    given = (
+        frozen
+        if isinstance(frozen, Mapping)
+        else {}
+        if frozen is None
+        else dict.fromkeys(names, frozen)
+    )
     per_task(given, tasks, 0.0, key)  # checks names and numbers
     parameters = nn.ParameterList()
     for task, value in zip(tasks, start, strict=True):
         sigma = given.get(task.name)
         if sigma is not None and not 0 < sigma < float("inf"):
             raise ConfigError(f"{key}.{task.name} must be a positive sigma; found {float(sigma)}.")
-        s = torch.tensor(value if sigma is None else log_variance(task, float(sigma)), dtype=torch.get_default_dtype())
+        s = torch.tensor(
+            value if sigma is None else log_variance(task, float(sigma)),
+            dtype=torch.get_default_dtype(),
+        )
         parameters.append(nn.Parameter(s, requires_grad=sigma is None))
     return parameters
 
@@ -52,4 +61,7 @@ def unit(task: Task) -> float:
 def initial(tasks: Sequence[Task], trivial_losses: Sequence[float | None] | None) -> list[float]:
     """s at the optimum of the trivial predictor, whatever the target's units; 0 (temperature 1) for classification kinds."""
     losses = trivial_losses or [None] * len(tasks)
-    return [math.log(loss) if loss and task.has_noise_scale else 0.0 for task, loss in zip(tasks, losses, strict=True)]
+    return [
+        math.log(loss) if loss and task.has_noise_scale else 0.0
+        for task, loss in zip(tasks, losses, strict=True)
+    ]

@@ -87,9 +87,13 @@ class Task:
         if self.true_sigma is not None:
             object.__setattr__(self, "true_sigma", float(self.true_sigma))
         if not isinstance(self.kind, Kind) and self.kind not in KINDS:
-            raise ConfigError(f"Task {self.name!r} has the unknown kind {self.kind!r}; {suggest(str(self.kind), KINDS)}.")
+            raise ConfigError(
+                f"Task {self.name!r} has the unknown kind {self.kind!r}; {suggest(str(self.kind), KINDS)}."
+            )
         if not self.has_target and self.loss_term is None:
-            raise ConfigError(f"Task {self.name!r} is of kind 'term' and needs a `loss_term` callable.")
+            raise ConfigError(
+                f"Task {self.name!r} is of kind 'term' and needs a `loss_term` callable."
+            )
         object.__setattr__(self, "metrics", tuple(self._found(metric) for metric in self.metrics))
         self._check_metrics()
 
@@ -106,7 +110,9 @@ class Task:
     def _check_metrics(self) -> None:
         for name in (names := self.metric_names):
             if names.count(name) > 1:
-                raise ConfigError(f"Task {self.name!r} has two metrics called {name!r}; give one of them another name.")
+                raise ConfigError(
+                    f"Task {self.name!r} has two metrics called {name!r}; give one of them another name."
+                )
         main = self.main_metric
         if self.directions[main] is None:
             raise ConfigError(
@@ -116,14 +122,19 @@ class Task:
 
     def plain(self) -> dict[str, Any]:
         """What predicts, as plain values for a checkpoint: without loss term and metrics, a kind of one's own by its import path."""
-        fields = {name: value for name, value in vars(self).items() if name in self.__dataclass_fields__}
+        fields = {
+            name: value for name, value in vars(self).items() if name in self.__dataclass_fields__
+        }
         for name in ("loss_term", "metrics"):
             del fields[name]
         if isinstance(self.kind, Kind):
             made_by = f"{type(self.kind).__module__}.{type(self.kind).__qualname__}"
             options = inspect.signature(type(self.kind)).parameters
             given = {name: value for name, value in vars(self.kind).items() if name in options}
-            fields["kind"] = {"_target_": made_by, **{k: v.item() if hasattr(v, "item") else v for k, v in given.items()}}
+            fields["kind"] = {
+                "_target_": made_by,
+                **{k: v.item() if hasattr(v, "item") else v for k, v in given.items()},
+            }
         return fields
 
     @cached_property
@@ -171,7 +182,10 @@ class Task:
     def directions(self) -> dict[str, bool | None]:
         """Whether higher is better, for every column that judges the task; None where nobody said it."""
         known = {metric.name: metric.higher_is_better for metric in self.all_metrics}
-        terms = {name: getattr(metric, "higher_is_better", None) for name, metric in self.term_metrics.items()}
+        terms = {
+            name: getattr(metric, "higher_is_better", None)
+            for name, metric in self.term_metrics.items()
+        }
         return {"loss": False, "relative_loss": False, **known, **terms}
 
     def loss(self, outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> Tensor:
@@ -182,7 +196,9 @@ class Task:
 
     def measure(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Every metric that adds up or collects rows, of one batch, as scalar tensors on the outputs' device."""
-        return {m.name: m.of(output, target, self) for m in self.all_metrics if isinstance(m, Metric)}
+        return {
+            m.name: m.of(output, target, self) for m in self.all_metrics if isinstance(m, Metric)
+        }
 
     def known(self, target: Tensor) -> Tensor:
         """Which entries of a target are labels, a bool tensor of its shape."""

@@ -67,13 +67,27 @@ def lessons_at_the_end(learner: Learner, means: EpochMeans) -> list[str]:
     """Log-variances that did not arrive."""
     found = []
     seen = means.further.get("nll", means.loss)
-    for name, owner, losses in (("weighting", learner.weighting, seen), ("likelihood", learner.likelihood, means.loss)):
+    for name, owner, losses in (
+        ("weighting", learner.weighting, seen),
+        ("likelihood", learner.likelihood, means.loss),
+    ):
         if not isinstance(owner, HasOptimum):
             continue
         lr = owner.lr
-        advice = f"raise {name}.lr={lr}" if lr else f"give it a learning rate of its own ({name}.lr=0.025)"
-        for i, (task, pair) in enumerate(zip(learner.likelihood.tasks, owner.off_optimum(losses), strict=True)):
-            if pair is not None and means.active[i] and losses[i] > 0 and abs(pair[0] - pair[1]) > FAR:
+        advice = (
+            f"raise {name}.lr={lr}"
+            if lr
+            else f"give it a learning rate of its own ({name}.lr=0.025)"
+        )
+        for i, (task, pair) in enumerate(
+            zip(learner.likelihood.tasks, owner.off_optimum(losses), strict=True)
+        ):
+            if (
+                pair is not None
+                and means.active[i]
+                and losses[i] > 0
+                and abs(pair[0] - pair[1]) > FAR
+            ):
                 s, optimum = pair
                 side = "below" if s < optimum else "above"
                 found.append(
@@ -86,7 +100,11 @@ def lessons_at_the_end(learner: Learner, means: EpochMeans) -> list[str]:
 def lessons_of_optimizer(optimizer: Optimizer, learned: nn.Module) -> list[str]:
     """For a loop of your own: whether an optimizer's weight decay pulls at a weighting's or likelihood's own parameters."""
     own = set(learned.parameters())
-    decays = [group.get("weight_decay", 0.0) for group in optimizer.param_groups if own.intersection(group["params"])]
+    decays = [
+        group.get("weight_decay", 0.0)
+        for group in optimizer.param_groups
+        if own.intersection(group["params"])
+    ]
     if not any(decays):
         return []
     return [
@@ -99,11 +117,21 @@ def _weights_without_effect(learner: Learner) -> str:
     weighting, update = learner.weighting, learner.update
     if not isinstance(weighting, Fixed) or not isinstance(update, PerTask | AdaTask):
         return ""
-    if update.clip or 0 in weighting.values or not all(_scale_free(optimizer) for optimizer in update.optimizers):
+    if (
+        update.clip
+        or 0 in weighting.values
+        or not all(_scale_free(optimizer) for optimizer in update.optimizers)
+    ):
         return ""
-    if isinstance(update, PerTask) and update.decay.decay and not update.decay.decoupled:  # an L2 term that it adds itself
+    if (
+        isinstance(update, PerTask) and update.decay.decay and not update.decay.decoupled
+    ):  # an L2 term that it adds itself
         return ""
-    groups = update.groups if isinstance(update, PerTask) else [[i] for i in range(len(weighting.values))]
+    groups = (
+        update.groups
+        if isinstance(update, PerTask)
+        else [[i] for i in range(len(weighting.values))]
+    )
     within = any(len({weighting.values[i] for i in group}) > 1 for group in groups)
     if within or len(set(weighting.values)) == 1:
         return ""
@@ -116,9 +144,13 @@ def _weights_without_effect(learner: Learner) -> str:
 
 def _scale_free(optimizer: Optimizer) -> bool:
     groups = optimizer.param_groups
-    coupled = any(group.get("weight_decay") and not is_decoupled(optimizer, group) for group in groups)
+    coupled = any(
+        group.get("weight_decay") and not is_decoupled(optimizer, group) for group in groups
+    )
     warm = any(group.get("initial_accumulator_value") for group in groups)
-    return isinstance(optimizer, SCALE_FREE) and not coupled and not warm  # an L2 term weighs more where the loss weighs less
+    return (
+        isinstance(optimizer, SCALE_FREE) and not coupled and not warm
+    )  # an L2 term weighs more where the loss weighs less
 
 
 def _equal_groups(learner: Learner) -> str:
@@ -144,13 +176,21 @@ def _reached_log_variances(learner: Learner, clip: float | None) -> str:
     if not learner.likelihood.predicts_noise:
         return ""
     update = learner.update
-    decays = [group.get("weight_decay", 0.0) for optimizer in update.optimizers for group in optimizer.param_groups]
+    decays = [
+        group.get("weight_decay", 0.0)
+        for optimizer in update.optimizers
+        for group in optimizer.param_groups
+    ]
     decay = update.decay.decay if isinstance(update, PerTask) else max(decays, default=0.0)
-    reaching = [f"optimizer.weight_decay={decay}"] * bool(decay) + [f"trainer.clip={clip}"] * bool(clip)
+    reaching = [f"optimizer.weight_decay={decay}"] * bool(decay) + [f"trainer.clip={clip}"] * bool(
+        clip
+    )
     if not reaching:
         return ""
     effect = (
-        "pulls them towards the trivial predictor's noise" if decay else "holds them back while a task's residuals are large"
+        "pulls them towards the trivial predictor's noise"
+        if decay
+        else "holds them back while a task's residuals are large"
     )
     return (
         f"{' and '.join(reaching)} also reaches the outputs that predict the log-variances, and {effect}; "

@@ -14,7 +14,9 @@ from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task
 
 PATTERNS = 1024  # kept at once
-BLOCK_BYTES = 64 * 2**20  # rows are gathered in blocks of this size, then sliced: one gather serves many batches
+BLOCK_BYTES = (
+    64 * 2**20
+)  # rows are gathered in blocks of this size, then sliced: one gather serves many batches
 
 
 class Batches:
@@ -25,7 +27,9 @@ class Batches:
             an epoch may be smaller. seed: of the order, a random stream of its own.
     """
 
-    def __init__(self, split: Split, tasks: list[Task], schedule: Schedule, batch_size: int, seed: int) -> None:
+    def __init__(
+        self, split: Split, tasks: list[Task], schedule: Schedule, batch_size: int, seed: int
+    ) -> None:
         self.split, self.schedule, self.batch_size = split, schedule, batch_size
         self.generator = torch.Generator().manual_seed(seed)
         self.count = -(-len(split) // batch_size)
@@ -48,7 +52,9 @@ class Batches:
         for start in range(0, len(order), self.block):
             block = self.split.rows(order[start : start + self.block].to(self.device))
             for batch in block.batches(self.batch_size):
-                known = None if has_labels is None else tuple(has_labels[step - first_step].tolist())
+                known = (
+                    None if has_labels is None else tuple(has_labels[step - first_step].tolist())
+                )
                 yield batch, self.active(step, known)
                 step += 1
 
@@ -65,7 +71,11 @@ class Batches:
         if (values, known) not in self._patterns:
             if len(self._patterns) >= PATTERNS:  # a ramp has another one at every step
                 self._patterns.clear()
-            both = values if known is None else tuple(v * k for v, k in zip(values, known, strict=True))
+            both = (
+                values
+                if known is None
+                else tuple(v * k for v, k in zip(values, known, strict=True))
+            )
             self._patterns[values, known] = Active(both, known)
         return self._patterns[values, known]
 
@@ -81,5 +91,8 @@ def _labelled(split: Split, tasks: list[Task]) -> np.ndarray | None:
     if not any(task.missing for task in tasks):
         return None
     ones = np.ones(len(split), dtype=bool)
-    columns = [task.labelled(split.targets[task.name]).cpu().numpy() if task.missing else ones for task in tasks]
+    columns = [
+        task.labelled(split.targets[task.name]).cpu().numpy() if task.missing else ones
+        for task in tasks
+    ]
     return np.stack(columns, 1)

@@ -18,7 +18,11 @@ from mtl_runner.train.evaluation import Evaluation, Monitor
 
 def model_parts(model: nn.Module) -> dict[str, nn.Module]:
     """What has a best epoch of its own: the copy of each task where nothing is shared, else the whole, called ``""``."""
-    return dict(zip(model.names, model.copies, strict=True)) if isinstance(model, Unshared) else {"": model}
+    return (
+        dict(zip(model.names, model.copies, strict=True))
+        if isinstance(model, Unshared)
+        else {"": model}
+    )
 
 
 class Best:
@@ -48,7 +52,11 @@ class Best:
     def value(self) -> float:
         """The best value of the monitor (the mean over copies where each has its own)."""
         watched = self.monitor.task
-        return self.values[watched] if watched in self.values else sum(self.values.values()) / len(self.values)
+        return (
+            self.values[watched]
+            if watched in self.values
+            else sum(self.values.values()) / len(self.values)
+        )
 
     def update(self, epoch: int, evaluation: Evaluation) -> bool:
         """Compare, and keep the weights of the parts that became better."""

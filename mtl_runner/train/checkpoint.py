@@ -55,7 +55,11 @@ def forget_previous(directory: Path) -> None:
 
 def epochs(directory: Path) -> list[int]:
     """The epochs of the checkpoint and of the previous one, where there are any; 0 if the run has to start anew."""
-    paths = [path for path in (directory / "checkpoint.pt", directory / PREVIOUS / "checkpoint.pt") if path.exists()]
+    paths = [
+        path
+        for path in (directory / "checkpoint.pt", directory / PREVIOUS / "checkpoint.pt")
+        if path.exists()
+    ]
     return [load(path)["epoch"] for path in paths] or [0]
 
 

@@ -72,7 +72,11 @@ class Evaluator:
             for batch in split.batches(rows):
                 outputs = forward.outputs(batch.inputs)
                 of_batch, of_rows = self.of_batch(outputs, batch.targets)
-                sums = {key: sums[key] + value for key, value in of_batch.items()} if sums else of_batch
+                sums = (
+                    {key: sums[key] + value for key, value in of_batch.items()}
+                    if sums
+                    else of_batch
+                )
                 for key, value in of_rows.items():
                     parts.setdefault(key, []).append(value)
                 if self.terms:
@@ -81,7 +85,9 @@ class Evaluator:
             whole = {key: torch.cat(values) for key, values in parts.items()}
             return self.numbers(sums, whole | self.of_terms(*_together(kept)), torchmetrics)
 
-    def of_batch(self, outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> tuple[Measured, Measured]:
+    def of_batch(
+        self, outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor]
+    ) -> tuple[Measured, Measured]:
         """Sums and rows of a batch, in pure tensor code."""
         answers = self.likelihood.answers(outputs)
         sums: Measured = {}
@@ -89,13 +95,20 @@ class Evaluator:
         for task in self.tasks:
             if task.loss_term is None:
                 mass = task.mass(targets[task.name])
-                sums[task.name, "loss"] = torch.stack([task.loss(answers, targets).double() * mass, mass])
+                sums[task.name, "loss"] = torch.stack(
+                    [task.loss(answers, targets).double() * mass, mass]
+                )
             if task.has_target:
-                of_task, of_rows = self.meters[task.name].of_batch(answers[task.name], targets[task.name])
+                of_task, of_rows = self.meters[task.name].of_batch(
+                    answers[task.name], targets[task.name]
+                )
                 sums |= {(task.name, key): value for key, value in of_task.items()}
                 rows |= {(task.name, key): value for key, value in of_rows.items()}
         if self.likelihood.has_noise:
-            sums |= {(name, "nll"): value for name, value in self.likelihood.nll_sums(outputs, targets).items()}
+            sums |= {
+                (name, "nll"): value
+                for name, value in self.likelihood.nll_sums(outputs, targets).items()
+            }
             for task in self.tasks:
                 sigma = self.likelihood.predicted_sigma(task, outputs)
                 if sigma is not None:
@@ -109,34 +122,52 @@ class Evaluator:
             answers = self.likelihood.answers(outputs)
             for task in self.terms:
                 found[task.name, "loss"] = task.loss(answers, targets)
-                found |= {(task.name, name): metric(answers, targets) for name, metric in task.term_metrics.items()}
+                found |= {
+                    (task.name, name): metric(answers, targets)
+                    for name, metric in task.term_metrics.items()
+                }
         return found
 
-    def numbers(self, sums: Measured, whole: Measured, torchmetrics: Mapping[str, Mapping[str, Any]] | None = None) -> Measured:
+    def numbers(
+        self,
+        sums: Measured,
+        whole: Measured,
+        torchmetrics: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> Measured:
         """The numbers from the sums of all batches, and from rows and terms of a whole split, in the order of the records."""
         found: Measured = {}
         for task in self.tasks:
             loss = sums.get((task.name, "loss"))
             found[task.name, "loss"] = (
-                whole[task.name, "loss"] if loss is None else loss[0] / torch.where(loss[1] > 0, loss[1], 1.0)
+                whole[task.name, "loss"]
+                if loss is None
+                else loss[0] / torch.where(loss[1] > 0, loss[1], 1.0)
             )
             if task.has_target:
                 meter = self.meters[task.name]
-                of_task, rows = ({k: v for (name, k), v in part.items() if name == task.name} for part in (sums, whole))
+                of_task, rows = (
+                    {k: v for (name, k), v in part.items() if name == task.name}
+                    for part in (sums, whole)
+                )
                 metrics = meter.numbers(of_task, rows, (torchmetrics or {}).get(task.name, {}))
                 found |= {(task.name, name): value for name, value in metrics.items()}
             found |= {(task.name, name): whole[task.name, name] for name in task.term_metrics}
         if self.likelihood.has_noise:
             for task in self.tasks:
                 nll = sums.get((task.name, "nll"))
-                found[task.name, "nll"] = found[task.name, "loss"] if nll is None else self.likelihood.nll_of_sums(nll)
+                found[task.name, "nll"] = (
+                    found[task.name, "loss"] if nll is None else self.likelihood.nll_of_sums(nll)
+                )
             for task in self.tasks:
                 if (task.name, "sigma") in whole:
                     found |= _sigma_numbers(task.name, whole[task.name, "sigma"])
         return found
 
     def _update_torchmetrics(
-        self, torchmetrics: dict[str, dict[str, Any]], outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor]
+        self,
+        torchmetrics: dict[str, dict[str, Any]],
+        outputs: Mapping[str, Tensor],
+        targets: Mapping[str, Tensor],
     ) -> None:
         """Show the user's torchmetrics a batch."""
         if not self.together:
@@ -147,14 +178,22 @@ class Evaluator:
 
 
 def evaluate(
-    forward: ForwardPass, tasks: Sequence[Task], split: Split, trivial: Sequence[float | None], rows: int
+    forward: ForwardPass,
+    tasks: Sequence[Task],
+    split: Split,
+    trivial: Sequence[float | None],
+    rows: int,
 ) -> Evaluation:
     """Evaluate a split; everything is computed on the device and comes off it in one piece."""
     found = Evaluator(tasks, forward.likelihood).evaluate(forward, split, rows)
-    return as_evaluation(list(found), torch.stack([value.double() for value in found.values()]).tolist(), trivial)
+    return as_evaluation(
+        list(found), torch.stack([value.double() for value in found.values()]).tolist(), trivial
+    )
 
 
-def as_evaluation(keys: Sequence[Key], numbers: Sequence[float], trivial: Sequence[float | None]) -> Evaluation:
+def as_evaluation(
+    keys: Sequence[Key], numbers: Sequence[float], trivial: Sequence[float | None]
+) -> Evaluation:
     """An evaluation from measured numbers, with the losses relative to the trivial predictor's (one per task, in order)."""
     values: dict[str, dict[str, float]] = {name: {} for name, _ in keys}
     noise: dict[str, dict[str, float]] = {name: {} for name, _ in keys}
@@ -177,13 +216,20 @@ def sigma_statistics(forward: ForwardPass, split: Split, rows: int) -> dict[str,
                 sigma = likelihood.predicted_sigma(task, outputs)
                 if sigma is not None:
                     parts[task.name].append(sigma.flatten())
-    found = {name: _sigma_numbers(name, torch.cat(values)) for name, values in parts.items() if values}
-    return {name: {column: float(v) for (_, column), v in found.get(name, {}).items()} for name in parts}
+    found = {
+        name: _sigma_numbers(name, torch.cat(values)) for name, values in parts.items() if values
+    }
+    return {
+        name: {column: float(v) for (_, column), v in found.get(name, {}).items()} for name in parts
+    }
 
 
 def _sigma_numbers(name: str, sigma: Tensor) -> Measured:
     entries = sigma[:QUANTILE_ENTRIES]
-    return {(name, "sigma"): sigma.mean(), **{(name, q): entries.quantile(level) for q, level in QUANTILES.items()}}
+    return {
+        (name, "sigma"): sigma.mean(),
+        **{(name, q): entries.quantile(level) for q, level in QUANTILES.items()},
+    }
 
 
 def _together(
@@ -192,7 +238,9 @@ def _together(
     """Outputs and targets of all batches; where there is one batch, as they are (a point has no rows)."""
     if len(parts) < 2:
         return (dict(parts[0][0]), dict(parts[0][1])) if parts else ({}, {})
-    outputs, targets = ({name: torch.cat([part[i][name] for part in parts]) for name in parts[0][i]} for i in (0, 1))
+    outputs, targets = (
+        {name: torch.cat([part[i][name] for part in parts]) for name in parts[0][i]} for i in (0, 1)
+    )
     return outputs, targets
 
 
@@ -225,16 +273,26 @@ class Monitor:
                         f"`higher_is_better` of the callable that measures it to True or False."
                     )
                 return cls(task.name, column, direction)
-        columns = {task.name: [c for c in ("loss", *task.metric_names) if task.directions[c] is not None] for task in tasks}
-        allowed = ["relative_loss", *(f"{name}.{column}" for name, found in columns.items() for column in found)]
+        columns = {
+            task.name: [c for c in ("loss", *task.metric_names) if task.directions[c] is not None]
+            for task in tasks
+        }
+        allowed = [
+            "relative_loss",
+            *(f"{name}.{column}" for name, found in columns.items() for column in found),
+        ]
         raise ConfigError(f"trainer.monitor={text!r} is unknown; {suggest(text, allowed)}.")
 
     def value(self, evaluation: Evaluation, task: str | None = None) -> float:
         """The number; ``task`` asks for that task's share of ``relative_loss`` (models that share nothing)."""
         if self.task is None:
             row = evaluation.values[task] if task else None
-            number = evaluation.relative_loss if row is None else row.get("relative_loss", row["loss"])
-        elif task and task != self.task:  # a copy of another task, which this metric says nothing of
+            number = (
+                evaluation.relative_loss if row is None else row.get("relative_loss", row["loss"])
+            )
+        elif (
+            task and task != self.task
+        ):  # a copy of another task, which this metric says nothing of
             return Monitor(None, "relative_loss").value(evaluation, task)
         else:
             number = evaluation.values[self.task][self.column]

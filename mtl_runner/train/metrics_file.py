@@ -12,9 +12,21 @@ from pathlib import Path
 from mtl_runner.errors import RunDirectoryError
 from mtl_runner.tasks.task import Task
 
-BASE_COLUMNS = ("epoch", "step", "split", "task", "loss", "weight", "sigma", "active", "relative_loss")
+BASE_COLUMNS = (
+    "epoch",
+    "step",
+    "split",
+    "task",
+    "loss",
+    "weight",
+    "sigma",
+    "active",
+    "relative_loss",
+)
 Row = Mapping[str, str | int | float | None]
-ONCE_A_STEP = ("norm_ratio",)  # fields that a step has once, not per task: they stand in the row of the total
+ONCE_A_STEP = (
+    "norm_ratio",
+)  # fields that a step has once, not per task: they stand in the row of the total
 
 
 class MetricsFile:
@@ -25,7 +37,9 @@ class MetricsFile:
             checkpoint); 0 starts a new one. further: names of more columns, after the metrics.
     """
 
-    def __init__(self, path: Path, tasks: Sequence[Task], position: int = 0, further: Sequence[str] = ()) -> None:
+    def __init__(
+        self, path: Path, tasks: Sequence[Task], position: int = 0, further: Sequence[str] = ()
+    ) -> None:
         self.path = path
         self.pending = ""
         names = [name for task in tasks for name in task.metric_names]
@@ -73,13 +87,19 @@ def further_columns(fields: Iterable[str], tasks: Sequence[Task]) -> list[str]:
     return [column for name in fields for column in (cosines if name == "cosine" else [name])]
 
 
-def cells_of_task(further: Mapping[str, Sequence[float]], index: int, tasks: Sequence[Task]) -> dict[str, float]:
+def cells_of_task(
+    further: Mapping[str, Sequence[float]], index: int, tasks: Sequence[Task]
+) -> dict[str, float]:
     """The further fields of a task's row; of its gradient's cosines, those to the other tasks."""
     cells: dict[str, float] = {}
     for name, values in further.items():
         if name == "cosine":
             row = values[index * len(tasks) : (index + 1) * len(tasks)]
-            cells |= {f"cosine_{t.name}": v for i, (t, v) in enumerate(zip(tasks, row, strict=True)) if i != index}
+            cells |= {
+                f"cosine_{t.name}": v
+                for i, (t, v) in enumerate(zip(tasks, row, strict=True))
+                if i != index
+            }
         elif name not in ONCE_A_STEP:
             cells[name] = values[index]
     return cells

@@ -63,7 +63,9 @@ class EpochRecord:
         """Worked out only for epochs that are written down."""
         count = self.layout.tasks
         active = torch.tensor([a.values for a in self.actives], dtype=torch.float64)
-        known = torch.tensor([a.labelled or (True,) * count for a in self.actives], dtype=torch.float64)
+        known = torch.tensor(
+            [a.labelled or (True,) * count for a in self.actives], dtype=torch.float64
+        )
         loss = (self.of("loss").double() * known).sum(0) / known.sum(0)
         weights = self.of("weight").double().mean(0)
         further = {}
@@ -72,7 +74,9 @@ class EpochRecord:
             if name == "nll":  # exactly 0 where there is no label, which is no measurement
                 values = torch.where(known > 0, values, torch.nan)
             further[name] = values.nanmean(0).tolist()
-        return EpochMeans(loss.tolist(), weights.tolist(), active.mean(0).tolist(), self.objective, further)
+        return EpochMeans(
+            loss.tolist(), weights.tolist(), active.mean(0).tolist(), self.objective, further
+        )
 
 
 class EpochTotals:
@@ -85,10 +89,18 @@ class EpochTotals:
         layout: The fields of their records; by default those that every step has.
     """
 
-    def __init__(self, tasks: list[Task], steps: int, device: torch.device, layout: RecordLayout | None = None) -> None:
+    def __init__(
+        self,
+        tasks: list[Task],
+        steps: int,
+        device: torch.device,
+        layout: RecordLayout | None = None,
+    ) -> None:
         self.tasks = tasks
         self.layout = layout or RecordLayout(len(tasks))
-        self.buffer = torch.zeros(steps, self.layout.width, dtype=torch.get_default_dtype(), device=device)
+        self.buffer = torch.zeros(
+            steps, self.layout.width, dtype=torch.get_default_dtype(), device=device
+        )
         self.nothing = self.layout.nothing(device)
         self.records: list[StepRecord] = []
         self.actives: list[Active] = []
@@ -104,7 +116,9 @@ class EpochTotals:
     def _flush(self) -> None:
         if self.records:
             kept = [record.fields() for record in self.records]
-            fields = {name: torch.stack([each[name] for each in kept]) for name in self.layout.slices}
+            fields = {
+                name: torch.stack([each[name] for each in kept]) for name in self.layout.slices
+            }
             self.layout.put(self.buffer[self.stored : self.stored + len(kept)], fields)
             self.stored += len(kept)
             self.records.clear()
@@ -124,7 +138,9 @@ def check_finite(record: EpochRecord, tasks: Sequence[Task], epoch: int, first_s
     if bool(trained.all()):
         return
     finite, loss, weight = trained.all(1), record.of("loss"), record.of("weight")
-    if "nll" in record.layout.measured:  # what was trained: it can be NaN where the standard loss is not
+    if (
+        "nll" in record.layout.measured
+    ):  # what was trained: it can be NaN where the standard loss is not
         loss = torch.where(record.of("nll").isfinite(), loss, record.of("nll"))
     row = int((~finite).nonzero()[0])
     where = f"in epoch {epoch}, step {first_step + row}"
@@ -133,7 +149,11 @@ def check_finite(record: EpochRecord, tasks: Sequence[Task], epoch: int, first_s
             raise DivergedError(
                 f"The loss of task {task.name!r} became {value} {where}; lower optimizer.lr, set trainer.clip or scale the target."
             )
-    names = (task.name for task, value in zip(tasks, weight[row].tolist(), strict=True) if not math.isfinite(value))
+    names = (
+        task.name
+        for task, value in zip(tasks, weight[row].tolist(), strict=True)
+        if not math.isfinite(value)
+    )
     raise DivergedError(
         f"The weight of {next(names, 'the objective')!r} became NaN or infinite {where}; check the options of the weighting."
     )

@@ -22,9 +22,23 @@ from mtl_runner.train import checkpoint
 from mtl_runner.train.advice import lessons_of_losses
 from mtl_runner.train.batches import Batches
 from mtl_runner.train.best import Best
-from mtl_runner.train.evaluation import NOISE, QUANTILES, Evaluation, Monitor, evaluate, sigma_statistics
+from mtl_runner.train.evaluation import (
+    NOISE,
+    QUANTILES,
+    Evaluation,
+    Monitor,
+    evaluate,
+    sigma_statistics,
+)
 from mtl_runner.train.interruption import Interrupted
-from mtl_runner.train.metrics_file import BASE_COLUMNS, MetricsFile, Row, cells_of_step, cells_of_task, further_columns
+from mtl_runner.train.metrics_file import (
+    BASE_COLUMNS,
+    MetricsFile,
+    Row,
+    cells_of_step,
+    cells_of_task,
+    further_columns,
+)
 from mtl_runner.train.totals import EpochMeans, EpochRecord, EpochTotals
 from mtl_runner.weighting.protocols import KeepsLosses
 
@@ -43,7 +57,12 @@ class Trainer:
         on_epoch: called at the end of every epoch with (epoch, objective).
     """
 
-    def __init__(self, experiment: Experiment, directory: Path, on_epoch: Callable[[int, float], None] | None = None) -> None:
+    def __init__(
+        self,
+        experiment: Experiment,
+        directory: Path,
+        on_epoch: Callable[[int, float], None] | None = None,
+    ) -> None:
         self.experiment = experiment
         self.directory = directory
         self.on_epoch = on_epoch
@@ -52,7 +71,9 @@ class Trainer:
         self.learner = experiment.learner
         self.monitor = Monitor.parse(self.settings.trainer.monitor, self.tasks)
         train = experiment.data.splits["train"]
-        self.batches = Batches(train, self.tasks, experiment.schedule, self.settings.batch_size, self.settings.seed)
+        self.batches = Batches(
+            train, self.tasks, experiment.schedule, self.settings.batch_size, self.settings.seed
+        )
         self.best = Best(self.learner.model, self.monitor, self.learner.likelihood)
         self.epoch = self.step = self.last_evaluated_epoch = 0
         self.seconds = 0.0
@@ -71,14 +92,18 @@ class Trainer:
 
     def run(self) -> None:
         """Train to the end. Raises ``DivergedError``, or ``Interrupted`` after a request to stop."""
-        totals = EpochTotals(self.tasks, self.batches.count, self.experiment.device, self.learner.layout)
+        totals = EpochTotals(
+            self.tasks, self.batches.count, self.experiment.device, self.learner.layout
+        )
         started = time.perf_counter() - self.seconds
         self.learner.model.train()
         while self.epoch < self.settings.trainer.epochs and not self.out_of_patience():
             record = self.train_epoch(totals)
             if self.on_epoch is not None:
                 self.on_epoch(self.epoch, record.objective)
-            evaluation = self.evaluate("val") if self.settings.trainer.evaluates(self.epoch) else None
+            evaluation = (
+                self.evaluate("val") if self.settings.trainer.evaluates(self.epoch) else None
+            )
             self._step_schedulers(evaluation)
             if evaluation is not None:
                 self.seconds = time.perf_counter() - started
@@ -156,7 +181,9 @@ class Trainer:
                 continue
             with warnings.catch_warnings():
                 # The optimizer of a task that has not started yet has not stepped, and that is as it should be.
-                warnings.filterwarnings("ignore", message=r"Detected call of `lr_scheduler.step\(\)` before")
+                warnings.filterwarnings(
+                    "ignore", message=r"Detected call of `lr_scheduler.step\(\)` before"
+                )
                 scheduler.step()
 
     def out_of_patience(self) -> bool:
@@ -171,8 +198,13 @@ class Trainer:
         self._warn(means)
         self._observe(evaluation)
         self.last_evaluated_epoch = self.epoch
-        rows: list[Row] = [{**self._key("train", name), **values} for name, values in self._train_values(means).items()]
-        rows.append({**self._key("train", "total"), "loss": means.objective, **cells_of_step(means.further)})
+        rows: list[Row] = [
+            {**self._key("train", name), **values}
+            for name, values in self._train_values(means).items()
+        ]
+        rows.append(
+            {**self._key("train", "total"), "loss": means.objective, **cells_of_step(means.further)}
+        )
         rows += self._evaluation_rows("val", evaluation)
         self.metrics.append(rows, flush=False)
         self.best_is_unsaved |= self.best.update(self.epoch, evaluation)
@@ -199,7 +231,9 @@ class Trainer:
 
     def sigmas(self) -> list[float | None]:
         """The learned noise scales: the likelihood's where it has one, else the weighting's."""
-        owner = self.learner.likelihood if self.learner.likelihood.has_noise else self.learner.weighting
+        owner = (
+            self.learner.likelihood if self.learner.likelihood.has_noise else self.learner.weighting
+        )
         return owner.sigmas() if isinstance(owner, HasSigmas) else [None] * len(self.tasks)
 
     def sigma_estimates_noise(self) -> list[bool]:
@@ -207,7 +241,11 @@ class Trainer:
         if self.learner.likelihood.has_noise:
             return [task.has_noise_scale for task in self.tasks]
         weighting = self.learner.weighting
-        return weighting.sigma_estimates_noise() if isinstance(weighting, EstimatesNoise) else [False] * len(self.tasks)
+        return (
+            weighting.sigma_estimates_noise()
+            if isinstance(weighting, EstimatesNoise)
+            else [False] * len(self.tasks)
+        )
 
     def _train_values(self, means: EpochMeans) -> dict[str, dict[str, float | None]]:
         """The cells of each task's row of the training split, beside the key."""
@@ -241,7 +279,8 @@ class Trainer:
     def _evaluation_rows(self, split: str, evaluation: Evaluation) -> list[Row]:
         noise = evaluation.noise
         rows: list[Row] = [
-            {**self._key(split, name), **values, **noise.get(name, {})} for name, values in evaluation.values.items()
+            {**self._key(split, name), **values, **noise.get(name, {})}
+            for name, values in evaluation.values.items()
         ]
         return [*rows, {**self._key(split, "total"), "relative_loss": evaluation.relative_loss}]
 
@@ -262,7 +301,9 @@ class Trainer:
             "schedule": self.experiment.schedule.state_dict(),
             "warned": sorted(self.warned),
             "compiled": self.compiled,
-            "lr_schedulers": [scheduler.state_dict() for scheduler in self.experiment.lr_schedulers],
+            "lr_schedulers": [
+                scheduler.state_dict() for scheduler in self.experiment.lr_schedulers
+            ],
             "order": self.batches.generator.get_state(),
             "random": seeding.random_state(self.experiment.device),
             "best": self.best.progress(),
@@ -280,7 +321,9 @@ class Trainer:
         self.experiment.schedule.load_state_dict(state["schedule"])
         self.warned = set(state["warned"])
         self.compiled = state["compiled"]
-        for scheduler, saved in zip(self.experiment.lr_schedulers, state["lr_schedulers"], strict=True):
+        for scheduler, saved in zip(
+            self.experiment.lr_schedulers, state["lr_schedulers"], strict=True
+        ):
             scheduler.load_state_dict(saved)
         self.batches.generator.set_state(state["order"].cpu())
         seeding.set_random_state(state["random"], self.experiment.device)

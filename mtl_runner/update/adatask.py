@@ -23,7 +23,14 @@ FLAVOURS: dict[type[Optimizer], str] = {
     torch.optim.RMSprop: "rmsprop",
     torch.optim.Adagrad: "adagrad",
 }
-UNKNOWN = ("amsgrad", "maximize", "momentum", "centered", "lr_decay", "initial_accumulator_value")  # what it has no formula for
+UNKNOWN = (
+    "amsgrad",
+    "maximize",
+    "momentum",
+    "centered",
+    "lr_decay",
+    "initial_accumulator_value",
+)  # what it has no formula for
 
 
 class AdaTask(Update):
@@ -57,7 +64,10 @@ class AdaTask(Update):
         super().__init__(parameters, make_optimizer, clip, clip_blocks)
         self.passes = len(tasks)
         like = self.shared[0] if self.shared else parameters.tensors[0]
-        self.moments = [torch.zeros(len(tasks), sum(self.sizes), dtype=like.dtype, device=like.device) for _ in range(2)]
+        self.moments = [
+            torch.zeros(len(tasks), sum(self.sizes), dtype=like.dtype, device=like.device)
+            for _ in range(2)
+        ]
         self.clocks = [0] * len(tasks)
 
     def build(self, make_optimizer: MakeOptimizer) -> list[Optimizer]:
@@ -73,7 +83,9 @@ class AdaTask(Update):
         settings = optimizer.param_groups[0]
         for option in UNKNOWN:
             if settings.get(option):
-                raise ConfigError(f"update=adatask does not know the optimizer's option {option!r}; leave it at its default.")
+                raise ConfigError(
+                    f"update=adatask does not know the optimizer's option {option!r}; leave it at its default."
+                )
         self.flavour = FLAVOURS[type(optimizer)]
         self.decoupled = is_decoupled(optimizer, settings)
         # The shared parameters' optimizer never steps: it holds the settings, whose lr a scheduler may change.
@@ -85,13 +97,17 @@ class AdaTask(Update):
         """Of the shared parameters' optimizer; read anew at every step, since loading a checkpoint replaces the dict."""
         return self.optimizers[0].param_groups[0]
 
-    def change(self, losses: Losses, weights: Tensor, active: Active, recompute: Recompute | None) -> None:
+    def change(
+        self, losses: Losses, weights: Tensor, active: Active, recompute: Recompute | None
+    ) -> None:
         del recompute
         tasks = active.tasks
         private: dict[nn.Parameter, Tensor | None] = {}
         rows: list[Tensor] = []
         for t in tasks:
-            found = torch.autograd.grad(losses[t], self.owned[t], weights[t], retain_graph=t != tasks[-1], allow_unused=True)
+            found = torch.autograd.grad(
+                losses[t], self.owned[t], weights[t], retain_graph=t != tasks[-1], allow_unused=True
+            )
             gradients = dict(zip(self.owned[t], self._clipped(t, found), strict=True))
             rows.append(self._row(gradients))
             private |= gradients
@@ -118,7 +134,10 @@ class AdaTask(Update):
             return self.moments[0].new_zeros(0)
         found = [gradients.get(p) for p in self.shared]
         return torch.cat(
-            [p.new_zeros(p.numel()) if g is None else g.reshape(-1) for p, g in zip(self.shared, found, strict=True)]
+            [
+                p.new_zeros(p.numel()) if g is None else g.reshape(-1)
+                for p, g in zip(self.shared, found, strict=True)
+            ]
         )
 
     @torch.no_grad()
@@ -150,7 +169,9 @@ class AdaTask(Update):
             second.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
             scale = (1 - beta2 ** self.clocks[t]) ** 0.5
             change.addcdiv_(
-                first, _positive(second.sqrt().div_(scale).add_(eps), eps), value=lr / (1 - beta1 ** self.clocks[t])
+                first,
+                _positive(second.sqrt().div_(scale).add_(eps), eps),
+                value=lr / (1 - beta1 ** self.clocks[t]),
             )
 
     def _decay(self, tasks: Sequence[int]) -> dict[int, Tensor] | None:
@@ -165,7 +186,12 @@ class AdaTask(Update):
                     parameter.mul_(1 - self.settings["lr"] * decay)
             return {}
         return {
-            t: torch.cat([p.reshape(-1) * (decay / len(reaching) if t in reaching else 0.0) for p, reaching in reached.items()])
+            t: torch.cat(
+                [
+                    p.reshape(-1) * (decay / len(reaching) if t in reaching else 0.0)
+                    for p, reaching in reached.items()
+                ]
+            )
             for t in tasks
         }
 

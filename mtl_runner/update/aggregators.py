@@ -26,9 +26,7 @@ from mtl_runner.update.random_stream import RandomStream
 log = logging.getLogger("mtl_runner")
 
 SMALL = 1e-12  # of the squared norm of a Jacobian
-REGULAR = (
-    1e-7  # added to the diagonal of its Gramian: TorchJD's 1e-4 gives up a gradient a hundred times smaller than the largest
-)
+REGULAR = 1e-7  # added to the diagonal of its Gramian: TorchJD's 1e-4 gives up a gradient a hundred times smaller than the largest
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,11 @@ METHODS: dict[str, Method] = {
     "graddrop": Method("GradDrop", per_task=("leak",), missing=0.0, random=True, weighs=False),
     "gradvac": Method("GradVac", {"eps": 1e-30}, random=True),
     "imtl_g": Method("IMTLG"),
-    "krum": Method("Krum", {"n_byzantine": 0, "n_selected": 1}, fewest=lambda options: options["n_byzantine"] + 3),
+    "krum": Method(
+        "Krum",
+        {"n_byzantine": 0, "n_selected": 1},
+        fewest=lambda options: options["n_byzantine"] + 3,
+    ),
     "mean": Method("Mean"),
     "mgda": Method("MGDA"),
     "nash_mtl": Method("NashMTL"),
@@ -66,14 +68,21 @@ METHODS: dict[str, Method] = {
     "random": Method("Random", random=True),
     "sum": Method("Sum"),
     "trimmed_mean": Method(
-        "TrimmedMean", {"trim_number": 1}, weighs=False, fewest=lambda options: 2 * options["trim_number"] + 1
+        "TrimmedMean",
+        {"trim_number": 1},
+        weighs=False,
+        fewest=lambda options: 2 * options["trim_number"] + 1,
     ),
     "upgrad": Method("UPGrad", per_task=("pref_vector",), mean=True, projector=True),
 }
 
-MOST_SETS = 32  # sets of active tasks whose aggregator and state are kept; missing labels can make many
+MOST_SETS = (
+    32  # sets of active tasks whose aggregator and state are kept; missing labels can make many
+)
 
-Maker = Callable[[Sequence[int], Tensor], Any]  # an aggregator for the tasks of these indices, on the device of a tensor
+Maker = Callable[
+    [Sequence[int], Tensor], Any
+]  # an aggregator for the tasks of these indices, on the device of a tensor
 
 
 class Aggregation:
@@ -87,30 +96,45 @@ class Aggregation:
     """
 
     def __init__(
-        self, aggregator: str | Callable[[Tensor], Tensor], options: Mapping[str, Any], tasks: Sequence[Task], seed: int
+        self,
+        aggregator: str | Callable[[Tensor], Tensor],
+        options: Mapping[str, Any],
+        tasks: Sequence[Task],
+        seed: int,
     ) -> None:
         self.tasks = list(tasks)
         self.random = self.projects = False
         self.named = isinstance(aggregator, str)
         if isinstance(aggregator, str):
             if aggregator not in METHODS:
-                raise ConfigError(f"update.aggregator={aggregator!r} is unknown; {suggest(aggregator, METHODS)}.")
+                raise ConfigError(
+                    f"update.aggregator={aggregator!r} is unknown; {suggest(aggregator, METHODS)}."
+                )
             method = METHODS[aggregator]
-            self.label, self.weighs, self.random, self.projects = aggregator, method.weighs, method.random, method.projector
+            self.label, self.weighs, self.random, self.projects = (
+                aggregator,
+                method.weighs,
+                method.random,
+                method.projector,
+            )
             self._make = _maker(method, {**method.options, **options}, self.tasks, aggregator)
         elif not callable(aggregator):
             raise ConfigError(
                 f"update.aggregator must be a name ({', '.join(METHODS)}) or {{_target_: my_module.MyAggregator}}; found {aggregator!r}."
             )
         elif options:
-            raise ConfigError("update.options are for an aggregator given by name; give them beside its _target_.")
+            raise ConfigError(
+                "update.options are for an aggregator given by name; give them beside its _target_."
+            )
         else:
             self.label = getattr(aggregator, "__name__", type(aggregator).__name__)
             self.weighs = hasattr(aggregator, "gramian_weighting") or _is_weighted(aggregator)
             self._make = lambda tasks, like: aggregator  # noqa: ARG005
         self.stream = RandomStream(seed)
         self.made: dict[tuple[int, ...], Any] = {}  # the set used last comes last
-        self.saved: dict[str, dict[str, Any]] = {}  # states of sets that have not been active since the resume
+        self.saved: dict[
+            str, dict[str, Any]
+        ] = {}  # states of sets that have not been active since the resume
 
     def check(self, like: Tensor) -> None:
         """Try it on as many rows as there are tasks, with an instance of its own. Raises ``ConfigError`` if it refuses."""
@@ -153,7 +177,9 @@ class Aggregation:
             else:
                 return aggregator(jacobian), jacobian.new_full((len(jacobian),), torch.nan)
         except Exception as error:  # whatever a solver raises
-            if not bool(jacobian.isfinite().all()):  # a diverged task, which the record of the losses names
+            if not bool(
+                jacobian.isfinite().all()
+            ):  # a diverged task, which the record of the losses names
                 return jacobian.sum(0), jacobian.new_full((len(jacobian),), torch.nan)
             if not isinstance(error, ValueError):
                 raise
@@ -164,8 +190,14 @@ class Aggregation:
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values: the random stream, and the state of each set of tasks, the one used last at the end."""
-        states = {**self.saved, **{_key(tasks): get_state(aggregator) for tasks, aggregator in self.made.items()}}
-        return {"random": self.stream.state_dict(), "states": {key: state for key, state in states.items() if state}}
+        states = {
+            **self.saved,
+            **{_key(tasks): get_state(aggregator) for tasks, aggregator in self.made.items()},
+        }
+        return {
+            "random": self.stream.state_dict(),
+            "states": {key: state for key, state in states.items() if state},
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.stream.load_state_dict(state["random"])
@@ -209,7 +241,9 @@ def _maker(method: Method, options: dict[str, Any], tasks: Sequence[Task], label
         if options.get(name) is not None
     }
     if method.projector and "projector" in options:
-        raise ConfigError(f"update.aggregator={label} makes its projector itself; give its norm_eps and reg_eps instead.")
+        raise ConfigError(
+            f"update.aggregator={label} makes its projector itself; give its norm_eps and reg_eps instead."
+        )
     if method.name == "NashMTL":
         nash = _construct(Nash, options, label)
         return lambda active, like: nash  # noqa: ARG005
@@ -222,23 +256,31 @@ def _maker(method: Method, options: dict[str, Any], tasks: Sequence[Task], label
     target = getattr(aggregation, method.name)
     fewest = _fewest(method, options, label)
     if 1 < len(tasks) < fewest:
-        raise ConfigError(f"update.aggregator={label} needs at least {fewest} tasks with these options; found {len(tasks)}.")
+        raise ConfigError(
+            f"update.aggregator={label} needs at least {fewest} tasks with these options; found {len(tasks)}."
+        )
 
     def make(active: Sequence[int], like: Tensor) -> Any:
         if len(active) < fewest:  # a stage, or a batch without some labels
             log.warning(
-                "While %d tasks are active, update.aggregator=%s takes the mean: it needs %d.", len(active), label, fewest
+                "While %d tasks are active, update.aggregator=%s takes the mean: it needs %d.",
+                len(active),
+                label,
+                fewest,
             )
             return aggregation.Mean()
         arguments = dict(options)
         for name, values in numbers.items():
             scale = len(active) if method.mean else 1
-            arguments[name] = torch.tensor([values[t] / scale for t in active], dtype=like.dtype, device=like.device)
+            arguments[name] = torch.tensor(
+                [values[t] / scale for t in active], dtype=like.dtype, device=like.device
+            )
         if method.projector:
             from torchjd.linalg import QuadprogProjector
 
             thresholds = {
-                name: arguments.pop(name, SMALL if name == "norm_eps" else REGULAR) for name in ("norm_eps", "reg_eps")
+                name: arguments.pop(name, SMALL if name == "norm_eps" else REGULAR)
+                for name in ("norm_eps", "reg_eps")
             }
             arguments["projector"] = _construct(QuadprogProjector, thresholds, label)
         return _construct(target, arguments, label)
@@ -266,4 +308,6 @@ def _construct(target: Any, arguments: Mapping[str, Any], label: str) -> Any:
     except (TypeError, ValueError) as error:
         given = {name: value for name, value in arguments.items() if name != "projector"}
         reason = str(error).rpartition("__init__() ")[2].rstrip(".")
-        raise ConfigError(f"update.aggregator={label} refuses its options ({given}): {reason}.") from error
+        raise ConfigError(
+            f"update.aggregator={label} refuses its options ({given}): {reason}."
+        ) from error

@@ -14,8 +14,12 @@ from mtl_runner.compat.torch_optimizers import stepper
 from mtl_runner.gradients.parameters import Parameters
 from mtl_runner.tasks.activity import Active
 
-MakeOptimizer = Callable[..., Optimizer]  # takes parameters or parameter groups, and changes of its settings
-Losses = Sequence[Tensor] | Tensor  # one scalar per task; separate graphs (a list) spare idle tasks the backward pass
+MakeOptimizer = Callable[
+    ..., Optimizer
+]  # takes parameters or parameter groups, and changes of its settings
+Losses = (
+    Sequence[Tensor] | Tensor
+)  # one scalar per task; separate graphs (a list) spare idle tasks the backward pass
 Recompute = Callable[[], Losses]
 
 
@@ -61,7 +65,11 @@ class Update(ABC):
         """Make the optimizers of this update."""
 
     def __call__(
-        self, losses: Losses, weights: Tensor | None = None, active: Active | None = None, recompute: Recompute | None = None
+        self,
+        losses: Losses,
+        weights: Tensor | None = None,
+        active: Active | None = None,
+        recompute: Recompute | None = None,
     ) -> None:
         """Change the parameters once, given the differentiable losses of all T tasks.
 
@@ -77,7 +85,9 @@ class Update(ABC):
         """Count a step whose batch has no label at all, without changing a parameter."""
 
     @abstractmethod
-    def change(self, losses: Losses, weights: Tensor, active: Active, recompute: Recompute | None) -> None:
+    def change(
+        self, losses: Losses, weights: Tensor, active: Active, recompute: Recompute | None
+    ) -> None:
         """Apply one update to the parameters, with every argument given."""
 
     def at_step(self, step: int) -> None:  # noqa: B027

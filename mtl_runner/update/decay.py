@@ -14,7 +14,9 @@ from mtl_runner.gradients.parameters import Parameters
 from mtl_runner.update.base import MakeOptimizer
 
 Stepping = dict[int, tuple[int, ...]]  # the groups that take part in a step, and their active tasks
-L2Term = tuple[nn.Parameter, Tensor, float]  # a parameter, where it stood, and the factor of its L2 term
+L2Term = tuple[
+    nn.Parameter, Tensor, float
+]  # a parameter, where it stood, and the factor of its L2 term
 DECOUPLED = (torch.optim.AdamW, torch.optim.Adafactor)  # their decay is not a gradient
 
 
@@ -36,7 +38,12 @@ class GroupOptimizers:
     Raises ``ConfigError`` if the weight decay of one part is decoupled and that of another is not.
     """
 
-    def __init__(self, parameters: Parameters, owned: Sequence[Sequence[nn.Parameter]], make_optimizer: MakeOptimizer) -> None:
+    def __init__(
+        self,
+        parameters: Parameters,
+        owned: Sequence[Sequence[nn.Parameter]],
+        make_optimizer: MakeOptimizer,
+    ) -> None:
         self.optimizers: list[Optimizer] = [make_optimizer(list(group)) for group in owned]
         kinds = {
             is_decoupled(optimizer, group)
@@ -50,17 +57,23 @@ class GroupOptimizers:
             )
         self.decoupled = True in kinds
         owners = dict(zip(parameters.tensors, parameters.owners, strict=True))
-        self.blocks: list[dict[frozenset[int], list[nn.Parameter]]] = []  # each group's parameters by the tasks that own them
+        self.blocks: list[
+            dict[frozenset[int], list[nn.Parameter]]
+        ] = []  # each group's parameters by the tasks that own them
         for group in owned:
             block: dict[frozenset[int], list[nn.Parameter]] = {}
             for parameter in group:
                 block.setdefault(owners[parameter], []).append(parameter)
             self.blocks.append(block)
         param_groups = [each for optimizer in self.optimizers for each in optimizer.param_groups]
-        self.decays = {p: float(each.get("weight_decay", 0.0)) for each in param_groups for p in each["params"]}
+        self.decays = {
+            p: float(each.get("weight_decay", 0.0)) for each in param_groups for p in each["params"]
+        }
         self.decay = max(self.decays.values(), default=0.0)  # the largest: whether there is any
         if self.decay and self.decoupled:
-            self.optimizers = [make_optimizer([{"params": ps} for ps in block.values()]) for block in self.blocks]
+            self.optimizers = [
+                make_optimizer([{"params": ps} for ps in block.values()]) for block in self.blocks
+            ]
         elif self.decay:
             for param_group in param_groups:
                 param_group["weight_decay"] = 0.0
@@ -69,9 +82,13 @@ class GroupOptimizers:
         """Before a step: decoupled decay for the first group that reaches each parameter."""
         if self.decay and self.decoupled:
             for k in stepping:
-                for param_group, owners in zip(self.optimizers[k].param_groups, self.blocks[k], strict=True):
+                for param_group, owners in zip(
+                    self.optimizers[k].param_groups, self.blocks[k], strict=True
+                ):
                     first = k in _reaching(owners, stepping)[:1]
-                    param_group["weight_decay"] = self.decays[param_group["params"][0]] if first else 0.0
+                    param_group["weight_decay"] = (
+                        self.decays[param_group["params"][0]] if first else 0.0
+                    )
 
     @torch.no_grad()
     def l2_terms(self, k: int, stepping: Stepping) -> list[L2Term]:

@@ -59,11 +59,15 @@ class Jacobian(Update):
     def build(self, make_optimizer: MakeOptimizer) -> list[Optimizer]:
         return [make_optimizer(self.parameters.tensors)]
 
-    def change(self, losses: Losses, weights: Tensor, active: Active, recompute: Recompute | None) -> None:
+    def change(
+        self, losses: Losses, weights: Tensor, active: Active, recompute: Recompute | None
+    ) -> None:
         del recompute
         self.clear_gradients()
         if len(active.tasks) == 1 or not self.task_gradients.shared:
-            torch.autograd.backward([losses[t] for t in active.tasks], [weights[t] for t in active.tasks])
+            torch.autograd.backward(
+                [losses[t] for t in active.tasks], [weights[t] for t in active.tasks]
+            )
             used, ratio = weights.new_ones(len(active.tasks)), weights.new_ones(1)
         else:
             jacobian = torch.stack(self.task_gradients.of(losses, weights, active))

@@ -53,23 +53,34 @@ class Joint(Update):
         self.clock = 0
         for name, settings in self.settings.items():
             if "start" in settings:
-                self.starts[name] = parse_when(settings.pop("start"), length or Length(1, 1), f"update.groups.{name}.start")
+                self.starts[name] = parse_when(
+                    settings.pop("start"), length or Length(1, 1), f"update.groups.{name}.start"
+                )
             if "gain" in settings:
-                _scale(self.blocks[name], positive(settings.pop("gain"), f"update.groups.{name}.gain"))
+                _scale(
+                    self.blocks[name], positive(settings.pop("gain"), f"update.groups.{name}.gain")
+                )
         super().__init__(parameters, make_optimizer, clip, clip_blocks)
         if not self.starts:
             self.optimizer_tasks = [None] * len(self.optimizers)
 
     def build(self, make_optimizer: MakeOptimizer) -> list[Optimizer]:
-        return [make_optimizer(block, **self.settings.get(name, {})) for name, block in self.blocks.items()]
+        return [
+            make_optimizer(block, **self.settings.get(name, {}))
+            for name, block in self.blocks.items()
+        ]
 
-    def change(self, losses: Losses, weights: Tensor, active: Active, recompute: Recompute | None) -> None:
+    def change(
+        self, losses: Losses, weights: Tensor, active: Active, recompute: Recompute | None
+    ) -> None:
         del recompute
         self.clear_gradients()
         if active.everyone:
             torch.autograd.backward(list(losses), list(weights.unbind()))
         else:
-            torch.autograd.backward([losses[t] for t in active.tasks], [weights[t] for t in active.tasks])
+            torch.autograd.backward(
+                [losses[t] for t in active.tasks], [weights[t] for t in active.tasks]
+            )
             self.clear_idle(active.tasks)
         for name, start in self.starts.items():
             if self.clock < start:

@@ -45,7 +45,9 @@ class Nash(nn.Module):
         cosines = gramian / safe.unsqueeze(0) / safe.unsqueeze(1)
         if len(gramian) == 2:
             cosine = cosines[0, 1].clamp(-1, 1)
-            together = torch.where(cosine > OPPOSITE - 1, (1 + cosine).clamp(min=OPPOSITE).rsqrt(), 0.0)
+            together = torch.where(
+                cosine > OPPOSITE - 1, (1 + cosine).clamp(min=OPPOSITE).rsqrt(), 0.0
+            )
             units = torch.where(there.all(), together, there.to(norms.dtype)).expand(2)
         else:
             units = _bargain(cosines.double().cpu(), there.cpu()).to(norms)
@@ -54,7 +56,9 @@ class Nash(nn.Module):
             return weights
         norm = (units * there) @ cosines @ (units * there)
         norm = norm.clamp(min=0).sqrt()
-        return weights * torch.where(norm > self.max_norm, self.max_norm / norm.clamp(min=1e-30), 1.0)
+        return weights * torch.where(
+            norm > self.max_norm, self.max_norm / norm.clamp(min=1e-30), 1.0
+        )
 
 
 def _bargain(cosines: Tensor, there: Tensor) -> Tensor:
@@ -73,7 +77,11 @@ def _bargain(cosines: Tensor, there: Tensor) -> Tensor:
         beta = beta - step / (1 + decrement if decrement > 0.25 else 1)
         if decrement < 1e-12:
             break
-    if bool(((matrix @ beta) * beta - 1).abs().max() < RESIDUAL) and bool((beta > 0).all()) and not _cancels(matrix, beta):
+    if (
+        bool(((matrix @ beta) * beta - 1).abs().max() < RESIDUAL)
+        and bool((beta > 0).all())
+        and not _cancels(matrix, beta)
+    ):
         units[there] = beta
     return units
 

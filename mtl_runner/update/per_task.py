@@ -58,17 +58,27 @@ class PerTask(Update):
         self.decay = GroupOptimizers(self.parameters, self.owned, make_optimizer)
         return self.decay.optimizers
 
-    def change(self, losses: Losses, weights: Tensor, active: Active, recompute: Recompute | None) -> None:
-        stepping = {k: ts for k, group in enumerate(self.groups) if (ts := tuple(t for t in group if t in active.tasks))}
+    def change(
+        self, losses: Losses, weights: Tensor, active: Active, recompute: Recompute | None
+    ) -> None:
+        stepping = {
+            k: ts
+            for k, group in enumerate(self.groups)
+            if (ts := tuple(t for t in group if t in active.tasks))
+        }
         last = max(stepping)
         self.decay.begin(stepping)
         if not self.fresh:  # all gradients first, since a step changes the parameters in place
-            found = {k: self._gradients(k, stepping, losses, weights, retain=k != last) for k in stepping}
+            found = {
+                k: self._gradients(k, stepping, losses, weights, retain=k != last) for k in stepping
+            }
             for k, (gradients, terms) in found.items():
                 self._step(k, stepping[k], gradients, terms)
             return
         if recompute is None:
-            raise ConfigError("update.gradients=fresh needs `recompute`, a function that recomputes the losses of the batch.")
+            raise ConfigError(
+                "update.gradients=fresh needs `recompute`, a function that recomputes the losses of the batch."
+            )
         for k, ts in stepping.items():
             self._step(k, ts, *self._gradients(k, stepping, losses, weights, retain=False))
             if k != last:
@@ -78,10 +88,18 @@ class PerTask(Update):
         self, k: int, stepping: Stepping, losses: Losses, weights: Tensor, retain: bool
     ) -> tuple[tuple[Tensor | None, ...], list[L2Term]]:
         roots, scale = [losses[t] for t in stepping[k]], [weights[t] for t in stepping[k]]
-        found = torch.autograd.grad(roots, self.owned[k], scale, retain_graph=retain, allow_unused=True)
+        found = torch.autograd.grad(
+            roots, self.owned[k], scale, retain_graph=retain, allow_unused=True
+        )
         return found, self.decay.l2_terms(k, stepping)
 
-    def _step(self, k: int, tasks: tuple[int, ...], gradients: tuple[Tensor | None, ...], terms: list[L2Term]) -> None:
+    def _step(
+        self,
+        k: int,
+        tasks: tuple[int, ...],
+        gradients: tuple[Tensor | None, ...],
+        terms: list[L2Term],
+    ) -> None:
         self.clear_gradients()
         for parameter, gradient in zip(self.owned[k], gradients, strict=True):
             parameter.grad = laid_out(gradient, parameter)
@@ -100,10 +118,16 @@ def _groups(groups: Sequence[Sequence[str]] | None, names: list[str]) -> list[li
     listed = [name for group in groups for name in group]
     for name in listed:
         if name not in names:
-            raise ConfigError(f"update.groups names the unknown task {name!r}; {suggest(name, names)}.")
+            raise ConfigError(
+                f"update.groups names the unknown task {name!r}; {suggest(name, names)}."
+            )
         if listed.count(name) > 1:
-            raise ConfigError(f"update.groups names the task {name!r} twice; each task belongs to one group.")
+            raise ConfigError(
+                f"update.groups names the task {name!r} twice; each task belongs to one group."
+            )
     for name in names:
         if name not in listed:
-            raise ConfigError(f"update.groups leaves out the task {name!r}; each task belongs to one group.")
+            raise ConfigError(
+                f"update.groups leaves out the task {name!r}; each task belongs to one group."
+            )
     return [[names.index(name) for name in group] for group in groups if group]

@@ -30,7 +30,12 @@ class TaskGradients:
         for t in active.tasks:
             wanted = [*self.shared, *self.private[t]]
             found = torch.autograd.grad(
-                losses[t], wanted, weights[t], retain_graph=t != active.tasks[-1], allow_unused=True, materialize_grads=True
+                losses[t],
+                wanted,
+                weights[t],
+                retain_graph=t != active.tasks[-1],
+                allow_unused=True,
+                materialize_grads=True,
             )
             rows.append(torch.cat([gradient.reshape(-1) for gradient in found[: len(self.shared)]]))
             for parameter, gradient in zip(self.private[t], found[len(self.shared) :], strict=True):

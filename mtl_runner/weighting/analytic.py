@@ -35,7 +35,9 @@ class UncertaintyAnalytic(Weighting):
         self.register_buffer("constants", torch.tensor(constants, dtype=torch.get_default_dtype()))
 
     def forward(self, losses: Tensor, active: Active | None = None) -> Tensor:
-        constants = self.constants if active is None else self.constants[active.index(losses.device)]
+        constants = (
+            self.constants if active is None else self.constants[active.index(losses.device)]
+        )
         return torch.dot(constants * _inverse(losses), losses)
 
 
@@ -59,7 +61,11 @@ class UncertaintySoftmax(Weighting):
     def __init__(self, tasks: Sequence[Task], temperature: float = 1.0) -> None:
         super().__init__(tasks)
         temperature = positive(temperature, "weighting.temperature")
-        self.register_buffer("temperature", torch.tensor(temperature, dtype=torch.get_default_dtype()), persistent=False)
+        self.register_buffer(
+            "temperature",
+            torch.tensor(temperature, dtype=torch.get_default_dtype()),
+            persistent=False,
+        )
 
     def forward(self, losses: Tensor, active: Active | None = None) -> Tensor:
         del active

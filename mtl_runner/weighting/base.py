@@ -69,7 +69,9 @@ class Weighting(nn.Module, ABC):
             if active is not None:
                 for parameter in self._own():
                     parameter.grad = None
-                weights = torch.zeros_like(losses).index_copy(0, active.index(losses.device), weights)
+                weights = torch.zeros_like(losses).index_copy(
+                    0, active.index(losses.device), weights
+                )
             for parameter, slope in slopes:
                 parameter.grad = slope
             return weights, objective
@@ -109,7 +111,8 @@ class Weighting(nn.Module, ABC):
     def _formulas_hold(self) -> bool:
         """Whether :meth:`derivatives` are those of this class's ``forward``, not of one that a subclass has replaced."""
         first = {
-            name: next(i for i, c in enumerate(type(self).__mro__) if name in vars(c)) for name in ("derivatives", "forward")
+            name: next(i for i, c in enumerate(type(self).__mro__) if name in vars(c))
+            for name in ("derivatives", "forward")
         }
         return first["derivatives"] <= first["forward"]
 
@@ -140,13 +143,17 @@ class Foreign(Weighting):
         super().__init__(tasks)
         self.module = module
         for call in ("step", "update"):
-            if callable(getattr(module, call, None)):  # TorchJD's DWA and FAMO: without these calls they are equal weights
+            if callable(
+                getattr(module, call, None)
+            ):  # TorchJD's DWA and FAMO: without these calls they are equal weights
                 raise ConfigError(
                     f"The weighting {type(module).__name__} wants its `{call}()` called while training, which mtl-run does not do; "
                     "without it the weights would never move, so choose a weighting of mtl-run's own."
                 )
         stateful_torchjd = any(base.__name__ == "Stateful" for base in type(module).__mro__)
-        self.stateful = stateful_torchjd or any(True for _ in (*module.parameters(), *module.buffers()))
+        self.stateful = stateful_torchjd or any(
+            True for _ in (*module.parameters(), *module.buffers())
+        )
 
     def forward(self, losses: Tensor, active: Active | None = None) -> Tensor:
         if active is not None and self.stateful:

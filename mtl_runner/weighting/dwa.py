@@ -39,10 +39,16 @@ class DWA(Weighting):
         super().__init__(tasks)
         temperature = positive(temperature, "weighting.temperature")
         dtype = torch.get_default_dtype()
-        self.register_buffer("temperature", torch.tensor(temperature, dtype=dtype), persistent=False)
-        self.register_buffer("total", torch.zeros(len(self.tasks), dtype=dtype))  # of this epoch's losses
+        self.register_buffer(
+            "temperature", torch.tensor(temperature, dtype=dtype), persistent=False
+        )
+        self.register_buffer(
+            "total", torch.zeros(len(self.tasks), dtype=dtype)
+        )  # of this epoch's losses
         self.register_buffer("count", torch.zeros(len(self.tasks), dtype=dtype))
-        self.register_buffer("last", torch.zeros(2, len(self.tasks), dtype=dtype))  # means of the last epochs; 0: none
+        self.register_buffer(
+            "last", torch.zeros(2, len(self.tasks), dtype=dtype)
+        )  # means of the last epochs; 0: none
 
     def forward(self, losses: Tensor, active: Active | None = None) -> Tensor:
         index = (active or self.all_active).index(losses.device)
@@ -50,7 +56,9 @@ class DWA(Weighting):
             self.accumulate(losses.detach(), active)
         with torch.no_grad():
             known = (self.last != 0).all(0)
-            rate = torch.where(known, self.last[0] / torch.where(known, self.last[1], 1.0), 1.0)[index]
+            rate = torch.where(known, self.last[0] / torch.where(known, self.last[1], 1.0), 1.0)[
+                index
+            ]
             weights = len(losses) * torch.softmax(rate / self.temperature, 0)
         return torch.dot(weights, losses)
 

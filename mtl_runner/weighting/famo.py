@@ -34,12 +34,18 @@ class FAMO(Weighting):
     replica_options = ("gamma", "lr")
     gamma: Tensor
 
-    def __init__(self, tasks: Sequence[Task], lr: float | None = 0.025, gamma: float = 0.01) -> None:
+    def __init__(
+        self, tasks: Sequence[Task], lr: float | None = 0.025, gamma: float = 0.01
+    ) -> None:
         super().__init__(tasks)
         self.lr = learning_rate(lr, "weighting.lr")
         gamma = not_negative(gamma, "weighting.gamma")
-        self.register_buffer("gamma", torch.tensor(gamma, dtype=torch.get_default_dtype()), persistent=False)
-        self.logits = nn.ParameterList(nn.Parameter(torch.zeros((), dtype=torch.get_default_dtype())) for _ in tasks)
+        self.register_buffer(
+            "gamma", torch.tensor(gamma, dtype=torch.get_default_dtype()), persistent=False
+        )
+        self.logits = nn.ParameterList(
+            nn.Parameter(torch.zeros((), dtype=torch.get_default_dtype())) for _ in tasks
+        )
 
     def forward(self, losses: Tensor, active: Active | None = None) -> Tensor:
         z = self._shares(active)
@@ -54,7 +60,9 @@ class FAMO(Weighting):
     def observe_losses(self, before: Tensor, after: Tensor, active: Active | None = None) -> None:
         """Set the gradients of the active tasks' logits."""
         for logit, gradient in zip(
-            self._active(self.logits, active), self.gradients(before, after, active).unbind(), strict=True
+            self._active(self.logits, active),
+            self.gradients(before, after, active).unbind(),
+            strict=True,
         ):
             logit.grad = gradient
 
@@ -62,7 +70,11 @@ class FAMO(Weighting):
     def gradients(self, before: Tensor, after: Tensor, active: Active | None = None) -> Tensor:
         """Those of the active tasks' logits."""
         index = (active or self.all_active).index(before.device)
-        decrease = torch.log(before[index].clamp(min=TINY)) - torch.log(after[index].clamp(min=TINY))
+        decrease = torch.log(before[index].clamp(min=TINY)) - torch.log(
+            after[index].clamp(min=TINY)
+        )
         z = self._shares(active)
         logits = torch.stack(self._active(self.logits, active))
-        return z * (decrease - torch.dot(z, decrease)) + self.gamma * logits  # the Jacobian of softmax, times the decrease
+        return (
+            z * (decrease - torch.dot(z, decrease)) + self.gamma * logits
+        )  # the Jacobian of softmax, times the decrease

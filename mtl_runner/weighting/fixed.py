@@ -47,7 +47,9 @@ class Fixed(Weighting):
             else per_task({} if weights is None else weights, tasks, 1.0, "weighting.weights")
         )
         if any(not 0 <= value < float("inf") for value in values) or not any(values):
-            raise ConfigError(f"weighting.weights must be finite, not negative and not all 0; found {values}.")
+            raise ConfigError(
+                f"weighting.weights must be finite, not negative and not all 0; found {values}."
+            )
         self.values = values
         self.register_buffer("weights", torch.tensor(values, dtype=torch.get_default_dtype()))
 
@@ -60,7 +62,9 @@ class Fixed(Weighting):
         return torch.dot(weights, losses), weights, ()
 
     def _normalized(self, active: Active | None) -> Tensor:
-        weights = self.weights if active is None else self.weights[active.index(self.weights.device)]
+        weights = (
+            self.weights if active is None else self.weights[active.index(self.weights.device)]
+        )
         if self.normalize == "none":
             return weights
         if active is not None and not any(self.values[i] for i in active.tasks):

@@ -37,10 +37,15 @@ class GradNorm(Weighting):
 
     def __init__(self, tasks: Sequence[Task], alpha: float = 1.5, lr: float | None = 0.025) -> None:
         super().__init__(tasks)
-        self.alpha, self.lr = not_negative(alpha, "weighting.alpha"), learning_rate(lr, "weighting.lr")
+        self.alpha, self.lr = (
+            not_negative(alpha, "weighting.alpha"),
+            learning_rate(lr, "weighting.lr"),
+        )
         dtype = torch.get_default_dtype()
         # One tensor per task: in a shared one an idle task's value would move on Adam's shared clock.
-        self.weights = nn.ParameterList(nn.Parameter(torch.ones((), dtype=dtype)) for _ in self.tasks)
+        self.weights = nn.ParameterList(
+            nn.Parameter(torch.ones((), dtype=dtype)) for _ in self.tasks
+        )
         self.register_buffer("first", torch.zeros(len(self.tasks), dtype=dtype))  # 0: not seen yet
 
     def forward(self, losses: Tensor, active: Active | None = None) -> Tensor:

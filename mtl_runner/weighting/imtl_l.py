@@ -34,15 +34,22 @@ class IMTLL(Weighting):
     negative_losses = "weighs more and more without bound"
     replica_options = ("init", "lr")
 
-    def __init__(self, tasks: Sequence[Task], init: Any = 0.0, lr: float | None = 0.025, anneal: bool = True) -> None:
+    def __init__(
+        self, tasks: Sequence[Task], init: Any = 0.0, lr: float | None = 0.025, anneal: bool = True
+    ) -> None:
         super().__init__(tasks)
         self.lr, self.anneal = learning_rate(lr, "weighting.lr"), flag(anneal, "weighting.anneal")
         start = per_task(init, tasks, 0.0, "weighting.init")
-        self.log_scale = nn.ParameterList(nn.Parameter(torch.tensor(v, dtype=torch.get_default_dtype())) for v in start)
+        self.log_scale = nn.ParameterList(
+            nn.Parameter(torch.tensor(v, dtype=torch.get_default_dtype())) for v in start
+        )
 
     def forward(self, losses: Tensor, active: Active | None = None) -> Tensor:
         s = torch.stack(self._active(self.log_scale, active))
         return torch.dot(torch.exp(s), losses) - s.sum()
 
     def off_optimum(self, losses: Sequence[float]) -> list[tuple[float, float] | None]:
-        return [(-s.item(), math.log(max(loss, TINY))) for s, loss in zip(self.log_scale, losses, strict=True)]
+        return [
+            (-s.item(), math.log(max(loss, TINY)))
+            for s, loss in zip(self.log_scale, losses, strict=True)
+        ]

@@ -30,11 +30,15 @@ class Learned(Weighting):
 
     replica_options = ("lr",)
 
-    def __init__(self, tasks: Sequence[Task], form: str = "softmax", lr: float | None = 0.025) -> None:
+    def __init__(
+        self, tasks: Sequence[Task], form: str = "softmax", lr: float | None = 0.025
+    ) -> None:
         super().__init__(tasks)
         choice(form, "weighting.form", ("softmax", "exp"))
         self.form, self.lr = form, learning_rate(lr, "weighting.lr")
-        self.logits = nn.ParameterList(nn.Parameter(torch.zeros((), dtype=torch.get_default_dtype())) for _ in tasks)
+        self.logits = nn.ParameterList(
+            nn.Parameter(torch.zeros((), dtype=torch.get_default_dtype())) for _ in tasks
+        )
 
     def forward(self, losses: Tensor, active: Active | None = None) -> Tensor:
         logits = torch.stack(self._active(self.logits, active))

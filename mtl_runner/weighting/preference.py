@@ -36,12 +36,16 @@ class Preference(Weighting):
         super().__init__(tasks)
         values = per_task(weights, tasks, 1.0, "weighting.weights")
         if any(not 0 <= value < float("inf") for value in values) or not any(values):
-            raise ConfigError(f"weighting.weights must be finite, not negative and not all 0; found {values}.")
+            raise ConfigError(
+                f"weighting.weights must be finite, not negative and not all 0; found {values}."
+            )
         ideal = per_task(0.0 if reference is None else reference, tasks, 0.0, "weighting.reference")
         dtype = torch.get_default_dtype()
         self.register_buffer("preference", torch.tensor(values, dtype=dtype))
         self.register_buffer("ideal", torch.tensor(ideal, dtype=dtype))
-        self.make(torch.ones(1), torch.zeros(1))  # TorchJD missing, or an option that it refuses, is said now
+        self.make(
+            torch.ones(1), torch.zeros(1)
+        )  # TorchJD missing, or an option that it refuses, is said now
         self._scalarizers: dict[tuple[tuple[int, ...] | None, torch.device], nn.Module] = {}
 
     @abstractmethod
@@ -55,7 +59,9 @@ class Preference(Weighting):
             weights = self.preference[index]
             if not bool(weights.any()):
                 names = ", ".join(self.tasks[i].name for i in (active or self.all_active).tasks)
-                raise ConfigError(f"weighting.weights are 0 for all active tasks ({names}); give one of them a preference.")
+                raise ConfigError(
+                    f"weighting.weights are 0 for all active tasks ({names}); give one of them a preference."
+                )
             self._scalarizers[key] = self.make(weights / weights.sum(), self.ideal[index])
         objective: Tensor = self._scalarizers[key](losses)
         return objective
@@ -68,7 +74,9 @@ class STCH(Preference):
         mu: smoothness; the smaller, the closer to the maximum. The others: see :class:`Preference`.
     """
 
-    def __init__(self, tasks: Sequence[Task], mu: float = 0.1, weights: Any = 1.0, reference: Any = None) -> None:
+    def __init__(
+        self, tasks: Sequence[Task], mu: float = 0.1, weights: Any = 1.0, reference: Any = None
+    ) -> None:
         self.mu = positive(mu, "weighting.mu")
         super().__init__(tasks, weights, reference)
 
@@ -84,7 +92,9 @@ class PBI(Preference):
         is held back.
     """
 
-    def __init__(self, tasks: Sequence[Task], theta: float = 5.0, weights: Any = 1.0, reference: Any = None) -> None:
+    def __init__(
+        self, tasks: Sequence[Task], theta: float = 5.0, weights: Any = 1.0, reference: Any = None
+    ) -> None:
         self.theta = not_negative(theta, "weighting.theta")
         super().__init__(tasks, weights, reference)
 

@@ -29,7 +29,13 @@ class Random(Weighting):
     Shape: losses ``[k]`` -> scalar. Raises ``ConfigError`` for an unknown option.
     """
 
-    def __init__(self, tasks: Sequence[Task], distribution: str = "normal", total: str = "tasks", seed: int = 0) -> None:
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        distribution: str = "normal",
+        total: str = "tasks",
+        seed: int = 0,
+    ) -> None:
         super().__init__(tasks)
         choice(distribution, "weighting.distribution", ("normal", "dirichlet"))
         choice(total, "weighting.total", ("one", "tasks"))
@@ -60,7 +66,9 @@ class Random(Weighting):
 
     def get_extra_state(self) -> dict[str, Any]:
         """The state of the generator."""
-        return {"generator": self._saved if self._generator is None else self._generator.get_state()}
+        return {
+            "generator": self._saved if self._generator is None else self._generator.get_state()
+        }
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         self._saved, self._generator = state["generator"], None

@@ -67,19 +67,32 @@ class Uncertainty(Weighting):
             raise ConfigError(f"weighting.form={form!r} is unknown; {suggest(form, FORMS)}.")
         choice(solver, "weighting.solver", ("gradient", "closed_form"))
         if isinstance(init, str) and init != "log_loss":
-            raise ConfigError(f"weighting.init={init!r} is unknown; give a number, {{task: number}} or log_loss.")
+            raise ConfigError(
+                f"weighting.init={init!r} is unknown; give a number, {{task: number}} or log_loss."
+            )
         fraction(momentum, "weighting.momentum", one=False)
-        self.form, self.solver, self.anneal, self.momentum = form, solver, flag(anneal, "weighting.anneal"), momentum
+        self.form, self.solver, self.anneal, self.momentum = (
+            form,
+            solver,
+            flag(anneal, "weighting.anneal"),
+            momentum,
+        )
         self.lr = learning_rate(lr, "weighting.lr")
         constants = [_constants(form, task) for task in tasks]
         dtype = torch.get_default_dtype()
         self.register_buffer("a", torch.tensor([a for a, _ in constants], dtype=dtype))
         self.register_buffer("log_a", self.a.log(), persistent=False)
         self.register_buffer("b", torch.tensor([b for _, b in constants], dtype=dtype))
-        start = [0.0] * len(self.tasks) if isinstance(init, str) else per_task(init, tasks, 0.0, "weighting.init")
+        start = (
+            [0.0] * len(self.tasks)
+            if isinstance(init, str)
+            else per_task(init, tasks, 0.0, "weighting.init")
+        )
         self.log_variance = log_variances(tasks, start, frozen, "weighting.frozen")
         self._free = [i for i, s in enumerate(self.log_variance) if s.requires_grad]
-        self._waiting = {i for i in self._free if init == "log_loss"}  # tasks whose first batch sets s
+        self._waiting = {
+            i for i in self._free if init == "log_loss"
+        }  # tasks whose first batch sets s
         if solver == "closed_form":
             self.register_buffer("running", torch.zeros(len(self.tasks), dtype=dtype))
             self.register_buffer("mass", torch.zeros(len(self.tasks), dtype=dtype))
@@ -105,12 +118,23 @@ class Uncertainty(Weighting):
         weights = torch.exp(log_a - s)
         fit = weights * losses
         if self.form == "liebel":
-            objective, slopes = torch.dot(weights, losses) + nn.functional.softplus(s).sum(), torch.sigmoid(s) - fit
+            objective, slopes = (
+                torch.dot(weights, losses) + nn.functional.softplus(s).sum(),
+                torch.sigmoid(s) - fit,
+            )
         else:
             objective, slopes = torch.dot(weights, losses) + torch.dot(b, s), b - fit
         if not self._free or self.solver == "closed_form":
             return objective, weights, ()
-        return objective, weights, [pair for pair in zip(parameters, slopes.unbind(), strict=True) if pair[0].requires_grad]
+        return (
+            objective,
+            weights,
+            [
+                pair
+                for pair in zip(parameters, slopes.unbind(), strict=True)
+                if pair[0].requires_grad
+            ],
+        )
 
     def prepare(self, losses: Tensor, active: Active | None = None) -> None:
         """``log_loss`` sets new tasks' s, and the closed form updates its running mean."""

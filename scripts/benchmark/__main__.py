@@ -17,15 +17,24 @@ from problems import problems
 from runs import scale, steps, whole
 from stacked import stacked_tables
 
-parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+)
 parser.add_argument("--whole", action="store_true")
 parser.add_argument("--scale", action="store_true")
 parser.add_argument("--stacked", action="store_true")
 parser.add_argument("--problems", nargs="*", metavar="DATA=PATH")
 parser.add_argument("--steps-only", action="store_true", help="of --stacked only the steps")
 parser.add_argument("--sweeps-only", action="store_true", help="of --stacked only the whole sweeps")
-parser.add_argument("--runs", type=int, nargs="+", default=[8, 32, 128], help="runs in a sweep of --stacked")
-parser.add_argument("--data", nargs="+", default=["toy_regression", "digits"], help="data of the sweeps of --stacked")
+parser.add_argument(
+    "--runs", type=int, nargs="+", default=[8, 32, 128], help="runs in a sweep of --stacked"
+)
+parser.add_argument(
+    "--data",
+    nargs="+",
+    default=["toy_regression", "digits"],
+    help="data of the sweeps of --stacked",
+)
 parser.add_argument("--repeats", type=int, default=9)
 parser.add_argument("--epochs", type=int, default=40, help="epochs of 5 steps per measurement")
 options = parser.parse_args()

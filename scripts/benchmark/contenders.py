@@ -80,7 +80,9 @@ def plain(hidden: int, method: str) -> Contender:
     exec(TUTORIAL, scope)
     points, model = scope["Points"](), scope["TwoNets"](hidden)
     x, y1, y2 = points.x, points.y1, points.y2
-    log_vars = [torch.nn.Parameter(torch.zeros(())) for _ in range(2)] if method == "uncertainty" else []
+    log_vars = (
+        [torch.nn.Parameter(torch.zeros(())) for _ in range(2)] if method == "uncertainty" else []
+    )
     optimizer = torch.optim.Adam([*model.parameters(), *log_vars], lr=1e-3, eps=1e-7, fused=True)
 
     def train(epochs: int) -> None:
@@ -112,7 +114,12 @@ def ours(hidden: int, method: str) -> Contender:
     from mtl_runner.train.trainer import Trainer
 
     with initialize_config_dir(str(conf_directory()), version_base="1.3"):
-        overrides = [f"weighting={method}", f"model.hidden=[{hidden}]", "++optimizer.eps=1e-7", "name=benchmark"]
+        overrides = [
+            f"weighting={method}",
+            f"model.hidden=[{hidden}]",
+            "++optimizer.eps=1e-7",
+            "name=benchmark",
+        ]
         experiment = build(compose("config", overrides))
     trainer = Trainer(experiment, Path(tempfile.mkdtemp()))
     totals = EpochTotals(trainer.tasks, trainer.batches.count, experiment.device)

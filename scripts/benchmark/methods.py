@@ -46,7 +46,9 @@ def experiment(method: str, *overrides: str) -> Any:
     from mtl_runner.experiment.build import build
 
     with initialize_config_dir(str(conf_directory()), version_base="1.3"):
-        return build(compose("config", [f"weighting={method}", "data=digits", "name=benchmark", *overrides]))
+        return build(
+            compose("config", [f"weighting={method}", "data=digits", "name=benchmark", *overrides])
+        )
 
 
 def ours(method: str, *overrides: str) -> Contender:
@@ -55,15 +57,22 @@ def ours(method: str, *overrides: str) -> Contender:
     from mtl_runner.train.trainer import Trainer
 
     trainer = Trainer(experiment(method, *overrides), Path(tempfile.mkdtemp()))
-    totals = EpochTotals(trainer.tasks, trainer.batches.count, trainer.experiment.device, trainer.learner.layout)
+    totals = EpochTotals(
+        trainer.tasks, trainer.batches.count, trainer.experiment.device, trainer.learner.layout
+    )
     return lambda: trainer.train_epoch(totals).means() and None
 
 
-def by_hand(step: Callable[[Any, Any, Any, torch.optim.Optimizer], None], own: Any = None) -> Contender:
+def by_hand(
+    step: Callable[[Any, Any, Any, torch.optim.Optimizer], None], own: Any = None
+) -> Contender:
     """A hand-written loop on the same model and data around one step."""
     built = experiment("fixed")
     model, tasks, split = built.learner.model, built.data.tasks, built.data.splits["train"]
-    parameters = [*model.parameters(), *(own.parameters() if isinstance(own, torch.nn.Module) else [])]
+    parameters = [
+        *model.parameters(),
+        *(own.parameters() if isinstance(own, torch.nn.Module) else []),
+    ]
     optimizer = torch.optim.Adam(parameters, lr=1e-3, fused=True)
     size = built.settings.batch_size
 
@@ -108,7 +117,9 @@ def _scalarizer(name: str, options: dict[str, Any]) -> Contender:
         if name == "FAMO":
             with torch.no_grad():
                 outputs = model(batch.inputs)
-                scalarizer.update(torch.stack([task.loss(outputs, batch.targets) for task in tasks]))
+                scalarizer.update(
+                    torch.stack([task.loss(outputs, batch.targets) for task in tasks])
+                )
 
     return by_hand(step, scalarizer)
 
@@ -118,7 +129,9 @@ def aggregator_of(method: str, options: dict[str, Any]) -> Any:
     from mtl_runner.tasks.task import Task
     from mtl_runner.update.aggregators import Aggregation
 
-    return Aggregation(method, options, [Task(str(i)) for i in range(4)], seed=0)._make(range(4), torch.zeros(()))
+    return Aggregation(method, options, [Task(str(i)) for i in range(4)], seed=0)._make(
+        range(4), torch.zeros(())
+    )
 
 
 def _aggregator(method: str) -> Contender:
@@ -135,7 +148,9 @@ def _aggregator(method: str) -> Contender:
 
     def step(model: Any, tasks: Any, batch: Any, optimizer: torch.optim.Optimizer) -> None:
         features = model.trunk(batch.inputs)
-        outputs = {name: head(features) for name, head in zip(model.names, model.heads, strict=True)}
+        outputs = {
+            name: head(features) for name, head in zip(model.names, model.heads, strict=True)
+        }
         losses = [task.loss(outputs, batch.targets) for task in tasks]
         optimizer.zero_grad()
         mtl_backward(losses, features)
@@ -173,16 +188,23 @@ def main(methods: list[str], repeats: int) -> None:
             contenders["direct"] = by_torchjd
         found = measure(contenders, repeats, steps)
         against = f"{found['ours'] / found['direct']:.2f}x" if "direct" in found else ""
-        print(f"| `{method}` | {found['ours']:.2f} | {found['ours'] / found['plain']:.2f}x | {against} |", flush=True)
+        print(
+            f"| `{method}` | {found['ours']:.2f} | {found['ours'] / found['plain']:.2f}x | {against} |",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("methods", nargs="*")
     parser.add_argument("--repeats", type=int, default=7)
     arguments = parser.parse_args()
     if not arguments.methods:
         from mtl_runner.config.conf_directory import conf_directory
 
-        arguments.methods = sorted(path.stem for path in (conf_directory() / "weighting").glob("*.yaml"))
+        arguments.methods = sorted(
+            path.stem for path in (conf_directory() / "weighting").glob("*.yaml")
+        )
     main(arguments.methods, arguments.repeats)

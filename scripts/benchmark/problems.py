@@ -11,7 +11,15 @@ from pathlib import Path
 from mtl_runner.config.conf_directory import conf_directory
 
 WITHOUT_EPOCHS = ("cagrad_toy", "fonseca_fleming", "table")  # points in a space, and your own data
-COLUMNS = ("data", "model", "training rows", "parameters", "steps per epoch", "s until the first epoch", "s per epoch")
+COLUMNS = (
+    "data",
+    "model",
+    "training rows",
+    "parameters",
+    "steps per epoch",
+    "s until the first epoch",
+    "s per epoch",
+)
 
 
 def problems(paths: Mapping[str, str], epochs: int) -> None:
@@ -46,7 +54,9 @@ def _measured(option: str, path: str | None, epochs: int) -> list[str]:
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(build(cfg), Path(folder))
         ready = time.perf_counter() - started
-        totals = EpochTotals(trainer.tasks, trainer.batches.count, trainer.experiment.device, trainer.learner.layout)
+        totals = EpochTotals(
+            trainer.tasks, trainer.batches.count, trainer.experiment.device, trainer.learner.layout
+        )
         times = []
         for _ in range(epochs + 1):
             begun = time.process_time()
@@ -56,4 +66,12 @@ def _measured(option: str, path: str | None, epochs: int) -> list[str]:
     rows = len(trainer.experiment.data.splits["train"])
     model = str(cfg.model._target_).rpartition(".")[2]
     seconds = statistics.median(times[1:])
-    return [option, model, f"{rows:,}", f"{parameters:,}", str(trainer.batches.count), f"{ready:.1f}", f"{seconds:.3g}"]
+    return [
+        option,
+        model,
+        f"{rows:,}",
+        f"{parameters:,}",
+        str(trainer.batches.count),
+        f"{ready:.1f}",
+        f"{seconds:.3g}",
+    ]

@@ -18,7 +18,11 @@ from contenders import TUTORIAL, Contender
 
 STEPS = {"toy_regression": 5, "digits": 20}  # per epoch, with the data's own batch size
 EPOCHS = {"toy_regression": 400, "digits": 30}  # of a whole run
-CASES = [("toy_regression", 64, 128), ("toy_regression", 1024, 32), ("digits", 64, 128)]  # data, hidden, most replicas
+CASES = [
+    ("toy_regression", 64, 128),
+    ("toy_regression", 1024, 32),
+    ("digits", 64, 128),
+]  # data, hidden, most replicas
 REPLICAS = (1, 8, 32, 128)
 MEASURED = 16  # runs of a launcher that trains them one by one
 COLUMNS = ("tutorial loop", "single run", "stacked", "stacked, compiled")
@@ -28,8 +32,13 @@ def tutorial(hidden: int, device: str) -> Contender:
     """The tutorial loop; on a GPU with the two lines that a tutorial would change."""
     text = TUTORIAL
     if device == "cuda":
-        text = text.replace("mtl = MultiTaskLoss(hidden, learned)", "mtl = MultiTaskLoss(hidden, learned).cuda()")
-        text = text.replace("in loader:\n", "in loader:\n                x, y1, y2 = x.cuda(), y1.cuda(), y2.cuda()\n")
+        text = text.replace(
+            "mtl = MultiTaskLoss(hidden, learned)", "mtl = MultiTaskLoss(hidden, learned).cuda()"
+        )
+        text = text.replace(
+            "in loader:\n",
+            "in loader:\n                x, y1, y2 = x.cuda(), y1.cuda(), y2.cuda()\n",
+        )
     scope: dict[str, Any] = {}
     exec(text, scope)
     return scope["make"](hidden, True)  # type: ignore[no-any-return]
@@ -43,7 +52,12 @@ def trainers(data: str, hidden: int, device: str, count: int) -> list[Any]:
     from mtl_runner.experiment.build import build
     from mtl_runner.train.trainer import Trainer
 
-    overrides = [f"data={data}", f"model.hidden=[{hidden}]", f"trainer.device={device}", "name=benchmark"]
+    overrides = [
+        f"data={data}",
+        f"model.hidden=[{hidden}]",
+        f"trainer.device={device}",
+        "name=benchmark",
+    ]
     with initialize_config_dir(str(conf_directory()), version_base="1.3"):
         cfg = compose("config", overrides)
     found = []
@@ -58,7 +72,9 @@ def single(data: str, hidden: int, device: str) -> Contender:
     from mtl_runner.train.totals import EpochTotals
 
     (trainer,) = trainers(data, hidden, device, 1)
-    totals = EpochTotals(trainer.tasks, trainer.batches.count, trainer.experiment.device, trainer.learner.layout)
+    totals = EpochTotals(
+        trainer.tasks, trainer.batches.count, trainer.experiment.device, trainer.learner.layout
+    )
 
     def train(epochs: int) -> None:
         for _ in range(epochs):
@@ -87,9 +103,15 @@ def steps(repeats: int, epochs: int, device: str) -> None:
 
     torch.set_num_threads(1)
     clock: Callable[[], float] = time.perf_counter if device == "cuda" else time.process_time
-    what = f"wall ms on {torch.cuda.get_device_name()}" if device == "cuda" else "CPU ms, one thread"
+    what = (
+        f"wall ms on {torch.cuda.get_device_name()}" if device == "cuda" else "CPU ms, one thread"
+    )
     print(f"\nPer step and replica: {what}; weighting=uncertainty\n")
-    print("| data | hidden | replicas | " + " | ".join(COLUMNS) + " | tutorial / compiled | single / compiled |")
+    print(
+        "| data | hidden | replicas | "
+        + " | ".join(COLUMNS)
+        + " | tutorial / compiled | single / compiled |"
+    )
     print("|---|" + "---:|" * (len(COLUMNS) + 4))
     for (data, hidden, most), count in itertools.product(CASES, REPLICAS):
         if count > most:
@@ -105,7 +127,9 @@ def steps(repeats: int, epochs: int, device: str) -> None:
         for repeat in range(repeats + 1):
             for name, (train, replicas) in trains.items():
                 # Every measurement takes about as long, however many replicas it trains.
-                some = max(2, epochs * STEPS["toy_regression"] // (STEPS[data] * max(1, replicas // 4)))
+                some = max(
+                    2, epochs * STEPS["toy_regression"] // (STEPS[data] * max(1, replicas // 4))
+                )
                 before = clock()
                 train(some)
                 if device == "cuda":
@@ -115,14 +139,22 @@ def steps(repeats: int, epochs: int, device: str) -> None:
         median = {name: statistics.median(values) for name, values in times.items()}
         cells = [f"{median[name]:.4f}" if name in median else "-" for name in COLUMNS]
         fast = median["stacked, compiled"]
-        cells += [f"{median[name] / fast:.1f}x" if name in median else "-" for name in ("tutorial loop", "single run")]
+        cells += [
+            f"{median[name] / fast:.1f}x" if name in median else "-"
+            for name in ("tutorial loop", "single run")
+        ]
         print(f"| {data} | {hidden} | {count} | {' | '.join(cells)} |", flush=True)
 
 
 def _sweep(data: str, count: int, options: Sequence[str], cache: str) -> float:
     """Wall seconds per run of a sweep over the seed."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [str(Path(sys.executable).parent / "mtl-run"), "-m", f"data={data}", "model.hidden=[64]"]
+        command = [
+            str(Path(sys.executable).parent / "mtl-run"),
+            "-m",
+            f"data={data}",
+            "model.hidden=[64]",
+        ]
         command += [
             "trainer.device=cpu",
             f"trainer.epochs={EPOCHS[data]}",
@@ -132,7 +164,9 @@ def _sweep(data: str, count: int, options: Sequence[str], cache: str) -> float:
         ]
         environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": cache}
         started = time.perf_counter()
-        subprocess.run([*command, *options], cwd=folder, check=True, capture_output=True, env=environment)
+        subprocess.run(
+            [*command, *options], cwd=folder, check=True, capture_output=True, env=environment
+        )
         seconds = time.perf_counter() - started
         done = len(list(Path(folder).glob("sweep/*/summary.json")))
         assert done == count, f"{done} of {count} runs have a summary"
@@ -142,16 +176,25 @@ def _sweep(data: str, count: int, options: Sequence[str], cache: str) -> float:
 def sweeps(counts: Sequence[int], datas: Sequence[str]) -> None:
     """Whole sweeps as a user types them."""
     one_by_one = {f"basic, at most {MEASURED} runs": ["hydra/launcher=basic"]}
-    if importlib.util.find_spec("hydra_plugins") and importlib.util.find_spec("hydra_plugins.hydra_joblib_launcher"):
-        one_by_one[f"joblib, n_jobs=2, at most {MEASURED} runs"] = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    if importlib.util.find_spec("hydra_plugins") and importlib.util.find_spec(
+        "hydra_plugins.hydra_joblib_launcher"
+    ):
+        one_by_one[f"joblib, n_jobs=2, at most {MEASURED} runs"] = [
+            "hydra/launcher=joblib",
+            "hydra.launcher.n_jobs=2",
+        ]
     stack = ["hydra/launcher=stacked"]
     at_once = {
         "stacked": [*stack, "trainer.compile=false"],
         "stacked, compiled, cold": [*stack, "trainer.compile=true"],
         "stacked, compiled, warm": [*stack, "trainer.compile=true"],
     }
-    print("\nWhole sweeps over the seed: wall seconds per run, on the CPU; hidden 64, record.plots=none, start-up included.")
-    print(f"Basic and joblib sweeps have at most {MEASURED} runs: their seconds per run hardly depend on how many there are.\n")
+    print(
+        "\nWhole sweeps over the seed: wall seconds per run, on the CPU; hidden 64, record.plots=none, start-up included."
+    )
+    print(
+        f"Basic and joblib sweeps have at most {MEASURED} runs: their seconds per run hardly depend on how many there are.\n"
+    )
     print("| data | epochs | runs | " + " | ".join([*one_by_one, *at_once]) + " |")
     print("|---|" + "---:|" * (len(one_by_one) + len(at_once) + 2))
     for data in datas:
@@ -164,10 +207,15 @@ def sweeps(counts: Sequence[int], datas: Sequence[str]) -> None:
                         known[name, few] = _sweep(data, few, options, cache)
                 cells = [known[name, few] for name in one_by_one]
                 cells += [_sweep(data, count, options, cache) for options in at_once.values()]
-            print(f"| {data} | {EPOCHS[data]} | {count} | {' | '.join(f'{cell:.3f}' for cell in cells)} |", flush=True)
+            print(
+                f"| {data} | {EPOCHS[data]} | {count} | {' | '.join(f'{cell:.3f}' for cell in cells)} |",
+                flush=True,
+            )
 
 
-def stacked_tables(repeats: int, epochs: int, which: str, counts: Sequence[int], datas: Sequence[str]) -> None:
+def stacked_tables(
+    repeats: int, epochs: int, which: str, counts: Sequence[int], datas: Sequence[str]
+) -> None:
     """Both tables, or one: ``which`` is all, steps or sweeps."""
     import torch
 

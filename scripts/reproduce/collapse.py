@@ -59,9 +59,13 @@ class Course:
     @classmethod
     def of(cls, run: Run) -> Course:
         metrics = read_metrics(run.directory)
-        (epochs, a), (_, b) = (series(metrics, "val", f"reconstruct_{font}", "relative_loss") for font in "ab")
+        (epochs, a), (_, b) = (
+            series(metrics, "val", f"reconstruct_{font}", "relative_loss") for font in "ab"
+        )
         return cls(
-            epochs, [(x + y) / 2 for x, y in zip(a, b, strict=True)], series(metrics, "val", "align", "latent_variance")[1]
+            epochs,
+            [(x + y) / 2 for x, y in zip(a, b, strict=True)],
+            series(metrics, "val", "align", "latent_variance")[1],
         )
 
     @property
@@ -79,9 +83,18 @@ def table(courses: Courses) -> list[str]:
         "|---|---|---|---:|---:|---:|---:|---:|---:|",
     ]
     for setting, runs in courses.items():
-        early = [next(i for i, e in enumerate(run.epochs) if e >= min(EARLY, run.epochs[-1])) for run in runs]
-        reconstruction = [[run.reconstruction[i] for run, i in zip(runs, at, strict=True)] for at in (early, [-1] * len(runs))]
-        variance = [[run.variance[i] for run, i in zip(runs, at, strict=True)] for at in (early, [-1] * len(runs))]
+        early = [
+            next(i for i, e in enumerate(run.epochs) if e >= min(EARLY, run.epochs[-1]))
+            for run in runs
+        ]
+        reconstruction = [
+            [run.reconstruction[i] for run, i in zip(runs, at, strict=True)]
+            for at in (early, [-1] * len(runs))
+        ]
+        variance = [
+            [run.variance[i] for run, i in zip(runs, at, strict=True)]
+            for at in (early, [-1] * len(runs))
+        ]
         cells = [
             setting.hidden,
             "at once" if setting.schedule == "all" else "late",
@@ -102,15 +115,28 @@ def picture(path: Path, courses: Courses) -> None:
     figure, axes = new_figure(2, len(columns), 2.7, 2.1)
     for column, (hidden, schedule) in enumerate(columns):
         above, below = axes[:, column]
-        above.set_title(f"encoder {hidden}, {'all at once' if schedule == 'all' else 'staged'}", fontsize=9)
+        above.set_title(
+            f"encoder {hidden}, {'all at once' if schedule == 'all' else 'staged'}", fontsize=9
+        )
         for setting, runs in courses.items():
             if (setting.hidden, setting.schedule) != (hidden, schedule):
                 continue
-            look = {"color": colour(weights.index(setting.weight)), "linestyle": "-" if setting.update == "joint" else "--"}
+            look = {
+                "color": colour(weights.index(setting.weight)),
+                "linestyle": "-" if setting.update == "joint" else "--",
+            }
             label = f"weight {setting.weight:g}, {'one optimizer' if setting.update == 'joint' else 'one per group'}"
             for run in runs:
-                above.plot(run.epochs, run.reconstruction, linewidth=1, alpha=0.7, label=label, **look)
-                below.plot(run.epochs, [max(v, FLOOR) for v in run.variance], linewidth=1, alpha=0.7, **look)
+                above.plot(
+                    run.epochs, run.reconstruction, linewidth=1, alpha=0.7, label=label, **look
+                )
+                below.plot(
+                    run.epochs,
+                    [max(v, FLOOR) for v in run.variance],
+                    linewidth=1,
+                    alpha=0.7,
+                    **look,
+                )
                 label = "_"  # once in the legend
         above.set_ylim(0, 1.6)
         below.set_yscale("log")
@@ -119,7 +145,15 @@ def picture(path: Path, courses: Courses) -> None:
     axes[0, 0].set_ylabel("reconstruction (1: mean image)", fontsize=9)
     axes[1, 0].set_ylabel("latent variance", fontsize=9)
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, frameon=False, fontsize=8, loc="center", bbox_to_anchor=(0.5, 0.5), ncols=len(labels))
+    figure.legend(
+        handles,
+        labels,
+        frameon=False,
+        fontsize=8,
+        loc="center",
+        bbox_to_anchor=(0.5, 0.5),
+        ncols=len(labels),
+    )
     save(figure, path)
 
 
@@ -137,8 +171,12 @@ def main(directory: Path, output: Path | None) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("directory", type=Path, help="of the sweep")
-    parser.add_argument("--output", type=Path, help="of the picture; default: collapse.png in the directory")
+    parser.add_argument(
+        "--output", type=Path, help="of the picture; default: collapse.png in the directory"
+    )
     arguments = parser.parse_args()
     main(arguments.directory, arguments.output)

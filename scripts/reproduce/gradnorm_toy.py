@@ -66,11 +66,16 @@ def main(sigmas: Sequence[float], seeds: int) -> None:
     print(f"|---|{'---:|' * (len(names) + 1)}")
     for name, overrides in strategies(sigmas).items():
         found = mean([ratios(seed, sigmas, *overrides) for seed in range(seeds)])
-        print(f"| {name} | {' | '.join(f'{value:.2f}' for value in found.values())} | {sum(found.values()):.2f} |", flush=True)
+        print(
+            f"| {name} | {' | '.join(f'{value:.2f}' for value in found.values())} | {sum(found.values()):.2f} |",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--sigmas", type=float, nargs="+", default=[1.0, 100.0])
     parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()

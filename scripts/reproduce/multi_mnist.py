@@ -48,16 +48,25 @@ def command(arguments: argparse.Namespace) -> list[str]:
     options += [f"weighting={','.join(STRATEGIES)}", f"seed=range(0,{arguments.seeds})"]
     options.append(f"trainer.epochs={arguments.epochs or EPOCHS[protocol]}")
     options += [] if arguments.short else PUBLISHED
-    return [str(Path(sys.executable).with_name("mtl-run")), *options, f"hydra.sweep.dir={arguments.output}"]
+    return [
+        str(Path(sys.executable).with_name("mtl-run")),
+        *options,
+        f"hydra.sweep.dir={arguments.output}",
+    ]
 
 
 def table(runs: pd.DataFrame) -> str:
     """Markdown: test accuracy in percent per strategy, left, right and their mean."""
     finished = runs[runs["status"] == "finished"]
-    percent = pd.DataFrame({corner: 100 * finished[f"final.test.{corner}.accuracy"] for corner in ("left", "right")})
+    percent = pd.DataFrame(
+        {corner: 100 * finished[f"final.test.{corner}.accuracy"] for corner in ("left", "right")}
+    )
     percent["mean"] = percent.mean(axis=1)
     percent["strategy"], percent["seconds"] = finished["strategy"], finished["seconds"]
-    lines = ["| strategy | runs | left | right | mean | to equal weights | seconds per run |", "|---|---|---|---|---|---|---|"]
+    lines = [
+        "| strategy | runs | left | right | mean | to equal weights | seconds per run |",
+        "|---|---|---|---|---|---|---|",
+    ]
     reference = percent.loc[percent["strategy"] == "fixed", "mean"].mean()
     for name, label in STRATEGIES.items():
         mine = percent[percent["strategy"] == name]
@@ -85,11 +94,15 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--path", type=Path, required=True, help="folder with the four IDX files")
     parser.add_argument("--second-path", type=Path, help="another one for the lower right corner")
     parser.add_argument("--epochs", type=int, help="100, or 5 with --short")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--short", action="store_true", help="five epochs with the defaults of data=multi_mnist")
+    parser.add_argument(
+        "--short", action="store_true", help="five epochs with the defaults of data=multi_mnist"
+    )
     parser.add_argument("--output", type=Path, default=Path("outputs/multi_mnist"))
     sys.exit(main(parser.parse_args()))

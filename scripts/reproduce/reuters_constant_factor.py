@@ -59,18 +59,31 @@ def main(path: str, epochs: int, adam: float, sgd: float) -> None:
         (f"SGD, lr {sgd:g}", FACTOR, 0, sgds),
         (f"SGD, lr {sgd / FACTOR:g}", FACTOR, 0, ("optimizer=sgd", f"optimizer.lr={sgd / FACTOR}")),
     ]
-    print("| optimizer | loss times | " + " | ".join(name.replace("_", "-") for name in METRICS) + " |")
+    print(
+        "| optimizer | loss times | "
+        + " | ".join(name.replace("_", "-") for name in METRICS)
+        + " |"
+    )
     print("|---|---|" + "---|" * len(METRICS))
     for label, factor, seed, overrides in rows:
         found = run(path, epochs, seed, factor, *overrides)
-        print(f"| {label} | {factor:g} | {' | '.join(f'{value:.3f}' for value in found)} |", flush=True)
+        print(
+            f"| {label} | {factor:g} | {' | '.join(f'{value:.3f}' for value in found)} |",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--path", required=True, help="folder of Reuters-21578, as data.path of data=reuters")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--path", required=True, help="folder of Reuters-21578, as data.path of data=reuters"
+    )
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--adam", type=float, default=0.002, help="learning rate of Adam")
-    parser.add_argument("--sgd", type=float, default=10.0, help="learning rate of SGD (momentum 0.9)")
+    parser.add_argument(
+        "--sgd", type=float, default=10.0, help="learning rate of SGD (momentum 0.9)"
+    )
     arguments = parser.parse_args()
     main(arguments.path, arguments.epochs, arguments.adam, arguments.sgd)

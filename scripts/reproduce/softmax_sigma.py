@@ -45,7 +45,9 @@ def run(seed: int, epochs: int, *overrides: str) -> tuple[float, float, float]:
 
 
 def main(seeds: int, epochs: int) -> None:
-    print("| label's sigma | exact: value loss | exact: label loss | approximate: value loss | approximate: label loss |")
+    print(
+        "| label's sigma | exact: value loss | exact: label loss | approximate: value loss | approximate: label loss |"
+    )
     print("|---|---|---|---|---|")
     for sigma in (*SIGMAS, "learned"):
         cells = []
@@ -60,7 +62,9 @@ def main(seeds: int, epochs: int) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=300)
     arguments = parser.parse_args()

@@ -16,7 +16,11 @@ from pathlib import Path
 
 import pytest
 
-QUICK = ("model.hidden=[16]", "trainer.epochs=3", "record.plots=none")  # a run of a tenth of a second
+QUICK = (
+    "model.hidden=[16]",
+    "trainer.epochs=3",
+    "record.plots=none",
+)  # a run of a tenth of a second
 
 
 @dataclass(frozen=True)
@@ -40,14 +44,27 @@ class Server:
         script = Path(__file__).with_name("server.py")
         environment = {**os.environ, "PYTHONWARNINGS": "error::ResourceWarning"}
         self.process = subprocess.Popen(
-            [sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=folder
+            [sys.executable, str(script)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+            cwd=folder,
         )
 
-    def run(self, *argv: str, cwd: Path, env: dict[str, str], meddle: Callable[[int], None] | None) -> Result:
+    def run(
+        self, *argv: str, cwd: Path, env: dict[str, str], meddle: Callable[[int], None] | None
+    ) -> Result:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         out, err = self.folder / "out.txt", self.folder / "err.txt"
-        request = {"argv": list(argv), "cwd": str(cwd), "env": env, "out": str(out), "err": str(err)}
+        request = {
+            "argv": list(argv),
+            "cwd": str(cwd),
+            "env": env,
+            "out": str(out),
+            "err": str(err),
+        }
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
         pid = int(self.process.stdout.readline())
@@ -76,7 +93,9 @@ Command = Callable[..., Result]
 def mtl(server: Server, tmp_path: Path) -> Command:
     """``mtl("mtl-run", "seed=1")`` runs the command in ``tmp_path``."""
 
-    def run(*argv: str, cwd: Path | None = None, meddle: Callable[[int], None] | None = None, **env: str) -> Result:
+    def run(
+        *argv: str, cwd: Path | None = None, meddle: Callable[[int], None] | None = None, **env: str
+    ) -> Result:
         return server.run(*argv, cwd=cwd or tmp_path, env=env, meddle=meddle)
 
     return run

@@ -23,8 +23,20 @@ def test_the_command_is_installed_and_help_is_quick_and_complete() -> None:
     """Breaks if help imports torch, or leaves out a group, an option or the examples."""
     script = Path(sys.executable).with_name("mtl-run")
     result = subprocess.run([str(script), "--help"], capture_output=True, text=True, check=True)
-    for group in ("data", "model", "likelihood", "weighting", "schedule", "update", "optimizer", "trainer", "experiment"):
-        options = sorted(p.stem for p in (Path(__file__).parents[2] / "conf" / group).glob("*.yaml"))
+    for group in (
+        "data",
+        "model",
+        "likelihood",
+        "weighting",
+        "schedule",
+        "update",
+        "optimizer",
+        "trainer",
+        "experiment",
+    ):
+        options = sorted(
+            p.stem for p in (Path(__file__).parents[2] / "conf" / group).glob("*.yaml")
+        )
         assert f"{group}: {', '.join(options)}" in result.stdout
     assert result.stdout.count("\nmtl-run ") >= 3
     assert result.stderr == ""
@@ -33,10 +45,17 @@ def test_the_command_is_installed_and_help_is_quick_and_complete() -> None:
 def test_the_command_line_imports_nothing_heavy() -> None:
     """Breaks if `mtl-run --help` takes seconds."""
     code = "import sys, mtl_runner.cli, mtl_runner.launch; print([m for m in ('torch','pandas','matplotlib','sklearn') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == "[]"
+    )
 
 
-def test_a_run_leaves_every_file_of_the_contract_and_ends_with_a_table(mtl: Command, tmp_path: Path) -> None:
+def test_a_run_leaves_every_file_of_the_contract_and_ends_with_a_table(
+    mtl: Command, tmp_path: Path
+) -> None:
     """Breaks if a file of the run directory is missing, or the terminal does not say what came out and where."""
     result = mtl("mtl-run", "trainer.epochs=5", "hydra.run.dir=run")
     assert result.code == 0, result.err
@@ -44,7 +63,19 @@ def test_a_run_leaves_every_file_of_the_contract_and_ends_with_a_table(mtl: Comm
         assert (tmp_path / "run" / name).stat().st_size > 0, name
     assert not list((tmp_path / "run").glob(".*.tmp"))
     header = next(line for line in result.out.splitlines() if line.startswith("task"))
-    assert header.split() == ["task", "val", "loss", "vs", "trivial", "metrics", "(val)", "weight", "sigma", "true", "sigma"]
+    assert header.split() == [
+        "task",
+        "val",
+        "loss",
+        "vs",
+        "trivial",
+        "metrics",
+        "(val)",
+        "weight",
+        "sigma",
+        "true",
+        "sigma",
+    ]
     assert result.out.strip().splitlines()[-1] == "run"
     assert result.err == "", "the progress bar is silent when piped"
     log = (tmp_path / "run" / "run.log").read_text()
@@ -53,25 +84,55 @@ def test_a_run_leaves_every_file_of_the_contract_and_ends_with_a_table(mtl: Comm
 
 def test_metrics_are_tidy(mtl: Command, tmp_path: Path) -> None:
     """Breaks if pandas cannot read a curve off metrics.csv in one line."""
-    assert mtl("mtl-run", "trainer.epochs=450", "model.hidden=[8]", "record.plots=none", "hydra.run.dir=run").code == 0
+    assert (
+        mtl(
+            "mtl-run",
+            "trainer.epochs=450",
+            "model.hidden=[8]",
+            "record.plots=none",
+            "hydra.run.dir=run",
+        ).code
+        == 0
+    )
     with (tmp_path / "run" / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0])[:9] == ["epoch", "step", "split", "task", "loss", "weight", "sigma", "active", "relative_loss"]
+    assert list(rows[0])[:9] == [
+        "epoch",
+        "step",
+        "split",
+        "task",
+        "loss",
+        "weight",
+        "sigma",
+        "active",
+        "relative_loss",
+    ]
     epochs = sorted({int(row["epoch"]) for row in rows})
     assert epochs[0] == 1
     assert epochs[-1] == 450
     assert len(epochs) <= 201
-    assert [row["epoch"] for row in rows if row["split"] == "test"] == ["450"] * 3, "the test split is read once, at the end"
+    assert [row["epoch"] for row in rows if row["split"] == "test"] == ["450"] * 3, (
+        "the test split is read once, at the end"
+    )
     train = [row for row in rows if row["split"] == "train" and row["task"] == "y1"]
-    assert all(float(row["weight"]) > 0 and float(row["sigma"]) > 0 and float(row["active"]) == 1 for row in train)
+    assert all(
+        float(row["weight"]) > 0 and float(row["sigma"]) > 0 and float(row["active"]) == 1
+        for row in train
+    )
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["status"] == "finished"
     assert math.isclose(summary["tasks"]["y1"]["sigma"], float(train[-1]["sigma"]))
-    best = min(float(row["relative_loss"]) for row in rows if row["split"] == "val" and row["task"] == "total")
+    best = min(
+        float(row["relative_loss"])
+        for row in rows
+        if row["split"] == "val" and row["task"] == "total"
+    )
     assert summary["monitor"]["best"] == best
 
 
-def test_a_dataset_that_draws_at_random_is_the_same_in_every_run_of_a_seed(mtl: Command, tmp_path: Path) -> None:
+def test_a_dataset_that_draws_at_random_is_the_same_in_every_run_of_a_seed(
+    mtl: Command, tmp_path: Path
+) -> None:
     """Breaks if a user's unseeded dataset makes a run, or its resumption, another one."""
     (tmp_path / "drawn.py").write_text(
         "import numpy as np, torch\nfrom mtl_runner.data import random_splits\nfrom mtl_runner.tasks.task import Task\n"
@@ -83,8 +144,20 @@ def test_a_dataset_that_draws_at_random_is_the_same_in_every_run_of_a_seed(mtl: 
     (tmp_path / "conf" / "data").mkdir(parents=True)
     (tmp_path / "conf" / "data" / "drawn.yaml").write_text("_target_: drawn.Drawn\n")
     for run, options in {"one": (), "two": (), "other": ("seed=1",)}.items():
-        assert mtl("mtl-run", "data=drawn", "trainer.epochs=2", "record.plots=none", f"hydra.run.dir={run}", *options).code == 0
-    one, two, other = ((tmp_path / run / "metrics.csv").read_bytes() for run in ("one", "two", "other"))
+        assert (
+            mtl(
+                "mtl-run",
+                "data=drawn",
+                "trainer.epochs=2",
+                "record.plots=none",
+                f"hydra.run.dir={run}",
+                *options,
+            ).code
+            == 0
+        )
+    one, two, other = (
+        (tmp_path / run / "metrics.csv").read_bytes() for run in ("one", "two", "other")
+    )
     assert one == two != other
 
 
@@ -104,7 +177,13 @@ def test_plots_can_be_left_out(mtl: Command, tmp_path: Path) -> None:
 
 def test_early_stopping_ends_a_run_that_gets_no_better(mtl: Command, tmp_path: Path) -> None:
     """Breaks if patience is not counted in epochs, or the best model is not the one that is kept."""
-    result = mtl("mtl-run", "trainer.epochs=200", "trainer.patience=10", "record.plots=none", "hydra.run.dir=run")
+    result = mtl(
+        "mtl-run",
+        "trainer.epochs=200",
+        "trainer.patience=10",
+        "record.plots=none",
+        "hydra.run.dir=run",
+    )
     assert result.code == 0, result.err
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["epochs"] == summary["monitor"]["best_epoch"] + 10
@@ -113,13 +192,23 @@ def test_early_stopping_ends_a_run_that_gets_no_better(mtl: Command, tmp_path: P
 
 @pytest.mark.long  # tests/methods runs every method once by default
 @pytest.mark.parametrize(
-    "weighting", ["fixed", "uncertainty", "uncertainty_simplified", "per_task_adam", "staged", "single_task"]
+    "weighting",
+    ["fixed", "uncertainty", "uncertainty_simplified", "per_task_adam", "staged", "single_task"],
 )
 @pytest.mark.parametrize("schedule", ["all", "staged"])
 @pytest.mark.parametrize("data", ["toy_regression", "toy_mixed", "digits"])
-def test_every_strategy_runs_on_every_problem(mtl: Command, tmp_path: Path, data: str, weighting: str, schedule: str) -> None:
+def test_every_strategy_runs_on_every_problem(
+    mtl: Command, tmp_path: Path, data: str, weighting: str, schedule: str
+) -> None:
     """Breaks if the axes do not combine freely."""
-    options = (f"data={data}", f"weighting={weighting}", f"schedule={schedule}", "model=mlp", *QUICK, "hydra.run.dir=run")
+    options = (
+        f"data={data}",
+        f"weighting={weighting}",
+        f"schedule={schedule}",
+        "model=mlp",
+        *QUICK,
+        "hydra.run.dir=run",
+    )
     result = mtl("mtl-run", *options)
     assert result.code == 0, result.err
     with (tmp_path / "run" / "metrics.csv").open() as file:
@@ -129,9 +218,18 @@ def test_every_strategy_runs_on_every_problem(mtl: Command, tmp_path: Path, data
 
 @pytest.mark.parametrize("model", ["mlp", "separate_mlps"])
 @pytest.mark.parametrize("share", ["true", "false"])
-def test_every_model_runs_shared_and_copied(mtl: Command, tmp_path: Path, model: str, share: str) -> None:
+def test_every_model_runs_shared_and_copied(
+    mtl: Command, tmp_path: Path, model: str, share: str
+) -> None:
     """Breaks if a model cannot be sized from data and tasks, or shares what it should not."""
-    options = (f"model={model}", f"share={share}", "data=digits", "weighting=fixed", *QUICK, "hydra.run.dir=run")
+    options = (
+        f"model={model}",
+        f"share={share}",
+        "data=digits",
+        "weighting=fixed",
+        *QUICK,
+        "hydra.run.dir=run",
+    )
     result = mtl("mtl-run", *options)
     assert result.code == 0, result.err
     shared = json.loads((tmp_path / "run" / "summary.json").read_text())["parameters"]["shared"]
@@ -148,21 +246,39 @@ def test_the_axes_combine(mtl: Command) -> None:
         "model=mlp",
         "model.dropout=0.1",
     )
-    more = ("optimizer=adamw", "trainer.clip=1.0", "trainer.monitor=y1.r2", "schedule.start.y2=1", "weighting.frozen.y1=10")
-    scheduler = "trainer.lr_scheduler={_target_: torch.optim.lr_scheduler.ReduceLROnPlateau, patience: 2}"
+    more = (
+        "optimizer=adamw",
+        "trainer.clip=1.0",
+        "trainer.monitor=y1.r2",
+        "schedule.start.y2=1",
+        "weighting.frozen.y1=10",
+    )
+    scheduler = (
+        "trainer.lr_scheduler={_target_: torch.optim.lr_scheduler.ReduceLROnPlateau, patience: 2}"
+    )
     result = mtl("mtl-run", *options, *more, scheduler, *QUICK)
     assert result.code == 0, result.err
 
 
-def test_sigma_is_in_target_units_when_the_target_is_standardised(mtl: Command, tmp_path: Path) -> None:
+def test_sigma_is_in_target_units_when_the_target_is_standardised(
+    mtl: Command, tmp_path: Path
+) -> None:
     """Breaks if a learned sigma is reported in training units."""
     import numpy as np
 
     random = np.random.default_rng(0)
     x = random.standard_normal(400)
-    lines = [f"{a},{1000 * a + 50 * e}" for a, e in zip(x, random.standard_normal(400), strict=True)]
+    lines = [
+        f"{a},{1000 * a + 50 * e}" for a, e in zip(x, random.standard_normal(400), strict=True)
+    ]
     (tmp_path / "t.csv").write_text("x,y\n" + "\n".join(lines) + "\n")
-    options = ("data=table", "data.path=t.csv", "data.targets={y: regression}", "model.hidden=[]", "optimizer.lr=0.02")
+    options = (
+        "data=table",
+        "data.path=t.csv",
+        "data.targets={y: regression}",
+        "model.hidden=[]",
+        "optimizer.lr=0.02",
+    )
     result = mtl("mtl-run", *options, "trainer.epochs=60", "record.plots=none", "hydra.run.dir=run")
     assert result.code == 0, result.err
     task = json.loads((tmp_path / "run" / "summary.json").read_text())["tasks"]["y"]
@@ -183,7 +299,9 @@ def test_a_terminal_shows_a_bar_with_the_total_loss_and_the_rate(tmp_path: Path)
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
     script = str(Path(sys.executable).with_name("mtl-run"))
     command = [script, "trainer.epochs=300", "record.plots=none"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=terminal, stdin=terminal)
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=terminal, stdin=terminal
+    )
     os.close(terminal)
     seen = b""
     try:
@@ -216,9 +334,18 @@ def scaled_mae(outputs, targets):
 def test_a_loss_term_may_be_a_plain_function(mtl: Command, tmp_path: Path) -> None:
     """Breaks if a function of (outputs, targets) is called without them."""
     (tmp_path / "terms.py").write_text(TERMS)
-    result = mtl("mtl-run", "model=mlp", "data.losses.small._target_=terms.plain", *QUICK, "hydra.run.dir=run")
+    result = mtl(
+        "mtl-run",
+        "model=mlp",
+        "data.losses.small._target_=terms.plain",
+        *QUICK,
+        "hydra.run.dir=run",
+    )
     assert result.code == 0, result.err
-    assert json.loads((tmp_path / "run" / "summary.json").read_text())["tasks"]["small"]["kind"] == "term"
+    assert (
+        json.loads((tmp_path / "run" / "summary.json").read_text())["tasks"]["small"]["kind"]
+        == "term"
+    )
 
 
 def test_a_loss_that_is_no_scalar_is_named(mtl: Command, tmp_path: Path) -> None:
@@ -226,7 +353,8 @@ def test_a_loss_that_is_no_scalar_is_named(mtl: Command, tmp_path: Path) -> None
     (tmp_path / "terms.py").write_text(TERMS)
     result = mtl("mtl-run", "model=mlp", "data.losses.small._target_=terms.vector", *QUICK)
     assert (
-        result.last_line == "The loss of task 'small' is a tensor of shape (20, 1); it must be a scalar tensor, e.g. a .mean()."
+        result.last_line
+        == "The loss of task 'small' is a tensor of shape (20, 1); it must be a scalar tensor, e.g. a .mean()."
     )
 
 
@@ -235,14 +363,19 @@ def test_a_negative_loss_under_uncertainty_is_said(mtl: Command, tmp_path: Path)
     (tmp_path / "terms.py").write_text(TERMS)
     result = mtl("mtl-run", "model=mlp", "data.losses.odd._target_=terms.negative", *QUICK)
     assert result.out.count("Task 'odd' has a negative loss (") == 1
-    fixed = mtl("mtl-run", "weighting=fixed", "model=mlp", "data.losses.odd._target_=terms.negative", *QUICK)
+    fixed = mtl(
+        "mtl-run", "weighting=fixed", "model=mlp", "data.losses.odd._target_=terms.negative", *QUICK
+    )
     assert "negative loss" not in fixed.out
 
 
 def test_a_replaced_loss_is_not_held_against_the_standard_one(mtl: Command, tmp_path: Path) -> None:
     """Breaks if a loss in other units is divided by the trivial predictor's squared error."""
     (tmp_path / "terms.py").write_text(TERMS)
-    assert mtl("mtl-run", "data.losses.y1._target_=terms.scaled_mae", *QUICK, "hydra.run.dir=run").code == 0
+    assert (
+        mtl("mtl-run", "data.losses.y1._target_=terms.scaled_mae", *QUICK, "hydra.run.dir=run").code
+        == 0
+    )
     tasks = json.loads((tmp_path / "run" / "summary.json").read_text())["tasks"]
     assert "relative_loss" not in tasks["y1"]["final"]["val"]
     assert "relative_loss" in tasks["y2"]["final"]["val"]
@@ -251,7 +384,13 @@ def test_a_replaced_loss_is_not_held_against_the_standard_one(mtl: Command, tmp_
 def test_a_constant_target_has_nothing_to_be_held_against(mtl: Command, tmp_path: Path) -> None:
     """Breaks if a target without variance reads as nearly solved."""
     (tmp_path / "t.csv").write_text("x,y,c\n" + "".join(f"{i},{i % 5},7\n" for i in range(60)))
-    options = ("data=table", "data.path=t.csv", "data.targets={y: regression, c: regression}", *QUICK, "hydra.run.dir=run")
+    options = (
+        "data=table",
+        "data.path=t.csv",
+        "data.targets={y: regression, c: regression}",
+        *QUICK,
+        "hydra.run.dir=run",
+    )
     assert mtl("mtl-run", *options).code == 0
     tasks = json.loads((tmp_path / "run" / "summary.json").read_text())["tasks"]
     assert "relative_loss" not in tasks["c"]["final"]["val"]
@@ -265,14 +404,23 @@ def test_a_task_that_never_takes_part_is_said(mtl: Command) -> None:
 
 def test_a_task_that_waits_has_no_sigma_yet(mtl: Command, tmp_path: Path) -> None:
     """Breaks if a sigma is logged that nothing has been learned for."""
-    assert mtl("mtl-run", "schedule=staged", "schedule.start.y2=2", *QUICK, "hydra.run.dir=run").code == 0
+    assert (
+        mtl("mtl-run", "schedule=staged", "schedule.start.y2=2", *QUICK, "hydra.run.dir=run").code
+        == 0
+    )
     with (tmp_path / "run" / "metrics.csv").open() as file:
-        sigmas = [row["sigma"] for row in csv.DictReader(file) if row["split"] == "train" and row["task"] == "y2"]
+        sigmas = [
+            row["sigma"]
+            for row in csv.DictReader(file)
+            if row["split"] == "train" and row["task"] == "y2"
+        ]
     assert sigmas[:2] == ["", ""]
     assert float(sigmas[2]) > 0
 
 
-def test_copies_keep_their_own_best_epoch_whatever_is_monitored(mtl: Command, tmp_path: Path) -> None:
+def test_copies_keep_their_own_best_epoch_whatever_is_monitored(
+    mtl: Command, tmp_path: Path
+) -> None:
     """Breaks if y2's copy is kept at the best epoch of y1."""
     options = (
         "weighting=single_task",

@@ -131,7 +131,9 @@ def folder(tmp_path: Path) -> Path:
     for group, target in (("data", "mine.Data"), ("model", "mine.Model")):
         (tmp_path / "conf" / group).mkdir(parents=True)
         size = "batch_size: 20\n" if group == "data" else ""
-        (tmp_path / "conf" / group / "bare.yaml").write_text(f"_target_: {target}\n{size}flaw: null\n")
+        (tmp_path / "conf" / group / "bare.yaml").write_text(
+            f"_target_: {target}\n{size}flaw: null\n"
+        )
     (tmp_path / "t.csv").write_text("a,b,c\n" + "1,2,x\n3,4,y\n5,6,x\n" * 10)
     (tmp_path / "broken.parquet").write_text("this is no parquet")
     return tmp_path
@@ -162,8 +164,13 @@ def test_a_directory_with_another_run_is_left_untouched(mtl: Command, tmp_path: 
     before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
     result = mtl("mtl-run", *QUICK, "hydra.run.dir=run", "seed=1")
     assert result.code == 1
-    assert "run' holds a run with another config (seed is 0 there and 1 here); choose another hydra.run.dir" in result.last_line
-    assert before == {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    assert (
+        "run' holds a run with another config (seed is 0 there and 1 here); choose another hydra.run.dir"
+        in result.last_line
+    )
+    assert before == {
+        path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()
+    }
 
 
 def test_a_directory_with_foreign_results_is_left_untouched(mtl: Command, tmp_path: Path) -> None:
@@ -172,7 +179,10 @@ def test_a_directory_with_foreign_results_is_left_untouched(mtl: Command, tmp_pa
     (tmp_path / "run" / "metrics.csv").write_text("precious")
     result = mtl("mtl-run", *QUICK, "hydra.run.dir=run")
     assert result.code == 1
-    assert "run' already holds a metrics.csv of unknown origin; choose another hydra.run.dir." in result.last_line
+    assert (
+        "run' already holds a metrics.csv of unknown origin; choose another hydra.run.dir."
+        in result.last_line
+    )
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["metrics.csv"]
 
 
@@ -181,14 +191,22 @@ def test_resume_takes_no_other_option(mtl: Command) -> None:
     assert mtl("mtl-run", *QUICK, "hydra.run.dir=run").code == 0
     result = mtl("mtl-run", "resume=run", "trainer.epochs=9")
     assert result.code == 1
-    assert result.last_line.endswith("takes no other option (found 'trainer.epochs=9'); use repeat=run to change something.")
+    assert result.last_line.endswith(
+        "takes no other option (found 'trainer.epochs=9'); use repeat=run to change something."
+    )
 
 
 def test_a_diverging_run_keeps_its_last_good_checkpoint(mtl: Command, tmp_path: Path) -> None:
     """Breaks if a NaN destroys what was learned before it."""
     late = "trainer.lr_scheduler={_target_: torch.optim.lr_scheduler.MultiStepLR, milestones: [3], gamma: 1e12}"
     result = mtl(
-        "mtl-run", "optimizer=sgd", "optimizer.lr=1e-4", late, "trainer.epochs=9", "record.plots=none", "hydra.run.dir=run"
+        "mtl-run",
+        "optimizer=sgd",
+        "optimizer.lr=1e-4",
+        late,
+        "trainer.epochs=9",
+        "record.plots=none",
+        "hydra.run.dir=run",
     )
     assert result.code == 1
     assert "The loss of task 'y1' became inf in epoch 4, step " in result.last_line
@@ -203,12 +221,20 @@ def test_a_full_disk_is_one_sentence_and_loses_nothing(mtl: Command, tmp_path: P
     """Breaks if a failed write leaves half a file or hides what was written before."""
     small = tmp_path / "small"
     small.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", str(small)], capture_output=True, text=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", str(small)],
+        capture_output=True,
+        text=True,
+    )
     if mounted.returncode:
         pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.strip()}")
     try:
         result = mtl(
-            "mtl-run", "trainer.epochs=200", "model.hidden=[64]", "record.plots=none", f"hydra.run.dir={small / 'run'}"
+            "mtl-run",
+            "trainer.epochs=200",
+            "model.hidden=[64]",
+            "record.plots=none",
+            f"hydra.run.dir={small / 'run'}",
         )
         assert result.code == 1
         assert result.last_line.startswith("The disk is full (writing")
@@ -216,9 +242,17 @@ def test_a_full_disk_is_one_sentence_and_loses_nothing(mtl: Command, tmp_path: P
         assert "Traceback" not in result.err
         subprocess.run(["mount", "-o", "remount,size=20m", str(small)], check=True)
         assert mtl("mtl-run", f"resume={small / 'run'}").code == 0
-        whole = mtl("mtl-run", "trainer.epochs=200", "model.hidden=[64]", "record.plots=none", "hydra.run.dir=whole")
+        whole = mtl(
+            "mtl-run",
+            "trainer.epochs=200",
+            "model.hidden=[64]",
+            "record.plots=none",
+            "hydra.run.dir=whole",
+        )
         assert whole.code == 0
-        assert (small / "run" / "metrics.csv").read_bytes() == (tmp_path / "whole" / "metrics.csv").read_bytes()
+        assert (small / "run" / "metrics.csv").read_bytes() == (
+            tmp_path / "whole" / "metrics.csv"
+        ).read_bytes()
     finally:
         subprocess.run(["umount", str(small)], check=True)
 
@@ -230,13 +264,24 @@ def test_a_broken_checkpoint_is_named(mtl: Command, tmp_path: Path) -> None:
     (tmp_path / "run" / "summary.json").unlink()
     result = mtl("mtl-run", "resume=run")
     assert result.code == 1
-    assert "checkpoint.pt' cannot be read as a checkpoint; run again with mtl-run repeat=" in result.last_line
+    assert (
+        "checkpoint.pt' cannot be read as a checkpoint; run again with mtl-run repeat="
+        in result.last_line
+    )
 
 
 @pytest.mark.long
-def test_a_killed_worker_is_reported_and_the_sweep_goes_on_when_resumed(mtl: Command, tmp_path: Path) -> None:
+def test_a_killed_worker_is_reported_and_the_sweep_goes_on_when_resumed(
+    mtl: Command, tmp_path: Path
+) -> None:
     """Breaks if a SIGKILLed joblib worker ends in a traceback, or finished jobs are lost."""
-    sweep = ("-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "seed=0,1", "hydra.sweep.dir=sweep")
+    sweep = (
+        "-m",
+        "hydra/launcher=joblib",
+        "hydra.launcher.n_jobs=2",
+        "seed=0,1",
+        "hydra.sweep.dir=sweep",
+    )
     options = ("model.hidden=[16]", "trainer.epochs=400", "record.plots=none")
 
     def kill_a_worker(pid: int) -> None:

@@ -42,15 +42,30 @@ class LogSum(Weighting):
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the package as its wheel installs it."""
     folder = tmp_path_factory.mktemp("wheel")
-    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)], cwd=ROOT, check=True)
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)],
+        cwd=ROOT,
+        check=True,
+    )
     wheel = next(folder.glob("*.whl"))
-    command = ["pip", "install", "-q", "--no-deps", "--no-index", "--target", str(folder / "site"), str(wheel)]
+    command = [
+        "pip",
+        "install",
+        "-q",
+        "--no-deps",
+        "--no-index",
+        "--target",
+        str(folder / "site"),
+        str(wheel),
+    ]
     subprocess.run([sys.executable, "-m", *command], check=True)
     return folder / "site"
 
 
 @pytest.mark.long
-def test_own_data_model_and_weighting_run_from_an_installed_wheel(installed: Path, tmp_path: Path) -> None:
+def test_own_data_model_and_weighting_run_from_an_installed_wheel(
+    installed: Path, tmp_path: Path
+) -> None:
     """Breaks if the configs are not in the wheel, or a user's folder is not searched (also in joblib's workers)."""
     (tmp_path / "mine.py").write_text(MINE)
     for group, name in (("data", "Data"), ("model", "Model"), ("weighting", "LogSum")):
@@ -59,14 +74,21 @@ def test_own_data_model_and_weighting_run_from_an_installed_wheel(installed: Pat
     environment = {**os.environ, "PYTHONPATH": str(installed)}
     where = "import mtl_runner; print(mtl_runner.__file__)"
     found = subprocess.run(
-        [sys.executable, "-c", where], env=environment, cwd=tmp_path, capture_output=True, text=True, check=True
+        [sys.executable, "-c", where],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert Path(found.stdout.strip()).is_relative_to(installed)
     options = ["data=mine", "model=mine", "trainer.epochs=2", "record.plots=none"]
     sweep = ["-m", "hydra/launcher=joblib", "weighting=mine,fixed", "hydra.sweep.dir=sweep"]
     for extra in (["weighting=mine", "hydra.run.dir=run"], sweep):
         command = [str(installed / "bin" / "mtl-run"), *options, *extra]
-        result = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
+        result = subprocess.run(
+            command, env=environment, cwd=tmp_path, capture_output=True, text=True
+        )
         assert result.returncode == 0, result.stderr
     assert "left" in (tmp_path / "run" / "metrics.csv").read_text()
     assert len((tmp_path / "sweep" / "runs.csv").read_text().splitlines()) == 3

@@ -52,15 +52,22 @@ def killed_until_done(mtl: Command, tmp_path: Path, strategy: str, kills: int, s
         assert result(tmp_path / folder) == whole
 
 
-@pytest.mark.parametrize("strategy", [STRATEGIES[0], *(pytest.param(name, marks=pytest.mark.long) for name in STRATEGIES[1:])])
-def test_a_killed_run_resumes_to_the_same_bytes(mtl: Command, tmp_path: Path, strategy: str) -> None:
+@pytest.mark.parametrize(
+    "strategy",
+    [STRATEGIES[0], *(pytest.param(name, marks=pytest.mark.long) for name in STRATEGIES[1:])],
+)
+def test_a_killed_run_resumes_to_the_same_bytes(
+    mtl: Command, tmp_path: Path, strategy: str
+) -> None:
     """Breaks if anything that a step depends on is missing from the checkpoint, or written in the wrong order."""
     killed_until_done(mtl, tmp_path, strategy, kills=3, seed=1)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_seventeen_kills_at_random_instants_change_nothing(mtl: Command, tmp_path: Path, strategy: str) -> None:
+def test_seventeen_kills_at_random_instants_change_nothing(
+    mtl: Command, tmp_path: Path, strategy: str
+) -> None:
     """As above, for 51 kills in all."""
     killed_until_done(mtl, tmp_path, strategy, kills=17, seed=2)
 
@@ -78,7 +85,9 @@ def test_dropout_and_numpy_randomness_resume_too(mtl: Command, tmp_path: Path) -
     options = ("model._target_=noisy.Noisy", "model.dropout=0.3", *SLOW)
     assert mtl("mtl-run", *options, "hydra.run.dir=whole").code == 0
     checkpoint = tmp_path / "killed" / "checkpoint.pt"
-    first = mtl("mtl-run", *options, "hydra.run.dir=killed", meddle=send(signal.SIGKILL, checkpoint.exists))
+    first = mtl(
+        "mtl-run", *options, "hydra.run.dir=killed", meddle=send(signal.SIGKILL, checkpoint.exists)
+    )
     assert first.code == -signal.SIGKILL
     last = mtl("mtl-run", "resume=killed")
     assert last.code == 0, last.err
@@ -91,20 +100,34 @@ def test_ctrl_c_saves_and_says_how_to_resume(mtl: Command, tmp_path: Path) -> No
     options = ("model.hidden=[16]", "trainer.epochs=400", "record.plots=none")
     assert mtl("mtl-run", *options, "hydra.run.dir=whole").code == 0
     checkpoint = tmp_path / "stopped" / "checkpoint.pt"
-    first = mtl("mtl-run", *options, "hydra.run.dir=stopped", meddle=send(signal.SIGINT, checkpoint.exists))
+    first = mtl(
+        "mtl-run", *options, "hydra.run.dir=stopped", meddle=send(signal.SIGINT, checkpoint.exists)
+    )
     assert first.code == 130
     assert first.last_line == "Stopped; go on with: mtl-run resume=stopped"
     assert "Traceback" not in first.err
-    assert json.loads((tmp_path / "stopped" / "summary.json").read_text())["status"] == "interrupted"
+    assert (
+        json.loads((tmp_path / "stopped" / "summary.json").read_text())["status"] == "interrupted"
+    )
     assert mtl("mtl-run", "resume=stopped").code == 0
     assert result(tmp_path / "stopped") == result(tmp_path / "whole")
 
 
 def test_a_finished_run_is_not_run_again(mtl: Command, tmp_path: Path) -> None:
     """Breaks if a requeued job trains twice or touches its results."""
-    command = ("mtl-run", "model.hidden=[16]", "trainer.epochs=3", "record.plots=none", "hydra.run.dir=run")
+    command = (
+        "mtl-run",
+        "model.hidden=[16]",
+        "trainer.epochs=3",
+        "record.plots=none",
+        "hydra.run.dir=run",
+    )
     assert mtl(*command).code == 0
-    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file() and path.name != "run.log"}
+    before = {
+        path: path.read_bytes()
+        for path in (tmp_path / "run").rglob("*")
+        if path.is_file() and path.name != "run.log"
+    }
     again = mtl(*command)
     assert again.code == 0
     assert "finished already" in again.out
@@ -131,7 +154,9 @@ def test_a_repeated_run_can_be_repeated_with_another_group(mtl: Command, tmp_pat
     """Breaks if the overrides of the first run are forgotten on the way, so that another problem is trained."""
     assert mtl("mtl-run", "data=toy_mixed", "weighting.lr=0.1", *QUICK, "hydra.run.dir=a").code == 0
     assert mtl("mtl-run", "repeat=a", "seed=1", "hydra.run.dir=b").code == 0
-    assert mtl("mtl-run", "repeat=b", "weighting=uncertainty_simplified", "hydra.run.dir=c").code == 0
+    assert (
+        mtl("mtl-run", "repeat=b", "weighting=uncertainty_simplified", "hydra.run.dir=c").code == 0
+    )
     config = (tmp_path / "c" / ".hydra" / "config.yaml").read_text()
     assert "mtl_runner.data.ToyMixed" in config
     assert "seed: 1" in config
@@ -162,17 +187,30 @@ def test_two_processes_do_not_write_one_directory(mtl: Command, tmp_path: Path) 
 
     assert mtl(*command, meddle=start_again).code == 0
     assert refused[0].code == 1
-    assert "run' is being written by another process; wait for it, or choose another hydra.run.dir." in refused[0].last_line
+    assert (
+        "run' is being written by another process; wait for it, or choose another hydra.run.dir."
+        in refused[0].last_line
+    )
     assert mtl("mtl-run", *SLOW, "hydra.run.dir=whole").code == 0
-    assert (tmp_path / "run" / "metrics.csv").read_bytes() == (tmp_path / "whole" / "metrics.csv").read_bytes()
+    assert (tmp_path / "run" / "metrics.csv").read_bytes() == (
+        tmp_path / "whole" / "metrics.csv"
+    ).read_bytes()
 
 
 def test_what_only_hydra_can_resolve_is_recorded_as_its_value(mtl: Command, tmp_path: Path) -> None:
     """Breaks if a run with ${hydra:...} in its options cannot be resumed."""
     (tmp_path / "t.csv").write_text("x,y\n" + "".join(f"{i},{i % 5}\n" for i in range(60)))
-    options = ("data=table", "data.path=${hydra:runtime.cwd}/t.csv", "data.targets={y: regression}", *SLOW)
+    options = (
+        "data=table",
+        "data.path=${hydra:runtime.cwd}/t.csv",
+        "data.targets={y: regression}",
+        *SLOW,
+    )
     killed = mtl(
-        "mtl-run", *options, "hydra.run.dir=run", meddle=send(signal.SIGKILL, (tmp_path / "run" / "checkpoint.pt").exists)
+        "mtl-run",
+        *options,
+        "hydra.run.dir=run",
+        meddle=send(signal.SIGKILL, (tmp_path / "run" / "checkpoint.pt").exists),
     )
     assert killed.code == -signal.SIGKILL
     assert mtl("mtl-run", "resume=run").code == 0
@@ -181,17 +219,28 @@ def test_what_only_hydra_can_resolve_is_recorded_as_its_value(mtl: Command, tmp_
 def test_a_metrics_file_that_lost_its_end_is_not_patched_up(mtl: Command, tmp_path: Path) -> None:
     """Breaks if rows that a checkpoint knows of are replaced by zero bytes."""
     command = ("mtl-run", *SLOW, "hydra.run.dir=run")
-    assert mtl(*command, meddle=send(signal.SIGKILL, (tmp_path / "run" / "checkpoint.pt").exists)).code == -signal.SIGKILL
+    assert (
+        mtl(*command, meddle=send(signal.SIGKILL, (tmp_path / "run" / "checkpoint.pt").exists)).code
+        == -signal.SIGKILL
+    )
     (tmp_path / "run" / "metrics.csv").write_text("epoch\n")
     result = mtl("mtl-run", "resume=run")
     assert result.code == 1
-    assert "metrics.csv' is shorter than its checkpoint says; run again with mtl-run repeat=" in result.last_line
+    assert (
+        "metrics.csv' is shorter than its checkpoint says; run again with mtl-run repeat="
+        in result.last_line
+    )
 
 
-def test_a_finished_run_without_a_finite_monitor_stays_finished(mtl: Command, tmp_path: Path) -> None:
+def test_a_finished_run_without_a_finite_monitor_stays_finished(
+    mtl: Command, tmp_path: Path
+) -> None:
     """Breaks if a monitor that is never finite costs the run."""
     (tmp_path / "t.csv").write_text(
-        "x,y,z\n" + "".join(f"{i},{i % 5},{'train' if i < 40 else 'val' if i < 50 else 'test'}\n" for i in range(60))
+        "x,y,z\n"
+        + "".join(
+            f"{i},{i % 5},{'train' if i < 40 else 'val' if i < 50 else 'test'}\n" for i in range(60)
+        )
     )
     frame = (
         (tmp_path / "t.csv")

@@ -71,9 +71,17 @@ def test_a_strategy_of_each_family_trains_and_resumes_to_the_same_bytes(
     for split in ("val", "test"):
         last = {row["task"]: row for row in rows if row["split"] == split and row["epoch"] == "2"}
         assert set(last) == {*tasks, "total"}
-        assert all(math.isfinite(float(last[task][name])) for task in tasks for name in ("loss", *METRICS[task]))
+        assert all(
+            math.isfinite(float(last[task][name]))
+            for task in tasks
+            for name in ("loss", *METRICS[task])
+        )
     if schedule == "staged":
-        active = [float(row["active"]) for row in rows if row["split"] == "train" and row["task"] == "depth"]
+        active = [
+            float(row["active"])
+            for row in rows
+            if row["split"] == "train" and row["task"] == "depth"
+        ]
         assert active[0] < active[-1] == 1
 
 
@@ -88,7 +96,9 @@ def test_a_strategy_of_each_family_trains_and_resumes_to_the_same_bytes(
     ],
     ids=" ".join,
 )
-def test_normals_and_noise_scales_train_and_resume_too(tmp_path: Path, cache: str, options: tuple[str, ...]) -> None:
+def test_normals_and_noise_scales_train_and_resume_too(
+    tmp_path: Path, cache: str, options: tuple[str, ...]
+) -> None:
     """Breaks if a direction, which has no likelihood, or a predicted noise per pixel stops a run."""
     whole = finish(quietly(tmp_path / "whole", cache, *options))
     stopped = quietly(tmp_path / "stopped", cache, *options)
@@ -101,26 +111,47 @@ def test_every_pair_of_tasks_trains(tmp_path: Path, cache: str) -> None:
     names = list(METRICS)
     for i, first in enumerate(names):
         for second in names[i + 1 :]:
-            directory = quietly(tmp_path / f"{first}_{second}", cache, f"data.tasks=[{first},{second}]", "trainer.epochs=1")
+            directory = quietly(
+                tmp_path / f"{first}_{second}",
+                cache,
+                f"data.tasks=[{first},{second}]",
+                "trainer.epochs=1",
+            )
             start(directory).run()
             assert {row["task"] for row in read(directory)} == {first, second, "total"}
 
 
-def test_a_run_leaves_its_files_its_columns_and_a_model_that_answers(tmp_path: Path, cache: str) -> None:
+def test_a_run_leaves_its_files_its_columns_and_a_model_that_answers(
+    tmp_path: Path, cache: str
+) -> None:
     """Breaks what is left of a run: panel.png, the columns of every metric, predictions.csv, and `mtl_runner.load`."""
-    composed = compose(*SCENES, cache, ALL_TASKS, "weighting=uncertainty", "record.predictions=true")
+    composed = compose(
+        *SCENES, cache, ALL_TASKS, "weighting=uncertainty", "record.predictions=true"
+    )
     config = OmegaConf.create(OmegaConf.to_container(composed))
     outcome = runner.run(Request(config, tmp_path / "run"))
     assert outcome.error == ""
     files = {path.name for path in (tmp_path / "run").iterdir()}
-    assert {"metrics.csv", "summary.json", "best.pt", "checkpoint.pt", "panel.png", "losses.png", "predictions.csv"} <= files
+    assert {
+        "metrics.csv",
+        "summary.json",
+        "best.pt",
+        "checkpoint.pt",
+        "panel.png",
+        "losses.png",
+        "predictions.csv",
+    } <= files
     assert (tmp_path / "run" / "panel.png").stat().st_size > 5000
     rows = read(tmp_path / "run")
     for row in rows:
         for task, names in METRICS.items():
             for name in names:
                 filled = row[name] != ""
-                assert filled == (row["task"] == task and row["split"] != "train"), (row["task"], row["split"], name)
+                assert filled == (row["task"] == task and row["split"] != "train"), (
+                    row["task"],
+                    row["split"],
+                    name,
+                )
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["status"] == "finished"
     split = build(config).data.splits["test"]
@@ -134,12 +165,20 @@ def test_a_run_leaves_its_files_its_columns_and_a_model_that_answers(tmp_path: P
     with (tmp_path / "run" / "predictions.csv").open() as file:
         written = [row for row in csv.DictReader(file) if row["split"] == "test"]
     assert len(written) == 6
-    for row, labels, ways in zip(written, split.targets["segmentation"], split.targets["instance"], strict=True):
-        assert [int(row[f"segmentation.{i}.target"]) for i in range(256)] == labels.flatten().tolist()
-        assert [row[f"instance.{i}.target"] == "" for i in range(512)] == ways.isnan().flatten().tolist()
+    for row, labels, ways in zip(
+        written, split.targets["segmentation"], split.targets["instance"], strict=True
+    ):
+        assert [
+            int(row[f"segmentation.{i}.target"]) for i in range(256)
+        ] == labels.flatten().tolist()
+        assert [
+            row[f"instance.{i}.target"] == "" for i in range(512)
+        ] == ways.isnan().flatten().tolist()
 
 
-def test_what_is_evaluated_is_what_scikit_learn_says_of_the_predictions(tmp_path: Path, cache: str) -> None:
+def test_what_is_evaluated_is_what_scikit_learn_says_of_the_predictions(
+    tmp_path: Path, cache: str
+) -> None:
     """Breaks the way from a model to the table: a metric of another split, model or epoch."""
     directory = quietly(tmp_path / "run", cache)
     trainer = start(directory)
@@ -159,11 +198,15 @@ def test_the_first_line_of_the_config_is_a_command_that_runs(mtl: Command, tmp_p
     """Breaks the example that users copy, in a new process, and the sentence of a wrong noise."""
     line = (conf_directory() / "data" / "scenes.yaml").read_text().splitlines()[1]
     assert line.startswith("# mtl-run ")
-    done = mtl(*line.removeprefix("# ").split(), *SCENES[1:], "data.cache=cache", "hydra.run.dir=run")
+    done = mtl(
+        *line.removeprefix("# ").split(), *SCENES[1:], "data.cache=cache", "hydra.run.dir=run"
+    )
     assert done.code == 0, done.err
     assert (tmp_path / "run" / "panel.png").exists()
     assert len(list((tmp_path / "cache").glob("scenes-*.pt"))) == 1
-    wrong = mtl("mtl-run", *SCENES, "data.cache=cache", "data.noise.segmentation=2", "hydra.run.dir=wrong")
+    wrong = mtl(
+        "mtl-run", *SCENES, "data.cache=cache", "data.noise.segmentation=2", "hydra.run.dir=wrong"
+    )
     assert wrong.code == 1
     assert wrong.last_line.endswith("data.noise.segmentation must be a share from 0 to 1; found 2.")
 
@@ -171,9 +214,15 @@ def test_the_first_line_of_the_config_is_a_command_that_runs(mtl: Command, tmp_p
 def test_a_metric_of_pixels_can_judge_a_run(tmp_path: Path, cache: str) -> None:
     """Breaks trainer.monitor=segmentation.miou (more is better) and instance.instance_error (less is)."""
     for monitor, sign in (("segmentation.miou", max), ("instance.instance_error", min)):
-        directory = quietly(tmp_path / monitor, cache, f"trainer.monitor={monitor}", "trainer.epochs=4")
+        directory = quietly(
+            tmp_path / monitor, cache, f"trainer.monitor={monitor}", "trainer.epochs=4"
+        )
         trainer = start(directory)
         trainer.run()
         task, name = monitor.split(".")
-        values = [float(row[name]) for row in read(directory) if (row["split"], row["task"]) == ("val", task)]
+        values = [
+            float(row[name])
+            for row in read(directory)
+            if (row["split"], row["task"]) == ("val", task)
+        ]
         assert trainer.best.latest_epoch == 1 + values.index(sign(values))

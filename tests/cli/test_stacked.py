@@ -23,7 +23,13 @@ from mtl_runner.compat.hydra_compose import Composer
 from mtl_runner.config.conf_directory import conf_directory
 from tests.cli.conftest import Command, Result, send
 
-MIXED = ("data=toy_mixed", "model.hidden=[16]", "trainer.epochs=6", "trainer.threads=1", "record.plots=none")
+MIXED = (
+    "data=toy_mixed",
+    "model.hidden=[16]",
+    "trainer.epochs=6",
+    "trainer.threads=1",
+    "record.plots=none",
+)
 STACKED = ("-m", "hydra/launcher=stacked", "hydra.sweep.dir=sweep")
 
 
@@ -45,7 +51,9 @@ def statuses(sweep: Path) -> list[str]:
 def assert_same_numbers(one: Path, two: Path, tolerance: float, small: float = 0.1) -> None:
     """Assert that two CSV files have the same rows, up to a relative tolerance (of ``small``, where they are smaller: R2 is a difference)."""
     found, expected = pd.read_csv(one), pd.read_csv(two)
-    pd.testing.assert_frame_equal(found, expected, rtol=tolerance, atol=tolerance * small, check_exact=False)
+    pd.testing.assert_frame_equal(
+        found, expected, rtol=tolerance, atol=tolerance * small, check_exact=False
+    )
 
 
 def assert_one_sentence(result: Result) -> None:
@@ -55,7 +63,9 @@ def assert_one_sentence(result: Result) -> None:
 
 
 @pytest.mark.long
-def test_a_stacked_sweep_leaves_what_the_basic_launcher_leaves(mtl: Command, tmp_path: Path) -> None:
+def test_a_stacked_sweep_leaves_what_the_basic_launcher_leaves(
+    mtl: Command, tmp_path: Path
+) -> None:
     """Breaks if a stack writes other files, other configs or other numbers than the same runs by themselves."""
     sweep = (*MIXED, "weighting=fixed,uncertainty", "optimizer.lr=0.001,0.003", "seed=0,1")
     basic = mtl("mtl-run", "-m", *sweep, "hydra.sweep.dir=basic")
@@ -64,7 +74,9 @@ def test_a_stacked_sweep_leaves_what_the_basic_launcher_leaves(mtl: Command, tmp
     assert stacked.code == 0, stacked.err
     assert "one by one" not in stacked.out
     ours, theirs = tmp_path / "sweep", tmp_path / "basic"
-    files = [sorted(str(path.relative_to(top)) for path in top.rglob("*")) for top in (ours, theirs)]
+    files = [
+        sorted(str(path.relative_to(top)) for path in top.rglob("*")) for top in (ours, theirs)
+    ]
     assert files[0] == files[1]
     assert len(folders(ours)) == 8
     for one, two in zip(folders(ours), folders(theirs), strict=True):
@@ -102,7 +114,9 @@ ALONE = {
 
 @pytest.mark.parametrize("case", ALONE)
 @pytest.mark.long
-def test_jobs_that_cannot_stack_run_one_by_one_and_say_why(mtl: Command, tmp_path: Path, case: str) -> None:
+def test_jobs_that_cannot_stack_run_one_by_one_and_say_why(
+    mtl: Command, tmp_path: Path, case: str
+) -> None:
     """Breaks if a job that does not stack is stacked, lost, or slow without a word."""
     options, lines = ALONE[case]
     result = mtl("mtl-run", *STACKED, *MIXED, "trainer.epochs=2", *options)
@@ -138,7 +152,10 @@ def test_a_model_that_torch_func_refuses_runs_as_ever(mtl: Command, tmp_path: Pa
     assert plain.code == 0, plain.err
     tried = mtl("mtl-run", *model, "trainer.compile=true", "hydra.run.dir=tried")
     assert tried.code == 0, tried.err
-    assert "trainer.compile=true has no effect: the step cannot be compiled, since torch.func refuses the model (" in tried.out
+    assert (
+        "trainer.compile=true has no effect: the step cannot be compiled, since torch.func refuses the model ("
+        in tried.out
+    )
     stacked = mtl("mtl-run", *STACKED, *model, "seed=0,1")
     assert stacked.code == 0, stacked.err
     assert "2 of 2 jobs run one by one (0, 1): they cannot be stacked (vmap: " in stacked.out
@@ -157,7 +174,13 @@ def test_a_diverging_replica_fails_alone(mtl: Command, tmp_path: Path) -> None:
     assert statuses(tmp_path / "sweep") == ["finished", "failed", "finished", "finished"]
     found = summary(folders(tmp_path / "sweep")[1])
     assert found["reason"].startswith("The loss of task 'value' became inf in epoch 1, step ")
-    basic = ("-m", *MIXED, "optimizer=sgd", "optimizer.lr=1e-4,1e8,1e-3,2e-3", "hydra.sweep.dir=basic")
+    basic = (
+        "-m",
+        *MIXED,
+        "optimizer=sgd",
+        "optimizer.lr=1e-4,1e8,1e-3,2e-3",
+        "hydra.sweep.dir=basic",
+    )
     assert mtl("mtl-run", *basic).code == 1
     for one, two in zip(folders(tmp_path / "sweep"), folders(tmp_path / "basic"), strict=True):
         assert summary(one).get("reason") == summary(two).get("reason")
@@ -176,7 +199,10 @@ def test_a_job_with_an_invalid_option_fails_alone(mtl: Command, tmp_path: Path, 
     result = mtl("mtl-run", *STACKED, *MIXED, "weighting=fixed", f"weighting.weights={values}")
     assert_one_sentence(result)
     assert statuses(tmp_path / "sweep") == ["failed" if i == bad else "finished" for i in range(3)]
-    assert "failed: weighting.weights must be finite, not negative and not all 0; found [-1.0, 1.0]." in result.err
+    assert (
+        "failed: weighting.weights must be finite, not negative and not all 0; found [-1.0, 1.0]."
+        in result.err
+    )
 
 
 LONG = (
@@ -219,11 +245,18 @@ def test_a_killed_stack_goes_on_as_if_nothing_had_happened(mtl: Command, tmp_pat
 
 
 @pytest.mark.long
-def test_ctrl_c_stops_a_stack_after_saving_and_says_how_to_go_on(mtl: Command, tmp_path: Path) -> None:
+def test_ctrl_c_stops_a_stack_after_saving_and_says_how_to_go_on(
+    mtl: Command, tmp_path: Path
+) -> None:
     """Breaks if Ctrl-C loses the epochs of a stack, or a resumed stack ends elsewhere."""
     options = ("-m", "hydra/launcher=stacked", *LONG)
     command = ("mtl-run", *options, "hydra.sweep.dir=sweep")
-    stopped = mtl(*command, meddle=send(signal.SIGINT, lambda: bool(list((tmp_path / "sweep").glob("7*/checkpoint.pt")))))
+    stopped = mtl(
+        *command,
+        meddle=send(
+            signal.SIGINT, lambda: bool(list((tmp_path / "sweep").glob("7*/checkpoint.pt")))
+        ),
+    )
     assert stopped.code == 130, stopped.out + stopped.err
     assert "Traceback" not in stopped.err
     assert stopped.last_line.endswith("/sweep resume=true.")
@@ -236,14 +269,28 @@ def test_ctrl_c_stops_a_stack_after_saving_and_says_how_to_go_on(mtl: Command, t
 
 def blocks(folder: Path) -> int:
     """How much of a tmpfs a folder takes, about: files in pages."""
-    return sum(4096 * math.ceil(path.stat().st_size / 4096) if path.is_file() else 0 for path in folder.rglob("*"))
+    return sum(
+        4096 * math.ceil(path.stat().st_size / 4096) if path.is_file() else 0
+        for path in folder.rglob("*")
+    )
 
 
-@pytest.mark.parametrize("pages", [16, 9], ids=["no room for checkpoints", "no room for a directory"])
+@pytest.mark.parametrize(
+    "pages", [16, 9], ids=["no room for checkpoints", "no room for a directory"]
+)
 @pytest.mark.long
-def test_a_full_disk_fails_the_runs_that_are_written_and_no_other(mtl: Command, tmp_path: Path, pages: int) -> None:
+def test_a_full_disk_fails_the_runs_that_are_written_and_no_other(
+    mtl: Command, tmp_path: Path, pages: int
+) -> None:
     """Breaks if a stack that cannot write says nothing, or costs what had finished before it."""
-    options = ("-m", "hydra/launcher=stacked", *MIXED, "model.hidden=[64]", "weighting=fixed,uncertainty", "seed=0,1")
+    options = (
+        "-m",
+        "hydra/launcher=stacked",
+        *MIXED,
+        "model.hidden=[64]",
+        "weighting=fixed,uncertainty",
+        "seed=0,1",
+    )
     whole = mtl("mtl-run", *options, "hydra.sweep.dir=whole")
     assert whole.code == 0, whole.err
     runs = folders(tmp_path / "whole")
@@ -252,7 +299,9 @@ def test_a_full_disk_fails_the_runs_that_are_written_and_no_other(mtl: Command, 
     small = tmp_path / "small"
     small.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(small)], capture_output=True, text=True
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(small)],
+        capture_output=True,
+        text=True,
     )
     if mounted.returncode:
         pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.strip()}")
@@ -265,12 +314,17 @@ def test_a_full_disk_fails_the_runs_that_are_written_and_no_other(mtl: Command, 
             (line,) = (line for line in full.err.splitlines() if line.startswith(f"[{number}: "))
             assert "The disk is full (" in line
         before = [(run / "metrics.csv").read_bytes() for run in folders(small / "sweep")[:2]]
-        assert [summary(run)["status"] for run in folders(small / "sweep")[:2]] == ["finished", "finished"]
+        assert [summary(run)["status"] for run in folders(small / "sweep")[:2]] == [
+            "finished",
+            "finished",
+        ]
         subprocess.run(["mount", "-o", "remount,size=20m", str(small)], check=True)
         resumed = mtl(*command, "resume=true")
         assert resumed.code == 0, resumed.err
         assert resumed.out.count("finished already") == 2
-        assert before == [(run / "metrics.csv").read_bytes() for run in folders(small / "sweep")[:2]]
+        assert before == [
+            (run / "metrics.csv").read_bytes() for run in folders(small / "sweep")[:2]
+        ]
         for one, two in zip(folders(small / "sweep"), runs, strict=True):
             assert_same_numbers(one / "metrics.csv", two / "metrics.csv", 1e-6)
     finally:
@@ -282,17 +336,32 @@ COMPOSED = {
     "added": (["++optimizer.eps=1e-7"], ["++optimizer.eps=1e-6", "seed=3"]),
     "plus": (["+optimizer.eps=1e-7"], ["+optimizer.eps=1e-6"]),
     "list": (["model.hidden=[8,8]"], ["model.hidden=[4]"]),
-    "mapping": (["weighting=fixed", "++weighting.weights={y1: 2}"], ["weighting=fixed", "++weighting.weights={y1: 3, y2: 4}"]),
-    "merged mapping": (["weighting=fixed", "++weighting.weights={y1: 2}"], ["weighting=fixed", "++weighting.weights.y2=4"]),
+    "mapping": (
+        ["weighting=fixed", "++weighting.weights={y1: 2}"],
+        ["weighting=fixed", "++weighting.weights={y1: 3, y2: 4}"],
+    ),
+    "merged mapping": (
+        ["weighting=fixed", "++weighting.weights={y1: 2}"],
+        ["weighting=fixed", "++weighting.weights.y2=4"],
+    ),
     "data": (["data=digits", "optimizer.lr=1"], ["data=digits", "optimizer.lr=2"]),
-    "experiment": (["experiment=toy_uncertainty", "trainer.epochs=3"], ["experiment=toy_uncertainty", "trainer.epochs=4"]),
-    "value before group": (["optimizer.lr=0.5", "optimizer=sgd"], ["optimizer.lr=0.25", "optimizer=sgd"]),
+    "experiment": (
+        ["experiment=toy_uncertainty", "trainer.epochs=3"],
+        ["experiment=toy_uncertainty", "trainer.epochs=4"],
+    ),
+    "value before group": (
+        ["optimizer.lr=0.5", "optimizer=sgd"],
+        ["optimizer.lr=0.25", "optimizer=sgd"],
+    ),
     "value twice": (["seed=1", "seed=2"], ["seed=3", "seed=4"]),
     "deleted": (["~record.predictions", "seed=1"], ["~record.predictions", "seed=2"]),
     "hydra": (["hydra.job.chdir=false", "seed=1"], ["hydra.job.chdir=false", "seed=2"]),
     "name": (["name=a"], ["name='${seed}_b'", "seed=4"]),
     "interpolation": (["optimizer.lr=0.1"], ["optimizer.lr=${weighting.lr}"]),
-    "null and text": (["trainer.clip=null", "trainer.device=cpu"], ["trainer.clip=1", "trainer.device='a, b=c'"]),
+    "null and text": (
+        ["trainer.clip=null", "trainer.device=cpu"],
+        ["trainer.clip=1", "trainer.device='a, b=c'"],
+    ),
     "choice by dotless key": (["model=mlp", "share=false"], ["model=separate_mlps", "share=true"]),
 }
 
@@ -306,19 +375,33 @@ def loader() -> Iterator[Any]:
 @pytest.mark.parametrize("case", COMPOSED)
 def test_configs_of_a_sweep_are_those_that_hydra_composes(loader: Any, case: str) -> None:
     """Breaks if a config that is put together quickly differs in anything from Hydra's."""
-    master = loader.load_configuration("config", ["trainer.epochs=7", "hydra.sweep.dir=here"], run_mode=RunMode.MULTIRUN)
+    master = loader.load_configuration(
+        "config", ["trainer.epochs=7", "hydra.sweep.dir=here"], run_mode=RunMode.MULTIRUN
+    )
     composer = Composer(loader)
     for overrides in (*COMPOSED[case], *COMPOSED[case]):
-        found, expected = (each.load_sweep_config(master, list(overrides)) for each in (composer, loader))
+        found, expected = (
+            each.load_sweep_config(master, list(overrides)) for each in (composer, loader)
+        )
         assert OmegaConf.to_container(found) == OmegaConf.to_container(expected)
         assert OmegaConf.to_yaml(found) == OmegaConf.to_yaml(expected), "the order of the keys"
         assert OmegaConf.is_struct(found) == OmegaConf.is_struct(expected)
         assert OmegaConf.is_readonly(found.hydra) == OmegaConf.is_readonly(expected.hydra)
-    assert OmegaConf.to_container(found) != OmegaConf.to_container(master), "the case changes something"
+    assert OmegaConf.to_container(found) != OmegaConf.to_container(master), (
+        "the case changes something"
+    )
 
 
 @pytest.mark.parametrize(
-    "wrong", ["optimizer.betta=1", "weighting=fixd", "~trainer.nothing", "+seed=1", "nothing=1", "trainer.epochs.x=1"]
+    "wrong",
+    [
+        "optimizer.betta=1",
+        "weighting=fixd",
+        "~trainer.nothing",
+        "+seed=1",
+        "nothing=1",
+        "trainer.epochs.x=1",
+    ],
 )
 def test_an_error_of_hydra_stays_the_same(loader: Any, wrong: str) -> None:
     """Breaks if the quick way takes an override that Hydra refuses, or refuses it in other words."""
@@ -339,16 +422,33 @@ def test_a_compiled_run_ends_as_one_that_is_not(mtl: Command, tmp_path: Path) ->
     """Breaks if trainer.compile=true trains something else or leaves something else."""
     # Not log_loss, which starts sigmas where their gradient is rounding alone, of which Adam makes a whole step.
     for compiled, folder in (("true", "compiled"), ("false", "plain")):
-        result = mtl("mtl-run", *MIXED, "weighting=fixed", f"trainer.compile={compiled}", f"hydra.run.dir={folder}")
+        result = mtl(
+            "mtl-run",
+            *MIXED,
+            "weighting=fixed",
+            f"trainer.compile={compiled}",
+            f"hydra.run.dir={folder}",
+        )
         assert result.code == 0, result.err
         assert result.err == ""
-    assert_same_numbers(tmp_path / "compiled" / "metrics.csv", tmp_path / "plain" / "metrics.csv", 1e-4)
-    assert sorted(p.name for p in (tmp_path / "compiled").iterdir()) == sorted(p.name for p in (tmp_path / "plain").iterdir())
+    assert_same_numbers(
+        tmp_path / "compiled" / "metrics.csv", tmp_path / "plain" / "metrics.csv", 1e-4
+    )
+    assert sorted(p.name for p in (tmp_path / "compiled").iterdir()) == sorted(
+        p.name for p in (tmp_path / "plain").iterdir()
+    )
 
 
 def test_compiling_what_does_not_compile_says_so(mtl: Command) -> None:
     """Breaks if trainer.compile=true is ignored without a word."""
-    result = mtl("mtl-run", *MIXED, "trainer.epochs=2", "weighting=upgrad", "trainer.compile=true", "hydra.run.dir=run")
+    result = mtl(
+        "mtl-run",
+        *MIXED,
+        "trainer.epochs=2",
+        "weighting=upgrad",
+        "trainer.compile=true",
+        "hydra.run.dir=run",
+    )
     assert result.code == 0, result.err
     lines = [line for line in (result.out + result.err).splitlines() if "trainer.compile" in line]
     assert len(lines) == 1

@@ -23,9 +23,22 @@ from mtl_runner.study.protocol import fixed_overrides
 from tests.cli.conftest import Command, Result, Server, send
 from tests.cli.test_stacked import assert_one_sentence, assert_same_numbers, folders, summary
 
-DATA = ("data=toy_mixed", "data.n=60", "data.n_val=40", "data.n_test=40", "model=mlp", "model.hidden=[8]")
+DATA = (
+    "data=toy_mixed",
+    "data.n=60",
+    "data.n_val=40",
+    "data.n_test=40",
+    "model=mlp",
+    "model.hidden=[8]",
+)
 TRAINER = ("trainer.epochs=2", "trainer.threads=1")
-STUDY = ("study.seeds=2", "study.fixed_points=3", "study.per_decade=1", "study.decades=2", "study.extensions=1")
+STUDY = (
+    "study.seeds=2",
+    "study.fixed_points=3",
+    "study.per_decade=1",
+    "study.decades=2",
+    "study.extensions=1",
+)
 FAIR = ("-m", "+study=fair", *DATA, *TRAINER, *STUDY)
 TINY = (*FAIR, "record.plots=none")
 # A study in which the last epoch is not always the best one.
@@ -55,7 +68,11 @@ class Study:
 
     def of(self, **wanted: Any) -> dict[str, dict[str, Any]]:
         """The jobs whose rows are so."""
-        return {name: row for name, row in self.jobs.items() if all(row[key] == value for key, value in wanted.items())}
+        return {
+            name: row
+            for name, row in self.jobs.items()
+            if all(row[key] == value for key, value in wanted.items())
+        }
 
     def config(self, name: str) -> Any:
         return OmegaConf.load(self.folder / name / ".hydra" / "config.yaml")
@@ -96,7 +113,11 @@ def test_a_study_leaves_a_report_and_a_verdict_on_every_strategy(study: Study) -
     """Breaks if the study's answer is not among its files, or the margin that it was asked for does not count."""
     assert "</html>" in (study.folder / "report.html").read_text()
     found = pd.read_csv(study.folder / "verdicts.csv")
-    assert {"uncertainty", "per_task_adam"} <= set(found["strategy"]) <= {s["strategy"] for s in study.jobs.values()}
+    assert (
+        {"uncertainty", "per_task_adam"}
+        <= set(found["strategy"])
+        <= {s["strategy"] for s in study.jobs.values()}
+    )
     assert set(found["margin"]) == {study.recorded["margin"]} == {0.02}
     assert set(found["split"]) == {"test"}
     assert set(found["runs"]) == {2}
@@ -121,19 +142,31 @@ def test_study_json_says_of_every_run_what_it_trained(study: Study) -> None:
         }
         assert (weighting, weighted) == expected[row["role"]]
         assert (row["of"] != "") == (row["role"] == "twin") == (row["phase"] == 5)
-    assert {row["role"] for row in study.jobs.values()} == {"equal", "single_task", "fixed", "strategy", "twin"}
+    assert {row["role"] for row in study.jobs.values()} == {
+        "equal",
+        "single_task",
+        "fixed",
+        "strategy",
+        "twin",
+    }
 
 
 def test_every_candidate_has_the_same_trials_steps_and_rows(study: Study) -> None:
     """Breaks if somebody is tuned longer, or on more steps or data, than another."""
     tuning = study.of(final=False)
     counts = pd.Series([row["strategy"] for row in tuning.values()]).value_counts()
-    assert len(counts) == 7, "two baselines, two strategies, the sweep's two ends (its middle is equal weights), 1/trivial"
+    assert len(counts) == 7, (
+        "two baselines, two strategies, the sweep's two ends (its middle is equal weights), 1/trivial"
+    )
     assert counts.nunique() == 1
     assert counts.iloc[0] in (5, 6), "three learning rates, at most one extension, two more"
     runs = [summary(study.folder / name) for name in study.jobs]
     assert {(run["epochs"], run["steps"]) for run in runs} == {(6, 12)}
-    shared = [o for o in study.overrides(next(iter(study.jobs))) if o.lstrip("+").startswith(("data", "model", "trainer"))]
+    shared = [
+        o
+        for o in study.overrides(next(iter(study.jobs)))
+        if o.lstrip("+").startswith(("data", "model", "trainer"))
+    ]
     assert len(shared) == 10
     assert all(set(shared) <= set(study.overrides(name)) for name in study.jobs)
 
@@ -145,7 +178,9 @@ def test_tuning_has_one_seed_and_the_final_runs_fresh_ones_in_pairs(study: Study
     for row in study.of(final=True).values():
         seeds.setdefault(row["strategy"], []).append(row["seed"])
     assert all(found == [1, 2] for found in seeds.values())
-    assert {name.split(", lr=")[0] for name in seeds} == {row["strategy"].split(", lr=")[0] for row in study.jobs.values()}
+    assert {name.split(", lr=")[0] for name in seeds} == {
+        row["strategy"].split(", lr=")[0] for row in study.jobs.values()
+    }
 
 
 def test_the_final_settings_are_those_with_the_least_monitor_on_validation(study: Study) -> None:
@@ -156,8 +191,12 @@ def test_the_final_settings_are_those_with_the_least_monitor_on_validation(study
         best = min(trials, key=lambda name: summary(study.folder / name)["monitor"]["final"])
         finals = study.of(strategy=strategy, final=True)
         assert {study.settings(name) for name in finals} == {study.settings(best)}
-        other += best != min(trials, key=lambda name: summary(study.folder / name)["monitor"]["best"])
-    assert other, "here the best epoch would choose otherwise than the last one, at which the final runs are judged"
+        other += best != min(
+            trials, key=lambda name: summary(study.folder / name)["monitor"]["best"]
+        )
+    assert other, (
+        "here the best epoch would choose otherwise than the last one, at which the final runs are judged"
+    )
 
 
 def test_every_single_task_has_its_own_best_learning_rate(study: Study) -> None:
@@ -165,7 +204,10 @@ def test_every_single_task_has_its_own_best_learning_rate(study: Study) -> None:
     trials = list(study.of(role="single_task", final=False))
     finals = study.of(role="single_task", final=True)
     for task in ("value", "label"):
-        best = min(trials, key=lambda name: summary(study.folder / name)["tasks"][task]["final"]["val"]["loss"])
+        best = min(
+            trials,
+            key=lambda name: summary(study.folder / name)["tasks"][task]["final"]["val"]["loss"],
+        )
         same = [name for name in finals if study.settings(name) == study.settings(best)]
         assert [finals[name]["seed"] for name in same] == [1, 2]
 
@@ -183,14 +225,21 @@ def test_a_strategys_knob_is_tried_at_its_best_learning_rate(study: Study) -> No
 def average_weights(runs: list[Path]) -> dict[str, float]:
     """Mean over runs and epochs of the train weights that metrics.csv holds."""
     rows = pd.concat([pd.read_csv(run / "metrics.csv") for run in runs])
-    return rows[(rows.split == "train") & (rows.task != "total")].groupby("task")["weight"].mean().to_dict()
+    return (
+        rows[(rows.split == "train") & (rows.task != "total")]
+        .groupby("task")["weight"]
+        .mean()
+        .to_dict()
+    )
 
 
 def test_the_twin_stands_still_at_its_strategys_average_weights(study: Study) -> None:
     """Breaks if the frozen twin answers another question than: do this method's own weights do, if they stand still?"""
     finals = study.of(strategy="uncertainty", final=True)
     twins = study.of(role="twin")
-    assert {row["of"] for row in twins.values()} == {"uncertainty"}, "per_task_adam has no weights of its own"
+    assert {row["of"] for row in twins.values()} == {"uncertainty"}, (
+        "per_task_adam has no weights of its own"
+    )
     expected = average_weights([study.folder / name for name in finals])
     assert max(expected.values()) / min(expected.values()) > 2
     for (name, row), original in zip(twins.items(), finals.values(), strict=True):
@@ -204,12 +253,17 @@ def test_the_verdicts_are_drawn_from_the_final_runs_on_test(study: Study) -> Non
 
     def at_test(strategy: str, seed: int) -> float:
         (name,) = study.of(strategy=strategy, seed=seed, final=True)
-        return mean(row["final"]["test"]["relative_loss"] for row in summary(study.folder / name)["tasks"].values())
+        return mean(
+            row["final"]["test"]["relative_loss"]
+            for row in summary(study.folder / name)["tasks"].values()
+        )
 
     found = pd.read_csv(study.folder / "verdicts.csv").set_index("strategy")
     for strategy in ("uncertainty", "per_task_adam"):
         one, two = (at_test(strategy, seed) / at_test("equal", seed) for seed in (1, 2))
-        assert found.loc[strategy, "versus_equal.mean"] == pytest.approx((one * two) ** 0.5 - 1, abs=1e-9)
+        assert found.loc[strategy, "versus_equal.mean"] == pytest.approx(
+            (one * two) ** 0.5 - 1, abs=1e-9
+        )
 
 
 def test_the_plan_comes_before_any_run(study: Study) -> None:
@@ -221,7 +275,10 @@ def test_the_plan_comes_before_any_run(study: Study) -> None:
     assert lines[1].startswith("study: a small model takes about ")
     assert lines[2] == "study: phase 1 (tuning), 21 runs"
     phases = [line.split(",")[0] for line in lines if line.startswith("study: phase")]
-    assert phases[-2:] == ["study: phase 4 (final runs with fresh seeds)", "study: phase 5 (final runs with fresh seeds)"]
+    assert phases[-2:] == [
+        "study: phase 4 (final runs with fresh seeds)",
+        "study: phase 5 (final runs with fresh seeds)",
+    ]
 
 
 def test_the_plan_says_within_what_the_runs_will_lie(study: Study) -> None:
@@ -229,7 +286,9 @@ def test_the_plan_says_within_what_the_runs_will_lie(study: Study) -> None:
     least, most = re.search(r"(\d+) to (\d+) runs of 12 steps", study.result.out).groups()  # type: ignore[union-attr]
     assert int(least) == 7 * (5 + 2)
     assert int(least) <= len(study.jobs) <= int(most)
-    assert int(most) == 7 * (5 + 1 + 2) + 2 * 2 + 2, "an extension, two twins, a second learning rate for the single tasks"
+    assert int(most) == 7 * (5 + 1 + 2) + 2 * 2 + 2, (
+        "an extension, two twins, a second learning rate for the single tasks"
+    )
 
 
 # How it goes on
@@ -278,7 +337,12 @@ def test_a_study_that_lost_its_last_round_makes_it_again(mtl: Command, copied: S
     for name in lost:
         shutil.rmtree(copied.folder / name)
     (copied.folder / "study.json").write_text(
-        json.dumps({**copied.recorded, "jobs": {name: row for name, row in jobs.items() if name not in lost}})
+        json.dumps(
+            {
+                **copied.recorded,
+                "jobs": {name: row for name, row in jobs.items() if name not in lost},
+            }
+        )
     )
     resumed = mtl("mtl-run", *WHOLE, "hydra.sweep.dir=sweep", "resume=true")
     assert resumed.code == 0, resumed.err
@@ -308,12 +372,19 @@ HAND = {
 
 @pytest.mark.parametrize("part", HAND)
 @pytest.mark.long
-def test_the_same_runs_by_hand_give_the_same_numbers(mtl: Command, tmp_path: Path, study: Study, part: str) -> None:
+def test_the_same_runs_by_hand_give_the_same_numbers(
+    mtl: Command, tmp_path: Path, study: Study, part: str
+) -> None:
     """Breaks if a study trains anything that its recorded options do not say."""
     wanted, varying = HAND[part]
     names = list(study.of(**wanted))
     values = [
-        next(o.split("=")[1] for o in reversed(study.overrides(n)) if o.lstrip("+").startswith(f"{varying}=")) for n in names
+        next(
+            o.split("=")[1]
+            for o in reversed(study.overrides(n))
+            if o.lstrip("+").startswith(f"{varying}=")
+        )
+        for n in names
     ]
     rest = [o for o in study.overrides(names[0]) if not o.lstrip("+").startswith(f"{varying}=")]
     swept = (*rest, f"{varying}={','.join(values)}")
@@ -326,19 +397,26 @@ def test_the_same_runs_by_hand_give_the_same_numbers(mtl: Command, tmp_path: Pat
 
 
 @pytest.mark.long
-def test_the_basic_launcher_makes_the_same_study(mtl: Command, tmp_path: Path, study: Study) -> None:
+def test_the_basic_launcher_makes_the_same_study(
+    mtl: Command, tmp_path: Path, study: Study
+) -> None:
     """Breaks if a study needs the stacked launcher: every other one (joblib, Slurm) is handed the jobs in this way."""
     result = mtl("mtl-run", *WHOLE, "hydra/launcher=basic", "hydra.sweep.dir=basic")
     assert result.code == 0, result.err
     basic = Study(tmp_path / "basic", result)
     assert basic.jobs == study.jobs
     for name in study.of(final=True):
-        assert_same_numbers(basic.folder / name / "metrics.csv", study.folder / name / "metrics.csv", 1e-4)
+        assert_same_numbers(
+            basic.folder / name / "metrics.csv", study.folder / name / "metrics.csv", 1e-4
+        )
 
 
 # What it refuses
 
-NOTHING = ("study.budget=1", "hydra.sweep.dir=sweep")  # a study that gets that far is refused there: no test waits for its runs
+NOTHING = (
+    "study.budget=1",
+    "hydra.sweep.dir=sweep",
+)  # a study that gets that far is refused there: no test waits for its runs
 SWEPT = "itself; give one number, the middle of the learning rates or the seed of the tuning, and study.seeds."
 REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     "seed": (("seed=0,1",), f"A study chooses seed {SWEPT}"),
@@ -368,7 +446,9 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_a_study_cannot_do_is_refused_in_one_sentence(mtl: Command, tmp_path: Path, case: str) -> None:
+def test_what_a_study_cannot_do_is_refused_in_one_sentence(
+    mtl: Command, tmp_path: Path, case: str
+) -> None:
     """Breaks if a wrong option starts an hour of runs, or ends in a traceback."""
     options, sentence = REFUSED[case]
     result = mtl("mtl-run", *TINY, "weighting=fixed,uncertainty", *options, "hydra.sweep.dir=sweep")
@@ -378,13 +458,18 @@ def test_what_a_study_cannot_do_is_refused_in_one_sentence(mtl: Command, tmp_pat
 
 
 @pytest.mark.parametrize(
-    "options", [(), ("weighting=fixed",), ("weighting=single_task",)], ids=["none", "fixed", "single task"]
+    "options",
+    [(), ("weighting=fixed",), ("weighting=single_task",)],
+    ids=["none", "fixed", "single task"],
 )
 def test_a_study_without_a_strategy_is_refused(mtl: Command, options: tuple[str, ...]) -> None:
     """Breaks if a study of nothing but its baselines runs for an hour."""
     result = mtl("mtl-run", *TINY, *options, "hydra.sweep.dir=sweep")
     assert_one_sentence(result)
-    assert result.last_line == "A study compares strategies; name some: weighting=fixed,uncertainty,dwa."
+    assert (
+        result.last_line
+        == "A study compares strategies; name some: weighting=fixed,uncertainty,dwa."
+    )
 
 
 def test_a_study_without_m_says_that_it_needs_it(mtl: Command, tmp_path: Path) -> None:
@@ -396,7 +481,9 @@ def test_a_study_without_m_says_that_it_needs_it(mtl: Command, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("rate", ["fast", "-1", "0"])
-def test_a_learning_rate_that_is_none_is_refused_before_any_run(mtl: Command, tmp_path: Path, rate: str) -> None:
+def test_a_learning_rate_that_is_none_is_refused_before_any_run(
+    mtl: Command, tmp_path: Path, rate: str
+) -> None:
     """Breaks if a typing error in the middle of the learning rates makes a study of runs that all fail, or Python's own words."""
     result = mtl("mtl-run", *TINY, "weighting=fixed,uncertainty", f"optimizer.lr={rate}", *NOTHING)
     assert_one_sentence(result)
@@ -409,7 +496,9 @@ def test_a_learning_rate_that_is_none_is_refused_before_any_run(mtl: Command, tm
 )  # fmt: skip
 def test_a_knob_that_is_none_is_refused(mtl: Command, tmp_path: Path, knobs: str) -> None:
     """Breaks if a typing error, or a single value, gives a strategy fewer trials than the others or Python's own words."""
-    result = mtl("mtl-run", *TINY, "weighting=fixed,uncertainty", f"++study.knobs.{knobs}", *NOTHING)
+    result = mtl(
+        "mtl-run", *TINY, "weighting=fixed,uncertainty", f"++study.knobs.{knobs}", *NOTHING
+    )
     assert_one_sentence(result)
     assert "study.knobs" in result.last_line
     assert not list(tmp_path.rglob("summary.json"))
@@ -432,7 +521,9 @@ def test_fixed_weights_of_the_users_own_are_fixed_weights(mtl: Command) -> None:
 @pytest.mark.parametrize("name", ["my column", "price (EUR)"])
 def test_tasks_may_have_any_name(name: str) -> None:
     """Breaks if a study of a table whose columns are called as people call them ends in Hydra's grammar."""
-    OverridesParser.create().parse_overrides([opened(o) for o in fixed_overrides({name: 0.5, "b": 1.5})])
+    OverridesParser.create().parse_overrides(
+        [opened(o) for o in fixed_overrides({name: 0.5, "b": 1.5})]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -460,14 +551,21 @@ def test_a_study_in_which_every_run_fails_ends_in_one_sentence(hopeless: Study) 
 
 def test_the_runs_of_a_study_draw_no_pictures(hopeless: Study) -> None:
     """Breaks if conf/study/fair.yaml's record.plots=none is lost on the way to the runs: a hundred runs with pictures are slow."""
-    assert {hopeless.config(path.name).record.plots for path in folders(hopeless.folder)} == {"none"}
+    assert {hopeless.config(path.name).record.plots for path in folders(hopeless.folder)} == {
+        "none"
+    }
 
 
 @pytest.mark.long
 def test_a_strategy_that_always_fails_does_not_stop_the_study(mtl: Command, tmp_path: Path) -> None:
     """Breaks if one diverging strategy costs the others their verdict, or its failure is forgotten."""
     result = mtl(
-        "mtl-run", *TINY, "weighting=uncertainty", "weighting.init=-1000,0", "study.extensions=0", "hydra.sweep.dir=sweep"
+        "mtl-run",
+        *TINY,
+        "weighting=uncertainty",
+        "weighting.init=-1000,0",
+        "study.extensions=0",
+        "hydra.sweep.dir=sweep",
     )
     assert "Traceback" not in result.err
     recorded = Study(tmp_path / "sweep", result)
@@ -483,12 +581,17 @@ LEAST = 6 * (5 + 2)  # six candidates
 
 
 @pytest.mark.parametrize("budget", [f"{LEAST - 1}", f"{LEAST - 1} runs", f"{4 * LEAST - 1} steps"])
-def test_a_budget_that_is_too_small_is_refused_with_the_plan(mtl: Command, tmp_path: Path, budget: str) -> None:
+def test_a_budget_that_is_too_small_is_refused_with_the_plan(
+    mtl: Command, tmp_path: Path, budget: str
+) -> None:
     """Breaks if a study begins that cannot come to its end, or runs, or their steps (four each), are counted wrongly."""
     result = mtl("mtl-run", *TINY, *BUDGET, f"study.budget={budget}")
     assert_one_sentence(result)
     assert result.out.splitlines()[0].startswith("study: 1 strategies")
-    needed = re.match(r"The study needs at least (\d+) runs, more than study.budget=(.*) allows; ", result.last_line)
+    needed = re.match(
+        r"The study needs at least (\d+) runs, more than study.budget=(.*) allows; ",
+        result.last_line,
+    )
     assert needed is not None
     assert int(needed[1]) >= LEAST
     assert needed[2] == budget
@@ -513,7 +616,9 @@ def test_a_refused_study_is_not_in_the_way_of_the_next_one(mtl: Command, tmp_pat
         pytest.param("50", marks=pytest.mark.long),
     ],
 )
-def test_no_study_takes_more_runs_than_its_budget(mtl: Command, tmp_path: Path, budget: str) -> None:
+def test_no_study_takes_more_runs_than_its_budget(
+    mtl: Command, tmp_path: Path, budget: str
+) -> None:
     """Breaks if extensions, twins, or the learning rates of the single tasks go beyond study.budget."""
     result = mtl("mtl-run", *TINY, *BUDGET, f"study.budget={budget}")
     if result.code:
@@ -529,7 +634,10 @@ def test_no_study_takes_more_runs_than_its_budget(mtl: Command, tmp_path: Path, 
 
 def seen(sweep: Path, first: int, count: int) -> bool:
     """Whether so many runs from a number on have said something of themselves."""
-    return sum(number(path.parent.name) >= first for path in sweep.glob("*_seed*/summary.json")) >= count
+    return (
+        sum(number(path.parent.name) >= first for path in sweep.glob("*_seed*/summary.json"))
+        >= count
+    )
 
 
 @pytest.mark.long
@@ -552,7 +660,9 @@ def test_a_study_that_is_killed_in_every_phase_ends_as_if_nothing_had_happened(
         killed = mtl(*command, *again, meddle=send(signal.SIGKILL, instant))
         assert killed.code == -signal.SIGKILL
         recorded = json.loads((sweep / "study.json").read_text())["jobs"] if phase > 1 else {}
-        assert {row["phase"] for row in recorded.values()} == set(range(1, phase)), "the rounds that were over"
+        assert {row["phase"] for row in recorded.values()} == set(range(1, phase)), (
+            "the rounds that were over"
+        )
     resumed = mtl(*command, "resume=true")
     assert resumed.code == 0, resumed.err
     ended = Study(sweep, resumed)
@@ -561,19 +671,31 @@ def test_a_study_that_is_killed_in_every_phase_ends_as_if_nothing_had_happened(
     for name in whole.jobs:
         assert_same_numbers(sweep / name / "metrics.csv", whole.folder / name / "metrics.csv", 1e-6)
     for table in ("runs.csv", "verdicts.csv"):
-        found, expected = (pd.read_csv(s.folder / table).drop(columns="seconds") for s in (ended, whole))
+        found, expected = (
+            pd.read_csv(s.folder / table).drop(columns="seconds") for s in (ended, whole)
+        )
         pd.testing.assert_frame_equal(found, expected, rtol=1e-6, atol=1e-9, check_exact=False)
 
 
 @pytest.mark.long
 def test_ctrl_c_stops_a_study_and_says_how_to_go_on(mtl: Command, tmp_path: Path) -> None:
     """Breaks if a study stopped by hand ends in a traceback, or starts its next phase."""
-    options = (*TINY, "weighting=fixed,uncertainty", "hydra.sweep.dir=sweep", "trainer.epochs=400", "trainer.compile=false")
-    stopped = mtl("mtl-run", *options, meddle=send(signal.SIGINT, partial(seen, tmp_path / "sweep", 0, 3)))
+    options = (
+        *TINY,
+        "weighting=fixed,uncertainty",
+        "hydra.sweep.dir=sweep",
+        "trainer.epochs=400",
+        "trainer.compile=false",
+    )
+    stopped = mtl(
+        "mtl-run", *options, meddle=send(signal.SIGINT, partial(seen, tmp_path / "sweep", 0, 3))
+    )
     assert stopped.code == 130, stopped.out + stopped.err
     assert "Traceback" not in stopped.err
     assert stopped.last_line.endswith("/sweep resume=true.")
-    assert max(number(path.name) for path in folders(tmp_path / "sweep")) < 18, "the first phase's runs"
+    assert max(number(path.name) for path in folders(tmp_path / "sweep")) < 18, (
+        "the first phase's runs"
+    )
 
 
 @pytest.mark.long
@@ -600,7 +722,9 @@ def verdict_of(folder: Path, strategy: str) -> pd.Series:
 
 
 @pytest.mark.long
-def test_weighting_makes_no_difference_to_tasks_that_share_nothing(mtl: Command, tmp_path: Path) -> None:
+def test_weighting_makes_no_difference_to_tasks_that_share_nothing(
+    mtl: Command, tmp_path: Path
+) -> None:
     """Breaks if a study finds a difference where there can be none: separate nets, and Adam, which no constant factor moves."""
     result = mtl(
         *(
@@ -612,7 +736,12 @@ def test_weighting_makes_no_difference_to_tasks_that_share_nothing(mtl: Command,
             "trainer.epochs=200",
             "trainer.threads=1",
         ),
-        *("record.plots=none", "study.seeds=6", "study.fixed_points=3", "weighting=uncertainty,per_task_adam"),
+        *(
+            "record.plots=none",
+            "study.seeds=6",
+            "study.fixed_points=3",
+            "weighting=uncertainty,per_task_adam",
+        ),
         "hydra.sweep.dir=sweep",
     )
     assert result.code == 0, result.err
@@ -620,7 +749,9 @@ def test_weighting_makes_no_difference_to_tasks_that_share_nothing(mtl: Command,
         assert verdict_of(tmp_path / "sweep", strategy)["verdict"] == "no difference"
     # With nothing shared, one Adam per task is one Adam, and fixed weights are a factor that Adam forgets.
     by_hand = verdict_of(tmp_path / "sweep", "per_task_adam")
-    assert (by_hand["versus_equal.low"], by_hand["versus_equal.high"]) == pytest.approx((0, 0), abs=1e-6)
+    assert (by_hand["versus_equal.low"], by_hand["versus_equal.high"]) == pytest.approx(
+        (0, 0), abs=1e-6
+    )
 
 
 PLANTED = (
@@ -650,7 +781,9 @@ def best_fixed(mtl: Command, tmp_path: Path, *options: str) -> tuple[Study, pd.S
 
 
 @pytest.mark.long
-def test_equal_weights_lose_where_one_loss_is_a_thousand_times_the_other(mtl: Command, tmp_path: Path) -> None:
+def test_equal_weights_lose_where_one_loss_is_a_thousand_times_the_other(
+    mtl: Command, tmp_path: Path
+) -> None:
     """Breaks if a study overlooks what its tuning cannot mend: a deep trunk that one task alone shapes, and that overfits it."""
     sizes = ("data.dim=60", "data.outputs=30", "data.n_test=500", "model.hidden=[64,64,64,64]")
     study, found = best_fixed(mtl, tmp_path, *sizes)
@@ -664,7 +797,15 @@ def test_the_verdict_agrees_with_the_monitor_on_a_trade_off(mtl: Command, tmp_pa
     """Breaks if weights that are better by what everybody was tuned for, on every seed, are said to hurt."""
     sizes = ("data.dim=20", "data.outputs=10", "data.n_test=200", "model.hidden=[32,32]")
     study, found = best_fixed(mtl, tmp_path, *sizes)
-    finals = {role: study.of(strategy=name, final=True) for role, name in (("equal", "equal"), ("fixed", found.name))}
-    monitors = {role: [summary(study.folder / n)["monitor"]["final"] for n in names] for role, names in finals.items()}
-    assert all(fixed < equal for fixed, equal in zip(monitors["fixed"], monitors["equal"], strict=True))
+    finals = {
+        role: study.of(strategy=name, final=True)
+        for role, name in (("equal", "equal"), ("fixed", found.name))
+    }
+    monitors = {
+        role: [summary(study.folder / n)["monitor"]["final"] for n in names]
+        for role, names in finals.items()
+    }
+    assert all(
+        fixed < equal for fixed, equal in zip(monitors["fixed"], monitors["equal"], strict=True)
+    )
     assert found["versus_equal.high"] < -study.recorded["margin"]

@@ -16,23 +16,37 @@ SMALL = ("model.hidden=[16]", "trainer.epochs=4", "record.plots=none")
 SWEEP = ("-m", *SMALL, "hydra.sweep.dir=sweep")
 
 
-def test_the_comparison_has_a_row_per_run_and_one_per_strategy_and_data(mtl: Command, tmp_path: Path) -> None:
+def test_the_comparison_has_a_row_per_run_and_one_per_strategy_and_data(
+    mtl: Command, tmp_path: Path
+) -> None:
     """Breaks if a sweep of strategies, data and seeds is not sorted out by itself."""
-    result = mtl("mtl-run", *SWEEP, "weighting=fixed,uncertainty,single_task", "data=toy_regression,digits", "seed=range(0,2)")
+    result = mtl(
+        "mtl-run",
+        *SWEEP,
+        "weighting=fixed,uncertainty,single_task",
+        "data=toy_regression,digits",
+        "seed=range(0,2)",
+    )
     assert result.code == 0, result.err
     runs = pd.read_csv(tmp_path / "sweep" / "runs.csv")
     assert len(runs) == 12
     assert set(runs["status"]) == {"finished"}
     table = pd.read_csv(tmp_path / "sweep" / "comparison.csv")
     assert list(zip(table["data"], table["strategy"], strict=True)) == [
-        (data, strategy) for data in ("toy_regression", "digits") for strategy in ("fixed", "uncertainty", "single_task")
+        (data, strategy)
+        for data in ("toy_regression", "digits")
+        for strategy in ("fixed", "uncertainty", "single_task")
     ]
     assert list(table["runs"]) == [2] * 6
     toy = table[(table["data"] == "toy_regression") & (table["strategy"] == "fixed")].iloc[0]
-    seeds = runs[(runs["data"] == "toy_regression") & (runs["strategy"] == "fixed")]["final.val.y1.rmse"]
+    seeds = runs[(runs["data"] == "toy_regression") & (runs["strategy"] == "fixed")][
+        "final.val.y1.rmse"
+    ]
     assert toy["val.y1.rmse.mean"] == pytest.approx(seeds.mean())
     assert toy["val.y1.rmse.low"] < toy["val.y1.rmse.mean"] < toy["val.y1.rmse.high"]
-    assert toy["val.delta_m"] == pytest.approx(0, abs=1e-9), "separate networks under equal weights are single-task training"
+    assert toy["val.delta_m"] == pytest.approx(0, abs=1e-9), (
+        "separate networks under equal weights are single-task training"
+    )
     assert table["val.mean_rank"].between(1, 3).all()
     assert (tmp_path / "sweep" / "comparison.png").read_bytes()[:4] == b"\x89PNG"
     assert "delta-m %" in result.out
@@ -43,7 +57,14 @@ def test_joblib_gives_the_same_bytes(mtl: Command, tmp_path: Path) -> None:
     """Breaks if a result depends on the launcher (threads, random states of the parent)."""
     options = (*SMALL, "weighting=uncertainty,per_task_adam", "seed=0,1")
     assert mtl("mtl-run", "-m", *options, "hydra.sweep.dir=basic").code == 0
-    parallel = mtl("mtl-run", "-m", *options, "hydra.sweep.dir=joblib", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+    parallel = mtl(
+        "mtl-run",
+        "-m",
+        *options,
+        "hydra.sweep.dir=joblib",
+        "hydra/launcher=joblib",
+        "hydra.launcher.n_jobs=2",
+    )
     assert parallel.code == 0, parallel.err
     folders = sorted(path.name for path in (tmp_path / "basic").iterdir() if path.is_dir())
     assert len(folders) == 4
@@ -52,14 +73,20 @@ def test_joblib_gives_the_same_bytes(mtl: Command, tmp_path: Path) -> None:
         assert one.read_bytes() == two.read_bytes()
 
 
-def test_a_failed_job_is_a_row_with_its_reason_and_the_rest_go_on(mtl: Command, tmp_path: Path) -> None:
+def test_a_failed_job_is_a_row_with_its_reason_and_the_rest_go_on(
+    mtl: Command, tmp_path: Path
+) -> None:
     """Breaks if one diverging run costs the others, or hides why it failed."""
     result = mtl("mtl-run", *SWEEP, "optimizer=sgd", "optimizer.lr=1e6,1e-4,1e-3")
     assert result.code == 1
     runs = pd.read_csv(tmp_path / "sweep" / "runs.csv")
     assert list(runs["status"]) == ["failed", "finished", "finished"]
     assert runs["reason"][0].startswith("The loss of task 'y1' became inf in epoch")
-    assert list(runs["strategy"]) == ["uncertainty, lr=1000000.0", "uncertainty, lr=0.0001", "uncertainty, lr=0.001"]
+    assert list(runs["strategy"]) == [
+        "uncertainty, lr=1000000.0",
+        "uncertainty, lr=0.0001",
+        "uncertainty, lr=0.001",
+    ]
     assert "1 of 3 runs failed" in result.last_line
     assert "Traceback" not in result.err
 
@@ -67,12 +94,17 @@ def test_a_failed_job_is_a_row_with_its_reason_and_the_rest_go_on(mtl: Command, 
 def test_no_baseline_gives_no_delta_m_and_says_how_to_get_it(mtl: Command, tmp_path: Path) -> None:
     """Breaks if delta-m is invented from anything but single-task runs."""
     result = mtl("mtl-run", *SWEEP, "weighting=fixed,uncertainty")
-    assert "No delta-m: add weighting=single_task to the sweep for the single-task baseline." in result.out
+    assert (
+        "No delta-m: add weighting=single_task to the sweep for the single-task baseline."
+        in result.out
+    )
     assert pd.read_csv(tmp_path / "sweep" / "comparison.csv")["val.delta_m"].isna().all()
 
 
 @pytest.mark.long
-def test_a_sweep_directory_is_refused_unless_resumed_and_then_only_the_rest_is_run(mtl: Command, tmp_path: Path) -> None:
+def test_a_sweep_directory_is_refused_unless_resumed_and_then_only_the_rest_is_run(
+    mtl: Command, tmp_path: Path
+) -> None:
     """Breaks if a second sweep overwrites the first, or finished jobs are trained again."""
     sweep = (*SWEEP, "seed=0,1")
     assert mtl("mtl-run", *sweep).code == 0
@@ -102,7 +134,10 @@ def test_compare_works_on_copied_incomplete_and_single_runs(mtl: Command, tmp_pa
     assert result.code == 0, result.err
     runs = pd.read_csv(tmp_path / "found" / "runs.csv")
     assert list(runs["status"]) == ["finished", "finished", "incomplete"]
-    assert list(pd.read_csv(tmp_path / "found" / "comparison.csv")["strategy"])[:2] == ["fixed", "uncertainty"]
+    assert list(pd.read_csv(tmp_path / "found" / "comparison.csv")["strategy"])[:2] == [
+        "fixed",
+        "uncertainty",
+    ]
     assert "Not finished:" in result.out
 
 
@@ -112,38 +147,66 @@ def test_compare_names_a_directory_without_runs(mtl: Command, tmp_path: Path) ->
     assert mtl("mtl-compare", "nowhere").last_line == (
         "There is no directory 'nowhere'; give run directories or the directory of a sweep."
     )
-    assert mtl("mtl-compare", "empty").last_line == "'empty' holds no run; give run directories or the directory of a sweep."
+    assert (
+        mtl("mtl-compare", "empty").last_line
+        == "'empty' holds no run; give run directories or the directory of a sweep."
+    )
 
 
 @pytest.mark.long
 def test_folds_and_seeds_are_replicates_not_strategies(mtl: Command, tmp_path: Path) -> None:
     """Breaks if cross-validation is mistaken for five strategies."""
-    (tmp_path / "t.csv").write_text("a,b,c\n" + "".join(f"{i},{2 * i % 7},{i % 3}\n" for i in range(60)))
-    options = ("data=table", "data.path=t.csv", "data.targets={a: regression, c: classification}", "data.split.folds=3")
-    result = mtl("mtl-run", *SWEEP, *options, "data.split.fold=0,1,2", "weighting=fixed,uncertainty")
+    (tmp_path / "t.csv").write_text(
+        "a,b,c\n" + "".join(f"{i},{2 * i % 7},{i % 3}\n" for i in range(60))
+    )
+    options = (
+        "data=table",
+        "data.path=t.csv",
+        "data.targets={a: regression, c: classification}",
+        "data.split.folds=3",
+    )
+    result = mtl(
+        "mtl-run", *SWEEP, *options, "data.split.fold=0,1,2", "weighting=fixed,uncertainty"
+    )
     assert result.code == 0, result.err
     table = pd.read_csv(tmp_path / "sweep" / "comparison.csv")
     assert list(table["strategy"]) == ["fixed", "uncertainty"]
     assert list(table["runs"]) == [3, 3]
 
 
-def test_a_sweep_with_a_wrong_option_starts_no_job_and_names_it(mtl: Command, tmp_path: Path) -> None:
+def test_a_sweep_with_a_wrong_option_starts_no_job_and_names_it(
+    mtl: Command, tmp_path: Path
+) -> None:
     """Breaks if a typing error is found after an hour of training, or hidden behind an empty report."""
     result = mtl("mtl-run", *SWEEP, "weighting=fixed,uncertanty")
     assert result.code == 1
-    assert result.last_line.startswith("weighting=uncertanty does not exist; did you mean 'uncertainty'?")
+    assert result.last_line.startswith(
+        "weighting=uncertanty does not exist; did you mean 'uncertainty'?"
+    )
     assert not list((tmp_path / "sweep").glob("*/"))
 
 
 @pytest.mark.long
-def test_ctrl_c_stops_a_sweep_after_saving_and_says_how_to_go_on(mtl: Command, tmp_path: Path) -> None:
+def test_ctrl_c_stops_a_sweep_after_saving_and_says_how_to_go_on(
+    mtl: Command, tmp_path: Path
+) -> None:
     """Breaks if Ctrl-C only skips to the next job, or its results are lost."""
-    sweep = ("-m", "model.hidden=[16]", "trainer.epochs=300", "record.plots=none", "hydra.sweep.dir=sweep", "seed=0,1,2")
+    sweep = (
+        "-m",
+        "model.hidden=[16]",
+        "trainer.epochs=300",
+        "record.plots=none",
+        "hydra.sweep.dir=sweep",
+        "seed=0,1,2",
+    )
     second = tmp_path / "sweep" / "1_toy_regression_uncertainty_seed1" / "checkpoint.pt"
     stopped = mtl("mtl-run", *sweep, meddle=send(signal.SIGINT, second.exists))
     assert stopped.code == 130
     assert stopped.last_line.endswith("/sweep resume=true.")
-    assert list(pd.read_csv(tmp_path / "sweep" / "runs.csv")["status"]) == ["finished", "interrupted"]
+    assert list(pd.read_csv(tmp_path / "sweep" / "runs.csv")["status"]) == [
+        "finished",
+        "interrupted",
+    ]
     assert mtl("mtl-run", *sweep, "resume=true").code == 0
     assert list(pd.read_csv(tmp_path / "sweep" / "runs.csv")["status"]) == ["finished"] * 3
 
@@ -182,11 +245,23 @@ def test_options_of_the_same_name_keep_their_full_names(mtl: Command, tmp_path: 
 @pytest.mark.long
 def test_the_monitor_is_that_of_the_epoch_in_the_title(mtl: Command, tmp_path: Path) -> None:
     """Breaks if a table of final metrics flatters with the best epoch's monitor."""
-    assert mtl("mtl-run", "-m", "trainer.epochs=60", "record.plots=none", "hydra.sweep.dir=sweep", "seed=0,1").code == 0
+    assert (
+        mtl(
+            "mtl-run",
+            "-m",
+            "trainer.epochs=60",
+            "record.plots=none",
+            "hydra.sweep.dir=sweep",
+            "seed=0,1",
+        ).code
+        == 0
+    )
     runs = pd.read_csv(tmp_path / "sweep" / "runs.csv")
     for at in ("final", "best"):
         assert mtl("mtl-compare", "sweep", "--at", at, "--output", at).code == 0
-        assert pd.read_csv(tmp_path / at / "comparison.csv")["monitor.mean"][0] == pytest.approx(runs[f"monitor.{at}"].mean())
+        assert pd.read_csv(tmp_path / at / "comparison.csv")["monitor.mean"][0] == pytest.approx(
+            runs[f"monitor.{at}"].mean()
+        )
 
 
 def test_compare_words_a_place_it_cannot_write_to(mtl: Command) -> None:

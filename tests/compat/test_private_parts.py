@@ -41,14 +41,18 @@ def _omegaconf_dumper() -> bool:
 
 
 def _torch_wrappers() -> bool:
-    optimizer = torch.optim.Adam([nn.Parameter(torch.zeros(1))])  # the first one wraps the step of its class
+    optimizer = torch.optim.Adam(
+        [nn.Parameter(torch.zeros(1))]
+    )  # the first one wraps the step of its class
     inner = getattr(getattr(type(optimizer).step, "__wrapped__", None), "__wrapped__", None)
     return inner is not None and inner.__qualname__.endswith(".step")
 
 
 def _torch_hooks() -> bool:
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
-    return hasattr(optimizer, "_optimizer_step_pre_hooks") and hasattr(optimizer, "_optimizer_step_post_hooks")
+    return hasattr(optimizer, "_optimizer_step_pre_hooks") and hasattr(
+        optimizer, "_optimizer_step_post_hooks"
+    )
 
 
 def _torch_layers() -> bool:
@@ -82,12 +86,15 @@ def test_a_private_part_is_where_it_was(what: str) -> None:
     try:
         found = is_there()
     except (ImportError, AttributeError, TypeError) as error:
-        pytest.fail(f"{package} {version(package)} moved {what} ({error}); mend mtl_runner/compat/{file}.")
+        pytest.fail(
+            f"{package} {version(package)} moved {what} ({error}); mend mtl_runner/compat/{file}."
+        )
     assert found, f"{package} {version(package)} moved {what}; mend mtl_runner/compat/{file}."
 
 
 @pytest.mark.parametrize(
-    "content", [{"a": 1, "b": [1, 2.5, None], "c": "1e3", "d": {"e": "yes", "f": "x: y"}}, ["a=1", "b='x'"]]
+    "content",
+    [{"a": 1, "b": [1, 2.5, None], "c": "1e3", "d": {"e": "yes", "f": "x: y"}}, ["a=1", "b='x'"]],
 )
 def test_yaml_is_omegaconfs_own(content: Any) -> None:
     """Breaks if a recorded config reads back as another one."""
@@ -103,7 +110,9 @@ def test_the_state_of_an_aggregator_comes_back(name: str) -> None:
     for row in rows[:3]:
         first(row)
     saved = copy.deepcopy(get_state(first))
-    assert saved, f"torchjd {version('torchjd')} moved the state of {name}; mend mtl_runner/compat/torchjd_state.py."
+    assert saved, (
+        f"torchjd {version('torchjd')} moved the state of {name}; mend mtl_runner/compat/torchjd_state.py."
+    )
     set_state(second, saved)
     torch.manual_seed(0)
     expected = first(rows[3])

@@ -36,7 +36,9 @@ OPTIMIZERS: dict[str, Make] = {
 }
 
 
-def steps_of(make: Make, take: Callable[[torch.optim.Optimizer], Callable[[], object]], steps: int = 15) -> torch.Tensor:
+def steps_of(
+    make: Make, take: Callable[[torch.optim.Optimizer], Callable[[], object]], steps: int = 15
+) -> torch.Tensor:
     """Where a small network arrives when the optimizer's steps are taken in this way."""
     model = make_mlp(tasks := make_tasks(a="regression"))
     split = make_split(tasks)
@@ -95,7 +97,9 @@ def test_a_hook_registered_before_is_called(when: str) -> None:
     assert parameter.item() == pytest.approx(0.8)
 
 
-@pytest.mark.parametrize("register", ["register_optimizer_step_pre_hook", "register_optimizer_step_post_hook"])
+@pytest.mark.parametrize(
+    "register", ["register_optimizer_step_pre_hook", "register_optimizer_step_post_hook"]
+)
 def test_a_hook_for_all_optimizers_is_called(register: str) -> None:
     """Breaks if a profiler's hook on every optimizer is silently skipped."""
     _, optimizer = one_parameter()

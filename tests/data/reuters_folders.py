@@ -27,24 +27,43 @@ def texts(count: int) -> list[dict[str, Any]]:
         topics = [PRICES[i % 3]] + ([PRICES[(i + 1) % 3]] if i % 3 == 2 else [])
         places = [] if i % 5 == 4 else [HOMES[(i // 3) % 3]]
         words = " ".join(WORDS[name] for name in (*topics, *places))
-        rows.append({"title": f"NEWS {i}", "body": f"{words} on {i}.{i % 7} days.", "topics": topics, "places": places})
+        rows.append(
+            {
+                "title": f"NEWS {i}",
+                "body": f"{words} on {i}.{i % 7} days.",
+                "topics": topics,
+                "places": places,
+            }
+        )
     return rows
 
 
 def write_json(
-    folder: Path, topics: Sequence[str] | None = None, *, zipped: bool = True, **files: list[dict[str, Any]]
+    folder: Path,
+    topics: Sequence[str] | None = None,
+    *,
+    zipped: bool = True,
+    **files: list[dict[str, Any]],
 ) -> Path:
     """``train`` (and ``test``) as JSON lines, with ``topics90.json`` if topics are given."""
     folder.mkdir(exist_ok=True)
     for name, rows in files.items():
         lines = "".join(json.dumps(row) + "\n" for row in rows).encode()
-        (folder / f"{name}.jsonl{'.gz' if zipped else ''}").write_bytes(gzip.compress(lines) if zipped else lines)
+        (folder / f"{name}.jsonl{'.gz' if zipped else ''}").write_bytes(
+            gzip.compress(lines) if zipped else lines
+        )
     if topics is not None:
         (folder / "topics90.json").write_text(json.dumps({"topics90": list(topics)}))
     return folder
 
 
-def sgml(text: str, split: str = "TRAIN", topics: Sequence[str] = (), places: Sequence[str] = (), marked: str = "YES") -> str:
+def sgml(
+    text: str,
+    split: str = "TRAIN",
+    topics: Sequence[str] = (),
+    places: Sequence[str] = (),
+    marked: str = "YES",
+) -> str:
     """One document around what stands in its TEXT element, with everything that the real ones carry."""
 
     def items(names: Sequence[str]) -> str:
@@ -71,7 +90,11 @@ def write_sgml(folder: Path, **files: Sequence[str] | bytes) -> Path:
     folder.mkdir(exist_ok=True)
     for name, documents in files.items():
         head = '<!DOCTYPE lewis SYSTEM "lewis.dtd">\n'
-        content = documents if isinstance(documents, bytes) else (head + "".join(documents)).encode("latin-1")
+        content = (
+            documents
+            if isinstance(documents, bytes)
+            else (head + "".join(documents)).encode("latin-1")
+        )
         (folder / f"reut2-{name}.sgm").write_bytes(content)
     return folder
 

@@ -48,7 +48,9 @@ def only(kind: str, target: Tensor, mask: Tensor | None = None, **options: Any) 
     data = Mine()
     data.tasks = [Task("t", kind, **options)]
     masks = {} if mask is None else {"t": mask}
-    data.splits = {name: Split(torch.zeros(len(target), 2), {"t": target}, masks) for name in SPLITS}
+    data.splits = {
+        name: Split(torch.zeros(len(target), 2), {"t": target}, masks) for name in SPLITS
+    }
     return data
 
 
@@ -72,7 +74,11 @@ def test_a_vector_target_becomes_a_column():
 @pytest.mark.parametrize("dtype", [torch.int32, torch.int64, torch.bool])
 def test_whole_numbers_are_floats_for_a_regression(dtype):
     """Breaks targets that a user keeps as integers or truth values."""
-    target = prepare(only("regression", torch.tensor([0, 1, 1, 0]).to(dtype))).splits["train"].targets["t"]
+    target = (
+        prepare(only("regression", torch.tensor([0, 1, 1, 0]).to(dtype)))
+        .splits["train"]
+        .targets["t"]
+    )
     assert target.dtype == torch.get_default_dtype()
     assert target[:, 0].tolist() == [0, 1, 1, 0]
 
@@ -80,17 +86,25 @@ def test_whole_numbers_are_floats_for_a_regression(dtype):
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int32, torch.float32, torch.bool])
 def test_classes_of_any_dtype_are_class_indices(dtype):
     """Breaks classes that a user keeps as bytes, floats or truth values."""
-    target = prepare(only("classification", torch.tensor([0, 1, 1, 0]).to(dtype))).splits["train"].targets["t"]
+    target = (
+        prepare(only("classification", torch.tensor([0, 1, 1, 0]).to(dtype)))
+        .splits["train"]
+        .targets["t"]
+    )
     assert target.dtype == torch.int64
     assert target.tolist() == [0, 1, 1, 0]
 
 
 def test_trivial_predictors_are_the_mean_the_prior_and_the_median():
     """Breaks `relative_loss`, and with it the monitor: what a task is measured against."""
-    mean = prepare(only("regression", torch.tensor([[1.0, 10.0], [3.0, torch.nan], [5.0, 30.0]]))).tasks[0]
+    mean = prepare(
+        only("regression", torch.tensor([[1.0, 10.0], [3.0, torch.nan], [5.0, 30.0]]))
+    ).tasks[0]
     median = prepare(only("regression_l1", torch.tensor([1.0, 2.0, 90.0]))).tasks[0]
     prior = prepare(only("classification", torch.tensor([0, 1, 1, 1, MISSING_CLASS]))).tasks[0]
-    labels = prepare(only("multilabel", torch.tensor([[1.0, 0.0], [1.0, 1.0], [0.0, 0.0], [1.0, torch.nan]]))).tasks[0]
+    labels = prepare(
+        only("multilabel", torch.tensor([[1.0, 0.0], [1.0, 1.0], [0.0, 0.0], [1.0, torch.nan]]))
+    ).tasks[0]
     assert mean.trivial == pytest.approx((3.0, 20.0))
     assert median.trivial == pytest.approx((2.0,))
     assert torch.tensor(prior.trivial).softmax(0).tolist() == pytest.approx([0.25, 0.75], abs=1e-5)
@@ -107,7 +121,12 @@ def test_a_class_absent_from_training_keeps_the_prior_finite(data):
 
 def test_names_of_classes_set_the_size():
     """Breaks classes that no row holds but that have a name."""
-    assert prepare(only("classification", torch.tensor([0, 1, 0]), classes=("no", "yes", "maybe"))).tasks[0].size == 3
+    assert (
+        prepare(only("classification", torch.tensor([0, 1, 0]), classes=("no", "yes", "maybe")))
+        .tasks[0]
+        .size
+        == 3
+    )
 
 
 @pytest.mark.parametrize(
@@ -151,20 +170,27 @@ def test_what_stands_under_a_mask_is_never_looked_at(kind, target, garbage):
     assert one.tasks == two.tasks
     assert one.tasks[0].missing
     for name in SPLITS:
-        torch.testing.assert_close(one.splits[name].targets["t"], two.splits[name].targets["t"], equal_nan=True)
+        torch.testing.assert_close(
+            one.splits[name].targets["t"], two.splits[name].targets["t"], equal_nan=True
+        )
 
 
 def test_a_mask_may_speak_of_single_outputs():
     """Breaks masks of the target's own shape."""
     mask = torch.tensor([[True, False], [True, True], [False, False]])
-    target = prepare(only("regression", torch.arange(6.0).reshape(3, 2), mask)).splits["val"].targets["t"]
+    target = (
+        prepare(only("regression", torch.arange(6.0).reshape(3, 2), mask))
+        .splits["val"]
+        .targets["t"]
+    )
     assert torch.equal(~target.isnan(), mask)
 
 
 def test_inputs_may_be_a_dict_of_tensors(data):
     """Breaks models of several inputs."""
     data.splits = {
-        name: Split({"x": split.inputs, "ids": torch.arange(len(split))}, split.targets) for name, split in data.splits.items()
+        name: Split({"x": split.inputs, "ids": torch.arange(len(split))}, split.targets)
+        for name, split in data.splits.items()
     }
     prepared = prepare(data)
     assert set(prepared.splits["train"].inputs) == {"x", "ids"}
@@ -177,7 +203,9 @@ def test_batches_of_a_split_are_its_rows_in_order(data):
     for whole in (split, Split({"x": split.inputs}, split.targets)):
         parts = list(whole.batches(3))
         assert [len(part) for part in parts] == [3, 3, 2]
-        inputs = [part.inputs["x"] if isinstance(part.inputs, dict) else part.inputs for part in parts]
+        inputs = [
+            part.inputs["x"] if isinstance(part.inputs, dict) else part.inputs for part in parts
+        ]
         assert torch.equal(torch.cat(inputs), split.inputs)
         assert torch.equal(torch.cat([part.targets["b"] for part in parts]), split.targets["b"])
 
@@ -267,7 +295,10 @@ def _smooth(outputs: Any, targets: Any) -> Tensor:  # noqa: ARG001
 def test_a_dataset_has_tasks_and_splits(data, name):
     """Breaks the sentence about an object that is no dataset."""
     delattr(data, name)
-    with fails(ConfigError, f"The dataset Mine has no attribute '{name}'; a dataset needs `tasks` and `splits`."):
+    with fails(
+        ConfigError,
+        f"The dataset Mine has no attribute '{name}'; a dataset needs `tasks` and `splits`.",
+    ):
         prepare(data)
 
 
@@ -287,7 +318,10 @@ def test_no_task(data):
 
 def test_an_unknown_kind_gets_the_nearest_name():
     """Breaks the sentence about a mistyped kind of task."""
-    with fails(ConfigError, "Task 'a' has the unknown kind 'regresion'; did you mean 'regression'? allowed: classification, "):
+    with fails(
+        ConfigError,
+        "Task 'a' has the unknown kind 'regresion'; did you mean 'regression'? allowed: classification, ",
+    ):
         Task("a", "regresion")
 
 
@@ -300,7 +334,10 @@ def test_a_term_needs_its_callable():
 def test_an_unknown_task_to_keep_gets_the_nearest_name(data):
     """Breaks the sentence about a mistyped data.tasks."""
     data.tasks[0] = Task("depth")
-    with fails(ConfigError, "data.tasks names the unknown task 'dept'; did you mean 'depth'? allowed: b, c, depth."):
+    with fails(
+        ConfigError,
+        "data.tasks names the unknown task 'dept'; did you mean 'depth'? allowed: b, c, depth.",
+    ):
         prepare(data, keep=["dept"])
 
 
@@ -330,7 +367,10 @@ def test_an_empty_split_is_named(data, name):
 def test_nan_in_the_inputs_is_named_with_split_and_row(data, value):
     """Breaks the sentence about NaN inputs: the loss would be NaN without a reason."""
     data.splits["val"].inputs[3, 1] = value
-    with fails(DataError, "The inputs of the val split hold NaN or infinity (first in row 3); fill or drop such rows."):
+    with fails(
+        DataError,
+        "The inputs of the val split hold NaN or infinity (first in row 3); fill or drop such rows.",
+    ):
         prepare(data)
 
 
@@ -345,7 +385,9 @@ def test_nan_in_one_of_several_inputs_is_named_with_its_key(data):
 
 def test_inputs_of_different_lengths_are_named_with_both(data):
     """Breaks the sentence about a dict of inputs whose rows do not match."""
-    data.splits["val"] = Split({"x": torch.zeros(5, 3), "w": torch.zeros(4)}, data.splits["val"].targets)
+    data.splits["val"] = Split(
+        {"x": torch.zeros(5, 3), "w": torch.zeros(4)}, data.splits["val"].targets
+    )
     with fails(DataError, "The input 'w' of the val split have 4 rows, but the split has 5."):
         prepare(data)
 
@@ -353,7 +395,9 @@ def test_inputs_of_different_lengths_are_named_with_both(data):
 def test_a_missing_target_gets_the_nearest_name(data):
     """Breaks the sentence about a target that a split lacks."""
     data.splits["val"].targets["aa"] = data.splits["val"].targets.pop("a")
-    with fails(DataError, "The val split has no target for task 'a'; did you mean 'aa'? allowed: aa, b, c."):
+    with fails(
+        DataError, "The val split has no target for task 'a'; did you mean 'aa'? allowed: aa, b, c."
+    ):
         prepare(data)
 
 
@@ -381,7 +425,9 @@ def test_inputs_of_another_shape_are_named_with_both_shapes(data):
 def test_double_precision_inputs_fit_the_model(data):
     """Breaks `torch.from_numpy(...)`, whose float64 no float32 model takes: PyTorch's error would come at the first step."""
     for name, split in data.splits.items():
-        data.splits[name] = Split(split.inputs.double(), {k: v.double() for k, v in split.targets.items()})
+        data.splits[name] = Split(
+            split.inputs.double(), {k: v.double() for k, v in split.targets.items()}
+        )
     prepared = prepare(data)
     assert prepared.splits["train"].inputs.dtype == torch.get_default_dtype()
     assert prepared.splits["train"].targets["a"].dtype == torch.get_default_dtype()
@@ -390,7 +436,9 @@ def test_double_precision_inputs_fit_the_model(data):
 def test_numpy_arrays_are_named_as_such(data):
     """Breaks the sentence for a dataset of NumPy arrays: an AttributeError would be a traceback."""
     split = data.splits["train"]
-    data.splits["train"] = Split(split.inputs.numpy(), {name: target.numpy() for name, target in split.targets.items()})
+    data.splits["train"] = Split(
+        split.inputs.numpy(), {name: target.numpy() for name, target in split.targets.items()}
+    )
     with pytest.raises(DataError, match=r"train.*ndarray.*(torch|[Tt]ensor)"):
         prepare(data)
 
@@ -398,7 +446,9 @@ def test_numpy_arrays_are_named_as_such(data):
 def test_a_size_that_the_target_has_not_is_named_with_both(data):
     """Breaks the sentence about a task of another size than its target."""
     data.tasks[0] = Task("a", size=4)
-    with fails(DataError, "Task 'a' has size 4, but its target in the train split has shape (8, 2)."):
+    with fails(
+        DataError, "Task 'a' has size 4, but its target in the train split has shape (8, 2)."
+    ):
         prepare(data)
 
 
@@ -413,7 +463,8 @@ def test_a_negative_class_is_named(data):
     """Breaks the sentence about -1 for "unknown": PyTorch would stop with an index error."""
     data.splits["test"].targets["b"][0] = -1
     with fails(
-        DataError, "Task 'b' has a negative class in the test split; classes count from 0, and -100 is a missing label."
+        DataError,
+        "Task 'b' has a negative class in the test split; classes count from 0, and -100 is a missing label.",
     ):
         prepare(data)
 
@@ -421,7 +472,9 @@ def test_a_negative_class_is_named(data):
 def test_a_class_beyond_the_size_is_named(data):
     """Breaks the sentence about classes that count from 1."""
     data.tasks[1] = Task("b", "classification", size=2)
-    with fails(DataError, "Task 'b' has 2 classes, but the train split holds class 2 (they count from 0)."):
+    with fails(
+        DataError, "Task 'b' has 2 classes, but the train split holds class 2 (they count from 0)."
+    ):
         prepare(data)
 
 
@@ -440,21 +493,30 @@ def test_one_class_is_no_classification():
 def test_an_infinite_target_is_named(data):
     """Breaks the sentence about infinite targets."""
     data.splits["train"].targets["a"][1, 0] = torch.inf
-    with fails(DataError, "Task 'a' has an infinite target in the train split; remove it or mark it missing (NaN)."):
+    with fails(
+        DataError,
+        "Task 'a' has an infinite target in the train split; remove it or mark it missing (NaN).",
+    ):
         prepare(data)
 
 
 def test_multilabel_targets_are_zeros_and_ones(data):
     """Breaks the sentence about other values in a multilabel target."""
     data.splits["val"].targets["c"][1, 1] = 2.0
-    with fails(DataError, "Task 'c' is multilabel and has values other than 0 and 1 in the val split."):
+    with fails(
+        DataError, "Task 'c' is multilabel and has values other than 0 and 1 in the val split."
+    ):
         prepare(data)
 
 
-@pytest.mark.parametrize(("task", "missing"), [("a", torch.nan), ("b", MISSING_CLASS), ("c", torch.nan)])
+@pytest.mark.parametrize(
+    ("task", "missing"), [("a", torch.nan), ("b", MISSING_CLASS), ("c", torch.nan)]
+)
 @pytest.mark.parametrize("split", SPLITS)
 def test_a_split_without_any_label_of_a_task_is_named(data, task, missing, split):
     """Breaks the sentence about a task that a split says nothing about."""
     data.splits[split].targets[task][:] = missing
-    with fails(DataError, f"Task '{task}' has no label in the {split} split; every split needs some."):
+    with fails(
+        DataError, f"Task '{task}' has no label in the {split} split; every split needs some."
+    ):
         prepare(data)

@@ -24,7 +24,13 @@ from tests.cli.conftest import Command, mtl, server  # noqa: F401
 from tests.methods.runs import column, train
 from tests.methods.runs import read as recorded
 
-QUICK = ("data=collapse", "weighting=fixed", "data.batch_size=256", "trainer.epochs=2", "trainer.evaluate_every=1")
+QUICK = (
+    "data=collapse",
+    "weighting=fixed",
+    "data.batch_size=256",
+    "trainer.epochs=2",
+    "trainer.evaluate_every=1",
+)
 
 
 @pytest.fixture(scope="module")
@@ -77,13 +83,19 @@ def test_the_fonts_of_one_pixel() -> None:
 
 def test_font_a_is_all_the_digits_once(digits: Prepared) -> None:
     """Breaks honest validation, or loses rows."""
-    rows = [tuple(row) for s in digits.splits.values() for row in (16 * s.inputs[:, 0]).round().int().tolist()]  # type: ignore[call-overload]
+    rows = [
+        tuple(row)
+        for s in digits.splits.values()
+        for row in (16 * s.inputs[:, 0]).round().int().tolist()
+    ]  # type: ignore[call-overload]
     assert sorted(rows) == sorted(tuple(row) for row in load_digits().data.astype(int).tolist())
 
 
 def test_an_unknown_font_is_refused() -> None:
     """Breaks the sentence about `data.font`."""
-    with pytest.raises(ConfigError, match=r"data\.font='italics' is unknown; did you mean 'italic'\?"):
+    with pytest.raises(
+        ConfigError, match=r"data\.font='italics' is unknown; did you mean 'italic'\?"
+    ):
         Collapse("italics")
 
 
@@ -105,7 +117,9 @@ def test_a_constant_encoder_solves_consistency_and_has_no_variance(digits: Prepa
         outputs = model(inputs)
     assert [float(task.loss(outputs, {})) for task in digits.tasks[2:]] == [0, 0]
     assert float(latent_variance(outputs, {})) == pytest.approx(0, abs=1e-12)
-    assert bool(torch.isnan(latent_agreement({k: torch.zeros(4, 2) for k in ("latent_a", "latent_b")}, {})))
+    assert bool(
+        torch.isnan(latent_agreement({k: torch.zeros(4, 2) for k in ("latent_a", "latent_b")}, {}))
+    )
 
 
 @pytest.mark.usefixtures("float64")
@@ -114,7 +128,9 @@ def test_the_variance_of_a_linear_encoder_is_that_of_the_pixels_through_it() -> 
     inputs = first_rows(prepare(Collapse("bold")), 200)
     encoder = nn.Linear(64, 5)
     expected = [
-        torch.trace(encoder.weight @ torch.cov(inputs[:, font].T, correction=0) @ encoder.weight.T) / 5 for font in (0, 1)
+        torch.trace(encoder.weight @ torch.cov(inputs[:, font].T, correction=0) @ encoder.weight.T)
+        / 5
+        for font in (0, 1)
     ]
     near(latent_variance(outputs_of(encoder, inputs), {}), (expected[0] + expected[1]) / 2, 1e-12)
     doubled = {name: 2 * z for name, z in outputs_of(encoder, inputs).items()}
@@ -126,7 +142,9 @@ def test_agreement_is_1_for_equal_latents_and_about_0_for_strangers() -> None:
     z = torch.randn(5000, 4, generator=torch.Generator().manual_seed(0))
     assert float(latent_agreement({"latent_a": z, "latent_b": z}, {})) == 1
     stranger = z.roll(1, 0)
-    assert float(latent_agreement({"latent_a": z, "latent_b": stranger}, {})) == pytest.approx(0, abs=0.05)
+    assert float(latent_agreement({"latent_a": z, "latent_b": stranger}, {})) == pytest.approx(
+        0, abs=0.05
+    )
     near(
         latent_agreement({"latent_a": 9 * z, "latent_b": 9 * (z + stranger)}, {}),
         latent_agreement({"latent_a": z, "latent_b": z + stranger}, {}),
@@ -152,21 +170,36 @@ def test_align_and_cycle_are_their_formulas(digits: Prepared) -> None:
 def test_consistency_without_latents_is_refused(digits: Prepared) -> None:
     """Breaks the sentence for `model=mlp`."""
     for task in digits.tasks[2:]:
-        with pytest.raises(ConfigError, match="The consistency losses need the latents of both fonts; use model=two_fonts"):
+        with pytest.raises(
+            ConfigError,
+            match="The consistency losses need the latents of both fonts; use model=two_fonts",
+        ):
             task.loss({"reconstruct_a": torch.zeros(1, 64)}, {})
 
 
 # The model
 
 
-def test_the_encoder_is_shared_by_all_and_each_decoder_by_its_font_and_the_cycle(digits: Prepared) -> None:
+def test_the_encoder_is_shared_by_all_and_each_decoder_by_its_font_and_the_cycle(
+    digits: Prepared,
+) -> None:
     """Breaks updates that ask which parameters are shared."""
     model = TwoFonts((2, 64), hidden=[8, 6], latent=3)
-    parameters = find_parameters(model, Standard(digits.tasks), digits.splits["train"].rows(slice(0, 8)))
+    parameters = find_parameters(
+        model, Standard(digits.tasks), digits.splits["train"].rows(slice(0, 8))
+    )
     owner = {id(p): o for p, o in zip(parameters.tensors, parameters.owners, strict=True)}
-    for part, owners in ((model.encoder, {0, 1, 2, 3}), (model.decoder_a, {0, 3}), (model.decoder_b, {1, 3})):
+    for part, owners in (
+        (model.encoder, {0, 1, 2, 3}),
+        (model.decoder_a, {0, 3}),
+        (model.decoder_b, {1, 3}),
+    ):
         assert {owner[id(p)] for p in part.parameters()} == {frozenset(owners)}
-    assert [layer.out_features for layer in model.decoder_a if isinstance(layer, nn.Linear)] == [6, 8, 64]
+    assert [layer.out_features for layer in model.decoder_a if isinstance(layer, nn.Linear)] == [
+        6,
+        8,
+        64,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -176,7 +209,10 @@ def test_the_encoder_is_shared_by_all_and_each_decoder_by_its_font_and_the_cycle
         ({"latent": True}, "model.latent must be a whole number of at least 1; found True."),
         ({"hidden": [0]}, "model.hidden must be a list of positive widths"),
         ({"activation": "reul"}, "model.activation='reul' is unknown"),
-        ({"input_shape": (64,)}, "model=two_fonts takes images in two fonts, inputs of shape (2, pixels); these have (64,)"),
+        (
+            {"input_shape": (64,)},
+            "model=two_fonts takes images in two fonts, inputs of shape (2, pixels); these have (64,)",
+        ),
         ({"input_shape": {"a": (64,)}}, "model=two_fonts takes images in two fonts"),
     ],
 )
@@ -196,7 +232,11 @@ def test_a_run_records_and_draws_the_latent(mtl: Command, tmp_path: Path) -> Non
     assert result.code == 0, result.err
     rows = [row for row in recorded(tmp_path / "run") if row["split"] != "train"]
     for row in rows:
-        assert bool(row["latent_variance"]) == bool(row["latent_agreement"]) == (row["task"] == "align")
+        assert (
+            bool(row["latent_variance"])
+            == bool(row["latent_agreement"])
+            == (row["task"] == "align")
+        )
     assert all(float(row["latent_variance"]) > 0 for row in rows if row["task"] == "align")
     assert (tmp_path / "run" / "latent_variance.png").stat().st_size > 1000
 
@@ -211,7 +251,9 @@ def test_stacked_runs_are_those_by_themselves(mtl: Command, tmp_path: Path) -> N
     assert basic.code == 0, basic.err
     for run in sorted((tmp_path / "basic").glob("*_seed*")):
         one, two = (recorded(tmp_path / sweep / run.name) for sweep in ("basic", "stacked"))
-        assert [float(row["loss"] or 0) for row in one] == pytest.approx([float(row["loss"] or 0) for row in two], rel=1e-3)
+        assert [float(row["loss"] or 0) for row in one] == pytest.approx(
+            [float(row["loss"] or 0) for row in two], rel=1e-3
+        )
 
 
 MINE = """
@@ -241,7 +283,9 @@ def test_terms_that_differ_in_a_number_do_not_stack(mtl: Command, tmp_path: Path
     few = ("trainer.epochs=60", "record.plots=none", "trainer.threads=1", "hydra.sweep.dir=sweep")
     result = mtl("mtl-run", "-m", "hydra/launcher=stacked", *options, *few)
     assert result.code == 0, result.err
-    ends = [float(recorded(run)[-2]["loss"]) for run in sorted((tmp_path / "sweep").glob("*_seed0"))]
+    ends = [
+        float(recorded(run)[-2]["loss"]) for run in sorted((tmp_path / "sweep").glob("*_seed0"))
+    ]
     assert len(ends) == 2
     assert max(ends) < 0.1
 

@@ -40,7 +40,13 @@ def test_targets_are_what_their_names_say(digits):
 
 def test_raw_losses_of_the_trivial_predictor_span_four_orders_of_magnitude(digits):
     """Breaks the point of the dataset: with equal scales equal weights would do."""
-    losses = dict(zip([t.name for t in digits.tasks], trivial_losses(digits.tasks, digits.splits["train"]), strict=True))
+    losses = dict(
+        zip(
+            [t.name for t in digits.tasks],
+            trivial_losses(digits.tasks, digits.splits["train"]),
+            strict=True,
+        )
+    )
     assert 0.02 < losses["image"] < 0.3
     assert losses["parity"] == pytest.approx(0.693, abs=0.01)
     assert losses["digit"] == pytest.approx(2.303, abs=0.01)
@@ -52,7 +58,11 @@ def test_splits_are_disjoint_and_complete(digits):
     """Breaks honest validation, or loses rows."""
     from sklearn.datasets import load_digits
 
-    rows = [tuple(row) for split in digits.splits.values() for row in (16 * split.inputs).round().int().tolist()]
+    rows = [
+        tuple(row)
+        for split in digits.splits.values()
+        for row in (16 * split.inputs).round().int().tolist()
+    ]
     assert [len(digits.splits[name]) for name in ("train", "val", "test")] == [1257, 270, 270]
     assert sorted(rows) == sorted(tuple(row) for row in load_digits().data.astype(int).tolist())
 
@@ -68,5 +78,7 @@ def test_split_follows_its_seed_alone(digits):
     torch.manual_seed(123)
     again, other = Digits(), Digits(seed=1)
     assert torch.equal(again.splits["train"].inputs, digits.splits["train"].inputs)
-    assert torch.equal(again.splits["train"].targets["digit"], digits.splits["train"].targets["digit"])
+    assert torch.equal(
+        again.splits["train"].targets["digit"], digits.splits["train"].targets["digit"]
+    )
     assert not torch.equal(other.splits["train"].inputs, digits.splits["train"].inputs)

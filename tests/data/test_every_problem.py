@@ -11,7 +11,16 @@ import pytest
 from mtl_runner.errors import ConfigError
 from tests.data import reuters_folders
 from tests.data.test_multi_mnist import write as write_mnist
-from tests.methods.runs import column, finish, options_of, prepare, read, solvers_may_chat, start, stop_after
+from tests.methods.runs import (
+    column,
+    finish,
+    options_of,
+    prepare,
+    read,
+    solvers_may_chat,
+    start,
+    stop_after,
+)
 
 TINY_NET = ("model.width=4", "model.depth=1")
 FEW = ("data.n=24", "data.n_val=8", "data.n_test=8")
@@ -24,9 +33,15 @@ def _npy(folder: Path, size: tuple[int, int], classes: int, normals: bool) -> Pa
         for i in range(count):
             image = random.random((*size, 3))
             label = np.floor(image[..., 0] * (classes + 1)) - 1
-            arrays = {"image": image, "label": label, "depth": np.where(image[..., :1] > 0.9, 0, 1 + image[..., 1:2])}
+            arrays = {
+                "image": image,
+                "label": label,
+                "depth": np.where(image[..., :1] > 0.9, 0, 1 + image[..., 1:2]),
+            }
             if normals:
-                arrays["normal"] = (image - 0.5) / np.linalg.norm(image - 0.5, axis=-1, keepdims=True)
+                arrays["normal"] = (image - 0.5) / np.linalg.norm(
+                    image - 0.5, axis=-1, keepdims=True
+                )
             for name, array in arrays.items():
                 (folder / split / name).mkdir(parents=True, exist_ok=True)
                 np.save(folder / split / name / f"{i}.npy", array.astype(np.float32))
@@ -40,17 +55,37 @@ FILES: dict[str, Callable[[Path], Path]] = {
     "reuters": lambda folder: reuters_folders.write_json(folder, train=reuters_folders.texts(60)),
 }
 PROBLEMS: dict[str, tuple[str, ...]] = {
-    "scenes": (*FEW, "data.height=16", "data.width=16", "data.batch_size=8", "data.tasks=null", *TINY_NET),
+    "scenes": (
+        *FEW,
+        "data.height=16",
+        "data.width=16",
+        "data.batch_size=8",
+        "data.tasks=null",
+        *TINY_NET,
+    ),
     "nyuv2": (*TINY_NET, "data.val=0.25"),
     "cityscapes": (*TINY_NET, "data.val=0.25", "data.batch_size=2"),
     "multi_digits": ("data.rows=96", "data.batch_size=32"),
     "multi_mnist": ("data.batch_size=16",),
-    "reuters": ("data.words=50", "data.tokens=8", "data.min_texts=2", "data.batch_size=16", "model.hidden=4"),
+    "reuters": (
+        "data.words=50",
+        "data.tokens=8",
+        "data.min_texts=2",
+        "data.batch_size=16",
+        "model.hidden=4",
+    ),
     "collapse": ("data.batch_size=512",),
     "gradnorm_toy": (*FEW, "data.dim=6", "data.outputs=4", "data.batch_size=8", "model.hidden=[8]"),
     "speed_mismatch": ("data.batch_size=512", *TINY_NET),
 }
-ELSEWHERE = ("toy_regression", "toy_mixed", "digits", "table", "cagrad_toy", "fonseca_fleming")  # tests/methods, tests/oracles
+ELSEWHERE = (
+    "toy_regression",
+    "toy_mixed",
+    "digits",
+    "table",
+    "cagrad_toy",
+    "fonseca_fleming",
+)  # tests/methods, tests/oracles
 FAMILIES: dict[str, tuple[str, ...]] = {
     "fixed": ("weighting=fixed",),
     "uncertainty": ("weighting=uncertainty",),
@@ -91,7 +126,13 @@ def prepare_and_start(folder: Path, problem: str) -> None:
 
 def stopped_and_whole(folder: Path, *options: str) -> None:
     """Two epochs in one piece, and with a stop in between."""
-    options = (*options, "trainer.epochs=2", "trainer.evaluate_every=1", "trainer.device=cpu", "trainer.threads=1")
+    options = (
+        *options,
+        "trainer.epochs=2",
+        "trainer.evaluate_every=1",
+        "trainer.device=cpu",
+        "trainer.threads=1",
+    )
     whole = finish(prepare(folder / "whole", *options))
     stopped = prepare(folder / "stopped", *options)
     stop_after(stopped, 1)
@@ -107,7 +148,9 @@ def test_every_problem_trains_and_resumes(
     tmp_path: Path, files: Callable[[str], tuple[str, ...]], problem: str, family: str
 ) -> None:
     """Breaks if a problem does not train, or a stopped run of it ends in other bytes."""
-    stopped_and_whole(tmp_path, f"data={problem}", *FAMILIES[family], *PROBLEMS[problem], *files(problem))
+    stopped_and_whole(
+        tmp_path, f"data={problem}", *FAMILIES[family], *PROBLEMS[problem], *files(problem)
+    )
 
 
 @solvers_may_chat
@@ -118,8 +161,15 @@ def test_every_problem_trains_and_resumes_with_every_family(
     tmp_path: Path, files: Callable[[str], tuple[str, ...]], problem: str, family: str
 ) -> None:
     """Breaks if a family of strategies cannot be used on a problem, or a stopped run of it ends in other bytes."""
-    if (family, problem) == ("single_task", "collapse"):  # its consistency losses compare what two tasks share
-        with pytest.raises(ConfigError, match="the loss term 'align' needs the outputs of all; use share=true"):
+    if (family, problem) == (
+        "single_task",
+        "collapse",
+    ):  # its consistency losses compare what two tasks share
+        with pytest.raises(
+            ConfigError, match="the loss term 'align' needs the outputs of all; use share=true"
+        ):
             prepare_and_start(tmp_path, problem)
         return
-    stopped_and_whole(tmp_path, f"data={problem}", *FAMILIES[family], *PROBLEMS[problem], *files(problem))
+    stopped_and_whole(
+        tmp_path, f"data={problem}", *FAMILIES[family], *PROBLEMS[problem], *files(problem)
+    )

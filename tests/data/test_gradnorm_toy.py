@@ -51,7 +51,9 @@ def test_two_tasks_share_as_much_of_their_maps_as_the_variances_say() -> None:
 def test_the_spread_before_tanh_is_that_of_both_maps() -> None:
     """Breaks the variances 10 and 3.5 (they are no standard deviations): the middle of |N(0, 13.5)| is at 0.6745 times its root."""
     target = GradNormToy(n=2000).splits["train"].targets["y1"]
-    assert float(target.abs().median()) == pytest.approx(math.tanh(0.67449 * math.sqrt(13.5)), abs=0.002)
+    assert float(target.abs().median()) == pytest.approx(
+        math.tanh(0.67449 * math.sqrt(13.5)), abs=0.002
+    )
     assert float(target.mean()) == pytest.approx(0, abs=0.02)
 
 
@@ -71,18 +73,28 @@ def test_the_trivial_predictor_is_as_good_as_an_untrained_network(tmp_path: Path
 
 def test_as_many_tasks_as_scales_and_sizes_as_asked() -> None:
     """Breaks `data.sigmas`, `data.dim`, `data.outputs` and the numbers of points."""
-    prepared = prepare(GradNormToy([1, 2, 5, 10, 20, 30, 50, 70, 85, 100], dim=7, outputs=3, **SMALL))
+    prepared = prepare(
+        GradNormToy([1, 2, 5, 10, 20, 30, 50, 70, 85, 100], dim=7, outputs=3, **SMALL)
+    )
     assert [(task.name, task.kind, task.size) for task in prepared.tasks] == [
         (f"y{index}", "regression", 3) for index in range(1, 11)
     ]
-    assert {name: len(split) for name, split in prepared.splits.items()} == {"train": 40, "val": 10, "test": 20}
+    assert {name: len(split) for name, split in prepared.splits.items()} == {
+        "train": 40,
+        "val": 10,
+        "test": 20,
+    }
 
 
 def test_the_same_seed_gives_the_same_data_whatever_else_was_drawn() -> None:
     """Breaks reproducibility, or comparisons between runs with more and fewer training points."""
     torch.manual_seed(5)
     state = torch.get_rng_state()
-    one, more, other = GradNormToy(**SMALL), GradNormToy(**{**SMALL, "n": 60}), GradNormToy(**SMALL, seed=1)
+    one, more, other = (
+        GradNormToy(**SMALL),
+        GradNormToy(**{**SMALL, "n": 60}),
+        GradNormToy(**SMALL, seed=1),
+    )
     assert torch.equal(torch.get_rng_state(), state)
     for split in ("val", "test"):
         same_bits(one.splits[split].inputs, more.splits[split].inputs)
@@ -90,11 +102,14 @@ def test_the_same_seed_gives_the_same_data_whatever_else_was_drawn() -> None:
     assert not torch.equal(one.splits["train"].targets["y1"], other.splits["train"].targets["y1"])
 
 
-@pytest.mark.parametrize("sigmas", [[], 5, [1, 0], [1, -2], [1, "2"], [True], [1, math.inf], [1, math.nan]])
+@pytest.mark.parametrize(
+    "sigmas", [[], 5, [1, 0], [1, -2], [1, "2"], [True], [1, math.inf], [1, math.nan]]
+)
 def test_scales_that_are_none_are_refused(sigmas: Any) -> None:
     """Breaks the sentence about `data.sigmas`."""
     with pytest.raises(
-        ConfigError, match=r"data\.sigmas must be a list of positive numbers, one per task, e\.g\. \[1, 100\]; found"
+        ConfigError,
+        match=r"data\.sigmas must be a list of positive numbers, one per task, e\.g\. \[1, 100\]; found",
     ):
         GradNormToy(sigmas)
 
@@ -103,7 +118,10 @@ def test_scales_that_are_none_are_refused(sigmas: Any) -> None:
 @pytest.mark.parametrize("size", [0, -3, 2.5, True])
 def test_sizes_that_are_none_are_refused(name: str, size: Any) -> None:
     """Breaks the sentence about the sizes."""
-    with pytest.raises(ConfigError, match=re.escape(f"data.{name} must be a whole number of at least 1; found {size!r}.")):
+    with pytest.raises(
+        ConfigError,
+        match=re.escape(f"data.{name} must be a whole number of at least 1; found {size!r}."),
+    ):
         GradNormToy(**{name: size})
 
 

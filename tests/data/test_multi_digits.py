@@ -33,7 +33,9 @@ def clean() -> tuple[Tensor, Tensor]:
 
 def identity(images: Tensor, clean: Tensor) -> Tensor:
     """Which of the clean digits each image is, by its nearest neighbour."""
-    distance = torch.cdist(images.flatten(1), clean.flatten(1), compute_mode="donot_use_mm_for_euclid_dist")
+    distance = torch.cdist(
+        images.flatten(1), clean.flatten(1), compute_mode="donot_use_mm_for_euclid_dist"
+    )
     nearest = distance.min(1)
     assert float(nearest.values.max()) == 0.0
     return nearest.indices
@@ -68,15 +70,21 @@ def test_where_only_one_digit_lies_the_canvas_is_that_digit(digits: Prepared) ->
     assert not canvas[:, 8:, :4].any()
 
 
-def test_labels_are_those_of_the_digit_in_their_corner(digits: Prepared, clean: tuple[Tensor, Tensor]) -> None:
+def test_labels_are_those_of_the_digit_in_their_corner(
+    digits: Prepared, clean: tuple[Tensor, Tensor]
+) -> None:
     """Breaks everything: each corner's digit, looked up among scikit-learn's, must have the label that the task says."""
     images, labels = clean
     for split in digits.splits.values():
         for corner in ("left", "right"):
-            assert torch.equal(labels[identity(split.targets[f"{corner}_image"], images)], split.targets[corner])
+            assert torch.equal(
+                labels[identity(split.targets[f"{corner}_image"], images)], split.targets[corner]
+            )
 
 
-def test_labels_can_be_read_off_the_canvas_itself(digits: Prepared, clean: tuple[Tensor, Tensor]) -> None:
+def test_labels_can_be_read_off_the_canvas_itself(
+    digits: Prepared, clean: tuple[Tensor, Tensor]
+) -> None:
     """Breaks if targets agree with each other, but not with the image: the nearest digit to a corner's free part is the right one."""
     images, labels = clean
     split = digits.splits["test"]
@@ -90,11 +98,15 @@ def test_labels_can_be_read_off_the_canvas_itself(digits: Prepared, clean: tuple
         assert torch.equal(labels[nearest], split.targets[corner])
 
 
-def test_no_digit_stands_in_two_splits_and_none_is_its_own_partner(digits: Prepared, clean: tuple[Tensor, Tensor]) -> None:
+def test_no_digit_stands_in_two_splits_and_none_is_its_own_partner(
+    digits: Prepared, clean: tuple[Tensor, Tensor]
+) -> None:
     """Breaks honest validation: pairs must be made after the digits are split."""
     seen = {}
     for name, split in digits.splits.items():
-        left, right = (identity(split.targets[f"{corner}_image"], clean[0]) for corner in ("left", "right"))
+        left, right = (
+            identity(split.targets[f"{corner}_image"], clean[0]) for corner in ("left", "right")
+        )
         assert not bool((left == right).any())
         seen[name] = {*left.tolist(), *right.tolist()}
     assert [len(seen[name]) for name in ("train", "val", "test")] == [1257, 270, 270]
@@ -103,11 +115,22 @@ def test_no_digit_stands_in_two_splits_and_none_is_its_own_partner(digits: Prepa
 
 def test_rows_are_training_pairs_and_the_other_splits_follow() -> None:
     """Breaks `data.rows`, `data.val` and `data.test`."""
-    assert {name: len(split) for name, split in MultiDigits().splits.items()} == {"val": 1074, "test": 1074, "train": 5000}
+    assert {name: len(split) for name, split in MultiDigits().splits.items()} == {
+        "val": 1074,
+        "test": 1074,
+        "train": 5000,
+    }
     few = MultiDigits(rows=539, val=0.1, test=0.6)
-    assert {name: len(split) for name, split in few.splits.items()} == {"val": 180, "test": 1078, "train": 539}
+    assert {name: len(split) for name, split in few.splits.items()} == {
+        "val": 180,
+        "test": 1078,
+        "train": 539,
+    }
     many = MultiDigits(rows=2000, val=0.1, test=0.6)
-    assert torch.equal(few.splits["val"].inputs[:180], MultiDigits(rows=539, val=0.1, test=0.6).splits["val"].inputs)
+    assert torch.equal(
+        few.splits["val"].inputs[:180],
+        MultiDigits(rows=539, val=0.1, test=0.6).splits["val"].inputs,
+    )
     assert len(many.splits["train"]) == 2000
 
 
@@ -118,7 +141,9 @@ def test_same_seed_same_tensors_and_another_seed_others(digits: Prepared) -> Non
     assert torch.equal(torch.get_rng_state(), state), "the run's own random numbers are used up"
     for name, split in digits.splits.items():
         assert torch.equal(split.inputs, again.splits[name].inputs)
-        assert torch.equal(split.inputs, plain.splits[name].inputs), "reconstruction changes the images"
+        assert torch.equal(split.inputs, plain.splits[name].inputs), (
+            "reconstruction changes the images"
+        )
         assert not torch.equal(split.inputs, other.splits[name].inputs)
         for task, target in split.targets.items():
             assert torch.equal(target, again.splits[name].targets[task])
@@ -129,12 +154,17 @@ def test_rows_must_be_a_positive_number(rows: object) -> None:
     """Breaks if a wrong number of pairs is an error of torch's."""
     with pytest.raises(ConfigError) as error:
         MultiDigits(rows=rows)  # type: ignore[arg-type]
-    assert str(error.value) == f"data.rows must be a positive number of training pairs; found {rows!r}."
+    assert (
+        str(error.value)
+        == f"data.rows must be a positive number of training pairs; found {rows!r}."
+    )
 
 
 def test_shares_that_leave_nothing_are_refused() -> None:
     """Breaks if a split is empty without a word."""
-    with pytest.raises(ConfigError, match="fractions must lie between 0 and 1 and leave a training part"):
+    with pytest.raises(
+        ConfigError, match="fractions must lie between 0 and 1 and leave a training part"
+    ):
         MultiDigits(val=0.5, test=0.5)
 
 
@@ -142,10 +172,18 @@ def test_shares_that_leave_nothing_are_refused() -> None:
 def test_one_strategy_of_each_family_trains(mtl: Command, tmp_path: Path) -> None:  # noqa: F811
     """Breaks if images and LeNet do not fit an axis, with reconstruction or without: `mtl-run -m data=multi_digits ...`."""
     strategies = "uncertainty,upgrad,per_task_adam,staged,single_task,heteroscedastic"
-    sweep = ("-m", "data=multi_digits", "data.reconstruct=false,true", f"weighting={strategies}", "hydra.sweep.dir=sweep")
+    sweep = (
+        "-m",
+        "data=multi_digits",
+        "data.reconstruct=false,true",
+        f"weighting={strategies}",
+        "hydra.sweep.dir=sweep",
+    )
     done = mtl("mtl-run", *sweep, *QUICK)
     assert done.code == 0, done.err
-    found = [json.loads(path.read_text()) for path in sorted((tmp_path / "sweep").glob("*/summary.json"))]
+    found = [
+        json.loads(path.read_text()) for path in sorted((tmp_path / "sweep").glob("*/summary.json"))
+    ]
     assert [summary["status"] for summary in found] == 12 * ["finished"]
     assert sorted(len(summary["tasks"]) for summary in found) == 6 * [2] + 6 * [4]
 
@@ -159,7 +197,9 @@ def test_a_resumed_run_ends_as_the_one_that_was_never_stopped(mtl: Command, tmp_
     assert mtl("mtl-run", *options, "hydra.run.dir=killed", meddle=stop).code == -signal.SIGKILL
     done = mtl("mtl-run", "resume=killed")
     assert done.code == 0, done.err
-    assert (tmp_path / "killed" / "metrics.csv").read_bytes() == (tmp_path / "whole" / "metrics.csv").read_bytes()
+    assert (tmp_path / "killed" / "metrics.csv").read_bytes() == (
+        tmp_path / "whole" / "metrics.csv"
+    ).read_bytes()
 
 
 @pytest.mark.long

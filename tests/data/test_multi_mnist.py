@@ -22,13 +22,20 @@ from mtl_runner.errors import ConfigError, DataError
 from tests.cli.conftest import Command, mtl, server  # noqa: F401
 
 TRAIN, T10K, SIDE = 60, 20, 28
-NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+NAMES = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
 WANTED = f"{', '.join(NAMES[:-1])} and {NAMES[-1]} (each plain or .gz)"
 
 
 def idx(array: np.ndarray) -> bytes:
     """An IDX file, written from its description: 0, 0, 8 (bytes), dimensions, their sizes, the numbers."""
-    header = bytes([0, 0, 8, array.ndim]) + b"".join(size.to_bytes(4, "big") for size in array.shape)
+    header = bytes([0, 0, 8, array.ndim]) + b"".join(
+        size.to_bytes(4, "big") for size in array.shape
+    )
     return header + array.astype(np.uint8).tobytes()
 
 
@@ -42,7 +49,12 @@ def images_of(labels: np.ndarray, first: int, side: int = SIDE) -> np.ndarray:
 
 
 def write(
-    folder: Path, first: int = 0, packed: bool = False, side: int = SIDE, classes: int = 10, t10k_side: int | None = None
+    folder: Path,
+    first: int = 0,
+    packed: bool = False,
+    side: int = SIDE,
+    classes: int = 10,
+    t10k_side: int | None = None,
 ) -> Path:
     """A folder in MNIST's format whose images are numbered from ``first``."""
     folder.mkdir(parents=True)
@@ -52,7 +64,9 @@ def write(
         for kind, array in (("images-idx3", images), ("labels-idx1", labels)):
             content = idx(array)
             name = f"{part}-{kind}-ubyte"
-            (folder / (f"{name}.gz" if packed else name)).write_bytes(gzip.compress(content) if packed else content)
+            (folder / (f"{name}.gz" if packed else name)).write_bytes(
+                gzip.compress(content) if packed else content
+            )
     return folder
 
 
@@ -83,7 +97,10 @@ def test_canvases_are_36_by_36_in_unit_range_with_two_ten_way_tasks(folder: Path
 
 def test_packed_and_plain_files_give_the_same_data(folder: Path, tmp_path: Path) -> None:
     """Breaks `.gz`, or reads it by the name instead of by the content."""
-    plain, packed = MultiMNIST(str(folder)), MultiMNIST(str(write(tmp_path / "packed", packed=True)))
+    plain, packed = (
+        MultiMNIST(str(folder)),
+        MultiMNIST(str(write(tmp_path / "packed", packed=True))),
+    )
     misnamed = write(tmp_path / "misnamed", packed=True)
     for file in misnamed.iterdir():
         file.rename(file.with_suffix(""))  # packed, but named as if it were not
@@ -100,7 +117,12 @@ def test_labels_belong_to_the_image_in_their_corner(folder: Path) -> None:
     """Breaks everything: a label of the other corner, or of another image, cannot be learned."""
     data = MultiMNIST(str(folder), rows=300)
     labels = np.concatenate([(7 * np.arange(TRAIN)) % 10, (7 * np.arange(T10K)) % 10])
-    clean = torch.as_tensor(np.concatenate([images_of(labels[:TRAIN], 0), images_of(labels[TRAIN:], TRAIN)])) / 255
+    clean = (
+        torch.as_tensor(
+            np.concatenate([images_of(labels[:TRAIN], 0), images_of(labels[TRAIN:], TRAIN)])
+        )
+        / 255
+    )
     for split in data.splits.values():
         for corner, window in (("left", slice(0, 28)), ("right", slice(8, 36))):
             seen = split.inputs[:, 0, window, window]
@@ -114,7 +136,9 @@ def test_labels_belong_to_the_image_in_their_corner(folder: Path) -> None:
 def test_where_only_one_image_lies_the_canvas_is_that_image() -> None:
     """Breaks the overlay: a shift of the wrong size or direction, or ink that is added, dimmed or lost."""
     generator = torch.Generator().manual_seed(0)
-    left, right = (torch.randint(256, (5, 28, 28), generator=generator, dtype=torch.uint8) for _ in range(2))
+    left, right = (
+        torch.randint(256, (5, 28, 28), generator=generator, dtype=torch.uint8) for _ in range(2)
+    )
     canvas = overlay(left, right, 8)[:, 0]
     assert canvas.shape == (5, 36, 36)
     assert torch.equal(canvas[:, :8, :28], left[:, :8])
@@ -128,7 +152,10 @@ def test_where_only_one_image_lies_the_canvas_is_that_image() -> None:
 
 def test_a_black_image_leaves_the_other_as_it_is() -> None:
     """Breaks the maximum: with nothing in the other corner an image comes back pixel by pixel."""
-    image, black = torch.full((1, 8, 8), 7, dtype=torch.uint8), torch.zeros(1, 8, 8, dtype=torch.uint8)
+    image, black = (
+        torch.full((1, 8, 8), 7, dtype=torch.uint8),
+        torch.zeros(1, 8, 8, dtype=torch.uint8),
+    )
     assert torch.equal(overlay(image, black, 4)[0, 0, :8, :8], image[0])
     assert torch.equal(overlay(black, image, 4)[0, 0, 4:, 4:], image[0])
 
@@ -136,7 +163,10 @@ def test_a_black_image_leaves_the_other_as_it_is() -> None:
 def test_no_image_stands_in_two_splits(folder: Path) -> None:
     """Breaks honest validation: an image seen in training, beside whatever partner, says its own class."""
     data = MultiMNIST(str(folder), rows=400, val=0.25)
-    seen = {name: {*numbers(data, name, "left").tolist(), *numbers(data, name, "right").tolist()} for name in data.splits}
+    seen = {
+        name: {*numbers(data, name, "left").tolist(), *numbers(data, name, "right").tolist()}
+        for name in data.splits
+    }
     assert seen["train"] | seen["val"] == set(range(TRAIN))
     assert not seen["train"] & seen["val"]
     assert len(seen["val"]) == 15
@@ -178,7 +208,10 @@ def test_a_second_folder_fills_the_lower_right_corner(folder: Path, tmp_path: Pa
 def test_classes_have_names_where_the_folder_says_fashion(folder: Path, tmp_path: Path) -> None:
     """Breaks the legend of what the classes are; the files themselves hold numbers only."""
     fashion = write(tmp_path / "Fashion_MNIST" / "raw")
-    assert [task.classes for task in MultiMNIST(str(fashion), str(folder)).tasks] == [FASHION, tuple("0123456789")]
+    assert [task.classes for task in MultiMNIST(str(fashion), str(folder)).tasks] == [
+        FASHION,
+        tuple("0123456789"),
+    ]
 
 
 def test_same_seed_same_tensors_and_another_seed_others(folder: Path) -> None:
@@ -279,7 +312,10 @@ def test_a_header_that_is_cut_off_is_told(tmp_path: Path) -> None:
 def test_missing_folders_say_which_files_are_wanted(folder: Path, tmp_path: Path) -> None:
     """Breaks if someone who has no data does not learn what to put where."""
     lost = tmp_path / "lost"
-    for arguments, key in (((str(lost),), "data.path"), ((str(folder), str(lost)), "data.second_path")):
+    for arguments, key in (
+        ((str(lost),), "data.path"),
+        ((str(folder), str(lost)), "data.second_path"),
+    ):
         with pytest.raises(DataError) as error:
             MultiMNIST(*arguments)
         assert str(error.value) == (
@@ -289,7 +325,9 @@ def test_missing_folders_say_which_files_are_wanted(folder: Path, tmp_path: Path
         MultiMNIST(str(folder / NAMES[0]))
     with pytest.raises(ConfigError) as missing:
         MultiMNIST()
-    assert str(missing.value) == f"data=multi_mnist needs data.path, the folder that holds {WANTED}."
+    assert (
+        str(missing.value) == f"data=multi_mnist needs data.path, the folder that holds {WANTED}."
+    )
 
 
 def test_two_folders_of_other_sizes_are_refused(folder: Path, tmp_path: Path) -> None:
@@ -306,12 +344,17 @@ def test_two_folders_of_other_sizes_are_refused(folder: Path, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"val": 1.0}, "data.val must lie between 0 and 1, a share of the training images; found 1.0."),
+        (
+            {"val": 1.0},
+            "data.val must lie between 0 and 1, a share of the training images; found 1.0.",
+        ),
         ({"rows": 0}, "data.rows must be a positive number of training pairs; found 0."),
         ({"rows": 1.5}, "data.rows must be a positive number of training pairs; found 1.5."),
     ],
 )
-def test_wrong_options_have_their_sentence(folder: Path, options: dict[str, Any], sentence: str) -> None:
+def test_wrong_options_have_their_sentence(
+    folder: Path, options: dict[str, Any], sentence: str
+) -> None:
     """Breaks if a wrong option is an error of torch's, far from its cause."""
     with pytest.raises(ConfigError) as error:
         MultiMNIST(str(folder), **options)
@@ -328,9 +371,17 @@ def test_a_split_without_two_images_is_refused(folder: Path) -> None:
 
 
 @pytest.mark.long
-def test_the_command_trains_on_the_files_and_says_what_is_wrong(mtl: Command, folder: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_the_command_trains_on_the_files_and_says_what_is_wrong(
+    mtl: Command, folder: Path, tmp_path: Path
+) -> None:  # noqa: F811
     """Breaks if the pieces work, but not together: `mtl-run data=multi_mnist data.path=...`."""
-    run = ("data=multi_mnist", "trainer.epochs=2", "data.batch_size=20", "record.plots=none", "hydra.run.dir=run")
+    run = (
+        "data=multi_mnist",
+        "trainer.epochs=2",
+        "data.batch_size=20",
+        "record.plots=none",
+        "hydra.run.dir=run",
+    )
     done = mtl("mtl-run", *run, f"data.path={folder}")
     assert done.code == 0, done.err
     tasks = json.loads((tmp_path / "run" / "summary.json").read_text())["tasks"]
@@ -349,7 +400,14 @@ def test_one_epoch_of_multi_fashion_beats_the_trivial_predictor_on_both_tasks(
 ) -> None:
     """Breaks the real problem: 20 000 real images, LeNet, one epoch, as a user types it."""
     path = shared_data / "fashion_mnist_20k"
-    done = mtl("mtl-run", "data=multi_mnist", f"data.path={path}", "trainer.epochs=1", "record.plots=none", "hydra.run.dir=run")
+    done = mtl(
+        "mtl-run",
+        "data=multi_mnist",
+        f"data.path={path}",
+        "trainer.epochs=1",
+        "record.plots=none",
+        "hydra.run.dir=run",
+    )
     assert done.code == 0, done.err
     assert "train 18000, val 2000, test 4000 rows" in done.out
     for task in json.loads((tmp_path / "run" / "summary.json").read_text())["tasks"].values():

@@ -42,7 +42,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 tiny = pytest.mark.usefixtures("small")
 
 
-def fields(kind: type[NpyFolders], split: str, row: int, size: tuple[int, int] = (HEIGHT, WIDTH)) -> dict[str, Array]:
+def fields(
+    kind: type[NpyFolders], split: str, row: int, size: tuple[int, int] = (HEIGHT, WIDTH)
+) -> dict[str, Array]:
     """What stands in the files of one image: every image's numbers are its own."""
     random = np.random.default_rng([split == "val", row])
     classes = 13 if kind is NYUv2 else 7
@@ -68,7 +70,9 @@ def save(path: Path, array: Array) -> None:
     np.save(path, array)
 
 
-def write(folder: Path, kind: type[NpyFolders] = NYUv2, size: tuple[int, int] = (HEIGHT, WIDTH)) -> Path:
+def write(
+    folder: Path, kind: type[NpyFolders] = NYUv2, size: tuple[int, int] = (HEIGHT, WIDTH)
+) -> Path:
     """A folder in the layout of the papers' files."""
     for split, rows in ROWS.items():
         for row in range(rows):
@@ -111,24 +115,34 @@ def origins(data: NpyFolders, split: str) -> list[tuple[bool, int]]:
 
 @tiny
 @pytest.mark.parametrize("kind", [NYUv2, Cityscapes])
-def test_every_value_arrives_where_it_belongs(tmp_path: Path, read: Read, kind: type[NpyFolders]) -> None:
+def test_every_value_arrives_where_it_belongs(
+    tmp_path: Path, read: Read, kind: type[NpyFolders]
+) -> None:
     """Breaks everything: channels, rows or files mixed up, or an unknown pixel that is trained on."""
     data = read(write(tmp_path / "data", kind), kind)
-    assert [task.name for task in data.tasks] == ["segmentation", "depth", "normal"][: 3 if kind is NYUv2 else 2]
+    assert [task.name for task in data.tasks] == ["segmentation", "depth", "normal"][
+        : 3 if kind is NYUv2 else 2
+    ]
     for split in data.splits:
         found = data.splits[split]
         assert found.inputs.dtype == torch.get_default_dtype()
         for at, (val, row) in enumerate(origins(data, split)):
             files = fields(kind, "val" if val else "train", row)
-            assert found.inputs[at].numpy() == pytest.approx(files["image"].transpose(2, 0, 1), abs=1e-6)
+            assert found.inputs[at].numpy() == pytest.approx(
+                files["image"].transpose(2, 0, 1), abs=1e-6
+            )
             labels = files.get("label", files.get("label_7"))
             expected = np.where((labels == -1) | (labels == 255), MISSING_CLASS, labels)
             assert (found.targets["segmentation"][at].numpy() == expected).all()
             depth = np.where(files["depth"] == 0, np.nan, files["depth"]).transpose(2, 0, 1)
             assert found.targets["depth"][at].numpy() == pytest.approx(depth, abs=1e-5, nan_ok=True)
             if kind is NYUv2:
-                normal = np.where((files["normal"] == 0).all(-1, keepdims=True), np.nan, files["normal"])
-                assert found.targets["normal"][at].numpy() == pytest.approx(normal.transpose(2, 0, 1), abs=1e-6, nan_ok=True)
+                normal = np.where(
+                    (files["normal"] == 0).all(-1, keepdims=True), np.nan, files["normal"]
+                )
+                assert found.targets["normal"][at].numpy() == pytest.approx(
+                    normal.transpose(2, 0, 1), abs=1e-6, nan_ok=True
+                )
                 assert not found.targets["normal"][at, :, 4, 0].isnan().any()
             assert int(found.targets["depth"][at].isnan().sum()) == 3
     prepared = prepare(data)
@@ -136,7 +150,9 @@ def test_every_value_arrives_where_it_belongs(tmp_path: Path, read: Read, kind: 
 
 
 @tiny
-def test_the_folder_val_is_the_test_split_and_validation_is_held_back_from_train(nyuv2: Path, read: Read) -> None:
+def test_the_folder_val_is_the_test_split_and_validation_is_held_back_from_train(
+    nyuv2: Path, read: Read
+) -> None:
     """Breaks published comparisons: training on what is validated, or choosing on the test images."""
     data = read(nyuv2, val=0.3)
     assert origins(data, "test") == [(True, row) for row in range(4)]
@@ -157,7 +173,9 @@ def test_the_seed_chooses_what_is_held_back(nyuv2: Path, read: Read) -> None:
 
 @tiny
 @pytest.mark.parametrize("labels", ["label_7", "label_19", "label"])
-def test_labels_of_cityscapes_are_those_of_the_number_of_classes(cityscapes: Path, read: Read, labels: str) -> None:
+def test_labels_of_cityscapes_are_those_of_the_number_of_classes(
+    cityscapes: Path, read: Read, labels: str
+) -> None:
     """Breaks data.classes=19, or a folder that simply calls its labels `label`."""
     classes = 19 if labels == "label_19" else 7
     for split, rows in ROWS.items():
@@ -182,7 +200,11 @@ def overwrite(folder: Path, name: str, change: Callable[[Array], Array]) -> Path
 def test_images_of_bytes_are_scaled_to_one(nyuv2: Path, read: Read) -> None:
     """Breaks if bytes are trained on as 0 to 255, or other numbers are divided."""
     before = read(nyuv2).splits["train"].inputs
-    after = read(overwrite(nyuv2, "image", lambda image: (255 * image).round().astype(np.uint8))).splits["train"].inputs
+    after = (
+        read(overwrite(nyuv2, "image", lambda image: (255 * image).round().astype(np.uint8)))
+        .splits["train"]
+        .inputs
+    )
     torch.testing.assert_close(after, before, rtol=0, atol=0.5 / 255 + 1e-6)
 
 
@@ -235,7 +257,9 @@ def test_an_unknown_depth_or_normal_may_be_nan_too(nyuv2: Path, read: Read) -> N
 
 
 @tiny
-def test_files_are_in_the_order_of_their_numbers_and_others_are_passed_over(nyuv2: Path, read: Read) -> None:
+def test_files_are_in_the_order_of_their_numbers_and_others_are_passed_over(
+    nyuv2: Path, read: Read
+) -> None:
     """Breaks if 10.npy comes before 2.npy, so that images get each other's labels, or a README in the folder is read."""
     for name, array in fields(NYUv2, "val", 4).items():
         for row in (4, 11):
@@ -278,8 +302,14 @@ def test_files_are_packed_once_and_mapped_from_then_on(
     monkeypatch.setattr("mtl_runner.data.scenes.npy_folders._read", fails)
     again = read(nyuv2, val=0.5)  # another share needs no other files
     assert packed(tmp_path) == [folder]
-    assert origins(first, "val") + origins(first, "train") == origins(again, "val") + origins(again, "train")
-    mapped = [line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if str(folder) in line]
+    assert origins(first, "val") + origins(first, "train") == origins(again, "val") + origins(
+        again, "train"
+    )
+    mapped = [
+        line.split()[-1]
+        for line in Path("/proc/self/maps").read_text().splitlines()
+        if str(folder) in line
+    ]
     assert {Path(path).name for path in mapped} == {path.name for path in folder.iterdir()}
     prepared = prepare(again)  # what training gets is not a copy either
     for name, split in prepared.splits.items():
@@ -349,14 +379,26 @@ WHERE = "python scripts/fetch_data.py nyuv2 says where to get it."
 @pytest.mark.parametrize(
     ("kind", "options", "sentence"),
     [
-        (NYUv2, {"path": None}, f"data=nyuv2 needs data.path, the folder that holds train and val; {WHERE}"),
+        (
+            NYUv2,
+            {"path": None},
+            f"data=nyuv2 needs data.path, the folder that holds train and val; {WHERE}",
+        ),
         (
             Cityscapes,
             {"path": None},
             "data=cityscapes needs data.path, the folder that holds train and val; python scripts/fetch_data.py cityscapes says where to get it.",
         ),
-        (NYUv2, {"val": 0}, "data.val must lie between 0 and 1, a share of the training images; found 0."),
-        (NYUv2, {"val": 1.0}, "data.val must lie between 0 and 1, a share of the training images; found 1.0."),
+        (
+            NYUv2,
+            {"val": 0},
+            "data.val must lie between 0 and 1, a share of the training images; found 0.",
+        ),
+        (
+            NYUv2,
+            {"val": 1.0},
+            "data.val must lie between 0 and 1, a share of the training images; found 1.0.",
+        ),
         (Cityscapes, {"classes": 8}, "data.classes=8 is unknown; allowed: 19, 7."),
     ],
 )
@@ -372,7 +414,9 @@ def test_wrong_options_have_their_sentence(
 def test_a_share_that_leaves_a_split_empty_is_refused(nyuv2: Path, read: Read) -> None:
     """Breaks if a run has nothing to validate on or to train on."""
     for val in (0.01, 0.99):
-        sentence = f"data.val={val} of 10 training images leaves a split empty; choose another share."
+        sentence = (
+            f"data.val={val} of 10 training images leaves a split empty; choose another share."
+        )
         with pytest.raises(DataError, match=f"^{re.escape(sentence)}$"):
             read(nyuv2, val=val)
 
@@ -403,15 +447,24 @@ WRONG: dict[str, tuple[Callable[[Path], None], str]] = {
         without("train"),
         "'FOLDER' has no folder 'train'; it needs train and val. Python scripts/fetch_data.py nyuv2",
     ),
-    "no val": (without("val"), "'FOLDER' has no folder 'val'; it needs train and val. Python scripts/fetch_data.py nyuv2"),
-    "no field": (without("val", "normal"), "'FOLDER/val' has no folder 'normal', which data=nyuv2 needs."),
+    "no val": (
+        without("val"),
+        "'FOLDER' has no folder 'val'; it needs train and val. Python scripts/fetch_data.py nyuv2",
+    ),
+    "no field": (
+        without("val", "normal"),
+        "'FOLDER/val' has no folder 'normal', which data=nyuv2 needs.",
+    ),
     "empty field": (emptied, "'FOLDER/train/depth' holds no file 0.npy, 1.npy, ..."),
     "counts differ": (
         lambda folder: (folder / "train" / "label" / "7.npy").unlink(),
         "In 'FOLDER/train' there are 9 files of 'segmentation', but 10 of 'image': 7.npy has no partner.",
     ),
     "numbers differ": (
-        lambda folder: (folder / "val" / "depth" / "3.npy").rename(folder / "val" / "depth" / "30.npy") and None,
+        lambda folder: (
+            (folder / "val" / "depth" / "3.npy").rename(folder / "val" / "depth" / "30.npy")
+            and None
+        ),
         "In 'FOLDER/val' there are 4 files of 'depth', but 4 of 'image': 3.npy has no partner.",
     ),
     "channels first": (
@@ -442,7 +495,10 @@ WRONG: dict[str, tuple[Callable[[Path], None], str]] = {
         replaced("val/depth/0.npy", np.full((HEIGHT, WIDTH), "a")),
         "'FOLDER/val/depth/0.npy' holds <U1; it must hold numbers.",
     ),
-    "empty file": (replaced("val/image/0.npy", b""), "'FOLDER/val/image/0.npy' is not a whole .npy file ("),
+    "empty file": (
+        replaced("val/image/0.npy", b""),
+        "'FOLDER/val/image/0.npy' is not a whole .npy file (",
+    ),
     "a page of HTML": (
         replaced("val/image/0.npy", b"<!DOCTYPE html><html>"),
         "'FOLDER/val/image/0.npy' is not a whole .npy file (",
@@ -451,8 +507,14 @@ WRONG: dict[str, tuple[Callable[[Path], None], str]] = {
         replaced("val/image/0.npy", np.array([{}, []], dtype=object)),
         "'FOLDER/val/image/0.npy' is not a whole .npy file (Object arrays cannot be loaded when allow_pickle=False); get it again.",
     ),
-    "a pickle": (replaced("val/image/0.npy", pickle.dumps([1, 2])), "'FOLDER/val/image/0.npy' is not a whole .npy file ("),
-    "an archive": (replaced("val/image/0.npy", ZIP), "'FOLDER/val/image/0.npy' is not a whole .npy file ("),
+    "a pickle": (
+        replaced("val/image/0.npy", pickle.dumps([1, 2])),
+        "'FOLDER/val/image/0.npy' is not a whole .npy file (",
+    ),
+    "an archive": (
+        replaced("val/image/0.npy", ZIP),
+        "'FOLDER/val/image/0.npy' is not a whole .npy file (",
+    ),
     "infinite class": (
         replaced("val/label/0.npy", np.full((HEIGHT, WIDTH), np.inf)),
         "'FOLDER/val/label/0.npy' holds class inf; the classes are 0 to 12, and -1 where unknown.",
@@ -485,7 +547,9 @@ def test_an_archive_of_arrays_is_not_an_array(nyuv2: Path, read: Read) -> None:
 @tiny
 def test_missing_labels_of_cityscapes_name_both_folders(cityscapes: Path, read: Read) -> None:
     """Breaks the sentence of who has the files of 7 classes and asks for 19."""
-    sentence = f"'{cityscapes}/train' has no folder 'label_19' or 'label', which data=cityscapes needs."
+    sentence = (
+        f"'{cityscapes}/train' has no folder 'label_19' or 'label', which data=cityscapes needs."
+    )
     with pytest.raises(DataError, match=f"^{re.escape(sentence)}$"):
         read(cityscapes, Cityscapes, classes=19)
 
@@ -508,7 +572,9 @@ def test_a_run_from_the_command_line(
     write(tmp_path / "files", kind, size)
     options = [f"data={name}"]
     if name == "nyuv2":  # small, to be fast
-        (tmp_path / "tiny.py").write_text("from mtl_runner.data import NYUv2\nclass Tiny(NYUv2):\n    size = (16, 24)\n")
+        (tmp_path / "tiny.py").write_text(
+            "from mtl_runner.data import NYUv2\nclass Tiny(NYUv2):\n    size = (16, 24)\n"
+        )
         options.append("data._target_=tiny.Tiny")
     done = mtl(
         "mtl-run",
@@ -561,7 +627,9 @@ def fetch() -> ModuleType:
     return module
 
 
-def test_the_script_says_where_to_get_every_dataset(fetch: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_script_says_where_to_get_every_dataset(
+    fetch: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Breaks the hint of every error sentence here."""
     assert fetch.main([]) == 0
     listed = capsys.readouterr().out
@@ -576,13 +644,19 @@ def test_the_script_says_where_to_get_every_dataset(fetch: ModuleType, capsys: p
 
 @tiny
 def test_the_script_checks_what_it_finds(
-    fetch: ModuleType, nyuv2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    fetch: ModuleType,
+    nyuv2: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Breaks the check of a download: a whole folder is described, a broken one is an error with its sentence."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     assert fetch.main(["nyuv2", str(nyuv2)]) == 0
     said = capsys.readouterr().out
-    assert "train: 9 rows of (3, 6, 8); segmentation (6, 8), depth (1, 6, 8), normal (3, 6, 8)" in said
+    assert (
+        "train: 9 rows of (3, 6, 8); segmentation (6, 8), depth (1, 6, 8), normal (3, 6, 8)" in said
+    )
     assert "test: 4 rows" in said
     assert f"It is whole: mtl-run data=nyuv2 data.path={nyuv2}" in said
     (nyuv2 / "val" / "depth" / "0.npy").write_bytes(b"")

@@ -20,20 +20,41 @@ import pytest
 from mtl_runner.data import Table
 from mtl_runner.data.dataset import Prepared, prepare
 
-STRATEGIES = ("fixed", "uncertainty", "uncertainty_simplified", "per_task_adam", "staged", "single_task")
+STRATEGIES = (
+    "fixed",
+    "uncertainty",
+    "uncertainty_simplified",
+    "per_task_adam",
+    "staged",
+    "single_task",
+)
 SOCIAL = "{num_views: regression, num_votes: regression, num_comments: regression}"
 ADULT = (
     "[{name: income, kind: classification},"
     " {name: never_married, column: marital_status, kind: classification, positive: Never-married},"
     " {name: education_num, kind: regression}, {name: hours_per_week, kind: regression}]"
 )
-LEFT_OUT = ("education", "relationship", "fnlwgt")  # they say what education_num and marital_status are, or nothing
+LEFT_OUT = (
+    "education",
+    "relationship",
+    "fnlwgt",
+)  # they say what education_num and marital_status are, or nothing
 
 
 def sweep(folder: Path, table: Path, targets: str, *options: str) -> dict[str, Path]:
     """`mtl-run -m` over the strategies in one process; the run directory of each."""
-    command = [str(Path(sys.executable).with_name("mtl-run")), "-m", f"weighting={','.join(STRATEGIES)}", "data=table"]
-    command += [f"data.path={table}", f"data.targets={targets}", "record.plots=none", "trainer.device=cpu"]
+    command = [
+        str(Path(sys.executable).with_name("mtl-run")),
+        "-m",
+        f"weighting={','.join(STRATEGIES)}",
+        "data=table",
+    ]
+    command += [
+        f"data.path={table}",
+        f"data.targets={targets}",
+        "record.plots=none",
+        "trainer.device=cpu",
+    ]
     done = subprocess.run(
         [*command, "hydra.sweep.dir=sweep", "hydra.sweep.subdir=${hydra.job.num}", *options],
         cwd=folder,
@@ -64,7 +85,12 @@ def test_adult_reads_as_two_classifications_and_two_regressions(shared_data, tmp
     """Breaks a table of 32561 rows with categories, missing cells, missing labels and a derived target."""
     targets = [
         "income",
-        {"name": "never_married", "column": "marital_status", "kind": "classification", "positive": "Never-married"},
+        {
+            "name": "never_married",
+            "column": "marital_status",
+            "kind": "classification",
+            "positive": "Never-married",
+        },
         "education_num",
         "hours_per_week",
     ]
@@ -83,7 +109,9 @@ def test_adult_reads_as_two_classifications_and_two_regressions(shared_data, tmp
     assert sum(len(split) for split in prepared.splits.values()) == 32561
     assert bool(train.inputs.isfinite().all())
     assert float((train.targets["income"] == -100).float().mean()) == pytest.approx(0.1, abs=0.01)
-    assert float(train.targets["hours_per_week"].isnan().float().mean()) == pytest.approx(0.1, abs=0.01)
+    assert float(train.targets["hours_per_week"].isnan().float().mean()) == pytest.approx(
+        0.1, abs=0.01
+    )
 
 
 def test_social_posts_read_with_their_missing_inputs(shared_data):
@@ -91,7 +119,11 @@ def test_social_posts_read_with_their_missing_inputs(shared_data):
     path = shared_data / "multi_target" / "scpf.csv"
     gaps = pd.read_csv(path).iloc[:, :-3].isna().any()
     prepared = prepare(
-        Table(str(path), dict.fromkeys(("num_views", "num_votes", "num_comments"), "regression"), scale_targets=False)
+        Table(
+            str(path),
+            dict.fromkeys(("num_views", "num_votes", "num_comments"), "regression"),
+            scale_targets=False,
+        )
     )
     train = prepared.splits["train"]
     assert gaps.any()
@@ -102,12 +134,25 @@ def test_social_posts_read_with_their_missing_inputs(shared_data):
 
 
 @pytest.mark.long
-def test_building_energy_is_predicted_within_14_percent_of_the_mean_predictor(shared_data, tmp_path):
+def test_building_energy_is_predicted_within_14_percent_of_the_mean_predictor(
+    shared_data, tmp_path
+):
     """Breaks A5: `data=table` with the default settings must be good, whatever the strategy that is the default."""
     table = shared_data / "multi_target" / "enb.csv"
-    command = [str(Path(sys.executable).with_name("mtl-run")), "data=table", f"data.path={table}", "record.plots=none"]
-    command += ["data.targets={Y1: regression, Y2: regression}", "hydra.run.dir=run", "trainer.device=cpu"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    command = [
+        str(Path(sys.executable).with_name("mtl-run")),
+        "data=table",
+        f"data.path={table}",
+        "record.plots=none",
+    ]
+    command += [
+        "data.targets={Y1: regression, Y2: regression}",
+        "hydra.run.dir=run",
+        "trainer.device=cpu",
+    ]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
+    )
     assert done.returncode == 0, done.stderr
     errors = [task["final"]["val"]["rrmse"] for task in summary(tmp_path / "run")["tasks"].values()]
     assert len(errors) == 2
@@ -117,12 +162,19 @@ def test_building_energy_is_predicted_within_14_percent_of_the_mean_predictor(sh
 @pytest.mark.long
 def test_raw_targets_and_missing_inputs_stay_finite_for_every_strategy(shared_data, tmp_path):
     """Breaks A5: views of a post are 50 times its votes, and nothing is scaled."""
-    runs = sweep(tmp_path, shared_data / "multi_target" / "scpf.csv", SOCIAL, "data.scale_targets=false")
+    runs = sweep(
+        tmp_path, shared_data / "multi_target" / "scpf.csv", SOCIAL, "data.scale_targets=false"
+    )
     for name, run in runs.items():
         with (run / "metrics.csv").open() as file:
             rows = list(csv.DictReader(file))
         labels = ("split", "task")
-        numbers = [float(value) for row in rows for key, value in row.items() if key not in labels and value]
+        numbers = [
+            float(value)
+            for row in rows
+            for key, value in row.items()
+            if key not in labels and value
+        ]
         assert all(map(math.isfinite, numbers)), name
         for task in summary(run)["tasks"].values():
             assert all(math.isfinite(value) for value in task["final"]["test"].values()), name
@@ -132,8 +184,15 @@ def test_raw_targets_and_missing_inputs_stay_finite_for_every_strategy(shared_da
 def test_every_task_of_adult_beats_the_trivial_predictor_for_every_strategy(shared_data, tmp_path):
     """Breaks A5: classes and regressions together, a tenth of the labels missing."""
     table = adult_without_some_labels(shared_data, tmp_path)
-    options = (f"data.features={{drop: [{', '.join(LEFT_OUT)}]}}", "trainer.epochs=20", "data.batch_size=256")
+    options = (
+        f"data.features={{drop: [{', '.join(LEFT_OUT)}]}}",
+        "trainer.epochs=20",
+        "data.batch_size=256",
+    )
     for name, run in sweep(tmp_path, table, ADULT, *options).items():
-        relative = {task: row["final"]["val"]["relative_loss"] for task, row in summary(run)["tasks"].items()}
+        relative = {
+            task: row["final"]["val"]["relative_loss"]
+            for task, row in summary(run)["tasks"].items()
+        }
         assert set(relative) == {"income", "never_married", "education_num", "hours_per_week"}
         assert all(value < 0.9 for value in relative.values()), (name, relative)

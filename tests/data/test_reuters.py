@@ -58,18 +58,34 @@ def test_labels_are_those_of_the_text_in_the_same_row(folder: Path) -> None:
     """Breaks if shuffling moves texts and labels apart: every text says its topics and places."""
     data = read(folder)
     for split in data.splits.values():
-        for row, topics, places in zip(split.inputs, split.targets["topics"], split.targets["places"], strict=True):
+        for row, topics, places in zip(
+            split.inputs, split.targets["topics"], split.targets["places"], strict=True
+        ):
             words = {data.vocabulary.words[i - 2] for i in row.tolist() if i > 1}
-            for labels, task, signs in ((topics, data.tasks[0], SIGNS), (places, data.tasks[1], SIGNS)):
+            for labels, task, signs in (
+                (topics, data.tasks[0], SIGNS),
+                (places, data.tasks[1], SIGNS),
+            ):
                 named = {name for name, label in zip(task.classes, labels, strict=True) if label}
                 assert named == {name for name in task.classes if signs[name] in words}
 
 
-SIGNS = {"grain": "wheat", "oil": "crude", "gold": "bullion", "usa": "u.s.", "uk": "london", "japan": "tokyo"}
+SIGNS = {
+    "grain": "wheat",
+    "oil": "crude",
+    "gold": "bullion",
+    "usa": "u.s.",
+    "uk": "london",
+    "japan": "tokyo",
+}
 
 
-@pytest.mark.parametrize(("val", "test", "sizes"), [(0.1, 0.2, (84, 12, 24)), (0.25, 0.5, (30, 30, 60))])
-def test_shares_of_a_single_file(folder: Path, val: float, test: float, sizes: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(
+    ("val", "test", "sizes"), [(0.1, 0.2, (84, 12, 24)), (0.25, 0.5, (30, 30, 60))]
+)
+def test_shares_of_a_single_file(
+    folder: Path, val: float, test: float, sizes: tuple[int, ...]
+) -> None:
     """Breaks `data.val` and `data.test` where the folder holds no test texts."""
     splits = read(folder, val=val, test=test, words=1000).splits
     assert tuple(len(splits[name]) for name in ("train", "val", "test")) == sizes
@@ -81,7 +97,9 @@ def test_given_test_texts_are_the_test_split(tmp_path: Path) -> None:
     folder = write_json(tmp_path / "a", train=texts(40), test=given)
     data = read(folder, val=0.25)
     assert [len(data.splits[name]) for name in ("train", "val", "test")] == [30, 10, 9]
-    expected = torch.tensor([[float(name in row["topics"]) for name in data.tasks[0].classes] for row in given])
+    expected = torch.tensor(
+        [[float(name in row["topics"]) for name in data.tasks[0].classes] for row in given]
+    )
     same_bits(data.splits["test"].targets["topics"], expected)
 
 
@@ -89,14 +107,19 @@ def test_splits_are_disjoint_and_complete(folder: Path) -> None:
     """Breaks honest validation, or loses texts: every text has a number of its own in its title."""
     write_json(
         folder,
-        train=[{**row, "title": f"x{'abcdefghijklmnop'[i % 16]}q{'abcdefgh'[i // 16]}"} for i, row in enumerate(texts(ROWS))],
+        train=[
+            {**row, "title": f"x{'abcdefghijklmnop'[i % 16]}q{'abcdefgh'[i // 16]}"}
+            for i, row in enumerate(texts(ROWS))
+        ],
     )
     data = Reuters(str(folder), words=1000, min_texts=2, val=0.1, test=0.2)
     numbers = data.splits["train"].inputs[:, 0].tolist()
     assert len(set(numbers)) == 84
     assert all(number > 1 for number in numbers)
     for name in ("val", "test"):
-        assert set(data.splits[name].inputs[:, 0].tolist()) == {1}  # a title that no training text has
+        assert set(data.splits[name].inputs[:, 0].tolist()) == {
+            1
+        }  # a title that no training text has
 
 
 def test_same_seed_same_tensors(folder: Path) -> None:
@@ -107,7 +130,9 @@ def test_same_seed_same_tensors(folder: Path) -> None:
     for name, split in first.splits.items():
         same_bits(again.splits[name].inputs, split.inputs)
         same_bits(again.splits[name].targets, split.targets)
-    assert not torch.equal(other.splits["train"].targets["topics"], first.splits["train"].targets["topics"])
+    assert not torch.equal(
+        other.splits["train"].targets["topics"], first.splits["train"].targets["topics"]
+    )
 
 
 def test_vocabulary_and_places_come_from_the_training_split_only(tmp_path: Path) -> None:
@@ -134,7 +159,10 @@ def test_a_place_needs_enough_training_texts(folder: Path) -> None:
     counts = read(folder, min_texts=1).splits["train"].targets["places"].sum(0)
     most = int(counts.max())
     assert len(read(folder, min_texts=most).tasks[1].classes) == int((counts == most).sum())
-    with pytest.raises(DataError, match=rf"No place is named by {most + 1} of the 84 training texts; lower data\.min_texts\."):
+    with pytest.raises(
+        DataError,
+        match=rf"No place is named by {most + 1} of the 84 training texts; lower data\.min_texts\.",
+    ):
         read(folder, min_texts=most + 1)
 
 
@@ -150,10 +178,15 @@ def test_a_place_needs_enough_training_texts(folder: Path) -> None:
             {"val": 0.5, "test": 0.5},
             "data.val=0.5 and data.test=0.5 leave no training text; together they must be less than 1.",
         ),
-        ({"val": 0.001}, "The val split of 120 training texts would be empty with data.val=0.001 and data.test=0.2."),
+        (
+            {"val": 0.001},
+            "The val split of 120 training texts would be empty with data.val=0.001 and data.test=0.2.",
+        ),
     ],
 )
-def test_impossible_options_get_their_sentence(folder: Path, options: dict[str, object], sentence: str) -> None:
+def test_impossible_options_get_their_sentence(
+    folder: Path, options: dict[str, object], sentence: str
+) -> None:
     """Breaks if a wrong option ends in an error of torch."""
     with pytest.raises((ConfigError, DataError)) as raised:
         read(folder, **options)
@@ -183,7 +216,9 @@ def test_adam_does_not_see_a_constant_factor_but_for_eps(folder: Path, optimizer
     gaps = {}
     for eps in (1e-30, 1e-8, 1e-4):
         adam = partial(optimizer, lr=2e-3, eps=eps)  # type: ignore[operator]
-        gaps[eps] = float((trained(prepared, 1.0, adam) - trained(prepared, 0.08, adam)).abs().max())
+        gaps[eps] = float(
+            (trained(prepared, 1.0, adam) - trained(prepared, 0.08, adam)).abs().max()
+        )
     assert gaps[1e-30] < 1e-10
     assert gaps[1e-30] < gaps[1e-8] < gaps[1e-4]
 
@@ -210,14 +245,24 @@ def metrics(run: Path) -> list[dict[str, str]]:
 def test_the_command_learns_the_tiny_texts(mtl: Command, folder: Path, tmp_path: Path) -> None:  # noqa: F811
     """Breaks `mtl-run data=reuters`: both tasks follow from the words, so both must be learned; and the model can be used."""
     run = tmp_path / "run"
-    result = mtl("mtl-run", *TINY, f"data.path={folder}", "optimizer.lr=0.02", "trainer.epochs=25", f"hydra.run.dir={run}")
+    result = mtl(
+        "mtl-run",
+        *TINY,
+        f"data.path={folder}",
+        "optimizer.lr=0.02",
+        "trainer.epochs=25",
+        f"hydra.run.dir={run}",
+    )
     assert result.code == 0, result.err
     last = {row["task"]: row for row in metrics(run) if row["split"] == "test"}
     assert float(last["topics"]["micro_f1"]) > 0.95
     assert float(last["places"]["micro_f1"]) > 0.8
     inputs = read(folder, words=60).splits["test"].inputs
     answers = mtl_runner.load(run).predict(inputs)
-    assert {name: tuple(answer.shape) for name, answer in answers.items()} == {"topics": (24, 3), "places": (24, 3)}
+    assert {name: tuple(answer.shape) for name, answer in answers.items()} == {
+        "topics": (24, 3),
+        "places": (24, 3),
+    }
 
 
 @pytest.mark.parametrize(
@@ -230,10 +275,19 @@ def test_the_command_learns_the_tiny_texts(mtl: Command, folder: Path, tmp_path:
         ("weighting=heteroscedastic",),
     ],
 )
-def test_every_axis_takes_texts(mtl: Command, folder: Path, tmp_path: Path, options: tuple[str, ...]) -> None:  # noqa: F811
+def test_every_axis_takes_texts(
+    mtl: Command, folder: Path, tmp_path: Path, options: tuple[str, ...]
+) -> None:  # noqa: F811
     """Breaks if a strategy assumes inputs of floating point, or gradients that a recurrent network does not have."""
     run = tmp_path / "run"
-    result = mtl("mtl-run", *TINY, f"data.path={folder}", "trainer.epochs=2", f"hydra.run.dir={run}", *options)
+    result = mtl(
+        "mtl-run",
+        *TINY,
+        f"data.path={folder}",
+        "trainer.epochs=2",
+        f"hydra.run.dir={run}",
+        *options,
+    )
     assert result.code == 0, result.err
     assert all(math.isfinite(float(row["loss"])) for row in metrics(run) if row["loss"])
 
@@ -253,7 +307,13 @@ def test_a_killed_run_resumes_to_the_same_bytes(mtl: Command, folder: Path, tmp_
 @pytest.mark.long
 def test_a_stack_falls_back_to_single_runs(mtl: Command, folder: Path, tmp_path: Path) -> None:  # noqa: F811
     """Breaks `-m hydra/launcher=stacked` with texts: every run must end, with what it would have learned alone."""
-    options = (*TINY, f"data.path={folder}", "trainer.epochs=2", "seed=0,1", "hydra/launcher=stacked")
+    options = (
+        *TINY,
+        f"data.path={folder}",
+        "trainer.epochs=2",
+        "seed=0,1",
+        "hydra/launcher=stacked",
+    )
     result = mtl("mtl-run", "-m", *options, f"hydra.sweep.dir={tmp_path / 'sweep'}")
     assert result.code == 0, result.err
     alone = mtl("mtl-run", *options[:-2], "seed=1", f"hydra.run.dir={tmp_path / 'alone'}")
@@ -274,7 +334,10 @@ def test_the_experiment_sweeps_the_factor(mtl: Command, folder: Path, tmp_path: 
     )  # fmt: skip
     assert result.code == 0, result.err
     runs = sorted(path.parent for path in (tmp_path / "sweep").glob("*/metrics.csv"))
-    assert [{row["weight"] for row in metrics(run) if row["task"] == "topics" and row["weight"]} for run in runs] == [
+    assert [
+        {row["weight"] for row in metrics(run) if row["task"] == "topics" and row["weight"]}
+        for run in runs
+    ] == [
         {"1.0"},
         {str(float(torch.tensor(0.08)))},
     ]
@@ -304,9 +367,21 @@ def test_the_real_texts_are_read(shared_data: Path) -> None:
 @pytest.mark.long
 def test_two_epochs_beat_the_trivial_predictor(shared_data: Path, tmp_path: Path) -> None:
     """Breaks D3: `data=reuters` with the default settings must learn real texts."""
-    command = [str(Path(sys.executable).with_name("mtl-run")), "data=reuters", f"data.path={shared_data / 'reuters'}"]
-    command += ["data.tokens=40", "trainer.epochs=2", "record.plots=none", "trainer.device=cpu", "hydra.run.dir=run"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    command = [
+        str(Path(sys.executable).with_name("mtl-run")),
+        "data=reuters",
+        f"data.path={shared_data / 'reuters'}",
+    ]
+    command += [
+        "data.tokens=40",
+        "trainer.epochs=2",
+        "record.plots=none",
+        "trainer.device=cpu",
+        "hydra.run.dir=run",
+    ]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
+    )
     assert done.returncode == 0, done.stderr
     last = {row["task"]: row for row in metrics(tmp_path / "run") if row["split"] == "test"}
     for task, least in (("topics", 0.5), ("places", 0.6)):

@@ -37,7 +37,9 @@ def test_lewissplit_and_topics_give_the_modapte_split(tmp_path: Path) -> None:
     assert [d.title for d in found.test] == ["e"]
 
 
-def test_a_topic_needs_a_training_and_a_test_text_and_a_text_one_of_the_topics(tmp_path: Path) -> None:
+def test_a_topic_needs_a_training_and_a_test_text_and_a_text_one_of_the_topics(
+    tmp_path: Path,
+) -> None:
     """Breaks the 90 topics of the papers: with the topics of the training texts alone they would be 115."""
     write_sgml(
         tmp_path,
@@ -68,9 +70,21 @@ def test_a_list_of_topics_in_the_folder_wins(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "title", "body"),
     [
-        (normal("BAHIA &amp; CO", "A &lt;MCD> fell to 5 &gt; 4."), "BAHIA & CO", "A <MCD> fell to 5 > 4."),
-        ('<TEXT TYPE="BRIEF">&#2;\n******<TITLE>OIL RISES</TITLE>Blah blah blah.\n&#3;\n</TEXT>', "OIL RISES", "******"),
-        ('<TEXT TYPE="UNPROC">&#2;\nSUGAR FREIGHTS\n Nil &#3;\n</TEXT>', "", "SUGAR FREIGHTS\n Nil"),
+        (
+            normal("BAHIA &amp; CO", "A &lt;MCD> fell to 5 &gt; 4."),
+            "BAHIA & CO",
+            "A <MCD> fell to 5 > 4.",
+        ),
+        (
+            '<TEXT TYPE="BRIEF">&#2;\n******<TITLE>OIL RISES</TITLE>Blah blah blah.\n&#3;\n</TEXT>',
+            "OIL RISES",
+            "******",
+        ),
+        (
+            '<TEXT TYPE="UNPROC">&#2;\nSUGAR FREIGHTS\n Nil &#3;\n</TEXT>',
+            "",
+            "SUGAR FREIGHTS\n Nil",
+        ),
         (
             "<TEXT><AUTHOR> By Me</AUTHOR><DATELINE>ROME</DATELINE><BODY>Told Reuters. REUTER\n&#3;</BODY></TEXT>",
             "",
@@ -80,15 +94,22 @@ def test_a_list_of_topics_in_the_folder_wins(tmp_path: Path) -> None:
         ("", "", ""),
     ],
 )
-def test_title_and_body_are_what_a_reader_sees(tmp_path: Path, text: str, title: str, body: str) -> None:
+def test_title_and_body_are_what_a_reader_sees(
+    tmp_path: Path, text: str, title: str, body: str
+) -> None:
     """Breaks if entities, control characters, the agency's sign-off, fillers or datelines get into the text, or a body gets lost."""
-    write_sgml(tmp_path, a=[sgml(text, "TRAIN", ["tin"], ["usa", "uk"]), sgml(normal("t", "b"), "TEST", ["tin"])])
+    write_sgml(
+        tmp_path,
+        a=[sgml(text, "TRAIN", ["tin"], ["usa", "uk"]), sgml(normal("t", "b"), "TEST", ["tin"])],
+    )
     assert read_collection(tmp_path).train == [Document(title, body, ("tin",), ("usa", "uk"))]
 
 
 def test_any_byte_can_be_read(tmp_path: Path) -> None:
     """Breaks on the real reut2-017.sgm, which has bytes that are not UTF-8."""
-    rows = sgml(normal("Z\xfcrich", "caf\xe9 \x8f"), "TRAIN", ["tin"]) + sgml(normal("t", "b"), "TEST", ["tin"])
+    rows = sgml(normal("Z\xfcrich", "caf\xe9 \x8f"), "TRAIN", ["tin"]) + sgml(
+        normal("t", "b"), "TEST", ["tin"]
+    )
     write_sgml(tmp_path, a=rows.encode("latin-1"))
     assert read_collection(tmp_path).train[0].title == "Zürich"
 
@@ -96,7 +117,11 @@ def test_any_byte_can_be_read(tmp_path: Path) -> None:
 def test_both_layouts_give_the_same_collection(tmp_path: Path) -> None:
     """Breaks if a result depends on the layout somebody has."""
     train, test = texts(20), texts(8)
-    write_sgml(tmp_path / "sgml", a=[as_sgml(row, "TRAIN") for row in train], b=[as_sgml(row, "TEST") for row in test])
+    write_sgml(
+        tmp_path / "sgml",
+        a=[as_sgml(row, "TRAIN") for row in train],
+        b=[as_sgml(row, "TEST") for row in test],
+    )
     write_json(tmp_path / "json", train=train, test=test, zipped=False)
     assert read_collection(tmp_path / "sgml") == read_collection(tmp_path / "json")
 
@@ -162,23 +187,65 @@ def _sgml(*documents: str) -> Callable[[Path], None]:
 
 TRAIN, TEST = (sgml(normal("t", "b"), split, ["tin"]) for split in ("TRAIN", "TEST"))
 WRONG: dict[str, tuple[Callable[[Path], None], str]] = {
-    "no folder": (_no_folder, "is not a folder; it must hold reut2-*.sgm or train.jsonl (or train.jsonl.gz)."),
-    "empty folder": (lambda _: None, "holds neither reut2-*.sgm nor train.jsonl (or train.jsonl.gz)."),
+    "no folder": (
+        _no_folder,
+        "is not a folder; it must hold reut2-*.sgm or train.jsonl (or train.jsonl.gz).",
+    ),
+    "empty folder": (
+        lambda _: None,
+        "holds neither reut2-*.sgm nor train.jsonl (or train.jsonl.gz).",
+    ),
     "no text": (_lines(""), "train.jsonl holds no text; it needs one JSON object per line."),
-    "no json": (_lines(LINE, "{'a'"), "Line 2 of {folder}/train.jsonl is not JSON (Expecting property name"),
-    "a list": (_lines("[1]"), "Line 1 of {folder}/train.jsonl is no JSON object; it needs title, body, topics and places."),
-    "no topics": (_lines('{"body": "x"}'), "Line 1 of {folder}/train.jsonl needs 'topics', a list of names; found None."),
-    "places": (_lines('{"body": "x", "topics": [], "places": "usa"}'), "needs 'places', a list of names; found 'usa'."),
-    "title": (_lines('{"title": 3, "topics": [], "places": []}'), "needs 'title' to be a text; found 3."),
-    "no words": (_lines('{"text": "x", "topics": [], "places": []}'), "has neither a title nor a body."),
-    "not zipped": (_bytes("train.jsonl.gz", b"{}"), "train.jsonl.gz cannot be read as gzipped UTF-8 text (Not a gzipped file"),
-    "cut off": (_bytes("train.jsonl.gz", gzip.compress(LINE.encode())[:-9]), "cannot be read as gzipped UTF-8 text ("),
+    "no json": (
+        _lines(LINE, "{'a'"),
+        "Line 2 of {folder}/train.jsonl is not JSON (Expecting property name",
+    ),
+    "a list": (
+        _lines("[1]"),
+        "Line 1 of {folder}/train.jsonl is no JSON object; it needs title, body, topics and places.",
+    ),
+    "no topics": (
+        _lines('{"body": "x"}'),
+        "Line 1 of {folder}/train.jsonl needs 'topics', a list of names; found None.",
+    ),
+    "places": (
+        _lines('{"body": "x", "topics": [], "places": "usa"}'),
+        "needs 'places', a list of names; found 'usa'.",
+    ),
+    "title": (
+        _lines('{"title": 3, "topics": [], "places": []}'),
+        "needs 'title' to be a text; found 3.",
+    ),
+    "no words": (
+        _lines('{"text": "x", "topics": [], "places": []}'),
+        "has neither a title nor a body.",
+    ),
+    "not zipped": (
+        _bytes("train.jsonl.gz", b"{}"),
+        "train.jsonl.gz cannot be read as gzipped UTF-8 text (Not a gzipped file",
+    ),
+    "cut off": (
+        _bytes("train.jsonl.gz", gzip.compress(LINE.encode())[:-9]),
+        "cannot be read as gzipped UTF-8 text (",
+    ),
     "latin-1": (_bytes("train.jsonl", b"\xfc"), "train.jsonl cannot be read as UTF-8 text ("),
     "topics: no json": (_topics("["), "topics90.json cannot be read as JSON ("),
-    "topics: no list": (_topics('{"topics": ["tin"]}'), 'topics90.json must hold {"topics90": [names of the topics]}.'),
-    "topics: empty": (_topics('{"topics90": []}'), 'topics90.json must hold {"topics90": [names of the topics]}.'),
-    "topics: twice": (_topics('{"topics90": ["a", "b", "b"]}'), "names the topic 'b' 2 times; each must stand there once."),
-    "topics: of no text": (_topics('{"topics90": ["tea"]}'), "No training text of {folder} has one of the 1 topics"),
+    "topics: no list": (
+        _topics('{"topics": ["tin"]}'),
+        'topics90.json must hold {"topics90": [names of the topics]}.',
+    ),
+    "topics: empty": (
+        _topics('{"topics90": []}'),
+        'topics90.json must hold {"topics90": [names of the topics]}.',
+    ),
+    "topics: twice": (
+        _topics('{"topics90": ["a", "b", "b"]}'),
+        "names the topic 'b' 2 times; each must stand there once.",
+    ),
+    "topics: of no text": (
+        _topics('{"topics90": ["tea"]}'),
+        "No training text of {folder} has one of the 1 topics",
+    ),
     "sgml: other": (
         _bytes("reut2-000.sgm", b"<html>"),
         "reut2-000.sgm holds no <REUTERS ...> element; is it a file of Reuters-21578?",
@@ -187,9 +254,18 @@ WRONG: dict[str, tuple[Callable[[Path], None], str]] = {
         _sgml(TRAIN, TEST.replace("LEWISSPLIT", "SPLIT")),
         "Text 2 of {folder}/reut2-a.sgm has no attribute LEWISSPLIT",
     ),
-    "sgml: no test": (_sgml(TRAIN), "{folder} holds no test text of the ModApte split; are all 22 files"),
-    "sgml: no training": (_sgml(TEST), "{folder} holds no training text of the ModApte split; are all 22 files"),
-    "sgml: no topic": (_sgml(TRAIN, TEST.replace("tin", "tea")), "No topic of {folder} has both a training and a test text"),
+    "sgml: no test": (
+        _sgml(TRAIN),
+        "{folder} holds no test text of the ModApte split; are all 22 files",
+    ),
+    "sgml: no training": (
+        _sgml(TEST),
+        "{folder} holds no training text of the ModApte split; are all 22 files",
+    ),
+    "sgml: no topic": (
+        _sgml(TRAIN, TEST.replace("tin", "tea")),
+        "No topic of {folder} has both a training and a test text",
+    ),
 }
 
 
@@ -206,5 +282,7 @@ def test_a_wrong_folder_gets_its_sentence(tmp_path: Path, case: str) -> None:
 
 def test_without_a_path_the_sentence_says_what_to_give() -> None:
     """Breaks if `mtl-run data=reuters` alone ends in a traceback."""
-    with pytest.raises(ConfigError, match=r"data=reuters needs data\.path, the folder of Reuters-21578"):
+    with pytest.raises(
+        ConfigError, match=r"data=reuters needs data\.path, the folder of Reuters-21578"
+    ):
         read_collection(None)

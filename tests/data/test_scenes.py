@@ -16,7 +16,17 @@ from torch import Tensor
 from mtl_runner.data import Scenes, Split
 from mtl_runner.data.cache import cached, default_directory
 from mtl_runner.data.dataset import prepare
-from mtl_runner.data.scenes.renderer import BUILDING, CAR, CLASSES, GRASS, PAVEMENT, PERSON, ROAD, SKY, TREE
+from mtl_runner.data.scenes.renderer import (
+    BUILDING,
+    CAR,
+    CLASSES,
+    GRASS,
+    PAVEMENT,
+    PERSON,
+    ROAD,
+    SKY,
+    TREE,
+)
 from mtl_runner.errors import ConfigError
 
 GROUND, THINGS = (ROAD, PAVEMENT, GRASS), (CAR, PERSON, TREE)
@@ -37,7 +47,14 @@ def scenes(folder: Path) -> Make:
     """Forty scenes (once per set of options), with few for validation and test."""
 
     def make(**options: Any) -> Scenes:
-        sizes = {"n": 40, "n_val": 3, "n_test": 3, "height": HEIGHT, "width": WIDTH, "cache": folder}
+        sizes = {
+            "n": 40,
+            "n_val": 3,
+            "n_test": 3,
+            "height": HEIGHT,
+            "width": WIDTH,
+            "cache": folder,
+        }
         return Scenes(**{**sizes, **options})
 
     return make
@@ -45,7 +62,11 @@ def scenes(folder: Path) -> Make:
 
 @pytest.fixture
 def train(scenes: Make) -> Split:
-    return scenes().splits["train"].apply(lambda tensor: tensor.double() if tensor.is_floating_point() else tensor)
+    return (
+        scenes()
+        .splits["train"]
+        .apply(lambda tensor: tensor.double() if tensor.is_floating_point() else tensor)
+    )
 
 
 def of(label: Tensor, *classes: int) -> Tensor:
@@ -54,7 +75,9 @@ def of(label: Tensor, *classes: int) -> Tensor:
 
 def where_pixels_are() -> tuple[Tensor, Tensor]:
     """Row and column of the middle of every pixel."""
-    rows, columns = torch.meshgrid(torch.arange(HEIGHT) + 0.5, torch.arange(WIDTH) + 0.5, indexing="ij")
+    rows, columns = torch.meshgrid(
+        torch.arange(HEIGHT) + 0.5, torch.arange(WIDTH) + 0.5, indexing="ij"
+    )
     return rows.double(), columns.double()
 
 
@@ -62,12 +85,16 @@ def ground_lines(train: Split) -> Tensor:
     """The rows of the horizons, fitted to the inverse depth of the ground, which is (row - horizon) / (focal * height)."""
     rows, _ = where_pixels_are()
     horizons = []
-    for label, depth in zip(train.targets["segmentation"], train.targets["depth"][:, 0], strict=True):
+    for label, depth in zip(
+        train.targets["segmentation"], train.targets["depth"][:, 0], strict=True
+    ):
         ground = of(label, *GROUND)
         assert ground.sum() > 20
         slope, start = np.polyfit(rows[ground], depth[ground], 1)
         assert slope == pytest.approx(1 / (FOCAL * CAMERA), rel=1e-5)
-        assert (slope * rows + start)[ground].numpy() == pytest.approx(depth[ground].numpy(), abs=1e-6)
+        assert (slope * rows + start)[ground].numpy() == pytest.approx(
+            depth[ground].numpy(), abs=1e-6
+        )
         horizons.append(-start / slope)
     return torch.tensor(horizons).view(-1, 1, 1)
 
@@ -80,7 +107,9 @@ def test_shapes_and_values_are_as_documented(scenes: Make) -> None:
     data = scenes()
     assert [len(data.splits[name]) for name in ("train", "val", "test")] == [40, 3, 3]
     prepared = prepare(data)
-    found = [(task.name, task.kind, task.size, task.main_metric, task.places) for task in prepared.tasks]
+    found = [
+        (task.name, task.kind, task.size, task.main_metric, task.places) for task in prepared.tasks
+    ]
     places = (HEIGHT, WIDTH)
     assert found == [
         ("segmentation", "classification", 8, "miou", places),
@@ -99,7 +128,10 @@ def test_shapes_and_values_are_as_documented(scenes: Make) -> None:
 
 def test_every_class_is_in_the_pictures(train: Split) -> None:
     """Breaks if a class is drawn outside or painted over everywhere, so that the problem loses a class."""
-    shares = torch.bincount(train.targets["segmentation"].flatten(), minlength=8) / train.targets["segmentation"].numel()
+    shares = (
+        torch.bincount(train.targets["segmentation"].flatten(), minlength=8)
+        / train.targets["segmentation"].numel()
+    )
     assert shares.min() > 0.002
     assert shares.max() < 0.6
 
@@ -140,11 +172,15 @@ def test_facades_are_upright_and_run_along_the_road(train: Split) -> None:
             if len(columns[here].unique()) < 3:
                 continue
             slope, start = np.polyfit(columns[here], one[here], 1)
-            assert (slope * columns + start)[here].numpy() == pytest.approx(one[here].numpy(), abs=1e-6)
+            assert (slope * columns + start)[here].numpy() == pytest.approx(
+                one[here].numpy(), abs=1e-6
+            )
             assert slope * side > 0
             middle = -start / slope  # the vanishing point of the road
             assert 0.42 * WIDTH <= middle <= 0.58 * WIDTH
-            assert 5.0 - 1e-3 <= side / (slope * FOCAL) <= 9.5 + 1e-3  # metres from the middle of the road to the wall
+            assert (
+                5.0 - 1e-3 <= side / (slope * FOCAL) <= 9.5 + 1e-3
+            )  # metres from the middle of the road to the wall
             checked += 1
     assert checked > 20
 
@@ -153,7 +189,9 @@ def test_normals_are_of_unit_length_and_face_the_camera_where_the_thing_does(tra
     """Breaks the loss of the normals, which takes unit vectors for granted, or turns a thing's back to the camera."""
     normals, label = train.targets["normal"].movedim(1, -1), train.targets["segmentation"]
     known = ~normals.isnan().any(-1)
-    torch.testing.assert_close(normals[known].norm(dim=-1), torch.ones(int(known.sum())).double(), rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        normals[known].norm(dim=-1), torch.ones(int(known.sum())).double(), rtol=0, atol=1e-6
+    )
     assert (normals[of(label, *THINGS)][:, 2] <= 0).all()
     cars = normals[of(label, CAR)]
     assert (cars[:, 1] == 0).all()
@@ -183,7 +221,10 @@ def test_the_offsets_of_an_instance_all_point_at_one_point(train: Split) -> None
     here = torch.stack(where_pixels_are())
     instances = 0
     for offsets, label, depth in zip(
-        train.targets["instance"], train.targets["segmentation"], train.targets["depth"][:, 0], strict=True
+        train.targets["instance"],
+        train.targets["segmentation"],
+        train.targets["depth"][:, 0],
+        strict=True,
     ):
         mask = of(label, CAR, PERSON)
         if not mask.any():
@@ -205,7 +246,10 @@ def test_the_centre_of_a_thing_that_nothing_hides_is_its_middle(train: Split) ->
     """Breaks if a centre is not that of what shows of a thing: the offsets of the nearest one, which nothing hides, add up to nothing."""
     sums = []
     for offsets, label, depth in zip(
-        train.targets["instance"], train.targets["segmentation"], train.targets["depth"][:, 0], strict=True
+        train.targets["instance"],
+        train.targets["segmentation"],
+        train.targets["depth"][:, 0],
+        strict=True,
     ):
         things, instances = of(label, *THINGS), of(label, CAR, PERSON)
         if instances.any() and depth[instances].max() == depth[things].max():
@@ -218,7 +262,14 @@ def test_the_centre_of_a_thing_that_nothing_hides_is_its_middle(train: Split) ->
 @pytest.mark.usefixtures("float64")
 def test_scenes_are_made_in_the_default_precision(folder: Path) -> None:
     """Breaks if a float64 run gets single precision scenes, or the file of the other precision."""
-    options: dict[str, Any] = {"n": 2, "n_val": 1, "n_test": 1, "height": 16, "width": 16, "cache": folder}
+    options: dict[str, Any] = {
+        "n": 2,
+        "n_val": 1,
+        "n_test": 1,
+        "height": 16,
+        "width": 16,
+        "cache": folder,
+    }
     double = Scenes(**options).splits["train"]
     assert double.inputs.dtype == torch.float64
     torch.set_default_dtype(torch.float32)
@@ -233,7 +284,10 @@ def test_scenes_are_made_in_the_default_precision(folder: Path) -> None:
 def same(a: Split, b: Split, tasks: tuple[str, ...] = TASKS) -> bool:
     """Whether images and the targets of some tasks are the same, with the same gaps."""
     pairs = [(a.inputs, b.inputs), *((a.targets[name], b.targets[name]) for name in tasks)]
-    return all(torch.equal(x.isnan(), y.isnan()) and torch.equal(x.nan_to_num(), y.nan_to_num()) for x, y in pairs)
+    return all(
+        torch.equal(x.isnan(), y.isnan()) and torch.equal(x.nan_to_num(), y.nan_to_num())
+        for x, y in pairs
+    )
 
 
 def test_the_seed_decides_everything(scenes: Make, tmp_path: Path) -> None:
@@ -277,8 +331,12 @@ def test_labels_are_as_noisy_as_asked_for_and_only_in_training(scenes: Make) -> 
 
     changed = (before.targets["segmentation"] != after.targets["segmentation"]).double().mean()
     count = after.targets["segmentation"].numel()
-    assert changed == pytest.approx(0.3 * 7 / 8, abs=5 * math.sqrt(0.25 / count))  # one draw in eight is the right class
-    drawn = after.targets["segmentation"][before.targets["segmentation"] != after.targets["segmentation"]]
+    assert changed == pytest.approx(
+        0.3 * 7 / 8, abs=5 * math.sqrt(0.25 / count)
+    )  # one draw in eight is the right class
+    drawn = after.targets["segmentation"][
+        before.targets["segmentation"] != after.targets["segmentation"]
+    ]
     assert (torch.bincount(drawn, minlength=8) > 0).all()
 
     for name in ("instance", "depth"):
@@ -286,7 +344,9 @@ def test_labels_are_as_noisy_as_asked_for_and_only_in_training(scenes: Make) -> 
         error = (after.targets[name] - before.targets[name]).double()
         error = error[~error.isnan()] / AMOUNTS[name]
         spread = 5 / math.sqrt(len(error))
-        assert error.abs().mean() == pytest.approx(1.0, abs=spread)  # of Laplace noise of scale 1; its variance is 2
+        assert error.abs().mean() == pytest.approx(
+            1.0, abs=spread
+        )  # of Laplace noise of scale 1; its variance is 2
         assert error.square().mean() == pytest.approx(2.0, abs=5 * spread)
         assert error.mean() == pytest.approx(0.0, abs=1.5 * spread)
         assert (error.abs() < math.log(2)).double().mean() == pytest.approx(0.5, abs=spread)
@@ -319,7 +379,10 @@ def test_the_noise_of_a_task_does_not_depend_on_that_of_the_others(scenes: Make)
 
 def test_twice_the_noise_is_the_same_noise_twice_as_large(scenes: Make) -> None:
     """Breaks comparisons between amounts of noise, which should differ in nothing else."""
-    clean, once, twice = (scenes(noise={"depth": b}).splits["train"].targets["depth"].double() for b in (0.0, 0.01, 0.02))
+    clean, once, twice = (
+        scenes(noise={"depth": b}).splits["train"].targets["depth"].double()
+        for b in (0.0, 0.01, 0.02)
+    )
     torch.testing.assert_close(twice - clean, 2 * (once - clean), rtol=0, atol=1e-6)
 
 
@@ -339,15 +402,35 @@ def test_twice_the_noise_is_the_same_noise_twice_as_large(scenes: Make) -> None:
             {"noise": {"depht": 1.0}},
             "data.noise names the unknown task 'depht'; did you mean 'depth'? allowed: depth, instance, normal, segmentation.",
         ),
-        ({"noise": {"segmentation": 1.5}}, "data.noise.segmentation must be a share from 0 to 1; found 1.5."),
-        ({"noise": {"depth": -0.1}}, "data.noise.depth must be a number of at least 0; found -0.1."),
-        ({"noise": {"normal": math.inf}}, "data.noise.normal must be a number of at least 0; found inf."),
-        ({"noise": {"normal": math.nan}}, "data.noise.normal must be a number of at least 0; found nan."),
-        ({"noise": {"instance": "1"}}, "data.noise.instance must be a number of at least 0; found '1'."),
-        ({"noise": {"instance": True}}, "data.noise.instance must be a number of at least 0; found True."),
+        (
+            {"noise": {"segmentation": 1.5}},
+            "data.noise.segmentation must be a share from 0 to 1; found 1.5.",
+        ),
+        (
+            {"noise": {"depth": -0.1}},
+            "data.noise.depth must be a number of at least 0; found -0.1.",
+        ),
+        (
+            {"noise": {"normal": math.inf}},
+            "data.noise.normal must be a number of at least 0; found inf.",
+        ),
+        (
+            {"noise": {"normal": math.nan}},
+            "data.noise.normal must be a number of at least 0; found nan.",
+        ),
+        (
+            {"noise": {"instance": "1"}},
+            "data.noise.instance must be a number of at least 0; found '1'.",
+        ),
+        (
+            {"noise": {"instance": True}},
+            "data.noise.instance must be a number of at least 0; found True.",
+        ),
     ],
 )
-def test_wrong_options_have_their_sentence(tmp_path: Path, options: dict[str, Any], sentence: str) -> None:
+def test_wrong_options_have_their_sentence(
+    tmp_path: Path, options: dict[str, Any], sentence: str
+) -> None:
     """Breaks if a wrong size or noise is drawn anyway, or fails inside NumPy."""
     with pytest.raises(ConfigError, match=f"^{re.escape(sentence)}$"):
         Scenes(**{"n": 1, "n_val": 1, "n_test": 1, "cache": tmp_path, **options})
@@ -410,7 +493,9 @@ def test_the_file_is_mapped_and_never_changed(tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_another_config_is_another_file(tmp_path: Path, drawn: list[int], change: dict[str, Any]) -> None:
+def test_another_config_is_another_file(
+    tmp_path: Path, drawn: list[int], change: dict[str, Any]
+) -> None:
     """Breaks if a run gets the scenes of another config."""
     Scenes(**SMALL, cache=tmp_path)
     before = len(drawn)
@@ -429,7 +514,9 @@ def test_noise_of_nothing_is_no_noise(tmp_path: Path, drawn: list[int]) -> None:
 
 
 @pytest.mark.parametrize("keep", [0.0, 0.5, 0.99])
-def test_a_file_that_was_cut_off_is_made_again(tmp_path: Path, drawn: list[int], keep: float) -> None:
+def test_a_file_that_was_cut_off_is_made_again(
+    tmp_path: Path, drawn: list[int], keep: float
+) -> None:
     """Breaks every later run after a full disk or a kill."""
     first = Scenes(**SMALL, cache=tmp_path)
     (file,) = tmp_path.iterdir()
@@ -443,7 +530,9 @@ def test_a_file_that_was_cut_off_is_made_again(tmp_path: Path, drawn: list[int],
     assert len(drawn) == 8
 
 
-def test_a_folder_that_cannot_be_written_costs_nothing_but_time(tmp_path: Path, drawn: list[int]) -> None:
+def test_a_folder_that_cannot_be_written_costs_nothing_but_time(
+    tmp_path: Path, drawn: list[int]
+) -> None:
     """Breaks runs on machines with a read-only home."""
     (tmp_path / "file").write_text("in the way")
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
@@ -463,7 +552,9 @@ def test_a_mistake_while_drawing_is_not_hidden_by_the_cache(tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_cache_is_where_the_system_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_cache_is_where_the_system_says(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Breaks XDG_CACHE_HOME, or writes next to the user's other files."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert default_directory() == tmp_path / "cache" / "mtl_runner"

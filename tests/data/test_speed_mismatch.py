@@ -50,14 +50,24 @@ def test_ink_or_background_is_a_threshold_of_the_grey_level(digits: Prepared) ->
 def test_the_split_follows_its_seed_and_its_fractions(digits: Prepared) -> None:
     """Breaks reproducibility, `data.val` or `data.test`."""
     again, other = SpeedMismatch(), SpeedMismatch(seed=1, val=0.1, test=0.4)
-    assert torch.equal(again.splits["train"].targets["pixels"], digits.splits["train"].targets["pixels"])
+    assert torch.equal(
+        again.splits["train"].targets["pixels"], digits.splits["train"].targets["pixels"]
+    )
     assert [len(other.splits[name]) for name in ("train", "val", "test")] == [898, 180, 719]
-    assert not torch.equal(other.splits["train"].targets["digit"][:200], digits.splits["train"].targets["digit"][:200])
+    assert not torch.equal(
+        other.splits["train"].targets["digit"][:200], digits.splits["train"].targets["digit"][:200]
+    )
 
 
 def test_one_loss_falls_long_before_the_other(tmp_path: Path) -> None:
     """Breaks the mismatch: when the digits are half learned, nearly everything is left to learn of the pixels."""
-    options = ("data=speed_mismatch", "weighting=fixed", "trainer.epochs=4", "trainer.lr_scheduler=null", "model.width=8")
+    options = (
+        "data=speed_mismatch",
+        "weighting=fixed",
+        "trainer.epochs=4",
+        "trainer.lr_scheduler=null",
+        "model.width=8",
+    )
     digit, pixels = column(train(tmp_path / "run", *options), "relative_loss", "val")[-1]
     assert float(digit) < 0.5
     assert float(pixels) > 0.6
@@ -66,10 +76,14 @@ def test_one_loss_falls_long_before_the_other(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("strategy", ["per_task_adam", "adatask"])
 @pytest.mark.long
-def test_a_run_with_rates_per_task_records_both_tasks(mtl: Command, tmp_path: Path, strategy: str) -> None:  # noqa: F811
+def test_a_run_with_rates_per_task_records_both_tasks(
+    mtl: Command, tmp_path: Path, strategy: str
+) -> None:  # noqa: F811
     """Breaks the command of the README; the pixels have metrics of their own."""
     few = ("trainer.epochs=1", "data.batch_size=256", "record.plots=none", *NET)
-    result = mtl("mtl-run", "data=speed_mismatch", f"weighting={strategy}", *few, "hydra.run.dir=run")
+    result = mtl(
+        "mtl-run", "data=speed_mismatch", f"weighting={strategy}", *few, "hydra.run.dir=run"
+    )
     assert result.code == 0, result.err
     tasks = json.loads((tmp_path / "run" / "summary.json").read_text())["tasks"]
     assert {"accuracy", "f1"} < set(tasks["digit"]["final"]["test"])

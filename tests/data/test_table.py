@@ -61,7 +61,9 @@ def everything(prepared: Prepared, task: str | None = None) -> torch.Tensor:
     return torch.cat([part.targets[task] if task else part.inputs for part in parts])
 
 
-def features_of(frame: pd.DataFrame, names: list[str], scale: bool = True, most: int = 100) -> Features:
+def features_of(
+    frame: pd.DataFrame, names: list[str], scale: bool = True, most: int = 100
+) -> Features:
     return Features.fit(frame, names, scale=scale, max_categories=most)
 
 
@@ -94,7 +96,9 @@ def test_missing_numbers_become_the_training_mean_and_are_marked(table, houses):
 
 def test_a_gap_seen_only_outside_training_needs_no_column(table, houses):
     """Breaks prediction on rows with more gaps than the training rows had."""
-    houses["fold"] = np.where(houses["id"] < 60, "train", np.where(houses["id"] < 80, "val", "test"))
+    houses["fold"] = np.where(
+        houses["id"] < 60, "train", np.where(houses["id"] < 80, "val", "test")
+    )
     houses.loc[90, "area"] = np.nan
     prepared = table(["price"], houses, features=["area"], split={"column": "fold"})
     assert everything(prepared).shape == (ROWS, 1)
@@ -124,7 +128,9 @@ def test_categories_become_one_column_each(table, houses):
     x = everything(prepared)
     assert x.shape == (ROWS, 3)
     assert set(x.sum(1).tolist()) == {1.0}
-    assert x.sum(0).tolist() == [float((houses["city"] == city).sum()) for city in ("Aachen", "Bonn", "Köln")]
+    assert x.sum(0).tolist() == [
+        float((houses["city"] == city).sum()) for city in ("Aachen", "Bonn", "Köln")
+    ]
     assert prepared.preprocessing["columns"][0]["categories"] == ["Aachen", "Bonn", "Köln"]
 
 
@@ -148,7 +154,11 @@ def test_rare_categories_beyond_the_most_frequent_share_no_column():
 def test_a_category_unknown_in_training_is_all_zero():
     """Breaks prediction on new rows, which hold names that training never saw."""
     features = features_of(pd.DataFrame({"city": ["a", "b"]}), ["city"])
-    assert features.transform(pd.DataFrame({"city": ["b", "elsewhere", None]})).tolist() == [[0, 1], [0, 0], [0, 0]]
+    assert features.transform(pd.DataFrame({"city": ["b", "elsewhere", None]})).tolist() == [
+        [0, 1],
+        [0, 0],
+        [0, 0],
+    ]
 
 
 def test_truth_values_are_numbers(table):
@@ -173,7 +183,9 @@ def test_a_list_of_features_picks_those_in_their_order(table):
 
 def test_dropped_columns_and_targets_are_no_features(table):
     """Breaks `data.features={drop: [...]}`, or lets a target leak into the inputs."""
-    prepared = table({"price": "regression", "tags": "classification"}, features={"drop": ["id", "city"]})
+    prepared = table(
+        {"price": "regression", "tags": "classification"}, features={"drop": ["id", "city"]}
+    )
     names = [column["name"] for column in prepared.preprocessing["columns"]]
     assert names == ["area", "age", "garden", "state", "rooms", "gas", "oil", "sun"]
 
@@ -242,11 +254,19 @@ def test_metrics_are_the_same_whether_targets_were_scaled_or_not(table):
     """Breaks `data.scale_targets=false`, or metrics in original units."""
     found = []
     for scale in (True, False):
-        prepared = table({"price": "regression", "area": "regression_l1"}, features=["rooms"], scale_targets=scale)
+        prepared = table(
+            {"price": "regression", "area": "regression_l1"},
+            features=["rooms"],
+            scale_targets=scale,
+        )
         for task in prepared.tasks:
             target = prepared.splits["val"].targets[task.name]
-            guess = torch.full_like(target, (100.0 - task.offset) / task.scale)  # 100 in the target's own units
-            found.append({name: float(value) for name, value in task.measure(guess, target).items()})
+            guess = torch.full_like(
+                target, (100.0 - task.offset) / task.scale
+            )  # 100 in the target's own units
+            found.append(
+                {name: float(value) for name, value in task.measure(guess, target).items()}
+            )
     assert found[0] == pytest.approx(found[2], rel=1e-5)
     assert found[1] == pytest.approx(found[3], rel=1e-5)
 
@@ -255,7 +275,9 @@ def test_unscaled_targets_are_the_raw_numbers(table, houses):
     """Breaks `data.scale_targets=false`, the natural test of a weighting."""
     prepared = table(["price"], scale_targets=False)
     assert (prepared.tasks[0].offset, prepared.tasks[0].scale) == (0.0, 1.0)
-    np.testing.assert_allclose(np.sort(everything(prepared, "price")[:, 0]), np.sort(houses["price"]), rtol=1e-6)
+    np.testing.assert_allclose(
+        np.sort(everything(prepared, "price")[:, 0]), np.sort(houses["price"]), rtol=1e-6
+    )
 
 
 def test_a_constant_target_is_not_divided_by_zero(table, houses):
@@ -308,7 +330,9 @@ def test_truth_values_with_gaps_are_two_classes(table, houses):
 
 def test_a_class_met_only_in_the_test_rows_is_a_class(table, houses):
     """Breaks rare classes: the heads must be wide enough for every row."""
-    houses["fold"] = np.where(houses["id"] < 60, "train", np.where(houses["id"] < 80, "val", "test"))
+    houses["fold"] = np.where(
+        houses["id"] < 60, "train", np.where(houses["id"] < 80, "val", "test")
+    )
     houses.loc[99, "state"] = "castle"
     prepared = table(["state"], houses, split={"column": "fold"})
     assert prepared.tasks[0].classes == ("castle", "new", "ruin", "used")
@@ -318,13 +342,18 @@ def test_a_class_met_only_in_the_test_rows_is_a_class(table, houses):
 def test_classes_that_are_numbers_are_in_numeric_order(table, houses):
     """Breaks the order of the outputs: 10 comes after 9, not before 2."""
     houses["grade"] = houses["id"] % 12
-    assert table({"grade": "classification"}, houses).tasks[0].classes == tuple(str(k) for k in range(12))
+    assert table({"grade": "classification"}, houses).tasks[0].classes == tuple(
+        str(k) for k in range(12)
+    )
 
 
 def test_a_derived_target_says_whether_the_column_equals_the_value(table, houses):
     """Breaks `{name, column, kind, positive}`; a missing source is a missing label, not "no"."""
     houses.loc[houses["id"] % 6 == 0, "state"] = None
-    prepared = table([{"name": "is_ruin", "column": "state", "kind": "classification", "positive": "ruin"}], houses)
+    prepared = table(
+        [{"name": "is_ruin", "column": "state", "kind": "classification", "positive": "ruin"}],
+        houses,
+    )
     task, target = prepared.tasks[0], everything(prepared, "is_ruin")
     assert (task.name, task.classes, task.size) == ("is_ruin", ("not ruin", "ruin"), 2)
     assert int((target == 1).sum()) == int((houses["state"] == "ruin").sum())
@@ -350,7 +379,12 @@ def test_multilabel_from_columns(table, houses):
     houses["sun"] = houses["sun"].where(houses["id"] % 10 != 0)
     prepared = table([{"name": "heating", "columns": ["gas", "oil", "sun"]}], houses)
     task, target = prepared.tasks[0], everything(prepared, "heating")
-    assert (task.kind, task.size, task.classes, task.missing) == ("multilabel", 3, ("gas", "oil", "sun"), True)
+    assert (task.kind, task.size, task.classes, task.missing) == (
+        "multilabel",
+        3,
+        ("gas", "oil", "sun"),
+        True,
+    )
     assert target.nansum(0).tolist() == [float(houses[name].sum()) for name in task.classes]
     assert target.isnan().sum(0).tolist() == [0, 0, ROWS // 10]
 
@@ -374,7 +408,9 @@ def test_class_weights_belong_to_the_task(table):
 
 def test_sentinel_values_outside_the_training_rows_do_not_move_the_training_split(table, houses):
     """Breaks "fitted on the training split only": validation and test rows would leak into the inputs."""
-    houses["fold"] = np.where(houses["id"] < 60, "train", np.where(houses["id"] < 80, "val", "test"))
+    houses["fold"] = np.where(
+        houses["id"] < 60, "train", np.where(houses["id"] < 80, "val", "test")
+    )
     options = {"features": ["area", "age", "city", "garden"], "split": {"column": "fold"}}
     before = table({"price": "regression", "rooms": "regression_l1"}, houses, **options)
     changed = houses.copy()
@@ -388,7 +424,9 @@ def test_sentinel_values_outside_the_training_rows_do_not_move_the_training_spli
     assert before.preprocessing == after.preprocessing
     assert before.tasks == after.tasks
     for name in ("price", "rooms"):
-        assert torch.equal(before.splits["train"].targets[name], after.splits["train"].targets[name])
+        assert torch.equal(
+            before.splits["train"].targets[name], after.splits["train"].targets[name]
+        )
 
 
 # Splits
@@ -402,7 +440,9 @@ def ids(prepared: Prepared) -> dict[str, list[int]]:
 PLAIN = {"features": ["id"], "scale_features": False}
 
 
-@pytest.mark.parametrize(("val", "test", "sizes"), [(0.15, 0.15, (70, 15, 15)), (0.1, 0.3, (60, 10, 30))])
+@pytest.mark.parametrize(
+    ("val", "test", "sizes"), [(0.15, 0.15, (70, 15, 15)), (0.1, 0.3, (60, 10, 30))]
+)
 def test_fractions_cut_the_shuffled_rows(table, val, test, sizes):
     """Breaks `data.split={val, test}`: disjoint, complete, of the asked sizes, shuffled."""
     rows = ids(table(["price"], split={"val": val, "test": test}, **PLAIN))
@@ -422,19 +462,28 @@ def test_split_follows_its_seed_alone(table):
 
 def test_split_by_column(table, houses):
     """Breaks `data.split={column: fold}`; the column itself is no feature."""
-    houses["fold"] = np.where(houses["id"] % 4 == 0, "val", np.where(houses["id"] % 4 == 1, "test", "train"))
+    houses["fold"] = np.where(
+        houses["id"] % 4 == 0, "val", np.where(houses["id"] % 4 == 1, "test", "train")
+    )
     rows = ids(table(["price"], houses, split={"column": "fold"}, **PLAIN))
     assert rows["val"] == list(range(0, ROWS, 4))
     assert rows["test"] == list(range(1, ROWS, 4))
     assert len(rows["train"]) == ROWS // 2
-    names = [c["name"] for c in table(["price"], houses, split={"column": "fold"}).preprocessing["columns"]]
+    names = [
+        c["name"]
+        for c in table(["price"], houses, split={"column": "fold"}).preprocessing["columns"]
+    ]
     assert "fold" not in names
 
 
 def test_split_by_column_wins_over_the_default_fractions(table, houses):
     """Breaks `+data.split.column=fold` on the command line, where val and test keep their default fractions."""
-    houses["fold"] = np.where(houses["id"] < 80, "train", np.where(houses["id"] < 90, "val", "test"))
-    rows = ids(table(["price"], houses, split={"val": 0.15, "test": 0.15, "column": "fold"}, **PLAIN))
+    houses["fold"] = np.where(
+        houses["id"] < 80, "train", np.where(houses["id"] < 90, "val", "test")
+    )
+    rows = ids(
+        table(["price"], houses, split={"val": 0.15, "test": 0.15, "column": "fold"}, **PLAIN)
+    )
     assert [len(rows[name]) for name in SPLITS] == [80, 10, 10]
 
 
@@ -444,12 +493,20 @@ def test_split_by_files(table, tmp_path, houses):
     houses[75:].to_csv(tmp_path / "test.csv", index=False)
     split = {"val": str(tmp_path / "val.csv"), "test": str(tmp_path / "test.csv")}
     rows = ids(table(["price"], houses[:60], split=split, **PLAIN))
-    assert rows == {"train": list(range(60)), "val": list(range(60, 75)), "test": list(range(75, 100))}
+    assert rows == {
+        "train": list(range(60)),
+        "val": list(range(60, 75)),
+        "test": list(range(75, 100)),
+    }
 
 
-def test_whole_numbers_of_one_file_and_with_gaps_of_another_are_the_same_classes(table, tmp_path, houses):
+def test_whole_numbers_of_one_file_and_with_gaps_of_another_are_the_same_classes(
+    table, tmp_path, houses
+):
     """Breaks files in which only one has gaps: 3 of the one and 3.0 of the other are one class."""
-    houses[60:75].assign(rooms=houses["rooms"].where(houses["id"] % 2 == 0)).to_csv(tmp_path / "val.csv", index=False)
+    houses[60:75].assign(rooms=houses["rooms"].where(houses["id"] % 2 == 0)).to_csv(
+        tmp_path / "val.csv", index=False
+    )
     houses[75:].to_csv(tmp_path / "test.csv", index=False)
     split = {"val": str(tmp_path / "val.csv"), "test": str(tmp_path / "test.csv")}
     prepared = table({"rooms": "classification"}, houses[:60], split=split)
@@ -475,7 +532,12 @@ def test_parquet_equals_csv(table, tmp_path, houses):
     """Breaks Parquet files: the same rows must give the same tensors."""
     houses["rooms"] = houses["rooms"].where(houses["id"] % 5 != 0)
     houses.loc[3, "state"] = None
-    targets = ["price", "state", {"name": "rooms", "kind": "classification"}, {"name": "tags", "separator": ";"}]
+    targets = [
+        "price",
+        "state",
+        {"name": "rooms", "kind": "classification"},
+        {"name": "tags", "separator": ";"},
+    ]
     csv = table(targets, houses)
     houses.to_parquet(tmp_path / "houses.parquet")
     parquet = prepare(Table(str(tmp_path / "houses.parquet"), targets))
@@ -484,7 +546,9 @@ def test_parquet_equals_csv(table, tmp_path, houses):
         torch.testing.assert_close(parquet.splits[name].inputs, csv.splits[name].inputs)
         for task in csv.tasks:
             torch.testing.assert_close(
-                parquet.splits[name].targets[task.name], csv.splits[name].targets[task.name], equal_nan=True
+                parquet.splits[name].targets[task.name],
+                csv.splits[name].targets[task.name],
+                equal_nan=True,
             )
 
 
@@ -493,13 +557,20 @@ def test_parquet_equals_csv(table, tmp_path, houses):
     [
         ("rooms", "Int64", {"name": "rooms", "kind": "classification"}, ("1", "2", "3", "4")),
         ("garden", "boolean", {"name": "garden"}, ("False", "True")),
-        ("garden", "boolean", {"name": "it", "column": "garden", "positive": True}, ("not True", "True")),
+        (
+            "garden",
+            "boolean",
+            {"name": "it", "column": "garden", "positive": True},
+            ("not True", "True"),
+        ),
         ("state", "category", {"name": "state"}, ("new", "ruin", "used")),
         ("state", "string", {"name": "state"}, ("new", "ruin", "used")),
         ("tags", "category", {"name": "tags", "separator": ";"}, ("lift", "quiet", "view")),
     ],
 )
-def test_typed_parquet_columns_with_gaps_are_classes(tmp_path, houses, column, dtype, target, classes):
+def test_typed_parquet_columns_with_gaps_are_classes(
+    tmp_path, houses, column, dtype, target, classes
+):
     """Breaks Parquet's own types (nullable integers and truth values, categories) as targets with missing labels."""
     houses[column] = houses[column].astype(dtype).where(houses["id"] % 5 != 0)
     houses.to_parquet(tmp_path / "houses.parquet")
@@ -508,10 +579,15 @@ def test_typed_parquet_columns_with_gaps_are_classes(tmp_path, houses, column, d
     values = everything(prepared, task.name)
     assert task.classes == classes
     assert task.missing
-    assert int((values.isnan().any(1) if values.is_floating_point() else values == -100).sum()) == ROWS // 5
+    assert (
+        int((values.isnan().any(1) if values.is_floating_point() else values == -100).sum())
+        == ROWS // 5
+    )
 
 
-@pytest.mark.parametrize("dtype", ["Int64", "boolean", "category", "string", "datetime64[ns]", "float32"])
+@pytest.mark.parametrize(
+    "dtype", ["Int64", "boolean", "category", "string", "datetime64[ns]", "float32"]
+)
 def test_typed_parquet_columns_with_gaps_are_features(tmp_path, houses, dtype):
     """Breaks Parquet's own types as features."""
     houses["x"] = houses["gas"].astype(dtype).where(houses["id"] % 5 != 0)
@@ -521,7 +597,9 @@ def test_typed_parquet_columns_with_gaps_are_features(tmp_path, houses, dtype):
     assert bool(x.isfinite().all())
 
 
-@pytest.mark.parametrize(("name", "separator"), [("t.csv.gz", ","), ("t.tsv", "\t"), ("t.tsv.gz", "\t")])
+@pytest.mark.parametrize(
+    ("name", "separator"), [("t.csv.gz", ","), ("t.tsv", "\t"), ("t.tsv.gz", "\t")]
+)
 def test_compressed_and_tab_separated_files_are_read(tmp_path, houses, name, separator):
     """Breaks `.csv.gz`, `.tsv` and both together."""
     houses.to_csv(tmp_path / name, index=False, sep=separator)
@@ -558,7 +636,10 @@ def test_a_path_is_needed():
 @pytest.mark.parametrize("targets", [None, {}, []])
 def test_targets_are_needed(tmp_path, targets):
     """Breaks the sentence for a table without targets; it shows how to write them."""
-    with fails(ConfigError, "data=table needs data.targets, e.g. data.targets='{price: regression, sold: classification}'."):
+    with fails(
+        ConfigError,
+        "data=table needs data.targets, e.g. data.targets='{price: regression, sold: classification}'.",
+    ):
         Table(str(tmp_path / "houses.csv"), targets)
 
 
@@ -580,7 +661,13 @@ def test_a_missing_file_is_named_with_the_folder_looked_in(tmp_path):
 def test_an_unreadable_file_is_named_with_the_reason(tmp_path, name, content):
     """Breaks the sentence for a file that is no table; pandas' own error would be a traceback."""
     (tmp_path / name).write_bytes(content)
-    with fails(DataError, "The table", name, "cannot be read (", "it should be CSV with a header line, or Parquet."):
+    with fails(
+        DataError,
+        "The table",
+        name,
+        "cannot be read (",
+        "it should be CSV with a header line, or Parquet.",
+    ):
         Table(str(tmp_path / name), ["a"])
 
 
@@ -595,19 +682,35 @@ def test_a_header_without_rows_is_an_empty_split(tmp_path):
 def test_fractions_must_leave_a_training_part(table, val, test):
     """Breaks the sentence about impossible fractions; it gives both."""
     with fails(
-        ConfigError, "data.split fractions must lie between 0 and 1", "leave a training part", f"val={val}", f"test={test}"
+        ConfigError,
+        "data.split fractions must lie between 0 and 1",
+        "leave a training part",
+        f"val={val}",
+        f"test={test}",
     ):
         table(["price"], split={"val": val, "test": test})
 
 
 def test_a_fraction_too_small_for_the_rows_is_an_empty_split(table):
     """Breaks the sentence about an empty split; it names split, rows and fractions."""
-    with fails(DataError, "The val split of 100 rows would be empty", "val=0.001", "test=0.1", "larger fraction"):
+    with fails(
+        DataError,
+        "The val split of 100 rows would be empty",
+        "val=0.001",
+        "test=0.1",
+        "larger fraction",
+    ):
         table(["price"], split={"val": 0.001, "test": 0.1})
 
 
 @pytest.mark.parametrize(
-    "split", [{"val": 0.1}, {"train": 0.8, "val": 0.1, "test": 0.1}, {"folds": 5}, {"val": 0.1, "test": "t"}]
+    "split",
+    [
+        {"val": 0.1},
+        {"train": 0.8, "val": 0.1, "test": 0.1},
+        {"folds": 5},
+        {"val": 0.1, "test": "t"},
+    ],
 )
 def test_a_split_that_is_not_understood_shows_the_four_ways(table, split):
     """Breaks the sentence about a mistyped data.split."""
@@ -625,7 +728,11 @@ def test_a_split_that_is_not_understood_shows_the_four_ways(table, split):
 @pytest.mark.parametrize(("folds", "fold"), [(2, 0), (5, 5), (5, -1)])
 def test_folds_out_of_range(table, folds, fold):
     """Breaks the sentence about folds: with two there is no training part."""
-    with fails(ConfigError, "data.split needs folds >= 3 and 0 <= fold < folds", f"found folds={folds}, fold={fold}"):
+    with fails(
+        ConfigError,
+        "data.split needs folds >= 3 and 0 <= fold < folds",
+        f"found folds={folds}, fold={fold}",
+    ):
         table(["price"], split={"folds": folds, "fold": fold})
 
 
@@ -643,23 +750,37 @@ def test_more_folds_than_rows_is_an_empty_split(table, houses):
 
 def test_an_unknown_split_column_gets_the_nearest_name(table, houses):
     """Breaks the sentence about a mistyped split column."""
-    with fails(ConfigError, "data.split.column='fould' is not a column of the table", "did you mean 'fold'?", "allowed: age"):
+    with fails(
+        ConfigError,
+        "data.split.column='fould' is not a column of the table",
+        "did you mean 'fold'?",
+        "allowed: age",
+    ):
         table(["price"], houses.assign(fold="train"), split={"column": "fould"})
 
 
 def test_a_split_column_must_hold_all_three_words(table, houses):
     """Breaks the sentence about a split column that says "valid" where it should say "val"."""
-    houses["fold"] = np.where(houses["id"] < 60, "train", np.where(houses["id"] < 80, "valid", "test"))
-    with fails(DataError, "FeatureColumn 'fold' says which split a row is in, but holds 'valid'; allowed: train, val, test."):
+    houses["fold"] = np.where(
+        houses["id"] < 60, "train", np.where(houses["id"] < 80, "valid", "test")
+    )
+    with fails(
+        DataError,
+        "FeatureColumn 'fold' says which split a row is in, but holds 'valid'; allowed: train, val, test.",
+    ):
         table(["price"], houses, split={"column": "fold"})
     houses["fold"] = np.where(houses["id"] < 60, "train", "test")
-    with fails(DataError, "The val split is empty", "'fold' never holds 'val'", "train, val and test"):
+    with fails(
+        DataError, "The val split is empty", "'fold' never holds 'val'", "train, val and test"
+    ):
         table(["price"], houses, split={"column": "fold"})
 
 
 def test_targets_as_one_word(table):
     """Breaks the sentence for `data.targets=price`."""
-    with fails(ConfigError, "data.targets='price' must be a mapping {name: kind} or a list", "'[price]'"):
+    with fails(
+        ConfigError, "data.targets='price' must be a mapping {name: kind} or a list", "'[price]'"
+    ):
         table("price")
 
 
@@ -671,7 +792,12 @@ def test_targets_that_are_no_collection(table):
 
 def test_an_unknown_target_option_gets_the_nearest_name(table):
     """Breaks the sentence about a mistyped option of a target."""
-    with fails(ConfigError, "data.targets has the unknown option 'colum'", "did you mean 'column'?", "allowed: class_weights"):
+    with fails(
+        ConfigError,
+        "data.targets has the unknown option 'colum'",
+        "did you mean 'column'?",
+        "allowed: class_weights",
+    ):
         table([{"name": "price", "colum": "price"}])
 
 
@@ -681,10 +807,17 @@ def test_a_target_needs_a_name(table):
         table([{"column": "price"}])
 
 
-@pytest.mark.parametrize("targets", [{"prise": "regression"}, ["prise"], [{"name": "p", "column": "prise"}]])
+@pytest.mark.parametrize(
+    "targets", [{"prise": "regression"}, ["prise"], [{"name": "p", "column": "prise"}]]
+)
 def test_an_unknown_target_column_gets_the_nearest_name(table, targets):
     """Breaks the sentence about a mistyped target."""
-    with fails(ConfigError, "the table has no column 'prise'", "did you mean 'price'?", "allowed: age, area, city"):
+    with fails(
+        ConfigError,
+        "the table has no column 'prise'",
+        "did you mean 'price'?",
+        "allowed: age, area, city",
+    ):
         table(targets)
 
 
@@ -698,7 +831,9 @@ def test_an_unknown_kind_gets_the_nearest_name(table):
     """Breaks the sentence about a mistyped kind; `term` is not offered, it has no column."""
     with pytest.raises(ConfigError) as raised:
         table({"price": "regresion"})
-    assert "Target 'price' has the unknown kind 'regresion'; did you mean 'regression'?" in str(raised.value)
+    assert "Target 'price' has the unknown kind 'regresion'; did you mean 'regression'?" in str(
+        raised.value
+    )
     assert "allowed: classification, multilabel, regression, regression_l1" in str(raised.value)
 
 
@@ -712,7 +847,14 @@ def test_text_in_a_regression_target_is_shown(table, houses):
     """Breaks the sentence about a non-numeric target; it names target, column and value, and offers the other kind."""
     houses["price"] = houses["price"].astype(object)
     houses.loc[5, "price"] = "on request"
-    with fails(DataError, "Target 'price'", "column 'price'", "'on request'", "not a number", "kind: classification"):
+    with fails(
+        DataError,
+        "Target 'price'",
+        "column 'price'",
+        "'on request'",
+        "not a number",
+        "kind: classification",
+    ):
         table({"price": "regression"}, houses)
 
 
@@ -742,7 +884,9 @@ def test_a_target_missing_in_a_split_file_is_named(table, tmp_path, houses):
     houses.to_csv(tmp_path / "val.csv", index=False)
     houses.drop(columns="price").to_csv(tmp_path / "test.csv", index=False)
     with fails(DataError, "test", "no column 'price'"):
-        table(["price"], split={"val": str(tmp_path / "val.csv"), "test": str(tmp_path / "test.csv")})
+        table(
+            ["price"], split={"val": str(tmp_path / "val.csv"), "test": str(tmp_path / "test.csv")}
+        )
 
 
 def test_a_feature_missing_in_a_split_file_is_named(table, tmp_path, houses):
@@ -750,7 +894,9 @@ def test_a_feature_missing_in_a_split_file_is_named(table, tmp_path, houses):
     houses.drop(columns="area").to_csv(tmp_path / "val.csv", index=False)
     houses.to_csv(tmp_path / "test.csv", index=False)
     with fails(DataError, "The table has no column 'area', which the training table had."):
-        table(["price"], split={"val": str(tmp_path / "val.csv"), "test": str(tmp_path / "test.csv")})
+        table(
+            ["price"], split={"val": str(tmp_path / "val.csv"), "test": str(tmp_path / "test.csv")}
+        )
 
 
 def test_text_in_a_numeric_feature_of_another_file_is_shown(table, tmp_path, houses):
@@ -758,7 +904,9 @@ def test_text_in_a_numeric_feature_of_another_file_is_shown(table, tmp_path, hou
     houses.assign(area="large").to_csv(tmp_path / "val.csv", index=False)
     houses.to_csv(tmp_path / "test.csv", index=False)
     with fails(DataError, "FeatureColumn 'area' is numeric in the training rows but holds 'large'"):
-        table(["price"], split={"val": str(tmp_path / "val.csv"), "test": str(tmp_path / "test.csv")})
+        table(
+            ["price"], split={"val": str(tmp_path / "val.csv"), "test": str(tmp_path / "test.csv")}
+        )
 
 
 def test_a_target_named_twice(table):
@@ -785,7 +933,9 @@ def test_class_weights_must_be_one_per_class(table):
         table([{"name": "state", "class_weights": [1, 2]}])
 
 
-@pytest.mark.parametrize("features", ["area", {"keep": ["area"]}, {"drop": ["area"], "keep": ["age"]}])
+@pytest.mark.parametrize(
+    "features", ["area", {"keep": ["area"]}, {"drop": ["area"], "keep": ["age"]}]
+)
 def test_features_of_another_form(table, features):
     """Breaks the sentence about data.features that is neither a list nor {drop: [...]}."""
     with fails(ConfigError, "data.features must be a list of columns or {drop: [columns]}."):
@@ -801,7 +951,12 @@ def test_a_dropped_feature_that_is_one_word_is_not_read_letter_by_letter(table):
 @pytest.mark.parametrize("features", [["area", "citty"], {"drop": ["citty"]}])
 def test_an_unknown_feature_gets_the_nearest_name(table, features):
     """Breaks the sentence about a mistyped feature."""
-    with fails(ConfigError, "data.features names the unknown column 'citty'", "did you mean 'city'?", "allowed: age, area"):
+    with fails(
+        ConfigError,
+        "data.features names the unknown column 'citty'",
+        "did you mean 'city'?",
+        "allowed: age, area",
+    ):
         table(["price"], features=features)
 
 

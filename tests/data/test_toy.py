@@ -41,7 +41,10 @@ def test_making_the_toy_leaves_the_global_random_state_alone():
 def test_toy_tells_the_true_sigmas():
     """Breaks the column "true sigma" of the table and the dashed lines of sigmas.png."""
     assert {t.name: t.true_sigma for t in ToyRegression().tasks} == {"y1": 10.0, "y2": 1.0}
-    assert {t.name: t.true_sigma for t in ToyMixed(sigma=3.0, temperature=4.0).tasks} == {"value": 3.0, "label": 2.0}
+    assert {t.name: t.true_sigma for t in ToyMixed(sigma=3.0, temperature=4.0).tasks} == {
+        "value": 3.0,
+        "label": 2.0,
+    }
 
 
 @pytest.mark.usefixtures("float64")
@@ -55,11 +58,19 @@ def test_sizes_slopes_intercepts_and_noise_are_configurable():
         intercepts={"a": 1.0, "b": -4.0, "c": 0.0},
         noise={"a": 0.5, "b": 2.0, "c": 0.1},
     )
-    assert {name: len(split) for name, split in data.splits.items()} == {"train": 20_000, "val": 7, "test": 9}
+    assert {name: len(split) for name, split in data.splits.items()} == {
+        "train": 20_000,
+        "val": 7,
+        "test": 9,
+    }
     assert [task.name for task in data.tasks] == ["a", "b", "c"]
     train = data.splits["train"]
     design = np.column_stack([train.inputs.numpy(), np.ones(20_000)])
-    for name, slope, intercept, noise in (("a", -1.0, 1.0, 0.5), ("b", 5.0, -4.0, 2.0), ("c", 0.5, 0.0, 0.1)):
+    for name, slope, intercept, noise in (
+        ("a", -1.0, 1.0, 0.5),
+        ("b", 5.0, -4.0, 2.0),
+        ("c", 0.5, 0.0, 0.1),
+    ):
         y = train.targets[name].numpy()[:, 0]
         fit, *_ = np.linalg.lstsq(design, y)
         assert fit == pytest.approx([slope, intercept], abs=0.05)
@@ -85,7 +96,9 @@ def test_same_seed_gives_the_same_data_and_another_seed_other_data(make):
         assert torch.equal(one.splits[name].inputs, two.splits[name].inputs)
         assert not torch.equal(one.splits[name].inputs, other.splits[name].inputs)
         for task in one.tasks:
-            assert torch.equal(one.splits[name].targets[task.name], two.splits[name].targets[task.name])
+            assert torch.equal(
+                one.splits[name].targets[task.name], two.splits[name].targets[task.name]
+            )
 
 
 def test_training_points_do_not_depend_on_the_size_of_the_other_splits():
@@ -102,7 +115,9 @@ def test_mixed_regression_residual_is_the_known_sigma(sigma):
     x, y = train.inputs.numpy(), train.targets["value"].numpy()
     slope, *_ = np.linalg.lstsq(x, y)
     assert (y - x @ slope).std() == pytest.approx(sigma, rel=0.02)
-    assert np.linalg.norm(slope) == pytest.approx(2 * sigma, rel=0.05)  # four fifths of the variance can be explained
+    assert np.linalg.norm(slope) == pytest.approx(
+        2 * sigma, rel=0.05
+    )  # four fifths of the variance can be explained
 
 
 @pytest.mark.usefixtures("float64")
@@ -113,7 +128,9 @@ def test_mixed_labels_have_the_known_temperature(temperature):
     train = data.splits["train"]
     true_logits = train.inputs @ _logit_slopes(seed=5, dim=4, classes=3)
     candidates = np.exp(np.linspace(math.log(temperature / 3), math.log(temperature * 3), 201))
-    likelihood = [-float(F.cross_entropy(true_logits / t, train.targets["label"])) for t in candidates]
+    likelihood = [
+        -float(F.cross_entropy(true_logits / t, train.targets["label"])) for t in candidates
+    ]
     assert candidates[int(np.argmax(likelihood))] == pytest.approx(temperature, rel=0.06)
 
 

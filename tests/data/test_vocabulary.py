@@ -12,7 +12,10 @@ from mtl_runner.data.text.vocabulary import Vocabulary, tokenize
     ("text", "tokens"),
     [
         ("Wheat ROSE, then fell.", ["wheat", "rose", "then", "fell"]),
-        ("155,221 bags at 5.93 mln on 5/14/82", ["000,000", "bags", "at", "0.00", "mln", "on", "0/00/00"]),
+        (
+            "155,221 bags at 5.93 mln on 5/14/82",
+            ["000,000", "bags", "at", "0.00", "mln", "on", "0/00/00"],
+        ),
         ("The U.S. said O'Neill's soy-meal", ["the", "u.s.", "said", "o'neill's", "soy", "meal"]),
         ("<MCD> & Co, 4th qtr. 3.", ["mcd", "co", "0", "th", "qtr", "0"]),
         ("São Paulo; Zürich", ["são", "paulo", "zürich"]),

@@ -72,16 +72,30 @@ def twenty_steps(method: str, problem: str) -> Numbers:
         "step": {"objective": trainer.means.objective},
     }
     for field, values in trainer.means.further.items():
-        found[field] = {str(i): None if math.isnan(value) else value for i, value in enumerate(values)}
+        found[field] = {
+            str(i): None if math.isnan(value) else value for i, value in enumerate(values)
+        }
     return found
 
 
 def differences(method: str, problem: str, found: Numbers, golden: Numbers) -> dict[str, float]:
     """The relative differences that are larger than the tolerance; infinite where one of the two has no number."""
-    keys = {(group, name) for numbers in (found, golden) for group, row in numbers.items() for name in row}
-    pairs = {f"{group}.{name}": (found.get(group, {}).get(name), golden.get(group, {}).get(name)) for group, name in keys}
+    keys = {
+        (group, name)
+        for numbers in (found, golden)
+        for group, row in numbers.items()
+        for name in row
+    }
+    pairs = {
+        f"{group}.{name}": (found.get(group, {}).get(name), golden.get(group, {}).get(name))
+        for group, name in keys
+    }
     tolerance = TOLERANCES.get((method, problem), TOLERANCE)
-    return {key: change for key, pair in sorted(pairs.items()) if not (change := _difference(*pair)) <= tolerance}
+    return {
+        key: change
+        for key, pair in sorted(pairs.items())
+        if not (change := _difference(*pair)) <= tolerance
+    }
 
 
 def _difference(one: float | None, other: float | None) -> float:
@@ -94,7 +108,9 @@ def _difference(one: float | None, other: float | None) -> float:
 
 def read() -> dict[str, dict[str, Numbers]]:
     """The stored runs: ``{method: {problem: numbers}}``."""
-    stored: dict[str, dict[str, Numbers]] = json.loads(GOLDEN.read_text())["methods"] if GOLDEN.exists() else {}
+    stored: dict[str, dict[str, Numbers]] = (
+        json.loads(GOLDEN.read_text())["methods"] if GOLDEN.exists() else {}
+    )
     return stored
 
 
@@ -112,8 +128,14 @@ def main(chosen: list[str]) -> None:
             changed = differences(method, problem, found, before.get(problem, {}))
             stored[method][problem] = found if changed else before[problem]
             if changed:
-                print(f"{method} on {problem}: {'changed: ' + str(changed) if problem in before else 'new'}")
-    content = {"made by": COMMAND, "torch": torch.__version__, "methods": {m: stored[m] for m in METHODS if m in stored}}
+                print(
+                    f"{method} on {problem}: {'changed: ' + str(changed) if problem in before else 'new'}"
+                )
+    content = {
+        "made by": COMMAND,
+        "torch": torch.__version__,
+        "methods": {m: stored[m] for m in METHODS if m in stored},
+    }
     GOLDEN.write_text(json.dumps(content, indent=1) + "\n")
 
 

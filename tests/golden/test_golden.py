@@ -19,9 +19,13 @@ STORED = read()
 def test_twenty_steps_end_where_they_always_did(method: str, problem: str) -> None:
     """Breaks if a formula, a default, a random stream or the order of two operations has changed; make.py says what 1e-9 can see."""
     golden = STORED.get(method, {}).get(problem)
-    assert golden is not None, f"{method} has no golden run on {problem} yet; make it with: {COMMAND} {method}"
+    assert golden is not None, (
+        f"{method} has no golden run on {problem} yet; make it with: {COMMAND} {method}"
+    )
     changed = differences(method, problem, twenty_steps(method, problem), golden)
-    assert not changed, f"{changed}; if the formula of {method} is meant to change: {COMMAND} {method}"
+    assert not changed, (
+        f"{changed}; if the formula of {method} is meant to change: {COMMAND} {method}"
+    )
 
 
 def test_no_golden_run_is_of_a_method_that_is_gone() -> None:
@@ -37,5 +41,11 @@ def test_no_method_does_the_same_as_another(problem: str) -> None:
         for method, golden in STORED.items()
         if problem in golden
     }
-    twins = [(a, b) for a, b in combinations(runs, 2) if torch.allclose(runs[a], runs[b], rtol=1e-9, atol=0)]
-    assert twins == [("adatask", "per_task_adam")], "AdaTask takes the steps of one Adam per task, from one matrix of moments"
+    twins = [
+        (a, b)
+        for a, b in combinations(runs, 2)
+        if torch.allclose(runs[a], runs[b], rtol=1e-9, atol=0)
+    ]
+    assert twins == [("adatask", "per_task_adam")], (
+        "AdaTask takes the steps of one Adam per task, from one matrix of moments"
+    )

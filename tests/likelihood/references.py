@@ -59,7 +59,9 @@ def distribution(kind: str, output: Tensor, s: Tensor) -> Distribution:
     return Bernoulli(logits=output / s.exp())
 
 
-def nll_by_hand(task: Task, output: Tensor, target: Tensor, s: Tensor, reduce: str = "sum") -> Tensor:
+def nll_by_hand(
+    task: Task, output: Tensor, target: Tensor, s: Tensor, reduce: str = "sum"
+) -> Tensor:
     """The mean over rows of ``-log_prob``, summed (or averaged) over a row's entries; what is not labelled does not count.
 
     Class weights make the mean over the entries a weighted one, as in PyTorch's cross entropy.
@@ -102,7 +104,9 @@ def without_labels(split: Split, *names: str) -> Split:
     """The split without any label of these tasks."""
     targets = dict(split.targets)
     for name in names:
-        targets[name] = torch.full_like(targets[name], torch.nan if targets[name].is_floating_point() else MISSING_CLASS)
+        targets[name] = torch.full_like(
+            targets[name], torch.nan if targets[name].is_floating_point() else MISSING_CLASS
+        )
     return Split(split.inputs, targets)
 
 
@@ -112,9 +116,16 @@ def outputs_for(task: Task, rows: int, spread: float = 2.0, seed: int = 7) -> Te
     return (spread * torch.randn(rows, task.size, generator=generator)).requires_grad_()
 
 
-def predicting_noise(tasks: Sequence[Task], trivial: Sequence[float | None] | None = None, **options: Any) -> PredictsNoise:
+def predicting_noise(
+    tasks: Sequence[Task], trivial: Sequence[float | None] | None = None, **options: Any
+) -> PredictsNoise:
     """The small model of the builders, with log-variances among its outputs."""
-    return PredictsNoise(make_mlp([widened(task) for task in tasks], **options), make_mlp(tasks, **options), tasks, trivial)
+    return PredictsNoise(
+        make_mlp([widened(task) for task in tasks], **options),
+        make_mlp(tasks, **options),
+        tasks,
+        trivial,
+    )
 
 
 def learner_with(
@@ -130,21 +141,31 @@ def learner_with(
     """A learner with a likelihood of the test's choice."""
     tasks = likelihood.tasks
     if model is None:
-        model = predicting_noise(tasks) if isinstance(likelihood, Heteroscedastic) else make_mlp(tasks)
+        model = (
+            predicting_noise(tasks) if isinstance(likelihood, Heteroscedastic) else make_mlp(tasks)
+        )
     weighting = Fixed(tasks) if weighting is None else weighting
     kind, more = UPDATES[update]
     if kind is not Joint:
         more = {**more, "tasks": tasks}
     axis = kind(find_parameters(model, likelihood, split), optimizer, **more, **options)
-    return Learner(model, likelihood, weighting, axis, OwnOptimizers(weighting, optimizer, likelihood))
+    return Learner(
+        model, likelihood, weighting, axis, OwnOptimizers(weighting, optimizer, likelihood)
+    )
 
 
-def constant_noise(outputs: dict[str, Tensor], tasks: Sequence[Task], s: Sequence[Tensor]) -> dict[str, Tensor]:
+def constant_noise(
+    outputs: dict[str, Tensor], tasks: Sequence[Task], s: Sequence[Tensor]
+) -> dict[str, Tensor]:
     """The outputs of a model that predicts the same noise for every sample, as :class:`PredictsNoise` would give them."""
     found = dict(outputs)
     for task, value in zip(tasks, s, strict=True):
         numeric = task.kind.startswith("regression")
-        shape = (len(outputs[task.name]), task.size if numeric else 1, *outputs[task.name].shape[2:])
+        shape = (
+            len(outputs[task.name]),
+            task.size if numeric else 1,
+            *outputs[task.name].shape[2:],
+        )
         found[log_variance_key(task.name)] = value.expand(shape)
         if not numeric:
             found[task.name] = outputs[task.name] * torch.exp(-value)
@@ -158,7 +179,10 @@ class Everything:
     """A dataset with a task of every kind, targets in units of their own and, if asked for, labels that are missing."""
 
     def __init__(self, gaps: bool = True, rows: int = 60) -> None:
-        units = {"regression": {"offset": 5.0, "scale": 3.0}, "regression_l1": {"offset": -2.0, "scale": 0.5}}
+        units = {
+            "regression": {"offset": 5.0, "scale": 3.0},
+            "regression_l1": {"offset": -2.0, "scale": 0.5},
+        }
         self.tasks = [Task(kind, kind, size=SIZES[kind], **units.get(kind, {})) for kind in KINDS]
         self.splits = {}
         for seed, name in enumerate(("train", "val", "test")):
@@ -173,9 +197,13 @@ def composed(*overrides: str) -> DictConfig:
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     values = [override for override in overrides if override.startswith(OPEN)]
-    config = copy.deepcopy(_chosen(tuple(override for override in overrides if override not in values)))
+    config = copy.deepcopy(
+        _chosen(tuple(override for override in overrides if override not in values))
+    )
     for override in OverridesParser.create().parse_overrides(values):
-        OmegaConf.update(config, override.key_or_group, override.value(), merge=True, force_add=True)
+        OmegaConf.update(
+            config, override.key_or_group, override.value(), merge=True, force_add=True
+        )
     return config
 
 
@@ -189,9 +217,21 @@ def _chosen(overrides: tuple[str, ...]) -> DictConfig:
 
 def everything(*overrides: str, gaps: bool = True, **data: Any) -> DictConfig:
     """The config of a short run on :class:`Everything`."""
-    short = ("model=mlp", "model.hidden=[8]", "weighting=fixed", "trainer.epochs=4", "optimizer.lr=0.02")
+    short = (
+        "model=mlp",
+        "model.hidden=[8]",
+        "weighting=fixed",
+        "trainer.epochs=4",
+        "optimizer.lr=0.02",
+    )
     config = composed(*short, "record.plots=none", "trainer.device=cpu", *overrides)
-    node = {"_target_": "tests.likelihood.references.Everything", "gaps": gaps, "batch_size": 16, "tasks": None, "losses": {}}
+    node = {
+        "_target_": "tests.likelihood.references.Everything",
+        "gaps": gaps,
+        "batch_size": 16,
+        "tasks": None,
+        "losses": {},
+    }
     config.data = OmegaConf.create({**node, **data})
     return config
 
@@ -213,4 +253,8 @@ def restored(directory: Path) -> Trainer:
 def read_rows(directory: Path, **cells: object) -> list[dict[str, str]]:
     """The rows of metrics.csv that hold these cells."""
     with (directory / "metrics.csv").open() as file:
-        return [row for row in csv.DictReader(file) if all(row[key] == str(value) for key, value in cells.items())]
+        return [
+            row
+            for row in csv.DictReader(file)
+            if all(row[key] == str(value) for key, value in cells.items())
+        ]

@@ -33,13 +33,17 @@ def problem(gaps: bool) -> tuple[list[Task], Split]:
     return prepared.tasks, prepared.splits["train"]
 
 
-def log_variance_of(likelihood: Likelihood, task: Task, outputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+def log_variance_of(
+    likelihood: Likelihood, task: Task, outputs: dict[str, Tensor]
+) -> tuple[Tensor, Tensor]:
     """A task's s, and its output before any temperature."""
     if isinstance(likelihood, Homoscedastic):
         s = likelihood.log_variance[KINDS.index(task.name)].detach()
         return s, outputs[task.name]
     s = outputs[log_variance_key(task.name)]
-    return s, outputs[task.name] if task.kind.startswith("regression") else outputs[task.name] * s.exp()
+    return s, outputs[task.name] if task.kind.startswith("regression") else outputs[
+        task.name
+    ] * s.exp()
 
 
 def wild(tasks: list[Task]) -> torch.nn.Module:
@@ -56,7 +60,11 @@ def wild(tasks: list[Task]) -> torch.nn.Module:
 def test_nll_is_that_of_torch_distributions_over_the_split(name: str, gaps: bool) -> None:
     """Breaks if a split's nll is not one number of all its rows, or counts a missing label."""
     tasks, split = problem(gaps)
-    likelihood = Homoscedastic(tasks, init=0.4) if name == "homoscedastic" else Heteroscedastic(tasks, beta=0.5)
+    likelihood = (
+        Homoscedastic(tasks, init=0.4)
+        if name == "homoscedastic"
+        else Heteroscedastic(tasks, beta=0.5)
+    )
     model = make_mlp(tasks) if name == "homoscedastic" else wild(tasks)
     outputs = predicted(model, split, ROWS)
     found = evaluated(model, tasks, split, trivial_losses(tasks, split), 7, likelihood)
@@ -64,7 +72,9 @@ def test_nll_is_that_of_torch_distributions_over_the_split(name: str, gaps: bool
         s, output = log_variance_of(likelihood, task, outputs)
         expected = nll_by_hand(task, output, split.targets[task.name], s)
         assert found.noise[task.name]["nll"] == pytest.approx(expected.item(), rel=1e-12)
-        assert "nll" not in found.values[task.name], "metrics that exist for every likelihood stand apart"
+        assert "nll" not in found.values[task.name], (
+            "metrics that exist for every likelihood stand apart"
+        )
 
 
 def test_predicted_sigmas_are_averaged_in_the_units_of_the_target() -> None:
@@ -79,7 +89,9 @@ def test_predicted_sigmas_are_averaged_in_the_units_of_the_target() -> None:
         unit = {"regression": 3.0, "regression_l1": 0.5}.get(task.name, 1.0)
         sigma = unit * np.exp(s if task.name == "regression_l1" else s / 2)
         assert sigma.std() > 1e-2
-        expected = {"sigma": sigma.mean()} | {f"sigma_q{q:02}": np.quantile(sigma, q / 100) for q in (5, 50, 95)}
+        expected = {"sigma": sigma.mean()} | {
+            f"sigma_q{q:02}": np.quantile(sigma, q / 100) for q in (5, 50, 95)
+        }
         for name, value in expected.items():
             assert found[task.name][name] == pytest.approx(value, rel=1e-12), name
             assert alone[task.name][name] == pytest.approx(value, rel=1e-12), name
@@ -90,11 +102,16 @@ def test_losses_and_metrics_are_those_of_the_calibrated_answers() -> None:
     """Breaks if the calibration error of a learned temperature is that of the logits without it."""
     tasks, split = problem(gaps=False)
     model = make_mlp(tasks)
-    likelihood = Homoscedastic(tasks, init={"regression": 0.0, "classification": -3.0, "multilabel": 2.0})
+    likelihood = Homoscedastic(
+        tasks, init={"regression": 0.0, "classification": -3.0, "multilabel": 2.0}
+    )
     found = evaluated(model, tasks, split, trivial_losses(tasks, split), 7, likelihood)
     plain = evaluated(model, tasks, split, trivial_losses(tasks, split), 7)
     outputs = predicted(model, split, ROWS)
-    sharper = {"classification": outputs["classification"] * math.exp(3.0), "multilabel": outputs["multilabel"] / math.exp(2.0)}
+    sharper = {
+        "classification": outputs["classification"] * math.exp(3.0),
+        "multilabel": outputs["multilabel"] / math.exp(2.0),
+    }
     for task in tasks:
         answers = sharper.get(task.name, outputs[task.name])
         loss = task.loss({task.name: answers}, split.targets).item()
@@ -103,9 +120,13 @@ def test_losses_and_metrics_are_those_of_the_calibrated_answers() -> None:
         assert found.values[task.name]["relative_loss"] == pytest.approx(loss / baseline, rel=1e-12)
         for name, value in task.measure(answers, split.targets[task.name]).items():
             near(torch.tensor(found.values[task.name][name]), value, 1e-12)
-        moved = found.values[task.name]["loss"] != pytest.approx(plain.values[task.name]["loss"], abs=1e-6)
+        moved = found.values[task.name]["loss"] != pytest.approx(
+            plain.values[task.name]["loss"], abs=1e-6
+        )
         assert moved == (task.name in sharper)
-    assert found.values["classification"]["ece"] != pytest.approx(plain.values["classification"]["ece"], abs=1e-3)
+    assert found.values["classification"]["ece"] != pytest.approx(
+        plain.values["classification"]["ece"], abs=1e-3
+    )
     assert found.values["classification"]["accuracy"] == plain.values["classification"]["accuracy"]
 
 
@@ -121,7 +142,9 @@ def test_without_a_noise_scale_there_is_nothing_to_say_of_it() -> None:
 def test_a_loss_term_has_an_nll_column_that_is_its_loss() -> None:
     """Breaks if a task without a likelihood stops the evaluation of the others."""
     tasks, split = problem(gaps=False)
-    term = Task("t", "term", loss_term=lambda outputs, targets: outputs["regression"].square().mean())  # noqa: ARG005
+    term = Task(
+        "t", "term", loss_term=lambda outputs, targets: outputs["regression"].square().mean()
+    )  # noqa: ARG005
     likelihood = Homoscedastic([*tasks, term])
     model = make_mlp(tasks)
     found = evaluated(model, [*tasks, term], split, [None] * 5, 100, likelihood)

@@ -27,9 +27,17 @@ TWO = make_tasks(a="regression", b="classification")
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [(3, [3.0, 3.0]), (-0.5, [-0.5, -0.5]), ({}, [7.0, 7.0]), ({"b": 2}, [7.0, 2.0]), ({"b": 2, "a": 1}, [1.0, 2.0])],
+    [
+        (3, [3.0, 3.0]),
+        (-0.5, [-0.5, -0.5]),
+        ({}, [7.0, 7.0]),
+        ({"b": 2}, [7.0, 2.0]),
+        ({"b": 2, "a": 1}, [1.0, 2.0]),
+    ],
 )
-def test_a_number_is_for_all_and_a_mapping_for_those_it_names(value: Any, expected: list[float]) -> None:
+def test_a_number_is_for_all_and_a_mapping_for_those_it_names(
+    value: Any, expected: list[float]
+) -> None:
     """Breaks if an option per task forgets a task or its default."""
     found = per_task(value, TWO, 7.0, "key")
     assert found == expected
@@ -65,7 +73,9 @@ def test_positive_numbers_come_back_as_floats(value: float) -> None:
 @pytest.mark.parametrize("value", [0, -1.0, math.inf, math.nan, True, "1", None])
 def test_what_is_not_positive_is_said(value: Any) -> None:
     """Breaks if a factor of zero, infinity or NaN goes through."""
-    with pytest.raises(ConfigError, match=f"^key must be a positive number; found {re.escape(repr(value))}\\.$"):
+    with pytest.raises(
+        ConfigError, match=f"^key must be a positive number; found {re.escape(repr(value))}\\.$"
+    ):
         positive(value, "key")
 
 

@@ -37,7 +37,12 @@ class Heads(nn.Module):
     def __init__(self, tasks: Sequence[Task], input_shape: Sequence[int], width: int = 6) -> None:
         super().__init__()
         self.trunk = nn.Sequential(nn.Linear(*input_shape, width), nn.BatchNorm1d(width), nn.Tanh())
-        self.heads = nn.ModuleDict({t.name: nn.Sequential(nn.Linear(width, 5), nn.Tanh(), nn.Linear(5, t.size)) for t in tasks})
+        self.heads = nn.ModuleDict(
+            {
+                t.name: nn.Sequential(nn.Linear(width, 5), nn.Tanh(), nn.Linear(5, t.size))
+                for t in tasks
+            }
+        )
 
     def forward(self, inputs: Tensor) -> dict[str, Tensor]:
         features = self.trunk(inputs)
@@ -53,7 +58,9 @@ class OneLayer(nn.Module):
         self.last = nn.Linear(*input_shape, sum(self.sizes.values()))
 
     def forward(self, inputs: Tensor) -> dict[str, Tensor]:
-        return dict(zip(self.sizes, self.last(inputs).split(list(self.sizes.values()), dim=1), strict=True))
+        return dict(
+            zip(self.sizes, self.last(inputs).split(list(self.sizes.values()), dim=1), strict=True)
+        )
 
 
 class Deaf(nn.Module):
@@ -79,7 +86,11 @@ class Pixels(nn.Module):
 
 
 def node(name: str, **options: Any) -> dict[str, Any]:
-    place = "mtl_runner.models" if name in ("MLP", "SeparateMLPs") else "tests.likelihood.test_predicts_noise"
+    place = (
+        "mtl_runner.models"
+        if name in ("MLP", "SeparateMLPs")
+        else "tests.likelihood.test_predicts_noise"
+    )
     return {"_target_": f"{place}.{name}", **options}
 
 
@@ -90,7 +101,9 @@ def both(
     torch.manual_seed(3)
     plain = model_from_shape(model, tasks, shape, share=share)
     torch.manual_seed(3)
-    return plain, model_from_shape(model, tasks, shape, share=share, predicts_noise=True, trivial=TRIVIAL[: len(tasks)])
+    return plain, model_from_shape(
+        model, tasks, shape, share=share, predicts_noise=True, trivial=TRIVIAL[: len(tasks)]
+    )
 
 
 @pytest.mark.parametrize("share", [True, False])
@@ -152,7 +165,9 @@ def test_every_parameter_of_a_model_that_predicts_noise_is_found() -> None:
     found = find_parameters(noisy, Heteroscedastic(tasks), split)
     assert len(found.tensors) == len(list(noisy.parameters()))
     assert len(found.shared) == 2
-    assert [sorted(owner) for owner in found.owners if len(owner) == 1] == [[t] for t in range(4) for _ in range(2)]
+    assert [sorted(owner) for owner in found.owners if len(owner) == 1] == [
+        [t] for t in range(4) for _ in range(2)
+    ]
 
 
 def test_the_noise_starts_where_a_homoscedastic_run_starts() -> None:
@@ -161,7 +176,11 @@ def test_the_noise_starts_where_a_homoscedastic_run_starts() -> None:
     inputs = make_split(tasks).inputs
     for trivial, start in ((None, 0.0), ([None], 0.0), ([100.0], math.log(100.0))):
         model = PredictsNoise(Deaf(), Deaf(), [Task("a", size=1)], trivial)
-        near(model(inputs)[log_variance_key("a")].mean(), model.model(inputs)["a"][:, 1].mean() + start, 1e-12)
+        near(
+            model(inputs)[log_variance_key("a")].mean(),
+            model.model(inputs)["a"][:, 1].mean() + start,
+            1e-12,
+        )
 
 
 def test_logits_are_divided_by_the_temperature_predicted_for_their_sample() -> None:
@@ -173,10 +192,16 @@ def test_logits_are_divided_by_the_temperature_predicted_for_their_sample() -> N
     for head in noisy.model.heads:
         torch.nn.init.normal_(head.weight)
     raw, found = noisy.model(inputs), noisy(inputs)
-    for (name, kind), start in zip(FOUR.items(), (math.log(4.0), 0.0, math.log(0.5), 0.0), strict=True):
+    for (name, kind), start in zip(
+        FOUR.items(), (math.log(4.0), 0.0, math.log(0.5), 0.0), strict=True
+    ):
         answers, further = raw[name][:, : SIZES[kind]], raw[name][:, SIZES[kind] :]
         near(found[log_variance_key(name)], start + further, 1e-14)
-        near(found[name], answers if kind.startswith("regression") else answers / further.exp(), 1e-12)
+        near(
+            found[name],
+            answers if kind.startswith("regression") else answers / further.exp(),
+            1e-12,
+        )
 
 
 def test_copies_answer_for_their_own_task_alone() -> None:
@@ -221,7 +246,9 @@ def test_a_model_that_ignores_the_size_of_the_tasks_is_named() -> None:
     with pytest.raises(ModelError, match=f"^{re.escape(words)}$"):
         PredictsNoise(Deaf(), Deaf(), tasks)(make_split(tasks).inputs)
     classes = [Task("a", "classification", size=2)]
-    with pytest.raises(ModelError, match=r"needs 3 outputs for task 'a' \(2 answers, 1 log-variances\)"):
+    with pytest.raises(
+        ModelError, match=r"needs 3 outputs for task 'a' \(2 answers, 1 log-variances\)"
+    ):
         PredictsNoise(Deaf(), Deaf(), classes)(make_split(classes).inputs)
 
 
@@ -241,10 +268,15 @@ def test_a_run_with_a_model_of_fixed_size_ends_in_one_sentence(tmp_path: Path) -
     """Breaks if `likelihood=heteroscedastic` with a user's model ends in a traceback."""
     for likelihood, words in (
         ("standard", ""),
-        ("heteroscedastic", "likelihood=heteroscedastic needs 4 outputs for task 'regression' (2 answers, 2 log-variances), "),
+        (
+            "heteroscedastic",
+            "likelihood=heteroscedastic needs 4 outputs for task 'regression' (2 answers, 2 log-variances), ",
+        ),
     ):
         config = everything(f"likelihood={likelihood}", "trainer.epochs=1", tasks=["regression"])
-        config.model = OmegaConf.create({"_target_": "tests.likelihood.test_predicts_noise.FixedSize"})
+        config.model = OmegaConf.create(
+            {"_target_": "tests.likelihood.test_predicts_noise.FixedSize"}
+        )
         outcome = run(Request(config, tmp_path / likelihood))
         assert outcome.error.startswith(words)
         assert bool(outcome.error) == bool(words)
@@ -261,7 +293,10 @@ def test_an_output_that_is_not_there_is_named() -> None:
 
 def test_the_tasks_are_widened_by_what_their_likelihood_needs() -> None:
     """Breaks if a regression's outputs share a noise, or a classification gets one per class."""
-    tasks = [*make_tasks(**FOUR), Task("e", "term", loss_term=lambda outputs, targets: outputs["a"].mean())]  # noqa: ARG005
+    tasks = [
+        *make_tasks(**FOUR),
+        Task("e", "term", loss_term=lambda outputs, targets: outputs["a"].mean()),
+    ]  # noqa: ARG005
     assert [widened(task).size for task in tasks] == [4, 5, 2, 4, 0]
     assert [task.size for task in tasks] == [2, 4, 1, 3, 0]
 
@@ -271,5 +306,7 @@ def test_an_image_to_image_regression_is_refused_in_words() -> None:
     task = Task("a", size=20)
     model = PredictsNoise(nn.ModuleDict(), nn.ModuleDict(), [task])
     model.model.forward = lambda inputs: {"a": inputs}  # type: ignore[method-assign]
-    with pytest.raises(ModelError, match=r"needs 40 outputs for task 'a' \(20 answers, 20 log-variances\)"):
+    with pytest.raises(
+        ModelError, match=r"needs 40 outputs for task 'a' \(20 answers, 20 log-variances\)"
+    ):
         model(torch.zeros(3, 2, 5, 4))

@@ -19,7 +19,19 @@ from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task
 from mtl_runner.train.totals import EpochTotals
 from mtl_runner.weighting import Fixed, LogSum, Uncertainty
-from tests.builders import SGD, Adam, copied, flat, make_mlp, make_split, make_tasks, near, only_batch, same_bits, train
+from tests.builders import (
+    SGD,
+    Adam,
+    copied,
+    flat,
+    make_mlp,
+    make_split,
+    make_tasks,
+    near,
+    only_batch,
+    same_bits,
+    train,
+)
 from tests.likelihood.references import (
     UPDATES,
     everything,
@@ -47,7 +59,9 @@ def values(likelihood: Homoscedastic) -> Tensor:
 
 def clock(own: OwnOptimizers, parameter: nn.Parameter) -> int:
     """How many steps an Adam has taken for a parameter."""
-    states = [optimizer.state[parameter] for optimizer in own.optimizers if parameter in optimizer.state]
+    states = [
+        optimizer.state[parameter] for optimizer in own.optimizers if parameter in optimizer.state
+    ]
     return int(states[0]["step"]) if states else 0
 
 
@@ -62,8 +76,17 @@ def test_a_run_starts_at_the_noise_of_its_trivial_predictor(name: str) -> None:
     scale = (absolute - absolute.median(0).values).abs().mean().item() * 0.5
     outputs = experiment.learner.model(split.inputs)
     found = [likelihood.predicted_sigma(task, outputs) for task in experiment.data.tasks]
-    sigmas = likelihood.sigmas() if name == "homoscedastic" else [sigma.mean().item() for sigma in found if sigma is not None]
-    assert sigmas == [pytest.approx(deviation), pytest.approx(scale), pytest.approx(1.0), pytest.approx(1.0)]
+    sigmas = (
+        likelihood.sigmas()
+        if name == "homoscedastic"
+        else [sigma.mean().item() for sigma in found if sigma is not None]
+    )
+    assert sigmas == [
+        pytest.approx(deviation),
+        pytest.approx(scale),
+        pytest.approx(1.0),
+        pytest.approx(1.0),
+    ]
 
 
 # Which gradient
@@ -71,7 +94,9 @@ def test_a_run_starts_at_the_noise_of_its_trivial_predictor(name: str) -> None:
 
 @update_is
 @pytest.mark.parametrize("active", [(1.0, 1.0, 1.0), (1.0, 0.0, 1.0), (0.25, 1.0, 0.5)])
-def test_every_update_gives_sigma_the_gradient_of_the_weighted_likelihoods(update: str, active: tuple[float, ...]) -> None:
+def test_every_update_gives_sigma_the_gradient_of_the_weighted_likelihoods(
+    update: str, active: tuple[float, ...]
+) -> None:
     """Breaks if a sigma trains differently, or not at all, because of how the model's gradients are put together."""
     tasks = make_tasks(**THREE)
     split = make_split(tasks)
@@ -100,8 +125,15 @@ def test_log_variances_belong_to_no_optimizer_of_the_model(update: str) -> None:
     tasks = make_tasks(**THREE)
     likelihood = Homoscedastic(tasks, frozen={"b": 1.0})
     learner = learner_with(likelihood, make_split(tasks), update=update)
-    of_the_model = {p for o in learner.update.optimizers for group in o.param_groups for p in group["params"]}
-    own = [p for o in learner.own_optimizers.optimizers for group in o.param_groups for p in group["params"]]
+    of_the_model = {
+        p for o in learner.update.optimizers for group in o.param_groups for p in group["params"]
+    }
+    own = [
+        p
+        for o in learner.own_optimizers.optimizers
+        for group in o.param_groups
+        for p in group["params"]
+    ]
     assert not of_the_model & set(likelihood.parameters())
     assert own == [likelihood.log_variance[0], likelihood.log_variance[2]]
     assert of_the_model == set(learner.model.parameters())
@@ -119,7 +151,9 @@ def test_the_model_sees_the_same_gradient_as_without_a_learned_sigma(update: str
             "b": 2 * torch.tensor(2.0).log().item(),
             "c": torch.tensor(2.0).log().item(),
         }
-        learner = learner_with(Homoscedastic(tasks, init=start, frozen=frozen), split, update=update)
+        learner = learner_with(
+            Homoscedastic(tasks, init=start, frozen=frozen), split, update=update
+        )
         learner.step(split, everyone)
         ends.append(flat(learner.model))
     near(ends[0], ends[1], 1e-12)
@@ -148,7 +182,9 @@ def test_the_logged_likelihood_is_the_one_that_was_trained() -> None:
     nll = likelihood(outputs, split.targets).detach()
     standard = likelihood.standard_losses(outputs, split.targets)
     found = learner.step(split, everyone)
-    near(found.objective, found.measured["nll"].sum(), 1e-12)  # the objective of equal weights is the sum of the nll beside it
+    near(
+        found.objective, found.measured["nll"].sum(), 1e-12
+    )  # the objective of equal weights is the sum of the nll beside it
     near(found.measured["nll"], nll, 1e-12)
     near(found.loss, standard, 1e-12)
 
@@ -158,7 +194,11 @@ def test_a_step_tells_the_likelihood_where_there_is_one(kind: str) -> None:
     """Breaks if the columns of a step and their names part."""
     tasks = make_tasks(**THREE)
     split = make_split(tasks)
-    axis: Likelihood = {"standard": Standard, "homoscedastic": Homoscedastic, "heteroscedastic": Heteroscedastic}[kind](tasks)
+    axis: Likelihood = {
+        "standard": Standard,
+        "homoscedastic": Homoscedastic,
+        "heteroscedastic": Heteroscedastic,
+    }[kind](tasks)
     learner = learner_with(axis, split)
     found = learner.step(split, everyone)
     assert list(learner.layout.measured) == ([] if kind == "standard" else ["nll"])
@@ -213,7 +253,10 @@ def test_a_batch_without_labels_moves_neither_sigma_nor_its_clock(update: str) -
     learner = learner_with(likelihood, full, update=update)
     for _ in range(3):
         learner.step(*only_batch(full, tasks))
-    before, state = values(likelihood), copied(learner.own_optimizers.optimizers[0].state[likelihood.log_variance[1]])
+    before, state = (
+        values(likelihood),
+        copied(learner.own_optimizers.optimizers[0].state[likelihood.log_variance[1]]),
+    )
     batch, active = only_batch(gap, tasks)
     assert active.tasks == (0, 2)
     for _ in range(2):
@@ -238,7 +281,10 @@ def test_a_batch_with_labels_of_one_task_trains_that_task_alone(update: str) -> 
     learner.step(*only_batch(gap, tasks))
     assert flat(learner.model).isfinite().all()
     for index, name in enumerate(THREE):
-        unmoved = all(torch.equal(heads[index][key], value) for key, value in learner.model.heads[index].state_dict().items())
+        unmoved = all(
+            torch.equal(heads[index][key], value)
+            for key, value in learner.model.heads[index].state_dict().items()
+        )
         assert unmoved == (name != "b"), name
     assert (values(learner.likelihood) == 0.5).tolist() == [True, False, True]
 
@@ -289,7 +335,10 @@ def test_by_default_they_have_an_adam_with_a_rate_of_their_own() -> None:
 def test_a_weighting_and_a_likelihood_keep_their_own_rates() -> None:
     """Breaks if the likelihood's parameters train at the weighting's rate, or one of the two is forgotten."""
     tasks = make_tasks(a="regression")
-    weighting, likelihood = Uncertainty(tasks, init=0.0, lr=0.5, anneal=False), Homoscedastic(tasks, init=0.0, lr=0.25)
+    weighting, likelihood = (
+        Uncertainty(tasks, init=0.0, lr=0.5, anneal=False),
+        Homoscedastic(tasks, init=0.0, lr=0.25),
+    )
     own = OwnOptimizers(weighting, SGD, likelihood)
     owners = [(o.param_groups[0]["params"], o.param_groups[0]["lr"]) for o in own.optimizers]
     assert owners == [([weighting.log_variance[0]], 0.5), ([likelihood.log_variance[0]], 0.25)]
@@ -299,24 +348,35 @@ def test_a_weighting_and_a_likelihood_keep_their_own_rates() -> None:
     learner = learner_with(likelihood, split, weighting=weighting)
     for _ in range(2):
         learner.step(split, Active.all(1))
-    assert [clock(learner.own_optimizers, p) for p in (weighting.log_variance[0], likelihood.log_variance[0])] == [2, 2]
+    assert [
+        clock(learner.own_optimizers, p)
+        for p in (weighting.log_variance[0], likelihood.log_variance[0])
+    ] == [2, 2]
 
 
 @pytest.mark.parametrize("anneal", [True, False])
 def test_annealing_lets_sigma_arrive_and_then_settle(anneal: bool) -> None:
     """Breaks if the rate falls too early for sigma to arrive, or does not fall when it should."""
     own = OwnOptimizers(
-        Fixed(make_tasks(a="regression")), SGD, Homoscedastic(make_tasks(a="regression"), lr=0.5, anneal=anneal)
+        Fixed(make_tasks(a="regression")),
+        SGD,
+        Homoscedastic(make_tasks(a="regression"), lr=0.5, anneal=anneal),
     )
     rates = []
     for done in (0.0, 0.7, 0.85, 1.0):
         own.begin_epoch(done)
         rates.append(own.optimizers[0].param_groups[0]["lr"])
-    assert rates == [0.5, 0.5, *([pytest.approx(0.25), pytest.approx(0.0)] if anneal else [0.5, 0.5])]
+    assert rates == [
+        0.5,
+        0.5,
+        *([pytest.approx(0.25), pytest.approx(0.0)] if anneal else [0.5, 0.5]),
+    ]
 
 
 @pytest.mark.parametrize("optimizer", [partial(torch.optim.AdamW, eps=1.0), torch.optim.SGD])
-def test_without_a_rate_they_train_like_the_model_but_without_decay(optimizer: Callable[..., torch.optim.Optimizer]) -> None:
+def test_without_a_rate_they_train_like_the_model_but_without_decay(
+    optimizer: Callable[..., torch.optim.Optimizer],
+) -> None:
     """Breaks if `likelihood.lr=null` is Adam all the same, or hands the log-variances the network's weight decay."""
     tasks = make_tasks(a="regression")
     split = make_split(tasks)
@@ -324,7 +384,9 @@ def test_without_a_rate_they_train_like_the_model_but_without_decay(optimizer: C
     decaying = partial(optimizer, lr=0.1, weight_decay=0.5)
     learner = learner_with(likelihood, split, optimizer=decaying)
     (own,) = learner.own_optimizers.optimizers
-    assert learner.own_optimizers.scheduled == [own], "the model's learning-rate schedule is theirs too"
+    assert learner.own_optimizers.scheduled == [own], (
+        "the model's learning-rate schedule is theirs too"
+    )
     assert type(own) is (optimizer.func if isinstance(optimizer, partial) else optimizer)
     assert [group["weight_decay"] for group in own.param_groups] == [0.0]
     assert [group["weight_decay"] for group in learner.update.optimizers[0].param_groups] == [0.5]
@@ -346,7 +408,13 @@ def test_clipping_leaves_log_variances_alone(update: str) -> None:
     found = []
     for clip in (None, 1e-12):
         likelihood = Homoscedastic(tasks, init=2.0)
-        learner = learner_with(likelihood, split, update=update, optimizer=partial(torch.optim.Adam, lr=1e-9), clip=clip)
+        learner = learner_with(
+            likelihood,
+            split,
+            update=update,
+            optimizer=partial(torch.optim.Adam, lr=1e-9),
+            clip=clip,
+        )
         train(learner, split, 5)
         found.append(values(likelihood))
     near(found[0], found[1], 1e-7)
@@ -382,7 +450,9 @@ def test_two_halves_of_a_gap_teach_sigma_what_the_labelled_rows_say() -> None:
     """Breaks if unlabelled rows dilute the gradient of sigma."""
     task = make_task("regression", missing=True)
     split = with_gaps(make_split([task]))
-    learner = learner_with(Homoscedastic([task], init=0.5), split, model=make_mlp([task]), optimizer=Adam)
+    learner = learner_with(
+        Homoscedastic([task], init=0.5), split, model=make_mlp([task]), optimizer=Adam
+    )
     known = task.labelled(split.targets["a"])
     rows = split.rows(known)
     (s,) = learner.likelihood.log_variance

@@ -36,7 +36,9 @@ class Log:
 
 
 Replay = Callable[[Log], tuple[Tensor, Tensor]]
-Objective = Callable[[int, list[int], Tensor], Tensor]  # of a step, the tasks that take part in it and their losses
+Objective = Callable[
+    [int, list[int], Tensor], Tensor
+]  # of a step, the tasks that take part in it and their losses
 
 
 def slopes(log: Log, objective: Objective) -> tuple[Tensor, Tensor]:
@@ -112,14 +114,23 @@ def learned(formula: Callable[[Tensor, Tensor], Tensor], start: float, anneal: b
 # Uncertainty: the trained numbers stand in metrics.csv
 
 
-KENDALL = {"regression": (0.5, 0.5), "regression_l1": (1, 1), "classification": (1, 0.5), "multilabel": (1, 0.5)}
+KENDALL = {
+    "regression": (0.5, 0.5),
+    "regression_l1": (1, 1),
+    "classification": (1, 0.5),
+    "multilabel": (1, 0.5),
+}
 
 
 def uncertainty_terms(form: str, kinds: Sequence[str], losses: Tensor, s: Tensor) -> Tensor:
     """The terms of the objective, one per task."""
     if form == "liebel":
         return 0.5 * torch.exp(-s) * losses + torch.log(1 + torch.exp(s))
-    pairs = {"simplified": [(1.0, 1.0)] * len(kinds), "jde": [(0.5, 0.5)] * len(kinds), "kendall": [KENDALL[k] for k in kinds]}
+    pairs = {
+        "simplified": [(1.0, 1.0)] * len(kinds),
+        "jde": [(0.5, 0.5)] * len(kinds),
+        "kendall": [KENDALL[k] for k in kinds],
+    }
     a, b = torch.tensor(pairs[form], dtype=torch.float64).T
     return a * torch.exp(-s) * losses + b * s
 
@@ -129,7 +140,9 @@ def uncertainty_optimum(form: str, kinds: Sequence[str], losses: Tensor) -> Tens
     s = torch.zeros_like(losses)
     for _ in range(100):
         s = s.detach().requires_grad_()
-        (slope,) = torch.autograd.grad(uncertainty_terms(form, kinds, losses, s).sum(), s, create_graph=True)
+        (slope,) = torch.autograd.grad(
+            uncertainty_terms(form, kinds, losses, s).sum(), s, create_graph=True
+        )
         (curvature,) = torch.autograd.grad(slope.sum(), s)
         s = s - (slope / curvature).clamp(-1, 1)
     return s.detach()
@@ -149,7 +162,9 @@ def uncertainty(form: str, start: float | None = None) -> Replay:
     def replay(log: Log) -> tuple[Tensor, Tensor]:
         def objective(step: int, tasks: list[int], losses: Tensor) -> Tensor:
             kinds = [log.kinds[t] for t in tasks]
-            return uncertainty_terms(form, kinds, losses, s_before(form, start, log, step)[tasks]).sum()
+            return uncertainty_terms(
+                form, kinds, losses, s_before(form, start, log, step)[tasks]
+            ).sum()
 
         return slopes(log, objective)
 
@@ -213,7 +228,9 @@ def famo(log: Log) -> tuple[Tensor, Tensor]:
         z = torch.softmax(logits, 0)
         if step + 1 < log.steps:
             fallen = torch.log(log.losses[step, tasks]) - torch.log(log.losses[step + 1, tasks])
-            (gradient,) = torch.autograd.grad((z * fallen).sum() + 0.01 / 2 * logits.square().sum(), logits, retain_graph=True)
+            (gradient,) = torch.autograd.grad(
+                (z * fallen).sum() + 0.01 / 2 * logits.square().sum(), logits, retain_graph=True
+            )
             xi.descend(tasks, gradient)
         z = z.detach()
         c = 1 / (z / losses.detach()).sum()
@@ -232,7 +249,11 @@ def gradnorm(log: Log, lr: float = 0.025) -> tuple[Tensor, Tensor]:
         w.numbers[tasks] *= len(tasks) / w.numbers[tasks].sum()
         own = w.of(tasks)
         progress = torch.tensor(
-            [log.losses[step, t].item() / first.setdefault(t, log.losses[step, t].item()) for t in tasks], dtype=torch.float64
+            [
+                log.losses[step, t].item() / first.setdefault(t, log.losses[step, t].item())
+                for t in tasks
+            ],
+            dtype=torch.float64,
         )
         pulls = own * log.norms[step, tasks]
         targets = pulls.mean().detach() * (progress / progress.mean()) ** 1.5
@@ -291,9 +312,15 @@ REPLAYS: dict[str, Replay] = {
     "uncertainty_liebel": uncertainty("liebel"),
     "uncertainty_closed_form": uncertainty_closed_form,
     "uncertainty_analytic": uncertainty_analytic,
-    "uncertainty_softmax": memoryless(lambda losses: (torch.softmax(1 / losses.detach(), 0) * losses).sum()),
-    "learned": learned(lambda losses, a: (torch.softmax(a, 0) * losses).sum(), start=0.0, anneal=False),
-    "learned_exp": learned(lambda losses, a: (torch.exp(a) * losses).sum(), start=0.0, anneal=False),
+    "uncertainty_softmax": memoryless(
+        lambda losses: (torch.softmax(1 / losses.detach(), 0) * losses).sum()
+    ),
+    "learned": learned(
+        lambda losses, a: (torch.softmax(a, 0) * losses).sum(), start=0.0, anneal=False
+    ),
+    "learned_exp": learned(
+        lambda losses, a: (torch.exp(a) * losses).sum(), start=0.0, anneal=False
+    ),
     "imtl_l": learned(lambda losses, s: (torch.exp(s) * losses - s).sum(), start=0.0, anneal=True),
     "log_sum": memoryless(lambda losses: torch.log(losses.prod())),
     "geometric_mean": memoryless(lambda losses: losses.prod() ** (1 / len(losses))),

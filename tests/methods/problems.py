@@ -18,7 +18,15 @@ class FourKinds(ToyMixed):
     """The mixed toy (whose regression is scaled down by 2), with a multilabel task and an L1 regression scaled down by 5."""
 
     def __init__(
-        self, n: int, n_val: int, n_test: int, dim: int, classes: int, sigma: float, temperature: float, seed: int
+        self,
+        n: int,
+        n_val: int,
+        n_test: int,
+        dim: int,
+        classes: int,
+        sigma: float,
+        temperature: float,
+        seed: int,
     ) -> None:
         super().__init__(n, n_val, n_test, dim, classes, sigma, temperature, seed)
         value, label = self.tasks
@@ -35,7 +43,13 @@ class FourKinds(ToyMixed):
             tags = (x[:, :2] + noise[:, :2] > 0).to(x.dtype)
             price = x[:, 0] - x[:, 1] + 0.5 * noise[:, 2]
             self.splits[name] = Split(
-                x, {"value": split.targets["value"] / 2, "label": split.targets["label"], "tags": tags, "price": price}
+                x,
+                {
+                    "value": split.targets["value"] / 2,
+                    "label": split.targets["label"],
+                    "tags": tags,
+                    "price": price,
+                },
             )
 
 
@@ -43,7 +57,12 @@ class OneWeight(MLP):
     """A trunk without a bias: the gradient of everything shared is the gradient of the last shared weight."""
 
     def __init__(
-        self, tasks: Sequence[Task], input_shape: Sequence[int], hidden: Sequence[int], activation: str, dropout: float
+        self,
+        tasks: Sequence[Task],
+        input_shape: Sequence[int],
+        hidden: Sequence[int],
+        activation: str,
+        dropout: float,
     ) -> None:
         super().__init__(tasks, input_shape, hidden, activation, dropout)
         self.trunk[0] = nn.Linear(input_shape[0], hidden[0], bias=False)

@@ -38,7 +38,11 @@ def options_of(group: str) -> list[str]:
 
 def _further(group: str, known: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
     """The options of another axis that no preset of ``conf/weighting`` stands for."""
-    return {name: ("weighting=fixed", f"{group}={name}") for name in options_of(group) if name not in known}
+    return {
+        name: ("weighting=fixed", f"{group}={name}")
+        for name in options_of(group)
+        if name not in known
+    }
 
 
 METHODS: dict[str, tuple[str, ...]] = {
@@ -47,7 +51,12 @@ METHODS: dict[str, tuple[str, ...]] = {
     **_further("update", known=("joint", "per_task", "adatask", "jacobian")),
     **_further("likelihood", known=("standard", "homoscedastic", "heteroscedastic")),
     # So hard to please that the second task starts in the middle of a run of eight epochs.
-    "plateau": ("weighting=fixed", "schedule=plateau", "schedule.patience=4", "schedule.min_delta=1e9"),
+    "plateau": (
+        "weighting=fixed",
+        "schedule=plateau",
+        "schedule.patience=4",
+        "schedule.min_delta=1e9",
+    ),
     # Forms with a state that the defaults have not, or do not use in a short run.
     "alternate_drawn": ("weighting=fixed", "schedule=alternate", "schedule.proportions=1"),
     "uncertainty_closed_form": ("weighting=uncertainty", "weighting.solver=closed_form"),
@@ -60,7 +69,13 @@ METHODS: dict[str, tuple[str, ...]] = {
     "per_task_sgd_weighted": ("weighting=uncertainty", "update=per_task", "optimizer=sgd"),
 }
 
-SMALL = ("model=mlp", "model.hidden=[8]", "optimizer.lr=0.01", "trainer.device=cpu", "record.plots=none")
+SMALL = (
+    "model=mlp",
+    "model.hidden=[8]",
+    "optimizer.lr=0.01",
+    "trainer.device=cpu",
+    "record.plots=none",
+)
 FEW_ROWS = ("data.n=90", "data.n_val=40", "data.n_test=40")
 PROBLEMS: dict[str, tuple[str, ...]] = {
     "toy_regression": ("data=toy_regression", "data.n=50"),
@@ -129,7 +144,9 @@ def read(directory: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def column(rows: list[dict[str, str]], name: str, split: str = "train", total: bool = False) -> torch.Tensor:
+def column(
+    rows: list[dict[str, str]], name: str, split: str = "train", total: bool = False
+) -> torch.Tensor:
     """A column of metrics.csv, ``[epochs, T]`` or for the rows of the total ``[epochs]``; NaN where it is empty."""
     found: dict[str, list[float]] = {}
     for row in rows:

@@ -30,7 +30,9 @@ def command_of(path: Path) -> list[str]:
 
 @solvers_may_chat
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}={path.stem}")
-def test_the_command_at_the_head_of_a_config_chooses_it_and_trains(tmp_path: Path, path: Path) -> None:
+def test_the_command_at_the_head_of_a_config_chooses_it_and_trains(
+    tmp_path: Path, path: Path
+) -> None:
     """Breaks if a config names another method, an option that is gone, or a model on which its method does nothing."""
     options = command_of(path)
     assert f"{path.parent.name}={path.stem}" in options

@@ -59,10 +59,16 @@ def test_a_run_that_is_killed_again_and_again_ends_in_the_same_files(
         run = tmp_path / f"killed{attempts}"
         # At so many bytes of the record: in the middle of training on every machine, and farther each time.
         for share in sorted(chance.uniform(0.02, 0.9) for _ in range(3)):
-            kill = send(signal.SIGKILL, partial(holds_more_than, run / "metrics.csv", share * len(whole[0])))
+            kill = send(
+                signal.SIGKILL, partial(holds_more_than, run / "metrics.csv", share * len(whole[0]))
+            )
             code = mtl(*command, f"hydra.run.dir={run.name}", meddle=kill).code
             assert code in (0, -signal.SIGKILL)
             hits += code == -signal.SIGKILL
-        last = mtl("mtl-run", f"resume={run.name}") if attempts % 2 else mtl(*command, f"hydra.run.dir={run.name}")
+        last = (
+            mtl("mtl-run", f"resume={run.name}")
+            if attempts % 2
+            else mtl(*command, f"hydra.run.dir={run.name}")
+        )
         assert last.code == 0, last.err
         assert result(run) == whole

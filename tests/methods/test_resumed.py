@@ -48,7 +48,9 @@ def chance(request: pytest.FixtureRequest) -> random.Random:
 
 @solvers_may_chat
 @pytest.mark.parametrize("method", METHODS)
-def test_a_stopped_run_of_every_method_ends_in_the_same_bytes(tmp_path: Path, chance: random.Random, method: str) -> None:
+def test_a_stopped_run_of_every_method_ends_in_the_same_bytes(
+    tmp_path: Path, chance: random.Random, method: str
+) -> None:
     """Breaks if a state of this method is not in the checkpoint, or is not taken up again."""
     problem = "digits" if method in NEED_THREE_TASKS else "toy_mixed"
     stopped_and_left_alone(tmp_path, chance, *METHODS[method], *PROBLEMS[problem], *SMALL, *LENGTH)
@@ -61,14 +63,18 @@ def test_a_stopped_run_of_every_method_ends_in_the_same_bytes(tmp_path: Path, ch
 @pytest.mark.parametrize("method", ["fixed", "single_task"])
 def test_the_best_model_is_remembered_over_a_stop(tmp_path: Path, method: str) -> None:
     """Breaks if a resumed run takes its own best epoch for the best of the whole run."""
-    worse_at_last = "trainer.lr_scheduler={_target_: torch.optim.lr_scheduler.StepLR, step_size: 4, gamma: 300}"
+    worse_at_last = (
+        "trainer.lr_scheduler={_target_: torch.optim.lr_scheduler.StepLR, step_size: 4, gamma: 300}"
+    )
     options = (*METHODS[method], *PROBLEMS["toy_mixed"], *SMALL, *LENGTH, worse_at_last)
     whole = finish(prepare(tmp_path / "whole", *options))
     stopped = prepare(tmp_path / "stopped", *options)
     stop_after(stopped, 6)
     assert finish(stopped) == whole
     best = json.loads(whole[1])["monitor"]["best_epoch"]
-    assert max([best] if isinstance(best, int) else best.values()) < 6, "the best epoch comes after the stop: nothing is tested"
+    assert max([best] if isinstance(best, int) else best.values()) < 6, (
+        "the best epoch comes after the stop: nothing is tested"
+    )
 
 
 @pytest.mark.parametrize("problem", ["toy_regression", "toy_mixed"])
@@ -76,7 +82,10 @@ def test_the_best_model_is_remembered_over_a_stop(tmp_path: Path, method: str) -
 def test_a_method_for_three_tasks_says_so_to_two(tmp_path: Path, method: str, problem: str) -> None:
     """Breaks if a run goes on with an aggregator that has to fail, or to stand for another one, at its first step."""
     directory = prepare(tmp_path / "run", *METHODS[method], *PROBLEMS[problem], *SMALL)
-    with pytest.raises(ConfigError, match=rf"^update\.aggregator={method} needs at least 3 tasks with .*; found 2\.$"):
+    with pytest.raises(
+        ConfigError,
+        match=rf"^update\.aggregator={method} needs at least 3 tasks with .*; found 2\.$",
+    ):
         start(directory)
 
 
@@ -86,12 +95,19 @@ def test_a_method_for_three_tasks_says_so_to_two(tmp_path: Path, method: str, pr
 @pytest.mark.parametrize("problem", PROBLEMS)
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_runs_and_resumes_on_every_problem(
-    tmp_path: Path, chance: random.Random, request: pytest.FixtureRequest, method: str, problem: str, schedule: str
+    tmp_path: Path,
+    chance: random.Random,
+    request: pytest.FixtureRequest,
+    method: str,
+    problem: str,
+    schedule: str,
 ) -> None:
     """Breaks if the axes do not combine freely: as above, with two to four tasks, real data, and tasks that start late."""
     options = [*METHODS[method], *PROBLEMS[problem], *SMALL, *LENGTH]
     if problem == "table":
-        options.append(f"data.path={request.getfixturevalue('shared_data') / 'multi_target' / 'enb.csv'}")
+        options.append(
+            f"data.path={request.getfixturevalue('shared_data') / 'multi_target' / 'enb.csv'}"
+        )
     if schedule == "staged":
         if method == "staged" or any(option.startswith("schedule=") for option in options):
             pytest.skip("this method has a schedule of its own")

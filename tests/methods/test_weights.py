@@ -10,7 +10,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.methods.objectives import REPLAYS, Adam, Log, fixed, s_before, settling, uncertainty_terms
+from tests.methods.objectives import (
+    REPLAYS,
+    Adam,
+    Log,
+    fixed,
+    s_before,
+    settling,
+    uncertainty_terms,
+)
 from tests.methods.runs import CONF, METHODS, column, options_of, solvers_may_chat, train
 
 KINDS = ("regression", "classification", "multilabel", "regression_l1")
@@ -22,8 +30,14 @@ PROBLEM = (
     "data.batch_size=64", "model=mlp", "model.hidden=[8]", f"optimizer.lr={LR}", "trainer.epochs=12", "trainer.evaluate_every=1",
     "trainer.lr_scheduler=null", "trainer.device=cpu",
 )  # fmt: skip
-SETTLED = ("optimizer.lr=0.05", "trainer.epochs=40")  # so long that the weights reach their targets, which depend on alpha
-MEASURED = ("model._target_=tests.methods.problems.OneWeight", "record.gradients=true")  # what GradNorm sees is logged
+SETTLED = (
+    "optimizer.lr=0.05",
+    "trainer.epochs=40",
+)  # so long that the weights reach their targets, which depend on alpha
+MEASURED = (
+    "model._target_=tests.methods.problems.OneWeight",
+    "record.gradients=true",
+)  # what GradNorm sees is logged
 FORMS = {
     "uncertainty_jde": ("weighting=uncertainty", "weighting.form=jde"),
     "uncertainty_liebel": ("weighting=uncertainty", "weighting.form=liebel"),
@@ -42,7 +56,11 @@ def log_of(rows: list[dict[str, str]]) -> Log:
     """Under a likelihood with a noise scale the weighting sees the negative log-likelihoods."""
     sigma = column(rows, "sigma") / SCALES
     laplace = torch.tensor([kind == "regression_l1" for kind in KINDS])
-    norms = column(rows, "gradient_norm") if "gradient_norm" in rows[0] else torch.full_like(sigma, math.nan)
+    norms = (
+        column(rows, "gradient_norm")
+        if "gradient_norm" in rows[0]
+        else torch.full_like(sigma, math.nan)
+    )
     return Log(
         column(rows, "nll" if "nll" in rows[0] else "loss"),
         column(rows, "active"),
@@ -71,13 +89,20 @@ def replayed() -> list[Any]:
 @pytest.mark.parametrize("method", options_of("weighting"))
 def test_the_objective_of_every_weighting_is_written_down(method: str) -> None:
     """Breaks if a method is added whose weights nothing holds against its formula."""
-    plain = "fixed@weighting" in (CONF / "weighting" / f"{method}.yaml").read_text() or method == "fixed"
-    assert plain != (method in REPLAYS), f"write the objective of {method} into tests/methods/objectives.py"
+    plain = (
+        "fixed@weighting" in (CONF / "weighting" / f"{method}.yaml").read_text()
+        or method == "fixed"
+    )
+    assert plain != (method in REPLAYS), (
+        f"write the objective of {method} into tests/methods/objectives.py"
+    )
 
 
 @solvers_may_chat
 @pytest.mark.parametrize(("method", "schedule"), replayed())
-def test_the_logged_weights_are_the_slopes_of_the_objective(tmp_path: Path, method: str, schedule: str) -> None:
+def test_the_logged_weights_are_the_slopes_of_the_objective(
+    tmp_path: Path, method: str, schedule: str
+) -> None:
     """Breaks if a method weighs by another formula than its paper's, or logs other weights than it uses."""
     rows = train(tmp_path / "run", *PROBLEM, *CASES[method], *SCHEDULES[schedule])
     log = log_of(rows)
@@ -112,15 +137,21 @@ def test_the_logged_sigmas_descend_on_the_objective(
             if not log.active[step, task]:
                 continue
             before = s_before(form, start, log, step)[task].requires_grad_()
-            term = uncertainty_terms(form, [kind], log.losses[step, task].reshape(1), before.reshape(1))
+            term = uncertainty_terms(
+                form, [kind], log.losses[step, task].reshape(1), before.reshape(1)
+            )
             (slope,) = torch.autograd.grad(term.sum(), before)
             rate = 0.025 * settling(step, log.steps) if lr is None else lr
             change = adam.change(slope.item(), rate)
             found = log.s[step, task].item() - before.item()
-            if adam.t == 1 and lr is None:  # at the optimum: the slope is rounding, and Adam makes it up to half a rate
+            if (
+                adam.t == 1 and lr is None
+            ):  # at the optimum: the slope is rounding, and Adam makes it up to half a rate
                 assert abs(found) <= rate
             else:
-                assert found == pytest.approx(change, abs=rate / 500)  # the second slope is still small: its rounding counts
+                assert found == pytest.approx(
+                    change, abs=rate / 500
+                )  # the second slope is still small: its rounding counts
                 moved += abs(found) > rate / 10
     assert moved > 10
 

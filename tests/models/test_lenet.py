@@ -44,17 +44,29 @@ def test_sizes_are_those_of_the_papers() -> None:
         ((3, 4, 4), 1),
     ],
 )
-def test_small_images_are_padded_and_large_ones_are_not(shape: tuple[int, int, int], left: int) -> None:
+def test_small_images_are_padded_and_large_ones_are_not(
+    shape: tuple[int, int, int], left: int
+) -> None:
     """Breaks the padding rule that the documentation tells."""
     model = LeNet(TASKS, shape)
     outputs = model(torch.zeros(7, *shape))
-    assert next(layer for layer in model.trunk if isinstance(layer, nn.Linear)).in_features == 20 * left
-    assert {name: tuple(output.shape) for name, output in outputs.items()} == {"left": (7, 10), "right": (7, 10)}
+    assert (
+        next(layer for layer in model.trunk if isinstance(layer, nn.Linear)).in_features
+        == 20 * left
+    )
+    assert {name: tuple(output.shape) for name, output in outputs.items()} == {
+        "left": (7, 10),
+        "right": (7, 10),
+    }
 
 
 def test_every_task_has_a_head_and_all_share_the_trunk() -> None:
     """Breaks heads of regressions, names with dots, loss terms without an output, or what is shared."""
-    tasks = [*TASKS, Task("a.b", "regression", size=64), Task("term", "term", loss_term=lambda o, t: o["a.b"].square().mean())]  # noqa: ARG005
+    tasks = [
+        *TASKS,
+        Task("a.b", "regression", size=64),
+        Task("term", "term", loss_term=lambda o, t: o["a.b"].square().mean()),
+    ]  # noqa: ARG005
     model = LeNet(tasks, (1, 12, 12))
     assert {name: output.shape[1] for name, output in model(torch.zeros(2, 1, 12, 12)).items()} == {
         "left": 10,
@@ -91,18 +103,32 @@ def test_a_digit_moved_by_four_pixels_moves_the_features_by_one() -> None:
             {},
             "model=lenet needs images, one tensor [rows, channels, height, width]; the data give a dict of inputs.",
         ),
-        ((1, 3, 12), {}, "model=lenet halves an image twice, so it needs 4x4 pixels or more; the data give 3x12."),
+        (
+            (1, 3, 12),
+            {},
+            "model=lenet halves an image twice, so it needs 4x4 pixels or more; the data give 3x12.",
+        ),
         (
             (1, 12, 12),
             {"kernels": [4, 5]},
             "model.kernels must be odd, so that padding can keep an image's size; found [4, 5].",
         ),
-        ((1, 12, 12), {"kernels": 5}, "model.kernels must be two positive whole numbers, e.g. [5, 5]; found 5."),
-        ((1, 12, 12), {"channels": [10]}, "model.channels must be two positive whole numbers, e.g. [10, 20]; found [10]."),
+        (
+            (1, 12, 12),
+            {"kernels": 5},
+            "model.kernels must be two positive whole numbers, e.g. [5, 5]; found 5.",
+        ),
+        (
+            (1, 12, 12),
+            {"channels": [10]},
+            "model.channels must be two positive whole numbers, e.g. [10, 20]; found [10].",
+        ),
         ((1, 12, 12), {"features": 0}, "model.features must be a positive whole number; found 0."),
     ],
 )
-def test_wrong_inputs_and_options_have_their_sentence(shape: object, options: dict[str, object], sentence: str) -> None:
+def test_wrong_inputs_and_options_have_their_sentence(
+    shape: object, options: dict[str, object], sentence: str
+) -> None:
     """Breaks if a wrong size is an error of torch's in the middle of the first step."""
     with pytest.raises(ConfigError) as error:
         LeNet(TASKS, shape, **options)  # type: ignore[arg-type]
@@ -121,4 +147,6 @@ def test_a_stacked_sweep_gives_the_numbers_of_single_runs(mtl: Command, tmp_path
     assert single.code == 0, single.err
     for one in sorted((tmp_path / "single").glob("*/metrics.csv")):
         found = pd.read_csv(tmp_path / "stacked" / one.parent.name / "metrics.csv")
-        pd.testing.assert_frame_equal(found, pd.read_csv(one), rtol=1e-4, atol=1e-6, check_exact=False)
+        pd.testing.assert_frame_equal(
+            found, pd.read_csv(one), rtol=1e-4, atol=1e-6, check_exact=False
+        )

@@ -34,7 +34,10 @@ TEXTS = ([2, 3, 4, 5, 6], [7], [1, 1, 8], [21, 20, 2, 2])
 def test_one_answer_per_task_with_its_size() -> None:
     """Breaks the contract of a model, or fails for a task with a point in its name."""
     outputs = network(9)(padded(TEXTS, 9))
-    assert {name: tuple(output.shape) for name, output in outputs.items()} == {"topics.a": (4, 3), "length": (4, 1)}
+    assert {name: tuple(output.shape) for name, output in outputs.items()} == {
+        "topics.a": (4, 3),
+        "length": (4, 1),
+    }
 
 
 @pytest.mark.usefixtures("float64")
@@ -50,7 +53,11 @@ def test_texts_of_a_batch_do_not_touch_each_other() -> None:
     model = network(5)
     together = model(padded(TEXTS, 5))
     alone = [model(padded([text], 5)) for text in TEXTS]
-    near(together, {name: torch.cat([outputs[name] for outputs in alone]) for name in together}, 1e-14)
+    near(
+        together,
+        {name: torch.cat([outputs[name] for outputs in alone]) for name in together},
+        1e-14,
+    )
 
 
 def test_padding_gets_no_gradient() -> None:
@@ -123,7 +130,9 @@ def test_dropout_acts_in_training_only() -> None:
 @pytest.mark.parametrize("value", [0, -1, 2.5, True, "many"])
 def test_sizes_are_whole_positive_numbers(option: str, value: object) -> None:
     """Breaks if a wrong size ends in an error of torch."""
-    with pytest.raises(ConfigError, match=rf"model\.{option} must be a whole number of at least 1; found"):
+    with pytest.raises(
+        ConfigError, match=rf"model\.{option} must be a whole number of at least 1; found"
+    ):
         network(5, **{option: value})
 
 
@@ -136,13 +145,17 @@ def test_dropout_is_a_share(dropout: object) -> None:
 
 def test_inputs_that_are_no_rows_are_refused() -> None:
     """Breaks if model=text_rcnn with images ends in an error of torch."""
-    with pytest.raises(ModelError, match=r"inputs \[N, tokens\]; found inputs of shape \('N', 8, 8\)"):
+    with pytest.raises(
+        ModelError, match=r"inputs \[N, tokens\]; found inputs of shape \('N', 8, 8\)"
+    ):
         TextRCNN(TASKS, (8, 8))
 
 
 def test_inputs_that_are_no_word_numbers_are_refused() -> None:
     """Breaks if model=text_rcnn with a table ends in an error of torch."""
-    with pytest.raises(ModelError, match=r"whole numbers \[N, tokens\]; found inputs of type torch.float32"):
+    with pytest.raises(
+        ModelError, match=r"whole numbers \[N, tokens\]; found inputs of type torch.float32"
+    ):
         network(5)(torch.zeros(2, 5))
 
 
@@ -150,6 +163,7 @@ def test_inputs_that_are_no_word_numbers_are_refused() -> None:
 def test_a_word_beyond_the_vocabulary_is_refused(number: int) -> None:
     """Breaks if a model.words that is less than data.words ends in an "index out of range in self"."""
     with pytest.raises(
-        ModelError, match=r"model\.words=20 knows the numbers 0 to 21, .* model\.words must be at least data\.words\."
+        ModelError,
+        match=r"model\.words=20 knows the numbers 0 to 21, .* model\.words must be at least data\.words\.",
     ):
         network(3)(torch.tensor([[1, number, 0]]))

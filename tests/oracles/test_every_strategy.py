@@ -84,14 +84,29 @@ WEIGHTINGS: dict[str, Make] = {
     "imtl_l": IMTLL,
     "stch": partial(STCH, weights={"a": 2.0}),
     "stch_smooth": partial(STCH, mu=100.0),
-    "pbi": partial(PBI, theta=0.5, weights={"a": 2.0}),  # with a larger theta a weight may be negative
+    "pbi": partial(
+        PBI, theta=0.5, weights={"a": 2.0}
+    ),  # with a larger theta a weight may be negative
     "cosmos": partial(COSMOS, penalty=0.1, weights={"a": 2.0}),
 }
 LEARNED = {
     name: WEIGHTINGS[name]
-    for name in ("kendall", "simplified", "liebel", "learned_softmax", "learned_exp", "gradnorm", "famo", "imtl_l")
+    for name in (
+        "kendall",
+        "simplified",
+        "liebel",
+        "learned_softmax",
+        "learned_exp",
+        "gradnorm",
+        "famo",
+        "imtl_l",
+    )
 }
-UPDATES: dict[str, Callable[..., Update]] = {"joint": Joint, "per_task": PerTask, "adatask": AdaTask}
+UPDATES: dict[str, Callable[..., Update]] = {
+    "joint": Joint,
+    "per_task": PerTask,
+    "adatask": AdaTask,
+}
 update_is = pytest.mark.parametrize("update", UPDATES.values(), ids=UPDATES)
 BY_TORCHJD = ("stch", "stch_smooth", "pbi", "cosmos")
 needs_torchjd = pytest.mark.skipif(find_spec("torchjd") is None, reason="TorchJD is not installed")
@@ -118,7 +133,9 @@ def all_but(*left_out: str) -> pytest.MarkDecorator:
 weighting_is = all_but()
 
 
-def live(weighting: Weighting, *batches: torch.Tensor, active: Active | None = None) -> torch.Tensor:
+def live(
+    weighting: Weighting, *batches: torch.Tensor, active: Active | None = None
+) -> torch.Tensor:
     """Epochs of two steps, with everything that a run tells a weighting; returns the last weights and objective ``[T + 1]``."""
     own = OwnOptimizers(weighting, Adam)
     for step, losses in enumerate(batches):
@@ -145,13 +162,21 @@ def means_of(*losses: float) -> EpochMeans:
 # SGD, the optimizer that follows the gradient itself, is not among those that AdaTask has a formula for.
 @weighting_is
 @pytest.mark.parametrize("update", [Joint, PerTask])
-def test_one_task_alone_moves_along_its_own_gradient(make_weighting: Make, update: type[Update]) -> None:
+def test_one_task_alone_moves_along_its_own_gradient(
+    make_weighting: Make, update: type[Update]
+) -> None:
     """Breaks if a strategy does more to a single task than scale its loss."""
     tasks = make_tasks(a="regression")
     split = make_split(tasks)
     model = make_mlp(tasks)
     before, gradient = flat(model), gradients_of(model, tasks, split)[0]
-    train(make_learner(tasks, split, model=model, weighting=make_weighting(tasks), optimizer=SGD, update=update), split, 1)
+    train(
+        make_learner(
+            tasks, split, model=model, weighting=make_weighting(tasks), optimizer=SGD, update=update
+        ),
+        split,
+        1,
+    )
     cosine = torch.nn.functional.cosine_similarity(before - flat(model), gradient, dim=0)
     assert cosine.item() == pytest.approx(1.0, abs=1e-12)
 
@@ -159,7 +184,9 @@ def test_one_task_alone_moves_along_its_own_gradient(make_weighting: Make, updat
 # Random weights are drawn by position: which task gets which draw is a matter of the order.
 @all_but("random_normal", "random_dirichlet")
 @update_is
-def test_permuting_the_tasks_permutes_everything(make_weighting: Make, update: type[Update]) -> None:
+def test_permuting_the_tasks_permutes_everything(
+    make_weighting: Make, update: type[Update]
+) -> None:
     """Breaks if a result depends on the order in which the tasks are listed."""
     kinds = {"a": "regression", "b": "classification", "c": "regression_l1"}
     forward, backward = make_tasks(**kinds), make_tasks(**dict(reversed(kinds.items())))
@@ -186,7 +213,9 @@ def test_permuting_the_tasks_permutes_everything(make_weighting: Make, update: t
 @all_but("uw_o", "uw_so", "famo", "random_normal", "random_dirichlet", "stch", "pbi")
 @QUICK
 @given(losses=st.lists(st.floats(1e-3, 1e3), min_size=3, max_size=3))
-def test_the_reported_weight_is_the_slope_of_the_reported_objective(make_weighting: Make, losses: list[float]) -> None:
+def test_the_reported_weight_is_the_slope_of_the_reported_objective(
+    make_weighting: Make, losses: list[float]
+) -> None:
     """Breaks if the log shows weights that were not the ones in use."""
     weighting = make_weighting(make_tasks(a="regression", b="classification", c="multilabel"))
     values = torch.tensor(losses)
@@ -233,7 +262,10 @@ def test_what_is_learned_of_an_idle_task_stands_still(make_weighting: Make, earl
     same_bits(learned[1].detach(), before[1])
     assert learned[0] != before[0]
     assert learned[2] != before[2]
-    steps = [int(optimizer.state[parameter]["step"]) if parameter in optimizer.state else 0 for parameter in learned]
+    steps = [
+        int(optimizer.state[parameter]["step"]) if parameter in optimizer.state else 0
+        for parameter in learned
+    ]
     assert steps == [early + 5, early, early + 5]
 
 
@@ -272,7 +304,14 @@ def test_a_negative_loss_gives_finite_weights(make_weighting: Make) -> None:
 
 
 # Sums with weights that do not depend on the losses' size, and distances from an ideal, are as good below 0 as above.
-INDIFFERENT = ("fixed", "fixed_mean", "learned_softmax", "learned_exp", "random_normal", "random_dirichlet")
+INDIFFERENT = (
+    "fixed",
+    "fixed_mean",
+    "learned_softmax",
+    "learned_exp",
+    "random_normal",
+    "random_dirichlet",
+)
 BELOW_ZERO = ("stch", "stch_smooth", "pbi", "cosmos")
 
 
@@ -296,7 +335,9 @@ def test_a_weighted_sum_does_not_warn_of_a_negative_loss(name: str) -> None:
 # The learned weights are negative controls: they promise no task anything.
 @all_but("learned_softmax", "learned_exp")
 @update_is
-def test_training_lowers_every_loss_of_an_easy_problem(make_weighting: Make, update: type[Update]) -> None:
+def test_training_lowers_every_loss_of_an_easy_problem(
+    make_weighting: Make, update: type[Update]
+) -> None:
     """Breaks if a strategy starves a task that nothing stands in the way of."""
     tasks = make_tasks(a="regression", b="classification", c="multilabel")
     split = make_split(tasks, rows=8)
@@ -308,12 +349,16 @@ def test_training_lowers_every_loss_of_an_easy_problem(make_weighting: Make, upd
 @weighting_is
 @update_is
 @pytest.mark.parametrize("broken", ["a", "b"])
-def test_a_nan_is_reported_with_the_name_of_its_task(make_weighting: Make, update: type[Update], broken: str) -> None:
+def test_a_nan_is_reported_with_the_name_of_its_task(
+    make_weighting: Make, update: type[Update], broken: str
+) -> None:
     """Breaks if a diverged run goes on, or blames the wrong task."""
     tasks = make_tasks(a="regression", b="regression")
     split = make_split(tasks)
     split.targets[broken][5] = torch.nan  # not marked as missing: what a broken loss looks like
-    learner = make_learner(tasks, split, weighting=make_weighting(tasks), update=update, optimizer=Adam)
+    learner = make_learner(
+        tasks, split, weighting=make_weighting(tasks), update=update, optimizer=Adam
+    )
     totals = EpochTotals(tasks, 3, torch.device("cpu"))
     everyone = Active((1.0, 1.0))
     for _ in range(3):

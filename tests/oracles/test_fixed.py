@@ -43,16 +43,24 @@ weights_over_decades = st.floats(-3, 3).map(lambda exponent: 10.0**exponent)
 
 @QUICK
 @given(weights=st.lists(weights_over_decades, min_size=4, max_size=4))
-def test_the_gradient_of_the_weighted_sum_is_the_weighted_sum_of_gradients(weights: list[float]) -> None:
+def test_the_gradient_of_the_weighted_sum_is_the_weighted_sum_of_gradients(
+    weights: list[float],
+) -> None:
     """Breaks if a parameter moves by something other than the sum of w_t times each task's own gradient."""
     tasks = make_tasks(**ALL)
     split = make_split(tasks)
     model = make_mlp(tasks)
     before, gradients = flat(model), gradients_of(model, tasks, split)
     weighting = Fixed(tasks, dict(zip(ALL, weights, strict=True)))
-    learner = make_learner(tasks, split, model=model, weighting=weighting, optimizer=partial(torch.optim.SGD, lr=1.0))
+    learner = make_learner(
+        tasks, split, model=model, weighting=weighting, optimizer=partial(torch.optim.SGD, lr=1.0)
+    )
     train(learner, split, 1)
-    near((before - flat(model)) / sum(weights), torch.tensor(weights) @ gradients / sum(weights), 1e-14)
+    near(
+        (before - flat(model)) / sum(weights),
+        torch.tensor(weights) @ gradients / sum(weights),
+        1e-14,
+    )
 
 
 def test_equal_weights_are_the_plain_sum_to_the_last_bit() -> None:
@@ -67,7 +75,9 @@ def test_equal_weights_are_the_plain_sum_to_the_last_bit() -> None:
 
 def test_the_default_weight_of_a_task_is_one() -> None:
     """Breaks if naming one task's weight changes the weight of the others."""
-    weights, objective = Fixed(make_tasks(**ALL), {"b": 0.25}).weigh(torch.tensor([1.0, 2.0, 3.0, 4.0]))
+    weights, objective = Fixed(make_tasks(**ALL), {"b": 0.25}).weigh(
+        torch.tensor([1.0, 2.0, 3.0, 4.0])
+    )
     assert weights.tolist() == [1.0, 0.25, 1.0, 1.0]
     assert objective.item() == 8.5
 
@@ -94,7 +104,9 @@ def test_normalised_weights_keep_their_ratios_and_the_promised_total(
     weighting = Fixed(make_tasks(**ALL), dict(zip(ALL, weights, strict=True)), normalize=normalize)
     everyone, _ = weighting.weigh(torch.ones(4))
     assert everyone.sum().item() == pytest.approx(total(4))
-    near(everyone / everyone[0], torch.tensor(weights) / weights[0], 1e-9 * max(weights) / weights[0])
+    near(
+        everyone / everyone[0], torch.tensor(weights) / weights[0], 1e-9 * max(weights) / weights[0]
+    )
     active = Active(tuple(float(t != idle) for t in range(4)))
     partly, objective = weighting.weigh(torch.ones(4), active)
     assert partly[idle] == 0
@@ -115,8 +127,16 @@ def test_auto_makes_the_trivial_predictors_loss_one(kind: str) -> None:
     else:
         chances = np.bincount(target) / len(target) if kind == "classification" else target.mean(0)
         entropies = -chances * np.log(chances)
-        trivial = entropies.sum() if kind == "classification" else (entropies - (1 - chances) * np.log(1 - chances)).mean()
-    weighting = Fixed(prepared.tasks, "auto", trivial_losses=trivial_losses(prepared.tasks, prepared.splits["train"]))
+        trivial = (
+            entropies.sum()
+            if kind == "classification"
+            else (entropies - (1 - chances) * np.log(1 - chances)).mean()
+        )
+    weighting = Fixed(
+        prepared.tasks,
+        "auto",
+        trivial_losses=trivial_losses(prepared.tasks, prepared.splits["train"]),
+    )
     weights, _ = weighting.weigh(torch.ones(1))
     assert weights.item() * trivial == pytest.approx(1.0, rel=1e-5)
 
@@ -146,14 +166,20 @@ def test_weights_are_not_trained() -> None:
 @pytest.mark.parametrize(
     ("weights", "words"),
     [
-        ({"hight": 1.0}, "weighting.weights names the unknown task 'hight'; did you mean 'height'?"),
+        (
+            {"hight": 1.0},
+            "weighting.weights names the unknown task 'hight'; did you mean 'height'?",
+        ),
         ({"height": -1.0}, "must be finite, not negative and not all 0; found [-1.0, 1.0]"),
         ({"height": 0.0, "width": 0}, "not all 0"),
         ({"height": float("inf")}, "must be finite"),
         ({"height": float("nan")}, "must be finite"),
         ({"height": "big"}, "weighting.weights.height must be a number; found 'big'"),
         ("automatic", "weighting.weights must be a number or {task: number}; found 'automatic'"),
-        ("auto", "weighting.weights=auto needs the loss of a trivial predictor, which task 'height' has not"),
+        (
+            "auto",
+            "weighting.weights=auto needs the loss of a trivial predictor, which task 'height' has not",
+        ),
     ],
 )
 def test_wrong_weights_are_named_with_what_would_be_right(weights: object, words: str) -> None:
@@ -165,5 +191,7 @@ def test_wrong_weights_are_named_with_what_would_be_right(weights: object, words
 
 def test_an_unknown_normalisation_is_refused() -> None:
     """Breaks if a typo in `normalize` silently leaves the weights alone."""
-    with pytest.raises(ConfigError, match=r"weighting\.normalize='total' is unknown; allowed: none, sum, mean"):
+    with pytest.raises(
+        ConfigError, match=r"weighting\.normalize='total' is unknown; allowed: none, sum, mean"
+    ):
         Fixed(make_tasks(a="regression"), normalize="total")

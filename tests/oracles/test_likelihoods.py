@@ -29,7 +29,13 @@ from tests.builders import (
     near,
     same_bits,
 )
-from tests.likelihood.references import constant_noise, learner_with, make_task, outputs_for, predicting_noise
+from tests.likelihood.references import (
+    constant_noise,
+    learner_with,
+    make_task,
+    outputs_for,
+    predicting_noise,
+)
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -42,7 +48,10 @@ def values(likelihood: Homoscedastic) -> Tensor:
 
 def fit(model: nn.Module, likelihood: Homoscedastic, split: Split) -> float:
     """Train model and sigma together as far as float64 goes; the objective at the end."""
-    minimise([*model.parameters(), *likelihood.parameters()], lambda: likelihood(model(split.inputs), split.targets).sum())
+    minimise(
+        [*model.parameters(), *likelihood.parameters()],
+        lambda: likelihood(model(split.inputs), split.targets).sum(),
+    )
     return likelihood(model(split.inputs), split.targets).sum().item()
 
 
@@ -52,7 +61,9 @@ def fit(model: nn.Module, likelihood: Homoscedastic, split: Split) -> float:
 @reduce_is
 @QUICK
 @given(exponent=st.floats(-4, 4))
-def test_sigma_is_the_rms_residual_and_b_the_mean_absolute_one(reduce: str, exponent: float) -> None:
+def test_sigma_is_the_rms_residual_and_b_the_mean_absolute_one(
+    reduce: str, exponent: float
+) -> None:
     """Breaks if the learned noise of a fixed model is not the maximum-likelihood one, in sum over outputs or in mean."""
     tasks = make_tasks(a="regression", b="regression_l1")
     split = make_split(tasks)
@@ -62,7 +73,10 @@ def test_sigma_is_the_rms_residual_and_b_the_mean_absolute_one(reduce: str, expo
     near_the_scale = {"a": 2 * math.log(scale) + 1, "b": math.log(scale) - 1}
     likelihood = Homoscedastic(tasks, reduce=reduce, init=near_the_scale)
     minimise(likelihood.parameters(), lambda: likelihood(outputs, targets).sum())
-    expected = [(outputs["a"] - targets["a"]).square().mean().log(), (outputs["b"] - targets["b"]).abs().mean().log()]
+    expected = [
+        (outputs["a"] - targets["a"]).square().mean().log(),
+        (outputs["b"] - targets["b"]).abs().mean().log(),
+    ]
     near(values(likelihood), torch.stack(expected), 1e-7)
     assert likelihood.sigmas() == [
         pytest.approx(math.exp(expected[0] / 2), rel=1e-7),
@@ -100,7 +114,9 @@ def test_the_distance_to_the_optimum_is_zero_there() -> None:
 @pytest.mark.parametrize(("kind", "power"), [("regression", 2.0), ("regression_l1", 1.0)])
 @QUICK
 @given(exponent=st.floats(-3, 3))
-def test_other_units_move_sigma_by_two_log_c_and_nothing_else(kind: str, power: float, exponent: float) -> None:
+def test_other_units_move_sigma_by_two_log_c_and_nothing_else(
+    kind: str, power: float, exponent: float
+) -> None:
     """Breaks if a task in other units is weighed differently: weighted loss and slopes must stay what they are."""
     c = 10.0**exponent
     task = Task("a", kind, size=2)
@@ -114,7 +130,9 @@ def test_other_units_move_sigma_by_two_log_c_and_nothing_else(kind: str, power: 
         nll = likelihood({"a": output}, scaled).sum()
         slopes = torch.autograd.grad(nll, [output, likelihood.log_variance[0]])
         weighted = torch.exp(-values(likelihood)[0]) * task.loss({"a": output.detach()}, scaled)
-        seen.append((nll.detach() - 2 * math.log(factor), weighted, factor * slopes[0], slopes[1]))  # two outputs: 2 log c
+        seen.append(
+            (nll.detach() - 2 * math.log(factor), weighted, factor * slopes[0], slopes[1])
+        )  # two outputs: 2 log c
         still = {"a": output.detach()}
         minimise(likelihood.parameters(), lambda u=likelihood, o=still, t=scaled: u(o, t).sum())
         ends.append(values(likelihood)[0].item())
@@ -133,7 +151,9 @@ def test_two_tasks_end_balanced_whatever_their_units() -> None:
         line = nn.Linear(INPUTS, 1)  # one number must serve both tasks
         heads = {"a": torch.tensor([[factor, -factor]]), "b": torch.tensor([[1.0, 2.0]])}
 
-        def outputs(inputs: Tensor, line: nn.Module = line, heads: dict[str, Tensor] = heads) -> dict[str, Tensor]:
+        def outputs(
+            inputs: Tensor, line: nn.Module = line, heads: dict[str, Tensor] = heads
+        ) -> dict[str, Tensor]:
             return {name: line(inputs) @ head for name, head in heads.items()}
 
         likelihood = Homoscedastic(tasks, init={"a": 2 * math.log(factor), "b": 0.0})
@@ -157,7 +177,11 @@ def drawn(kind: str, temperature: float, rows: int = 20_000) -> tuple[Task, Tens
         labels = (logits / temperature + random.gumbel(size=logits.shape)).argmax(1)
         return task, torch.as_tensor(logits), torch.as_tensor(labels)
     chances = 1 / (1 + np.exp(-logits / temperature))
-    return task, torch.as_tensor(logits), torch.as_tensor((random.random(logits.shape) < chances).astype(float))
+    return (
+        task,
+        torch.as_tensor(logits),
+        torch.as_tensor((random.random(logits.shape) < chances).astype(float)),
+    )
 
 
 @pytest.mark.parametrize("kind", ["classification", "multilabel"])
@@ -166,7 +190,9 @@ def test_the_temperature_of_frozen_logits_is_recovered(kind: str, temperature: f
     """Breaks if sigma^2 is not the temperature that the labels were drawn with."""
     task, logits, labels = drawn(kind, temperature)
     likelihood = Homoscedastic([task], init=0.0)
-    minimise(likelihood.parameters(), lambda: likelihood({"a": logits}, {"a": labels}).sum(), restarts=2)
+    minimise(
+        likelihood.parameters(), lambda: likelihood({"a": logits}, {"a": labels}).sum(), restarts=2
+    )
     assert likelihood.log_variance[0].exp().item() == pytest.approx(temperature, rel=0.03)
     assert likelihood.sigmas()[0] == pytest.approx(math.sqrt(temperature), rel=0.015)
 
@@ -180,7 +206,10 @@ def test_the_expected_logit_is_the_mean_logit_of_the_labels(kind: str, reduce: s
     minimise(likelihood.parameters(), lambda: likelihood({"a": logits}, {"a": labels}).sum())
     sharp = logits / likelihood.log_variance[0].detach().exp()
     if kind == "classification":
-        expected, found = (sharp.softmax(1) * logits).sum(1).mean(), logits.gather(1, labels[:, None]).mean()
+        expected, found = (
+            (sharp.softmax(1) * logits).sum(1).mean(),
+            logits.gather(1, labels[:, None]).mean(),
+        )
     else:
         expected, found = (sharp.sigmoid() * logits).sum(1).mean(), (labels * logits).sum(1).mean()
     near(expected, found, 1e-5)
@@ -209,7 +238,9 @@ def test_with_a_free_last_layer_every_frozen_sigma_ends_at_the_same_loss(kind: s
     near(torch.tensor(ends), torch.tensor([ends[0]] * 3), 1e-9)
     numbers = make_tasks(a="regression")
     split = make_split(numbers)
-    weighed = [fit(linear(numbers), Homoscedastic(numbers, frozen=sigma), split) for sigma in (0.5, 3.0)]
+    weighed = [
+        fit(linear(numbers), Homoscedastic(numbers, frozen=sigma), split) for sigma in (0.5, 3.0)
+    ]
     assert abs(weighed[0] - weighed[1]) > 0.1
 
 
@@ -227,8 +258,15 @@ def test_a_frozen_sigma_is_only_another_unit_of_the_last_layer(kind: str) -> Non
         likelihood = Homoscedastic(tasks, frozen=math.sqrt(temperature))
         (s,) = likelihood.log_variance
         s.data.copy_(torch.tensor(temperature).log())
-        learner = learner_with(likelihood, split, model=model, optimizer=partial(torch.optim.SGD, lr=0.1 * temperature**2))
-        histories.append(torch.stack([learner.step(split, Active.all(1)).measured["nll"] for _ in range(20)]))
+        learner = learner_with(
+            likelihood,
+            split,
+            model=model,
+            optimizer=partial(torch.optim.SGD, lr=0.1 * temperature**2),
+        )
+        histories.append(
+            torch.stack([learner.step(split, Active.all(1)).measured["nll"] for _ in range(20)])
+        )
     near(histories[1], histories[0], 1e-12)
     assert histories[0][-1] < histories[0][0] - 0.1
 
@@ -244,13 +282,17 @@ def approximation_error(logits: Tensor, variance: float) -> Tensor:
     errors = []
     for row in logits:
         outputs, targets = {"a": row[None]}, {"a": torch.zeros(1, dtype=torch.long)}
-        errors.append(approximate(task.loss(outputs, targets).reshape(1)) - exact(outputs, targets).squeeze(0))
+        errors.append(
+            approximate(task.loss(outputs, targets).reshape(1)) - exact(outputs, targets).squeeze(0)
+        )
     return torch.stack(errors).detach()
 
 
 def closed_form_error(logits: Tensor, variance: float) -> Tensor:
     """log of (sum exp f)^(1/sigma^2) over 1/sigma sum exp(f/sigma^2)."""
-    return logits.logsumexp(1) / variance - (logits / variance).logsumexp(1) + 0.5 * math.log(variance)
+    return (
+        logits.logsumexp(1) / variance - (logits / variance).logsumexp(1) + 0.5 * math.log(variance)
+    )
 
 
 def test_the_approximation_is_exact_at_sigma_one_and_only_there() -> None:
@@ -270,7 +312,9 @@ def test_the_approximation_is_exact_at_sigma_one_and_only_there() -> None:
 def test_the_approximations_measured_error_is_reproduced(variance: float, expected: float) -> None:
     """Breaks if the documented error of Kendall's approximation (five logits from N(0, 4)) cannot be made with this code."""
     logits = 2 * torch.randn(100_000, 5, generator=torch.Generator().manual_seed(0))
-    assert closed_form_error(logits, variance).abs().mean().item() == pytest.approx(expected, abs=0.002)
+    assert closed_form_error(logits, variance).abs().mean().item() == pytest.approx(
+        expected, abs=0.002
+    )
     few = approximation_error(logits[:100], variance)
     near(few, closed_form_error(logits[:100], variance), 1e-12)
 
@@ -280,15 +324,24 @@ def test_the_approximation_weighs_a_classification_and_the_exact_likelihood_does
     tasks = make_tasks(a="classification")
     split = make_split(tasks)
     model, weighting = linear(tasks), Uncertainty(tasks, init=0.0)
-    minimise([*model.parameters(), *weighting.parameters()], lambda: weighting(losses_of(model, tasks, split)))
+    minimise(
+        [*model.parameters(), *weighting.parameters()],
+        lambda: weighting(losses_of(model, tasks, split)),
+    )
     loss = losses_of(model, tasks, split).item()
     near(weighting.log_variance[0].detach(), torch.tensor(math.log(2 * loss)), 1e-6)
     exact = Homoscedastic(tasks, init=0.7)
     outputs = {"a": linear(tasks)(split.inputs)["a"].detach()}
-    (slope_of_s,) = torch.autograd.grad(exact(outputs, split.targets).sum(), list(exact.parameters()))
+    (slope_of_s,) = torch.autograd.grad(
+        exact(outputs, split.targets).sum(), list(exact.parameters())
+    )
     scale = torch.ones((), requires_grad=True)
-    (slope_of_head,) = torch.autograd.grad(exact({"a": scale * outputs["a"]}, split.targets).sum(), scale)
-    near(slope_of_s, -slope_of_head, 1e-12)  # one direction, counted twice: sigma adds nothing that the head has not
+    (slope_of_head,) = torch.autograd.grad(
+        exact({"a": scale * outputs["a"]}, split.targets).sum(), scale
+    )
+    near(
+        slope_of_s, -slope_of_head, 1e-12
+    )  # one direction, counted twice: sigma adds nothing that the head has not
 
 
 # A noise for every sample
@@ -300,10 +353,15 @@ def test_a_constant_noise_head_ends_where_the_learned_sigma_ends(reduce: str) ->
     tasks = make_tasks(a="regression", b="regression_l1")
     split = make_split(tasks)
     outputs = {t.name: outputs_for(t, len(split)).detach() for t in tasks}
-    learned, predicted = Homoscedastic(tasks, reduce=reduce, init=1.0), Heteroscedastic(tasks, reduce=reduce)
+    learned, predicted = (
+        Homoscedastic(tasks, reduce=reduce, init=1.0),
+        Heteroscedastic(tasks, reduce=reduce),
+    )
     constants = [nn.Parameter(torch.tensor(1.0)) for _ in tasks]
     minimise(learned.parameters(), lambda: learned(outputs, split.targets).sum())
-    minimise(constants, lambda: predicted(constant_noise(outputs, tasks, constants), split.targets).sum())
+    minimise(
+        constants, lambda: predicted(constant_noise(outputs, tasks, constants), split.targets).sum()
+    )
     near(torch.stack([c.detach() for c in constants]), values(learned), 1e-7)
 
 
@@ -313,7 +371,9 @@ def two_groups(kind: str, rows: int = 8000) -> tuple[Split, Tensor]:
     group = np.arange(rows) % 2
     noise = random.standard_normal(rows) if kind == "regression" else random.laplace(size=rows)
     target = np.array([1.0, -2.0])[group] + np.array([0.5, 4.0])[group] * noise
-    return Split(torch.as_tensor(np.eye(2)[group]), {"a": torch.as_tensor(target).unsqueeze(1)}), torch.as_tensor(group)
+    return Split(
+        torch.as_tensor(np.eye(2)[group]), {"a": torch.as_tensor(target).unsqueeze(1)}
+    ), torch.as_tensor(group)
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.5])
@@ -339,7 +399,9 @@ def test_two_groups_get_the_noise_that_generated_them(beta: float) -> None:
         assert found[0].item() == pytest.approx(noise, rel=0.03)
         assert target.mean().item() == pytest.approx(mean, abs=0.2)
     # Where every group has parameters of its own, beta changes the way there, not the end.
-    stationary = torch.autograd.grad(Heteroscedastic([task], beta=beta)(outputs(), split.targets).sum(), head.weight)[0]
+    stationary = torch.autograd.grad(
+        Heteroscedastic([task], beta=beta)(outputs(), split.targets).sum(), head.weight
+    )[0]
     near(stationary, torch.zeros_like(stationary), 1e-7)
 
 
@@ -351,10 +413,17 @@ def test_two_groups_get_the_laplace_scale_that_generated_them() -> None:
     medians = torch.stack([split.targets["a"][group == g].median() for g in (0, 1)])
     likelihood = Heteroscedastic([task])
     outputs = {"a": medians[group].unsqueeze(1)}
-    minimise([s], lambda: likelihood({**outputs, log_variance_key("a"): s[group].unsqueeze(1)}, split.targets).sum())
+    minimise(
+        [s],
+        lambda: likelihood(
+            {**outputs, log_variance_key("a"): s[group].unsqueeze(1)}, split.targets
+        ).sum(),
+    )
     found = likelihood.predicted_sigma(task, {log_variance_key("a"): s.detach()})
     assert found is not None
-    expected = torch.stack([(split.targets["a"][group == g] - medians[g]).abs().mean() for g in (0, 1)])
+    expected = torch.stack(
+        [(split.targets["a"][group == g] - medians[g]).abs().mean() for g in (0, 1)]
+    )
     near(found, expected, 1e-7)
     near(found / torch.tensor([0.5, 4.0]), torch.ones(2), 0.03)
 
@@ -370,7 +439,9 @@ def test_two_groups_get_the_temperature_that_generated_them() -> None:
 
     def objective() -> Tensor:
         each = s[group].unsqueeze(1)
-        return likelihood({"a": logits * torch.exp(-each), log_variance_key("a"): each}, {"a": labels}).sum()
+        return likelihood(
+            {"a": logits * torch.exp(-each), log_variance_key("a"): each}, {"a": labels}
+        ).sum()
 
     minimise([s], objective, restarts=2)
     near(s.detach().exp() / torch.tensor([0.5, 2.0]), torch.ones(2), 0.03)
@@ -392,7 +463,9 @@ def test_a_trained_model_finds_both_noises() -> None:
 
     model = PredictsNoise(Line(2), Line(1), [task], [split.targets["a"].var(correction=0).item()])
     likelihood = Heteroscedastic([task])
-    learner = learner_with(likelihood, split, model=model, optimizer=partial(torch.optim.Adam, lr=0.05))
+    learner = learner_with(
+        likelihood, split, model=model, optimizer=partial(torch.optim.Adam, lr=0.05)
+    )
     for _ in range(400):
         learner.step(split, Active.all(1))
     sigma = likelihood.predicted_sigma(task, model(split.inputs))
@@ -413,7 +486,9 @@ def test_beta_gives_hard_samples_their_gradient_back() -> None:
     pulls = {}
     for beta in (0.0, 0.5, 1.0):
         output = torch.zeros(2, 1, requires_grad=True)
-        loss = Heteroscedastic([task], beta=beta)({"a": output, log_variance_key("a"): s}, {"a": target})
+        loss = Heteroscedastic([task], beta=beta)(
+            {"a": output, log_variance_key("a"): s}, {"a": target}
+        )
         pulls[beta] = torch.autograd.grad(loss.sum(), output)[0].flatten()
     ratio = {beta: (pull[1] / pull[0]).item() for beta, pull in pulls.items()}
     assert ratio == {0.0: pytest.approx(0.1), 0.5: pytest.approx(1.0), 1.0: pytest.approx(10.0)}
@@ -431,7 +506,10 @@ def test_with_beta_of_one_the_mean_trains_step_for_step_as_under_the_standard_lo
     plain = linear([task])
     near(noisy(split.inputs)["a"], plain(split.inputs)["a"], 1e-14)
     learner = learner_with(
-        Heteroscedastic([task], beta=1.0, reduce="mean"), split, model=noisy, optimizer=partial(torch.optim.SGD, lr=0.2)
+        Heteroscedastic([task], beta=1.0, reduce="mean"),
+        split,
+        model=noisy,
+        optimizer=partial(torch.optim.SGD, lr=0.2),
     )
     optimizer = torch.optim.SGD(plain.parameters(), lr=0.1)
     for _ in range(50):

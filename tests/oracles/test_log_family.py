@@ -51,7 +51,9 @@ FAMILY: dict[str, Make] = {
     "imtl_l": IMTLL,
     "uw_o": UncertaintyAnalytic,
 }
-WITH_A_VALUE = [pytest.param(make, id=name) for name, make in FAMILY.items() if name != "uw_o"]  # uw_o's is constant
+WITH_A_VALUE = [
+    pytest.param(make, id=name) for name, make in FAMILY.items() if name != "uw_o"
+]  # uw_o's is constant
 STARTS = [(0.3, -0.7), (-2.0, 1.0), (3.0, 3.0)]
 
 
@@ -66,18 +68,25 @@ def opposed() -> list[Task]:
 
 def residual(model: nn.Module, tasks: Sequence[Task]) -> float:
     """|| sum_t grad L_t / L_t ||, after making sure that it is a balance of forces and not a common minimum."""
-    gradients = gradients_of(model, tasks, NOTHING) / losses_of(model, tasks, NOTHING).detach().unsqueeze(1)
+    gradients = gradients_of(model, tasks, NOTHING) / losses_of(
+        model, tasks, NOTHING
+    ).detach().unsqueeze(1)
     assert gradients.norm(dim=1).min() > 1e-2
     return gradients.sum(0).norm().item()
 
 
 @pytest.mark.parametrize("start", STARTS)
 @pytest.mark.parametrize("make", WITH_A_VALUE)
-def test_the_relative_gradients_cancel_at_convergence(make: Make, start: tuple[float, float]) -> None:
+def test_the_relative_gradients_cancel_at_convergence(
+    make: Make, start: tuple[float, float]
+) -> None:
     """Breaks if a method of the family ends elsewhere than where the gradients of log L_t sum to zero."""
     tasks = opposed()
     model, weighting = Point(*start), make(tasks)
-    minimise([*model.parameters(), *weighting.parameters()], lambda: weighting(losses_of(model, tasks, NOTHING)))
+    minimise(
+        [*model.parameters(), *weighting.parameters()],
+        lambda: weighting(losses_of(model, tasks, NOTHING)),
+    )
     assert residual(model, tasks) < 1e-6
 
 
@@ -87,20 +96,32 @@ def test_the_analytic_weights_end_at_the_same_balance(start: tuple[float, float]
     tasks = opposed()
     model = Point(*start)
     learner = make_learner(
-        tasks, NOTHING, model=model, weighting=UncertaintyAnalytic(tasks), optimizer=partial(torch.optim.SGD, lr=0.3)
+        tasks,
+        NOTHING,
+        model=model,
+        weighting=UncertaintyAnalytic(tasks),
+        optimizer=partial(torch.optim.SGD, lr=0.3),
     )
     train(learner, NOTHING, 400)
     assert residual(model, tasks) < 1e-6
 
 
 @pytest.mark.parametrize(
-    "make", [Fixed, partial(UncertaintySoftmax, temperature=1.0), partial(Uncertainty, form="liebel", init=0.0)]
+    "make",
+    [
+        Fixed,
+        partial(UncertaintySoftmax, temperature=1.0),
+        partial(Uncertainty, form="liebel", init=0.0),
+    ],
 )
 def test_the_balance_is_not_that_of_just_any_weighting(make: Make) -> None:
     """Breaks if the facts above hold for every weighting, and so say nothing about these."""
     tasks = opposed()
     model, weighting = Point(0.3, -0.7), make(tasks)
-    minimise([*model.parameters(), *weighting.parameters()], lambda: weighting(losses_of(model, tasks, NOTHING)))
+    minimise(
+        [*model.parameters(), *weighting.parameters()],
+        lambda: weighting(losses_of(model, tasks, NOTHING)),
+    )
     assert residual(model, tasks) > 1e-2
 
 
@@ -137,18 +158,27 @@ def test_a_linear_model_ends_at_the_same_balance_for_every_member() -> None:
 
 
 @pytest.mark.parametrize("factor", [0.08, 1e3])
-@pytest.mark.parametrize("make", [LogSum, UncertaintyAnalytic, partial(Uncertainty, form="simplified", init="log_loss")])
+@pytest.mark.parametrize(
+    "make", [LogSum, UncertaintyAnalytic, partial(Uncertainty, form="simplified", init="log_loss")]
+)
 def test_a_rescaled_loss_takes_the_same_path(make: Make, factor: float) -> None:
     """Breaks if the unit in which a loss is written changes a single step."""
     ends = []
     for scale in (1.0, factor):
         tasks = terms(
-            a=lambda p, scale=scale: scale * ((p - 1).square().sum() + 0.5), b=lambda p: 9 * (p + 2).square().sum() + 7
+            a=lambda p, scale=scale: scale * ((p - 1).square().sum() + 0.5),
+            b=lambda p: 9 * (p + 2).square().sum() + 7,
         )
-        learner = make_learner(tasks, NOTHING, model=Point(0.3, -0.7), weighting=make(tasks), optimizer=SGD)
+        learner = make_learner(
+            tasks, NOTHING, model=Point(0.3, -0.7), weighting=make(tasks), optimizer=SGD
+        )
         history = train(learner, NOTHING, 100)
-        ends.append((learner.model.point.detach().clone(), history.weights * torch.tensor([scale, 1.0])))
-    near(ends[1], ends[0], 1e-9)  # uncertainty's Adam begins at its optimum, with gradients of rounding errors: 5e-11
+        ends.append(
+            (learner.model.point.detach().clone(), history.weights * torch.tensor([scale, 1.0]))
+        )
+    near(
+        ends[1], ends[0], 1e-9
+    )  # uncertainty's Adam begins at its optimum, with gradients of rounding errors: 5e-11
 
 
 @pytest.mark.parametrize("factor", [0.08, 1e3])
@@ -157,10 +187,13 @@ def test_a_rescaled_loss_takes_the_same_path_from_a_shifted_scale(factor: float)
     ends = []
     for scale in (1.0, factor):
         tasks = terms(
-            a=lambda p, scale=scale: scale * ((p - 1).square().sum() + 0.5), b=lambda p: 9 * (p + 2).square().sum() + 7
+            a=lambda p, scale=scale: scale * ((p - 1).square().sum() + 0.5),
+            b=lambda p: 9 * (p + 2).square().sum() + 7,
         )
         weighting = IMTLL(tasks, init={"a": -float(torch.tensor(scale).log())})
-        learner = make_learner(tasks, NOTHING, model=Point(0.3, -0.7), weighting=weighting, optimizer=SGD)
+        learner = make_learner(
+            tasks, NOTHING, model=Point(0.3, -0.7), weighting=weighting, optimizer=SGD
+        )
         train(learner, NOTHING, 100)
         ends.append(learner.model.point.detach().clone())
     near(ends[1], ends[0], 1e-12)
@@ -172,14 +205,22 @@ def test_the_geometric_mean_goes_the_way_of_the_sum_of_logarithms() -> None:
     split = make_split(tasks)
     losses = losses_of(make_mlp(tasks), tasks, split).detach()
     mean, total = GeometricMean(tasks), LogSum(tasks)
-    near(mean.weigh(losses)[0] / total.weigh(losses)[0], losses.prod().pow(1 / 3).expand(3) / 3, 1e-13)
+    near(
+        mean.weigh(losses)[0] / total.weigh(losses)[0],
+        losses.prod().pow(1 / 3).expand(3) / 3,
+        1e-13,
+    )
     adams = [
-        make_learner(tasks, split, weighting=weighting, optimizer=partial(torch.optim.Adam, lr=0.01, eps=0.0))
+        make_learner(
+            tasks, split, weighting=weighting, optimizer=partial(torch.optim.Adam, lr=0.01, eps=0.0)
+        )
         for weighting in (mean, total)
     ]
     ends = [train(learner, split, 1).losses[-1] for learner in adams]
     near(ends[0], ends[1], 0)
-    first = [nn.utils.parameters_to_vector(learner.model.parameters()).detach() for learner in adams]
+    first = [
+        nn.utils.parameters_to_vector(learner.model.parameters()).detach() for learner in adams
+    ]
     near(first[0], first[1], 1e-12)  # Adam's first step knows no length
 
 

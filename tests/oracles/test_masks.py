@@ -91,7 +91,9 @@ def test_the_loss_of_a_batch_without_labels_is_exactly_zero(kind: str) -> None:
 
 @kind_is
 @pytest.mark.parametrize("class_weights", [(), (0.5, 3.0, 1.0, 0.0)])
-def test_the_loss_is_the_mean_over_the_labelled_rows(kind: str, class_weights: tuple[float, ...]) -> None:
+def test_the_loss_is_the_mean_over_the_labelled_rows(
+    kind: str, class_weights: tuple[float, ...]
+) -> None:
     """Breaks if unlabelled rows dilute the loss of the labelled ones, or change their gradient."""
     (task,) = partly_labelled(a=kind)
     if kind == "classification":
@@ -112,7 +114,11 @@ def test_looking_for_gaps_changes_nothing_where_there_are_none(kind: str) -> Non
     (task,) = partly_labelled(a=kind)
     split = make_split([task])
     output = make_mlp([task])(split.inputs)
-    near(task.loss(output, split.targets), replace(task, missing=False).loss(output, split.targets), 1e-14)
+    near(
+        task.loss(output, split.targets),
+        replace(task, missing=False).loss(output, split.targets),
+        1e-14,
+    )
 
 
 @pytest.mark.parametrize("kind", ["regression", "multilabel"])
@@ -130,20 +136,33 @@ def test_single_missing_entries_of_a_row_leave_the_others(kind: str) -> None:
 # One step
 
 
-def states_of(optimizer: torch.optim.Optimizer, parameters: list[Tensor]) -> list[dict[str, Tensor]]:
+def states_of(
+    optimizer: torch.optim.Optimizer, parameters: list[Tensor]
+) -> list[dict[str, Tensor]]:
     """Copies of the moments and clocks of these parameters."""
-    return [copied({k: v for k, v in optimizer.state[p].items() if isinstance(v, Tensor)}) for p in parameters]
+    return [
+        copied({k: v for k, v in optimizer.state[p].items() if isinstance(v, Tensor)})
+        for p in parameters
+    ]
 
 
 @update_is
 @pytest.mark.parametrize(
     "optimizer",
-    [Adam, partial(torch.optim.AdamW, lr=0.01, weight_decay=0.1), partial(SGD, momentum=0.9, weight_decay=0.1)],
+    [
+        Adam,
+        partial(torch.optim.AdamW, lr=0.01, weight_decay=0.1),
+        partial(SGD, momentum=0.9, weight_decay=0.1),
+    ],
     ids=["Adam", "AdamW", "SGD"],
 )
 @pytest.mark.parametrize(
     "weighting",
-    [Uncertainty, partial(Uncertainty, lr=None, init=0.0), partial(Uncertainty, solver="closed_form")],
+    [
+        Uncertainty,
+        partial(Uncertainty, lr=None, init=0.0),
+        partial(Uncertainty, solver="closed_form"),
+    ],
     ids=["own_lr", "shared_lr", "closed_form"],
 )
 def test_a_batch_without_labels_changes_neither_sigma_nor_head_nor_clock(
@@ -152,14 +171,19 @@ def test_a_batch_without_labels_changes_neither_sigma_nor_head_nor_clock(
     """Breaks if a task without labels in a batch drifts: its sigma, its head or its optimizer's moments."""
     tasks = partly_labelled(a="regression", b="classification")
     split = make_split(tasks)
-    learner = make_learner(tasks, split, weighting=weighting(tasks), optimizer=optimizer, update=update)
+    learner = make_learner(
+        tasks, split, weighting=weighting(tasks), optimizer=optimizer, update=update
+    )
     for _ in range(3):
         learner.step(*only_batch(split, tasks))
     gone = Split(split.inputs, split.targets | {"b": torch.full((ROWS,), MISSING_CLASS)})
 
     def private_state() -> tuple[object, ...]:
         head = list(learner.model.heads[1].parameters())
-        own = [states_of(o, [learner.weighting.log_variance[1]]) for o in learner.own_optimizers.optimizers]
+        own = [
+            states_of(o, [learner.weighting.log_variance[1]])
+            for o in learner.own_optimizers.optimizers
+        ]
         return (
             private(learner.model, tasks, "b"),
             learner.weighting.sigmas()[1],
@@ -167,7 +191,11 @@ def test_a_batch_without_labels_changes_neither_sigma_nor_head_nor_clock(
             own,
         )
 
-    before, sigma, head = private_state(), learner.weighting.sigmas()[0], private(learner.model, tasks, "a")
+    before, sigma, head = (
+        private_state(),
+        learner.weighting.sigmas()[0],
+        private(learner.model, tasks, "a"),
+    )
     for _ in range(3):
         batch, active = only_batch(gone, tasks)
         record = learner.step(batch, active)
@@ -180,13 +208,17 @@ def test_a_batch_without_labels_changes_neither_sigma_nor_head_nor_clock(
 
 
 @update_is
-def test_a_batch_without_labels_trains_the_rest_as_if_the_task_did_not_exist(update: type[Update]) -> None:
+def test_a_batch_without_labels_trains_the_rest_as_if_the_task_did_not_exist(
+    update: type[Update],
+) -> None:
     """Breaks if an unlabelled task still says something about the trunk or the other weights."""
     tasks = partly_labelled(a="regression", b="classification")
     split = make_split(tasks)
     gone = Split(split.inputs, split.targets | {"b": torch.full((ROWS,), MISSING_CLASS)})
     both = make_learner(tasks, split, weighting=Uncertainty(tasks), update=update)
-    alone = make_learner(tasks[:1], split, model=make_mlp(tasks[:1]), weighting=Uncertainty(tasks[:1]), update=update)
+    alone = make_learner(
+        tasks[:1], split, model=make_mlp(tasks[:1]), weighting=Uncertainty(tasks[:1]), update=update
+    )
     for _ in range(5):
         both.step(*only_batch(gone, tasks))
         alone.step(*only_batch(split, tasks[:1]))
@@ -217,9 +249,16 @@ def outcome(splits: dict[str, Split]) -> tuple[object, ...]:
     learner = make_learner(tasks, train, weighting=Uncertainty(tasks), update=PerTask)
     history = train_epochs(learner, train, epochs=3, batch_size=5)
     evaluations = [
-        evaluated(learner.model, tasks, split, trivial_losses(tasks, split), ROWS).values for split in prepared.splits.values()
+        evaluated(learner.model, tasks, split, trivial_losses(tasks, split), ROWS).values
+        for split in prepared.splits.values()
     ]
-    return flat(learner.model), learner.weighting.sigmas(), history.weights, history.losses, evaluations
+    return (
+        flat(learner.model),
+        learner.weighting.sigmas(),
+        history.weights,
+        history.losses,
+        evaluations,
+    )
 
 
 @QUICK
@@ -227,11 +266,19 @@ def outcome(splits: dict[str, Split]) -> tuple[object, ...]:
 def test_what_stands_at_a_masked_place_changes_nothing(number: float, label: int) -> None:
     """Breaks if a value that the user declared unknown is trained on, or measured."""
     tasks = make_tasks(**ALL)
-    whole = {name: make_split(tasks, seed=seed) for seed, name in enumerate(("train", "val", "test"))}
+    whole = {
+        name: make_split(tasks, seed=seed) for seed, name in enumerate(("train", "val", "test"))
+    }
     masks = {name: random_gaps(split, seed=9) for name, split in whole.items()}
-    found = outcome({name: spoiled(split, masks[name], number, label) for name, split in whole.items()})
-    marked = {name: spoiled(split, masks[name], math.nan, MISSING_CLASS) for name, split in whole.items()}
-    same_bits(found, outcome({name: Split(split.inputs, split.targets) for name, split in marked.items()}))
+    found = outcome(
+        {name: spoiled(split, masks[name], number, label) for name, split in whole.items()}
+    )
+    marked = {
+        name: spoiled(split, masks[name], math.nan, MISSING_CLASS) for name, split in whole.items()
+    }
+    same_bits(
+        found, outcome({name: Split(split.inputs, split.targets) for name, split in marked.items()})
+    )
 
 
 @pytest.mark.parametrize("kind", ["classification", "multilabel", "regression"])
@@ -240,7 +287,9 @@ def test_a_mask_overrules_labels_that_look_fine(kind: str) -> None:
     tasks = make_tasks(a=kind)
     split = make_split(tasks)
     known = torch.arange(ROWS) % 2 == 0
-    masks = {"a": known.view(-1, *(1,) * (split.targets["a"].dim() - 1)).expand_as(split.targets["a"])}
+    masks = {
+        "a": known.view(-1, *(1,) * (split.targets["a"].dim() - 1)).expand_as(split.targets["a"])
+    }
     prepared = prepare(Data.of(tasks, train=Split(split.inputs, split.targets, masks)))
     (task,) = prepared.tasks
     assert task.missing
@@ -263,7 +312,9 @@ def test_one_mask_entry_per_row_covers_all_its_pixels(shape: tuple[int, ...]) ->
     """Breaks if a mask of rows fails on a class per pixel, or masks columns of pixels instead of rows."""
     task = Task("a", "classification", size=2)
     known = torch.arange(ROWS) % 2 == 0
-    split = Split(torch.zeros(ROWS, INPUTS), {"a": torch.ones(ROWS, *shape, dtype=torch.long)}, {"a": known})
+    split = Split(
+        torch.zeros(ROWS, INPUTS), {"a": torch.ones(ROWS, *shape, dtype=torch.long)}, {"a": known}
+    )
     target = prepare(Data.of([task], train=split)).splits["train"].targets["a"]
     same_bits((target == MISSING_CLASS).reshape(ROWS, -1).all(1), ~known)
     same_bits((target == MISSING_CLASS).reshape(ROWS, -1).any(1), ~known)
@@ -274,9 +325,13 @@ def test_a_part_of_a_split_keeps_its_masks() -> None:
     tasks = make_tasks(**ALL)
     split = make_split(tasks)
     split.masks = random_gaps(split)
-    same_bits(split.rows(slice(2, 7)).masks, {name: mask[2:7] for name, mask in split.masks.items()})
+    same_bits(
+        split.rows(slice(2, 7)).masks, {name: mask[2:7] for name, mask in split.masks.items()}
+    )
     same_bits(split.to(torch.device("cpu")).masks, split.masks)
-    same_bits(list(split.batches(5))[1].masks, {name: mask[5:10] for name, mask in split.masks.items()})
+    same_bits(
+        list(split.batches(5))[1].masks, {name: mask[5:10] for name, mask in split.masks.items()}
+    )
 
 
 # Who is active is known before the epoch
@@ -284,12 +339,16 @@ def test_a_part_of_a_split_keeps_its_masks() -> None:
 
 @QUICK
 @given(seed=st.integers(0, 100), batch_size=st.integers(1, ROWS + 3), share=st.floats(0.05, 1.0))
-def test_a_task_is_active_in_a_batch_if_and_only_if_it_has_a_label_there(seed: int, batch_size: int, share: float) -> None:
+def test_a_task_is_active_in_a_batch_if_and_only_if_it_has_a_label_there(
+    seed: int, batch_size: int, share: float
+) -> None:
     """Breaks if the host's idea of who has labels does not fit the batch on the device."""
     tasks = partly_labelled(**ALL)
     split = make_split(tasks, seed=seed)
     generator = torch.Generator().manual_seed(seed)
-    gaps = {name: torch.rand(t.shape, generator=generator) < share for name, t in split.targets.items()}
+    gaps = {
+        name: torch.rand(t.shape, generator=generator) < share for name, t in split.targets.items()
+    }
     split = Split(split.inputs, {name: unlabel(t, gaps[name]) for name, t in split.targets.items()})
     batches = Batches(split, tasks, Schedule(tasks, Length(2, 1)), batch_size, seed=seed)
     for epoch in range(2):
@@ -297,11 +356,18 @@ def test_a_task_is_active_in_a_batch_if_and_only_if_it_has_a_label_there(seed: i
         assert len(found) == batches.count == math.ceil(ROWS / batch_size)
         for batch, active in found:
             has_label = [
-                bool((batch.targets[n] != MISSING_CLASS).any() if n == "c" else (~batch.targets[n].isnan()).any()) for n in ALL
+                bool(
+                    (batch.targets[n] != MISSING_CLASS).any()
+                    if n == "c"
+                    else (~batch.targets[n].isnan()).any()
+                )
+                for n in ALL
             ]
             assert [value > 0 for value in active.values] == has_label
         seen = torch.cat([batch.inputs for batch, _ in found])
-        same_bits(seen[seen[:, 0].argsort()], split.inputs[split.inputs[:, 0].argsort()])  # every row once
+        same_bits(
+            seen[seen[:, 0].argsort()], split.inputs[split.inputs[:, 0].argsort()]
+        )  # every row once
 
 
 def test_the_order_of_batches_depends_on_the_seed_alone() -> None:
@@ -311,7 +377,9 @@ def test_the_order_of_batches_depends_on_the_seed_alone() -> None:
 
     def inputs(seed: int) -> Tensor:
         batches = Batches(split, tasks, Schedule(tasks, Length(3, 5)), 5, seed)
-        return torch.cat([batch.inputs for epoch in range(3) for batch, _ in batches.epoch(epoch * 5)])
+        return torch.cat(
+            [batch.inputs for epoch in range(3) for batch, _ in batches.epoch(epoch * 5)]
+        )
 
     first = inputs(0)
     torch.rand(100)  # a model's own use of random numbers

@@ -64,10 +64,16 @@ def pulls() -> list[Task]:
     )
 
 
-def trained_point(tasks: Sequence[Task], steps: int = 30, optimizer: Optimizer = Adam, **options: object) -> Tensor:
+def trained_point(
+    tasks: Sequence[Task], steps: int = 30, optimizer: Optimizer = Adam, **options: object
+) -> Tensor:
     """Where the point (0.3, -0.4) arrives."""
     model = Point(0.3, -0.4)
-    train(make_learner(tasks, NOTHING, model=model, optimizer=optimizer, update=PerTask, **options), NOTHING, steps)
+    train(
+        make_learner(tasks, NOTHING, model=model, optimizer=optimizer, update=PerTask, **options),
+        NOTHING,
+        steps,
+    )
     return flat(model)
 
 
@@ -89,11 +95,15 @@ def test_with_one_task_it_is_the_optimizer_itself(gradients: str, optimizer: Opt
 
 @optimizer_is
 @pytest.mark.parametrize("gradients", ["same", "fresh"])
-def test_with_one_task_it_is_joint_training_also_under_clipping(gradients: str, optimizer: Optimizer) -> None:
+def test_with_one_task_it_is_joint_training_also_under_clipping(
+    gradients: str, optimizer: Optimizer
+) -> None:
     """Breaks if the norm that is clipped differs between the updates, say by holding the L2 term of weight decay."""
     tasks = make_tasks(a="regression")
     split = make_split(tasks)
-    learner = make_learner(tasks, split, optimizer=optimizer, update=PerTask, gradients=gradients, clip=0.05)
+    learner = make_learner(
+        tasks, split, optimizer=optimizer, update=PerTask, gradients=gradients, clip=0.05
+    )
     joint = make_learner(tasks, split, optimizer=optimizer, clip=0.05)
     train(learner, split, 20)
     train(joint, split, 20)
@@ -101,7 +111,9 @@ def test_with_one_task_it_is_joint_training_also_under_clipping(gradients: str, 
 
 
 @optimizer_is
-def test_a_partition_of_the_parameters_among_optimizers_is_one_optimizer(optimizer: Optimizer) -> None:
+def test_a_partition_of_the_parameters_among_optimizers_is_one_optimizer(
+    optimizer: Optimizer,
+) -> None:
     """Breaks if tasks that share nothing influence each other."""
     tasks = make_tasks(**KINDS_OF)
     split = make_split(tasks)
@@ -117,7 +129,9 @@ def test_one_group_of_all_tasks_is_joint_training(optimizer: Optimizer) -> None:
     """Breaks if a group is not the sum of its losses."""
     tasks = make_tasks(**KINDS_OF)
     split = make_split(tasks)
-    learner = make_learner(tasks, split, optimizer=optimizer, update=PerTask, groups=[["c", "a", "b"]])
+    learner = make_learner(
+        tasks, split, optimizer=optimizer, update=PerTask, groups=[["c", "a", "b"]]
+    )
     joint = make_learner(tasks, split, optimizer=optimizer)
     train(learner, split, 20)
     train(joint, split, 20)
@@ -141,7 +155,9 @@ def test_same_gradients_with_adam_are_adatask(betas: tuple[float, float]) -> Non
     first, second = torch.zeros(3, 2), torch.zeros(3, 2)
     for step in range(1, steps + 1):  # Yang et al., AAAI 2023
         losses = losses_of(point, tasks, NOTHING)
-        gradients = torch.stack([torch.autograd.grad(loss, point.point, retain_graph=True)[0] for loss in losses])
+        gradients = torch.stack(
+            [torch.autograd.grad(loss, point.point, retain_graph=True)[0] for loss in losses]
+        )
         first = betas[0] * first + (1 - betas[0]) * gradients
         second = betas[1] * second + (1 - betas[1]) * gradients.square()
         scaled = first / (1 - betas[0] ** step) / ((second / (1 - betas[1] ** step)).sqrt() + eps)
@@ -155,7 +171,12 @@ def test_two_identical_tasks_are_one_adam_at_twice_the_rate(lr: float, steps: in
     """Breaks if the steps of the tasks do not simply add up."""
     twins = terms(a=lambda p: (p - 1).square().sum(), b=lambda p: (p - 1).square().sum())
     plain = Point(0.3, -0.4)
-    train_plainly(plain.parameters(), lambda: (plain.point - 1).square().sum(), steps, partial(torch.optim.Adam, lr=2 * lr))
+    train_plainly(
+        plain.parameters(),
+        lambda: (plain.point - 1).square().sum(),
+        steps,
+        partial(torch.optim.Adam, lr=2 * lr),
+    )
     near(trained_point(twins, steps, partial(torch.optim.Adam, lr=lr)), flat(plain), 1e-14)
 
 
@@ -166,7 +187,10 @@ def test_with_a_linear_optimizer_it_is_joint_training(momentum: float, decay: fl
     tasks = make_tasks(**KINDS_OF)
     split = make_split(tasks)
     sgd = partial(SGD, momentum=momentum, weight_decay=decay)
-    learner, joint = make_learner(tasks, split, optimizer=sgd, update=PerTask), make_learner(tasks, split, optimizer=sgd)
+    learner, joint = (
+        make_learner(tasks, split, optimizer=sgd, update=PerTask),
+        make_learner(tasks, split, optimizer=sgd),
+    )
     train(learner, split, 30)
     train(joint, split, 30)
     near(learner.model.state_dict(), joint.model.state_dict(), 1e-13)
@@ -176,7 +200,9 @@ def test_with_a_linear_optimizer_it_is_joint_training(momentum: float, decay: fl
 
 
 @pytest.mark.parametrize("optimizer", [Adam, SGD])
-def test_with_the_same_gradients_the_order_of_tasks_and_groups_does_not_matter(optimizer: Optimizer) -> None:
+def test_with_the_same_gradients_the_order_of_tasks_and_groups_does_not_matter(
+    optimizer: Optimizer,
+) -> None:
     """Breaks if `gradients=same` lets one task's step change the next task's gradient."""
     a, b, c = pulls()
     small = partial(optimizer, lr=0.001)
@@ -188,7 +214,9 @@ def test_with_the_same_gradients_the_order_of_tasks_and_groups_does_not_matter(o
 @QUICK
 @given(exponents=st.lists(st.integers(-20, 20), min_size=3, max_size=3))
 @pytest.mark.parametrize("gradients", ["same", "fresh"])
-def test_rescaling_each_task_by_a_power_of_two_changes_no_bit(gradients: str, exponents: list[int]) -> None:
+def test_rescaling_each_task_by_a_power_of_two_changes_no_bit(
+    gradients: str, exponents: list[int]
+) -> None:
     """Breaks if the size of a task's loss reaches the parameters although its Adam divides it out."""
     tasks = pulls()
     adam = partial(Adam, eps=0.0)
@@ -203,7 +231,9 @@ def test_rescaling_each_task_by_a_power_of_two_changes_no_bit(gradients: str, ex
 @pytest.mark.parametrize("slopes", [(1.0, 1.0, 1.0, -4.0), (2.0, 3.0), (5.0, -0.1, -0.1)])
 def test_the_first_step_is_the_sum_of_the_signs(slopes: tuple[float, ...]) -> None:
     """Breaks if the tasks do not each get a full step of their own in every shared parameter."""
-    tasks = terms(**{f"t{i}": lambda p, slope=slope: slope * p.sum() for i, slope in enumerate(slopes)})
+    tasks = terms(
+        **{f"t{i}": lambda p, slope=slope: slope * p.sum() for i, slope in enumerate(slopes)}
+    )
     moved = trained_point(tasks, 1, partial(torch.optim.Adam, lr=0.01)) - torch.tensor([0.3, -0.4])
     expected = -0.01 * sum(1.0 if slope > 0 else -1.0 for slope in slopes)
     near(moved, torch.full((2,), expected), 1e-8)
@@ -211,7 +241,9 @@ def test_the_first_step_is_the_sum_of_the_signs(slopes: tuple[float, ...]) -> No
 
 def test_it_can_go_uphill_on_the_sum_of_losses_where_adam_goes_down() -> None:
     """Breaks if a documented weakness of per-task Adam is gone, and with it per-task Adam."""
-    tasks = terms(a=lambda p: p.sum(), b=lambda p: p.sum(), c=lambda p: p.sum(), d=lambda p: -4 * p.sum())
+    tasks = terms(
+        a=lambda p: p.sum(), b=lambda p: p.sum(), c=lambda p: p.sum(), d=lambda p: -4 * p.sum()
+    )
     sums = {}
     for update in ("joint", "per_task"):
         options = {"update": PerTask} if update == "per_task" else {}
@@ -229,9 +261,17 @@ def test_fresh_gradients_are_taken_where_the_previous_group_left_the_parameters(
         plain = Point(0.3, -0.4)
         for _ in range(5):
             for name in order:
-                (gradient,) = torch.autograd.grad(by_name[name].loss({"point": plain.point}, {}), plain.point)
+                (gradient,) = torch.autograd.grad(
+                    by_name[name].loss({"point": plain.point}, {}), plain.point
+                )
                 plain.point.data -= 0.001 * gradient
-        found = trained_point([a, b, c], 5, partial(SGD, lr=0.001), groups=[[name] for name in order], gradients="fresh")
+        found = trained_point(
+            [a, b, c],
+            5,
+            partial(SGD, lr=0.001),
+            groups=[[name] for name in order],
+            gradients="fresh",
+        )
         near(found, flat(plain), 1e-14)
 
 
@@ -239,7 +279,9 @@ def test_the_order_matters_with_fresh_gradients() -> None:
     """Breaks if `gradients=fresh` is `same` under another name."""
     sgd = partial(SGD, lr=0.001)
     forward = trained_point(pulls(), optimizer=sgd, gradients="fresh", groups=[["a"], ["b"], ["c"]])
-    backward = trained_point(pulls(), optimizer=sgd, gradients="fresh", groups=[["c"], ["b"], ["a"]])
+    backward = trained_point(
+        pulls(), optimizer=sgd, gradients="fresh", groups=[["c"], ["b"], ["a"]]
+    )
     assert (forward - backward).abs().max() > 1e-5
 
 
@@ -263,8 +305,14 @@ def noisy_step(gradients: str) -> tuple[nn.Module, Tensor]:
     split = make_split(tasks)
     torch.manual_seed(0)
     model = Noisy()
-    sgd = partial(SGD, lr=1e-9)  # the second group's gradient then differs by 1e-9, unless its noise does
-    train(make_learner(tasks, split, model=model, optimizer=sgd, update=PerTask, gradients=gradients), split, 1)
+    sgd = partial(
+        SGD, lr=1e-9
+    )  # the second group's gradient then differs by 1e-9, unless its noise does
+    train(
+        make_learner(tasks, split, model=model, optimizer=sgd, update=PerTask, gradients=gradients),
+        split,
+        1,
+    )
     return model, torch.rand(1)
 
 
@@ -288,13 +336,19 @@ def still(count: int) -> list[Task]:
 @QUICK
 @given(pattern=st.lists(st.booleans(), min_size=1, max_size=4).filter(any))
 @pytest.mark.parametrize("gradients", ["same", "fresh"])
-@pytest.mark.parametrize("optimizer", [torch.optim.AdamW, partial(torch.optim.NAdam, decoupled_weight_decay=True)])
-def test_decoupled_decay_acts_once_whoever_is_active(optimizer: Optimizer, gradients: str, pattern: list[bool]) -> None:
+@pytest.mark.parametrize(
+    "optimizer", [torch.optim.AdamW, partial(torch.optim.NAdam, decoupled_weight_decay=True)]
+)
+def test_decoupled_decay_acts_once_whoever_is_active(
+    optimizer: Optimizer, gradients: str, pattern: list[bool]
+) -> None:
     """Breaks if T tasks decay the shared parameters T times, or the decay depends on who is idle."""
     model = Point(0.3, -0.4)
     tasks = still(len(pattern))
     decaying = partial(optimizer, lr=0.1, weight_decay=0.5)
-    learner = make_learner(tasks, NOTHING, model=model, optimizer=decaying, update=PerTask, gradients=gradients)
+    learner = make_learner(
+        tasks, NOTHING, model=model, optimizer=decaying, update=PerTask, gradients=gradients
+    )
     for _ in range(3):
         learner.step(NOTHING, Active(tuple(map(float, pattern))))
     near(flat(model), 0.95**3 * torch.tensor([0.3, -0.4]), 1e-15)
@@ -306,7 +360,9 @@ def test_l2_decay_acts_once_whoever_is_active(pattern: list[bool]) -> None:
     """Breaks if an L2 term pulls T times as hard with T tasks, or less when some of them are idle."""
     model = Point(0.3, -0.4)
     decaying = partial(torch.optim.SGD, lr=0.1, weight_decay=0.5)
-    learner = make_learner(still(len(pattern)), NOTHING, model=model, optimizer=decaying, update=PerTask)
+    learner = make_learner(
+        still(len(pattern)), NOTHING, model=model, optimizer=decaying, update=PerTask
+    )
     for _ in range(3):
         learner.step(NOTHING, Active(tuple(map(float, pattern))))
     near(flat(model), 0.95**3 * torch.tensor([0.3, -0.4]), 1e-15)
@@ -325,7 +381,9 @@ class TwoPoints(nn.Module):
 
 
 @pytest.mark.parametrize("optimizer", [torch.optim.AdamW, torch.optim.SGD])
-def test_decay_reaches_a_parameter_whose_owner_in_an_earlier_group_is_idle(optimizer: Optimizer) -> None:
+def test_decay_reaches_a_parameter_whose_owner_in_an_earlier_group_is_idle(
+    optimizer: Optimizer,
+) -> None:
     """Breaks if the group that steps without touching a parameter takes that parameter's decay with it."""
     tasks = [
         Task("a", "term", loss_term=lambda o, _: 0.0 * o["first"].sum()),
@@ -334,7 +392,9 @@ def test_decay_reaches_a_parameter_whose_owner_in_an_earlier_group_is_idle(optim
     ]
     model = TwoPoints()
     decaying = partial(optimizer, lr=0.1, weight_decay=0.5)
-    learner = make_learner(tasks, NOTHING, model=model, optimizer=decaying, update=PerTask, groups=[["a", "b"], ["c"]])
+    learner = make_learner(
+        tasks, NOTHING, model=model, optimizer=decaying, update=PerTask, groups=[["a", "b"], ["c"]]
+    )
     learner.step(NOTHING, Active((1.0, 0.0, 1.0)))
     near(flat(model), torch.tensor([0.95, 0.95]), 1e-15)
 
@@ -342,7 +402,14 @@ def test_decay_reaches_a_parameter_whose_owner_in_an_earlier_group_is_idle(optim
 def test_each_tasks_gradient_is_clipped_by_itself() -> None:
     """Breaks if a task with a large gradient takes the room of the others within one norm."""
     tasks = terms(a=lambda p: 1000 * p[0], b=lambda p: 0.5 * p[1])
-    learner = make_learner(tasks, NOTHING, model=Point(0.0, 0.0), optimizer=partial(SGD, lr=1.0), update=PerTask, clip=1.0)
+    learner = make_learner(
+        tasks,
+        NOTHING,
+        model=Point(0.0, 0.0),
+        optimizer=partial(SGD, lr=1.0),
+        update=PerTask,
+        clip=1.0,
+    )
     train(learner, NOTHING, 1)
     near(flat(learner.model), torch.tensor([-1.0, -0.5]), 1e-6)
 
@@ -379,7 +446,9 @@ def test_within_a_group_an_idle_task_keeps_its_head() -> None:
     tasks = make_tasks(**KINDS_OF)
     split = make_split(tasks)
     optimizer = partial(torch.optim.AdamW, lr=0.01, weight_decay=0.1)
-    learner = make_learner(tasks, split, optimizer=optimizer, update=PerTask, groups=[["a", "b"], ["c"]])
+    learner = make_learner(
+        tasks, split, optimizer=optimizer, update=PerTask, groups=[["a", "b"], ["c"]]
+    )
     train(learner, split, 3)
     heads = {name: private(learner.model, tasks, name) for name in KINDS_OF}
     learner.step(split, Active((1.0, 0.0, 1.0)))
@@ -395,12 +464,20 @@ def test_within_a_group_an_idle_task_keeps_its_head() -> None:
     ("options", "words"),
     [
         ({"gradients": "new"}, "update.gradients='new' is unknown; allowed: same, fresh"),
-        ({"groups": [["a"], ["b", "x"], ["c"]]}, "update.groups names the unknown task 'x'; allowed: a, b, c"),
-        ({"groups": [["a", "b"], ["b", "c"]]}, "update.groups names the task 'b' twice; each task belongs to one group"),
+        (
+            {"groups": [["a"], ["b", "x"], ["c"]]},
+            "update.groups names the unknown task 'x'; allowed: a, b, c",
+        ),
+        (
+            {"groups": [["a", "b"], ["b", "c"]]},
+            "update.groups names the task 'b' twice; each task belongs to one group",
+        ),
         ({"groups": [["a"], ["b"]]}, "update.groups leaves out the task 'c'"),
     ],
 )
-def test_a_wrong_option_is_named_with_what_would_be_right(options: dict[str, object], words: str) -> None:
+def test_a_wrong_option_is_named_with_what_would_be_right(
+    options: dict[str, object], words: str
+) -> None:
     """Breaks if tasks are trained twice or not at all without a word."""
     tasks = make_tasks(**KINDS_OF)
     with pytest.raises(ConfigError) as error:
@@ -414,4 +491,6 @@ def test_fresh_gradients_without_a_way_to_recompute_are_refused() -> None:
     split = make_split(tasks)
     learner = make_learner(tasks, split, update=PerTask, gradients="fresh")
     with pytest.raises(ConfigError, match="needs `recompute`"):
-        learner.update(losses_of(learner.model, tasks, split), torch.ones(3), Active((1.0, 1.0, 1.0)))
+        learner.update(
+            losses_of(learner.model, tasks, split), torch.ones(3), Active((1.0, 1.0, 1.0))
+        )

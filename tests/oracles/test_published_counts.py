@@ -25,7 +25,12 @@ BELOW = -15.0
 
 # What is asked, the arguments of learner_with for it, the optimizer, and {learning rate: iterations}.
 PUBLISHED: tuple[tuple[str, dict[str, Any], type[torch.optim.Optimizer], dict[float, int]], ...] = (
-    ("adam_on_the_mean", {"update": Joint}, torch.optim.Adam, {10: 26, 5: 37, 1: 22, 0.5: 58, 0.1: 709}),
+    (
+        "adam_on_the_mean",
+        {"update": Joint},
+        torch.optim.Adam,
+        {10: 26, 5: 37, 1: 22, 0.5: 58, 0.1: 709},
+    ),
     ("descent_on_the_mean", {"update": Joint}, torch.optim.SGD, {5: 103}),
     (
         "cagrad",
@@ -41,7 +46,9 @@ CASES = [
         partial(optimizer, lr=lr),
         count,
         id=f"{name}-{lr}",
-        marks=[pytest.mark.long] if name == "cagrad" and count > 500 else [],  # 2400 quadratic programs
+        marks=[pytest.mark.long]
+        if name == "cagrad" and count > 500
+        else [],  # 2400 quadratic programs
     )
     for name, arguments, optimizer, counts in PUBLISHED
     for lr, count in counts.items()
@@ -53,7 +60,9 @@ def iterations(start: tuple[float, float], most: int, *, update: Any, **argument
     data = CAGradToy()
     weighting = Fixed(data.tasks, dict.fromkeys(("l1", "l2"), 0.5))
     split = data.splits["train"]
-    learner = learner_with(update, data.tasks, split, model=Point(start), weighting=weighting, **arguments)
+    learner = learner_with(
+        update, data.tasks, split, model=Point(start), weighting=weighting, **arguments
+    )
     everyone = Active((1.0, 1.0))
     for iteration in range(most):
         losses = learner.step(split, everyone).loss  # those before the step
@@ -64,10 +73,15 @@ def iterations(start: tuple[float, float], most: int, *, update: Any, **argument
 
 
 @pytest.mark.parametrize(("arguments", "optimizer", "count"), CASES)
-def test_the_worst_start_takes_as_many_iterations_as_published(arguments: dict[str, Any], optimizer: Any, count: int) -> None:
+def test_the_worst_start_takes_as_many_iterations_as_published(
+    arguments: dict[str, Any], optimizer: Any, count: int
+) -> None:
     """Breaks if a step is not the method's, by as little as a factor of the loss or one step of the optimizer."""
     if arguments["update"] is Jacobian:
         pytest.importorskip("torchjd")
-    worst = max(iterations(start, count + count // 10 + 2, optimizer=optimizer, **arguments) for start in STARTS)
+    worst = max(
+        iterations(start, count + count // 10 + 2, optimizer=optimizer, **arguments)
+        for start in STARTS
+    )
     tolerance = 0.05 if count > 500 else 0.0  # rounding adds up over a long way
     assert worst == pytest.approx(count, abs=tolerance * count)

@@ -35,7 +35,9 @@ pytestmark = pytest.mark.usefixtures("float64")
 # A constant factor on the loss ("0.08 x loss")
 
 
-def trained(weight: float, optimizer: partial[torch.optim.Optimizer], steps: int = 200) -> torch.Tensor:
+def trained(
+    weight: float, optimizer: partial[torch.optim.Optimizer], steps: int = 200
+) -> torch.Tensor:
     """Where a small network arrives when every loss has this weight."""
     tasks = make_tasks(a="regression", b="classification")
     split = make_split(tasks)
@@ -50,8 +52,12 @@ def test_adam_without_eps_ignores_a_power_of_two_to_the_last_bit() -> None:
     same_bits(trained(2.0**-4, adam), trained(1.0, adam))
 
 
-@pytest.mark.parametrize("optimizer", [torch.optim.Adam, partial(torch.optim.AdamW, weight_decay=0.1)])
-def test_adam_ignores_a_constant_factor_except_through_eps(optimizer: type[torch.optim.Optimizer]) -> None:
+@pytest.mark.parametrize(
+    "optimizer", [torch.optim.Adam, partial(torch.optim.AdamW, weight_decay=0.1)]
+)
+def test_adam_ignores_a_constant_factor_except_through_eps(
+    optimizer: type[torch.optim.Optimizer],
+) -> None:
     """Breaks if "0.08 x loss" does something under Adam or AdamW, which it must not."""
     gaps = []
     for eps in (1e-8, 1e-12):
@@ -61,14 +67,22 @@ def test_adam_ignores_a_constant_factor_except_through_eps(optimizer: type[torch
     assert gaps[1] == pytest.approx(1e-4 * gaps[0], rel=0.01)
 
 
-@pytest.mark.parametrize("optimizer", [torch.optim.Adam, partial(torch.optim.AdamW, weight_decay=0.1)])
-def test_the_default_eps_is_nothing_beside_gradients_of_order_one(optimizer: type[torch.optim.Optimizer]) -> None:
+@pytest.mark.parametrize(
+    "optimizer", [torch.optim.Adam, partial(torch.optim.AdamW, weight_decay=0.1)]
+)
+def test_the_default_eps_is_nothing_beside_gradients_of_order_one(
+    optimizer: type[torch.optim.Optimizer],
+) -> None:
     """Breaks if a constant factor matters already where gradients are of ordinary size."""
     tasks = terms(a=lambda p: (p - 3).square().sum(), b=lambda p: (p + 5).abs().sum())
     found = []
     for weight in (0.08, 1.0):
         learner = make_learner(
-            tasks, NOTHING, model=Point(0.5, -0.5), weighting=Fixed(tasks, weight), optimizer=partial(optimizer, lr=0.01)
+            tasks,
+            NOTHING,
+            model=Point(0.5, -0.5),
+            weighting=Fixed(tasks, weight),
+            optimizer=partial(optimizer, lr=0.01),
         )
         train(learner, NOTHING, 200)
         found.append(flat(learner.model))
@@ -95,7 +109,9 @@ def test_fixed_weights_do_nothing_under_one_adam_per_task() -> None:
     adam = partial(torch.optim.Adam, lr=0.01, eps=0.0)
     found = []
     for weights in ({}, {"a": 2.0**-10, "b": 2.0**7, "c": 0.5}):
-        learner = make_learner(tasks, split, weighting=Fixed(tasks, weights), optimizer=adam, update=PerTask)
+        learner = make_learner(
+            tasks, split, weighting=Fixed(tasks, weights), optimizer=adam, update=PerTask
+        )
         train(learner, split, 30)
         found.append(flat(learner.model))
     same_bits(found[1], found[0])
@@ -106,26 +122,38 @@ def test_fixed_weights_do_nothing_under_one_adam_per_task() -> None:
 
 def fight(factor: float, weighting: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Two losses pull at one point, the first in another unit: the point, the weighted losses and s after convergence."""
-    tasks = terms(a=lambda p: factor**2 * ((p - 1).square().sum() + 3), b=lambda p: (p + 1).square().sum() + 5)
+    tasks = terms(
+        a=lambda p: factor**2 * ((p - 1).square().sum() + 3), b=lambda p: (p + 1).square().sum() + 5
+    )
     made = Fixed(tasks) if weighting == "fixed" else Uncertainty(tasks, form=weighting, init=0.0)
     model = Point(0.1, -0.2)
-    minimise([*model.parameters(), *made.parameters()], lambda: made(losses_of(model, tasks, NOTHING)))
+    minimise(
+        [*model.parameters(), *made.parameters()], lambda: made(losses_of(model, tasks, NOTHING))
+    )
     losses = losses_of(model, tasks, NOTHING).detach()
     weights, _ = made.weigh(losses)
-    s = torch.stack([p.detach().clone() for p in made.parameters()]) if weighting != "fixed" else torch.zeros(2)
+    s = (
+        torch.stack([p.detach().clone() for p in made.parameters()])
+        if weighting != "fixed"
+        else torch.zeros(2)
+    )
     return flat(model), weights * losses, s
 
 
 @QUICK
 @given(exponent=st.floats(-2, 2))
 @pytest.mark.parametrize("form", ["kendall", "simplified", "jde"])
-def test_the_unit_of_a_target_does_not_matter_to_uncertainty_weighting(form: str, exponent: float) -> None:
+def test_the_unit_of_a_target_does_not_matter_to_uncertainty_weighting(
+    form: str, exponent: float
+) -> None:
     """Breaks if the balance between tasks depends on metres or millimetres."""
     factor = 10.0**exponent
     point, weighted, s = fight(1.0, form)
     other_point, other_weighted, other_s = fight(factor, form)
     near(other_point, point, 1e-6)
-    near(other_weighted, weighted, 1e-8)  # as far as the solver converges; exactly in the test below
+    near(
+        other_weighted, weighted, 1e-8
+    )  # as far as the solver converges; exactly in the test below
     near(other_s - s, torch.tensor([2 * math.log(factor), 0.0]), 1e-6)
 
 
@@ -142,7 +170,9 @@ def test_the_unit_of_a_target_matters_to_fixed_weights_and_to_liebel(weighting: 
 @given(exponent=st.floats(-3, 3))
 @pytest.mark.parametrize(("kind", "shift"), [("regression", 2.0), ("regression_l1", 1.0)])
 @pytest.mark.parametrize("solver", ["gradient", "closed_form"])
-def test_rescaling_a_target_moves_log_variance_by_two_log_c(solver: str, kind: str, shift: float, exponent: float) -> None:
+def test_rescaling_a_target_moves_log_variance_by_two_log_c(
+    solver: str, kind: str, shift: float, exponent: float
+) -> None:
     """Breaks if s is not log sigma^2 (for L1: log b), and sigma does not have the target's unit."""
     factor = 10.0**exponent
     tasks = make_tasks(a=kind)
@@ -150,9 +180,13 @@ def test_rescaling_a_target_moves_log_variance_by_two_log_c(solver: str, kind: s
     found = []
     for c in (1.0, factor):
         weighting = Uncertainty(tasks, solver=solver)
-        loss = tasks[0].loss({"a": torch.zeros_like(split.targets["a"])}, {"a": c * split.targets["a"]})
+        loss = tasks[0].loss(
+            {"a": torch.zeros_like(split.targets["a"])}, {"a": c * split.targets["a"]}
+        )
         weights, _ = weighting.weigh(loss.reshape(1))
-        found.append((weighting.log_variance[0].item(), (weights * loss).item(), weighting.sigmas()[0]))
+        found.append(
+            (weighting.log_variance[0].item(), (weights * loss).item(), weighting.sigmas()[0])
+        )
     assert found[1][0] - found[0][0] == pytest.approx(shift * math.log(factor), abs=1e-9)
     assert found[1][1] == pytest.approx(found[0][1], abs=3e-10)
     assert found[1][2] == pytest.approx(factor * found[0][2])
@@ -165,7 +199,10 @@ def test_rescaling_a_target_moves_log_variance_by_two_log_c(solver: str, kind: s
 @given(start=st.floats(-3, 3), seed=st.integers(0, 5))
 def test_the_factor_a_only_renames_sigma(start: float, seed: int) -> None:
     """Breaks if the 1/2 that papers write or leave out before the loss changes what is trained."""
-    half, whole = make_tasks(a="regression"), make_tasks(a="classification")  # kendall: a = 1/2 and a = 1, both b = 1/2
+    half, whole = (
+        make_tasks(a="regression"),
+        make_tasks(a="classification"),
+    )  # kendall: a = 1/2 and a = 1, both b = 1/2
     losses = 1 + torch.rand(50, generator=torch.Generator().manual_seed(seed))
     trajectories = []
     for tasks, s in ((half, start), (whole, start + math.log(2))):

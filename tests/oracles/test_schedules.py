@@ -65,14 +65,18 @@ def test_a_constant_ramp_is_a_fixed_weight(everyone: bool) -> None:
     halved = ["a", "b"] if everyone else ["b"]
     optimizer = partial(SGD, momentum=0.9)
     ramped = make_learner(tasks, split, optimizer=optimizer)
-    fixed = make_learner(tasks, split, optimizer=optimizer, weighting=Fixed(tasks, dict.fromkeys(halved, 0.5)))
+    fixed = make_learner(
+        tasks, split, optimizer=optimizer, weighting=Fixed(tasks, dict.fromkeys(halved, 0.5))
+    )
     schedule = Ramp(tasks, LENGTH, {name: [[0, 0.5]] for name in halved})
     same_bits(train(ramped, split, STEPS, schedule).weights, train(fixed, split, STEPS).weights)
     same_bits(ramped.model.state_dict(), fixed.model.state_dict())
 
 
 @pytest.mark.parametrize("optimizer", [SGD, Adam], ids=["SGD", "Adam"])
-def test_a_rising_ramp_is_the_loop_that_multiplies_the_loss(optimizer: partial[torch.optim.Optimizer]) -> None:
+def test_a_rising_ramp_is_the_loop_that_multiplies_the_loss(
+    optimizer: partial[torch.optim.Optimizer],
+) -> None:
     """Breaks if a weight on the way up is not the one of its step."""
     tasks = two_tasks()
     split = make_split(tasks)
@@ -105,23 +109,32 @@ def test_a_ramp_that_jumps_is_a_stage(update: type[Update]) -> None:
 
 @update_is
 @pytest.mark.parametrize("proportions", [None, {"a": 2}])
-def test_a_turn_leaves_the_idle_head_and_its_clock_alone(update: type[Update], proportions: dict[str, float] | None) -> None:
+def test_a_turn_leaves_the_idle_head_and_its_clock_alone(
+    update: type[Update], proportions: dict[str, float] | None
+) -> None:
     """Breaks if momentum, weight decay or a gradient of zero moves the head of a task whose turn it is not."""
     tasks = two_tasks()
     split = make_split(tasks)
     optimizer = partial(torch.optim.AdamW, lr=0.01, weight_decay=0.1)
-    learner = make_learner(tasks, split, weighting=Uncertainty(tasks), optimizer=optimizer, update=update)
+    learner = make_learner(
+        tasks, split, weighting=Uncertainty(tasks), optimizer=optimizer, update=update
+    )
     schedule = Alternate(tasks, LENGTH, proportions=proportions)
     taken = {"a": 0, "b": 0}
     for step in range(STEPS):
         active = "ab"[schedule.activation(step).index(1.0)]
         idle = "b" if active == "a" else "a"
-        before, sigmas = {name: private(learner.model, tasks, name) for name in "ab"}, learner.weighting.sigmas()
+        before, sigmas = (
+            {name: private(learner.model, tasks, name) for name in "ab"},
+            learner.weighting.sigmas(),
+        )
         train(learner, split, 1, schedule, first=step)
         taken[active] += 1
         same_bits(private(learner.model, tasks, idle), before[idle])
         assert learner.weighting.sigmas()["ab".index(idle)] == sigmas["ab".index(idle)]
-        assert not torch.equal(private(learner.model, tasks, active)["weight"], before[active]["weight"])
+        assert not torch.equal(
+            private(learner.model, tasks, active)["weight"], before[active]["weight"]
+        )
         assert {name: clocks(learner, name) for name in "ab"} == {
             name: {count} if count else set() for name, count in taken.items()
         }
@@ -129,14 +142,21 @@ def test_a_turn_leaves_the_idle_head_and_its_clock_alone(update: type[Update], p
 
 
 @pytest.mark.parametrize("optimizer", [SGD, Adam], ids=["SGD", "Adam"])
-def test_alternating_is_the_loop_with_one_loss_per_step(optimizer: partial[torch.optim.Optimizer]) -> None:
+def test_alternating_is_the_loop_with_one_loss_per_step(
+    optimizer: partial[torch.optim.Optimizer],
+) -> None:
     """Breaks if another task's loss enters a turn."""
     tasks = two_tasks()
     split = make_split(tasks)
     learner, plain = make_learner(tasks, split, optimizer=optimizer), make_mlp(tasks)
     turn = cycle(tasks)
     train(learner, split, STEPS, Alternate(tasks, LENGTH))
-    train_plainly(plain.parameters(), lambda: next(turn).loss(plain(split.inputs), split.targets), STEPS, optimizer)
+    train_plainly(
+        plain.parameters(),
+        lambda: next(turn).loss(plain(split.inputs), split.targets),
+        STEPS,
+        optimizer,
+    )
     same_bits(learner.model.state_dict(), plain.state_dict())
 
 
@@ -151,13 +171,19 @@ def test_without_shared_parameters_the_turns_are_training_alone() -> None:
     train(learner, split, STEPS, schedule)
     for task in (0, 1):
         parameters = plain.nets[task].parameters()
-        train_plainly(parameters, lambda t=task: losses_of(plain, tasks, split)[t], turns.count(task))
+        train_plainly(
+            parameters, lambda t=task: losses_of(plain, tasks, split)[t], turns.count(task)
+        )
     same_bits(learner.model.state_dict(), plain.state_dict())
 
 
 @pytest.mark.parametrize("saved_at", [1, 9, 10])
-@pytest.mark.parametrize("make", [partial(Alternate, proportions=1, seed=3), Ramp], ids=["alternate", "ramp"])
-def test_a_new_schedule_goes_on_where_the_old_one_was_left(make: partial[Schedule], saved_at: int) -> None:
+@pytest.mark.parametrize(
+    "make", [partial(Alternate, proportions=1, seed=3), Ramp], ids=["alternate", "ramp"]
+)
+def test_a_new_schedule_goes_on_where_the_old_one_was_left(
+    make: partial[Schedule], saved_at: int
+) -> None:
     """Breaks if a resumed run has other turns, or begins its ramp anew."""
     tasks = two_tasks()
     split = make_split(tasks)
@@ -193,4 +219,6 @@ def test_a_plateau_is_the_stage_that_its_losses_call_for() -> None:
     found = run(plateau)
     start = plateau.last_start()
     assert 1 < start < epochs
-    same_bits(found.model.state_dict(), run(Staged(tasks, length, start={"b": start})).model.state_dict())
+    same_bits(
+        found.model.state_dict(), run(Staged(tasks, length, start={"b": start})).model.state_dict()
+    )

@@ -43,12 +43,21 @@ LENGTH = Length(epochs=STEPS, steps_per_epoch=1)
 update_is = pytest.mark.parametrize("update", [Joint, PerTask])
 optimizer_is = pytest.mark.parametrize(
     "optimizer",
-    [Adam, partial(torch.optim.AdamW, lr=0.01, weight_decay=0.1), partial(SGD, momentum=0.9, weight_decay=0.1)],
+    [
+        Adam,
+        partial(torch.optim.AdamW, lr=0.01, weight_decay=0.1),
+        partial(SGD, momentum=0.9, weight_decay=0.1),
+    ],
     ids=["Adam", "AdamW", "SGD"],
 )
 weighting_is = pytest.mark.parametrize(
     "weighting",
-    [Fixed, Uncertainty, partial(Uncertainty, lr=None, init=0.0), partial(Uncertainty, solver="closed_form")],
+    [
+        Fixed,
+        Uncertainty,
+        partial(Uncertainty, lr=None, init=0.0),
+        partial(Uncertainty, solver="closed_form"),
+    ],
     ids=["fixed", "uncertainty", "uncertainty_shared_lr", "closed_form"],
 )
 
@@ -59,7 +68,9 @@ def two_tasks() -> list[Task]:
 
 def numbers(module: torch.nn.Module) -> dict[str, Tensor]:
     """A copy of a module's tensors."""
-    return copied({name: value for name, value in module.state_dict().items() if isinstance(value, Tensor)})
+    return copied(
+        {name: value for name, value in module.state_dict().items() if isinstance(value, Tensor)}
+    )
 
 
 # The two ends: everything at once, and never
@@ -74,7 +85,10 @@ def test_starting_every_task_at_once_is_ordinary_training(
     """Breaks if the staged schedule changes a run in which nothing is staged."""
     tasks = two_tasks()
     split = make_split(tasks)
-    learners = [make_learner(tasks, split, weighting=weighting(tasks), optimizer=optimizer, update=update) for _ in "12"]
+    learners = [
+        make_learner(tasks, split, weighting=weighting(tasks), optimizer=optimizer, update=update)
+        for _ in "12"
+    ]
     staged = train(learners[0], split, STEPS, Staged(tasks, LENGTH, start={"a": 0, "b": "0%"}))
     joint = train(learners[1], split, STEPS)
     same_bits(learners[0].model.state_dict(), learners[1].model.state_dict())
@@ -84,28 +98,36 @@ def test_starting_every_task_at_once_is_ordinary_training(
 
 @update_is
 @optimizer_is
-def test_a_task_that_never_starts_leaves_single_task_training(optimizer: Optimizer, update: type[Update]) -> None:
+def test_a_task_that_never_starts_leaves_single_task_training(
+    optimizer: Optimizer, update: type[Update]
+) -> None:
     """Breaks if an idle task reaches the trunk, or its own head moves by momentum or decay."""
     tasks = two_tasks()
     split = make_split(tasks)
     learner, plain = make_learner(tasks, split, optimizer=optimizer, update=update), make_mlp(tasks)
     head = private(learner.model, tasks, "b")
     history = train(learner, split, STEPS, Staged(tasks, LENGTH, start={"b": STEPS + 1}))
-    train_plainly(plain.parameters(), lambda: losses_of(plain, tasks[:1], split)[0], STEPS, optimizer)
+    train_plainly(
+        plain.parameters(), lambda: losses_of(plain, tasks[:1], split)[0], STEPS, optimizer
+    )
     same_bits(learner.model.state_dict(), plain.state_dict())
     same_bits(private(learner.model, tasks, "b"), head)
     assert (history.weights[:, 1] == 0).all()
 
 
 @weighting_is
-def test_a_task_that_never_starts_leaves_its_sigma_and_the_others_alone(weighting: Callable[..., Weighting]) -> None:
+def test_a_task_that_never_starts_leaves_its_sigma_and_the_others_alone(
+    weighting: Callable[..., Weighting],
+) -> None:
     """Breaks if an idle task's loss enters the weights, or its sigma drifts."""
     tasks = two_tasks()
     split = make_split(tasks)
     both = make_learner(tasks, split, weighting=weighting(tasks))
     before = both.weighting.sigmas()[1] if isinstance(both.weighting, HasSigmas) else None
     history = train(both, split, STEPS, Staged(tasks, LENGTH, start={"b": "200%"}))
-    alone = make_learner(tasks[:1], split, model=make_mlp(tasks[:1]), weighting=weighting(tasks[:1]))
+    alone = make_learner(
+        tasks[:1], split, model=make_mlp(tasks[:1]), weighting=weighting(tasks[:1])
+    )
     same_bits(copied(alone.model.trunk.state_dict()), copied(make_mlp(tasks).trunk.state_dict()))
     single = train(alone, split, STEPS)
     near(history.weights[:, :1], single.weights, 1e-12)
@@ -131,14 +153,20 @@ def test_without_shared_parameters_a_stage_is_training_alone() -> None:
 
 @update_is
 @pytest.mark.parametrize("idle_steps", [1, 10, 100])
-def test_the_first_active_step_of_a_head_is_at_most_the_learning_rate(update: type[Update], idle_steps: int) -> None:
+def test_the_first_active_step_of_a_head_is_at_most_the_learning_rate(
+    update: type[Update], idle_steps: int
+) -> None:
     """Breaks if Adam's clock ran while the task was idle (zero instead of no gradients): a first step of 3.16 lr."""
     tasks = two_tasks()
     split = make_split(tasks)
-    learner = make_learner(tasks, split, optimizer=partial(torch.optim.Adam, lr=0.01), update=update)
+    learner = make_learner(
+        tasks, split, optimizer=partial(torch.optim.Adam, lr=0.01), update=update
+    )
     head = private(learner.model, tasks, "b")
     train(learner, split, idle_steps + 1, Staged(tasks, Length(1000, 1), start={"b": idle_steps}))
-    moved = max((private(learner.model, tasks, "b")[name] - head[name]).abs().max().item() for name in head)
+    moved = max(
+        (private(learner.model, tasks, "b")[name] - head[name]).abs().max().item() for name in head
+    )
     assert 0.005 < moved <= 0.01 * (1 + 1e-9)
 
 
@@ -159,7 +187,9 @@ def test_after_its_end_a_task_keeps_its_head(optimizer: Optimizer, update: type[
     """Breaks if `until` only takes the loss away, and momentum or decay goes on moving the head."""
     tasks = two_tasks()
     split = make_split(tasks)
-    learner = make_learner(tasks, split, weighting=Uncertainty(tasks), optimizer=optimizer, update=update)
+    learner = make_learner(
+        tasks, split, weighting=Uncertainty(tasks), optimizer=optimizer, update=update
+    )
     schedule = Staged(tasks, LENGTH, until={"b": 8})
     train(learner, split, 8, schedule)
     head, sigmas = private(learner.model, tasks, "b"), learner.weighting.sigmas()
@@ -187,7 +217,9 @@ def test_resuming_across_the_switch_changes_no_bit(
     train(whole, split, STEPS, schedule)
     train(first, split, saved_at, schedule)
     parts = ("model", "weighting", "update", "own_optimizers")
-    checkpoint.save(tmp_path / "checkpoint.pt", {part: getattr(first, part).state_dict() for part in parts})
+    checkpoint.save(
+        tmp_path / "checkpoint.pt", {part: getattr(first, part).state_dict() for part in parts}
+    )
     for part, state in checkpoint.load(tmp_path / "checkpoint.pt").items():
         getattr(second, part).load_state_dict(state)
     train(second, split, STEPS - saved_at, schedule, first=saved_at)
@@ -196,9 +228,13 @@ def test_resuming_across_the_switch_changes_no_bit(
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"update": PerTask}, {"update": PerTask, "groups": [["a", "b"]]}], ids=["joint", "per_task", "grouped"]
+    "options",
+    [{}, {"update": PerTask}, {"update": PerTask, "groups": [["a", "b"]]}],
+    ids=["joint", "per_task", "grouped"],
 )
-def test_a_stacked_tensor_of_losses_leaves_an_idle_head_alone_too(options: dict[str, object]) -> None:
+def test_a_stacked_tensor_of_losses_leaves_an_idle_head_alone_too(
+    options: dict[str, object],
+) -> None:
     """Breaks if the zero gradients that stacking makes reach the optimizer in a loop of the user's own."""
     tasks = two_tasks()
     split = make_split(tasks)

@@ -77,10 +77,14 @@ def test_log_variance_converges_to_the_published_optimum(form: str, kind: str, l
 @given(loss=losses_over_decades)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("form", "b"), [("simplified", 1.0), ("jde", 0.5), ("kendall", None)])
-def test_weighted_loss_at_the_optimum_is_the_constant_b(form: str, b: float | None, kind: str, loss: float) -> None:
+def test_weighted_loss_at_the_optimum_is_the_constant_b(
+    form: str, b: float | None, kind: str, loss: float
+) -> None:
     """Breaks if the balance between tasks is not 1 / loss and `a` does more than rename sigma."""
     b = b if b is not None else {"regression_l1": 1.0}.get(kind, 0.5)
-    weights, _ = Uncertainty(make_tasks(a=kind), form=form, init="log_loss").weigh(torch.tensor([loss]))
+    weights, _ = Uncertainty(make_tasks(a=kind), form=form, init="log_loss").weigh(
+        torch.tensor([loss])
+    )
     near(weights * loss, torch.tensor([b]), 1e-12)
 
 
@@ -91,7 +95,10 @@ def test_sigma_is_the_rms_residual_of_least_squares(form: str) -> None:
     split = make_split(tasks)
     split.targets["a"] *= 30
     model, weighting = linear(tasks), Uncertainty(tasks, form=form, init=0.0)
-    minimise([*model.parameters(), *weighting.parameters()], lambda: weighting(losses_of(model, tasks, split)))
+    minimise(
+        [*model.parameters(), *weighting.parameters()],
+        lambda: weighting(losses_of(model, tasks, split)),
+    )
     design = np.column_stack([split.inputs.numpy(), np.ones(len(split))])
     for name, sigma in zip("ab", weighting.sigmas(), strict=True):
         target = split.targets[name].numpy()
@@ -113,11 +120,18 @@ def test_laplace_scale_is_the_mean_absolute_residual() -> None:
 @pytest.mark.parametrize("form", ["simplified", "jde", "kendall"])
 def test_relative_gradients_cancel_at_convergence(form: str) -> None:
     """Breaks if uncertainty weighting does not end where the gradients of log L_t sum to zero (the log family)."""
-    tasks = terms(a=lambda p: (p - 1).square().sum() + 0.5, b=lambda p: 100 * (p + 2).square().sum() + 7)
+    tasks = terms(
+        a=lambda p: (p - 1).square().sum() + 0.5, b=lambda p: 100 * (p + 2).square().sum() + 7
+    )
     model, weighting = Point(0.3, -0.7), Uncertainty(tasks, form=form, init=0.0)
-    minimise([*model.parameters(), *weighting.parameters()], lambda: weighting(losses_of(model, tasks, NOTHING)))
+    minimise(
+        [*model.parameters(), *weighting.parameters()],
+        lambda: weighting(losses_of(model, tasks, NOTHING)),
+    )
     relative = gradients_of(model, tasks, NOTHING) / losses_of(model, tasks, NOTHING).unsqueeze(1)
-    assert gradients_of(model, tasks, NOTHING).norm(dim=1).min() > 1e-2  # a balance of forces, not two minima
+    assert (
+        gradients_of(model, tasks, NOTHING).norm(dim=1).min() > 1e-2
+    )  # a balance of forces, not two minima
     assert relative.sum(0).norm() < 1e-6
 
 
@@ -168,7 +182,11 @@ def test_default_reaches_the_log_loss_of_the_toys_last_epoch() -> None:
     model = SeparateMLPs(toy.tasks, (1,), (64,))
     weighting = Uncertainty(toy.tasks)
     learner = make_learner(
-        toy.tasks, toy.splits["train"], model=model, weighting=weighting, optimizer=partial(torch.optim.Adam, lr=1e-3)
+        toy.tasks,
+        toy.splits["train"],
+        model=model,
+        weighting=weighting,
+        optimizer=partial(torch.optim.Adam, lr=1e-3),
     )
     last = train_epochs(learner, toy.splits["train"], epochs=400, batch_size=20)
     near(log_variances(weighting), last.losses.mean(0).log(), 0.02)
@@ -183,7 +201,9 @@ def test_one_adam_for_everything_reproduces_the_published_toy() -> None:
     model = SeparateMLPs(toy.tasks, (1,), (1024,))
     weighting = Uncertainty(toy.tasks, form="simplified", init=0.0, lr=None, anneal=False)
     optimizer = partial(torch.optim.Adam, lr=1e-3, eps=1e-7)
-    learner = make_learner(toy.tasks, toy.splits["train"], model=model, weighting=weighting, optimizer=optimizer)
+    learner = make_learner(
+        toy.tasks, toy.splits["train"], model=model, weighting=weighting, optimizer=optimizer
+    )
     train_epochs(learner, toy.splits["train"], epochs=2000, batch_size=20)
     found = log_variances(weighting)
     assert found[0].item() == pytest.approx(4.298, abs=0.05)
@@ -205,7 +225,11 @@ def test_log_loss_starts_each_task_at_the_optimum_of_its_own_first_batch() -> No
 @pytest.mark.parametrize(("init", "expected"), [(1.5, [1.5, 1.5]), ({"b": -2}, [0.0, -2.0])])
 def test_init_is_the_log_variance_itself(init: object, expected: list[float]) -> None:
     """Breaks if `init` is read as something other than log sigma^2, per task or for all."""
-    near(log_variances(Uncertainty(make_tasks(a="regression", b="classification"), init=init)), torch.tensor(expected), 0)
+    near(
+        log_variances(Uncertainty(make_tasks(a="regression", b="classification"), init=init)),
+        torch.tensor(expected),
+        0,
+    )
 
 
 @pytest.mark.parametrize(("form", "weight"), [("simplified", 1.0), ("jde", 0.5)])
@@ -213,7 +237,9 @@ def test_frozen_at_one_trains_as_fixed_weights_do(form: str, weight: float) -> N
     """Breaks if sigma = 1 is not the neutral element of the form, or a frozen sigma is not frozen."""
     tasks = make_tasks(a="regression", b="classification")
     split = make_split(tasks)
-    frozen = make_learner(tasks, split, weighting=Uncertainty(tasks, form=form, frozen={"a": 1.0, "b": 1.0}))
+    frozen = make_learner(
+        tasks, split, weighting=Uncertainty(tasks, form=form, frozen={"a": 1.0, "b": 1.0})
+    )
     fixed = make_learner(tasks, split, weighting=Fixed(tasks, weight))
     train(frozen, split, 20)
     train(fixed, split, 20)
@@ -264,19 +290,31 @@ def test_every_free_log_variance_is_trained_by_exactly_one_optimizer() -> None:
     for lr in (0.025, None):
         weighting = Uncertainty(tasks, lr=lr, frozen={"b": 1.0})
         learner = make_learner(tasks, split, weighting=weighting)
-        trained = [p for o in learner.own_optimizers.optimizers for group in o.param_groups for p in group["params"]]
-        assert {id(p) for p in trained} == {id(weighting.log_variance[0]), id(weighting.log_variance[2])}
+        trained = [
+            p
+            for o in learner.own_optimizers.optimizers
+            for group in o.param_groups
+            for p in group["params"]
+        ]
+        assert {id(p) for p in trained} == {
+            id(weighting.log_variance[0]),
+            id(weighting.log_variance[2]),
+        }
         assert len(trained) == 2
         assert not {id(p) for p in learner.update.parameters.tensors} & {id(p) for p in trained}
 
 
 @pytest.mark.parametrize("optimizer", [partial(torch.optim.AdamW, eps=1.0), torch.optim.SGD])
-def test_weight_decay_leaves_log_variances_alone(optimizer: Callable[..., torch.optim.Optimizer]) -> None:
+def test_weight_decay_leaves_log_variances_alone(
+    optimizer: Callable[..., torch.optim.Optimizer],
+) -> None:
     """Breaks if a weight decay meant for the network pulls every sigma towards 1."""
     tasks = terms(a=lambda p: p.sum() * 0 + 9.0)
     weighting = Uncertainty(tasks, lr=None)  # log_loss: at its optimum from the first step on
     decaying = partial(optimizer, lr=0.1, weight_decay=0.5)
-    learner = make_learner(tasks, NOTHING, model=Point(1.0), weighting=weighting, optimizer=decaying)
+    learner = make_learner(
+        tasks, NOTHING, model=Point(1.0), weighting=weighting, optimizer=decaying
+    )
     train(learner, NOTHING, 10)
     near(log_variances(weighting).exp(), torch.tensor([9.0]), 1e-9)
     assert learner.model.point.item() < 0.7  # the decay itself was at work
@@ -289,7 +327,13 @@ def test_gradient_clipping_leaves_log_variances_alone() -> None:
     trajectories = []
     for clip in (None, 1e-12):
         weighting = Uncertainty(tasks, init=5.0)
-        learner = make_learner(tasks, split, weighting=weighting, optimizer=partial(torch.optim.SGD, lr=1e-9), clip=clip)
+        learner = make_learner(
+            tasks,
+            split,
+            weighting=weighting,
+            optimizer=partial(torch.optim.SGD, lr=1e-9),
+            clip=clip,
+        )
         train(learner, split, 20)
         trajectories.append(log_variances(weighting))
     near(trajectories[1], trajectories[0], 1e-9)
@@ -302,7 +346,12 @@ def test_clipping_bounds_the_networks_gradient_without_the_log_variances() -> No
     model = linear(tasks)
     weighting = Uncertainty(tasks, init=-6.0)  # huge gradients of s
     learner = make_learner(
-        tasks, split, model=model, weighting=weighting, optimizer=partial(torch.optim.SGD, lr=1.0), clip=0.25
+        tasks,
+        split,
+        model=model,
+        weighting=weighting,
+        optimizer=partial(torch.optim.SGD, lr=1.0),
+        clip=0.25,
     )
     before = nn.utils.parameters_to_vector(model.parameters()).detach().clone()
     train(learner, split, 1)
@@ -311,10 +360,16 @@ def test_clipping_bounds_the_networks_gradient_without_the_log_variances() -> No
 
 
 @QUICK
-@given(losses=st.lists(losses_over_decades, min_size=3, max_size=3), s=st.floats(-8, 8), form=st.sampled_from(FORMS))
+@given(
+    losses=st.lists(losses_over_decades, min_size=3, max_size=3),
+    s=st.floats(-8, 8),
+    form=st.sampled_from(FORMS),
+)
 def test_the_weight_is_the_slope_of_the_objective(losses: list[float], s: float, form: str) -> None:
     """Breaks if the weight that is logged and used is not d objective / d loss."""
-    weighting = Uncertainty(make_tasks(a="regression", b="classification", c="regression_l1"), form=form, init=s)
+    weighting = Uncertainty(
+        make_tasks(a="regression", b="classification", c="regression_l1"), form=form, init=s
+    )
     values = torch.tensor(losses)
     weights, objective = weighting.weigh(values)
     near(objective, weighting(values).detach(), 0)
@@ -322,7 +377,9 @@ def test_the_weight_is_the_slope_of_the_objective(losses: list[float], s: float,
         step = torch.zeros(3)
         step[index] = 0.5 * loss
         slope = (weighting(values + step) - weighting(values - step)) / loss
-        assert weights[index].item() == pytest.approx(slope.item(), rel=1e-6, abs=1e-9 * objective.abs().item() / loss)
+        assert weights[index].item() == pytest.approx(
+            slope.item(), rel=1e-6, abs=1e-9 * objective.abs().item() / loss
+        )
 
 
 def test_the_objective_may_be_negative_and_is_left_so() -> None:
@@ -335,7 +392,9 @@ def test_the_objective_may_be_negative_and_is_left_so() -> None:
 
 @QUICK
 @given(exponent=st.floats(-30, 30), start=st.floats(-20, 20), form=st.sampled_from(FORMS))
-def test_sigma_stays_positive_and_finite_over_any_scale(exponent: float, start: float, form: str) -> None:
+def test_sigma_stays_positive_and_finite_over_any_scale(
+    exponent: float, start: float, form: str
+) -> None:
     """Breaks if sigma^2 itself is the parameter somewhere and a step makes it negative or NaN."""
     tasks = make_tasks(a="regression", b="classification")
     weighting = Uncertainty(tasks, form=form, init=start, lr=1.0, anneal=False)
@@ -356,7 +415,9 @@ def test_who_else_is_active_does_not_matter_to_a_weight(form: str) -> None:
     losses = torch.tensor([1.0, 2.0, 3.0])
 
     def weights(active: Active | None) -> torch.Tensor:
-        return Uncertainty(tasks, form=form, init={"a": -1.0, "b": 0.5, "c": 2.0}).weigh(losses, active)[0]
+        return Uncertainty(tasks, form=form, init={"a": -1.0, "b": 0.5, "c": 2.0}).weigh(
+            losses, active
+        )[0]
 
     everyone = weights(None)
     for active in ([0], [1], [2], [0, 2], [1, 2]):
@@ -371,7 +432,9 @@ def test_an_idle_task_keeps_its_sigma_under_every_solver() -> None:
         for _ in range(5):
             weighting.weigh(torch.tensor([3.0, 50.0]))
             own.step()
-        before = copied({k: v for k, v in weighting.state_dict().items() if isinstance(v, torch.Tensor)})
+        before = copied(
+            {k: v for k, v in weighting.state_dict().items() if isinstance(v, torch.Tensor)}
+        )
         for _ in range(5):
             weights, objective = weighting.weigh(torch.tensor([2.0, 1e9]), active=some(0))
             own.step()
@@ -407,7 +470,10 @@ def test_annealing_keeps_the_rate_for_the_first_half_and_ends_it_at_zero() -> No
     ("options", "words"),
     [
         ({"form": "kendal"}, "weighting.form='kendal' is unknown; did you mean 'kendall'?"),
-        ({"solver": "newton"}, "weighting.solver='newton' is unknown; allowed: gradient, closed_form"),
+        (
+            {"solver": "newton"},
+            "weighting.solver='newton' is unknown; allowed: gradient, closed_form",
+        ),
         ({"init": "zero"}, "weighting.init='zero' is unknown"),
         ({"init": {"y": 0.0}}, "weighting.init names the unknown task 'y'"),
         ({"lr": 0.0}, "weighting.lr must be positive or null; found 0.0"),
@@ -416,7 +482,9 @@ def test_annealing_keeps_the_rate_for_the_first_half_and_ends_it_at_zero() -> No
         ({"frozen": {"a": 0.0}}, "weighting.frozen.a must be a positive sigma; found 0.0"),
     ],
 )
-def test_a_wrong_option_is_named_with_what_would_be_right(options: dict[str, object], words: str) -> None:
+def test_a_wrong_option_is_named_with_what_would_be_right(
+    options: dict[str, object], words: str
+) -> None:
     """Breaks if a typo in the configuration of the weighting is accepted or answered unclearly."""
     with pytest.raises(ConfigError) as error:
         Uncertainty(make_tasks(a="regression"), **options)

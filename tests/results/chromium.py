@@ -13,7 +13,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-BINARY = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
+BINARY = next(
+    (
+        found
+        for name in ("chromium", "chromium-browser", "google-chrome")
+        if (found := shutil.which(name))
+    ),
+    None,
+)
 
 
 class Chromium:
@@ -43,7 +50,9 @@ class Chromium:
         os.close(to_browser)
         os.close(from_browser)
         page = self.send("Target.createTarget", url="about:blank", session=None)["targetId"]
-        self._session: str | None = self.send("Target.attachToTarget", targetId=page, flatten=True, session=None)["sessionId"]
+        self._session: str | None = self.send(
+            "Target.attachToTarget", targetId=page, flatten=True, session=None
+        )["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.send(f"{domain}.enable")
 
@@ -79,9 +88,16 @@ class Chromium:
     def open(self, path: Path, width: int = 1280, height: int = 900, dark: bool = False) -> None:
         """Load a file in a window of this size and wait until it is there."""
         mobile = width < 600
-        self.send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=mobile)
         self.send(
-            "Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=mobile,
+        )
+        self.send(
+            "Emulation.setEmulatedMedia",
+            features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}],
         )
         self.events.clear()
         self.send("Page.navigate", url=path.resolve().as_uri())
@@ -89,11 +105,15 @@ class Chromium:
         while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
             assert time.monotonic() < deadline, "the page does not load"
             self.events.append(self._read())
-        self.run("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(1))))")
+        self.run(
+            "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(1))))"
+        )
 
     def run(self, script: str) -> Any:
         """The value of a JavaScript expression in the page; a promise is waited for."""
-        found = self.send("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
+        found = self.send(
+            "Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True
+        )
         assert "exceptionDetails" not in found, found["exceptionDetails"]
         return found["result"].get("value")
 
@@ -107,7 +127,9 @@ class Chromium:
     def press(self, key: str, code: int) -> None:
         """A key by its name and Windows code."""
         extra = {"text": "\r"} if key == "Enter" else {}
-        self.send("Input.dispatchKeyEvent", type="keyDown", key=key, windowsVirtualKeyCode=code, **extra)
+        self.send(
+            "Input.dispatchKeyEvent", type="keyDown", key=key, windowsVirtualKeyCode=code, **extra
+        )
         self.send("Input.dispatchKeyEvent", type="keyUp", key=key, windowsVirtualKeyCode=code)
 
     def complaints(self) -> list[str]:
@@ -115,17 +137,27 @@ class Chromium:
         found = []
         for event in self.events:
             parameters = event.get("params", {})
-            if event.get("method") in ("Runtime.exceptionThrown", "Log.entryAdded", "Runtime.consoleAPICalled"):
+            if event.get("method") in (
+                "Runtime.exceptionThrown",
+                "Log.entryAdded",
+                "Runtime.consoleAPICalled",
+            ):
                 found.append(json.dumps(parameters)[:500])
         return found
 
     def requests(self) -> list[str]:
         """Addresses that were asked for since the page was opened, itself included."""
-        return [e["params"]["request"]["url"] for e in self.events if e.get("method") == "Network.requestWillBeSent"]
+        return [
+            e["params"]["request"]["url"]
+            for e in self.events
+            if e.get("method") == "Network.requestWillBeSent"
+        ]
 
     def screenshot(self, path: Path, whole: bool = True) -> None:
         """A PNG of the window, or of the whole page."""
-        picture = self.send("Page.captureScreenshot", format="png", captureBeyondViewport=whole, fromSurface=True)
+        picture = self.send(
+            "Page.captureScreenshot", format="png", captureBeyondViewport=whole, fromSurface=True
+        )
         path.write_bytes(base64.b64decode(picture["data"]))
 
     def _read(self) -> dict[str, Any]:

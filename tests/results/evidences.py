@@ -12,7 +12,18 @@ from mtl_runner.results.evidence import DatasetEvidence, Evidence, StrategyEvide
 from mtl_runner.results.task_metrics import TaskMetrics
 
 TASKS = {"a": "regression", "b": "regression"}
-NOISE = (0.3, -0.2, 0.1, -0.3, 0.25, -0.15, 0.05, -0.05, 0.2, -0.2)  # in percent: what is left between paired runs
+NOISE = (
+    0.3,
+    -0.2,
+    0.1,
+    -0.3,
+    0.25,
+    -0.15,
+    0.05,
+    -0.05,
+    0.2,
+    -0.2,
+)  # in percent: what is left between paired runs
 
 
 def strategy(
@@ -62,38 +73,69 @@ def strategy(
 
 def relative_losses(values: Mapping[str, Values]) -> dict[str, float]:
     """The mean over tasks per replicate, where all tasks have one."""
-    found = {r: [metrics.get("relative_loss", math.nan) for metrics in tasks.values()] for r, tasks in values.items()}
+    found = {
+        r: [metrics.get("relative_loss", math.nan) for metrics in tasks.values()]
+        for r, tasks in values.items()
+    }
     return {r: sum(each) / len(each) for r, each in found.items() if all(map(math.isfinite, each))}
 
 
 def data_of(*strategies: StrategyEvidence, tasks: Mapping[str, str] = TASKS) -> DatasetEvidence:
-    return DatasetEvidence("d", {name: TaskMetrics.of({"kind": kind}) for name, kind in tasks.items()}, strategies)
+    return DatasetEvidence(
+        "d", {name: TaskMetrics.of({"kind": kind}) for name, kind in tasks.items()}, strategies
+    )
 
 
 def evidence_of(*strategies: StrategyEvidence) -> Evidence:
     return Evidence("final", "test", (data_of(*strategies),))
 
 
-def write_run(folder: Path, name: str, tasks: Mapping[str, Mapping[str, float | None]], **summary: Any) -> None:
+def write_run(
+    folder: Path, name: str, tasks: Mapping[str, Mapping[str, float | None]], **summary: Any
+) -> None:
     """A run directory as a finished run leaves it, with the same metrics everywhere."""
-    options = {"weighting": "fixed", "seed": 0, "status": "finished", "monitor": 0.5, "overrides": {}, **summary}
+    options = {
+        "weighting": "fixed",
+        "seed": 0,
+        "status": "finished",
+        "monitor": 0.5,
+        "overrides": {},
+        **summary,
+    }
     rows = {
         task: {"kind": "regression", "weight": 1.0, "sigma": None}
         | {at: {split: dict(metrics) for split in ("val", "test")} for at in ("final", "best")}
         for task, metrics in tasks.items()
     }
-    choices = {"data": "d", "weighting": options["weighting"], "update": "joint", "schedule": "all", "likelihood": "standard"}
+    choices = {
+        "data": "d",
+        "weighting": options["weighting"],
+        "update": "joint",
+        "schedule": "all",
+        "likelihood": "standard",
+    }
     overrides = {"weighting": options["weighting"], "seed": options["seed"], **options["overrides"]}
     found = {
         "status": options["status"],
-        "reason": "" if options["status"] == "finished" else "The loss of task 'a' became nan in epoch 3.",
+        "reason": ""
+        if options["status"] == "finished"
+        else "The loss of task 'a' became nan in epoch 3.",
         "seed": options["seed"],
         "choices": {**choices, **options.get("choices", {})},
         "overrides": [f"{key}={value}" for key, value in overrides.items()],
     }
     if options["status"] == "finished":
-        monitor = {"name": "relative_loss", "best": options["monitor"], "best_epoch": 1, "final": options["monitor"]}
-        time = {"seconds": 1.5, "steps_per_second": 10.0, "backward_passes": options.get("backward_passes")}
+        monitor = {
+            "name": "relative_loss",
+            "best": options["monitor"],
+            "best_epoch": 1,
+            "final": options["monitor"],
+        }
+        time = {
+            "seconds": 1.5,
+            "steps_per_second": 10.0,
+            "backward_passes": options.get("backward_passes"),
+        }
         found |= {"epochs": 3, "steps": 9, "monitor": monitor, "tasks": rows, "time": time}
     (folder / name).mkdir(parents=True)
     (folder / name / "summary.json").write_text(json.dumps(found))

@@ -28,13 +28,18 @@ def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ):
         for seed in range(6):
             value = 1 + (change + (NOISE[seed] if name != "e" else 0)) / 100
-            metrics = {t: {"rmse": value, "mae": value, "loss": value, "relative_loss": value / 2} for t in "ab"}
+            metrics = {
+                t: {"rmse": value, "mae": value, "loss": value, "relative_loss": value / 2}
+                for t in "ab"
+            }
             status = "failed" if (name, seed) == ("d", 5) else "finished"
             write_run(folder, f"{name}{seed}", metrics, seed=seed, status=status, **options)
     return folder
 
 
-def test_the_verdicts_stand_under_the_table(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_verdicts_stand_under_the_table(
+    sweep: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Breaks if the terminal shows numbers without what follows from them, or writes no file to work with."""
     main(["sweep"])
     text = capsys.readouterr().out
@@ -56,7 +61,9 @@ def test_the_verdicts_stand_under_the_table(sweep: Path, capsys: pytest.CaptureF
     assert set(differences["against"]) == {"fixed, a=default"}
 
 
-def test_markdown_is_a_table_that_shows_names_as_they_are(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_markdown_is_a_table_that_shows_names_as_they_are(
+    sweep: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Breaks if the table cannot be pasted into an issue, or a name with a bar or a tag breaks it."""
     study = {
         "version": 1,
@@ -66,7 +73,11 @@ def test_markdown_is_a_table_that_shows_names_as_they_are(sweep: Path, capsys: p
     (sweep / "study.json").write_text(json.dumps(study))
     main(["sweep", "--format", "md"])
     lines = capsys.readouterr().out.splitlines()
-    head = next(i for i, line in enumerate(lines) if line.startswith("| strategy | runs | a rmse | b rmse | monitor |"))
+    head = next(
+        i
+        for i, line in enumerate(lines)
+        if line.startswith("| strategy | runs | a rmse | b rmse | monitor |")
+    )
     assert set(lines[head + 1]) == set("| -")
     bars = [line.replace("\\|", "").count("|") for line in lines[head : head + 7]]
     assert len(set(bars)) == 1
@@ -74,7 +85,9 @@ def test_markdown_is_a_table_that_shows_names_as_they_are(sweep: Path, capsys: p
     assert any(line.startswith("- \\<b\\>a\\|b\\_c\\</b\\> helps: ") for line in lines)
 
 
-def test_csv_is_the_whole_strategies_table_and_nothing_else(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_csv_is_the_whole_strategies_table_and_nothing_else(
+    sweep: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Breaks if a script that reads the standard output finds anything but CSV."""
     main(["sweep", "--format", "csv"])
     printed = pd.read_csv(io.StringIO(capsys.readouterr().out))
@@ -101,17 +114,26 @@ def test_a_studys_own_margin_is_the_default(sweep: Path) -> None:
 
 
 @pytest.mark.parametrize("margin", ["2", "0", "-1", "much", "nan"])
-def test_a_margin_that_is_none_is_refused(sweep: Path, margin: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_margin_that_is_none_is_refused(
+    sweep: Path, margin: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Breaks if 2 is silently taken for 200 %."""
     with pytest.raises(SystemExit):
         main(["sweep", f"--margin={margin}"])
-    assert f"{margin!r} is no margin; write a fraction between 0 and 1, as 0.02 for 2 %" in capsys.readouterr().err
+    assert (
+        f"{margin!r} is no margin; write a fraction between 0 and 1, as 0.02 for 2 %"
+        in capsys.readouterr().err
+    )
     assert not (sweep / "verdicts.csv").exists()
 
 
-def test_tuning_runs_stand_in_runs_csv_only(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_tuning_runs_stand_in_runs_csv_only(
+    sweep: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Breaks if a study's table lists every trial, or a trial's failure as the strategy's."""
-    jobs = {f"d{i}": {"strategy": "dwa", "role": "strategy", "final": i in (1, 2)} for i in range(6)}
+    jobs = {
+        f"d{i}": {"strategy": "dwa", "role": "strategy", "final": i in (1, 2)} for i in range(6)
+    }
     (sweep / "study.json").write_text(json.dumps({"version": 1, "margin": 0.02, "jobs": jobs}))
     main(["sweep"])
     assert "Verdict (test, final epoch" in capsys.readouterr().out
@@ -126,9 +148,13 @@ def test_tuning_runs_stand_in_runs_csv_only(sweep: Path, capsys: pytest.CaptureF
     assert runs.loc["d0", [column for column in runs if ".val." in column]].notna().all()
 
 
-def test_a_study_that_still_tunes_shows_its_trials(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_study_that_still_tunes_shows_its_trials(
+    sweep: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Breaks if the table of an interrupted study is empty, or it gives verdicts already."""
-    jobs = {run.name: {"strategy": "x", "role": "strategy", "final": False} for run in sweep.iterdir()}
+    jobs = {
+        run.name: {"strategy": "x", "role": "strategy", "final": False} for run in sweep.iterdir()
+    }
     (sweep / "study.json").write_text(json.dumps({"version": 1, "margin": 0.02, "jobs": jobs}))
     main(["sweep"])
     assert "Verdict" not in capsys.readouterr().out
@@ -140,7 +166,9 @@ def test_a_studys_notes_are_printed(sweep: Path, capsys: pytest.CaptureFixture[s
     note = "The best learning rate of dwa is the smallest that was tried."
     jobs = {"e0": {"strategy": "equal", "role": "equal", "final": False}}
     for tuning in (jobs, {}):  # also while it still tunes
-        (sweep / "study.json").write_text(json.dumps({"version": 1, "margin": 0.1, "notes": [note], "jobs": tuning}))
+        (sweep / "study.json").write_text(
+            json.dumps({"version": 1, "margin": 0.1, "notes": [note], "jobs": tuning})
+        )
         main(["sweep"])
         assert capsys.readouterr().out.count(note) == 1
 
@@ -160,30 +188,48 @@ def test_two_studies_stand_side_by_side(sweep: Path, capsys: pytest.CaptureFixtu
     found = pd.read_csv(sweep.parent / "both" / "verdicts.csv").set_index(["data", "strategy"])
     assert found.loc[("d (sweep)", "famo, a=default"), "verdict"] == "helps"
     assert found.loc[("d (other)", "famo, a=default"), "verdict"] == "no difference"
-    assert set(pd.read_csv(sweep.parent / "both" / "runs.csv")["data"]) == {"d (sweep)", "d (other)"}
+    assert set(pd.read_csv(sweep.parent / "both" / "runs.csv")["data"]) == {
+        "d (sweep)",
+        "d (other)",
+    }
 
 
 def test_a_lost_study_json_is_said(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Breaks if tuning runs silently count as evidence because a file was not copied."""
-    (sweep / "multirun.yaml").write_text("hydra:\n  sweeper:\n    _target_: hydra_plugins.mtl_runner.FairSweeper\n")
+    (sweep / "multirun.yaml").write_text(
+        "hydra:\n  sweeper:\n    _target_: hydra_plugins.mtl_runner.FairSweeper\n"
+    )
     main(["sweep"])
-    assert "study.json is missing or not readable: tuning runs cannot be told from final ones." in capsys.readouterr().out
+    assert (
+        "study.json is missing or not readable: tuning runs cannot be told from final ones."
+        in capsys.readouterr().out
+    )
 
 
 def test_one_task_is_said_to_be_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Breaks if weights between tasks are judged where there is one task, and nothing says so."""
     for i, weighting in enumerate(("fixed", "dwa")):
-        write_run(tmp_path, str(i), {"a": {"rmse": 1.0, "loss": 1.0, "relative_loss": 0.5}}, weighting=weighting)
+        write_run(
+            tmp_path,
+            str(i),
+            {"a": {"rmse": 1.0, "loss": 1.0, "relative_loss": 0.5}},
+            weighting=weighting,
+        )
     main([str(tmp_path)])
     assert "There is one task: weights between tasks cannot matter" in capsys.readouterr().out
 
 
-def test_a_strategy_that_never_trained_has_its_verdict(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_strategy_that_never_trained_has_its_verdict(
+    sweep: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Breaks if a method of which every trial failed is missing from the terminal and the files."""
     jobs = {f"e{i}": {"strategy": "equal", "role": "equal"} for i in range(6)}
     jobs |= {"d5": {"strategy": "gradnorm", "role": "strategy", "final": False}}
     (sweep / "study.json").write_text(json.dumps({"version": 1, "margin": 0.02, "jobs": jobs}))
     main(["sweep"])
-    assert "gradnorm failed: its only trial did not finish (The loss of task 'a' became nan" in capsys.readouterr().out
+    assert (
+        "gradnorm failed: its only trial did not finish (The loss of task 'a' became nan"
+        in capsys.readouterr().out
+    )
     found = pd.read_csv(sweep / "verdicts.csv").set_index("strategy")
     assert found.loc["gradnorm", "verdict"] == "hurts"

@@ -26,25 +26,39 @@ def pair(mine: Any, theirs: Any) -> tuple[StrategyEvidence, StrategyEvidence]:
 def with_losses(*losses: tuple[float, float]) -> dict[str, Any]:
     """Per seed the relative losses of two tasks, beside an rmse that says the opposite."""
     return {
-        f"seed={i}": {t: {"rmse": 1 / v, "loss": v, "relative_loss": v} for t, v in zip("ab", both, strict=True)}
+        f"seed={i}": {
+            t: {"rmse": 1 / v, "loss": v, "relative_loss": v}
+            for t, v in zip("ab", both, strict=True)
+        }
         for i, both in enumerate(losses)
     }
 
 
 def test_the_judged_number_is_the_log_ratio_of_mean_relative_losses() -> None:
     """Breaks if something else is judged than what the settings were tuned for, or unpaired runs are compared."""
-    s, equal = pair(with_losses((0.2, 0.4), (0.1, 0.1), (0.5, 0.5)), with_losses((0.3, 0.3), (0.1, 0.3)))
+    s, equal = pair(
+        with_losses((0.2, 0.4), (0.1, 0.1), (0.5, 0.5)), with_losses((0.3, 0.3), (0.1, 0.3))
+    )
     data = data_of(equal, s)
     assert quantity(data) == "mean relative loss"
-    assert relative_changes(data, s, equal) == pytest.approx({"seed=0": 0.0, "seed=1": math.log(0.5)}, abs=1e-12)
+    assert relative_changes(data, s, equal) == pytest.approx(
+        {"seed=0": 0.0, "seed=1": math.log(0.5)}, abs=1e-12
+    )
 
 
 @QUICK
 @given(losses=st.lists(st.tuples(*[st.floats(1e-3, 10)] * 4), min_size=2, max_size=6))
-def test_swapping_strategy_and_reference_changes_the_sign_alone(losses: list[tuple[float, float, float, float]]) -> None:
+def test_swapping_strategy_and_reference_changes_the_sign_alone(
+    losses: list[tuple[float, float, float, float]],
+) -> None:
     """Breaks if two strategies can both be worse than the other one."""
-    s, equal = pair(with_losses(*[each[:2] for each in losses]), with_losses(*[each[2:] for each in losses]))
-    for data in (data_of(equal, s), replace(data_of(equal, s), strategies=(replace(s, relative_loss={}), equal))):
+    s, equal = pair(
+        with_losses(*[each[:2] for each in losses]), with_losses(*[each[2:] for each in losses])
+    )
+    for data in (
+        data_of(equal, s),
+        replace(data_of(equal, s), strategies=(replace(s, relative_loss={}), equal)),
+    ):
         forth, back = relative_changes(data, s, equal), relative_changes(data, equal, s)
         assert forth == pytest.approx({r: -v for r, v in back.items()}, abs=1e-9)
         one, other = paired(list(forth.values())), paired(list(back.values()))
@@ -55,7 +69,9 @@ def test_swapping_strategy_and_reference_changes_the_sign_alone(losses: list[tup
 def test_a_task_that_runs_away_on_one_seed_does_not_decide_alone() -> None:
     """Breaks if one error that is ten times larger outweighs nine seeds of gain."""
     changes = [math.log(0.7)] * 9 + [math.log(10)]
-    assert percentage(paired(changes)).mean == pytest.approx(math.exp((9 * math.log(0.7) + math.log(10)) / 10) - 1)
+    assert percentage(paired(changes)).mean == pytest.approx(
+        math.exp((9 * math.log(0.7) + math.log(10)) / 10) - 1
+    )
     assert percentage(paired(changes)).mean < 0
 
 
@@ -72,11 +88,17 @@ def test_without_relative_losses_main_metrics_are_judged() -> None:
         "seed=0": {"a": {"rmse": 2.0, "mae": 9.0}, "b": {"accuracy": 0.5}},
         "seed=1": {"a": {"rmse": 4.0}, "b": {"accuracy": 0.8}},
     }
-    mine = {"seed=1": {"a": {"rmse": 3.0}, "b": {"accuracy": 0.9}}, "seed=0": {"a": {"rmse": 2.2}, "b": {"accuracy": 0.6}}}
+    mine = {
+        "seed=1": {"a": {"rmse": 3.0}, "b": {"accuracy": 0.9}},
+        "seed=0": {"a": {"rmse": 2.2}, "b": {"accuracy": 0.6}},
+    }
     s, equal = pair(mine | {"seed=7": mine["seed=0"]}, base)
     data = data_of(equal, s, tasks=MIXED)
     assert quantity(data) == "main metrics"
-    expected = {"seed=0": (math.log(1.1) - math.log(1.2)) / 2, "seed=1": (math.log(0.75) - math.log(1.125)) / 2}
+    expected = {
+        "seed=0": (math.log(1.1) - math.log(1.2)) / 2,
+        "seed=1": (math.log(0.75) - math.log(1.125)) / 2,
+    }
     assert relative_changes(data, s, equal) == pytest.approx(expected)
 
 
@@ -86,7 +108,9 @@ def test_all_strategies_of_a_data_set_are_judged_by_the_same_quantity() -> None:
     other = strategy("t", "strategy", values=with_losses((0.2, 0.2)), relative_loss={})
     assert quantity(data_of(equal, s, other)) == "main metrics"
     assert quantity(data_of(equal, s, replace(other, role="single_task"))) == "mean relative loss"
-    assert quantity(data_of(equal, s, replace(other, relative_loss={"seed=0": 0.0}))) == "main metrics"
+    assert (
+        quantity(data_of(equal, s, replace(other, relative_loss={"seed=0": 0.0}))) == "main metrics"
+    )
 
 
 def test_a_starved_task_is_judged_by_its_loss() -> None:

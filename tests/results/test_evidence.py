@@ -34,7 +34,12 @@ def only(found: Evidence) -> DatasetEvidence:
 
 def write_study(folder: Path, jobs: dict[str, dict[str, Any]], **fields: Any) -> None:
     plain = {"phase": 4, "strategy": "", "role": "strategy", "of": "", "final": True}
-    study = {"version": 1, "margin": 0.02, "jobs": {name: plain | job for name, job in jobs.items()}, **fields}
+    study = {
+        "version": 1,
+        "margin": 0.02,
+        "jobs": {name: plain | job for name, job in jobs.items()},
+        **fields,
+    }
     (folder / "study.json").write_text(json.dumps(study))
 
 
@@ -51,7 +56,9 @@ def write_study(folder: Path, jobs: dict[str, dict[str, Any]], **fields: Any) ->
         ({}, {}, "strategy"),
     ],
 )
-def test_roles_are_read_off_the_options(choices: dict[str, str], overrides: dict[str, str], role: str) -> None:
+def test_roles_are_read_off_the_options(
+    choices: dict[str, str], overrides: dict[str, str], role: str
+) -> None:
     """Breaks if an ordinary sweep has no baseline, or a strategy passes for one."""
     assert infer_role(Run(Path("x"), "finished", "", choices, overrides)) == role
 
@@ -66,14 +73,21 @@ def test_equal_weights_under_another_update_are_a_strategy(tmp_path: Path) -> No
 def test_a_choice_that_all_runs_share_makes_no_strategy(tmp_path: Path) -> None:
     """Breaks if a sweep that trains everything with homoscedastic noise has no equal weights."""
     for i, weighting in enumerate(("fixed", "dwa")):
-        write_run(tmp_path, str(i), BOTH, weighting=weighting, choices={"likelihood": "homoscedastic"})
+        write_run(
+            tmp_path, str(i), BOTH, weighting=weighting, choices={"likelihood": "homoscedastic"}
+        )
     assert [s.role for s in only(evidence(tmp_path)).strategies] == ["equal", "strategy"]
 
 
 def test_values_are_those_of_the_run_at_the_epoch_and_split(tmp_path: Path) -> None:
     """Breaks if a number of the wrong epoch, split or seed is compared."""
     for seed in (0, 1):
-        write_run(tmp_path, str(seed), {t: {m: v + seed for m, v in values.items()} for t, values in BOTH.items()}, seed=seed)
+        write_run(
+            tmp_path,
+            str(seed),
+            {t: {m: v + seed for m, v in values.items()} for t, values in BOTH.items()},
+            seed=seed,
+        )
     summary = json.loads((tmp_path / "1" / "summary.json").read_text())
     summary["tasks"]["a"]["best"]["test"]["rmse"] = 9.0
     (tmp_path / "1" / "summary.json").write_text(json.dumps(summary))
@@ -84,7 +98,12 @@ def test_values_are_those_of_the_run_at_the_epoch_and_split(tmp_path: Path) -> N
     assert s.values["seed=1"]["b"]["rmse"] == 3.0
     assert s.relative_loss == pytest.approx({"seed=0": 0.6, "seed=1": 1.6})
     assert s.seconds == {"seed=0": 1.5, "seed=1": 1.5}
-    assert only(evidence(tmp_path, at="best", split="test")).strategies[0].values["seed=1"]["a"]["rmse"] == 9.0
+    assert (
+        only(evidence(tmp_path, at="best", split="test"))
+        .strategies[0]
+        .values["seed=1"]["a"]["rmse"]
+        == 9.0
+    )
 
 
 @pytest.mark.parametrize("value", [math.nan, None, math.inf])
@@ -96,7 +115,10 @@ def test_a_run_that_ends_without_a_number_failed(tmp_path: Path, value: float | 
     write_run(tmp_path, "3", BOTH, seed=3, status="running")
     (s,) = only(evidence(tmp_path)).strategies
     assert list(s.values) == ["seed=0"]
-    assert s.failures == {"seed=1": "no val value of b", "seed=2": "The loss of task 'a' became nan in epoch 3."}
+    assert s.failures == {
+        "seed=1": "no val value of b",
+        "seed=2": "The loss of task 'a' became nan in epoch 3.",
+    }
     assert s.unfinished == ("seed=3",)
 
 
@@ -105,7 +127,10 @@ def test_a_copied_run_is_no_second_sample(tmp_path: Path) -> None:
     write_run(tmp_path / "x", "0", BOTH)
     write_run(tmp_path / "x", "1", BOTH, seed=1)
     shutil.copytree(tmp_path / "x", tmp_path / "y")
-    assert list(only(evidence(tmp_path / "x", tmp_path / "y")).strategies[0].values) == ["seed=0", "seed=1"]
+    assert list(only(evidence(tmp_path / "x", tmp_path / "y")).strategies[0].values) == [
+        "seed=0",
+        "seed=1",
+    ]
 
 
 def test_a_run_says_what_its_tasks_are_measured_by(tmp_path: Path) -> None:
@@ -113,16 +138,25 @@ def test_a_run_says_what_its_tasks_are_measured_by(tmp_path: Path) -> None:
     write_run(tmp_path, "0", {"a": {"mine": 0.5, "loss": 1.0}})
     path = tmp_path / "0" / "summary.json"
     summary = json.loads(path.read_text())
-    metrics = {"mine": {"higher_is_better": True, "in_delta_m": True}, "other": {"higher_is_better": None, "in_delta_m": False}}
+    metrics = {
+        "mine": {"higher_is_better": True, "in_delta_m": True},
+        "other": {"higher_is_better": None, "in_delta_m": False},
+    }
     summary["tasks"]["a"] |= {"kind": "ordinal", "main_metric": "mine", "metrics": metrics}
     path.write_text(json.dumps(summary))
     data = only(evidence(tmp_path))
     assert (data.main("a"), data.tasks["a"].in_delta_m) == ("mine", ("mine",))
-    assert [data.tasks["a"].higher_is_better(name) for name in ("mine", "other", "loss")] == [True, False, False]
+    assert [data.tasks["a"].higher_is_better(name) for name in ("mine", "other", "loss")] == [
+        True,
+        False,
+        False,
+    ]
     assert len(data.strategies[0].values) == 1
 
 
-def test_a_run_recorded_before_directions_is_measured_by_its_measures_or_its_kind(tmp_path: Path) -> None:
+def test_a_run_recorded_before_directions_is_measured_by_its_measures_or_its_kind(
+    tmp_path: Path,
+) -> None:
     """Breaks if runs of before cannot be compared any more."""
     write_run(tmp_path, "0", {"a": {"accuracy": 0.5, "loss": 1.0}})
     path = tmp_path / "0" / "summary.json"
@@ -139,16 +173,33 @@ def test_a_run_recorded_before_directions_is_measured_by_its_measures_or_its_kin
 def test_a_study_says_what_is_evidence_and_what_was_tuning(tmp_path: Path) -> None:
     """Breaks if a tuning run is evidence, a strategy loses its name, or the learning-rate curve is not the best over the knob."""
     jobs = {}
-    for i, (rate, knob, monitor) in enumerate([(0.1, 1, 0.9), (0.1, 2, 0.8), (0.01, 1, 0.5), (0.01, 2, 0.7)]):
+    for i, (rate, knob, monitor) in enumerate(
+        [(0.1, 1, 0.9), (0.1, 2, 0.8), (0.01, 1, 0.5), (0.01, 2, 0.7)]
+    ):
         options = {"optimizer.lr": rate, "weighting.temperature": knob}
         write_run(tmp_path, f"t{i}", BOTH, weighting="dwa", overrides=options, monitor=monitor)
         jobs[f"t{i}"] = {"phase": 2, "strategy": "dwa", "final": False}
-    write_run(tmp_path, "t4", BOTH, weighting="dwa", overrides={"optimizer.lr": 1.0}, status="failed")
+    write_run(
+        tmp_path, "t4", BOTH, weighting="dwa", overrides={"optimizer.lr": 1.0}, status="failed"
+    )
     jobs["t4"] = {"phase": 2, "strategy": "dwa", "final": False}
     write_run(tmp_path, "t5", BOTH, weighting="dwa", monitor=0.6)
-    jobs["t5"] = {"phase": 2, "strategy": "dwa", "final": False, "lr": 0.001}  # as the study says, the optimizer's default
+    jobs["t5"] = {
+        "phase": 2,
+        "strategy": "dwa",
+        "final": False,
+        "lr": 0.001,
+    }  # as the study says, the optimizer's default
     for seed in (100, 101):
-        write_run(tmp_path, f"d{seed}", BOTH, weighting="dwa", seed=seed, overrides={"optimizer.lr": 0.01}, backward_passes=2)
+        write_run(
+            tmp_path,
+            f"d{seed}",
+            BOTH,
+            weighting="dwa",
+            seed=seed,
+            overrides={"optimizer.lr": 0.01},
+            backward_passes=2,
+        )
         write_run(tmp_path, f"e{seed}", BOTH, seed=seed, overrides={"optimizer.lr": 0.1})
         write_run(tmp_path, f"w{seed}", BOTH, seed=seed, overrides={"weighting.weights.a": 3})
         jobs |= {
@@ -196,7 +247,10 @@ def test_a_study_that_was_copied_is_still_one(tmp_path: Path) -> None:
     write_run(tmp_path / "plain", "0", BOTH, seed=1)
     (tmp_path / "x").rename(tmp_path / "moved")
     data = only(evidence(tmp_path / "moved", tmp_path / "plain"))
-    assert [(s.name, s.role) for s in data.strategies] == [("tuned", "strategy"), ("fixed", "equal")]
+    assert [(s.name, s.role) for s in data.strategies] == [
+        ("tuned", "strategy"),
+        ("fixed", "equal"),
+    ]
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"jobs": 3}', '{"version": 1}'])
@@ -212,7 +266,13 @@ def test_the_best_of_several_baselines_is_taken_by_the_monitor(tmp_path: Path) -
     """Breaks if equal weights with a bad learning rate are what strategies must beat."""
     for i, (rate, monitor) in enumerate([(0.1, 0.9), (0.01, 0.4)]):
         write_run(tmp_path, f"e{i}", BOTH, overrides={"optimizer.lr": rate}, monitor=monitor)
-        write_run(tmp_path, f"f{i}", BOTH, overrides={"optimizer.lr": rate, "weighting.weights.a": 2}, monitor=monitor - 0.1)
+        write_run(
+            tmp_path,
+            f"f{i}",
+            BOTH,
+            overrides={"optimizer.lr": rate, "weighting.weights.a": 2},
+            monitor=monitor - 0.1,
+        )
     data = only(evidence(tmp_path))
     assert data.equal is not None
     assert "lr=0.01" in data.equal.name
@@ -236,11 +296,16 @@ def test_several_studies_are_judged_apart(tmp_path: Path) -> None:
             write_run(folder, name, {**BOTH, "a": {**BOTH["a"], "rmse": rmse}}, weighting=weighting)
         write_run(folder, "2", {"a": BOTH["a"]}, overrides={"data.tasks": "[a]"})
         roles = {"0": {"strategy": "equal", "role": "equal"}, "1": {"strategy": "dwa"}}
-        write_study(folder, roles | {"2": {"strategy": "single_task", "role": "single_task"}}, margin=margin)
+        write_study(
+            folder, roles | {"2": {"strategy": "single_task", "role": "single_task"}}, margin=margin
+        )
     found = evidence(tmp_path)
     common = "d, tasks=default"
     sets = sorted(found.sets, key=lambda data: data.name)
-    assert [(data.name, data.margin) for data in sets] == [(f"{common} (x/fair)", 0.1), (f"{common} (y/fair)", 0.05)]
+    assert [(data.name, data.margin) for data in sets] == [
+        (f"{common} (x/fair)", 0.1),
+        (f"{common} (y/fair)", 0.05),
+    ]
     for data, rmse in zip(sets, (1.0, 3.0), strict=True):
         assert [s.name for s in data.strategies] == ["equal", "dwa", "single_task"]
         assert data.equal is not None
@@ -269,7 +334,9 @@ def test_a_like_named_run_of_another_folder_takes_no_role(tmp_path: Path) -> Non
     write_study(tmp_path / "study", {"0": {"strategy": "tuned", "final": False}})
     write_run(tmp_path / "plain", "0", BOTH, weighting="dwa", seed=1)
     runs = find_runs([tmp_path])
-    assert sorted((job.strategy, job.final) for job in jobs(runs, label(runs), read_study(runs))) == [
+    assert sorted(
+        (job.strategy, job.final) for job in jobs(runs, label(runs), read_study(runs))
+    ) == [
         ("dwa", True),
         ("tuned", False),
     ]
@@ -282,7 +349,13 @@ def gave_up(folder: Path, *statuses: str, monitor: float | None = None) -> None:
     for i, status in enumerate(statuses):
         rate = 10.0**-i
         write_run(
-            folder, f"{i}_g", BOTH, weighting="gradnorm", status=status, overrides={"optimizer.lr": rate}, monitor=monitor
+            folder,
+            f"{i}_g",
+            BOTH,
+            weighting="gradnorm",
+            status=status,
+            overrides={"optimizer.lr": rate},
+            monitor=monitor,
         )
         rows[f"{i}_g"] = {"strategy": "gradnorm", "phase": 1, "final": False, "lr": rate}
     write_study(folder, rows)
@@ -292,7 +365,12 @@ def test_a_strategy_of_which_every_trial_failed_stays(tmp_path: Path) -> None:
     """Breaks if a method that never trains disappears from the study that tried it."""
     gave_up(tmp_path, "failed", "failed", "finished", "running")
     gradnorm = only(evidence(tmp_path)).strategies[-1]
-    assert (gradnorm.name, gradnorm.role, gradnorm.values, gradnorm.trials) == ("gradnorm", "strategy", {}, 4)
+    assert (gradnorm.name, gradnorm.role, gradnorm.values, gradnorm.trials) == (
+        "gradnorm",
+        "strategy",
+        {},
+        4,
+    )
     nan = "The loss of task 'a' became nan in epoch 3."
     assert gradnorm.failures == {"0_g": nan, "1_g": nan, "2_g": "no number to choose by"}
     assert gradnorm.unfinished == ("3_g",)
@@ -305,7 +383,12 @@ def test_a_strategy_with_a_trial_that_ended_waits_for_its_final_runs(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    "record", ["hydra:\n  sweeper:\n    _target_: hydra_plugins.mtl_runner.FairSweeper\n", "- +study=fair\n", None]
+    "record",
+    [
+        "hydra:\n  sweeper:\n    _target_: hydra_plugins.mtl_runner.FairSweeper\n",
+        "- +study=fair\n",
+        None,
+    ],
 )
 def test_a_study_without_its_record_is_known_by_hydras(tmp_path: Path, record: str | None) -> None:
     """Breaks if the runs of a study whose study.json was not copied pass for an ordinary sweep."""

@@ -18,7 +18,9 @@ from tests.builders import QUICK
 few = st.lists(st.integers(-50, 50).map(lambda i: i / 8), min_size=1, max_size=9)
 
 
-@pytest.mark.parametrize(("seeds", "least"), [(2, 0.5), (4, 0.125), (5, 0.0625), (6, 0.03125), (10, 2 / 1024)])
+@pytest.mark.parametrize(
+    ("seeds", "least"), [(2, 0.5), (4, 0.125), (5, 0.0625), (6, 0.03125), (10, 2 / 1024)]
+)
 def test_the_smallest_p_that_n_seeds_can_reach(seeds: int, least: float) -> None:
     """Breaks if five seeds that all agree pretend to reach p < .05."""
     assert sign_flip([0.1 * (i + 1) for i in range(seeds)]) == least == least_p(seeds)
@@ -40,7 +42,9 @@ def test_p_is_scipys(seed: int) -> None:
     """Breaks if the test differs from scipy's permutation test of paired samples."""
     generator = np.random.default_rng(seed)
     a, b = generator.normal(size=9), generator.normal(0.6, 1, size=9)
-    reference = stats.permutation_test((a, b), lambda x, y: np.mean(x - y), permutation_type="samples", n_resamples=math.inf)
+    reference = stats.permutation_test(
+        (a, b), lambda x, y: np.mean(x - y), permutation_type="samples", n_resamples=math.inf
+    )
     assert sign_flip(list(a - b)) == pytest.approx(float(reference.pvalue), abs=1e-12)
 
 
@@ -61,7 +65,11 @@ def test_many_seeds_are_sampled_reproducibly_and_near_the_exact_value() -> None:
     p = sign_flip(differences)
     assert p == sign_flip(differences)
     reference = stats.permutation_test(
-        (np.array(differences),), np.mean, permutation_type="samples", n_resamples=50_000, rng=np.random.default_rng(2)
+        (np.array(differences),),
+        np.mean,
+        permutation_type="samples",
+        n_resamples=50_000,
+        rng=np.random.default_rng(2),
     )
     assert p == pytest.approx(float(reference.pvalue), abs=0.01)
     assert sign_flip([1.0] * 30) > 0  # never "impossible" from a sample of patterns

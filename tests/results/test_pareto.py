@@ -20,17 +20,27 @@ grid = st.lists(st.tuples(st.integers(0, 8), st.integers(0, 8)), min_size=1, max
 def test_the_hypervolume_of_fonseca_and_fleming() -> None:
     """Breaks if the volume of a known concave front is not the published one (n = 20, reference (1, 1))."""
     x = np.linspace(-1, 1, 400_001) / math.sqrt(20)  # the Pareto set: all coordinates equal
-    points = np.stack([1 - np.exp(-20 * (x - 1 / math.sqrt(20)) ** 2), 1 - np.exp(-20 * (x + 1 / math.sqrt(20)) ** 2)], axis=1)
+    points = np.stack(
+        [
+            1 - np.exp(-20 * (x - 1 / math.sqrt(20)) ** 2),
+            1 - np.exp(-20 * (x + 1 / math.sqrt(20)) ** 2),
+        ],
+        axis=1,
+    )
     assert nondominated(points[::2000]).all()
     assert hypervolume(points, (1, 1)) == pytest.approx(0.3421156, abs=5e-6)
 
 
 @QUICK
 @given(points=grid, reference=st.tuples(st.integers(0, 9), st.integers(0, 9)))
-def test_the_hypervolume_counts_dominated_cells(points: list[tuple[int, int]], reference: tuple[int, int]) -> None:
+def test_the_hypervolume_counts_dominated_cells(
+    points: list[tuple[int, int]], reference: tuple[int, int]
+) -> None:
     """Breaks if overlaps count twice, or points beyond the reference count at all."""
     cells = [(i, j) for i in range(reference[0]) for j in range(reference[1])]
-    assert hypervolume(np.array(points), reference) == sum(any(x <= i and y <= j for x, y in points) for i, j in cells)
+    assert hypervolume(np.array(points), reference) == sum(
+        any(x <= i and y <= j for x, y in points) for i, j in cells
+    )
 
 
 @QUICK
@@ -39,7 +49,9 @@ def test_the_front_is_what_no_other_point_beats(points: list[tuple[int, int]]) -
     """Breaks if a dominated point is on the front, a tie is thrown out, or dominated points add volume."""
     keep = nondominated(np.array(points))
     for point, kept in zip(points, keep, strict=True):
-        assert kept == (not any(o != point and o[0] <= point[0] and o[1] <= point[1] for o in points))
+        assert kept == (
+            not any(o != point and o[0] <= point[0] and o[1] <= point[1] for o in points)
+        )
     assert hypervolume(np.array(points)[keep], (9, 9)) == hypervolume(np.array(points), (9, 9))
 
 
@@ -69,7 +81,9 @@ def test_a_data_sets_front() -> None:
     assert found.front == ["good"]
     assert found.fixed_front == ["fixed, a=2", "fixed", "fixed, b=2"]
     assert found.volume.value == pytest.approx(0.6 * 0.6)
-    assert found.fixed_volume.value == pytest.approx(hypervolume(np.array([(0.4, 0.6), (0.5, 0.5), (0.6, 0.4)]), (1, 1)))
+    assert found.fixed_volume.value == pytest.approx(
+        hypervolume(np.array([(0.4, 0.6), (0.5, 0.5), (0.6, 0.4)]), (1, 1))
+    )
     assert found.volume.low == pytest.approx(found.volume.high)
 
 
@@ -81,7 +95,9 @@ def test_clouds_are_resampled_means() -> None:
     assert found == front(data)
     values = [v["a"]["relative_loss"] for v in data.strategies[0].values.values()]
     cloud = np.array(found.clouds["s"])
-    assert cloud[:, 0].mean() == pytest.approx(np.mean(values), abs=3 * np.std(values) / math.sqrt(8 * len(cloud)))
+    assert cloud[:, 0].mean() == pytest.approx(
+        np.mean(values), abs=3 * np.std(values) / math.sqrt(8 * len(cloud))
+    )
     assert cloud[:, 0].std() == pytest.approx(np.std(values) / math.sqrt(8), rel=0.15)
     assert found.volume.low < found.volume.value < found.volume.high
 
@@ -90,9 +106,19 @@ def test_without_a_trivial_predictor_the_reference_is_recorded() -> None:
     """Breaks if loss terms, which have no trivial predictor, crash the front or hide a strategy behind the reference."""
 
     def terms(name: str, role: str, loss: float) -> object:
-        return strategy(name, role, values={f"seed={s}": {t: {"loss": loss + s} for t in "ab"} for s in range(3)})
+        return strategy(
+            name,
+            role,
+            values={f"seed={s}": {t: {"loss": loss + s} for t in "ab"} for s in range(3)},
+        )
 
-    found = front(data_of(terms("fixed", "equal", -4.0), terms("s", "strategy", 6.0), tasks={"a": "term", "b": "term"}))  # type: ignore[arg-type]
+    found = front(
+        data_of(
+            terms("fixed", "equal", -4.0),
+            terms("s", "strategy", 6.0),
+            tasks={"a": "term", "b": "term"},
+        )
+    )  # type: ignore[arg-type]
     assert found is not None
     assert found.metric == "loss"
     assert found.reference == pytest.approx((8.0, 8.0))
@@ -101,7 +127,9 @@ def test_without_a_trivial_predictor_the_reference_is_recorded() -> None:
 
 def test_one_seed_has_a_front_and_no_cloud() -> None:
     """Breaks if a single seed pretends to a cloud."""
-    found = front(data_of(strategy("fixed", "equal", seeds=1), strategy("s", "strategy", 3, seeds=1)))
+    found = front(
+        data_of(strategy("fixed", "equal", seeds=1), strategy("s", "strategy", 3, seeds=1))
+    )
     assert found is not None
     assert found.clouds == {"fixed": [], "s": []}
     assert math.isnan(found.volume.low)

@@ -62,7 +62,9 @@ class Page(HTMLParser):
 
     @property
     def words(self) -> str:
-        return " ".join(" ".join(data for tag, data in self.texts if tag not in ("script", "style")).split())
+        return " ".join(
+            " ".join(data for tag, data in self.texts if tag not in ("script", "style")).split()
+        )
 
 
 def report(*folders: Path) -> Page:
@@ -78,7 +80,9 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for rate in ("0.001", "0.01"):
             for seed in range(3):
                 failed = (
-                    {"status": "failed", "reason": "the loss of 'y1' is NaN"} if (weighting, rate) == ("famo", "0.01") else {}
+                    {"status": "failed", "reason": "the loss of 'y1' is NaN"}
+                    if (weighting, rate) == ("famo", "0.01")
+                    else {}
                 )
                 folder = root / f"{number}_made_{weighting}"
                 make_run(folder, weighting, seed, worth=worth, optimizer__lr=rate, **failed)
@@ -99,14 +103,28 @@ def page(sweep: Path) -> Page:
 def test_the_page_answers_in_the_order_of_a_readers_questions(page: Page) -> None:
     """Breaks if the verdict is not first, or a part is missing."""
     names = [attributes["id"] for tag, attributes in page.elements if tag == "h2"]
-    parts = ["verdict", "strategies-0", "curves-0", "weights-0", "sigmas-0", "rates-0", "front-0", "differences", "runs"]
+    parts = [
+        "verdict",
+        "strategies-0",
+        "curves-0",
+        "weights-0",
+        "sigmas-0",
+        "rates-0",
+        "front-0",
+        "differences",
+        "runs",
+    ]
     assert names == parts
     assert "hurts" in page.words or "undecided" in page.words or "no difference" in page.words
 
 
 def test_the_table_holds_every_strategy_and_marks_the_best(page: Page, sweep: Path) -> None:
     """Breaks if a strategy is missing, or the best of a column is not the least error."""
-    names = [data.strip() for tag, data in page.texts if tag == "span" and re.fullmatch(r"\w+, lr=0\.\d+", data.strip())]
+    names = [
+        data.strip()
+        for tag, data in page.texts
+        if tag == "span" and re.fullmatch(r"\w+, lr=0\.\d+", data.strip())
+    ]
     expected = {f"{w}, lr={r}" for w in ("fixed", "uncertainty", "famo") for r in ("0.001", "0.01")}
     assert expected <= set(names)
     text = (sweep / "report.html").read_text()
@@ -132,14 +150,20 @@ def test_backward_passes_are_shown_where_they_differ(tmp_path: Path) -> None:
     for name, passes in (("fixed", 1), ("famo", 2)):
         summary = make_run(tmp_path / name, name) / "summary.json"
         values = json.loads(summary.read_text())
-        summary.write_text(json.dumps(values | {"time": {"seconds": 1.0, "backward_passes": passes}}))
+        summary.write_text(
+            json.dumps(values | {"time": {"seconds": 1.0, "backward_passes": passes}})
+        )
     assert "backward passes / step" in report(tmp_path).words
 
 
 def test_failures_are_listed_with_their_reasons(page: Page) -> None:
     """Breaks if a failed, killed or cut run vanishes without a word."""
     assert "5 of 20 runs did not finish" in page.words
-    for reason in ("the loss of 'y1' is NaN", "killed before it began to train", "killed, or still running"):
+    for reason in (
+        "the loss of 'y1' is NaN",
+        "killed before it began to train",
+        "killed, or still running",
+    ):
         assert reason in page.words
 
 
@@ -167,7 +191,9 @@ def test_a_run_elsewhere_is_linked_relative_to_the_report(tmp_path: Path) -> Non
     folders = [make_run(tmp_path / "a" / "x y#1"), make_run(tmp_path / "b" / "z%?", "dwa")]
     output = write_report(folders, tmp_path / "deep" / "er" / "report.html")
     links = {str(a["href"]) for a in Page(output.read_text()).attributes("a")}
-    assert {(output.parent / unquote(urlsplit(link).path)).resolve() for link in links} == {f.resolve() for f in folders}
+    assert {(output.parent / unquote(urlsplit(link).path)).resolve() for link in links} == {
+        f.resolve() for f in folders
+    }
 
 
 def test_a_study_shows_its_final_runs_and_draws_rates_from_the_tuning(tmp_path: Path) -> None:
@@ -176,21 +202,41 @@ def test_a_study_shows_its_final_runs_and_draws_rates_from_the_tuning(tmp_path: 
     for name in ("fixed", "uncertainty"):
         for i, rate in enumerate((0.001, 0.003, 0.01)):
             make_run(tmp_path / f"tune_{name}_{i}", name, 0, optimizer__lr=rate, worth=1 + i / 10)
-            jobs[f"tune_{name}_{i}"] = {"phase": 2, "strategy": name, "role": "strategy", "of": "", "final": False}
+            jobs[f"tune_{name}_{i}"] = {
+                "phase": 2,
+                "strategy": name,
+                "role": "strategy",
+                "of": "",
+                "final": False,
+            }
         for seed in range(2):
             make_run(tmp_path / f"final_{name}_{seed}", name, 10 + seed, optimizer__lr=0.001)
             role = "equal" if name == "fixed" else "strategy"
-            jobs[f"final_{name}_{seed}"] = {"phase": 4, "strategy": name, "role": role, "of": "", "final": True}
+            jobs[f"final_{name}_{seed}"] = {
+                "phase": 4,
+                "strategy": name,
+                "role": role,
+                "of": "",
+                "final": True,
+            }
     study = {"version": 1, "margin": 0.02, "notes": ["All trials of x failed."], "jobs": jobs}
     (tmp_path / "study.json").write_text(json.dumps(study))
     page = report(tmp_path)
     (figures,) = page.figures
-    assert "Test split, last epoch, 2 paired seeds; a difference below 2 % counts as none." in page.words
+    assert (
+        "Test split, last epoch, 2 paired seeds; a difference below 2 % counts as none."
+        in page.words
+    )
     assert "Validation, which chose all settings; the verdict is on test. Final epoch" in page.words
     assert "All trials of x failed." in page.words
-    assert [(s["name"], s["seeds"]) for s in figures["strategies"]] == [("fixed", 2), ("uncertainty", 2)]
+    assert [(s["name"], s["seeds"]) for s in figures["strategies"]] == [
+        ("fixed", 2),
+        ("uncertainty", 2),
+    ]
     assert [rates["x"] for rates in figures["rates"]] == [[0.001, 0.003, 0.01]] * 2
-    assert [rates["colour"] for rates in figures["rates"]] == [s["colour"] for s in figures["strategies"]]
+    assert [rates["colour"] for rates in figures["rates"]] == [
+        s["colour"] for s in figures["strategies"]
+    ]
 
 
 def test_a_strategys_colour_does_not_depend_on_its_numbers(page: Page) -> None:
@@ -210,21 +256,39 @@ def test_the_plane_of_two_tasks_shows_how_sure_a_mean_is(page: Page) -> None:
         assert 1 < len(point["cloud"]) <= 60
         for axis in (0, 1):
             seeds = [seed[axis] for seed in point["seeds"] if seed[axis] is not None]
-            assert all(min(seeds) - 1e-3 <= mean[axis] <= max(seeds) + 1e-3 for mean in point["cloud"])
+            assert all(
+                min(seeds) - 1e-3 <= mean[axis] <= max(seeds) + 1e-3 for mean in point["cloud"]
+            )
 
 
 def test_a_study_shows_how_far_learning_rates_and_seeds_move_a_result(tmp_path: Path) -> None:
     """Breaks if a reader cannot hold a difference against what a sparse learning-rate grid would have done."""
     jobs: dict[str, Any] = {}
     for i in range(6):
-        make_run(tmp_path / f"tune_{i}", "fixed", 0, optimizer__lr=10 ** (i / 2 - 4), worth=1 + i / 10)
-        jobs[f"tune_{i}"] = {"phase": 1, "strategy": "equal", "role": "equal", "final": False, "lr": 10 ** (i / 2 - 4)}
+        make_run(
+            tmp_path / f"tune_{i}", "fixed", 0, optimizer__lr=10 ** (i / 2 - 4), worth=1 + i / 10
+        )
+        jobs[f"tune_{i}"] = {
+            "phase": 1,
+            "strategy": "equal",
+            "role": "equal",
+            "final": False,
+            "lr": 10 ** (i / 2 - 4),
+        }
     for seed in range(3):
         make_run(tmp_path / f"final_{seed}", "fixed", 10 + seed, optimizer__lr=1e-4)
-        jobs[f"final_{seed}"] = {"phase": 4, "strategy": "equal", "role": "equal", "final": True, "lr": 1e-4}
+        jobs[f"final_{seed}"] = {
+            "phase": 4,
+            "strategy": "equal",
+            "role": "equal",
+            "final": True,
+            "lr": 1e-4,
+        }
     (tmp_path / "study.json").write_text(json.dumps({"version": 1, "margin": 0.02, "jobs": jobs}))
     report(tmp_path)
-    table = (tmp_path / "report.html").read_text().split('aria-label="Spreads"')[1].split("</table>")[0]
+    table = (
+        (tmp_path / "report.html").read_text().split('aria-label="Spreads"')[1].split("</table>")[0]
+    )
     numbers = [float(value) for value in re.findall(r'data-value="([^"]+)"', table)]
     assert len(numbers) == 2
     assert all(value > 0 for value in numbers)
@@ -237,7 +301,9 @@ def made_study(tmp_path: Path, extra: int = 0) -> Path:
     strategies += [(f"fixed y1={i}.5 y2=1", "fixed", "") for i in range(9)]
     strategies += [(f"method{i}", "strategy", "") for i in range(extra)]
     for i, (name, role, of) in enumerate(strategies):
-        make_run(tmp_path / str(i), "dwa" if role == "strategy" else "fixed", 1, worth=1.0 - i / 100)
+        make_run(
+            tmp_path / str(i), "dwa" if role == "strategy" else "fixed", 1, worth=1.0 - i / 100
+        )
         jobs[str(i)] = {"phase": 4, "strategy": name, "role": role, "of": of, "final": True}
     (tmp_path / "study.json").write_text(json.dumps({"version": 1, "margin": 0.02, "jobs": jobs}))
     return tmp_path
@@ -256,16 +322,25 @@ def test_fixed_weights_are_one_family_and_a_twin_has_its_methods_colour(tmp_path
 def test_a_long_table_shows_of_a_sweep_over_fixed_weights_only_the_best(tmp_path: Path) -> None:
     """Breaks if a reader has to look for the methods among dozens of fixed weights."""
     report(made_study(tmp_path, extra=7))
-    table = (tmp_path / "report.html").read_text().split('class="sortable strategies"')[1].split("</table>")[0]
+    table = (
+        (tmp_path / "report.html")
+        .read_text()
+        .split('class="sortable strategies"')[1]
+        .split("</table>")[0]
+    )
     rows = table.split("<tr")[2:]
     assert len(rows) == 19
-    assert [("fixed y1" in row, 'class="more minor"' in row) for row in rows].count((True, True)) == 8
+    assert [("fixed y1" in row, 'class="more minor"' in row) for row in rows].count(
+        (True, True)
+    ) == 8
     assert sum('class="more' in row for row in rows) == 8
 
 
 def test_the_colours_are_those_of_the_other_pictures() -> None:
     """Breaks if the page and comparison.png disagree about colours that the colour-blind can tell apart."""
-    style = (Path(__file__).parents[2] / "mtl_runner" / "results" / "page" / "style.css").read_text()
+    style = (
+        Path(__file__).parents[2] / "mtl_runner" / "results" / "page" / "style.css"
+    ).read_text()
     assert re.findall(r"--c\d: (#\w{6})", style)[: len(COLOURS)] == list(COLOURS)
 
 
@@ -277,10 +352,16 @@ def test_nothing_is_asked_of_a_network(sweep: Path) -> None:
     page = report(sweep)
     assert "http://" not in (sweep / "report.html").read_text()
     assert "https://" not in (sweep / "report.html").read_text()
-    assert not [a for tag, a in page.elements if "src" in a or tag in ("iframe", "object", "embed", "base")]
+    assert not [
+        a for tag, a in page.elements if "src" in a or tag in ("iframe", "object", "embed", "base")
+    ]
     assert [a["href"] for a in page.attributes("link")] == ["data:,"]
     assert "url(" not in (sweep / "report.html").read_text()
-    (policy,) = [a["content"] for a in page.attributes("meta") if a.get("http-equiv") == "Content-Security-Policy"]
+    (policy,) = [
+        a["content"]
+        for a in page.attributes("meta")
+        if a.get("http-equiv") == "Content-Security-Policy"
+    ]
     assert policy is not None
     assert policy.startswith("default-src 'none'")
 
@@ -320,7 +401,13 @@ def test_embedded_json_is_ascii_without_markup_and_says_the_same(text: str) -> N
 def test_four_hundred_runs_stay_small(tmp_path: Path) -> None:
     """Breaks if a large study makes a page that no browser likes to open."""
     for number in range(400):
-        make_run(tmp_path / str(number), f"method{number % 40}", 0, optimizer__lr=1e-4 * (1 + number // 40), epochs=60)
+        make_run(
+            tmp_path / str(number),
+            f"method{number % 40}",
+            0,
+            optimizer__lr=1e-4 * (1 + number // 40),
+            epochs=60,
+        )
     output = write_report([tmp_path], tmp_path / "report.html")
     assert output.stat().st_size < 2_500_000
     page = Page(output.read_text())
@@ -376,7 +463,10 @@ def test_a_curve_is_the_mean_over_seeds_with_their_range(tmp_path: Path) -> None
     for i, epoch in enumerate(epochs):
         values = [curves["loss"]["y1"][epoch] for curves in seeds]
         assert mean[i] == pytest.approx(sum(values) / 3, rel=1e-3)
-        assert (low[i], high[i]) == (pytest.approx(min(values), rel=1e-3), pytest.approx(max(values), rel=1e-3))
+        assert (low[i], high[i]) == (
+            pytest.approx(min(values), rel=1e-3),
+            pytest.approx(max(values), rel=1e-3),
+        )
 
 
 def test_a_curve_ends_where_most_seeds_have_stopped() -> None:

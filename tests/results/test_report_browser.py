@@ -26,9 +26,18 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for weighting, worth in (("fixed", 1.0), ("uncertainty", 0.8), (HOSTILE, 1.3)):
         for rate in ("0.001", "0.01"):
             for seed in range(2):
-                make_run(root / f"{number}_{seed}", weighting, seed, worth=worth, optimizer__lr=rate)
+                make_run(
+                    root / f"{number}_{seed}", weighting, seed, worth=worth, optimizer__lr=rate
+                )
                 number += 1
-    make_run(root / HOSTILE.replace("/", "_"), "famo", 0, status="failed", reason=HOSTILE, optimizer__lr="0.001")
+    make_run(
+        root / HOSTILE.replace("/", "_"),
+        "famo",
+        0,
+        status="failed",
+        reason=HOSTILE,
+        optimizer__lr="0.001",
+    )
     write_report([root], root / "report.html")
     return Path(shutil.copytree(root, root.parent / "copy")) / "report.html"
 
@@ -69,7 +78,9 @@ def readout(page: Chromium, plot: int = 0) -> str | None:
     return found
 
 
-def test_it_loads_without_a_word_on_the_console_and_without_a_request(page: Chromium, file: Path) -> None:
+def test_it_loads_without_a_word_on_the_console_and_without_a_request(
+    page: Chromium, file: Path
+) -> None:
     """Breaks if the page throws, warns, asks for any other file, or runs a script that a run's name brings along."""
     assert page.complaints() == []
     assert page.requests() == [file.resolve().as_uri()]
@@ -81,18 +92,29 @@ def test_it_loads_without_a_word_on_the_console_and_without_a_request(page: Chro
 
 def test_the_policy_stops_a_script_that_came_in_all_the_same(page: Chromium) -> None:
     """Breaks if the second line of defence, the page's own policy, is not in force."""
-    page.run("document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"window.bad = 1\">')")
-    page.run("(s => { s.textContent = 'window.bad = 2'; document.body.append(s); })(document.createElement('script'))")
+    page.run(
+        "document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"window.bad = 1\">')"
+    )
+    page.run(
+        "(s => { s.textContent = 'window.bad = 2'; document.body.append(s); })(document.createElement('script'))"
+    )
     assert page.run("new Promise(done => setTimeout(() => done(window.bad ?? 0), 100))") == 0
 
 
 def test_a_click_sorts_and_a_second_one_turns_round(page: Chromium) -> None:
     """Breaks if the table cannot be sorted, or puts strategies without a number first."""
-    number = page.run("[...document.querySelectorAll('.strategies thead th')].findIndex(h => h.innerText.startsWith('y2'))")
+    number = page.run(
+        "[...document.querySelectorAll('.strategies thead th')].findIndex(h => h.innerText.startsWith('y2'))"
+    )
     for direction, sign in (("ascending", 1), ("descending", -1)):
         where = box(page, f".strategies thead th:nth-child({number + 1}) button")
         page.click(where["x"] + where["width"] / 2, where["y"] + where["height"] / 2)
-        assert page.run(f"document.querySelector('.strategies thead th:nth-child({number + 1})').ariaSort") == direction
+        assert (
+            page.run(
+                f"document.querySelector('.strategies thead th:nth-child({number + 1})').ariaSort"
+            )
+            == direction
+        )
         values = column(page, number)
         assert values[-1] is None
         known = [float(value) for value in values if value is not None]
@@ -105,7 +127,9 @@ def test_the_keyboard_sorts_too(page: Chromium) -> None:
     """Breaks if someone without a mouse cannot sort."""
     page.run("document.querySelector('.strategies .sort').focus()")
     page.press("Enter", 13)
-    names = page.run("[...document.querySelectorAll('.strategies')][0].tBodies[0].innerText.match(/^.*lr=.*$/gm)")
+    names = page.run(
+        "[...document.querySelectorAll('.strategies')][0].tBodies[0].innerText.match(/^.*lr=.*$/gm)"
+    )
     assert names == sorted(names)
     assert len(names) > 3
 
@@ -170,7 +194,10 @@ def test_it_fits_the_window_and_its_ground_follows_the_readers_choice(
     """Breaks if the page must be scrolled sideways on a phone, or stays white at night."""
     browser.open(file, width=width, dark=dark)
     assert browser.run("document.documentElement.scrollWidth") <= width
-    red, green, blue = map(int, browser.run("getComputedStyle(document.body).backgroundColor").strip("rgb()").split(","))
+    red, green, blue = map(
+        int,
+        browser.run("getComputedStyle(document.body).backgroundColor").strip("rgb()").split(","),
+    )
     assert (red + green + blue < 150) is dark
     browser.screenshot(tmp_path / "page.png", whole=False)
     assert struct.unpack(">II", (tmp_path / "page.png").read_bytes()[16:24])[0] == width
@@ -180,7 +207,13 @@ def test_it_fits_the_window_and_its_ground_follows_the_readers_choice(
 def test_four_hundred_runs_open_in_under_a_second(browser: Chromium, tmp_path: Path) -> None:
     """Breaks if a large study's page keeps its reader waiting (until all is drawn, by the browser's own clock)."""
     for number in range(400):
-        make_run(tmp_path / "runs" / str(number), f"m{number % 50}", number // 50, epochs=50, optimizer__lr=0.001)
+        make_run(
+            tmp_path / "runs" / str(number),
+            f"m{number % 50}",
+            number // 50,
+            epochs=50,
+            optimizer__lr=0.001,
+        )
     file = write_report([tmp_path], tmp_path / "report.html")
     times = []
     for _ in range(3):  # the fastest: the machine may have other things to do

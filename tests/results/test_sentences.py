@@ -49,14 +49,35 @@ OPEN = versus(0.01, -0.2, 0.3)
 BAD = versus(0.5, 0.3, 0.7)
 SAME = versus(0.001, -0.01, 0.01)
 WORDS = [
-    (versus(-0.0799, -0.329, 0.17), "8 % better than equal weights (95 % interval: 33 % better to 17 % worse;"),
-    (versus(-0.72, -0.78, -0.65), "72 % better than equal weights (95 % interval: 65 to 78 % better;"),
-    (versus(2.25, 1.3, 3.19), "3.2 times the loss of equal weights (95 % interval: 2.3 to 4.2 times the loss;"),
-    (versus(0.9, 0.3, 1.6), "90 % worse than equal weights (95 % interval: 30 % worse to 2.6 times the loss;"),
+    (
+        versus(-0.0799, -0.329, 0.17),
+        "8 % better than equal weights (95 % interval: 33 % better to 17 % worse;",
+    ),
+    (
+        versus(-0.72, -0.78, -0.65),
+        "72 % better than equal weights (95 % interval: 65 to 78 % better;",
+    ),
+    (
+        versus(2.25, 1.3, 3.19),
+        "3.2 times the loss of equal weights (95 % interval: 2.3 to 4.2 times the loss;",
+    ),
+    (
+        versus(0.9, 0.3, 1.6),
+        "90 % worse than equal weights (95 % interval: 30 % worse to 2.6 times the loss;",
+    ),
     (versus(1.99e-7, -1e-6, 1e-6), "the same as equal weights (95 % interval: the same;"),
-    (versus(0.01, 0.0001, 0.02), "1 % worse than equal weights (95 % interval: the same to 2 % worse;"),
-    (versus(-0.4, -0.4012, -0.3988), "40 % better than equal weights (95 % interval: 39.9 to 40.1 % better;"),
-    (versus(-0.998, -0.999, -0.99), "99.8 % better than equal weights (95 % interval: 99 to 99.9 % better;"),
+    (
+        versus(0.01, 0.0001, 0.02),
+        "1 % worse than equal weights (95 % interval: the same to 2 % worse;",
+    ),
+    (
+        versus(-0.4, -0.4012, -0.3988),
+        "40 % better than equal weights (95 % interval: 39.9 to 40.1 % better;",
+    ),
+    (
+        versus(-0.998, -0.999, -0.99),
+        "99.8 % better than equal weights (95 % interval: 99 to 99.9 % better;",
+    ),
 ]
 
 
@@ -69,7 +90,10 @@ def test_differences_in_words(equal: Paired, words: str) -> None:
 def test_metrics_have_no_loss() -> None:
     """Breaks if a sentence names a loss where main metrics were compared."""
     found = replace(verdict("s", "hurts", versus(2.25, 1.3, 3.19)), quantity="main metrics")
-    assert "3.2 times the error of equal weights (95 % interval: 2.3 to 4.2 times the error;" in describe(found)
+    assert (
+        "3.2 times the error of equal weights (95 % interval: 2.3 to 4.2 times the error;"
+        in describe(found)
+    )
     assert "Judged by the log ratios of the main metrics." in basis([found], "d", "val", "final")
 
 
@@ -86,10 +110,19 @@ def test_the_best_fixed_weights_are_named_once() -> None:
 def test_the_answer_tells_what_hurts_and_what_is_open() -> None:
     """Breaks if the answer says `failed` of what did not fail, counts fixed weights as a method, or hides how many seeds there are."""
     fixed = verdict("fixed a=2", "undecided", OPEN, "fixed")
-    found = [fixed, *(verdict(name, "hurts", BAD) for name in "uv"), *(verdict(name, "undecided", OPEN) for name in "st")]
+    found = [
+        fixed,
+        *(verdict(name, "hurts", BAD) for name in "uv"),
+        *(verdict(name, "undecided", OPEN) for name in "st"),
+    ]
     assert answer(found, "d") == "On d, u and v hurt. With 10 seeds, s and t are undecided."
-    lost = replace(verdict("w", "hurts", versus(math.nan, math.nan, math.nan, 0)), lost=10, failed=10, seeds=0)
-    assert answer([lost, verdict("s", "undecided", OPEN)], "d") == "On d, w failed. With 10 seeds, s is undecided."
+    lost = replace(
+        verdict("w", "hurts", versus(math.nan, math.nan, math.nan, 0)), lost=10, failed=10, seeds=0
+    )
+    assert (
+        answer([lost, verdict("s", "undecided", OPEN)], "d")
+        == "On d, w failed. With 10 seeds, s is undecided."
+    )
     assert answer([fixed, verdict("s", "no difference", SAME)], "d") == (
         "On d, s lies within 2 % of equal weights. With 10 seeds, the best fixed weights are undecided."
     )
@@ -98,13 +131,19 @@ def test_the_answer_tells_what_hurts_and_what_is_open() -> None:
 def test_a_lead_without_a_sweep_of_fixed_weights_is_said() -> None:
     """Breaks if a clear gain over equal weights reads as if more seeds were needed."""
     lead = replace(verdict("s", "undecided", versus(-0.5, -0.6, -0.4)), fixed="")
-    assert answer([lead], "d") == "On d, s beats equal weights; whether fixed weights do as well was not tried."
+    assert (
+        answer([lead], "d")
+        == "On d, s beats equal weights; whether fixed weights do as well was not tried."
+    )
 
 
 def test_static_weights_suffice_claims_no_more_than_was_shown() -> None:
     """Breaks if a method is said to lose to fixed weights where only its twin or domination decided."""
     good = versus(-0.5, -0.6, -0.4)
-    found = [verdict("fixed a=2", "static weights suffice", good, "fixed"), verdict("s", "static weights suffice", good)]
+    found = [
+        verdict("fixed a=2", "static weights suffice", good, "fixed"),
+        verdict("s", "static weights suffice", good),
+    ]
     assert answer(found, "d") == (
         "Weights matter on d, but static ones suffice: s and the best fixed weights beat equal weights by more than 2 %. "
         "No method was shown to beat constant weights by as much."
@@ -118,7 +157,9 @@ def test_what_a_verdict_rests_on() -> None:
         "Test split, last epoch, 8 to 10 paired seeds; a difference below 2 % counts as none. "
         "Judged by mean relative loss. Validation chose everything."
     )
-    assert basis(found[:1], "d", "val", "best").startswith("Validation split, best epoch, 10 paired seeds; ")
+    assert basis(found[:1], "d", "val", "best").startswith(
+        "Validation split, best epoch, 10 paired seeds; "
+    )
     assert basis([], "d", "test", "final") == ""
 
 

@@ -14,7 +14,11 @@ RATES = [10 ** (-4 + i / 3) for i in range(7)]
 
 def test_sub_grids_have_one_point_per_decade() -> None:
     """Breaks if the spread of sparse grids is taken over grids that nobody would try."""
-    assert sub_grids({rate: float(i) for i, rate in enumerate(RATES)}) == [[0, 3, 6], [1, 4], [2, 5]]
+    assert sub_grids({rate: float(i) for i, rate in enumerate(RATES)}) == [
+        [0, 3, 6],
+        [1, 4],
+        [2, 5],
+    ]
     assert sub_grids(dict.fromkeys([1e-3, 1e-2, 1e-1], 1.0)) == []
     assert sub_grids({}) == []
 
@@ -45,6 +49,8 @@ def test_a_rate_of_the_grid_that_failed_keeps_the_others_in_place() -> None:
 def test_both_spreads_are_standard_deviations() -> None:
     """Breaks if a spread is a range or a variance."""
     tuning = dict(zip(RATES, [0.9, 0.8, 0.7, 0.5, 0.6, 0.8, 0.9], strict=True))
-    found = spread(strategy("s", "strategy", tuning=tuning, best_monitor={"x": 1.0, "y": 3.0, "z": math.nan}))
+    found = spread(
+        strategy("s", "strategy", tuning=tuning, best_monitor={"x": 1.0, "y": 3.0, "z": math.nan})
+    )
     assert found.grids == pytest.approx(0.1)  # of the best of each: .5, .6, .7
     assert found.seeds == pytest.approx(math.sqrt(2))

@@ -68,7 +68,16 @@ def test_no_value_at_all_is_nan() -> None:
 # Delta-m
 
 METRICS = TaskMetrics(
-    "rmse", {"rmse": False, "mae": False, "rrmse": False, "accuracy": True, "f1": True, "miou": True, "r2": True}
+    "rmse",
+    {
+        "rmse": False,
+        "mae": False,
+        "rrmse": False,
+        "accuracy": True,
+        "f1": True,
+        "miou": True,
+        "r2": True,
+    },
 )
 TASKS = dict.fromkeys(("a", "b", "semantic", "instance", "depth"), METRICS)
 
@@ -80,7 +89,9 @@ SINGLE = {"semantic": {"miou": 59.4}, "instance": {"mae": 4.61}, "depth": {"mae"
     [(50.1, 3.79, 0.592, -3.21), (62.8, 3.61, 0.549, -13.88), (63.4, 3.50, 0.522, -16.42)],
     ids=["uniform", "approx. optimal", "uncertainty"],
 )
-def test_delta_m_of_the_cvpr_2018_table(iou: float, instance: float, depth: float, published: float) -> None:
+def test_delta_m_of_the_cvpr_2018_table(
+    iou: float, instance: float, depth: float, published: float
+) -> None:
     """Breaks if delta-m has the wrong sign, reference or average."""
     model = {"semantic": {"miou": iou}, "instance": {"mae": instance}, "depth": {"mae": depth}}
     over_metrics, over_tasks = delta_m(model, SINGLE, TASKS)
@@ -92,20 +103,31 @@ def test_delta_m_of_the_cvpr_2018_table(iou: float, instance: float, depth: floa
 @given(values=st.lists(positive, min_size=4, max_size=4))
 def test_the_baseline_is_zero_against_itself(values: list[float]) -> None:
     """Breaks if a strategy that equals the single-task runs seems better or worse than they are."""
-    rows = {"a": {"rmse": values[0], "mae": values[1]}, "b": {"accuracy": values[2], "f1": values[3]}}
+    rows = {
+        "a": {"rmse": values[0], "mae": values[1]},
+        "b": {"accuracy": values[2], "f1": values[3]},
+    }
     assert delta_m(rows, rows, TASKS) == (0.0, 0.0)
 
 
 @QUICK
-@given(model=st.lists(positive, min_size=3, max_size=3), baseline=st.lists(positive, min_size=3, max_size=3), unit=positive)
-def test_the_unit_of_a_metric_does_not_matter(model: list[float], baseline: list[float], unit: float) -> None:
+@given(
+    model=st.lists(positive, min_size=3, max_size=3),
+    baseline=st.lists(positive, min_size=3, max_size=3),
+    unit=positive,
+)
+def test_the_unit_of_a_metric_does_not_matter(
+    model: list[float], baseline: list[float], unit: float
+) -> None:
     """Breaks if delta-m depends on metres or millimetres."""
 
     def rows(values: list[float], factor: float) -> dict[str, dict[str, float]]:
         return {"a": {"rmse": factor * values[0]}, "b": {"accuracy": values[1], "f1": values[2]}}
 
     found = delta_m(rows(model, unit), rows(baseline, unit), TASKS)
-    assert found == pytest.approx(delta_m(rows(model, 1.0), rows(baseline, 1.0), TASKS), rel=1e-6, abs=1e-6)
+    assert found == pytest.approx(
+        delta_m(rows(model, 1.0), rows(baseline, 1.0), TASKS), rel=1e-6, abs=1e-6
+    )
 
 
 def test_metrics_count_once_each_or_once_per_task() -> None:
@@ -139,8 +161,12 @@ def test_runs_recorded_before_say_the_same_of_their_metrics_as_those_of_today() 
     for name, kind in KINDS.items():
         before = TaskMetrics.of({"kind": name})
         today = {metric.name: metric for metric in kind.metrics}
-        assert dict(before.directions) == {name: metric.higher_is_better for name, metric in today.items()}
-        assert before.in_delta_m == tuple(name for name, metric in today.items() if metric.in_delta_m)
+        assert dict(before.directions) == {
+            name: metric.higher_is_better for name, metric in today.items()
+        }
+        assert before.in_delta_m == tuple(
+            name for name, metric in today.items() if metric.in_delta_m
+        )
         assert before.main == next(iter(today), "loss")
 
 
@@ -159,11 +185,17 @@ def test_ties_share_their_ranks() -> None:
 
 
 @QUICK
-@given(columns=st.lists(st.lists(st.integers(0, 4), min_size=5, max_size=5), min_size=1, max_size=4))
+@given(
+    columns=st.lists(st.lists(st.integers(0, 4), min_size=5, max_size=5), min_size=1, max_size=4)
+)
 def test_ranks_are_scipys(columns: list[list[int]]) -> None:
     """Breaks if ties or directions are ranked differently from the usual average ranks."""
-    found = mean_ranks([(bool(i % 2), list(map(float, column))) for i, column in enumerate(columns)])
-    ranks = [stats.rankdata(-np.array(column) if i % 2 else column) for i, column in enumerate(columns)]
+    found = mean_ranks(
+        [(bool(i % 2), list(map(float, column))) for i, column in enumerate(columns)]
+    )
+    ranks = [
+        stats.rankdata(-np.array(column) if i % 2 else column) for i, column in enumerate(columns)
+    ]
     assert found == pytest.approx(np.mean(ranks, axis=0).tolist())
 
 

@@ -35,7 +35,13 @@ def test_the_unit_of_a_task_does_not_matter(factor: float) -> None:
     """Breaks if a task in millimetres outweighs one in metres."""
 
     def scaled(s: StrategyEvidence) -> StrategyEvidence:
-        return replace(s, values={r: {**v, "a": {m: factor * x for m, x in v["a"].items()}} for r, v in s.values.items()})
+        return replace(
+            s,
+            values={
+                r: {**v, "a": {m: factor * x for m, x in v["a"].items()}}
+                for r, v in s.values.items()
+            },
+        )
 
     s = strategy("s", "strategy", (4, -7))
     before, after = judge(EQUAL, s), judge(scaled(EQUAL), scaled(s))
@@ -73,7 +79,9 @@ def test_static_weights_suffice_if_the_best_fixed_ones_do_as_well() -> None:
     """Breaks if a method gets credit for what tuned constants give too."""
     found = judge(EQUAL, strategy("f", "fixed", -8), strategy("s", "strategy", -9))
     assert found.kind == "static weights suffice"
-    assert found.sentence.startswith("s helps, but static weights suffice: 9 % better than equal weights")
+    assert found.sentence.startswith(
+        "s helps, but static weights suffice: 9 % better than equal weights"
+    )
 
 
 def test_static_weights_suffice_if_the_frozen_twin_does_as_well() -> None:
@@ -84,7 +92,9 @@ def test_static_weights_suffice_if_the_frozen_twin_does_as_well() -> None:
     assert "its frozen twin" in judge(*strategies, twin).sentence
     assert judge(*strategies, twin, of="other").kind == "helps"
     assert judge(*strategies, strategy("s, frozen", "twin", -4, of="s")).kind == "helps"
-    assert judge(EQUAL, strategy("s", "strategy", -9), twin).kind == "static weights suffice"  # no sweep needed for that
+    assert (
+        judge(EQUAL, strategy("s", "strategy", -9), twin).kind == "static weights suffice"
+    )  # no sweep needed for that
 
 
 def test_static_weights_suffice_if_their_front_dominates() -> None:
@@ -121,8 +131,13 @@ def test_undecided_where_the_interval_crosses_the_margin() -> None:
 def test_the_best_fixed_weights_show_at_best_that_static_weights_suffice() -> None:
     """Breaks if constants that beat equal weights go unsaid, or count as a method."""
     best = strategy("f", "fixed", -40)
-    found = verdicts(evidence_of(EQUAL, best, strategy("g", "fixed", 3), strategy("s", "strategy", -20)))
-    assert {v.strategy: v.kind for v in found} == {"f": "static weights suffice", "s": "static weights suffice"}
+    found = verdicts(
+        evidence_of(EQUAL, best, strategy("g", "fixed", 3), strategy("s", "strategy", -20))
+    )
+    assert {v.strategy: v.kind for v in found} == {
+        "f": "static weights suffice",
+        "s": "static weights suffice",
+    }
     assert found[0].sentence.startswith("f (the best fixed weights) ")
     assert "40 % better than equal weights" in found[0].sentence
 
@@ -148,7 +163,10 @@ def test_the_borders(low: float, high: float, kind: str) -> None:
     if kind == "helps":
         for against in ("versus_fixed", "versus_twin"):
             touching = replace(edge, high=-0.02)
-            assert decide(replace(found, versus_equal=edge, **{against: touching})) == "static weights suffice"
+            assert (
+                decide(replace(found, versus_equal=edge, **{against: touching}))
+                == "static weights suffice"
+            )
         assert decide(replace(found, dominated=0.05)) == "helps"
         assert decide(replace(found, dominated=0.051)) == "static weights suffice"
 
@@ -177,8 +195,12 @@ def test_without_a_fixed_weight_sweep_nothing_helps() -> None:
     """Breaks if a method is praised that nobody held against tuned constants."""
     found = judge(EQUAL, strategy("s", "strategy", -9))
     assert found.kind == "undecided"
-    assert "without a fixed-weight sweep nobody knows whether static weights suffice" in found.sentence
-    assert missing(data_of(EQUAL, strategy("s", "strategy")))[0].startswith("No fixed-weight sweep: ")
+    assert (
+        "without a fixed-weight sweep nobody knows whether static weights suffice" in found.sentence
+    )
+    assert missing(data_of(EQUAL, strategy("s", "strategy")))[0].startswith(
+        "No fixed-weight sweep: "
+    )
 
 
 def test_without_equal_weights_there_is_no_verdict() -> None:
@@ -186,8 +208,13 @@ def test_without_equal_weights_there_is_no_verdict() -> None:
     s = strategy("s", "strategy", -9)
     found = judge(*SWEEP, s)
     assert (found.kind, found.versus_equal, found.equal) == ("undecided", None, "")
-    assert found.sentence.startswith("s is undecided with 8 seeds: there are no equal weights to compare with; ")
-    assert missing(data_of(s))[0] == "No verdict: add weighting=fixed to the sweep for the equal-weight baseline."
+    assert found.sentence.startswith(
+        "s is undecided with 8 seeds: there are no equal weights to compare with; "
+    )
+    assert (
+        missing(data_of(s))[0]
+        == "No verdict: add weighting=fixed to the sweep for the equal-weight baseline."
+    )
     assert (
         missing(data_of(s, strategy("fixed", "equal", seeds=2, failed=[0, 1])))[0]
         == "No verdict: no run with equal weights finished."
@@ -196,26 +223,38 @@ def test_without_equal_weights_there_is_no_verdict() -> None:
 
 def test_one_seed_decides_nothing() -> None:
     """Breaks if one lucky run is a result."""
-    strategies = (strategy("fixed", "equal", seeds=1), strategy("f", "fixed", seeds=1), strategy("s", "strategy", -50, seeds=1))
+    strategies = (
+        strategy("fixed", "equal", seeds=1),
+        strategy("f", "fixed", seeds=1),
+        strategy("s", "strategy", -50, seeds=1),
+    )
     found = judge(*strategies)
     assert found.kind == "undecided"
     assert found.sentence.startswith("s is undecided with 1 seed: ")
     assert "one pair, no interval; 1 seed cannot reach p < .05" in found.sentence
-    assert "One seed says nothing about chance: add seed=range(0,10)." in missing(data_of(*strategies))
+    assert "One seed says nothing about chance: add seed=range(0,10)." in missing(
+        data_of(*strategies)
+    )
 
 
 def test_other_seeds_are_no_pairs() -> None:
     """Breaks if runs of different seeds are paired by their order."""
     s = strategy("s", "strategy", -9)
-    found = judge(EQUAL, replace(s, values={f"seed={10 + i}": v for i, v in enumerate(s.values.values())}))
+    found = judge(
+        EQUAL, replace(s, values={f"seed={10 + i}": v for i, v in enumerate(s.values.values())})
+    )
     assert found.kind == "undecided"
     assert "no run has a finished pair with equal weights on the same seed" in found.sentence
 
 
 @pytest.mark.parametrize(("seeds", "said"), [(5, True), (6, False)])
-def test_fewer_than_six_seeds_cannot_reach_significance_and_the_sentence_says_so(seeds: int, said: bool) -> None:
+def test_fewer_than_six_seeds_cannot_reach_significance_and_the_sentence_says_so(
+    seeds: int, said: bool
+) -> None:
     """Breaks if five seeds are reported with a p-value as if it could have been small."""
-    found = judge(strategy("fixed", "equal", seeds=seeds), strategy("s", "strategy", 5, seeds=seeds))
+    found = judge(
+        strategy("fixed", "equal", seeds=seeds), strategy("s", "strategy", 5, seeds=seeds)
+    )
     assert ("5 seeds cannot reach p < .05" in found.sentence) == said
     assert ("; p 0.031, 0.031 after Holm" in found.sentence) != said
 
@@ -251,7 +290,10 @@ def test_a_strategy_that_a_study_gave_up_hurts() -> None:
     lost = strategy("gradnorm", "strategy", seeds=0, failures=five, trials=5)
     found = judge(EQUAL, *SWEEP, lost, of="gradnorm")
     assert (found.kind, found.failed, found.lost, found.seeds) == ("hurts", 5, 5, 0)
-    assert found.sentence == "gradnorm failed: none of its 5 trials finished (The loss became nan in epoch 1)."
+    assert (
+        found.sentence
+        == "gradnorm failed: none of its 5 trials finished (The loss became nan in epoch 1)."
+    )
     assert "gradnorm failed" in answer(verdicts(evidence_of(EQUAL, lost)), "d")
     killed = strategy("gradnorm", "strategy", seeds=0, unfinished=("0_x",), trials=1)
     assert judge(EQUAL, killed, of="gradnorm").kind == "undecided"
@@ -260,9 +302,15 @@ def test_a_strategy_that_a_study_gave_up_hurts() -> None:
 
 def test_every_data_set_has_the_margin_of_its_study() -> None:
     """Breaks if the margin of one study judges another one, or is heard although the user gave one."""
-    sets = [replace(data_of(EQUAL, strategy("s", "strategy", 5)), name=n, margin=m) for n, m in (("x", 0.1), ("y", None))]
+    sets = [
+        replace(data_of(EQUAL, strategy("s", "strategy", 5)), name=n, margin=m)
+        for n, m in (("x", 0.1), ("y", None))
+    ]
     evidence = Evidence("final", "test", tuple(sets))
-    assert [(v.margin, v.kind) for v in verdicts(evidence)] == [(0.1, "no difference"), (0.02, "hurts")]
+    assert [(v.margin, v.kind) for v in verdicts(evidence)] == [
+        (0.1, "no difference"),
+        (0.02, "hurts"),
+    ]
     assert {v.margin for v in verdicts(evidence, 0.03)} == {0.03}
 
 
@@ -272,7 +320,9 @@ def test_every_data_set_has_the_margin_of_its_study() -> None:
 def test_the_effect_on_every_task_stands_beside_the_verdict() -> None:
     """Breaks if one task pays for another and the verdict does not tell."""
     found = judge(EQUAL, strategy("s", "strategy", (-20, 10), seeds=7, noise=0))
-    mean = sum(EQUAL.values[f"seed={i}"]["a"]["rmse"] for i in range(7)) / 7  # of the seeds that both have
+    mean = (
+        sum(EQUAL.values[f"seed={i}"]["a"]["rmse"] for i in range(7)) / 7
+    )  # of the seeds that both have
     assert found.effects == (
         TaskEffect("a", "rmse", pytest.approx(mean), pytest.approx(0.8 * mean)),
         TaskEffect("b", "rmse", pytest.approx(10 * mean), pytest.approx(11 * mean)),
@@ -283,7 +333,9 @@ def test_the_effect_on_every_task_stands_beside_the_verdict() -> None:
 
 def test_p_values_are_adjusted_over_the_judged_strategies() -> None:
     """Breaks if ten strategies have ten chances at .05, or the points of the fixed sweep count as strategies."""
-    found = verdicts(evidence_of(EQUAL, *SWEEP, strategy("s", "strategy", -9), strategy("t", "strategy", 5)))
+    found = verdicts(
+        evidence_of(EQUAL, *SWEEP, strategy("s", "strategy", -9), strategy("t", "strategy", 5))
+    )
     assert [v.strategy for v in found] == ["fixed, a=2", "s", "t"]
     least = 2 / 2**8
     assert [v.versus_equal.p for v in found if v.versus_equal][1:] == [least, least]
@@ -292,13 +344,20 @@ def test_p_values_are_adjusted_over_the_judged_strategies() -> None:
 
 def test_delta_m_is_taken_of_the_best_single_task_runs_of_each_task() -> None:
     """Breaks if delta-m has another reference than tuned single-task training, in either convention."""
-    one = strategy("single, lr=1", "single_task", (0, 50), validation={"seed=0": {"a": 1.0, "b": 3.0}})
-    two = strategy("single, lr=2", "single_task", (50, 0), validation={"seed=0": {"a": 3.0, "b": 1.0}})
+    one = strategy(
+        "single, lr=1", "single_task", (0, 50), validation={"seed=0": {"a": 1.0, "b": 3.0}}
+    )
+    two = strategy(
+        "single, lr=2", "single_task", (50, 0), validation={"seed=0": {"a": 3.0, "b": 1.0}}
+    )
     found = judge(EQUAL, one, two, strategy("s", "strategy", (10, 20)))
     assert found.delta_m == pytest.approx(15, abs=0.3)
     assert found.delta_m_task == pytest.approx(15, abs=0.3)
     assert math.isnan(judge(EQUAL, strategy("s", "strategy")).delta_m)
-    assert "No delta-m: add weighting=single_task to the sweep for the single-task baseline." in missing(data_of(EQUAL))
+    assert (
+        "No delta-m: add weighting=single_task to the sweep for the single-task baseline."
+        in missing(data_of(EQUAL))
+    )
 
 
 def test_spread_and_cost_stand_beside_the_verdict() -> None:
@@ -306,12 +365,24 @@ def test_spread_and_cost_stand_beside_the_verdict() -> None:
     rates = [1e-4, 2.15e-4, 4.64e-4, 1e-3, 2.15e-3, 4.64e-3, 1e-2]
     tuning = dict(zip(rates, [0.9, 0.8, 0.7, 0.5, 0.6, 0.8, 0.9], strict=True))
     found = judge(
-        EQUAL, strategy("s", "strategy", 5, tuning=tuning, seconds={"seed=0": 1.0, "seed=1": 3.0}, backward_passes=2.0)
+        EQUAL,
+        strategy(
+            "s",
+            "strategy",
+            5,
+            tuning=tuning,
+            seconds={"seed=0": 1.0, "seed=1": 3.0},
+            backward_passes=2.0,
+        ),
     )
-    assert found.spread.grids == pytest.approx(0.1)  # standard deviation of the sub-grids' best: .5, .6, .7
+    assert found.spread.grids == pytest.approx(
+        0.1
+    )  # standard deviation of the sub-grids' best: .5, .6, .7
     assert found.spread.seeds == 0
     assert (found.seconds, found.backward_passes) == (2.0, 2.0)
-    assert math.isnan(judge(EQUAL, strategy("s", "strategy", 5, tuning={1e-3: 0.5, 1e-2: 0.4})).spread.grids)
+    assert math.isnan(
+        judge(EQUAL, strategy("s", "strategy", 5, tuning={1e-3: 0.5, 1e-2: 0.4})).spread.grids
+    )
 
 
 def test_metric_differences_are_paired_and_adjusted_per_metric() -> None:
@@ -339,14 +410,29 @@ def test_the_answer_for_a_data_set() -> None:
     def said(*strategies: StrategyEvidence) -> str:
         return answer(verdicts(evidence_of(EQUAL, *strategies)), "d")
 
-    good, same, bad = strategy("s", "strategy", -9), strategy("t", "strategy", 0), strategy("u", "strategy", 9)
+    good, same, bad = (
+        strategy("s", "strategy", -9),
+        strategy("t", "strategy", 0),
+        strategy("u", "strategy", 9),
+    )
     fair = strategy("f", "fixed", -1)
-    assert said(fair, good, same) == "Weighting matters on d: s beats equal and the best fixed weights by more than 2 %."
+    assert (
+        said(fair, good, same)
+        == "Weighting matters on d: s beats equal and the best fixed weights by more than 2 %."
+    )
     assert said(strategy("f", "fixed", -9), good).startswith(
         "Weights matter on d, but static ones suffice: s and the best fixed weights beat equal weights"
     )
-    assert said(fair, same).startswith("Weighting makes no difference on d: t and the best fixed weights lie within 2 %")
+    assert said(fair, same).startswith(
+        "Weighting makes no difference on d: t and the best fixed weights lie within 2 %"
+    )
     assert said(same, bad) == "No strategy helps on d: u hurts; t lies within 2 % of equal weights."
     wild = strategy("v", "strategy", 0, noise=20)
-    assert said(same, wild) == "On d, t lies within 2 % of equal weights. With 8 seeds, v is undecided."
-    assert answer([], "d") == "No verdict on d: there are no equal weights, or nothing to compare with them."
+    assert (
+        said(same, wild)
+        == "On d, t lies within 2 % of equal weights. With 8 seeds, v is undecided."
+    )
+    assert (
+        answer([], "d")
+        == "No verdict on d: there are no equal weights, or nothing to compare with them."
+    )

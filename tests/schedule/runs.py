@@ -13,7 +13,9 @@ THREE = make_tasks(a="regression", b="regression", c="regression")
 def active(schedule: Schedule) -> list[list[int]]:
     """For each task the steps of the run at which it is active."""
     steps = range(schedule.length.steps)
-    return [[step for step in steps if schedule.activation(step)[t]] for t in range(len(schedule.tasks))]
+    return [
+        [step for step in steps if schedule.activation(step)[t]] for t in range(len(schedule.tasks))
+    ]
 
 
 def values(schedule: Schedule, task: int) -> list[float]:

@@ -44,9 +44,13 @@ def test_in_a_round_robin_the_tasks_take_turns_in_their_order() -> None:
 
 def test_a_turn_may_last_an_epoch() -> None:
     """Breaks if a turn changes within an epoch, or the clock of the turns is that of the steps."""
-    assert turns(Alternate(THREE, LENGTH, every="epoch")) == [(step // 5) % 3 for step in range(200)]
+    assert turns(Alternate(THREE, LENGTH, every="epoch")) == [
+        (step // 5) % 3 for step in range(200)
+    ]
     drawn = turns(Alternate(THREE, LENGTH, every="epoch", proportions=1))
-    assert [drawn[5 * epoch : 5 * epoch + 5] for epoch in range(40)] == [[drawn[5 * epoch]] * 5 for epoch in range(40)]
+    assert [drawn[5 * epoch : 5 * epoch + 5] for epoch in range(40)] == [
+        [drawn[5 * epoch]] * 5 for epoch in range(40)
+    ]
     assert set(drawn) == {0, 1, 2}
 
 
@@ -89,7 +93,9 @@ def test_a_draw_says_nothing_about_the_next_one() -> None:
 
 @QUICK
 @given(seed=st.integers(0, 2**64), steps=st.lists(st.integers(0, 10**12), min_size=2, max_size=20))
-def test_a_step_has_the_same_task_in_whatever_order_the_steps_are_asked_for(seed: int, steps: list[int]) -> None:
+def test_a_step_has_the_same_task_in_whatever_order_the_steps_are_asked_for(
+    seed: int, steps: list[int]
+) -> None:
     """Breaks if the draws are a stream: a resumed run, which begins in the middle, would train other tasks."""
     once = Alternate(THREE, LENGTH, proportions={"a": 2}, seed=seed)
     again = Alternate(THREE, LENGTH, proportions={"a": 2}, seed=seed)
@@ -106,15 +112,26 @@ def test_the_draws_are_the_same_on_every_machine_and_in_every_version() -> None:
 
 def test_another_seed_draws_other_turns() -> None:
     """Breaks if repetitions over seeds all train the tasks in the same order."""
-    assert len({tuple(turns(Alternate(THREE, LENGTH, proportions=1, seed=seed))) for seed in range(50)}) == 50
-    assert turns(Alternate(THREE, LENGTH, seed=0)) == turns(Alternate(THREE, LENGTH, seed=1))  # a round robin has no chance
+    assert (
+        len(
+            {tuple(turns(Alternate(THREE, LENGTH, proportions=1, seed=seed))) for seed in range(50)}
+        )
+        == 50
+    )
+    assert turns(Alternate(THREE, LENGTH, seed=0)) == turns(
+        Alternate(THREE, LENGTH, seed=1)
+    )  # a round robin has no chance
 
 
 def test_global_random_states_are_neither_read_nor_changed() -> None:
     """Breaks if a user's dropout changes the turns, or the turns the dropout."""
 
     def states() -> list[object]:
-        return [torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), random.getstate()]  # type: ignore[index]
+        return [
+            torch.get_rng_state().tolist(),
+            np.random.get_state()[1].tolist(),
+            random.getstate(),
+        ]  # type: ignore[index]
 
     found = []
     for seed in (0, 1):
@@ -159,14 +176,35 @@ def test_a_task_that_has_no_turn_in_the_run_is_named() -> None:
     ("options", "sentence"),
     [
         ({"every": "batch"}, "schedule.every='batch' is unknown; allowed: epoch, step."),
-        ({"every": "steps"}, "schedule.every='steps' is unknown; did you mean 'step'? allowed: epoch, step."),
+        (
+            {"every": "steps"},
+            "schedule.every='steps' is unknown; did you mean 'step'? allowed: epoch, step.",
+        ),
         ({"every": 5}, "schedule.every=5 is unknown; allowed: epoch, step."),
-        ({"proportions": {"y3": 1}}, "schedule.proportions names the unknown task 'y3'; allowed: y1, y2."),
-        ({"proportions": {"y2": 0}}, "schedule.proportions.y2 must be a positive number; found 0.0."),
-        ({"proportions": {"y2": -1}}, "schedule.proportions.y2 must be a positive number; found -1.0."),
-        ({"proportions": {"y1": float("inf")}}, "schedule.proportions.y1 must be a positive number; found inf."),
-        ({"proportions": {"y1": "most"}}, "schedule.proportions.y1 must be a number; found 'most'."),
-        ({"proportions": [1, 2]}, "schedule.proportions must be a number or {task: number}; found [1, 2]."),
+        (
+            {"proportions": {"y3": 1}},
+            "schedule.proportions names the unknown task 'y3'; allowed: y1, y2.",
+        ),
+        (
+            {"proportions": {"y2": 0}},
+            "schedule.proportions.y2 must be a positive number; found 0.0.",
+        ),
+        (
+            {"proportions": {"y2": -1}},
+            "schedule.proportions.y2 must be a positive number; found -1.0.",
+        ),
+        (
+            {"proportions": {"y1": float("inf")}},
+            "schedule.proportions.y1 must be a positive number; found inf.",
+        ),
+        (
+            {"proportions": {"y1": "most"}},
+            "schedule.proportions.y1 must be a number; found 'most'.",
+        ),
+        (
+            {"proportions": [1, 2]},
+            "schedule.proportions must be a number or {task: number}; found [1, 2].",
+        ),
     ],
 )
 def test_an_alternation_that_cannot_be_says_why(options: dict[str, Any], sentence: str) -> None:

@@ -52,12 +52,19 @@ def test_the_next_task_starts_when_the_loss_has_not_improved_for_patience_epochs
 
 def test_a_loss_that_improves_lets_the_next_task_wait() -> None:
     """Breaks if patience counts evaluations in all, not those without an improvement."""
-    assert watch(Plateau(TASKS, LENGTH, patience=1), [1 / epoch for epoch in range(1, 40)]).last_start() == INFINITE
+    assert (
+        watch(
+            Plateau(TASKS, LENGTH, patience=1), [1 / epoch for epoch in range(1, 40)]
+        ).last_start()
+        == INFINITE
+    )
 
 
 def test_patience_is_counted_in_epochs_however_seldom_one_is_evaluated() -> None:
     """Breaks if `trainer.evaluate_every` changes the meaning of patience."""
-    seldom = watch(Plateau(TASKS, LENGTH, patience=6), [1.0, 1.0, 1.0], first=4, every=4)  # epochs 4, 8, 12
+    seldom = watch(
+        Plateau(TASKS, LENGTH, patience=6), [1.0, 1.0, 1.0], first=4, every=4
+    )  # epochs 4, 8, 12
     assert seldom.epoch_marks() == {"y2 starts": 12.0}
 
 
@@ -66,8 +73,13 @@ def test_a_loss_under_the_threshold_starts_the_next_task_at_once() -> None:
     schedule = watch(Plateau(TASKS, LENGTH, threshold={"y1": 0.5, "y2": 100.0}), [3.0, 0.5])
     assert schedule.epoch_marks() == {}
     assert watch(schedule, [0.49], first=3).epoch_marks() == {"y2 starts": 3.0}
-    assert watch(Plateau(THREE, LENGTH, threshold=0.5), [0.4, 0.4]).epoch_marks() == {"b starts": 1.0, "c starts": 2.0}
-    assert watch(Plateau(THREE, LENGTH, threshold={"a": None, "b": 9}, patience=5), [0.0] * 7).epoch_marks() == {
+    assert watch(Plateau(THREE, LENGTH, threshold=0.5), [0.4, 0.4]).epoch_marks() == {
+        "b starts": 1.0,
+        "c starts": 2.0,
+    }
+    assert watch(
+        Plateau(THREE, LENGTH, threshold={"a": None, "b": 9}, patience=5), [0.0] * 7
+    ).epoch_marks() == {
         "b starts": 6.0,
         "c starts": 7.0,
     }
@@ -76,10 +88,18 @@ def test_a_loss_under_the_threshold_starts_the_next_task_at_once() -> None:
 def test_min_delta_is_an_absolute_improvement_over_the_best() -> None:
     """Breaks if small gains count one by one, add up to nothing, or are measured in per cent."""
     slow = [1.0 - 0.004 * i for i in range(8)]
-    assert watch(Plateau(TASKS, LENGTH, patience=3, min_delta=0.01), slow).last_start() == INFINITE  # .012 in three epochs
-    assert watch(Plateau(TASKS, LENGTH, patience=2, min_delta=0.01), slow).epoch_marks() == {"y2 starts": 3.0}
-    assert watch(Plateau(TASKS, LENGTH, patience=1, min_delta=0.5), [8.0, 7.5]).epoch_marks() == {"y2 starts": 2.0}
-    assert watch(Plateau(TASKS, LENGTH, patience=1, min_delta=0.5), [-8.0, -8.75]).epoch_marks() == {}
+    assert (
+        watch(Plateau(TASKS, LENGTH, patience=3, min_delta=0.01), slow).last_start() == INFINITE
+    )  # .012 in three epochs
+    assert watch(Plateau(TASKS, LENGTH, patience=2, min_delta=0.01), slow).epoch_marks() == {
+        "y2 starts": 3.0
+    }
+    assert watch(Plateau(TASKS, LENGTH, patience=1, min_delta=0.5), [8.0, 7.5]).epoch_marks() == {
+        "y2 starts": 2.0
+    }
+    assert (
+        watch(Plateau(TASKS, LENGTH, patience=1, min_delta=0.5), [-8.0, -8.75]).epoch_marks() == {}
+    )
 
 
 def test_only_the_loss_of_the_task_that_started_last_counts() -> None:
@@ -112,7 +132,9 @@ def test_nothing_starts_after_the_last_epoch() -> None:
     """Breaks if a plot marks a start that never was."""
     schedule = watch(Plateau(TASKS, LENGTH, patience=39), [1.0] * 40)
     assert (schedule.epoch_marks(), schedule.last_start()) == ({}, INFINITE)
-    assert watch(Plateau(TASKS, LENGTH, patience=38), [1.0] * 40).epoch_marks() == {"y2 starts": 39.0}
+    assert watch(Plateau(TASKS, LENGTH, patience=38), [1.0] * 40).epoch_marks() == {
+        "y2 starts": 39.0
+    }
 
 
 def test_once_all_have_started_nothing_more_happens() -> None:
@@ -130,7 +152,11 @@ def test_a_single_task_is_ordinary_training() -> None:
 
 
 @QUICK
-@given(losses=st.lists(st.integers(0, 9).map(float), max_size=39), patience=st.integers(1, 6), every=st.integers(1, 3))
+@given(
+    losses=st.lists(st.integers(0, 9).map(float), max_size=39),
+    patience=st.integers(1, 6),
+    every=st.integers(1, 3),
+)
 def test_a_start_is_the_first_epoch_that_is_patience_epochs_after_the_best_one(
     losses: list[float], patience: int, every: int
 ) -> None:
@@ -155,7 +181,11 @@ def test_a_start_is_the_first_epoch_that_is_patience_epochs_after_the_best_one(
     losses=st.lists(st.floats(-2, 2), min_size=1, max_size=39),
     cut=st.integers(0, 39),
     options=st.fixed_dictionaries(
-        {"patience": st.integers(1, 4), "threshold": st.sampled_from([None, -1.5]), "min_delta": st.sampled_from([0.0, 0.3])}
+        {
+            "patience": st.integers(1, 4),
+            "threshold": st.sampled_from([None, -1.5]),
+            "min_delta": st.sampled_from([0.0, 0.3]),
+        }
     ),
 )
 def test_a_resumed_run_starts_its_tasks_when_the_uninterrupted_one_does(
@@ -164,7 +194,10 @@ def test_a_resumed_run_starts_its_tasks_when_the_uninterrupted_one_does(
     """Breaks if a checkpoint forgets the best loss, its epoch or who has started, or cannot be loaded without running code."""
     order = ["b", "c", "a"]
     whole = watch(Plateau(THREE, LENGTH, order, **options), losses)
-    first, second = Plateau(THREE, LENGTH, order, **options), Plateau(THREE, LENGTH, order, **options)
+    first, second = (
+        Plateau(THREE, LENGTH, order, **options),
+        Plateau(THREE, LENGTH, order, **options),
+    )
     watch(first, losses[:cut])
     checkpoint.save(tmp_path / "checkpoint.pt", {"schedule": first.state_dict()})
     watch(first, [0.0] * 20, first=cut + 1)  # what came after the checkpoint is lost
@@ -195,24 +228,45 @@ def test_a_state_is_a_copy() -> None:
     ("options", "sentence"),
     [
         ({"order": ["y2", "y3"]}, "schedule.order names the unknown task 'y3'; allowed: y1, y2."),
-        ({"order": ["y2"]}, "schedule.order leaves out the task 'y1'; write every task once: [y1, y2] in any order."),
-        ({"order": []}, "schedule.order leaves out the task 'y1'; write every task once: [y1, y2] in any order."),
+        (
+            {"order": ["y2"]},
+            "schedule.order leaves out the task 'y1'; write every task once: [y1, y2] in any order.",
+        ),
+        (
+            {"order": []},
+            "schedule.order leaves out the task 'y1'; write every task once: [y1, y2] in any order.",
+        ),
         (
             {"order": ["y1", "y2", "y1"]},
             "schedule.order names the task 'y1' more than once; write every task once: [y1, y2] in any order.",
         ),
-        ({"order": "y1"}, "schedule.order must be a list of all tasks, [y1, y2] in any order; found 'y1'."),
+        (
+            {"order": "y1"},
+            "schedule.order must be a list of all tasks, [y1, y2] in any order; found 'y1'.",
+        ),
         ({"patience": 0}, "schedule.patience must be a whole number of at least 1; found 0."),
         ({"patience": 2.5}, "schedule.patience must be a whole number of at least 1; found 2.5."),
         ({"patience": True}, "schedule.patience must be a whole number of at least 1; found True."),
         ({"patience": None}, "schedule.patience must be a whole number of at least 1; found None."),
         ({"min_delta": -0.1}, "schedule.min_delta must be a number of at least 0; found -0.1."),
         ({"min_delta": "1%"}, "schedule.min_delta must be a number of at least 0; found '1%'."),
-        ({"min_delta": float("nan")}, "schedule.min_delta must be a number of at least 0; found nan."),
-        ({"threshold": "low"}, "schedule.threshold must be a number or {task: number}; found 'low'."),
+        (
+            {"min_delta": float("nan")},
+            "schedule.min_delta must be a number of at least 0; found nan.",
+        ),
+        (
+            {"threshold": "low"},
+            "schedule.threshold must be a number or {task: number}; found 'low'.",
+        ),
         ({"threshold": {"y1": "low"}}, "schedule.threshold.y1 must be a number; found 'low'."),
-        ({"threshold": {"y3": 1}}, "schedule.threshold names the unknown task 'y3'; allowed: y1, y2."),
-        ({"threshold": {"y3": None}}, "schedule.threshold names the unknown task 'y3'; allowed: y1, y2."),
+        (
+            {"threshold": {"y3": 1}},
+            "schedule.threshold names the unknown task 'y3'; allowed: y1, y2.",
+        ),
+        (
+            {"threshold": {"y3": None}},
+            "schedule.threshold names the unknown task 'y3'; allowed: y1, y2.",
+        ),
     ],
 )
 def test_a_plateau_that_cannot_be_says_why(options: dict[str, Any], sentence: str) -> None:

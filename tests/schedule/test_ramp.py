@@ -30,7 +30,9 @@ def ramp(*knots: tuple[int, float], length: Length = LENGTH) -> Ramp:
 
 @QUICK
 @given(knots=points)
-def test_a_ramp_is_exact_at_its_knots_and_constant_outside_of_them(knots: list[tuple[int, float]]) -> None:
+def test_a_ramp_is_exact_at_its_knots_and_constant_outside_of_them(
+    knots: list[tuple[int, float]],
+) -> None:
     """Breaks if a task is not as active at a written time as was written, or goes on changing after the last knot."""
     schedule = ramp(*knots)
     for step, value in dict(knots).items():  # of several at a step, the last
@@ -48,7 +50,9 @@ def test_a_ramp_is_straight_between_its_knots(knots: list[tuple[int, float]]) ->
         for step in range(begin + 1, end):
             share = Fraction(step - begin, end - begin)
             found = schedule.activation(step)[1]
-            assert found == pytest.approx(float((1 - share) * Fraction(low) + share * Fraction(high)), abs=1e-15)
+            assert found == pytest.approx(
+                float((1 - share) * Fraction(low) + share * Fraction(high)), abs=1e-15
+            )
             assert min(low, high) <= found <= max(low, high)
 
 
@@ -70,7 +74,9 @@ def test_a_jump_from_nothing_to_everything_is_a_stage(start: int) -> None:
     when = f"{start} steps"
     jump = Ramp(TASKS, LENGTH, {"y2": [[when, 0], [when, 1]]})
     stage = Staged(TASKS, LENGTH, start={"y2": when})
-    assert [jump.activation(step) for step in range(200)] == [stage.activation(step) for step in range(200)]
+    assert [jump.activation(step) for step in range(200)] == [
+        stage.activation(step) for step in range(200)
+    ]
     assert (jump.epoch_marks(), jump.last_start(), jump.never_active()) == (
         stage.epoch_marks(),
         stage.last_start(),
@@ -81,7 +87,13 @@ def test_a_jump_from_nothing_to_everything_is_a_stage(start: int) -> None:
 def test_the_times_of_knots_may_be_epochs_steps_or_shares() -> None:
     """Breaks if a knot's time is read in another way than a stage's."""
     schedule = Ramp(TASKS, LENGTH, {"y2": [[2, 0], ["60 steps", 0.5], ["100%", 1]]})
-    assert [schedule.activation(step)[1] for step in (10, 35, 60, 130, 200)] == [0, 0.25, 0.5, 0.75, 1]
+    assert [schedule.activation(step)[1] for step in (10, 35, 60, 130, 200)] == [
+        0,
+        0.25,
+        0.5,
+        0.75,
+        1,
+    ]
 
 
 def test_without_knots_the_later_tasks_rise_over_the_first_half() -> None:
@@ -89,7 +101,11 @@ def test_without_knots_the_later_tasks_rise_over_the_first_half() -> None:
     for knots in (None, {}):
         schedule = Ramp(THREE, LENGTH, knots)
         assert values(schedule, 0) == [1.0] * 200
-        assert values(schedule, 1) == values(schedule, 2) == [step / 100 for step in range(100)] + [1.0] * 100
+        assert (
+            values(schedule, 1)
+            == values(schedule, 2)
+            == [step / 100 for step in range(100)] + [1.0] * 100
+        )
     assert values(Ramp(TASKS[:1], LENGTH), 0) == [1.0] * 200
 
 
@@ -116,8 +132,16 @@ def test_one_knot_is_a_constant() -> None:
         ([(0, 1), (100, 0)], {"y2 ends": 20.0}, 0.0),
         ([(0, 1), (100, 0.5)], {}, 0.0),
         ([(0, 0.5), (100, 1)], {"y2 ramped up": 20.0}, 20.0),
-        ([(0, 0), (50, 1), (100, 0), (150, 1), (160, 0)], {"y2 ramped up": 10.0, "y2 ends": 32.0}, 10.0),
-        ([(50, 0), (100, 1), (100, 0)], {"y2 starts": 10.0, "y2 ramped up": 19.8, "y2 ends": 20.0}, 19.8),
+        (
+            [(0, 0), (50, 1), (100, 0), (150, 1), (160, 0)],
+            {"y2 ramped up": 10.0, "y2 ends": 32.0},
+            10.0,
+        ),
+        (
+            [(50, 0), (100, 1), (100, 0)],
+            {"y2 starts": 10.0, "y2 ramped up": 19.8, "y2 ends": 20.0},
+            19.8,
+        ),
         ([(0, 0), (400, 1)], {"y2 ramped up": 39.8}, 39.8),  # half way up at the end
         ([(0, 1), (400, 0)], {}, 0.0),
         ([(0, 0.7)], {}, 0.0),
@@ -141,7 +165,9 @@ def test_before_its_first_knot_a_ramp_has_begun() -> None:
 
 @QUICK
 @given(knots=points)
-def test_what_is_told_about_a_ramp_is_what_every_step_of_it_shows(knots: list[tuple[int, float]]) -> None:
+def test_what_is_told_about_a_ramp_is_what_every_step_of_it_shows(
+    knots: list[tuple[int, float]],
+) -> None:
     """Breaks if the few steps that are looked at miss one that matters."""
     schedule = ramp(*knots)
     found = values(schedule, 1)
@@ -159,7 +185,9 @@ def test_what_is_told_about_a_ramp_is_what_every_step_of_it_shows(knots: list[tu
         assert not active or active[0] <= 1
 
 
-@pytest.mark.parametrize("knots", [[(0, 0)], [(200, 0), (200, 1)], [(250, 0), (300, 1)], [(9, 0), (10, 1), (10, 0)]])
+@pytest.mark.parametrize(
+    "knots", [[(0, 0)], [(200, 0), (200, 1)], [(250, 0), (300, 1)], [(9, 0), (10, 1), (10, 0)]]
+)
 def test_a_ramp_that_stays_at_zero_never_takes_part(knots: list[tuple[int, float]]) -> None:
     """Breaks if nobody warns that a task is never trained, or early stopping waits for it."""
     schedule = ramp(*knots)
@@ -221,9 +249,16 @@ def test_a_ramp_is_refused_if_and_only_if_some_step_has_no_active_task(
     first: list[tuple[int, float]], second: list[tuple[int, float]]
 ) -> None:
     """Breaks if a gap between two ramps is overlooked (the update would have nothing to do), or seen where there is none."""
-    knots = [[[f"{step} steps", float(value > 0.5)] for step, value in knots] for knots in (first, second)]
-    curves = [ramp(*[(step, float(value > 0.5)) for step, value in knots]) for knots in (first, second)]
-    gap = any(not a and not b for a, b in zip(values(curves[0], 1), values(curves[1], 1), strict=True))
+    knots = [
+        [[f"{step} steps", float(value > 0.5)] for step, value in knots]
+        for knots in (first, second)
+    ]
+    curves = [
+        ramp(*[(step, float(value > 0.5)) for step, value in knots]) for knots in (first, second)
+    ]
+    gap = any(
+        not a and not b for a, b in zip(values(curves[0], 1), values(curves[1], 1), strict=True)
+    )
     try:
         Ramp(TASKS, LENGTH, {"y1": knots[0], "y2": knots[1]})
         refused = False

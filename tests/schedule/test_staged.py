@@ -22,7 +22,10 @@ def test_without_times_the_tasks_start_evenly_over_the_first_half() -> None:
 
 def test_a_task_is_active_from_its_start_on() -> None:
     """Breaks if a start is off by one step, or a task that is not named starts late."""
-    assert active(Staged(TASKS, LENGTH, start={"y2": "30 steps"})) == [list(range(200)), list(range(30, 200))]
+    assert active(Staged(TASKS, LENGTH, start={"y2": "30 steps"})) == [
+        list(range(200)),
+        list(range(30, 200)),
+    ]
 
 
 def test_a_task_is_idle_from_its_end_on() -> None:
@@ -47,7 +50,9 @@ def test_a_start_after_the_end_of_the_run_never_comes() -> None:
 
 def test_starts_and_ends_are_told_to_the_plots_in_epochs() -> None:
     """Breaks if the lines in the pictures stand at the wrong epoch, or at the borders of the picture."""
-    schedule = Staged(TASKS, LENGTH, start={"y1": 0, "y2": "10 steps"}, until={"y1": "50%", "y2": "100%"})
+    schedule = Staged(
+        TASKS, LENGTH, start={"y1": 0, "y2": "10 steps"}, until={"y1": "50%", "y2": "100%"}
+    )
     assert schedule.epoch_marks() == {"y2 starts": 2.0, "y1 ends": 20.0}
     assert Staged(TASKS, LENGTH, start={"y2": 41}).epoch_marks() == {}
 
@@ -69,7 +74,10 @@ def test_who_starts_last_and_who_never_does_is_known_before_the_run() -> None:
     [
         ({"start": {"y3": 5}}, "schedule.start names the unknown task 'y3'; allowed: y1, y2."),
         ({"until": {"z": 5}}, "schedule.until names the unknown task 'z'; allowed: y1, y2."),
-        ({"start": {"y1": 2, "y2": 3}}, "schedule: no task is active at step 0 (epoch 0); let at least one start there."),
+        (
+            {"start": {"y1": 2, "y2": 3}},
+            "schedule: no task is active at step 0 (epoch 0); let at least one start there.",
+        ),
         ({"until": {"y1": 10, "y2": "25%"}}, "no task is active at step 50 (epoch 10)"),
         ({"start": {"y2": 20}, "until": {"y1": 10}}, "no task is active at step 50 (epoch 10)"),
         ({"start": {"y2": "later"}}, "schedule.start.y2='later' is not a time"),

@@ -52,7 +52,23 @@ def test_the_three_ways_to_write_a_time_agree(epochs: int, per_epoch: int, share
 
 
 @pytest.mark.parametrize(
-    "when", ["soon", "", "%", "steps", "10 minutes", -1, "-3 steps", "-5%", True, None, "nan", "inf", [3], "10 % of it"]
+    "when",
+    [
+        "soon",
+        "",
+        "%",
+        "steps",
+        "10 minutes",
+        -1,
+        "-3 steps",
+        "-5%",
+        True,
+        None,
+        "nan",
+        "inf",
+        [3],
+        "10 % of it",
+    ],
 )
 def test_an_unreadable_time_is_an_error_that_names_key_value_and_ways(when: object) -> None:
     """Breaks if a misspelt time is read as some other time."""

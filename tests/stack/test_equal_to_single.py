@@ -23,13 +23,20 @@ from mtl_runner.train.trainer import Trainer
 from tests.methods.runs import FEW_ROWS, compose, prepare, start
 
 SMALL = ("model.hidden=[8]", "trainer.device=cpu", "trainer.epochs=20", "record.plots=none")
-TOY_MIXED = ("data=toy_mixed", *FEW_ROWS, "data.batch_size=40", *SMALL)  # the last batch of an epoch is smaller
+TOY_MIXED = (
+    "data=toy_mixed",
+    *FEW_ROWS,
+    "data.batch_size=40",
+    *SMALL,
+)  # the last batch of an epoch is smaller
 TOY_REGRESSION = ("data=toy_regression", "data.n=50", *SMALL)
 DIGITS = ("data=digits", "data.batch_size=256", *SMALL)
 FIRST_TASK = {TOY_MIXED: "value", TOY_REGRESSION: "y1", DIGITS: "digit"}
 
 FOUR = ([], [], [], [])
-NUMBERS: dict[str, tuple[Sequence[str], ...]] = {  # options in which the four replicas differ, beside seed and learning rate
+NUMBERS: dict[
+    str, tuple[Sequence[str], ...]
+] = {  # options in which the four replicas differ, beside seed and learning rate
     "fixed": tuple([f"weighting.weights={{FIRST: {w}}}"] for w in (1, 2, 3, 4)),
     "uncertainty_softmax": tuple([f"weighting.temperature={t}"] for t in (0.5, 1.0, 2.0, 5.0)),
     "famo": tuple([f"weighting.gamma={g}"] for g in (0.001, 0.01, 0.02, 0.1)),
@@ -38,8 +45,23 @@ METHODS: dict[str, tuple[str, ...]] = {
     **{
         name: (f"weighting={name}",)
         for name in (
-            *("fixed", "uncertainty", "uncertainty_simplified", "uncertainty_analytic", "uncertainty_softmax"),
-            *("uncertainty_exact", "heteroscedastic", "learned", "imtl_l", "log_sum", "geometric_mean", "dwa", "famo"),
+            *(
+                "fixed",
+                "uncertainty",
+                "uncertainty_simplified",
+                "uncertainty_analytic",
+                "uncertainty_softmax",
+            ),
+            *(
+                "uncertainty_exact",
+                "heteroscedastic",
+                "learned",
+                "imtl_l",
+                "log_sum",
+                "geometric_mean",
+                "dwa",
+                "famo",
+            ),
             *("per_task_adam", "staged", "single_task"),
         )
     },
@@ -58,7 +80,10 @@ RATES = (0.001, 0.003, 0.01, 0.003)
 
 def some_quickly(methods: Sequence[str], *quick: str) -> list[Any]:
     """All the methods; most of them behind the marker."""
-    return [method if method in quick else pytest.param(method, marks=pytest.mark.long) for method in methods]
+    return [
+        method if method in quick else pytest.param(method, marks=pytest.mark.long)
+        for method in methods
+    ]
 
 
 every_method = pytest.mark.parametrize("method", METHODS)
@@ -70,7 +95,9 @@ def jobs(method: str, problem: tuple[str, ...] = TOY_MIXED, *further: str) -> li
     found = []
     for seed, (lr, numbers) in enumerate(zip(RATES, NUMBERS.get(method, FOUR), strict=True)):
         own = [option.replace("FIRST", FIRST_TASK[problem]) for option in numbers]
-        found.append((*problem, *METHODS[method], *further, f"seed={seed}", f"optimizer.lr={lr}", *own))
+        found.append(
+            (*problem, *METHODS[method], *further, f"seed={seed}", f"optimizer.lr={lr}", *own)
+        )
     return found
 
 
@@ -85,7 +112,9 @@ def again(trainers: Sequence[Trainer]) -> list[Trainer]:
 
 def singly(folder: Path, runs: Sequence[tuple[str, ...]]) -> list[Trainer]:
     trainers = []
-    for i, options in enumerate(runs):  # one after another: each seeds the global generators for itself
+    for i, options in enumerate(
+        runs
+    ):  # one after another: each seeds the global generators for itself
         trainers += [start(prepare(folder / str(i), *options))]
         trainers[-1].run()
     return trainers
@@ -133,7 +162,9 @@ def assert_same_rows(found: Trainer, expected: Trainer, tolerance: float) -> Non
                 assert close, f"row {i} {other[:4]}, {name}: {x} in the stack, {y} alone"
 
 
-def assert_all_same(found: Sequence[Trainer], expected: Sequence[Trainer], tolerance: float = 1e-9) -> None:
+def assert_all_same(
+    found: Sequence[Trainer], expected: Sequence[Trainer], tolerance: float = 1e-9
+) -> None:
     for mine, other in zip(found, expected, strict=True):
         assert_same_rows(mine, other, tolerance)
 
@@ -156,14 +187,18 @@ def test_replica_is_the_single_run(method: str, tmp_path: Path) -> None:
     runs = jobs(method)
     alone = singly(tmp_path / "single", runs)
     assert_all_same(stacked(tmp_path / "stack", runs), alone)
-    assert len({tuple(map(tuple, rows(trainer))) for trainer in alone}) == len(alone)  # the runs are not all the same
+    assert len({tuple(map(tuple, rows(trainer))) for trainer in alone}) == len(
+        alone
+    )  # the runs are not all the same
 
 
 @every_method
 def test_method_stacks(method: str) -> None:
     """Breaks if runs of the method that differ in these numbers are not put into one stack."""
     configs = [compose(*options) for options in jobs(method)]
-    assert len({config_key(OmegaConf.to_container(config, resolve=True)) for config in configs}) == 1  # type: ignore[arg-type]
+    assert (
+        len({config_key(OmegaConf.to_container(config, resolve=True)) for config in configs}) == 1
+    )  # type: ignore[arg-type]
     experiments = [build(config) for config in configs]
     assert [reason_against(experiment) for experiment in experiments] == [""] * 4
     assert len({signature(experiment) for experiment in experiments}) == 1
@@ -190,14 +225,18 @@ def test_replica_is_the_single_run_on_digits(method: str, tmp_path: Path) -> Non
     assert_all_same(stacked(tmp_path / "stack", runs), singly(tmp_path / "single", runs))
 
 
-@pytest.mark.parametrize("method", some_quickly(["fixed", "uncertainty", "dwa", "per_task_adam"], "fixed"))
+@pytest.mark.parametrize(
+    "method", some_quickly(["fixed", "uncertainty", "dwa", "per_task_adam"], "fixed")
+)
 def test_replica_is_the_single_run_in_float32(method: str, tmp_path: Path) -> None:
     """Breaks if a stack computes something in another precision than a single run."""
     runs = jobs(method)
     assert_all_same(stacked(tmp_path / "stack", runs), singly(tmp_path / "single", runs), 1e-4)
 
 
-@pytest.mark.parametrize("method", some_quickly(["fixed", "uncertainty", "heteroscedastic"], "uncertainty"))
+@pytest.mark.parametrize(
+    "method", some_quickly(["fixed", "uncertainty", "heteroscedastic"], "uncertainty")
+)
 @in_float64
 def test_every_replica_has_its_own_data(method: str, tmp_path: Path) -> None:
     """Breaks if replicas train on or are evaluated with the data, units or trivial losses of another one."""
@@ -207,20 +246,29 @@ def test_every_replica_has_its_own_data(method: str, tmp_path: Path) -> None:
         ("data.seed=1", "data.noise={y1: 3.0, y2: 2.0}"),
         ("data.seed=3", "data.noise={y1: 1.0, y2: 20.0}"),
     ]
-    runs = [(*options, *numbers) for options, numbers in zip(jobs(method, TOY_REGRESSION), own, strict=True)]
-    runs.append((*runs[0][:-2], "data.seed=2", "data.noise={y1: 3.0, y2: 2.0}"))  # differs from the first in its data alone
+    runs = [
+        (*options, *numbers)
+        for options, numbers in zip(jobs(method, TOY_REGRESSION), own, strict=True)
+    ]
+    runs.append(
+        (*runs[0][:-2], "data.seed=2", "data.noise={y1: 3.0, y2: 2.0}")
+    )  # differs from the first in its data alone
     assert_all_same(stacked(tmp_path / "stack", runs), singly(tmp_path / "single", runs))
 
 
 # torch's own compiler is imported at the first compilation, and uses what torch itself calls deprecated.
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch", "ignore:.*torch.jit.script_method.*:DeprecationWarning")
+@pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning:torch", "ignore:.*torch.jit.script_method.*:DeprecationWarning"
+)
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 @pytest.mark.long
 def test_compiled_replica_is_the_single_run(tmp_path: Path) -> None:
     """Breaks if the compiled step computes something else, or cannot be compiled at all."""
     # Not init=log_loss: s starts where its first gradient is 0 but for rounding, of which Adam makes a whole step.
     runs = jobs("uncertainty", TOY_MIXED, "trainer.epochs=5", "weighting.init=0.0")
-    assert_all_same(stacked(tmp_path / "stack", runs, compiled=True), singly(tmp_path / "single", runs), 1e-4)
+    assert_all_same(
+        stacked(tmp_path / "stack", runs, compiled=True), singly(tmp_path / "single", runs), 1e-4
+    )
 
 
 # Stopped and resumed
@@ -262,7 +310,9 @@ def test_stopped_stack_goes_on(method: str, tmp_path: Path) -> None:
         assert_same_model(alone, other)
 
 
-@pytest.mark.parametrize("method", some_quickly(["uncertainty", "famo", "per_task_adam", "sgd"], "per_task_adam"))
+@pytest.mark.parametrize(
+    "method", some_quickly(["uncertainty", "famo", "per_task_adam", "sgd"], "per_task_adam")
+)
 @in_float64
 def test_stopped_single_runs_go_on_as_a_stack(method: str, tmp_path: Path) -> None:
     """Breaks if a stack does not start from the state of single runs."""
@@ -298,7 +348,9 @@ def test_diverging_replica_is_out_alone(method: str, tmp_path: Path) -> None:
         alone.run()
     assert str(stack.failed[1]) == str(error.value)
     others = [0, 2, 3]
-    assert_all_same([trainers[i] for i in others], singly(tmp_path / "single", [runs[i] for i in others]))
+    assert_all_same(
+        [trainers[i] for i in others], singly(tmp_path / "single", [runs[i] for i in others])
+    )
 
 
 def test_late_divergence_keeps_the_rows_before(tmp_path: Path) -> None:
@@ -317,17 +369,24 @@ def test_late_divergence_keeps_the_rows_before(tmp_path: Path) -> None:
     assert_same_rows(trainers[1], alone, 1e-3)
 
 
-@pytest.mark.parametrize("method", some_quickly(["uncertainty", "dwa", "per_task_adam", "sgd"], "dwa"))
+@pytest.mark.parametrize(
+    "method", some_quickly(["uncertainty", "dwa", "per_task_adam", "sgd"], "dwa")
+)
 @in_float64
 def test_early_stopping(method: str, tmp_path: Path) -> None:
     """Breaks if a replica stops at another epoch than its single run, or is trained on after its end."""
     runs = jobs(method, TOY_MIXED, "trainer.patience=2", "trainer.epochs=40")
-    runs = [(*options, f"optimizer.lr={lr}") for options, lr in zip(runs, (0.3, 0.001, 0.1, 0.03), strict=True)]
+    runs = [
+        (*options, f"optimizer.lr={lr}")
+        for options, lr in zip(runs, (0.3, 0.001, 0.1, 0.03), strict=True)
+    ]
     found, expected = stacked(tmp_path / "stack", runs), singly(tmp_path / "single", runs)
     assert len({trainer.epoch for trainer in expected}) > 1
     assert_all_same(found, expected)
     for mine, other in zip(found, expected, strict=True):
         assert mine.epoch == other.epoch
-        torch.testing.assert_close(mine.learner.model.state_dict(), other.learner.model.state_dict(), rtol=1e-7, atol=1e-9)
+        torch.testing.assert_close(
+            mine.learner.model.state_dict(), other.learner.model.state_dict(), rtol=1e-7, atol=1e-9
+        )
         assert_same_model(mine, other)
         assert_same_model(mine, other, "best.pt")

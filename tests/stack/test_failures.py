@@ -21,8 +21,16 @@ def requests(tmp_path: Path) -> dict[int, Request]:
     found = {}
     with initialize_config_dir(str(conf_directory()), version_base="1.3"):
         for seed in range(4):
-            overrides = [f"seed={seed}", "model.hidden=[4]", "trainer.epochs=2", "record.plots=none", "name=run"]
-            found[seed] = Request(compose("config", overrides), tmp_path / str(seed), overrides, job=str(seed))
+            overrides = [
+                f"seed={seed}",
+                "model.hidden=[4]",
+                "trainer.epochs=2",
+                "record.plots=none",
+                "name=run",
+            ]
+            found[seed] = Request(
+                compose("config", overrides), tmp_path / str(seed), overrides, job=str(seed)
+            )
     return found
 
 
@@ -42,11 +50,16 @@ def test_a_mistake_of_ours_is_not_taken_for_a_model_that_cannot_be_stacked(
     for k in range(4):
         found = read_summary(tmp_path / str(k))
         assert found["status"] == "failed"
-        assert found["reason"].startswith("ZeroDivisionError: a mistake of ours (raised in test_failures.py, line ")
+        assert found["reason"].startswith(
+            "ZeroDivisionError: a mistake of ours (raised in test_failures.py, line "
+        )
 
 
 def test_too_little_memory_halves_the_stack_down_to_single_runs(
-    requests: dict[int, Request], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    requests: dict[int, Request],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Breaks if a stack that does not fit fails, or is tried again for ever."""
     sizes, train = [], Stack._train_epoch

@@ -14,7 +14,9 @@ from mtl_runner.tasks.metrics import Metric
 def _sums(output: Tensor, target: Tensor, task: TaskFields) -> Tensor:
     known = ~target.isnan()
     errors = torch.where(known, (output > 0).sum(1, keepdim=True) - target, 0.0).double()
-    return torch.stack([errors.abs().sum(), (errors.abs() < 0.5).double().mul(known).sum(), known.sum().double()])
+    return torch.stack(
+        [errors.abs().sum(), (errors.abs() < 0.5).double().mul(known).sum(), known.sum().double()]
+    )
 
 
 class Ordinal(Kind):
@@ -38,7 +40,9 @@ class Ordinal(Kind):
 
     def entry_errors(self, output: Tensor, target: Tensor, task: TaskFields) -> Tensor:
         above = (target > torch.arange(task.size, device=target.device)).to(output.dtype)
-        return F.binary_cross_entropy_with_logits(output, above, reduction="none").mean(1, keepdim=True)
+        return F.binary_cross_entropy_with_logits(output, above, reduction="none").mean(
+            1, keepdim=True
+        )
 
     def filled(self, target: Tensor, known: Tensor, output: Tensor) -> Tensor:
         return torch.where(known, target, 0.0)

@@ -26,11 +26,27 @@ pytestmark = pytest.mark.usefixtures("float64")
 seeds = st.integers(0, 10_000)
 gaps = st.sampled_from([0.0, 0.3, 0.9])
 CLASSES, HEIGHT, WIDTH = 5, 4, 3
-SEGMENTATION = Task("s", "classification", size=CLASSES, metrics=("miou", "pixel_accuracy"), missing=True)
-DEPTH = Task("d", "regression_l1", size=1, offset=3.0, scale=2.5, metrics=("abs_err", "rel_err"), missing=True)
-OFFSETS = Task("o", "regression_l1", size=2, offset=1.0, scale=4.0, metrics=("instance_error",), missing=True)
+SEGMENTATION = Task(
+    "s", "classification", size=CLASSES, metrics=("miou", "pixel_accuracy"), missing=True
+)
+DEPTH = Task(
+    "d",
+    "regression_l1",
+    size=1,
+    offset=3.0,
+    scale=2.5,
+    metrics=("abs_err", "rel_err"),
+    missing=True,
+)
+OFFSETS = Task(
+    "o", "regression_l1", size=2, offset=1.0, scale=4.0, metrics=("instance_error",), missing=True
+)
 NORMALS = Task(
-    "n", "direction", size=3, metrics=("angle_mean", "angle_median", "within_11", "within_22", "within_30"), missing=True
+    "n",
+    "direction",
+    size=3,
+    metrics=("angle_mean", "angle_median", "within_11", "within_22", "within_30"),
+    missing=True,
 )
 TASKS = [SEGMENTATION, DEPTH, OFFSETS, NORMALS]
 HIGHER = {"miou", "pixel_accuracy", "within_11", "within_22", "within_30"}
@@ -46,7 +62,9 @@ def random_units(random: np.random.Generator, *shape: int) -> np.ndarray:
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def make(task: Task, seed: int, rows: int = 5, gap: float = 0.3, blank: int = 0) -> tuple[Tensor, Tensor]:
+def make(
+    task: Task, seed: int, rows: int = 5, gap: float = 0.3, blank: int = 0
+) -> tuple[Tensor, Tensor]:
     """Random output and target; pixels are missing at random, and all of the first ``blank`` images."""
     random = np.random.default_rng(seed)
     output = random.normal(size=(rows, task.size, HEIGHT, WIDTH))
@@ -56,7 +74,9 @@ def make(task: Task, seed: int, rows: int = 5, gap: float = 0.3, blank: int = 0)
     if task is SEGMENTATION:
         labels = random.integers(0, CLASSES, unknown.shape)
         return torch.tensor(output), torch.tensor(np.where(unknown, MISSING_CLASS, labels))
-    target = random_units(random, *output.shape) if task is NORMALS else random.normal(size=output.shape)
+    target = (
+        random_units(random, *output.shape) if task is NORMALS else random.normal(size=output.shape)
+    )
     return torch.tensor(output), torch.tensor(np.where(unknown[:, None], np.nan, target))
 
 
@@ -65,7 +85,9 @@ def make(task: Task, seed: int, rows: int = 5, gap: float = 0.3, blank: int = 0)
 
 @QUICK
 @given(seed=seeds, gap=gaps, used=st.integers(1, CLASSES))
-def test_iou_and_pixel_accuracy_are_scikit_learns_on_the_known_pixels(seed: int, gap: float, used: int) -> None:
+def test_iou_and_pixel_accuracy_are_scikit_learns_on_the_known_pixels(
+    seed: int, gap: float, used: int
+) -> None:
     """Breaks if unknown pixels count, or a class that is neither true nor said lowers the mean."""
     output, target = make(SEGMENTATION, seed, gap=gap)
     output[:, used:] = -100  # never said
@@ -82,12 +104,16 @@ def test_a_class_that_is_said_but_never_true_counts_as_an_iou_of_nothing() -> No
     target = torch.tensor([[[0, 0], [1, 1]]])
     said = torch.tensor([[[0, 4], [1, 4]]])
     output = nn.functional.one_hot(said, CLASSES).permute(0, 3, 1, 2).double()
-    assert measured(SEGMENTATION, output, target) == pytest.approx({"miou": 1 / 3, "pixel_accuracy": 0.5})
+    assert measured(SEGMENTATION, output, target) == pytest.approx(
+        {"miou": 1 / 3, "pixel_accuracy": 0.5}
+    )
 
 
 @QUICK
 @given(seed=seeds, gap=gaps)
-def test_depth_errors_are_in_the_targets_units_and_relative_to_the_target(seed: int, gap: float) -> None:
+def test_depth_errors_are_in_the_targets_units_and_relative_to_the_target(
+    seed: int, gap: float
+) -> None:
     """Breaks if a depth error is in training units, counts unknown pixels, or divides by the prediction."""
     output, target = make(DEPTH, seed, gap=gap)
     found = measured(DEPTH, output, target)
@@ -101,18 +127,24 @@ def test_a_depth_of_nothing_has_an_absolute_error_and_no_relative_one() -> None:
     """Breaks if the sky (inverse depth 0) makes the relative error infinite, or leaves the absolute one."""
     task = Task("d", "regression_l1", size=1, metrics=("abs_err", "rel_err"))
     target = torch.tensor([0.0, 2.0, 4.0]).view(1, 1, 1, 3)
-    assert measured(task, target + 1, target) == pytest.approx({"abs_err": 1.0, "rel_err": (1 / 2 + 1 / 4) / 2})
+    assert measured(task, target + 1, target) == pytest.approx(
+        {"abs_err": 1.0, "rel_err": (1 / 2 + 1 / 4) / 2}
+    )
 
 
 @QUICK
 @given(seed=seeds, gap=gaps)
-def test_the_instance_error_is_the_distance_of_the_two_centres_in_pixels(seed: int, gap: float) -> None:
+def test_the_instance_error_is_the_distance_of_the_two_centres_in_pixels(
+    seed: int, gap: float
+) -> None:
     """Breaks if it is the L1 norm, in training units, or averaged over channels or unknown pixels."""
     output, target = make(OFFSETS, seed, gap=gap)
     known = ~target.isnan().any(1)
     apart = OFFSETS.scale * (output - target).permute(0, 2, 3, 1)[known].numpy()
     expected = np.mean([math.hypot(*pair) for pair in apart])
-    assert measured(OFFSETS, output, target) == pytest.approx({"instance_error": expected}, rel=1e-9)
+    assert measured(OFFSETS, output, target) == pytest.approx(
+        {"instance_error": expected}, rel=1e-9
+    )
 
 
 def rotated(vectors: np.ndarray, degrees: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -125,7 +157,9 @@ def rotated(vectors: np.ndarray, degrees: np.ndarray, random: np.random.Generato
 
 @QUICK
 @given(seed=seeds, gap=gaps, widest=st.sampled_from([0.5, 20.0, 60.0, 180.0]))
-def test_normals_that_are_turned_by_known_angles_have_these_angles(seed: int, gap: float, widest: float) -> None:
+def test_normals_that_are_turned_by_known_angles_have_these_angles(
+    seed: int, gap: float, widest: float
+) -> None:
     """Breaks if an angle depends on a prediction's length, loses digits near 0 or 180, or the median is off by more than .005."""
     random = np.random.default_rng(seed)
     count = 5 * 7 * 9
@@ -135,7 +169,9 @@ def test_normals_that_are_turned_by_known_angles_have_these_angles(seed: int, ga
     known = random.random(count) >= gap
     known[np.flatnonzero(known)[: 1 - known.sum() % 2]] = False  # an odd number has one median
     true[~known] = np.nan
-    images = (torch.tensor(vectors.reshape(5, 7, 9, 3)).permute(0, 3, 1, 2) for vectors in (said, true))
+    images = (
+        torch.tensor(vectors.reshape(5, 7, 9, 3)).permute(0, 3, 1, 2) for vectors in (said, true)
+    )
     found = measured(NORMALS, *images)
     angles = degrees[known]
     assert found["angle_mean"] == pytest.approx(angles.mean(), abs=1e-9)
@@ -150,7 +186,9 @@ def test_extreme_angles_are_exact(degrees: float) -> None:
     random = np.random.default_rng(0)
     true = random_units(random, 63, 3)
     said = rotated(true, np.full(63, degrees), random)
-    images = (torch.tensor(vectors.reshape(1, 7, 9, 3)).permute(0, 3, 1, 2) for vectors in (said, true))
+    images = (
+        torch.tensor(vectors.reshape(1, 7, 9, 3)).permute(0, 3, 1, 2) for vectors in (said, true)
+    )
     found = measured(NORMALS, *images)
     assert found["angle_mean"] == pytest.approx(degrees, abs=1e-7)
     assert found["angle_median"] == pytest.approx(degrees, abs=0.005 + 1e-7)
@@ -159,7 +197,12 @@ def test_extreme_angles_are_exact(degrees: float) -> None:
 def test_a_prediction_without_a_direction_is_not_the_right_one() -> None:
     """Breaks if a model that answers 0 everywhere has perfect normals: its loss is that of 90 degrees."""
     target = torch.tensor(random_units(np.random.default_rng(0), 2, 3, 4, 5))
-    task = Task("n", "direction", size=3, metrics=("angle_mean", "angle_median", "within_11", "within_22", "within_30"))
+    task = Task(
+        "n",
+        "direction",
+        size=3,
+        metrics=("angle_mean", "angle_median", "within_11", "within_22", "within_30"),
+    )
     output = torch.zeros_like(target)
     assert task.loss({"n": output}, {"n": target}).item() == pytest.approx(1.0)
     found = measured(task, output, target)
@@ -174,7 +217,11 @@ def test_a_prediction_without_a_direction_is_not_the_right_one() -> None:
 def test_the_best_value_of_every_column_is_where_its_direction_says(task: Task) -> None:
     """Breaks if a best run is chosen by the wrong end of a new column."""
     noise, target = make(task, 1, gap=0.0)
-    perfect = nn.functional.one_hot(target, CLASSES).movedim(-1, 1).double() if task is SEGMENTATION else target
+    perfect = (
+        nn.functional.one_hot(target, CLASSES).movedim(-1, 1).double()
+        if task is SEGMENTATION
+        else target
+    )
     best, worse = measured(task, perfect, target), measured(task, noise, target)
     assert list(best) == [metric.name for metric in task.all_metrics] == task.metric_names
     for name, value in best.items():
@@ -196,20 +243,37 @@ def test_without_any_label_every_metric_is_undefined(task: Task) -> None:
 def test_what_a_model_says_where_no_label_is_known_changes_nothing(task: Task) -> None:
     """Breaks if a number at an unknown pixel leaks into a metric or the loss."""
     output, target = make(task, 2)
-    unknown = (target < 0).unsqueeze(1) if task is SEGMENTATION else target.isnan().any(1, keepdim=True)
+    unknown = (
+        (target < 0).unsqueeze(1) if task is SEGMENTATION else target.isnan().any(1, keepdim=True)
+    )
     other = torch.where(unknown, 1e6 * torch.ones_like(output), output)
     assert measured(task, other, target) == measured(task, output, target)
-    near(task.loss({task.name: other}, {task.name: target}), task.loss({task.name: output}, {task.name: target}), 1e-12)
+    near(
+        task.loss({task.name: other}, {task.name: target}),
+        task.loss({task.name: output}, {task.name: target}),
+        1e-12,
+    )
 
 
 @QUICK
-@given(seed=seeds, gap=gaps, task=st.sampled_from(TASKS), cuts=st.sets(st.integers(1, 6)), blank=st.integers(0, 3))
-def test_sums_of_parts_are_those_of_the_whole(seed: int, gap: float, task: Task, cuts: set[int], blank: int) -> None:
+@given(
+    seed=seeds,
+    gap=gaps,
+    task=st.sampled_from(TASKS),
+    cuts=st.sets(st.integers(1, 6)),
+    blank=st.integers(0, 3),
+)
+def test_sums_of_parts_are_those_of_the_whole(
+    seed: int, gap: float, task: Task, cuts: set[int], blank: int
+) -> None:
     """Breaks if a split that is looked at in parts, some of them without any label, is measured as another one."""
     output, target = make(task, seed, rows=7, gap=gap, blank=blank)
     meter = TaskMeter(task)
     edges = [0, *sorted(cuts), 7]
-    parts = [meter.of_batch(output[low:high], target[low:high])[0] for low, high in itertools.pairwise(edges)]
+    parts = [
+        meter.of_batch(output[low:high], target[low:high])[0]
+        for low, high in itertools.pairwise(edges)
+    ]
     added = {name: torch.stack([part[name] for part in parts]).sum(0) for name in parts[0]}
     whole, rows = meter.of_batch(output, target)
     assert rows == {}
@@ -223,7 +287,10 @@ def test_sums_of_single_precision_are_taken_in_double() -> None:
     for task in TASKS:
         output, target = make(task, 0)
         single = target.float() if target.is_floating_point() else target
-        assert all(sums.dtype == torch.float64 for sums in TaskMeter(task).of_batch(output.float(), single)[0].values())
+        assert all(
+            sums.dtype == torch.float64
+            for sums in TaskMeter(task).of_batch(output.float(), single)[0].values()
+        )
         found = measured(task, output.float(), single)
         assert found == pytest.approx(measured(task, output, target), rel=1e-5, abs=0.0101)
 
@@ -243,15 +310,25 @@ class Pixels(nn.Module):
     def forward(self, inputs: Tensor) -> dict[str, Tensor]:
         assert not self.training
         self.most = max(self.most, len(inputs))
-        return {name: torch.einsum("tc,nchw->nthw", matrix, inputs) for name, matrix in self.maps.items()}
+        return {
+            name: torch.einsum("tc,nchw->nthw", matrix, inputs)
+            for name, matrix in self.maps.items()
+        }
 
 
 WEIGHTED = Task(
-    "w", "classification", size=CLASSES, metrics=("miou", "pixel_accuracy"), missing=True, class_weights=(1, 0, 5, 0.2, 2)
+    "w",
+    "classification",
+    size=CLASSES,
+    metrics=("miou", "pixel_accuracy"),
+    missing=True,
+    class_weights=(1, 0, 5, 0.2, 2),
 )
 
 
-def images(tasks: list[Task], rows: int = 7, seed: int = 3, gap: float = 0.4, blank: int = 2) -> Split:
+def images(
+    tasks: list[Task], rows: int = 7, seed: int = 3, gap: float = 0.4, blank: int = 2
+) -> Split:
     inputs = torch.randn(rows, 2, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(seed))
     targets = {}
     for i, task in enumerate(tasks):
@@ -282,7 +359,10 @@ def test_the_evaluation_in_parts_is_that_of_the_whole(rows: int) -> None:
 
 def test_a_split_without_missing_labels_is_the_same_in_parts() -> None:
     """As above, on the faster path of fully labelled tasks."""
-    tasks = [Task(t.name, t.kind, size=t.size, offset=t.offset, scale=t.scale, metrics=t.metrics) for t in TASKS]
+    tasks = [
+        Task(t.name, t.kind, size=t.size, offset=t.offset, scale=t.scale, metrics=t.metrics)
+        for t in TASKS
+    ]
     split, model = images(tasks, gap=0.0, blank=0), Pixels(tasks)
     whole, found = evaluated(model, tasks, split), evaluated(model, tasks, split, rows=3)
     for name, row in whole.values.items():
@@ -296,7 +376,9 @@ def test_a_normal_that_is_known_in_part_is_unknown_in_parts_too() -> None:
     outputs = model.eval()(split.inputs)
     found = evaluated(model, [NORMALS], split, rows=1).values["n"]
     assert found["loss"] == pytest.approx(NORMALS.loss(outputs, split.targets).item(), rel=1e-9)
-    assert found["angle_mean"] == pytest.approx(measured(NORMALS, outputs["n"], split.targets["n"])["angle_mean"], rel=1e-9)
+    assert found["angle_mean"] == pytest.approx(
+        measured(NORMALS, outputs["n"], split.targets["n"])["angle_mean"], rel=1e-9
+    )
 
 
 def test_a_loss_of_ones_own_is_that_of_the_whole() -> None:
@@ -307,10 +389,19 @@ def test_a_loss_of_ones_own_is_that_of_the_whole() -> None:
         said = outputs["s"].softmax(1)
         return 1 - 2 * (true * said).sum() / (true + said).sum()
 
-    task = Task("s", "classification", size=CLASSES, metrics=("miou", "pixel_accuracy"), missing=True, loss_term=soft_dice)
+    task = Task(
+        "s",
+        "classification",
+        size=CLASSES,
+        metrics=("miou", "pixel_accuracy"),
+        missing=True,
+        loss_term=soft_dice,
+    )
     split, model = images([task]), Pixels([task])
     whole = soft_dice(model.eval()(split.inputs), split.targets).item()
-    assert evaluated(model, [task], split, rows=2).values["s"]["loss"] == pytest.approx(whole, rel=1e-9)
+    assert evaluated(model, [task], split, rows=2).values["s"]["loss"] == pytest.approx(
+        whole, rel=1e-9
+    )
 
 
 def test_a_split_without_any_label_has_no_loss_rather_than_a_broken_one() -> None:
@@ -337,10 +428,14 @@ def target_of(kind: str, gap: float = 0.3) -> Tensor:
     random = np.random.default_rng(4)
     unknown = random.random((5, HEIGHT, WIDTH)) < gap
     if kind == "classification":
-        return torch.tensor(np.where(unknown, MISSING_CLASS, random.choice(3, unknown.shape, p=[0.6, 0.3, 0.1])))
+        return torch.tensor(
+            np.where(unknown, MISSING_CLASS, random.choice(3, unknown.shape, p=[0.6, 0.3, 0.1]))
+        )
     shape = (5, 3, HEIGHT, WIDTH)
     values = {
-        "multilabel": (random.random(shape) < np.array([0.1, 0.5, 0.8])[:, None, None]).astype(float),
+        "multilabel": (random.random(shape) < np.array([0.1, 0.5, 0.8])[:, None, None]).astype(
+            float
+        ),
         "direction": random_units(random, *shape) / 2 + np.array([0.3, 0.4, -0.2])[:, None, None],
     }.get(kind, random.gamma(1.0, size=shape) * np.array([1.0, 10.0, 0.1])[:, None, None])
     if kind == "direction":
@@ -350,7 +445,9 @@ def target_of(kind: str, gap: float = 0.3) -> Tensor:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("gap", [0.0, 0.3])
-def test_no_constant_is_better_than_the_trivial_predictor_of_an_image(kind: str, gap: float) -> None:
+def test_no_constant_is_better_than_the_trivial_predictor_of_an_image(
+    kind: str, gap: float
+) -> None:
     """Breaks if "relative to the trivial predictor" compares with another constant per channel than the best one."""
     target = target_of(kind, gap)
     task = dense(Task("t", kind), target)
@@ -360,7 +457,11 @@ def test_no_constant_is_better_than_the_trivial_predictor_of_an_image(kind: str,
     output = task.trivial_output(target)
     assert output.shape == (5, 3, HEIGHT, WIDTH)
     best = task.loss({"t": output}, {"t": target})
-    near(torch.tensor(trivial_losses([task], Split(torch.zeros(5, 1), {"t": target}))[0]), best, 1e-12)
+    near(
+        torch.tensor(trivial_losses([task], Split(torch.zeros(5, 1), {"t": target}))[0]),
+        best,
+        1e-12,
+    )
     generator = torch.Generator().manual_seed(0)
     for step in (1e-3, 0.1, 1.0):
         for _ in range(20):
@@ -383,7 +484,9 @@ def test_an_image_task_without_measures_keeps_the_metrics_of_its_kind() -> None:
     task = dense(Task("t", "regression", offset=2.0, scale=7.0), target)
     found = measured(task, task.trivial_output(target), target)
     assert found["rrmse"] == pytest.approx(1.0)
-    assert found["mae"] == pytest.approx(7 * (task.trivial_output(target) - target).abs().nanmean().item())
+    assert found["mae"] == pytest.approx(
+        7 * (task.trivial_output(target) - target).abs().nanmean().item()
+    )
     assert task.metric_names == ["rmse", "mae", "r2", "rrmse"]
 
 
@@ -420,7 +523,9 @@ def direction_loss(output: Tensor, target: Tensor, missing: bool = False) -> Ten
 
 @pytest.mark.parametrize("missing", [False, True])
 @pytest.mark.parametrize("shape", [(6, 3), (2, 3, 4, 5)])
-def test_the_loss_of_a_direction_is_one_less_the_cosine(shape: tuple[int, ...], missing: bool) -> None:
+def test_the_loss_of_a_direction_is_one_less_the_cosine(
+    shape: tuple[int, ...], missing: bool
+) -> None:
     """Breaks the loss of the MTAN paper: 0 along, 1 across, 2 against, whatever the output's length, averaged over places."""
     random = np.random.default_rng(0)
     unit = random_units(random, *shape)
@@ -433,9 +538,17 @@ def test_the_loss_of_a_direction_is_one_less_the_cosine(shape: tuple[int, ...], 
     output = random.normal(size=shape)
     cosines = [
         a @ b / math.sqrt(a @ a)
-        for a, b in zip(np.moveaxis(output, 1, -1).reshape(-1, 3), np.moveaxis(unit, 1, -1).reshape(-1, 3), strict=True)
+        for a, b in zip(
+            np.moveaxis(output, 1, -1).reshape(-1, 3),
+            np.moveaxis(unit, 1, -1).reshape(-1, 3),
+            strict=True,
+        )
     ]
-    near(direction_loss(torch.tensor(output), target, missing), torch.tensor(1 - np.mean(cosines)), 1e-12)
+    near(
+        direction_loss(torch.tensor(output), target, missing),
+        torch.tensor(1 - np.mean(cosines)),
+        1e-12,
+    )
 
 
 @pytest.mark.parametrize("missing", [False, True])

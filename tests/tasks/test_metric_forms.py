@@ -53,8 +53,16 @@ def every(kind: str, *names: str) -> tuple[str, ...]:
 
 
 @QUICK
-@given(seed=seeds, batch=sizes, classes=st.sampled_from([2, 3, 5]), gap=st.sampled_from([0.0, 0.3]), ties=st.booleans())
-def test_metrics_of_classes_are_scikit_learns(seed: int, batch: int, classes: int, gap: float, ties: bool) -> None:
+@given(
+    seed=seeds,
+    batch=sizes,
+    classes=st.sampled_from([2, 3, 5]),
+    gap=st.sampled_from([0.0, 0.3]),
+    ties=st.booleans(),
+)
+def test_metrics_of_classes_are_scikit_learns(
+    seed: int, batch: int, classes: int, gap: float, ties: bool
+) -> None:
     """Breaks if a metric depends on how a split is cut into batches, or counts a missing label."""
     random = np.random.default_rng(seed)
     target = random.integers(0, classes, ROWS)
@@ -67,26 +75,42 @@ def test_metrics_of_classes_are_scikit_learns(seed: int, batch: int, classes: in
         "t", "classification", size=classes, missing=gap > 0,
         metrics=every("classification", "balanced_accuracy", "log_loss", "auc", "average_precision"),
     )  # fmt: skip
-    found = values_of(task, torch.tensor(logits), torch.tensor(np.where(known, target, MISSING_CLASS)), batch)
+    found = values_of(
+        task, torch.tensor(logits), torch.tensor(np.where(known, target, MISSING_CLASS)), batch
+    )
     y, scores = target[known], torch.tensor(logits[known]).softmax(1).numpy()
     said = logits[known].argmax(1)
     assert found["accuracy"] == pytest.approx(sk.accuracy_score(y, said), rel=1e-12)
     assert found["f1"] == pytest.approx(sk.f1_score(y, said, average="macro"), rel=1e-12)
-    assert found["balanced_accuracy"] == pytest.approx(sk.balanced_accuracy_score(y, said), rel=1e-12)
+    assert found["balanced_accuracy"] == pytest.approx(
+        sk.balanced_accuracy_score(y, said), rel=1e-12
+    )
     assert found["log_loss"] == pytest.approx(sk.log_loss(y, scores), rel=1e-12)
     if classes == 2:
         difference = logits[known, 1] - logits[known, 0]
         assert found["auc"] == pytest.approx(sk.roc_auc_score(y, difference), rel=1e-12)
-        assert found["average_precision"] == pytest.approx(sk.average_precision_score(y, difference), rel=1e-12)
+        assert found["average_precision"] == pytest.approx(
+            sk.average_precision_score(y, difference), rel=1e-12
+        )
     else:
-        assert found["auc"] == pytest.approx(sk.roc_auc_score(y, scores, multi_class="ovr"), rel=1e-12)
+        assert found["auc"] == pytest.approx(
+            sk.roc_auc_score(y, scores, multi_class="ovr"), rel=1e-12
+        )
         precision = sk.average_precision_score(np.eye(classes)[y], scores)
         assert found["average_precision"] == pytest.approx(precision, rel=1e-12)
 
 
 @QUICK
-@given(seed=seeds, batch=sizes, size=st.integers(1, 3), gap=st.sampled_from([0.0, 0.3]), far=st.sampled_from([0.0, 1e6]))
-def test_metrics_of_numbers_are_scikit_learns(seed: int, batch: int, size: int, gap: float, far: float) -> None:
+@given(
+    seed=seeds,
+    batch=sizes,
+    size=st.integers(1, 3),
+    gap=st.sampled_from([0.0, 0.3]),
+    far=st.sampled_from([0.0, 1e6]),
+)
+def test_metrics_of_numbers_are_scikit_learns(
+    seed: int, batch: int, size: int, gap: float, far: float
+) -> None:
     """Breaks if sums of squares cancel for targets far from 0, or units are those of training."""
     random = np.random.default_rng(seed)
     y = random.normal(size=(ROWS, size)) * 3.0 + far
@@ -99,17 +123,25 @@ def test_metrics_of_numbers_are_scikit_learns(seed: int, batch: int, size: int, 
         "t", "regression", size=size, offset=offset, scale=scale, missing=gap > 0, trivial=tuple(target.mean(0)),
         metrics=every("regression", "median_absolute_error"),
     )  # fmt: skip
-    found = values_of(task, torch.tensor(output), torch.tensor(np.where(unknown, np.nan, target)), batch)
+    found = values_of(
+        task, torch.tensor(output), torch.tensor(np.where(unknown, np.nan, target)), batch
+    )
     known, said = ~unknown, offset + scale * output
     near = pytest.approx
-    tolerance = 1e-12 if not far else 1e-9  # of a target of a million with a spread of 3, ten digits are left
+    tolerance = (
+        1e-12 if not far else 1e-9
+    )  # of a target of a million with a spread of 3, ten digits are left
     assert found["rmse"] == near(sk.root_mean_squared_error(y[known], said[known]), rel=tolerance)
     assert found["mae"] == near(sk.mean_absolute_error(y[known], said[known]), rel=tolerance)
-    medians = [sk.median_absolute_error(y[k, j], said[k, j]) for j in range(size) for k in [known[:, j]]]
+    medians = [
+        sk.median_absolute_error(y[k, j], said[k, j]) for j in range(size) for k in [known[:, j]]
+    ]
     assert found["median_absolute_error"] == near(np.mean(medians), rel=tolerance)
     if not gap:
         assert found["r2"] == near(
-            sk.r2_score(y, said, multioutput="variance_weighted"), rel=tolerance, abs=1e-9 if far else 1e-12
+            sk.r2_score(y, said, multioutput="variance_weighted"),
+            rel=tolerance,
+            abs=1e-9 if far else 1e-12,
         )
 
 
@@ -118,17 +150,34 @@ def test_metrics_of_numbers_are_scikit_learns(seed: int, batch: int, size: int, 
 def test_metrics_of_labels_are_scikit_learns(seed: int, batch: int, gap: float) -> None:
     """Breaks if labels are ranked together, or a missing one counts."""
     random = np.random.default_rng(seed)
-    target, logits = (random.random((ROWS, 3)) < 0.4).astype(float), random.normal(size=(ROWS, 3)).round(1)
+    target, logits = (
+        (random.random((ROWS, 3)) < 0.4).astype(float),
+        random.normal(size=(ROWS, 3)).round(1),
+    )
     target[0], target[1] = 0.0, 1.0  # both occur for every label
     unknown = random.random((ROWS, 3)) < gap
     unknown[:2] = False
-    task = Task("t", "multilabel", size=3, missing=gap > 0, metrics=every("multilabel", "auc", "average_precision", "log_loss"))
-    found = values_of(task, torch.tensor(logits), torch.tensor(np.where(unknown, np.nan, target)), batch)
+    task = Task(
+        "t",
+        "multilabel",
+        size=3,
+        missing=gap > 0,
+        metrics=every("multilabel", "auc", "average_precision", "log_loss"),
+    )
+    found = values_of(
+        task, torch.tensor(logits), torch.tensor(np.where(unknown, np.nan, target)), batch
+    )
     columns = [(target[~unknown[:, j], j], logits[~unknown[:, j], j]) for j in range(3)]
-    assert found["auc"] == pytest.approx(np.mean([sk.roc_auc_score(*c) for c in columns]), rel=1e-12)
-    assert found["average_precision"] == pytest.approx(np.mean([sk.average_precision_score(*c) for c in columns]), rel=1e-12)
+    assert found["auc"] == pytest.approx(
+        np.mean([sk.roc_auc_score(*c) for c in columns]), rel=1e-12
+    )
+    assert found["average_precision"] == pytest.approx(
+        np.mean([sk.average_precision_score(*c) for c in columns]), rel=1e-12
+    )
     probabilities = 1 / (1 + np.exp(-logits[~unknown]))
-    assert found["log_loss"] == pytest.approx(sk.log_loss(target[~unknown], probabilities), rel=1e-12)
+    assert found["log_loss"] == pytest.approx(
+        sk.log_loss(target[~unknown], probabilities), rel=1e-12
+    )
 
 
 def test_an_area_without_both_labels_is_undefined() -> None:
@@ -165,11 +214,21 @@ def test_a_torchmetric_of_ones_own_is_told_every_batch(batch: int) -> None:
     random = torch.Generator().manual_seed(0)
     metrics = {
         "a": TorchMetric(torchmetrics.MeanSquaredError()),
-        "b": TorchMetric(torchmetrics.classification.MulticlassMatthewsCorrCoef(num_classes=3), "mcc"),
+        "b": TorchMetric(
+            torchmetrics.classification.MulticlassMatthewsCorrCoef(num_classes=3), "mcc"
+        ),
         "c": TorchMetric(torchmetrics.classification.MultilabelHammingDistance(num_labels=2)),
     }
     tasks = [
-        Task("a", "regression", size=1, offset=5.0, scale=2.0, missing=True, metrics=("rmse", metrics["a"])),
+        Task(
+            "a",
+            "regression",
+            size=1,
+            offset=5.0,
+            scale=2.0,
+            missing=True,
+            metrics=("rmse", metrics["a"]),
+        ),
         Task("b", "classification", size=3, missing=True, metrics=(metrics["b"], "accuracy")),
         Task("c", "multilabel", size=2, metrics=(metrics["c"],)),
     ]
@@ -184,7 +243,9 @@ def test_a_torchmetric_of_ones_own_is_told_every_batch(batch: int) -> None:
     for _ in range(2):  # the second evaluation begins anew
         found = evaluated(Given(outputs), tasks, split, rows=batch).values
         error = 2.0 * (outputs["a"] - targets["a"])[5:]
-        assert found["a"]["mean_squared_error"] == pytest.approx(error.square().mean().item(), rel=1e-6)
+        assert found["a"]["mean_squared_error"] == pytest.approx(
+            error.square().mean().item(), rel=1e-6
+        )
         assert list(found["a"])[1:] == ["rmse", "mean_squared_error"]
         mcc = sk.matthews_corrcoef(targets["b"][:-5], outputs["b"][:-5].argmax(1))
         assert found["b"]["mcc"] == pytest.approx(mcc, rel=1e-5)
@@ -234,7 +295,13 @@ def test_a_metric_says_what_it_needs() -> None:
     with pytest.raises(ConfigError, match=r"^The metric 'm' needs `finish` and either `sums`"):
         Metric("m", True)
     with pytest.raises(ConfigError, match=r"^The metric 'm' needs `finish` and either `sums`"):
-        Metric("m", True, sums=lambda o, t, task: o, collects=lambda o, t, task: o, finish=lambda s, task: s)  # noqa: ARG005
+        Metric(
+            "m",
+            True,
+            sums=lambda o, t, task: o,
+            collects=lambda o, t, task: o,
+            finish=lambda s, task: s,
+        )  # noqa: ARG005
 
 
 def test_the_main_metric_has_a_direction() -> None:
@@ -261,7 +328,9 @@ def unnamed() -> Metric:
 @pytest.mark.parametrize("target", ["named", "unnamed"])
 def test_the_config_can_name_a_metric(target: str) -> None:
     """Breaks if `name` is lost, whether or not the function behind `_target_` takes it."""
-    (made,) = make_metrics([{"_target_": f"tests.tasks.test_metric_forms.{target}", "name": "other"}], "data.metrics.t")
+    (made,) = make_metrics(
+        [{"_target_": f"tests.tasks.test_metric_forms.{target}", "name": "other"}], "data.metrics.t"
+    )
     assert made.name == "other"
 
 

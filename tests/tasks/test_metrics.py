@@ -22,7 +22,15 @@ pytestmark = pytest.mark.usefixtures("float64")
 
 seeds = st.integers(0, 10_000)
 gaps = st.sampled_from([0.0, 0.3, 0.9])
-DENSE = ("miou", "pixel", "abs_err", "rel_err", "instance", "angle", "within")  # of answers at every pixel
+DENSE = (
+    "miou",
+    "pixel",
+    "abs_err",
+    "rel_err",
+    "instance",
+    "angle",
+    "within",
+)  # of answers at every pixel
 MEASURED_KINDS = [kind for kind in KINDS if kind != "term"]
 
 
@@ -34,7 +42,9 @@ def measured(task: Task, output: Tensor, target: Tensor) -> dict[str, float]:
 # Regression
 
 
-def regression(seed: int, gap: float, rows: int, size: int) -> tuple[Task, np.ndarray, np.ndarray, np.ndarray]:
+def regression(
+    seed: int, gap: float, rows: int, size: int
+) -> tuple[Task, np.ndarray, np.ndarray, np.ndarray]:
     """A task with units, and output, target (with gaps, but none of a whole output) and trivial prediction in training units."""
     random = np.random.default_rng(seed)
     target, output = random.normal(size=(2, rows, size)) * 10.0 ** random.uniform(-2, 2)
@@ -42,25 +52,41 @@ def regression(seed: int, gap: float, rows: int, size: int) -> tuple[Task, np.nd
     missing[:3] = False
     target[missing] = np.nan
     trivial = np.nanmean(target, axis=0)
-    task = Task("a", "regression", size=size, offset=-7.5, scale=float(random.uniform(0.1, 50)), trivial=tuple(trivial))
+    task = Task(
+        "a",
+        "regression",
+        size=size,
+        offset=-7.5,
+        scale=float(random.uniform(0.1, 50)),
+        trivial=tuple(trivial),
+    )
     return task, output, target, trivial
 
 
 @QUICK
 @given(seed=seeds, gap=gaps, rows=st.integers(4, 40), size=st.integers(1, 4))
-def test_regression_metrics_are_scikit_learns_in_the_targets_own_units(seed: int, gap: float, rows: int, size: int) -> None:
+def test_regression_metrics_are_scikit_learns_in_the_targets_own_units(
+    seed: int, gap: float, rows: int, size: int
+) -> None:
     """Breaks if a reported error is in training units, counts unknown labels, or is another quantity."""
     task, output, target, trivial = regression(seed, gap, rows, size)
     found = measured(task, torch.tensor(output), torch.tensor(target))
     known = ~np.isnan(target)
-    y, f, base = (task.offset + task.scale * values for values in (target, output, np.broadcast_to(trivial, target.shape)))
+    y, f, base = (
+        task.offset + task.scale * values
+        for values in (target, output, np.broadcast_to(trivial, target.shape))
+    )
     assert found["rmse"] == pytest.approx(sk.root_mean_squared_error(y[known], f[known]), rel=1e-9)
     assert found["mae"] == pytest.approx(sk.mean_absolute_error(y[known], f[known]), rel=1e-9)
     columns = [(y[known[:, j], j], f[known[:, j], j]) for j in range(size)]
     spread = [len(true) * true.var() for true, _ in columns]
-    expected = np.average([sk.r2_score(true, predicted) for true, predicted in columns], weights=spread)
+    expected = np.average(
+        [sk.r2_score(true, predicted) for true, predicted in columns], weights=spread
+    )
     assert found["r2"] == pytest.approx(expected, rel=1e-9, abs=1e-9)
-    relative = sk.root_mean_squared_error(y[known], f[known]) / sk.root_mean_squared_error(y[known], base[known])
+    relative = sk.root_mean_squared_error(y[known], f[known]) / sk.root_mean_squared_error(
+        y[known], base[known]
+    )
     assert found["rrmse"] == pytest.approx(relative, rel=1e-9)
 
 
@@ -70,7 +96,9 @@ def test_r2_of_several_outputs_is_the_variance_weighted_one(seed: int, size: int
     """Breaks if R2 averages over outputs in another way than the documented one."""
     task, output, target, _ = regression(seed, 0.0, 20, size)
     expected = sk.r2_score(target, output, multioutput="variance_weighted")
-    assert measured(task, torch.tensor(output), torch.tensor(target))["r2"] == pytest.approx(expected, rel=1e-9, abs=1e-9)
+    assert measured(task, torch.tensor(output), torch.tensor(target))["r2"] == pytest.approx(
+        expected, rel=1e-9, abs=1e-9
+    )
 
 
 def test_the_trivial_predictor_has_an_rrmse_of_one_and_an_r2_of_zero() -> None:
@@ -127,7 +155,11 @@ def calibration_error(logits: np.ndarray, target: np.ndarray) -> float:
     probabilities = shifted / shifted.sum(1, keepdims=True)
     total = 0.0
     for m in range(1, CALIBRATION_BINS + 1):
-        members = [i for i in range(len(target)) if (m - 1) / CALIBRATION_BINS < probabilities[i].max() <= m / CALIBRATION_BINS]
+        members = [
+            i
+            for i in range(len(target))
+            if (m - 1) / CALIBRATION_BINS < probabilities[i].max() <= m / CALIBRATION_BINS
+        ]
         if members:
             accuracy = np.mean([probabilities[i].argmax() == target[i] for i in members])
             confidence = np.mean([probabilities[i].max() for i in members])
@@ -137,14 +169,18 @@ def calibration_error(logits: np.ndarray, target: np.ndarray) -> float:
 
 @QUICK
 @given(seed=seeds, gap=gaps, rows=st.integers(1, 60), size=st.integers(2, 6), data=st.data())
-def test_classification_metrics_are_scikit_learns(seed: int, gap: float, rows: int, size: int, data: st.DataObject) -> None:
+def test_classification_metrics_are_scikit_learns(
+    seed: int, gap: float, rows: int, size: int, data: st.DataObject
+) -> None:
     """Breaks if accuracy or F1 counts unknown labels or absent classes, or calibration is not the paper's."""
     logits, target = classification(seed, gap, rows, size, data.draw(st.integers(1, size)))
     found = measured(Task("a", "classification", size=size), logits, target)
     known = target != MISSING_CLASS
     true, predicted = target[known].numpy(), logits[known].argmax(1).numpy()
     assert found["accuracy"] == pytest.approx(sk.accuracy_score(true, predicted))
-    assert found["f1"] == pytest.approx(sk.f1_score(true, predicted, average="macro", zero_division=0))
+    assert found["f1"] == pytest.approx(
+        sk.f1_score(true, predicted, average="macro", zero_division=0)
+    )
     assert found["ece"] == pytest.approx(calibration_error(logits[known].numpy(), true), abs=1e-12)
 
 
@@ -159,23 +195,32 @@ def test_a_class_per_pixel_is_measured_pixel_by_pixel(seed: int, gap: float) -> 
 
 
 @pytest.mark.parametrize(("logit", "right", "expected"), [(100.0, True, 0.0), (100.0, False, 1.0)])
-def test_full_confidence_is_calibrated_if_and_only_if_it_is_right(logit: float, right: bool, expected: float) -> None:
+def test_full_confidence_is_calibrated_if_and_only_if_it_is_right(
+    logit: float, right: bool, expected: float
+) -> None:
     """Breaks if a confidence of exactly 1 falls out of the last bin."""
     logits = torch.tensor([[logit, 0.0]]).expand(7, 2)
     target = torch.full((7,), 0 if right else 1)
-    assert measured(Task("a", "classification", size=2), logits, target)["ece"] == pytest.approx(expected)
+    assert measured(Task("a", "classification", size=2), logits, target)["ece"] == pytest.approx(
+        expected
+    )
 
 
 def test_chance_is_calibrated() -> None:
     """Breaks if an honest 50 % is called miscalibrated."""
     target = torch.arange(10) % 2
-    assert measured(Task("a", "classification", size=2), torch.zeros(10, 2), target)["ece"] == pytest.approx(0.0)
+    assert measured(Task("a", "classification", size=2), torch.zeros(10, 2), target)[
+        "ece"
+    ] == pytest.approx(0.0)
 
 
 def test_a_class_that_never_occurs_does_not_lower_f1() -> None:
     """Breaks if absent classes count as an F1 of 0 (scikit-learn leaves them out)."""
     logits = torch.eye(5)[torch.tensor([0, 1, 1, 0])]
-    assert measured(Task("a", "classification", size=5), logits, torch.tensor([0, 1, 1, 0]))["f1"] == 1.0
+    assert (
+        measured(Task("a", "classification", size=5), logits, torch.tensor([0, 1, 1, 0]))["f1"]
+        == 1.0
+    )
 
 
 # Multilabel
@@ -185,7 +230,9 @@ def multilabel(seed: int, gap: float, rows: int, size: int) -> tuple[Tensor, Ten
     """Logits and labels with gaps; some rows have no true label, some none predicted, some nothing known."""
     random = torch.Generator().manual_seed(seed)
     logits = torch.randn(rows, size, generator=random) + torch.randn(rows, 1, generator=random)
-    target = (torch.rand(rows, size, generator=random) < torch.rand(rows, 1, generator=random)).double()
+    target = (
+        torch.rand(rows, size, generator=random) < torch.rand(rows, 1, generator=random)
+    ).double()
     target[torch.rand(rows, size, generator=random) < gap] = torch.nan
     target[0, 0] = 1.0
     return logits, target
@@ -193,7 +240,9 @@ def multilabel(seed: int, gap: float, rows: int, size: int) -> tuple[Tensor, Ten
 
 @QUICK
 @given(seed=seeds, gap=gaps, rows=st.integers(1, 40), size=st.integers(2, 6))
-def test_multilabel_metrics_are_scikit_learns_means_over_samples(seed: int, gap: float, rows: int, size: int) -> None:
+def test_multilabel_metrics_are_scikit_learns_means_over_samples(
+    seed: int, gap: float, rows: int, size: int
+) -> None:
     """Breaks if a metric counts unknown labels, samples without labels get another value than 0, or micro-F1 averages over samples."""
     logits, target = multilabel(seed, gap, rows, size)
     found = measured(Task("a", "multilabel", size=size), logits, target)
@@ -208,16 +257,22 @@ def test_multilabel_metrics_are_scikit_learns_means_over_samples(seed: int, gap:
         "f1": sk.f1_score,
     }
     for name, score in scores.items():
-        assert found[name] == pytest.approx(score(true, predicted, average="samples", zero_division=0)), name
+        assert found[name] == pytest.approx(
+            score(true, predicted, average="samples", zero_division=0)
+        ), name
     entries = target[known].numpy(), (logits[known] > 0).double().numpy()
     assert found["micro_f1"] == pytest.approx(sk.f1_score(*entries, zero_division=0))
     if gap == 0:
-        assert found["micro_f1"] == pytest.approx(sk.f1_score(true, predicted, average="micro", zero_division=0))
+        assert found["micro_f1"] == pytest.approx(
+            sk.f1_score(true, predicted, average="micro", zero_division=0)
+        )
 
 
 @QUICK
 @given(seed=seeds, gap=gaps, rows=st.integers(1, 40), size=st.integers(2, 6))
-def test_one_error_is_how_often_the_top_label_is_wrong(seed: int, gap: float, rows: int, size: int) -> None:
+def test_one_error_is_how_often_the_top_label_is_wrong(
+    seed: int, gap: float, rows: int, size: int
+) -> None:
     """Breaks if the ranking looks at unknown labels, or upside down."""
     logits, target = multilabel(seed, gap, rows, size)
     found = measured(Task("a", "multilabel", size=size), logits, target)["one_error"]
@@ -225,7 +280,9 @@ def test_one_error_is_how_often_the_top_label_is_wrong(seed: int, gap: float, ro
     rows_known = known.any(1)
     relevant = torch.where(known, target, 0.0)[rows_known].numpy()
     scores = torch.where(known, logits, -1e9)[rows_known].numpy()
-    assert found == pytest.approx(1 - sk.ndcg_score(relevant, scores, k=1))  # the gain of the first place is precision at 1
+    assert found == pytest.approx(
+        1 - sk.ndcg_score(relevant, scores, k=1)
+    )  # the gain of the first place is precision at 1
 
 
 # All kinds
@@ -244,7 +301,10 @@ def test_the_perfect_prediction_is_perfect_in_every_metric(kind: str) -> None:
     }.get(kind, target)
     size = 3 if kind == "classification" else target.shape[1]
     kinds_own = KINDS[kind]
-    metrics = (*kinds_own.metrics, *(m for m in kinds_own.more_metrics if target.dim() > 2 or not m.name.startswith(DENSE)))
+    metrics = (
+        *kinds_own.metrics,
+        *(m for m in kinds_own.more_metrics if target.dim() > 2 or not m.name.startswith(DENSE)),
+    )
     task = Task("a", kind, size=size, trivial=(0.0,) * size, metrics=metrics)
     for name, value in measured(task, output, target).items():
         assert value == pytest.approx(1.0 if task.directions[name] else 0.0, abs=1e-12), name
@@ -269,7 +329,11 @@ def test_unlabelled_rows_change_no_metric(kind: str) -> None:
 @pytest.mark.parametrize("kind", MEASURED_KINDS)
 def test_without_any_label_every_metric_is_undefined(kind: str) -> None:
     """Breaks if a split without labels gets a score (0 or 1) that looks real."""
-    target = torch.full((4,), MISSING_CLASS) if kind == "classification" else torch.full((4, 3), torch.nan)
+    target = (
+        torch.full((4,), MISSING_CLASS)
+        if kind == "classification"
+        else torch.full((4, 3), torch.nan)
+    )
     found = measured(Task("a", kind, size=3, trivial=(0.0,) * 3), torch.zeros(4, 3), target)
     assert {name for name, value in found.items() if not math.isnan(value)} == set()
 
@@ -285,5 +349,7 @@ def test_single_precision_agrees_with_double(kind: str) -> None:
         _, outputs, targets, _ = regression(2, 0.2, 500, 3)
         output, target = torch.tensor(outputs), torch.tensor(targets)
     task = Task("a", kind, size=3, scale=2.0, trivial=(0.1, 0.2, 0.3))
-    single = measured(task, output.float(), target.float() if target.is_floating_point() else target)
+    single = measured(
+        task, output.float(), target.float() if target.is_floating_point() else target
+    )
     assert single == pytest.approx(measured(task, output, target), rel=1e-5)

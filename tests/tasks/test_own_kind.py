@@ -51,7 +51,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "my_kind.py").write_text(SOURCE.read_text())
     (tmp_path / "my_data.py").write_text(DATA)
     (tmp_path / "conf" / "data").mkdir(parents=True)
-    (tmp_path / "conf" / "data" / "grades.yaml").write_text("_target_: my_data.Grades\nbatch_size: 20\n")
+    (tmp_path / "conf" / "data" / "grades.yaml").write_text(
+        "_target_: my_data.Grades\nbatch_size: 20\n"
+    )
     monkeypatch.syspath_prepend(str(tmp_path))  # where `load` finds it
     for name in ("my_kind", "my_data"):
         monkeypatch.delitem(sys.modules, name, raising=False)
@@ -64,7 +66,9 @@ def test_the_kind_is_short() -> None:
 
 
 @pytest.mark.parametrize("likelihood", ["standard", "homoscedastic", "heteroscedastic"])
-def test_a_kind_of_ones_own_trains_evaluates_predicts_and_plots(mtl: Command, project: Path, likelihood: str) -> None:
+def test_a_kind_of_ones_own_trains_evaluates_predicts_and_plots(
+    mtl: Command, project: Path, likelihood: str
+) -> None:
     """Breaks if the code knows the kinds by name anywhere but in their own home."""
     result = mtl(
         "mtl-run", "data=grades", "model=mlp", "model.hidden=[32]", f"likelihood={likelihood}", "weighting=fixed",
@@ -92,7 +96,9 @@ def test_a_column_of_a_table_can_be_of_a_kind_of_ones_own(mtl: Command, project:
     random = np.random.default_rng(0)
     x = random.normal(size=(400, 2))
     grade = np.clip(np.round(2 * x[:, 0]), -1, 2) + 1
-    pd.DataFrame({"a": x[:, 0], "b": x[:, 1], "grade": grade, "y": x[:, 1]}).to_csv(project / "t.csv", index=False)
+    pd.DataFrame({"a": x[:, 0], "b": x[:, 1], "grade": grade, "y": x[:, 1]}).to_csv(
+        project / "t.csv", index=False
+    )
     result = mtl(
         "mtl-run", "data=table", "data.path=t.csv", "weighting=fixed", "trainer.epochs=40", "optimizer.lr=0.01",
         "data.targets=[{name: grade, kind: {_target_: my_kind.Ordinal, levels: 4}}, y]", "hydra.run.dir=run",
@@ -101,7 +107,9 @@ def test_a_column_of_a_table_can_be_of_a_kind_of_ones_own(mtl: Command, project:
     assert result.code == 0, result.err
     summary = json.loads((project / "run" / "summary.json").read_text())
     assert summary["tasks"]["grade"]["final"]["test"]["accuracy"] > 0.7
-    answers = mtl_runner.load(project / "run").predict(pd.DataFrame({"a": [-3.0, 3.0], "b": [0.0, 0.0]}))
+    answers = mtl_runner.load(project / "run").predict(
+        pd.DataFrame({"a": [-3.0, 3.0], "b": [0.0, 0.0]})
+    )
     assert answers["grade"].tolist() == [0, 3]
 
 
@@ -146,11 +154,15 @@ def test_a_kind_that_cannot_be_made_again_is_an_error_before_the_training() -> N
     class Local(Ordinal):
         pass
 
-    with pytest.raises(ConfigError, match=r"^the kind of task 'a'\._target_='.*Local' cannot be imported"):
+    with pytest.raises(
+        ConfigError, match=r"^the kind of task 'a'\._target_='.*Local' cannot be imported"
+    ):
         task_from(Task("a", Local(levels=4)).plain())
 
 
 def test_a_kind_that_is_none_is_named() -> None:
     """Breaks if a typing mistake in a dataset is an error deep in an evaluation."""
-    with pytest.raises(ConfigError, match=r"^Task 'a' has the unknown kind 'regresion'; did you mean 'regression'"):
+    with pytest.raises(
+        ConfigError, match=r"^Task 'a' has the unknown kind 'regresion'; did you mean 'regression'"
+    ):
         Task("a", "regresion")

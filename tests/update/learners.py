@@ -36,7 +36,11 @@ class Pairs(nn.Module):
         features = self.trunk(inputs).tanh()
         left, right = self.left(features).tanh(), self.right(features).tanh()
         return dict(
-            zip(self.names, (head(x) for head, x in zip(self.heads, (left, left + right, right), strict=True)), strict=True)
+            zip(
+                self.names,
+                (head(x) for head, x in zip(self.heads, (left, left + right, right), strict=True)),
+                strict=True,
+            )
         )
 
 

@@ -35,7 +35,15 @@ from tests.builders import (
     terms,
     train,
 )
-from tests.update.learners import KINDS_OF, PATTERNS, Optimizer, Pairs, learner_with, only, through_a_file
+from tests.update.learners import (
+    KINDS_OF,
+    PATTERNS,
+    Optimizer,
+    Pairs,
+    learner_with,
+    only,
+    through_a_file,
+)
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -67,10 +75,16 @@ def pulls() -> list[Task]:
     )
 
 
-def trained_point(tasks: Sequence[Task], steps: int = 30, optimizer: Optimizer = Adam, **options: object) -> Tensor:
+def trained_point(
+    tasks: Sequence[Task], steps: int = 30, optimizer: Optimizer = Adam, **options: object
+) -> Tensor:
     """Where the point (0.3, -0.4) arrives."""
     model = Point(0.3, -0.4)
-    train(learner_with(AdaTask, tasks, NOTHING, model=model, optimizer=optimizer, **options), NOTHING, steps)
+    train(
+        learner_with(AdaTask, tasks, NOTHING, model=model, optimizer=optimizer, **options),
+        NOTHING,
+        steps,
+    )
     return flat(model)
 
 
@@ -79,7 +93,9 @@ def trained_point(tasks: Sequence[Task], steps: int = 30, optimizer: Optimizer =
 
 @optimizer_is
 @clip_is
-def test_it_is_one_optimizer_per_task_at_the_same_point(optimizer: Optimizer, clip: float | None) -> None:
+def test_it_is_one_optimizer_per_task_at_the_same_point(
+    optimizer: Optimizer, clip: float | None
+) -> None:
     """Breaks if the moments in one matrix are not those of torch's own optimizers, one per task, whose steps add up."""
     tasks, point = pulls(), Point(0.3, -0.4)
     start = optimizer([point.point])
@@ -87,10 +103,14 @@ def test_it_is_one_optimizer_per_task_at_the_same_point(optimizer: Optimizer, cl
     decoupled = isinstance(start, torch.optim.AdamW) or start.defaults.get("decoupled_weight_decay")
     shares = [decay * (t == 0) for t in range(3)] if decoupled else [decay / 3] * 3  # once in all
     copies = [torch.zeros(2, requires_grad=True) for _ in tasks]
-    optimizers = [optimizer([c], weight_decay=share) for c, share in zip(copies, shares, strict=True)]
+    optimizers = [
+        optimizer([c], weight_decay=share) for c, share in zip(copies, shares, strict=True)
+    ]
     for _ in range(30):
         losses = losses_of(point, tasks, NOTHING)
-        gradients = [torch.autograd.grad(loss, point.point, retain_graph=True)[0] for loss in losses]
+        gradients = [
+            torch.autograd.grad(loss, point.point, retain_graph=True)[0] for loss in losses
+        ]
         moved = torch.zeros(2)
         for copy, own, gradient in zip(copies, optimizers, gradients, strict=True):
             copy.data.copy_(point.point.data)
@@ -107,14 +127,18 @@ def test_it_is_one_optimizer_per_task_at_the_same_point(optimizer: Optimizer, cl
 @clip_is
 @QUICK
 @given(pattern=st.lists(st.sampled_from(PATTERNS), min_size=8, max_size=8))
-def test_it_takes_the_steps_of_per_task(optimizer: Optimizer, clip: float | None, pattern: list[tuple[int, ...]]) -> None:
+def test_it_takes_the_steps_of_per_task(
+    optimizer: Optimizer, clip: float | None, pattern: list[tuple[int, ...]]
+) -> None:
     """Breaks if AdaTask and `per_task gradients=same` part ways: in decay, clipping, clocks, or where only two tasks share."""
     tasks = make_tasks(**KINDS_OF)
     split = make_split(tasks)
     models = []
     for update in (PerTask, AdaTask):
         models.append(Pairs(tasks))
-        learner = learner_with(update, tasks, split, model=models[-1], optimizer=optimizer, clip=clip)
+        learner = learner_with(
+            update, tasks, split, model=models[-1], optimizer=optimizer, clip=clip
+        )
         for active in pattern:
             learner.step(split, only(*active))
     near(models[1].state_dict(), models[0].state_dict(), 1e-14)
@@ -147,8 +171,12 @@ def test_two_identical_tasks_are_one_adam_at_twice_the_rate(lr: float, steps: in
     near(trained_point(twins, steps, partial(torch.optim.Adam, lr=lr)), flat(single.model), 1e-14)
 
 
-@pytest.mark.parametrize("scheduler", [partial(torch.optim.lr_scheduler.StepLR, step_size=5, gamma=0.5)])
-def test_a_scheduler_reaches_the_shared_parameters(scheduler: partial[torch.optim.lr_scheduler.LRScheduler]) -> None:
+@pytest.mark.parametrize(
+    "scheduler", [partial(torch.optim.lr_scheduler.StepLR, step_size=5, gamma=0.5)]
+)
+def test_a_scheduler_reaches_the_shared_parameters(
+    scheduler: partial[torch.optim.lr_scheduler.LRScheduler],
+) -> None:
     """Breaks if the steps that AdaTask takes itself ignore the learning rate that a scheduler sets."""
     tasks = make_tasks(**KINDS_OF)
     split = make_split(tasks)
@@ -161,7 +189,10 @@ def test_a_scheduler_reaches_the_shared_parameters(scheduler: partial[torch.opti
 
 
 def schedule(
-    learner: Learner, scheduler: partial[torch.optim.lr_scheduler.LRScheduler], split: object, steps: int
+    learner: Learner,
+    scheduler: partial[torch.optim.lr_scheduler.LRScheduler],
+    split: object,
+    steps: int,
 ) -> list[torch.optim.lr_scheduler.LRScheduler]:
     """Train with a scheduler on every optimizer of the update; those that never step are no mistake."""
     schedulers = [scheduler(optimizer) for optimizer in learner.update.optimizers]
@@ -171,7 +202,12 @@ def schedule(
     return schedulers
 
 
-def go_on(learner: Learner, schedulers: Sequence[torch.optim.lr_scheduler.LRScheduler], split: object, steps: int) -> None:
+def go_on(
+    learner: Learner,
+    schedulers: Sequence[torch.optim.lr_scheduler.LRScheduler],
+    split: object,
+    steps: int,
+) -> None:
     for _ in range(steps):
         learner.step(split, only(0, 1, 2))
         for each in schedulers:
@@ -183,8 +219,12 @@ def go_on(learner: Learner, schedulers: Sequence[torch.optim.lr_scheduler.LRSche
 
 @QUICK
 @given(exponents=st.lists(st.integers(-20, 20), min_size=3, max_size=3))
-@pytest.mark.parametrize("optimizer", [Adam, AdamW, RMSprop, Adagrad], ids=["Adam", "AdamW", "RMSprop", "Adagrad"])
-def test_rescaling_each_task_by_a_power_of_two_changes_no_bit(optimizer: Optimizer, exponents: list[int]) -> None:
+@pytest.mark.parametrize(
+    "optimizer", [Adam, AdamW, RMSprop, Adagrad], ids=["Adam", "AdamW", "RMSprop", "Adagrad"]
+)
+def test_rescaling_each_task_by_a_power_of_two_changes_no_bit(
+    optimizer: Optimizer, exponents: list[int]
+) -> None:
     """Breaks if the size of a task's loss reaches the parameters although its own moments divide it out."""
     tasks = make_tasks(**KINDS_OF)
     split = make_split(tasks)
@@ -193,7 +233,13 @@ def test_rescaling_each_task_by_a_power_of_two_changes_no_bit(optimizer: Optimiz
     for weighting in (Fixed(tasks), Fixed(tasks, weights)):
         models.append(make_mlp(tasks))
         exact = partial(optimizer, eps=0.0)
-        train(learner_with(AdaTask, tasks, split, model=models[-1], optimizer=exact, weighting=weighting), split, 10)
+        train(
+            learner_with(
+                AdaTask, tasks, split, model=models[-1], optimizer=exact, weighting=weighting
+            ),
+            split,
+            10,
+        )
     same_bits(models[1].state_dict(), models[0].state_dict())
 
 
@@ -204,7 +250,11 @@ def test_a_parameter_that_one_task_does_not_reach_needs_no_eps() -> None:
     models = []
     for update in (PerTask, AdaTask):
         models.append(Pairs(tasks))
-        train(learner_with(update, tasks, split, model=models[-1], optimizer=partial(Adam, eps=0.0)), split, 10)
+        train(
+            learner_with(update, tasks, split, model=models[-1], optimizer=partial(Adam, eps=0.0)),
+            split,
+            10,
+        )
     near(models[1].state_dict(), models[0].state_dict(), 1e-14)
 
 
@@ -239,14 +289,23 @@ def test_the_order_of_the_tasks_does_not_matter() -> None:
 
 @QUICK
 @given(pattern=st.lists(st.booleans(), min_size=2, max_size=4).filter(any))
-@pytest.mark.parametrize("optimizer", [torch.optim.AdamW, partial(torch.optim.Adam, decoupled_weight_decay=True)])
-def test_decoupled_decay_acts_once_whoever_is_active(optimizer: Optimizer, pattern: list[bool]) -> None:
+@pytest.mark.parametrize(
+    "optimizer", [torch.optim.AdamW, partial(torch.optim.Adam, decoupled_weight_decay=True)]
+)
+def test_decoupled_decay_acts_once_whoever_is_active(
+    optimizer: Optimizer, pattern: list[bool]
+) -> None:
     """Breaks if T tasks decay the shared parameters T times, or the decay depends on who is idle."""
     tasks = terms(**{f"t{i}": lambda p: 0.0 * p.sum() for i in range(len(pattern))})
     model = Point(0.3, -0.4)
-    learner = learner_with(AdaTask, tasks, NOTHING, model=model, optimizer=partial(optimizer, lr=0.1, weight_decay=0.5))
+    learner = learner_with(
+        AdaTask, tasks, NOTHING, model=model, optimizer=partial(optimizer, lr=0.1, weight_decay=0.5)
+    )
     for _ in range(3):
-        learner.step(NOTHING, only(*[t for t, taking_part in enumerate(pattern) if taking_part], of=len(pattern)))
+        learner.step(
+            NOTHING,
+            only(*[t for t, taking_part in enumerate(pattern) if taking_part], of=len(pattern)),
+        )
     near(flat(model), 0.95**3 * torch.tensor([0.3, -0.4]), 1e-15)
 
 
@@ -256,10 +315,15 @@ def test_an_l2_term_acts_once_whoever_is_active(pattern: list[bool]) -> None:
     """Breaks if an L2 term pulls T times as hard with T tasks, or less when some of them are idle."""
     tasks = terms(**{f"t{i}": lambda p: 0.0 * p.sum() for i in range(len(pattern))})
     model = Point(0.3, -0.4)
-    linear = partial(torch.optim.Adam, lr=1e8, eps=1e8, betas=(0.0, 0.0), weight_decay=0.1)  # a step of 0.1 times its gradient
+    linear = partial(
+        torch.optim.Adam, lr=1e8, eps=1e8, betas=(0.0, 0.0), weight_decay=0.1
+    )  # a step of 0.1 times its gradient
     learner = learner_with(AdaTask, tasks, NOTHING, model=model, optimizer=linear)
     for _ in range(3):
-        learner.step(NOTHING, only(*[t for t, taking_part in enumerate(pattern) if taking_part], of=len(pattern)))
+        learner.step(
+            NOTHING,
+            only(*[t for t, taking_part in enumerate(pattern) if taking_part], of=len(pattern)),
+        )
     near(flat(model), 0.9**3 * torch.tensor([0.3, -0.4]), 1e-8)
 
 
@@ -288,7 +352,10 @@ def test_an_idle_task_keeps_its_head_its_moments_and_its_clock() -> None:
     update = learner.update
     assert isinstance(update, AdaTask)
     train(learner, split, 3)
-    head, moments = private(learner.model, tasks, "b"), [moment.clone() for moment in update.moments]
+    head, moments = (
+        private(learner.model, tasks, "b"),
+        [moment.clone() for moment in update.moments],
+    )
     for _ in range(4):
         learner.step(split, only(0, 2))
     same_bits(private(learner.model, tasks, "b"), head)
@@ -305,7 +372,11 @@ def test_a_task_that_starts_late_takes_a_first_step(optimizer: Optimizer) -> Non
     """Breaks if a late task inherits a clock: with no bias correction left its first step would be 3 times too long."""
     tasks = terms(a=lambda p: p[0], b=lambda p: 1e-3 * p[1])
     learner = learner_with(
-        AdaTask, tasks, NOTHING, model=Point(0.0, 0.0), optimizer=partial(optimizer, lr=0.01, weight_decay=0.0)
+        AdaTask,
+        tasks,
+        NOTHING,
+        model=Point(0.0, 0.0),
+        optimizer=partial(optimizer, lr=0.01, weight_decay=0.0),
     )
     for _ in range(50):
         learner.step(NOTHING, only(0, of=2))
@@ -317,7 +388,9 @@ def test_a_task_that_starts_late_takes_a_first_step(optimizer: Optimizer) -> Non
 # Going on
 
 
-@pytest.mark.parametrize("optimizer", [Adam, AdamW, RMSprop, Adagrad], ids=["Adam", "AdamW", "RMSprop", "Adagrad"])
+@pytest.mark.parametrize(
+    "optimizer", [Adam, AdamW, RMSprop, Adagrad], ids=["Adam", "AdamW", "RMSprop", "Adagrad"]
+)
 def test_a_fresh_copy_continues_from_a_saved_state_to_the_last_bit(optimizer: Optimizer) -> None:
     """Breaks if moments or clocks are lost at a resume, or a saved state changes when training goes on."""
     tasks = make_tasks(**KINDS_OF)
@@ -363,12 +436,16 @@ class Mine(torch.optim.Adam):
     """A user's own Adam, of which nobody knows what its step does."""
 
 
-@pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.NAdam, torch.optim.Adamax, Mine])
+@pytest.mark.parametrize(
+    "optimizer", [torch.optim.SGD, torch.optim.NAdam, torch.optim.Adamax, Mine]
+)
 def test_an_optimizer_without_a_form_is_named(optimizer: Optimizer) -> None:
     """Breaks if another optimizer silently becomes an Adam."""
     tasks = pulls()
     with pytest.raises(ConfigError) as error:
-        learner_with(AdaTask, tasks, NOTHING, model=Point(0.0, 0.0), optimizer=partial(optimizer, lr=0.1))
+        learner_with(
+            AdaTask, tasks, NOTHING, model=Point(0.0, 0.0), optimizer=partial(optimizer, lr=0.1)
+        )
     assert str(error.value) == (
         f"update=adatask has no form of {optimizer.__name__}; choose optimizer._target_ among torch.optim's "
         "Adam, AdamW, RMSprop, Adagrad."
@@ -392,4 +469,7 @@ def test_an_option_without_a_form_is_named(optimizer: Optimizer, option: str) ->
     tasks = pulls()
     with pytest.raises(ConfigError) as error:
         learner_with(AdaTask, tasks, NOTHING, model=Point(0.0, 0.0), optimizer=optimizer)
-    assert str(error.value) == f"update=adatask does not know the optimizer's option {option!r}; leave it at its default."
+    assert (
+        str(error.value)
+        == f"update=adatask does not know the optimizer's option {option!r}; leave it at its default."
+    )

@@ -38,10 +38,14 @@ def made(name: str, count: int = 3, seed: int = 0, **options: Any) -> Aggregatio
     return Aggregation(name, options, tasks_of(count), seed)
 
 
-def random_rows(count: int, width: int = 6, seed: int = 0, dtype: torch.dtype | None = None) -> Tensor:
+def random_rows(
+    count: int, width: int = 6, seed: int = 0, dtype: torch.dtype | None = None
+) -> Tensor:
     """Gradients of different sizes, at least two of which disagree."""
     generator = torch.Generator().manual_seed(seed)
-    rows = torch.randn(count, width, generator=generator, dtype=dtype) * torch.linspace(1, 3, count, dtype=dtype).unsqueeze(1)
+    rows = torch.randn(count, width, generator=generator, dtype=dtype) * torch.linspace(
+        1, 3, count, dtype=dtype
+    ).unsqueeze(1)
     rows[1] -= 0.8 * rows[0]
     return rows
 
@@ -49,7 +53,9 @@ def random_rows(count: int, width: int = 6, seed: int = 0, dtype: torch.dtype | 
 # Each is TorchJD's
 
 
-REFERENCES: dict[str, Callable[[int], Any]] = {  # by the number of tasks, with the settings that we document
+REFERENCES: dict[
+    str, Callable[[int], Any]
+] = {  # by the number of tasks, with the settings that we document
     "aligned_mtl": lambda _: aggregation.AlignedMTL(),
     "cagrad": lambda _: aggregation.CAGrad(c=0.5, norm_eps=1e-12),
     "config": lambda _: aggregation.ConFIG(),
@@ -71,8 +77,16 @@ REFERENCES: dict[str, Callable[[int], Any]] = {  # by the number of tasks, with 
     "trimmed_mean": lambda _: aggregation.TrimmedMean(trim_number=1),
     "upgrad": lambda _: aggregation.UPGrad(projector=projector()),
 }
-PRECISION = {"pcd": 1e-9, "fairgrad": 1e-6, "nash_mtl": 1e-5}  # those of TorchJD's solvers; the others: 1e-12
-WITHOUT_WEIGHTS = {"config", "graddrop", "trimmed_mean"}  # their direction is no combination of the rows that they would name
+PRECISION = {
+    "pcd": 1e-9,
+    "fairgrad": 1e-6,
+    "nash_mtl": 1e-5,
+}  # those of TorchJD's solvers; the others: 1e-12
+WITHOUT_WEIGHTS = {
+    "config",
+    "graddrop",
+    "trimmed_mean",
+}  # their direction is no combination of the rows that they would name
 
 
 @float64
@@ -133,26 +147,44 @@ PEACEFUL: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("fairgrad", {}),
     ("nash_mtl", {}),
 )
-peaceful = pytest.mark.parametrize(("name", "options"), PEACEFUL, ids=lambda value: value if isinstance(value, str) else "")
+peaceful = pytest.mark.parametrize(
+    ("name", "options"), PEACEFUL, ids=lambda value: value if isinstance(value, str) else ""
+)
 
 
 @float64
 @peaceful
 @QUICK
-@given(seed=st.integers(0, 10**6), count=st.integers(2, 4), sizes=st.lists(st.floats(1, 2), min_size=4, max_size=4))
-def test_no_task_gets_worse(name: str, options: Mapping[str, Any], seed: int, count: int, sizes: list[float]) -> None:
+@given(
+    seed=st.integers(0, 10**6),
+    count=st.integers(2, 4),
+    sizes=st.lists(st.floats(1, 2), min_size=4, max_size=4),
+)
+def test_no_task_gets_worse(
+    name: str, options: Mapping[str, Any], seed: int, count: int, sizes: list[float]
+) -> None:
     """Breaks if a method that promises it steps uphill for some task, to first order."""
-    rows = torch.randn(count, 8, generator=torch.Generator().manual_seed(seed)) * torch.tensor(sizes[:count]).unsqueeze(1)
+    rows = torch.randn(count, 8, generator=torch.Generator().manual_seed(seed)) * torch.tensor(
+        sizes[:count]
+    ).unsqueeze(1)
     assert conflict(name, rows, **options) > -1e-5
 
 
 @float64
 @peaceful
-def test_no_task_gets_worse_though_gradients_differ_in_size(name: str, options: Mapping[str, Any]) -> None:
+def test_no_task_gets_worse_though_gradients_differ_in_size(
+    name: str, options: Mapping[str, Any]
+) -> None:
     """Breaks if a threshold of the solver gives up the tasks with the smaller gradients (down to a hundredth of the largest)."""
     generator = torch.Generator().manual_seed(0)
     sizes = [10 ** (2 * torch.rand(3, 1, generator=generator) - 1) for _ in range(50)]
-    assert min(conflict(name, size * torch.randn(3, 5, generator=generator), **options) for size in sizes) > -0.002
+    assert (
+        min(
+            conflict(name, size * torch.randn(3, 5, generator=generator), **options)
+            for size in sizes
+        )
+        > -0.002
+    )
 
 
 @method_is
@@ -201,7 +233,9 @@ def test_small_gradients_have_the_same_direction(name: str, factor: float) -> No
     near(small.double() / small.double().norm(), large.double() / large.double().norm(), 3e-5)
     degree = DEGREES[name]
     if degree is not None:
-        assert small.double().norm() / large.double().norm() == pytest.approx(factor**degree, rel=1e-3)
+        assert small.double().norm() / large.double().norm() == pytest.approx(
+            factor**degree, rel=1e-3
+        )
 
 
 def test_every_method_has_a_degree() -> None:
@@ -239,7 +273,9 @@ def test_the_global_random_state_is_left_alone(name: str) -> None:
     same_bits(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.random and name != "gradvac"])
+@pytest.mark.parametrize(
+    "name", [name for name, method in METHODS.items() if method.random and name != "gradvac"]
+)
 def test_its_random_numbers_follow_from_the_seed(name: str) -> None:
     """Breaks if two seeds draw alike, one seed draws twice the same, or the trial at the start uses numbers up."""
     rows = random_rows(4)
@@ -257,7 +293,18 @@ def test_its_random_numbers_follow_from_the_seed(name: str) -> None:
 
 # Stages and resumes
 
-STAGES = [(0, 1, 2, 3), (0, 1, 2, 3), (0, 1), (0, 1, 2, 3), (1, 2, 3), (0, 1, 2, 3), (0, 1), (1, 2, 3), (0, 2), (0, 1, 2, 3)]
+STAGES = [
+    (0, 1, 2, 3),
+    (0, 1, 2, 3),
+    (0, 1),
+    (0, 1, 2, 3),
+    (1, 2, 3),
+    (0, 1, 2, 3),
+    (0, 1),
+    (1, 2, 3),
+    (0, 2),
+    (0, 1, 2, 3),
+]
 
 
 def directions(ours: Aggregation, stages: Sequence[tuple[int, ...]], first: int) -> list[Tensor]:
@@ -267,12 +314,20 @@ def directions(ours: Aggregation, stages: Sequence[tuple[int, ...]], first: int)
     ]
 
 
-REMEMBERING: tuple[tuple[str, Mapping[str, Any]], ...] = (("excess_mtl", {"n_warmup_steps": 2}), ("gradvac", {}), ("pcd", {}))
+REMEMBERING: tuple[tuple[str, Mapping[str, Any]], ...] = (
+    ("excess_mtl", {"n_warmup_steps": 2}),
+    ("gradvac", {}),
+    ("pcd", {}),
+)
 
 
-@pytest.mark.parametrize(("name", "options"), [*((name, {}) for name in METHODS), REMEMBERING[0]], ids=str)
+@pytest.mark.parametrize(
+    ("name", "options"), [*((name, {}) for name in METHODS), REMEMBERING[0]], ids=str
+)
 @pytest.mark.parametrize("cut", [1, 3, 5])
-def test_a_fresh_copy_continues_from_a_saved_state_to_the_last_bit(name: str, options: Mapping[str, Any], cut: int) -> None:
+def test_a_fresh_copy_continues_from_a_saved_state_to_the_last_bit(
+    name: str, options: Mapping[str, Any], cut: int
+) -> None:
     """Breaks if a state or the random stream is lost at a resume, in the stage of the resume or in one that comes back later."""
     ours = made(name, 4, **options)
     directions(ours, STAGES[:cut], 0)
@@ -281,13 +336,17 @@ def test_a_fresh_copy_continues_from_a_saved_state_to_the_last_bit(name: str, op
     twin.load_state_dict(state)
     halfway = STAGES[cut : cut + 2]
     same_bits(directions(twin, halfway, cut), directions(ours, halfway, cut))
-    third = made(name, 4, seed=100, **options)  # and again, with states that have not been used since the first resume
+    third = made(
+        name, 4, seed=100, **options
+    )  # and again, with states that have not been used since the first resume
     third.load_state_dict(through_a_file(twin.state_dict()))
     rest = STAGES[cut + 2 :]
     same_bits(directions(third, rest, cut + 2), directions(ours, rest, cut + 2))
 
 
-remembering = pytest.mark.parametrize(("name", "options"), REMEMBERING, ids=[name for name, _ in REMEMBERING])
+remembering = pytest.mark.parametrize(
+    ("name", "options"), REMEMBERING, ids=[name for name, _ in REMEMBERING]
+)
 
 
 @remembering
@@ -304,7 +363,9 @@ def test_a_state_matters(name: str, options: Mapping[str, Any]) -> None:
 
 
 @remembering
-def test_a_stage_keeps_its_state_while_another_one_runs(name: str, options: Mapping[str, Any]) -> None:
+def test_a_stage_keeps_its_state_while_another_one_runs(
+    name: str, options: Mapping[str, Any]
+) -> None:
     """Breaks if a few steps with other tasks reset or mix a method's memory."""
     plain, interrupted = made(name, 4, **options), made(name, 4, **options)
     everyone = (0, 1, 2, 3)
@@ -314,7 +375,9 @@ def test_a_stage_keeps_its_state_while_another_one_runs(name: str, options: Mapp
     random = interrupted.stream.state_dict()
     interrupted(random_rows(4, seed=9)[:3], (0, 1, 2))
     interrupted.stream.load_state_dict(random)
-    same_bits(interrupted(random_rows(4, seed=3), everyone)[0], plain(random_rows(4, seed=3), everyone)[0])
+    same_bits(
+        interrupted(random_rows(4, seed=3), everyone)[0], plain(random_rows(4, seed=3), everyone)[0]
+    )
 
 
 def test_a_resume_remembers_as_many_sets_of_tasks_as_a_run_that_was_not_stopped() -> None:
@@ -336,11 +399,17 @@ def test_options_by_task_follow_the_tasks_that_are_active() -> None:
     """Breaks if a stage with fewer tasks takes the numbers of others."""
     constant = made("constant", 4, weights={"a": 2.0, "c": 5.0, "d": 7.0})
     rows = torch.eye(4)
-    for tasks, expected in (((0, 1, 2, 3), [2.0, 1.0, 5.0, 7.0]), ((1, 3), [1.0, 7.0]), ((0, 2), [2.0, 5.0])):
+    for tasks, expected in (
+        ((0, 1, 2, 3), [2.0, 1.0, 5.0, 7.0]),
+        ((1, 3), [1.0, 7.0]),
+        ((0, 2), [2.0, 5.0]),
+    ):
         near(constant(rows[list(tasks)], tasks)[1], torch.tensor(expected), 0)
     for name in ("upgrad", "dualproj", "aligned_mtl"):
         preferring = made(name, 4, pref_vector={"d": 4.0})
-        near(preferring(rows[[1, 3]], (1, 3))[0], torch.tensor([0.0, 0.5, 0.0, 2.0]), 1e-3)  # orthogonal: nothing to resolve
+        near(
+            preferring(rows[[1, 3]], (1, 3))[0], torch.tensor([0.0, 0.5, 0.0, 2.0]), 1e-3
+        )  # orthogonal: nothing to resolve
     direction, _ = made("config", 2, pref_vector={"a": 3.0})(torch.eye(2), (0, 1))
     assert (direction[0] / direction[1]).item() == pytest.approx(3.0)
 
@@ -383,7 +452,9 @@ def test_loading_a_state_replaces_what_was_there() -> None:
         ours(random_rows(3, seed=step), (0, 1, 2))
         used(100 * random_rows(3, seed=50 + step), (0, 1, 2))
     used.load_state_dict(through_a_file(ours.state_dict()))
-    same_bits(used(random_rows(3, seed=9), (0, 1, 2))[0], ours(random_rows(3, seed=9), (0, 1, 2))[0])
+    same_bits(
+        used(random_rows(3, seed=9), (0, 1, 2))[0], ours(random_rows(3, seed=9), (0, 1, 2))[0]
+    )
 
 
 # Too few tasks
@@ -391,7 +462,12 @@ def test_loading_a_state_replaces_what_was_there() -> None:
 
 @pytest.mark.parametrize(
     ("name", "options", "fewest"),
-    [("krum", {}, 3), ("krum", {"n_byzantine": 1}, 4), ("trimmed_mean", {}, 3), ("trimmed_mean", {"trim_number": 2}, 5)],
+    [
+        ("krum", {}, 3),
+        ("krum", {"n_byzantine": 1}, 4),
+        ("trimmed_mean", {}, 3),
+        ("trimmed_mean", {"trim_number": 2}, 5),
+    ],
 )
 def test_too_few_tasks_are_named(name: str, options: Mapping[str, Any], fewest: int) -> None:
     """Breaks if a method that votes or trims starts where it has nothing to choose from."""
@@ -404,7 +480,9 @@ def test_too_few_tasks_are_named(name: str, options: Mapping[str, Any], fewest: 
 
 
 @pytest.mark.parametrize("name", ["krum", "trimmed_mean"])
-def test_in_a_stage_with_too_few_tasks_the_mean_is_taken_and_said(name: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_in_a_stage_with_too_few_tasks_the_mean_is_taken_and_said(
+    name: str, caplog: pytest.LogCaptureFixture
+) -> None:
     """Breaks if a stage silently has another method, or stops the run."""
     logger = logging.getLogger("mtl_runner")
     logger.addHandler(caplog.handler)
@@ -428,16 +506,32 @@ def test_in_a_stage_with_too_few_tasks_the_mean_is_taken_and_said(name: str, cap
 @pytest.mark.parametrize(
     ("name", "options", "words"),
     [
-        ("upgrade", {}, "update.aggregator='upgrade' is unknown; did you mean 'upgrad'? allowed: aligned_mtl, cagrad, "),
+        (
+            "upgrade",
+            {},
+            "update.aggregator='upgrade' is unknown; did you mean 'upgrad'? allowed: aligned_mtl, cagrad, ",
+        ),
         ("mean", {"c": 1}, "update.aggregator=mean refuses its options ({'c': 1}): "),
         (
             "cagrad",
             {"c": -1},
             "update.aggregator=cagrad refuses its options ({'c': -1, 'norm_eps': 1e-12}): c must be non-negative",
         ),
-        ("upgrad", {"norm_eps": -1}, "update.aggregator=upgrad refuses its options ({'norm_eps': -1, "),
-        ("upgrad", {"pref_vector": [1, 2]}, "update.options.pref_vector must be a number or {task: number}; found [1, 2]"),
-        ("constant", {"weights": {"z": 1}}, "update.options.weights names the unknown task 'z'; allowed: a, b, c"),
+        (
+            "upgrad",
+            {"norm_eps": -1},
+            "update.aggregator=upgrad refuses its options ({'norm_eps': -1, ",
+        ),
+        (
+            "upgrad",
+            {"pref_vector": [1, 2]},
+            "update.options.pref_vector must be a number or {task: number}; found [1, 2]",
+        ),
+        (
+            "constant",
+            {"weights": {"z": 1}},
+            "update.options.weights names the unknown task 'z'; allowed: a, b, c",
+        ),
         ("krum", {"n_selected": 4}, "update.aggregator=krum refuses 3 active tasks: "),
         (
             "krum",
@@ -453,7 +547,9 @@ def test_in_a_stage_with_too_few_tasks_the_mean_is_taken_and_said(name: str, cap
     ],
     ids=lambda value: value if isinstance(value, str) and "=" not in value else "",
 )
-def test_what_is_wrong_is_named_at_the_start(name: str, options: Mapping[str, Any], words: str) -> None:
+def test_what_is_wrong_is_named_at_the_start(
+    name: str, options: Mapping[str, Any], words: str
+) -> None:
     """Breaks if a mistake shows hours later, or as a traceback of TorchJD's."""
     with pytest.raises(ConfigError) as error:
         made(name, **options).check(torch.zeros(1))
@@ -464,14 +560,17 @@ def test_what_is_wrong_is_named_at_the_start(name: str, options: Mapping[str, An
 @pytest.mark.parametrize("option", ["max_nrom", "update_weights_every"])
 def test_an_option_that_our_nash_does_not_take_is_named(option: str, count: int) -> None:
     """Breaks if a misspelt option, or one of the solver that it does without, is silently ignored."""
-    with pytest.raises(ConfigError, match=rf"update\.aggregator=nash_mtl refuses its options .*'{option}'"):
+    with pytest.raises(
+        ConfigError, match=rf"update\.aggregator=nash_mtl refuses its options .*'{option}'"
+    ):
         made("nash_mtl", count, **{option: 5})
 
 
 def test_options_of_an_object_belong_beside_it() -> None:
     """Breaks if options next to a ready-made aggregator are silently ignored."""
     with pytest.raises(
-        ConfigError, match=r"update\.options are for an aggregator given by name; give them beside its _target_"
+        ConfigError,
+        match=r"update\.options are for an aggregator given by name; give them beside its _target_",
     ):
         Aggregation(aggregation.UPGrad(), {"norm_eps": 1.0}, tasks_of(2), 0)
 
@@ -481,7 +580,9 @@ def test_what_is_neither_a_name_nor_callable_is_refused() -> None:
     with pytest.raises(ConfigError) as error:
         Aggregation({"name": "upgrad"}, {}, tasks_of(2), 0)  # type: ignore[arg-type]
     assert str(error.value).startswith("update.aggregator must be a name (aligned_mtl, cagrad, ")
-    assert str(error.value).endswith("or {_target_: my_module.MyAggregator}; found {'name': 'upgrad'}.")
+    assert str(error.value).endswith(
+        "or {_target_: my_module.MyAggregator}; found {'name': 'upgrad'}."
+    )
 
 
 # Missing packages
@@ -495,9 +596,13 @@ NEEDS = {
 
 
 @pytest.mark.parametrize("name", NEEDS)
-def test_a_missing_solver_is_named_with_the_line_that_installs_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_solver_is_named_with_the_line_that_installs_it(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Breaks if a method without its solver becomes equal weights, or an import error."""
-    monkeypatch.setattr("torchjd._mixins.find_spec", lambda package: None if package in NEEDS[name] else package)
+    monkeypatch.setattr(
+        "torchjd._mixins.find_spec", lambda package: None if package in NEEDS[name] else package
+    )
     with pytest.raises(ConfigError) as error:
         made(name).check(torch.zeros(1))
     assert str(error.value) == (
@@ -507,12 +612,16 @@ def test_a_missing_solver_is_named_with_the_line_that_installs_it(name: str, mon
 
 
 @pytest.mark.parametrize("name", [name for name in METHODS if name != "nash_mtl"])
-def test_without_torchjd_the_line_that_installs_it_is_given(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_torchjd_the_line_that_installs_it_is_given(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Breaks if a missing optional package is a traceback."""
     monkeypatch.setitem(sys.modules, "torchjd", None)
     with pytest.raises(ConfigError) as error:
         made(name)
-    assert str(error.value) == (f"update.aggregator={name} needs TorchJD; install it with: pip install 'mtl-runner[torchjd]'.")
+    assert str(error.value) == (
+        f"update.aggregator={name} needs TorchJD; install it with: pip install 'mtl-runner[torchjd]'."
+    )
 
 
 @pytest.mark.parametrize("count", [2, 3])
@@ -527,13 +636,26 @@ def test_nash_needs_no_package(count: int, monkeypatch: pytest.MonkeyPatch) -> N
 def test_the_command_says_what_to_install(tmp_path: Path) -> None:
     """Breaks if a user without the extra gets a traceback from the command line."""
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['torchjd'] = None\n")
-    command = [str(Path(sys.executable).with_name("mtl-run")), "update=jacobian", "model=mlp", "trainer.device=cpu"]
+    command = [
+        str(Path(sys.executable).with_name("mtl-run")),
+        "update=jacobian",
+        "model=mlp",
+        "trainer.device=cpu",
+    ]
     done = subprocess.run(
-        command, cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, timeout=120, check=False
+        command,
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert done.returncode == 1
     assert (
         done.stderr.strip()
         .splitlines()[-1]
-        .endswith("update.aggregator=upgrad needs TorchJD; install it with: pip install 'mtl-runner[torchjd]'.")
+        .endswith(
+            "update.aggregator=upgrad needs TorchJD; install it with: pip install 'mtl-runner[torchjd]'."
+        )
     )

@@ -32,7 +32,15 @@ from tests.builders import (
     same_bits,
     train,
 )
-from tests.update.learners import KINDS_OF, PATTERNS, Optimizer, Pairs, learner_with, only, through_a_file
+from tests.update.learners import (
+    KINDS_OF,
+    PATTERNS,
+    Optimizer,
+    Pairs,
+    learner_with,
+    only,
+    through_a_file,
+)
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -41,7 +49,10 @@ LENGTH = Length(epochs=10, steps_per_epoch=1)
 
 UPDATES: dict[str, Made] = {
     "joint": (Joint, {}),
-    "groups": (Joint, {"groups": {"shared": {"lr": 0.02}, "b": {"start": 2, "gain": 2.0}}, "length": LENGTH}),
+    "groups": (
+        Joint,
+        {"groups": {"shared": {"lr": 0.02}, "b": {"start": 2, "gain": 2.0}}, "length": LENGTH},
+    ),
     "per_task": (PerTask, {}),
     "per_task, groups": (PerTask, {"groups": [["a", "c"], ["b"]]}),
     "per_task, fresh": (PerTask, {"gradients": "fresh"}),
@@ -67,7 +78,9 @@ def learner_of(made: Made, optimizer: Optimizer = Adam, **options: Any) -> tuple
     tasks = make_tasks(**KINDS_OF)
     split = make_split(tasks)
     update, given = made
-    return learner_with(update, tasks, split, model=Pairs(tasks), optimizer=optimizer, **{**given, **options}), split
+    return learner_with(
+        update, tasks, split, model=Pairs(tasks), optimizer=optimizer, **{**given, **options}
+    ), split
 
 
 # One task
@@ -78,7 +91,9 @@ def test_one_task_alone_moves_along_its_own_gradient(made: Made) -> None:
     tasks = make_tasks(b="regression")
     split = make_split(tasks)
     update, given = made
-    options = {key: value for key, value in given.items() if key != "groups"}  # whose parts and partition need the others
+    options = {
+        key: value for key, value in given.items() if key != "groups"
+    }  # whose parts and partition need the others
     model = make_mlp(tasks)
     # An Adam whose step is its gradient, since AdaTask knows no SGD.
     linear = partial(torch.optim.Adam, lr=1e6, eps=1e8, betas=(0.0, 0.0))
@@ -103,11 +118,19 @@ def test_one_active_task_of_several_is_trained_alone(made: Made) -> None:
 
 
 # The order decides who steps first, who is the primary task, who draws which number, and ties (of three tasks, always two).
-ORDERED = {"per_task, fresh", "pcd", "krum", *(name for name, method in METHODS.items() if method.random)}
+ORDERED = {
+    "per_task, fresh",
+    "pcd",
+    "krum",
+    *(name for name, method in METHODS.items() if method.random),
+}
 
 
 @pytest.mark.parametrize(
-    "made", [UPDATES[n] for n in UPDATES if n not in ORDERED], ids=[n for n in UPDATES if n not in ORDERED], indirect=True
+    "made",
+    [UPDATES[n] for n in UPDATES if n not in ORDERED],
+    ids=[n for n in UPDATES if n not in ORDERED],
+    indirect=True,
 )
 def test_permuting_the_tasks_permutes_everything(made: Made) -> None:
     """Breaks if a result depends on the order in which the tasks are listed."""
@@ -130,7 +153,9 @@ def test_permuting_the_tasks_permutes_everything(made: Made) -> None:
 
 
 @pytest.mark.parametrize("active", [(1, 2), (2,)])
-def test_idle_tasks_keep_their_parameters_moments_and_clocks(made: Made, active: tuple[int, ...]) -> None:
+def test_idle_tasks_keep_their_parameters_moments_and_clocks(
+    made: Made, active: tuple[int, ...]
+) -> None:
     """Breaks if a task that does not take part decays, coasts or ages; also what only idle tasks share."""
     learner, split = learner_of(made, AdamW)
     train(learner, split, 4)
@@ -144,12 +169,16 @@ def test_idle_tasks_keep_their_parameters_moments_and_clocks(made: Made, active:
     same_bits(states_of(learner, still), states)
     moved = private(learner.model, learner.likelihood.tasks, "c")
     learner.step(split, only(*active))
-    assert (private(learner.model, learner.likelihood.tasks, "c")["weight"] != moved["weight"]).any()
+    assert (
+        private(learner.model, learner.likelihood.tasks, "c")["weight"] != moved["weight"]
+    ).any()
 
 
 def states_of(learner: Learner, parameters: list[torch.nn.Parameter]) -> list[dict[str, Tensor]]:
     """Copies of what every optimizer remembers about these parameters."""
-    return [copied(o.state[p]) for o in learner.update.optimizers for p in parameters if p in o.state]
+    return [
+        copied(o.state[p]) for o in learner.update.optimizers for p in parameters if p in o.state
+    ]
 
 
 def test_stacked_losses_are_a_list_of_losses(made: Made) -> None:
@@ -160,7 +189,9 @@ def test_stacked_losses_are_a_list_of_losses(made: Made) -> None:
         models.append(learner.model)
         for active in ((0, 1, 2), (0, 2), (1,), (0, 1, 2)):
 
-            def again(learner: Learner = learner, split: Any = split, stacked: bool = stacked) -> Any:
+            def again(
+                learner: Learner = learner, split: Any = split, stacked: bool = stacked
+            ) -> Any:
                 losses = learner.likelihood.losses(learner.model(split.inputs), split.targets)
                 return torch.stack(losses) if stacked else losses
 
@@ -179,8 +210,14 @@ class Stacked(nn.Module):
 
     def forward(self, inputs: Tensor) -> dict[str, Tensor]:
         features = self.trunk(inputs).tanh()
-        heads = [features @ torch.stack([self.halves[t], self.halves[t + 1]], dim=2).flatten(1) for t in (0, 2)]
-        return {name: head.view(-1, 2, 2) @ torch.tensor([1.0, 2.0]) for name, head in zip("ab", heads, strict=True)}
+        heads = [
+            features @ torch.stack([self.halves[t], self.halves[t + 1]], dim=2).flatten(1)
+            for t in (0, 2)
+        ]
+        return {
+            name: head.view(-1, 2, 2) @ torch.tensor([1.0, 2.0])
+            for name, head in zip("ab", heads, strict=True)
+        }
 
 
 @pytest.mark.parametrize(
@@ -188,15 +225,21 @@ class Stacked(nn.Module):
     [(PerTask, {}), (AdaTask, {}), (Jacobian, {"aggregator": "sum"})],
     ids=["per_task", "adatask", "jacobian"],
 )
-def test_a_gradient_is_laid_out_like_its_parameter(update: type[Update], options: Mapping[str, Any]) -> None:
+def test_a_gradient_is_laid_out_like_its_parameter(
+    update: type[Update], options: Mapping[str, Any]
+) -> None:
     """Breaks if a fused optimizer reads a gradient that is a view of something else as if it were in one piece."""
     tasks = make_tasks(a="regression", b="regression")
     split = make_split(tasks)
     models = []
     for kind, given in ((Joint, {}), (update, options)):
-        models.append(Stacked(shares=update is Jacobian))  # where nothing is shared, every update is joint training
+        models.append(
+            Stacked(shares=update is Jacobian)
+        )  # where nothing is shared, every update is joint training
         fused = partial(torch.optim.Adam, lr=0.01, fused=True)
-        train(learner_with(kind, tasks, split, model=models[-1], optimizer=fused, **given), split, 5)
+        train(
+            learner_with(kind, tasks, split, model=models[-1], optimizer=fused, **given), split, 5
+        )
     near(models[1].state_dict(), models[0].state_dict(), 1e-13)
 
 

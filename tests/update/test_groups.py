@@ -33,7 +33,15 @@ from tests.builders import (
     same_bits,
     train,
 )
-from tests.update.learners import KINDS_OF, PATTERNS, Optimizer, Pairs, learner_with, only, through_a_file
+from tests.update.learners import (
+    KINDS_OF,
+    PATTERNS,
+    Optimizer,
+    Pairs,
+    learner_with,
+    only,
+    through_a_file,
+)
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -45,7 +53,9 @@ Groups = Mapping[str, Mapping[str, Any] | None]
 
 def parts_of(model: nn.Module) -> list[dict[str, Tensor]]:
     """Copies of the numbers that a Pairs shares, and of each head's."""
-    shared = {name: value for name, value in model.state_dict().items() if not name.startswith("heads")}
+    shared = {
+        name: value for name, value in model.state_dict().items() if not name.startswith("heads")
+    }
     return [copied(shared), *(copied(head.state_dict()) for head in model.heads)]
 
 
@@ -76,7 +86,9 @@ def test_with_equal_settings_it_is_one_optimizer_to_the_last_bit(
     models = []
     for options in ({}, {"groups": groups}):
         models.append(Pairs(tasks))
-        learner = learner_with(Joint, tasks, split, model=models[-1], optimizer=optimizer, clip=clip, **options)
+        learner = learner_with(
+            Joint, tasks, split, model=models[-1], optimizer=optimizer, clip=clip, **options
+        )
         for active in PATTERNS * 2:
             learner.step(split, only(*active))
     same_bits(models[1].state_dict(), models[0].state_dict())
@@ -115,9 +127,17 @@ def test_a_learning_rate_is_that_of_its_part(name: str) -> None:
     model = Pairs(tasks)
     before, gradient = parts_of(model), gradients_of(model, tasks, split).sum(0)
     pieces = dict(
-        zip(dict(model.named_parameters()), torch.split(gradient, [p.numel() for p in model.parameters()]), strict=True)
+        zip(
+            dict(model.named_parameters()),
+            torch.split(gradient, [p.numel() for p in model.parameters()]),
+            strict=True,
+        )
     )
-    train(learner_with(Joint, tasks, split, model=model, optimizer=SGD, groups={name: {"lr": 0.5}}), split, 1)
+    train(
+        learner_with(Joint, tasks, split, model=model, optimizer=SGD, groups={name: {"lr": 0.5}}),
+        split,
+        1,
+    )
     for index, part in enumerate(("shared", "a", "b", "c")):
         for key, value in parts_of(model)[index].items():
             full = key if part == "shared" else f"heads.{index - 1}.{key}"
@@ -132,7 +152,13 @@ def test_weight_decay_is_that_of_its_part() -> None:
     models = []
     for groups in ({}, {"b": {"weight_decay": 0.5}}):
         models.append(Pairs(tasks))
-        train(learner_with(Joint, tasks, split, model=models[-1], optimizer=partial(SGD, lr=0.1), groups=groups), split, 1)
+        train(
+            learner_with(
+                Joint, tasks, split, model=models[-1], optimizer=partial(SGD, lr=0.1), groups=groups
+            ),
+            split,
+            1,
+        )
     plain, decayed = (parts_of(model) for model in models)
     same_bits([decayed[i] for i in (0, 1, 3)], [plain[i] for i in (0, 1, 3)])
     start = parts_of(Pairs(tasks))[2]
@@ -140,7 +166,9 @@ def test_weight_decay_is_that_of_its_part() -> None:
         near(value, plain[2][key] - 0.1 * 0.5 * start[key], 1e-15)
 
 
-def fake_factory(params: Any, target: str = "torch.optim.Adam", **changes: Any) -> torch.optim.Optimizer:
+def fake_factory(
+    params: Any, target: str = "torch.optim.Adam", **changes: Any
+) -> torch.optim.Optimizer:
     """What the run's factory does with a class, without a config."""
     kind: type[torch.optim.Optimizer] = getattr(torch.optim, target.rsplit(".", 1)[1])
     return kind(params, **{"lr": 0.01, **changes})
@@ -152,7 +180,12 @@ def test_a_class_is_that_of_its_part() -> None:
     split = make_split(tasks)
     groups = {"a": {"target": "torch.optim.SGD", "momentum": 0.9}}
     update = learner_with(Joint, tasks, split, optimizer=fake_factory, groups=groups).update
-    assert [type(o) for o in update.optimizers] == [torch.optim.Adam, torch.optim.SGD, torch.optim.Adam, torch.optim.Adam]
+    assert [type(o) for o in update.optimizers] == [
+        torch.optim.Adam,
+        torch.optim.SGD,
+        torch.optim.Adam,
+        torch.optim.Adam,
+    ]
     assert update.optimizers[1].defaults["momentum"] == 0.9
 
 
@@ -165,12 +198,22 @@ def test_a_part_stands_still_until_its_start(name: str, when: Any, start: int) -
     model = Pairs(tasks)
     index = {"shared": 0, "b": 2}[name]
     before = parts_of(model)
-    learner = learner_with(Joint, tasks, split, model=model, optimizer=AdamW, groups={name: {"start": when}}, length=LENGTH)
+    learner = learner_with(
+        Joint,
+        tasks,
+        split,
+        model=model,
+        optimizer=AdamW,
+        groups={name: {"start": when}},
+        length=LENGTH,
+    )
     train(learner, split, start)
     same_bits(parts_of(model)[index], before[index])
     assert not learner.update.optimizers[index].state
     for other in {0, 1, 2, 3} - {index}:
-        assert any((value != before[other][key]).any() for key, value in parts_of(model)[other].items())
+        assert any(
+            (value != before[other][key]).any() for key, value in parts_of(model)[other].items()
+        )
     train(learner, split, 1)
     moved = [(v - before[index][k]).abs() for k, v in parts_of(model)[index].items()]
     assert max(m.max().item() for m in moved) > 0.009  # a first step of Adam, as long as ever
@@ -186,7 +229,14 @@ def test_a_part_that_stands_still_leaves_the_clipping_to_the_others() -> None:
     split = make_split(tasks)
     frozen, joint = (make_mlp(tasks, kind=SeparateMLPs) for _ in range(2))
     learner = learner_with(
-        Joint, tasks, split, model=frozen, optimizer=SGD, clip=0.01, groups={"b": {"start": 4}}, length=LENGTH
+        Joint,
+        tasks,
+        split,
+        model=frozen,
+        optimizer=SGD,
+        clip=0.01,
+        groups={"b": {"start": 4}},
+        length=LENGTH,
     )
     alone = make_learner(tasks, split, model=joint, optimizer=SGD, clip=0.01)
     for _ in range(3):
@@ -200,7 +250,11 @@ def test_the_norm_that_is_clipped_is_that_of_all_parts() -> None:
     tasks = three_tasks()
     split, model = make_split(tasks), Pairs(tasks)
     before = flat(model)
-    train(learner_with(Joint, tasks, split, model=model, optimizer=SGD, clip=0.5, groups={"a": {}}), split, 1)
+    train(
+        learner_with(Joint, tasks, split, model=model, optimizer=SGD, clip=0.5, groups={"a": {}}),
+        split,
+        1,
+    )
     near((before - flat(model)).norm(), torch.tensor(0.01 * 0.5), 1e-7)
 
 
@@ -214,17 +268,26 @@ def test_a_gain_scales_the_initial_weights_of_its_part() -> None:
         found = parts_of(model)
         for other in range(4):
             for key, value in start[other].items():
-                same_bits(found[other][key], value * (0.25 if other == index and key.endswith("weight") else 1.0))
+                same_bits(
+                    found[other][key],
+                    value * (0.25 if other == index and key.endswith("weight") else 1.0),
+                )
 
 
 def test_a_fresh_copy_continues_from_a_saved_state_to_the_last_bit() -> None:
     """Breaks if a resumed run forgets how long a part has waited, or scales its weights a second time."""
     tasks = three_tasks()
     split = make_split(tasks)
-    groups = {"shared": {"start": 1}, "b": {"start": "9 steps", "lr": 0.1}, "c": {"gain": 2.0, "weight_decay": 0.2}}
+    groups = {
+        "shared": {"start": 1},
+        "b": {"start": "9 steps", "lr": 0.1},
+        "c": {"gain": 2.0, "weight_decay": 0.2},
+    }
 
     def made() -> Any:
-        return learner_with(Joint, tasks, split, model=Pairs(tasks), optimizer=AdamW, groups=groups, length=LENGTH)
+        return learner_with(
+            Joint, tasks, split, model=Pairs(tasks), optimizer=AdamW, groups=groups, length=LENGTH
+        )
 
     learner = made()
     train(learner, split, 7)
@@ -256,12 +319,21 @@ def test_the_settings_of_the_caller_stay_as_they_are() -> None:
             {"share": {}},
             "update.groups names 'share', which is no part of the model; did you mean 'shared'? allowed: a, b, c, shared",
         ),
-        ([{"lr": 0.1}], "update.groups must be {shared: {lr: 0.001}, <task>: {lr: 0.01}}; found [{'lr': 0.1}]"),
+        (
+            [{"lr": 0.1}],
+            "update.groups must be {shared: {lr: 0.001}, <task>: {lr: 0.01}}; found [{'lr': 0.1}]",
+        ),
         ({"a": 0.1}, "update.groups.a must be settings such as {lr: 0.01}; found 0.1"),
-        ({"a": {"start": "soon"}}, "update.groups.a.start='soon' is not a time; write epochs (200), steps ('1000 steps')"),
+        (
+            {"a": {"start": "soon"}},
+            "update.groups.a.start='soon' is not a time; write epochs (200), steps ('1000 steps')",
+        ),
         ({"a": {"start": -1}}, "update.groups.a.start=-1 is not a time"),
         ({"a": {"gain": 0}}, "update.groups.a.gain must be a positive number; found 0"),
-        ({"shared": {"gain": "big"}}, "update.groups.shared.gain must be a positive number; found 'big'"),
+        (
+            {"shared": {"gain": "big"}},
+            "update.groups.shared.gain must be a positive number; found 'big'",
+        ),
     ],
     ids=str,
 )
@@ -279,12 +351,16 @@ def test_a_part_without_parameters_is_named() -> None:
     split = make_split(tasks)
     separate = make_mlp(tasks, kind=SeparateMLPs)
     with pytest.raises(
-        ConfigError, match=r"update\.groups\.shared is empty: no parameter is shared by two tasks; leave it out"
+        ConfigError,
+        match=r"update\.groups\.shared is empty: no parameter is shared by two tasks; leave it out",
     ):
         learner_with(Joint, tasks, split, model=separate, groups={"shared": {"lr": 0.1}})
     common = nn.Parameter(torch.ones(1))
     parameters = Parameters([common], [frozenset({0, 1})])
-    with pytest.raises(ConfigError, match=r"update\.groups\.b is empty: task 'b' has no parameter of its own; leave it out"):
+    with pytest.raises(
+        ConfigError,
+        match=r"update\.groups\.b is empty: task 'b' has no parameter of its own; leave it out",
+    ):
         Joint(parameters, Adam, groups={"b": {"lr": 0.1}}, tasks=tasks)
 
 
@@ -302,7 +378,9 @@ def run(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
         "hydra.run.dir=run",
     )
     command = [str(Path(sys.executable).with_name("mtl-run")), *quick, *options]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, timeout=120, check=False
+    )
 
 
 def optimizer_states(folder: Path) -> Sequence[dict[str, Any]]:
@@ -352,10 +430,17 @@ class HalfUnlabelled:
 def test_a_start_is_a_time_of_the_run_also_where_batches_have_no_label(tmp_path: Path) -> None:
     """Breaks if batches without labels delay the start of a part beyond the epoch that was asked for."""
     (tmp_path / "my_data.py").write_text(HALF_UNLABELLED)
-    done = run(tmp_path, "data._target_=my_data.HalfUnlabelled", "data.batch_size=1", "update.groups.shared.start=2")
+    done = run(
+        tmp_path,
+        "data._target_=my_data.HalfUnlabelled",
+        "data.batch_size=1",
+        "update.groups.shared.start=2",
+    )
     assert done.returncode == 0, done.stderr
     shared, *_ = optimizer_states(tmp_path)
-    assert {s["step"].item() for s in shared["state"].values()} == {4.0}  # two labelled rows in each of the last two epochs
+    assert {s["step"].item() for s in shared["state"].values()} == {
+        4.0
+    }  # two labelled rows in each of the last two epochs
 
 
 @pytest.mark.parametrize(
@@ -369,7 +454,9 @@ def test_a_start_is_a_time_of_the_run_also_where_batches_have_no_label(tmp_path:
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )
 @pytest.mark.long
-def test_the_command_names_what_is_wrong_with_a_part(tmp_path: Path, options: Sequence[str], words: str) -> None:
+def test_the_command_names_what_is_wrong_with_a_part(
+    tmp_path: Path, options: Sequence[str], words: str
+) -> None:
     """Breaks if a mistake in a part's settings ends in a traceback."""
     done = run(tmp_path, *options)
     assert done.returncode == 1

@@ -39,13 +39,24 @@ from tests.builders import (
     terms,
     train,
 )
-from tests.update.learners import KINDS_OF, PATTERNS, Optimizer, Pairs, learner_with, only, projector, through_a_file
+from tests.update.learners import (
+    KINDS_OF,
+    PATTERNS,
+    Optimizer,
+    Pairs,
+    learner_with,
+    only,
+    projector,
+    through_a_file,
+)
 
 aggregation = pytest.importorskip("torchjd.aggregation")
 
 pytestmark = pytest.mark.usefixtures("float64")
 
-Still = partial(torch.optim.SGD, lr=0.0)  # leaves the gradients to look at, and the point where they were taken
+Still = partial(
+    torch.optim.SGD, lr=0.0
+)  # leaves the gradients to look at, and the point where they were taken
 WEIGHTS = {"a": 0.5, "b": 3.0, "c": 20.0}
 
 
@@ -55,12 +66,20 @@ def is_shared(name: str) -> bool:
 
 def shared_gradient(model: nn.Module) -> Tensor:
     """What the update gave the shared parameters, as one vector."""
-    return torch.cat([p.grad.flatten() for name, p in model.named_parameters() if is_shared(name) and p.grad is not None])
+    return torch.cat(
+        [
+            p.grad.flatten()
+            for name, p in model.named_parameters()
+            if is_shared(name) and p.grad is not None
+        ]
+    )
 
 
 def shared_rows(model: nn.Module, tasks: Sequence[Task], split: Any) -> Tensor:
     """The Jacobian ``[T, P]`` over the shared parameters."""
-    keep = torch.cat([torch.full((p.numel(),), is_shared(name)) for name, p in model.named_parameters()])
+    keep = torch.cat(
+        [torch.full((p.numel(),), is_shared(name)) for name, p in model.named_parameters()]
+    )
     return gradients_of(model, tasks, split)[:, keep]
 
 
@@ -91,7 +110,9 @@ def test_the_shared_gradient_is_the_aggregated_jacobian(
     split, model = make_split(tasks), make_model(tasks)
     rows = torch.tensor(list(WEIGHTS.values())).unsqueeze(1) * shared_rows(model, tasks, split)
     weighting = Fixed(tasks, WEIGHTS)
-    learner = learner_with(Jacobian, tasks, split, model=model, weighting=weighting, optimizer=Still, aggregator=name)
+    learner = learner_with(
+        Jacobian, tasks, split, model=model, weighting=weighting, optimizer=Still, aggregator=name
+    )
     measured = learner.step(split, only(0, 1, 2)).measured
     used, ratio = measured["aggregator_weight"], measured["norm_ratio"]
     expected = reference()(rows)
@@ -104,12 +125,20 @@ def test_the_shared_gradient_is_the_aggregated_jacobian(
 
 
 @model_is
-def test_a_head_gets_the_gradient_of_its_own_weighted_loss(make_model: Callable[[Sequence[Task]], nn.Module]) -> None:
+def test_a_head_gets_the_gradient_of_its_own_weighted_loss(
+    make_model: Callable[[Sequence[Task]], nn.Module],
+) -> None:
     """Breaks if the aggregator touches private parameters, or the weights do not."""
     tasks = make_tasks(**KINDS_OF)
     split, model = make_split(tasks), make_model(tasks)
     learner = learner_with(
-        Jacobian, tasks, split, model=model, weighting=Fixed(tasks, WEIGHTS), optimizer=Still, aggregator="mgda"
+        Jacobian,
+        tasks,
+        split,
+        model=model,
+        weighting=Fixed(tasks, WEIGHTS),
+        optimizer=Still,
+        aggregator="mgda",
     )
     learner.step(split, only(0, 1, 2))
     losses = losses_of(model, tasks, split)
@@ -119,7 +148,9 @@ def test_a_head_gets_the_gradient_of_its_own_weighted_loss(make_model: Callable[
             near(parameter.grad, weight * gradient, 1e-14)
 
 
-@pytest.mark.parametrize("optimizer", [Adam, partial(SGD, momentum=0.9, weight_decay=0.1)], ids=["Adam", "SGD"])
+@pytest.mark.parametrize(
+    "optimizer", [Adam, partial(SGD, momentum=0.9, weight_decay=0.1)], ids=["Adam", "SGD"]
+)
 @pytest.mark.parametrize("clip", [None, 0.05])
 @model_is
 def test_the_sum_is_joint_training(
@@ -133,7 +164,14 @@ def test_the_sum_is_joint_training(
         models.append(make_model(tasks))
         weighting = Fixed(tasks, WEIGHTS)
         learner = learner_with(
-            update, tasks, split, model=models[-1], optimizer=optimizer, weighting=weighting, clip=clip, **options
+            update,
+            tasks,
+            split,
+            model=models[-1],
+            optimizer=optimizer,
+            weighting=weighting,
+            clip=clip,
+            **options,
         )
         for active in PATTERNS * 2:
             learner.step(split, only(*active))
@@ -146,7 +184,9 @@ def test_it_is_torchjds_own_backward_pass(name: str, reference: Callable[[], Any
     autojac = pytest.importorskip("torchjd.autojac")
     tasks = make_tasks(**KINDS_OF)
     split, model, twin = make_split(tasks), make_mlp(tasks), make_mlp(tasks)
-    learner_with(Jacobian, tasks, split, model=model, optimizer=Still, aggregator=name).step(split, only(0, 1, 2))
+    learner_with(Jacobian, tasks, split, model=model, optimizer=Still, aggregator=name).step(
+        split, only(0, 1, 2)
+    )
     features = twin.trunk(split.inputs)
     outputs = {task.name: head(features) for task, head in zip(tasks, twin.heads, strict=True)}
     autojac.mtl_backward([task.loss(outputs, split.targets) for task in tasks], features=features)
@@ -172,7 +212,9 @@ TABLE = {
 def test_the_norm_beside_that_of_the_sum_is_logged(name: str) -> None:
     """Breaks if `norm_ratio` is not the table of methods.md: orthogonal gradients of norms 1 and 10."""
     tasks = terms(a=lambda p: p[0], b=lambda p: 10 * p[1])
-    learner = learner_with(Jacobian, tasks, NOTHING, model=Point(0.0, 0.0), optimizer=Still, aggregator=name)
+    learner = learner_with(
+        Jacobian, tasks, NOTHING, model=Point(0.0, 0.0), optimizer=Still, aggregator=name
+    )
     ratio = learner.step(NOTHING, only(0, 1, of=2)).measured["norm_ratio"]
     expected, tolerance = TABLE[name]
     near(ratio.squeeze(), torch.tensor(expected), tolerance)
@@ -191,7 +233,15 @@ def test_the_aggregated_gradient_is_what_is_clipped() -> None:
     """Breaks if the rows are clipped instead, and with them what the aggregator sees."""
     tasks = terms(a=lambda p: p[0], b=lambda p: 10 * p[1])
     model = Point(0.0, 0.0)
-    learner = learner_with(Jacobian, tasks, NOTHING, model=model, optimizer=partial(SGD, lr=1.0), clip=1.0, aggregator="sum")
+    learner = learner_with(
+        Jacobian,
+        tasks,
+        NOTHING,
+        model=model,
+        optimizer=partial(SGD, lr=1.0),
+        clip=1.0,
+        aggregator="sum",
+    )
     ratio = learner.step(NOTHING, only(0, 1, of=2)).measured["norm_ratio"]
     near(flat(model), -torch.tensor([1.0, 10.0]) / 101**0.5, 1e-6)
     assert ratio == 1  # of the direction, before the clipping
@@ -211,14 +261,24 @@ class Refuses(nn.Module):
 
 
 @model_is
-def test_one_active_task_needs_no_aggregator(make_model: Callable[[Sequence[Task]], nn.Module]) -> None:
+def test_one_active_task_needs_no_aggregator(
+    make_model: Callable[[Sequence[Task]], nn.Module],
+) -> None:
     """Breaks if a method that is not defined for one row, or changes its length, is asked about one."""
     tasks = make_tasks(**KINDS_OF)
     split = make_split(tasks)
     models, refuses = [], Refuses()
     for update, options in ((Joint, {}), (Jacobian, {"aggregator": refuses})):
         models.append(make_model(tasks))
-        learner = learner_with(update, tasks, split, model=models[-1], weighting=Fixed(tasks, WEIGHTS), clip=0.5, **options)
+        learner = learner_with(
+            update,
+            tasks,
+            split,
+            model=models[-1],
+            weighting=Fixed(tasks, WEIGHTS),
+            clip=0.5,
+            **options,
+        )
         refuses.armed = update is Jacobian
         for active in (0, 1, 2, 1):
             result = learner.step(split, only(active))
@@ -226,7 +286,9 @@ def test_one_active_task_needs_no_aggregator(make_model: Callable[[Sequence[Task
     assert result.measured["aggregator_weight"].isnan().all()  # this aggregator has no weights
     assert result.measured["norm_ratio"] == 1
     learner = learner_with(Jacobian, tasks, split, model=make_model(tasks), aggregator="mgda")
-    near(learner.step(split, only(1)).measured["aggregator_weight"], torch.tensor([0.0, 1.0, 0.0]), 0)
+    near(
+        learner.step(split, only(1)).measured["aggregator_weight"], torch.tensor([0.0, 1.0, 0.0]), 0
+    )
 
 
 def test_without_shared_parameters_it_is_joint_training_to_the_last_bit() -> None:
@@ -235,7 +297,11 @@ def test_without_shared_parameters_it_is_joint_training_to_the_last_bit() -> Non
     split = make_split(tasks)
     models, refuses = [], Refuses()
     refuses.armed = True
-    for update, options in ((Joint, {}), (Jacobian, {"aggregator": refuses}), (Jacobian, {"aggregator": "mgda"})):
+    for update, options in (
+        (Joint, {}),
+        (Jacobian, {"aggregator": refuses}),
+        (Jacobian, {"aggregator": "mgda"}),
+    ):
         models.append(make_mlp(tasks, kind=SeparateMLPs))
         learner = learner_with(update, tasks, split, model=models[-1], **options)
         for active in ((0, 1), (0,), (0, 1)):
@@ -247,7 +313,9 @@ def test_without_shared_parameters_it_is_joint_training_to_the_last_bit() -> Non
 
 @model_is
 @pytest.mark.parametrize("active", [(0, 1), (0, 2), (1, 2)])
-def test_idle_tasks_are_no_rows(make_model: Callable[[Sequence[Task]], nn.Module], active: tuple[int, ...]) -> None:
+def test_idle_tasks_are_no_rows(
+    make_model: Callable[[Sequence[Task]], nn.Module], active: tuple[int, ...]
+) -> None:
     """Breaks if an idle task is a row of zeros, which MGDA would follow, or its parameters get a gradient of zero."""
     tasks = make_tasks(**KINDS_OF)
     split, model = make_split(tasks), make_model(tasks)
@@ -261,17 +329,32 @@ def test_idle_tasks_are_no_rows(make_model: Callable[[Sequence[Task]], nn.Module
     assert all(p.grad is None for p in model.heads[idle].parameters())
 
 
-@pytest.mark.parametrize("optimizer", [torch.optim.AdamW, partial(SGD, momentum=0.9, weight_decay=0.1)])
+@pytest.mark.parametrize(
+    "optimizer", [torch.optim.AdamW, partial(SGD, momentum=0.9, weight_decay=0.1)]
+)
 def test_idle_parameters_keep_their_numbers_moments_and_clocks(optimizer: Optimizer) -> None:
     """Breaks if decay or momentum goes on for parameters of idle tasks, private ones or shared by idle tasks alone."""
     tasks = make_tasks(**KINDS_OF)
     split, model = make_split(tasks), Pairs(make_tasks(**KINDS_OF))
-    learner = learner_with(Jacobian, tasks, split, model=model, optimizer=partial(optimizer, lr=0.01), aggregator="mgda")
+    learner = learner_with(
+        Jacobian,
+        tasks,
+        split,
+        model=model,
+        optimizer=partial(optimizer, lr=0.01),
+        aggregator="mgda",
+    )
     train(learner, split, 3)
     still = {"left": model.left, "head": model.heads[0]}
     for active in ((1, 2), (2,)):
-        before = {name: copied(module.state_dict()) for name, module in still.items() if name == "head" or active == (2,)}
-        states = {p: copied(learner.update.optimizers[0].state[p]) for p in model.heads[0].parameters()}
+        before = {
+            name: copied(module.state_dict())
+            for name, module in still.items()
+            if name == "head" or active == (2,)
+        }
+        states = {
+            p: copied(learner.update.optimizers[0].state[p]) for p in model.heads[0].parameters()
+        }
         for _ in range(2):
             learner.step(split, only(*active))
         for name, numbers in before.items():
@@ -293,7 +376,9 @@ def test_frozen_parameters_are_no_columns() -> None:
         found = torch.autograd.grad(loss, list(model.trunk[2].parameters()), retain_graph=True)
         rows.append(torch.cat([gradient.flatten() for gradient in found]))
     expected = aggregation.AlignedMTL()(torch.stack(rows))
-    learner = learner_with(Jacobian, tasks, split, model=model, optimizer=SGD, aggregator="aligned_mtl")
+    learner = learner_with(
+        Jacobian, tasks, split, model=model, optimizer=SGD, aggregator="aligned_mtl"
+    )
     learner.step(split, only(0, 1, 2))
     near(torch.cat([p.grad.flatten() for p in model.trunk[2].parameters()]), expected, 1e-12)
     same_bits(copied(model.trunk[0].state_dict()), before)
@@ -319,14 +404,18 @@ def test_what_only_idle_tasks_share_has_no_gradient() -> None:
     tasks = make_tasks(a="regression", b="regression", c="regression", d="regression")
     split, model = make_split(tasks), FourTasks()
     optimizer = partial(torch.optim.AdamW, lr=0.01, weight_decay=0.5)
-    learner = learner_with(Jacobian, tasks, split, model=model, optimizer=optimizer, aggregator="mgda")
+    learner = learner_with(
+        Jacobian, tasks, split, model=model, optimizer=optimizer, aggregator="mgda"
+    )
     train(learner, split, 2)
     before = [copied(half.state_dict()) for half in model.halves]
     for _ in range(2):
         learner.step(split, only(2, 3, of=4))
     same_bits(copied(model.halves[0].state_dict()), before[0])
     assert (model.halves[1].weight != before[1]["weight"]).any()
-    assert {learner.update.optimizers[0].state[p]["step"].item() for p in model.halves[0].parameters()} == {2.0}
+    assert {
+        learner.update.optimizers[0].state[p]["step"].item() for p in model.halves[0].parameters()
+    } == {2.0}
 
 
 class TwoInputs(nn.Module):
@@ -366,13 +455,20 @@ class FirstRow(nn.Module):
         return jacobian[0]
 
 
-@pytest.mark.parametrize(("aggregator", "weighted"), [(FirstRow(), False), (aggregation.MGDA(), True), (lambda j: j[0], False)])
-def test_any_callable_is_an_aggregator(aggregator: Callable[[Tensor], Tensor], weighted: bool) -> None:
+@pytest.mark.parametrize(
+    ("aggregator", "weighted"),
+    [(FirstRow(), False), (aggregation.MGDA(), True), (lambda j: j[0], False)],
+)
+def test_any_callable_is_an_aggregator(
+    aggregator: Callable[[Tensor], Tensor], weighted: bool
+) -> None:
     """Breaks if only names work, or weights are made up where there are none."""
     tasks = make_tasks(**KINDS_OF)
     split, model = make_split(tasks), make_mlp(tasks)
     rows = shared_rows(model, tasks, split)
-    learner = learner_with(Jacobian, tasks, split, model=model, optimizer=Still, aggregator=aggregator)
+    learner = learner_with(
+        Jacobian, tasks, split, model=model, optimizer=Still, aggregator=aggregator
+    )
     used = learner.step(split, only(0, 1, 2)).measured["aggregator_weight"]
     near(shared_gradient(model), aggregator(rows), 1e-13)
     if weighted:
@@ -429,9 +525,18 @@ def test_what_is_wrong_is_named_when_the_update_is_made() -> None:
     split = make_split(tasks)
     for options, words in (
         ({"aggregator": "pcgrd"}, "update.aggregator='pcgrd' is unknown; did you mean 'pcgrad'?"),
-        ({"aggregator": "krum"}, "update.aggregator=krum needs at least 3 tasks with these options; found 2."),
-        ({"aggregator": "krum", "options": {"n_selected": 9, "n_byzantine": -1}}, "n_byzantine must be non-negative"),
-        ({"aggregator": "constant", "options": {"weights": {"z": 1}}}, "update.options.weights names the unknown task 'z'"),
+        (
+            {"aggregator": "krum"},
+            "update.aggregator=krum needs at least 3 tasks with these options; found 2.",
+        ),
+        (
+            {"aggregator": "krum", "options": {"n_selected": 9, "n_byzantine": -1}},
+            "n_byzantine must be non-negative",
+        ),
+        (
+            {"aggregator": "constant", "options": {"weights": {"z": 1}}},
+            "update.options.weights names the unknown task 'z'",
+        ),
     ):
         with pytest.raises(ConfigError) as error:
             learner_with(Jacobian, tasks, split, **options)
@@ -482,7 +587,9 @@ def run(folder: Path, *options: str) -> list[dict[str, str]]:
         "hydra.run.dir=run",
     )
     command = [str(Path(sys.executable).with_name("mtl-run")), *quick, "update=jacobian", *options]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, timeout=120, check=False
+    )
     assert done.returncode == 0, done.stderr
     with (folder / "run" / "metrics.csv").open() as file:
         return list(csv.DictReader(file))

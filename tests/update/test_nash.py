@@ -28,7 +28,9 @@ dtype_is = pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def rows_at(angle: float, first: float, second: float) -> Tensor:
     """Two gradients in three dimensions with an angle between them and their norms."""
     other, across = torch.tensor([0.6, 0.0, 0.8]), torch.tensor([0.8, 0.0, -0.6])
-    return torch.stack([first * other, second * (math.cos(angle) * other + math.sin(angle) * across)])
+    return torch.stack(
+        [first * other, second * (math.cos(angle) * other + math.sin(angle) * across)]
+    )
 
 
 def random_rows(count: int, seed: int, lengths: list[float]) -> Tensor:
@@ -42,18 +44,24 @@ def random_rows(count: int, seed: int, lengths: list[float]) -> Tensor:
 
 @QUICK
 @given(angle=angles, first=norms, second=norms)
-def test_the_weights_of_two_rows_solve_the_bargaining_equation(angle: float, first: float, second: float) -> None:
+def test_the_weights_of_two_rows_solve_the_bargaining_equation(
+    angle: float, first: float, second: float
+) -> None:
     """Breaks if G alpha is not 1 / alpha: then one task pays for the other."""
     rows = rows_at(angle, first, second)
     gramian = rows @ rows.T
     weights = Nash(max_norm=0).gramian_weighting(gramian)
     assert (weights > 0).all()
-    near(weights * (gramian @ weights), torch.ones(2), 1e-9)  # of 178 degrees cancellation leaves ten digits
+    near(
+        weights * (gramian @ weights), torch.ones(2), 1e-9
+    )  # of 178 degrees cancellation leaves ten digits
 
 
 @QUICK
 @given(count=counts, seed=seeds, lengths=sizes)
-def test_the_weights_of_many_rows_solve_the_bargaining_equation(count: int, seed: int, lengths: list[float]) -> None:
+def test_the_weights_of_many_rows_solve_the_bargaining_equation(
+    count: int, seed: int, lengths: list[float]
+) -> None:
     """Breaks if the iteration stops short of the solution, or depends on the sizes of the gradients."""
     rows = random_rows(count, seed, lengths)
     gramian = rows @ rows.T
@@ -90,23 +98,33 @@ def test_the_limit_is_one_unless_another_is_given() -> None:
 
 @QUICK
 @given(count=counts, seed=seeds, lengths=sizes)
-def test_the_sizes_of_the_gradients_do_not_matter(count: int, seed: int, lengths: list[float]) -> None:
+def test_the_sizes_of_the_gradients_do_not_matter(
+    count: int, seed: int, lengths: list[float]
+) -> None:
     """Breaks if a task gets a larger say by scaling its loss."""
-    near(Nash()(random_rows(count, seed, lengths)), Nash()(random_rows(count, seed, [1.0] * 6)), 1e-9)
+    near(
+        Nash()(random_rows(count, seed, lengths)), Nash()(random_rows(count, seed, [1.0] * 6)), 1e-9
+    )
 
 
 @QUICK
 @given(count=counts, seed=seeds, lengths=sizes)
-def test_permuting_the_tasks_permutes_the_weights(count: int, seed: int, lengths: list[float]) -> None:
+def test_permuting_the_tasks_permutes_the_weights(
+    count: int, seed: int, lengths: list[float]
+) -> None:
     """Breaks if one of the rows is treated as the first."""
     rows = random_rows(count, seed, lengths)
     weights = Nash().gramian_weighting(rows @ rows.T)
-    torch.testing.assert_close(Nash().gramian_weighting(rows.flip(0) @ rows.flip(0).T).flip(0), weights, rtol=1e-9, atol=0)
+    torch.testing.assert_close(
+        Nash().gramian_weighting(rows.flip(0) @ rows.flip(0).T).flip(0), weights, rtol=1e-9, atol=0
+    )
 
 
 @QUICK
 @given(angle=st.floats(0.0, 3.0), first=norms, second=norms)
-def test_the_closed_form_is_what_the_iteration_finds(angle: float, first: float, second: float) -> None:
+def test_the_closed_form_is_what_the_iteration_finds(
+    angle: float, first: float, second: float
+) -> None:
     """Breaks if two tasks are solved by another equation than three, of which one has arrived."""
     rows = rows_at(angle, first, second)
     three = torch.cat([rows, torch.zeros(1, 3)])
@@ -119,15 +137,27 @@ def test_the_closed_form_is_what_the_iteration_finds(angle: float, first: float,
 def test_it_is_the_solution_that_a_solver_finds(max_norm: float) -> None:
     """Breaks if it is not the method of TorchJD, wherever TorchJD's solver solves the equation (it often stops short)."""
     aggregation = pytest.importorskip("torchjd.aggregation")
-    cases = [rows_at(angle, 2.0, 2.0 * ratio) for angle in (0.2, 0.8, 2.2) for ratio in (0.2, 0.8, 1.3, 3.0)]
-    cases += [random_rows(count, seed, [2.0, 1.0, 3.0, 1.5, 0.5, 1.0]) for count in (3, 5) for seed in range(5)]
+    cases = [
+        rows_at(angle, 2.0, 2.0 * ratio)
+        for angle in (0.2, 0.8, 2.2)
+        for ratio in (0.2, 0.8, 1.3, 3.0)
+    ]
+    cases += [
+        random_rows(count, seed, [2.0, 1.0, 3.0, 1.5, 0.5, 1.0])
+        for count in (3, 5)
+        for seed in range(5)
+    ]
     solved = 0
     for rows in cases:
         count = len(rows)
         weights = aggregation.NashMTL(n_tasks=count, max_norm=0.0).weighting(rows)
         if (weights * (rows @ rows.T @ weights) - 1).abs().max() < 1e-6:
             solved += 1
-            near(Nash(max_norm)(rows), aggregation.NashMTL(n_tasks=count, max_norm=max_norm)(rows), 1e-5)
+            near(
+                Nash(max_norm)(rows),
+                aggregation.NashMTL(n_tasks=count, max_norm=max_norm)(rows),
+                1e-5,
+            )
     assert solved >= 14
 
 
@@ -154,23 +184,42 @@ HOPELESS = {
 )
 def test_where_no_direction_serves_all_it_stands_still(rows: list[list[float]]) -> None:
     """Breaks if gradients that cancel each other give 0/0, a huge weight, or the error of a solver."""
-    for dtype, scale, max_norm in itertools.product((torch.float32, torch.float64), (1e-12, 1.0, 1e12), (0.0, 1.0)):
+    for dtype, scale, max_norm in itertools.product(
+        (torch.float32, torch.float64), (1e-12, 1.0, 1e12), (0.0, 1.0)
+    ):
         found = Nash(max_norm)(scale * torch.tensor(rows, dtype=dtype))
         assert found.dtype == dtype
         near(found, torch.zeros(len(rows[0]), dtype=dtype), 0)
 
 
 @QUICK
-@given(name=st.sampled_from(sorted(HOPELESS)), seed=seeds, size=st.sampled_from([1e-17, 1e-12, 1e-8, 1e-7]))
-def test_the_rounding_of_a_gramian_does_not_decide_whether_there_is_a_solution(name: str, seed: int, size: float) -> None:
+@given(
+    name=st.sampled_from(sorted(HOPELESS)),
+    seed=seeds,
+    size=st.sampled_from([1e-17, 1e-12, 1e-8, 1e-7]),
+)
+def test_the_rounding_of_a_gramian_does_not_decide_whether_there_is_a_solution(
+    name: str, seed: int, size: float
+) -> None:
     """Breaks if gradients that cancel each other stand still on one processor and move on another, whose LAPACK rounds otherwise."""
     rows = torch.tensor(HOPELESS[name])
     rows = rows / rows.norm(dim=1, keepdim=True)
-    rounding = torch.randn(len(rows), len(rows), generator=torch.Generator().manual_seed(seed)).clamp(-2, 2) * size
-    near(Nash(max_norm=0).gramian_weighting(rows @ rows.T + (rounding + rounding.T) / 2), torch.zeros(len(rows)), 0)
+    rounding = (
+        torch.randn(len(rows), len(rows), generator=torch.Generator().manual_seed(seed)).clamp(
+            -2, 2
+        )
+        * size
+    )
+    near(
+        Nash(max_norm=0).gramian_weighting(rows @ rows.T + (rounding + rounding.T) / 2),
+        torch.zeros(len(rows)),
+        0,
+    )
 
 
-@pytest.mark.parametrize("angle", [0.003, 0.01, 0.1])  # between the first row and the second one turned around
+@pytest.mark.parametrize(
+    "angle", [0.003, 0.01, 0.1]
+)  # between the first row and the second one turned around
 def test_rows_that_nearly_cancel_still_have_a_solution(angle: float) -> None:
     """Breaks if the tolerance for rounding takes a hard bargain for none."""
     two = torch.tensor([[1.0, 0.0, 0.0], [-math.cos(angle), math.sin(angle), 0.0]])

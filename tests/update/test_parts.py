@@ -43,16 +43,27 @@ Make = Callable[[list[nn.Parameter], bool], torch.optim.Optimizer]
 def by_hand(make: Make, *, together: bool) -> dict[str, Tensor]:
     """Two hand-made optimizers, of the trunk and of the heads; or two for each task, whose gradients are taken at one point."""
     experiment = build(compose(*DATA))
-    model, likelihood, train = experiment.learner.model, experiment.learner.likelihood, experiment.data.splits["train"]
-    shared, heads = list(model.trunk.parameters()), [list(head.parameters()) for head in model.heads]
+    model, likelihood, train = (
+        experiment.learner.model,
+        experiment.learner.likelihood,
+        experiment.data.splits["train"],
+    )
+    shared, heads = (
+        list(model.trunk.parameters()),
+        [list(head.parameters()) for head in model.heads],
+    )
     groups = [[0, 1]] if together else [[0], [1]]
-    optimizers = [[make(shared, True), make([p for t in group for p in heads[t]], False)] for group in groups]
+    optimizers = [
+        [make(shared, True), make([p for t in group for p in heads[t]], False)] for group in groups
+    ]
     for _ in range(STEPS):
         losses = likelihood.losses(model(train.inputs), train.targets)
         gradients = []
         for group in groups:
             own = [*shared, *(p for t in group for p in heads[t])]
-            gradients.append((own, torch.autograd.grad(sum(losses[t] for t in group), own, retain_graph=True)))
+            gradients.append(
+                (own, torch.autograd.grad(sum(losses[t] for t in group), own, retain_graph=True))
+            )
         for pair, (own, found) in zip(optimizers, gradients, strict=True):
             for p in model.parameters():
                 p.grad = None
@@ -80,7 +91,11 @@ def test_a_part_without_settings_changes_nothing(update: str, tmp_path: Path) ->
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     plain = trained(*UPDATES[update], folder=tmp_path / "a")
-    near(trained(*UPDATES[update], "optimizer.parts.shared.lr=0.01", folder=tmp_path / "b"), plain, 1e-12)
+    near(
+        trained(*UPDATES[update], "optimizer.parts.shared.lr=0.01", folder=tmp_path / "b"),
+        plain,
+        1e-12,
+    )
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw"])
@@ -100,12 +115,22 @@ def test_a_part_has_its_own_weight_decay(update: str, optimizer: str, tmp_path: 
         near(found, by_hand(make, together=True), 1e-9)
         return
     plain = trained(
-        f"optimizer={optimizer}", f"update={update}", "optimizer.weight_decay=0", "optimizer.lr=0.01", folder=_sub(tmp_path)
+        f"optimizer={optimizer}",
+        f"update={update}",
+        "optimizer.weight_decay=0",
+        "optimizer.lr=0.01",
+        folder=_sub(tmp_path),
     )
     trunk = [name for name in plain if name.startswith("trunk") and plain[name].dim() > 1]
-    assert all(found[name].norm() < plain[name].norm() for name in trunk), "the shared weights decay"
+    assert all(found[name].norm() < plain[name].norm() for name in trunk), (
+        "the shared weights decay"
+    )
     whole = trained(
-        f"optimizer={optimizer}", f"update={update}", "optimizer.weight_decay=0.3", "optimizer.lr=0.01", folder=_sub(tmp_path)
+        f"optimizer={optimizer}",
+        f"update={update}",
+        "optimizer.weight_decay=0.3",
+        "optimizer.lr=0.01",
+        folder=_sub(tmp_path),
     )
     heads = [name for name in plain if name.startswith("heads") and plain[name].dim() > 1]
     assert any((found[name] - whole[name]).norm() > 1e-4 for name in heads), "the heads do not"
@@ -125,9 +150,15 @@ def test_update_groups_of_joint_say_the_same(tmp_path: Path) -> None:
 
 def test_a_schedule_keeps_the_proportion(tmp_path: Path) -> None:
     """Breaks if a learning-rate schedule sets all parts to one rate."""
-    experiment = build(compose(*DATA, "trainer.lr_scheduler=cosine", "optimizer.parts.shared.lr=0.001"))
+    experiment = build(
+        compose(*DATA, "trainer.lr_scheduler=cosine", "optimizer.parts.shared.lr=0.001")
+    )
     Trainer(experiment, tmp_path).run()
-    rates = {group["lr"] / group["initial_lr"] for o in experiment.learner.update.optimizers for group in o.param_groups}
+    rates = {
+        group["lr"] / group["initial_lr"]
+        for o in experiment.learner.update.optimizers
+        for group in o.param_groups
+    }
     assert max(rates) - min(rates) < 1e-12
 
 
@@ -159,7 +190,9 @@ DECOUPLED = "optimizer.parts={shared: {decoupled_weight_decay: true, weight_deca
         (("update=per_task", DECOUPLED), "optimizer.parts: decoupled_weight_decay must be the same for all parts that have a weight_decay."),
     ],
 )  # fmt: skip
-def test_an_option_of_a_part_counts_as_one_of_the_optimizer(overrides: tuple[str, ...], sentence: str) -> None:
+def test_an_option_of_a_part_counts_as_one_of_the_optimizer(
+    overrides: tuple[str, ...], sentence: str
+) -> None:
     """Breaks if what an update cannot do for a part is left out, without a word."""
     with pytest.raises(ConfigError) as error:
         build(compose(*DATA, *overrides))
@@ -170,7 +203,12 @@ def test_an_option_of_a_part_counts_as_one_of_the_optimizer(overrides: tuple[str
 def test_the_lesson_on_fixed_weights_knows_the_decay_of_a_part(decay: float) -> None:
     """Breaks if weights are said to have no effect where an L2 term of one part gives them one."""
     experiment = build(
-        compose(*DATA, "update=per_task", "weighting.weights={value: 3}", f"optimizer.parts.shared.weight_decay={decay}")
+        compose(
+            *DATA,
+            "update=per_task",
+            "weighting.weights={value: 3}",
+            f"optimizer.parts.shared.weight_decay={decay}",
+        )
     )
     found = [lesson for lesson in lessons_of_setup(experiment) if "have no effect" in lesson]
     assert bool(found) is (decay == 0)
@@ -179,7 +217,9 @@ def test_the_lesson_on_fixed_weights_knows_the_decay_of_a_part(decay: float) -> 
 def test_a_part_has_one_home() -> None:
     """Breaks if one of two settings of a part is ignored."""
     with pytest.raises(ConfigError) as error:
-        build(compose(*DATA, "optimizer.parts.shared.lr=0.001", "update.groups={shared: {lr: 0.1}}"))
+        build(
+            compose(*DATA, "optimizer.parts.shared.lr=0.001", "update.groups={shared: {lr: 0.1}}")
+        )
     assert (
         str(error.value)
         == "optimizer.parts.shared and update.groups.shared both set the optimizer of one part; keep one of them."
@@ -189,6 +229,11 @@ def test_a_part_has_one_home() -> None:
 def test_without_shared_parameters_the_sentence_says_so() -> None:
     """Breaks if a setting for nothing is ignored."""
     with pytest.raises(
-        ConfigError, match=r"^optimizer\.parts\.shared is empty: no parameter is shared by two tasks; leave it out\.$"
+        ConfigError,
+        match=r"^optimizer\.parts\.shared is empty: no parameter is shared by two tasks; leave it out\.$",
     ):
-        build(compose(*DATA, "model=separate_mlps", "model.hidden=[4]", "optimizer.parts.shared.lr=0.001"))
+        build(
+            compose(
+                *DATA, "model=separate_mlps", "model.hidden=[4]", "optimizer.parts.shared.lr=0.001"
+            )
+        )

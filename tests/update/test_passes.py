@@ -24,7 +24,16 @@ def test_the_cost_of_a_method_is_what_autograd_is_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     """Breaks if a comparison calls a method cheaper than it is."""
-    trainer = start(prepare(tmp_path / "run", f"weighting={method}", "data=toy_mixed", *FEW_ROWS, "data.batch_size=90", *SMALL))
+    trainer = start(
+        prepare(
+            tmp_path / "run",
+            f"weighting={method}",
+            "data=toy_mixed",
+            *FEW_ROWS,
+            "data.batch_size=90",
+            *SMALL,
+        )
+    )
     counted: list[bool] = []
     grad, backward = torch.autograd.grad, torch.autograd.backward
 

@@ -30,7 +30,9 @@ from tests.builders import (
 
 pytestmark = pytest.mark.usefixtures("float64")
 
-losses_over_decades = st.lists(st.floats(-6, 6).map(lambda exponent: 10.0**exponent), min_size=3, max_size=3)
+losses_over_decades = st.lists(
+    st.floats(-6, 6).map(lambda exponent: 10.0**exponent), min_size=3, max_size=3
+)
 TASKS = make_tasks(a="regression", b="classification", c="regression_l1")
 
 
@@ -48,13 +50,18 @@ def test_gaussian_and_laplace_weights_are_b_over_the_loss(losses: list[float]) -
 
 
 @pytest.mark.parametrize(
-    ("kind", "factor"), [("regression", 1), ("regression_l1", 1), ("classification", 2), ("multilabel", 2)]
+    ("kind", "factor"),
+    [("regression", 1), ("regression_l1", 1), ("classification", 2), ("multilabel", 2)],
 )
-def test_a_regression_weighs_what_it_does_in_uncertainty_at_its_optimum_a_classification_twice(kind: str, factor: int) -> None:
+def test_a_regression_weighs_what_it_does_in_uncertainty_at_its_optimum_a_classification_twice(
+    kind: str, factor: int
+) -> None:
     """Breaks if UW-O and what it is the closed form of balance the kinds of tasks otherwise than documented."""
     tasks = make_tasks(a=kind, b="regression")
     for losses in (torch.tensor([3.0, 0.2]), torch.tensor([0.01, 50.0])):
-        at_optimum = Uncertainty(tasks, form="kendall", init="log_loss")  # starts at the optimum of its first batch
+        at_optimum = Uncertainty(
+            tasks, form="kendall", init="log_loss"
+        )  # starts at the optimum of its first batch
         ratio = UncertaintyAnalytic(tasks).weigh(losses)[0] / at_optimum.weigh(losses)[0]
         near(ratio, torch.tensor([float(factor), 1.0]), 1e-12)
 
@@ -68,7 +75,9 @@ def test_a_loss_term_counts_as_a_square() -> None:
 
 def test_the_objective_is_constant_and_yet_trains() -> None:
     """Breaks if the gradient flows through the divisor too: L / L has none."""
-    tasks = terms(a=lambda p: (p - 3).square().sum() + 1, b=lambda p: 40 * (p - 3).square().sum() + 2)
+    tasks = terms(
+        a=lambda p: (p - 3).square().sum() + 1, b=lambda p: 40 * (p - 3).square().sum() + 2
+    )
     learner = make_learner(tasks, NOTHING, model=Point(0.0), weighting=UncertaintyAnalytic(tasks))
     history = train(learner, NOTHING, 800)
     near(history.objective, torch.ones(800), 1e-12)
@@ -86,11 +95,19 @@ def test_the_unit_of_a_loss_does_not_matter(factor: float) -> None:
         for parameter in models[1].heads[0].parameters():
             parameter.mul_(factor)
     plain, other = (
-        train(make_learner(tasks, data, model=model, weighting=UncertaintyAnalytic(tasks), optimizer=SGD), data, 1)
+        train(
+            make_learner(
+                tasks, data, model=model, weighting=UncertaintyAnalytic(tasks), optimizer=SGD
+            ),
+            data,
+            1,
+        )
         for data, model in ((split, models[0]), (scaled, models[1]))
     )
     near(other.losses / plain.losses, torch.tensor([[factor, 1.0]]), 1e-12 * max(1, factor))
-    near(other.weights / plain.weights, torch.tensor([[1 / factor, 1.0]]), 1e-12 * max(1, 1 / factor))
+    near(
+        other.weights / plain.weights, torch.tensor([[1 / factor, 1.0]]), 1e-12 * max(1, 1 / factor)
+    )
     near(copied(models[1].trunk.state_dict()), copied(models[0].trunk.state_dict()), 1e-13)
 
 
@@ -107,8 +124,12 @@ def test_a_solved_task_weighs_nothing_and_leaves_the_others_alone(loss: float) -
 
 
 @QUICK
-@given(losses=st.lists(st.floats(0.01, 100), min_size=3, max_size=3), temperature=st.floats(0.1, 1e3))
-def test_weights_are_the_softmax_of_the_inverse_losses(losses: list[float], temperature: float) -> None:
+@given(
+    losses=st.lists(st.floats(0.01, 100), min_size=3, max_size=3), temperature=st.floats(0.1, 1e3)
+)
+def test_weights_are_the_softmax_of_the_inverse_losses(
+    losses: list[float], temperature: float
+) -> None:
     """Breaks if the weights are not the published ones, or do not sum to 1."""
     inverse = [1 / loss for loss in losses]
     exponentials = [math.exp((x - max(inverse)) / temperature) for x in inverse]
@@ -123,7 +144,11 @@ def test_weights_are_the_softmax_of_the_inverse_losses(losses: list[float], temp
 @given(losses=st.lists(st.floats(0.01, 100), min_size=3, max_size=3))
 def test_a_high_temperature_gives_equal_weights(losses: list[float]) -> None:
     """Breaks if the temperature multiplies where it must divide."""
-    near(UncertaintySoftmax(TASKS, 1e12).weigh(torch.tensor(losses))[0], torch.full((3,), 1 / 3), 1e-9)
+    near(
+        UncertaintySoftmax(TASKS, 1e12).weigh(torch.tensor(losses))[0],
+        torch.full((3,), 1 / 3),
+        1e-9,
+    )
 
 
 @QUICK
@@ -158,14 +183,16 @@ def test_the_softmax_is_over_the_active_tasks() -> None:
 
 def test_analytic_weights_of_the_active_tasks_keep_their_constants() -> None:
     """Breaks if a task is weighed by another task's kind when some are idle."""
-    weights, _ = UncertaintyAnalytic(make_tasks(a="regression", b="regression", c="regression_l1")).weigh(
-        torch.tensor([4.0, 9.0, 8.0]), active=some(1, 2)
-    )
+    weights, _ = UncertaintyAnalytic(
+        make_tasks(a="regression", b="regression", c="regression_l1")
+    ).weigh(torch.tensor([4.0, 9.0, 8.0]), active=some(1, 2))
     near(weights, torch.tensor([0.0, 0.5 / 9, 1 / 8]), 1e-14)
 
 
 @pytest.mark.parametrize("temperature", [0, -1.0, math.inf, math.nan, "hot", True, None])
 def test_a_temperature_that_is_not_positive_is_refused(temperature: object) -> None:
     """Breaks if a typo divides by 0 or turns the preference round."""
-    with pytest.raises(ConfigError, match=r"weighting\.temperature must be a positive number; found"):
+    with pytest.raises(
+        ConfigError, match=r"weighting\.temperature must be a positive number; found"
+    ):
         UncertaintySoftmax(TASKS, temperature)  # type: ignore[arg-type]

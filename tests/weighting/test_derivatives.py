@@ -34,7 +34,12 @@ def by_autograd(weighting: Weighting, values: torch.Tensor, active: Active | Non
 
 @forms
 @QUICK
-@given(values=losses, start=st.lists(st.floats(-3, 3), min_size=4, max_size=4), active=active_tasks, frozen=st.booleans())
+@given(
+    values=losses,
+    start=st.lists(st.floats(-3, 3), min_size=4, max_size=4),
+    active=active_tasks,
+    frozen=st.booleans(),
+)
 def test_the_formulas_of_uncertainty_are_its_derivatives(
     form: str, values: list[float], start: list[float], active: Active | None, frozen: bool
 ) -> None:
@@ -46,7 +51,9 @@ def test_the_formulas_of_uncertainty_are_its_derivatives(
     }
     weighting = Uncertainty(TASKS, **options)
     for parameter in weighting.parameters():
-        parameter.grad = torch.ones(()) if parameter.requires_grad else None  # what an earlier step left
+        parameter.grad = (
+            torch.ones(()) if parameter.requires_grad else None
+        )  # what an earlier step left
     weights, objective = weighting.weigh(torch.tensor(values), active)
     expected_weights, expected_objective, expected_own = by_autograd(
         Uncertainty(TASKS, **options), torch.tensor(values), active
@@ -54,7 +61,9 @@ def test_the_formulas_of_uncertainty_are_its_derivatives(
     near(weights, expected_weights, 1e-9 * max(1.0, float(expected_weights.abs().max())))
     near(objective, expected_objective, 1e-9 * max(1.0, abs(float(expected_objective))))
     own = [p for p in weighting.parameters() if p.requires_grad]
-    assert [p.grad is None for p in own] == [g is None for g in expected_own], "an idle task's parameter has no gradient at all"
+    assert [p.grad is None for p in own] == [g is None for g in expected_own], (
+        "an idle task's parameter has no gradient at all"
+    )
     for parameter, gradient in zip(own, expected_own, strict=True):
         if gradient is not None:
             near(parameter.grad, gradient, 1e-9 * max(1.0, abs(float(gradient))))

@@ -15,18 +15,34 @@ from torch import Tensor
 from mtl_runner.errors import ConfigError
 from mtl_runner.tasks.activity import Active
 from mtl_runner.weighting import DWA
-from tests.builders import NOTHING, QUICK, SGD, Point, make_learner, make_tasks, near, same_bits, some, terms, train
+from tests.builders import (
+    NOTHING,
+    QUICK,
+    SGD,
+    Point,
+    make_learner,
+    make_tasks,
+    near,
+    same_bits,
+    some,
+    terms,
+    train,
+)
 
 pytestmark = pytest.mark.usefixtures("float64")
 
 TASKS = make_tasks(a="regression", b="classification", c="regression_l1")
 Epoch = list[list[float]]
 epochs = st.lists(
-    st.lists(st.lists(st.floats(0.01, 10), min_size=3, max_size=3), min_size=1, max_size=4), min_size=1, max_size=6
+    st.lists(st.lists(st.floats(0.01, 10), min_size=3, max_size=3), min_size=1, max_size=4),
+    min_size=1,
+    max_size=6,
 )
 
 
-def run_epoch(weighting: DWA, batches: Sequence[Sequence[float]], active: Active | None = None) -> Tensor:
+def run_epoch(
+    weighting: DWA, batches: Sequence[Sequence[float]], active: Active | None = None
+) -> Tensor:
     """The weights of every step of an epoch."""
     weighting.begin_epoch()
     return torch.stack([weighting.weigh(torch.tensor(batch), active)[0] for batch in batches])
@@ -57,7 +73,10 @@ def test_torchjds_dwa_agrees(history: list[Epoch]) -> None:
 def test_weights_follow_the_ratio_of_the_last_two_epochs() -> None:
     """Breaks if the rate is turned round, of other epochs, or of single batches instead of an epoch's mean."""
     weighting = DWA(TASKS, temperature=0.5)
-    first, second = [[4.0, 1.0, 2.0], [2.0, 3.0, 2.0]], [[1.0, 2.0, 0.5], [2.0, 2.0, 1.5]]  # means 3, 2, 2 and 1.5, 2, 1
+    first, second = (
+        [[4.0, 1.0, 2.0], [2.0, 3.0, 2.0]],
+        [[1.0, 2.0, 0.5], [2.0, 2.0, 1.5]],
+    )  # means 3, 2, 2 and 1.5, 2, 1
     near(run_epoch(weighting, first), torch.ones(2, 3), 1e-15)
     near(run_epoch(weighting, second), torch.ones(2, 3), 1e-15)
     third = run_epoch(weighting, [[9.0, 9.0, 9.0], [0.1, 1.0, 10.0]])
@@ -76,12 +95,18 @@ def test_the_published_temperature_is_the_default() -> None:
 
 @QUICK
 @given(history=epochs, active=st.sampled_from([None, some(0), some(1, 2), some(0, 2)]))
-def test_the_weights_sum_to_the_number_of_active_tasks(history: list[Epoch], active: Active | None) -> None:
+def test_the_weights_sum_to_the_number_of_active_tasks(
+    history: list[Epoch], active: Active | None
+) -> None:
     """Breaks if the size of the step depends on the rates, or counts idle tasks."""
     weighting = DWA(TASKS, temperature=0.5)
     for epoch in history:
         weights = run_epoch(weighting, epoch, active)
-        near(weights.sum(1), torch.full((len(epoch),), float(3 if active is None else len(active.tasks))), 1e-13)
+        near(
+            weights.sum(1),
+            torch.full((len(epoch),), float(3 if active is None else len(active.tasks))),
+            1e-13,
+        )
 
 
 def test_a_high_temperature_gives_equal_weights() -> None:
@@ -94,7 +119,9 @@ def test_a_high_temperature_gives_equal_weights() -> None:
 
 def test_slow_tasks_get_more_weight_in_training() -> None:
     """Breaks if the method prefers tasks that learn fast."""
-    tasks = terms(fast=lambda p: p.square().sum() + 1e-3, slow=lambda p: 0.01 * p.square().sum() + 1e-3)
+    tasks = terms(
+        fast=lambda p: p.square().sum() + 1e-3, slow=lambda p: 0.01 * p.square().sum() + 1e-3
+    )
     weighting = DWA(tasks)
     learner = make_learner(tasks, NOTHING, model=Point(5.0), weighting=weighting, optimizer=SGD)
     for _ in range(3):
@@ -123,7 +150,11 @@ def test_what_counts_are_the_last_two_epochs_in_which_a_task_took_part() -> None
     weighting = DWA(TASKS, temperature=0.5)
     run_epoch(weighting, [[4.0, 8.0, 1.0]])
     run_epoch(weighting, [[2.0, 2.0, 1.0]])
-    near(run_epoch(weighting, [[1.0, 99.0, 1.0]], active=some(0, 2))[0, [0, 2]], softmax([0.5, 1.0], 0.5), 1e-14)
+    near(
+        run_epoch(weighting, [[1.0, 99.0, 1.0]], active=some(0, 2))[0, [0, 2]],
+        softmax([0.5, 1.0], 0.5),
+        1e-14,
+    )
     near(run_epoch(weighting, [[1.0, 3.0, 1.0]])[0], softmax([0.5, 0.25, 1.0], 0.5), 1e-14)
     near(run_epoch(weighting, [[1.0, 1.0, 1.0]])[0], softmax([1.0, 1.5, 1.0], 0.5), 1e-14)
 
@@ -176,5 +207,7 @@ def test_looking_in_evaluation_mode_does_not_count() -> None:
 @pytest.mark.parametrize("temperature", [0, -2.0, math.inf, math.nan, "warm", False, None])
 def test_a_temperature_that_is_not_positive_is_refused(temperature: Any) -> None:
     """Breaks if a typo divides by 0 or turns the preference round."""
-    with pytest.raises(ConfigError, match=r"weighting\.temperature must be a positive number; found"):
+    with pytest.raises(
+        ConfigError, match=r"weighting\.temperature must be a positive number; found"
+    ):
         DWA(TASKS, temperature)

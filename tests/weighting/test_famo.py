@@ -63,7 +63,9 @@ def logits(weighting: FAMO) -> Tensor:
 
 @QUICK
 @given(start=numbers, losses=positive)
-def test_the_weights_are_those_of_the_published_objective(start: list[float], losses: list[float]) -> None:
+def test_the_weights_are_those_of_the_published_objective(
+    start: list[float], losses: list[float]
+) -> None:
     """Breaks if the weights are not c z / L, do not sum to 1, or the gradient flows through c."""
     weighting = FAMO(TASKS)
     set_logits(weighting, start)
@@ -73,9 +75,13 @@ def test_the_weights_are_those_of_the_published_objective(start: list[float], lo
     assert weights.sum().item() == pytest.approx(1.0, abs=1e-14)
     total = sum(math.exp(x) for x in start)
     c = total / sum(shares)
-    expected = c * sum(math.exp(x) / total * math.log(loss) for x, loss in zip(start, losses, strict=True))
+    expected = c * sum(
+        math.exp(x) / total * math.log(loss) for x, loss in zip(start, losses, strict=True)
+    )
     assert objective.item() == pytest.approx(expected, abs=1e-12)
-    assert [p.grad for p in weighting.parameters()] == [None] * 3  # the objective itself trains no logit
+    assert [p.grad for p in weighting.parameters()] == [
+        None
+    ] * 3  # the objective itself trains no logit
 
 
 @QUICK
@@ -112,7 +118,11 @@ def test_a_run_is_torchjds(lr: float, gamma: float) -> None:
         objective = theirs(losses)
         near(history.losses[step], losses.detach(), 1e-10)
         near(history.objective[step], objective.detach(), 1e-10)
-        near(history.weights[step], torch.autograd.grad(objective, losses, retain_graph=True)[0], 1e-10)
+        near(
+            history.weights[step],
+            torch.autograd.grad(objective, losses, retain_graph=True)[0],
+            1e-10,
+        )
         optimizer.zero_grad()
         objective.backward()
         optimizer.step()
@@ -147,12 +157,19 @@ def test_the_task_that_progresses_least_gets_more() -> None:
 
 def test_losses_of_very_different_size_fall_at_the_same_rate() -> None:
     """Breaks the method's purpose: a loss 10 000 times as small must not be left behind."""
-    tasks = terms(a=lambda p: (p[0] - 1).square() + 1e-9, b=lambda p: 1e-4 * (p[1] - 1).square() + 1e-13)
+    tasks = terms(
+        a=lambda p: (p[0] - 1).square() + 1e-9, b=lambda p: 1e-4 * (p[1] - 1).square() + 1e-13
+    )
     fallen = []
-    makers: list[tuple[type[Weighting], float]] = [(Fixed, 0.3), (FAMO, 300.0)]  # FAMO's weights sum to 1: longer steps
+    makers: list[tuple[type[Weighting], float]] = [
+        (Fixed, 0.3),
+        (FAMO, 300.0),
+    ]  # FAMO's weights sum to 1: longer steps
     for kind, lr in makers:
         optimizer = partial(torch.optim.SGD, lr=lr)
-        learner = make_learner(tasks, NOTHING, model=Point(0.0, 0.0), weighting=kind(tasks), optimizer=optimizer)
+        learner = make_learner(
+            tasks, NOTHING, model=Point(0.0, 0.0), weighting=kind(tasks), optimizer=optimizer
+        )
         history = train(learner, NOTHING, 40)
         fallen.append((history.losses[-1] / history.losses[0]).tolist())
     assert fallen[0][0] < 1e-6
@@ -193,7 +210,14 @@ def test_only_the_active_tasks_are_compared() -> None:
         assert weights.sum().item() == pytest.approx(1.0)
         weighting.observe_losses(before, after, some(0, 2))
         assert weighting.logits[1].grad is None
-        found.append([*weights.tolist(), objective.item(), weighting.logits[0].grad.item(), weighting.logits[2].grad.item()])
+        found.append(
+            [
+                *weights.tolist(),
+                objective.item(),
+                weighting.logits[0].grad.item(),
+                weighting.logits[2].grad.item(),
+            ]
+        )
     assert found[0] == found[1]
     pair = FAMO([TASKS[0], TASKS[2]], gamma=0.1)
     with torch.no_grad():
@@ -223,7 +247,9 @@ class Noisy(nn.Module):
     def __init__(self, tasks: Sequence[Task]) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.trunk = nn.Sequential(nn.Linear(INPUTS, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Dropout(0.5))
+        self.trunk = nn.Sequential(
+            nn.Linear(INPUTS, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Dropout(0.5)
+        )
         self.heads = nn.ModuleDict({task.name: nn.Linear(8, task.size) for task in tasks})
         self.seen: list[Tensor] = []
 
@@ -236,7 +262,14 @@ class Noisy(nn.Module):
 def noisy(weighting: Weighting, update: type[Update] = Joint, lr: float = 0.1) -> Learner:
     model = Noisy(TASKS)
     optimizer = partial(torch.optim.SGD, lr=lr)
-    learner = make_learner(TASKS, make_split(TASKS), model=model, weighting=weighting, optimizer=optimizer, update=update)
+    learner = make_learner(
+        TASKS,
+        make_split(TASKS),
+        model=model,
+        weighting=weighting,
+        optimizer=optimizer,
+        update=update,
+    )
     torch.manual_seed(1)
     model.seen.clear()
     return learner
@@ -267,9 +300,15 @@ def test_the_second_pass_leaves_statistics_and_random_stream_alone(update: type[
     """Breaks if FAMO's runs see other dropout masks, or BatchNorm counts every batch twice."""
     found = []
     for weighting in (Fixed(TASKS), FAMO(TASKS)):
-        learner = noisy(weighting, update, lr=0.0)  # the same model throughout, so that the statistics can be compared
+        learner = noisy(
+            weighting, update, lr=0.0
+        )  # the same model throughout, so that the statistics can be compared
         history = train(learner, make_split(TASKS), 3)
-        state = {**copied(dict(learner.model.named_buffers())), "random": torch.get_rng_state(), "losses": history.losses}
+        state = {
+            **copied(dict(learner.model.named_buffers())),
+            "random": torch.get_rng_state(),
+            "losses": history.losses,
+        }
         found.append(state)
     same_bits(found[1], found[0])
     assert found[0]["trunk.1.num_batches_tracked"] == 3
@@ -277,12 +316,17 @@ def test_the_second_pass_leaves_statistics_and_random_stream_alone(update: type[
 
 def test_a_loss_that_draws_at_random_draws_the_same_again() -> None:
     """Breaks if a loss term with random samples (collocation points, negatives) is compared with one of other samples."""
-    tasks = terms(a=lambda p: (p - torch.rand(3)).square().sum() + 1, b=lambda p: (p * torch.rand(3)).square().sum() + 1)
+    tasks = terms(
+        a=lambda p: (p - torch.rand(3)).square().sum() + 1,
+        b=lambda p: (p * torch.rand(3)).square().sum() + 1,
+    )
     states = []
     for weighting in (FAMO(tasks), Fixed(tasks)):
         torch.manual_seed(0)
         still = partial(torch.optim.SGD, lr=0.0)
-        learner = make_learner(tasks, NOTHING, model=Point(0.1, 0.2, 0.3), weighting=weighting, optimizer=still)
+        learner = make_learner(
+            tasks, NOTHING, model=Point(0.1, 0.2, 0.3), weighting=weighting, optimizer=still
+        )
         train(learner, NOTHING, 3)
         states.append(torch.get_rng_state())
         assert all(p == 0 for p in weighting.parameters())  # no update, no progress

@@ -19,7 +19,9 @@ TASKS = [Task("a"), Task("b"), Task("c")]
 def test_a_stateless_scalarizer_sees_only_the_active_tasks() -> None:
     """Breaks if an idle task's loss still weighs."""
     scalarization = pytest.importorskip("torchjd.scalarization")
-    weights, objective = Foreign(TASKS, scalarization.Mean()).weigh(torch.tensor([1.0, 2.0, 30.0]), some(0, 1))
+    weights, objective = Foreign(TASKS, scalarization.Mean()).weigh(
+        torch.tensor([1.0, 2.0, 30.0]), some(0, 1)
+    )
     assert weights.tolist() == [0.5, 0.5, 0.0]
     assert float(objective) == 1.5
 
@@ -38,7 +40,9 @@ def test_a_stateful_scalarizer_trains_its_state_and_refuses_idle_tasks() -> None
     weighting = Foreign(TASKS, scalarization.UW(3))
     weighting.weigh(torch.ones(3))
     assert all(p.grad is not None for p in weighting.parameters())
-    with pytest.raises(ConfigError, match="UW keeps a state per task and cannot leave out the idle task 'c'"):
+    with pytest.raises(
+        ConfigError, match="UW keeps a state per task and cannot leave out the idle task 'c'"
+    ):
         weighting.weigh(torch.ones(3), some(0, 1))
 
 
@@ -47,7 +51,9 @@ def test_a_scalarizer_that_wants_calls_we_do_not_make_is_refused(name: str) -> N
     """Breaks if DWA or FAMO silently stays at equal weights."""
     scalarization = pytest.importorskip("torchjd.scalarization")
     module = scalarization.DWA() if name == "DWA" else scalarization.FAMO(3)
-    with pytest.raises(ConfigError, match=rf"The weighting {name} wants its `\w+\(\)` called while training"):
+    with pytest.raises(
+        ConfigError, match=rf"The weighting {name} wants its `\w+\(\)` called while training"
+    ):
         Foreign(TASKS, module)
 
 
@@ -58,11 +64,16 @@ def test_any_module_from_losses_to_a_scalar_will_do() -> None:
         def forward(self, losses: torch.Tensor) -> torch.Tensor:
             return losses.max()
 
-    assert Foreign(TASKS, Largest()).weigh(torch.tensor([1.0, 3.0, 2.0]))[0].tolist() == [0.0, 1.0, 0.0]
+    assert Foreign(TASKS, Largest()).weigh(torch.tensor([1.0, 3.0, 2.0]))[0].tolist() == [
+        0.0,
+        1.0,
+        0.0,
+    ]
 
 
 @pytest.mark.parametrize(
-    ("result", "said"), [(lambda x: x, r"shape \(3,\)"), (lambda x: x.sum().detach(), "detached from them")]
+    ("result", "said"),
+    [(lambda x: x, r"shape \(3,\)"), (lambda x: x.sum().detach(), "detached from them")],
 )
 def test_a_weighting_that_returns_no_scalar_of_the_losses_is_named(
     result: Callable[[torch.Tensor], torch.Tensor], said: str
@@ -73,5 +84,7 @@ def test_a_weighting_that_returns_no_scalar_of_the_losses_is_named(
         def forward(self, losses: torch.Tensor) -> torch.Tensor:
             return result(losses)
 
-    with pytest.raises(ConfigError, match=f"must return a scalar that depends on the losses .*{said}"):
+    with pytest.raises(
+        ConfigError, match=f"must return a scalar that depends on the losses .*{said}"
+    ):
         Foreign(TASKS, Mine()).weigh(torch.ones(3))

@@ -48,7 +48,9 @@ TASKS = make_tasks(a="regression", b="classification", c="regression_l1")
 positive = st.lists(st.floats(0.05, 20), min_size=3, max_size=3)
 
 
-def chens_gradient(pulls: Callable[[Tensor], Tensor], weights: Tensor, progress: Tensor, alpha: float) -> Tensor:
+def chens_gradient(
+    pulls: Callable[[Tensor], Tensor], weights: Tensor, progress: Tensor, alpha: float
+) -> Tensor:
     """Autograd of Chen's L_grad (eq. 2) at these weights: ``pulls`` gives the norms of the weighted losses' gradients."""
     weights = weights.detach().requires_grad_()
     norms = pulls(weights)
@@ -72,7 +74,13 @@ def gradients(weighting: GradNorm) -> list[float | None]:
 
 
 @QUICK
-@given(norms=positive, first=positive, now=positive, raw=positive, alpha=st.sampled_from([0.0, 0.12, 1.0, 1.5, 3.0]))
+@given(
+    norms=positive,
+    first=positive,
+    now=positive,
+    raw=positive,
+    alpha=st.sampled_from([0.0, 0.12, 1.0, 1.5, 3.0]),
+)
 def test_the_gradient_of_the_weights_is_that_of_the_published_loss(
     norms: list[float], first: list[float], now: list[float], raw: list[float], alpha: float
 ) -> None:
@@ -94,7 +102,9 @@ def test_a_run_is_the_published_algorithm(alpha: float) -> None:
     split = make_split(TASKS)
     split.targets["a"] *= 5
     make = partial(make_mlp, TASKS, hidden=(8, 6))
-    learner = make_learner(TASKS, split, model=make(), weighting=GradNorm(TASKS, alpha=alpha, lr=0.05), optimizer=SGD)
+    learner = make_learner(
+        TASKS, split, model=make(), weighting=GradNorm(TASKS, alpha=alpha, lr=0.05), optimizer=SGD
+    )
     history = train(learner, split, 40)
 
     model = make()
@@ -108,7 +118,9 @@ def test_a_run_is_the_published_algorithm(alpha: float) -> None:
         near(history.weights[step], weights.detach(), 1e-9)
 
         def pulls(w: Tensor, losses: Tensor = losses) -> Tensor:
-            rows = [torch.autograd.grad(w[t] * losses[t], layer, create_graph=True)[0] for t in range(3)]
+            rows = [
+                torch.autograd.grad(w[t] * losses[t], layer, create_graph=True)[0] for t in range(3)
+            ]
             return torch.stack([row.norm() for row in rows])
 
         gradient = chens_gradient(pulls, weights, losses.detach() / first, alpha)
@@ -123,8 +135,12 @@ def test_a_run_is_the_published_algorithm(alpha: float) -> None:
 
 
 @QUICK
-@given(norms=positive, now=positive, active=st.sampled_from([None, some(0, 1), some(2), some(0, 2)]))
-def test_the_weights_sum_to_the_number_of_active_tasks(norms: list[float], now: list[float], active: Active | None) -> None:
+@given(
+    norms=positive, now=positive, active=st.sampled_from([None, some(0, 1), some(2), some(0, 2)])
+)
+def test_the_weights_sum_to_the_number_of_active_tasks(
+    norms: list[float], now: list[float], active: Active | None
+) -> None:
     """Breaks if the size of the step drifts with the weights, or counts idle tasks."""
     weighting = GradNorm(TASKS, lr=0.3)
     own = OwnOptimizers(weighting, SGD)
@@ -157,7 +173,10 @@ def test_the_published_options_are_the_defaults() -> None:
 def test_the_norms_give_the_model_no_gradient() -> None:
     """Breaks if looking at the norms moves the network: two runs with unchanging weights must be one run."""
     split = make_split(TASKS)
-    learners = [make_learner(TASKS, split, weighting=w, optimizer=Adam) for w in (GradNorm(TASKS, lr=1e-300), Fixed(TASKS))]
+    learners = [
+        make_learner(TASKS, split, weighting=w, optimizer=Adam)
+        for w in (GradNorm(TASKS, lr=1e-300), Fixed(TASKS))
+    ]
     for learner in learners:
         train(learner, split, 10)
     same_bits(copied(learners[0].model.state_dict()), copied(learners[1].model.state_dict()))
@@ -181,7 +200,11 @@ def converge(weighting: GradNorm, norms: Tensor, first: Tensor, now: Tensor, ste
 @pytest.mark.parametrize("alpha", [0.0, 1.0])
 def test_constant_norms_and_rates_end_at_the_closed_form(alpha: float) -> None:
     """Breaks if the balance is not w ~ r^alpha / n, which solves both conditions exactly for alpha 0 and 1."""
-    norms, first, now = torch.tensor([1.0, 5.0, 0.3]), torch.tensor([1.0, 2.0, 4.0]), torch.tensor([0.5, 1.6, 1.6])
+    norms, first, now = (
+        torch.tensor([1.0, 5.0, 0.3]),
+        torch.tensor([1.0, 2.0, 4.0]),
+        torch.tensor([0.5, 1.6, 1.6]),
+    )
     rates = now / first / (now / first).mean()
     expected = rates**alpha / norms
     found = converge(GradNorm(TASKS, alpha=alpha), norms, first, now, 400)
@@ -191,7 +214,10 @@ def test_constant_norms_and_rates_end_at_the_closed_form(alpha: float) -> None:
 def test_a_larger_alpha_gives_slow_tasks_more() -> None:
     """Breaks if alpha favours the tasks that learn fast."""
     first, now = torch.ones(3), torch.tensor([0.2, 0.5, 0.8])
-    found = [converge(GradNorm(TASKS, alpha=alpha), torch.ones(3), first, now, 300) for alpha in (0.0, 0.5, 1.5)]
+    found = [
+        converge(GradNorm(TASKS, alpha=alpha), torch.ones(3), first, now, 300)
+        for alpha in (0.0, 0.5, 1.5)
+    ]
     near(found[0], torch.ones(3), 0.01)
     assert found[2][2] > found[1][2] > 1.1
     assert found[2][0] < found[1][0] < 0.9
@@ -202,10 +228,17 @@ def test_alpha_zero_equalises_the_norms_of_a_network() -> None:
     tasks = make_tasks(a="regression", b="regression", c="regression_l1")
     split = make_split(tasks)
     split.targets["a"] *= 10
-    learner = make_learner(tasks, split, weighting=GradNorm(tasks, alpha=0.0), optimizer=partial(torch.optim.SGD, lr=1e-3))
+    learner = make_learner(
+        tasks,
+        split,
+        weighting=GradNorm(tasks, alpha=0.0),
+        optimizer=partial(torch.optim.SGD, lr=1e-3),
+    )
     raw, ratios = [], []
     for _ in range(500):
-        norms = learner.update.parameters.norms(list(losses_of(learner.model, tasks, split)), (0, 1, 2))
+        norms = learner.update.parameters.norms(
+            list(losses_of(learner.model, tasks, split)), (0, 1, 2)
+        )
         pulls = train(learner, split, 1).weights[0] * norms
         raw.append((norms.max() / norms.min()).item())
         ratios.append((pulls.max() / pulls.min()).item())
@@ -234,17 +267,25 @@ def test_the_start_of_a_late_task_is_its_own_first_loss() -> None:
     """Breaks if a late task's progress is counted from a time when it was not trained."""
     weighting = GradNorm(TASKS, alpha=1.5)
     norms = torch.tensor([1.0, 2.0, 0.5])
-    weighting.observe_norms(norms * torch.tensor([1, 0, 1]), torch.tensor([4.0, 100.0, 2.0]), some(0, 2))
-    weighting.observe_norms(norms * torch.tensor([1, 0, 1]), torch.tensor([3.0, 90.0, 1.0]), some(0, 2))
+    weighting.observe_norms(
+        norms * torch.tensor([1, 0, 1]), torch.tensor([4.0, 100.0, 2.0]), some(0, 2)
+    )
+    weighting.observe_norms(
+        norms * torch.tensor([1, 0, 1]), torch.tensor([3.0, 90.0, 1.0]), some(0, 2)
+    )
     assert gradients(weighting)[1] is None
     set_weights(weighting, [1.0, 1.0, 1.0])
     weighting.observe_norms(norms, torch.tensor([2.0, 8.0, 1.0]))
-    expected = chens_gradient(lambda w: w * norms, torch.ones(3), torch.tensor([0.5, 1.0, 0.5]), 1.5)
+    expected = chens_gradient(
+        lambda w: w * norms, torch.ones(3), torch.tensor([0.5, 1.0, 0.5]), 1.5
+    )
     near(torch.tensor(gradients(weighting)), expected, 1e-14)
     near(weighting.first, torch.tensor([4.0, 8.0, 2.0]), 0)
     set_weights(weighting, [1.0, 1.0, 1.0])
     weighting.observe_norms(norms, torch.tensor([2.0, 2.0, 0.2]))
-    expected = chens_gradient(lambda w: w * norms, torch.ones(3), torch.tensor([0.5, 0.25, 0.1]), 1.5)
+    expected = chens_gradient(
+        lambda w: w * norms, torch.ones(3), torch.tensor([0.5, 0.25, 0.1]), 1.5
+    )
     near(torch.tensor(gradients(weighting)), expected, 1e-14)
 
 
@@ -258,7 +299,12 @@ def test_only_the_active_tasks_are_balanced() -> None:
         weighting.observe_norms(norms, torch.tensor([1.0, garbage, 2.0]), some(0, 2))
         weighting.observe_norms(norms, torch.tensor([0.5, garbage, 0.4]), some(0, 2))
         assert weighting.weights[1].item() == weight
-        found.append([gradients(weighting), weighting.weigh(torch.tensor([0.5, garbage, 0.4]), some(0, 2))[0].tolist()])
+        found.append(
+            [
+                gradients(weighting),
+                weighting.weigh(torch.tensor([0.5, garbage, 0.4]), some(0, 2))[0].tolist(),
+            ]
+        )
     assert found[0] == found[1]
     pair = GradNorm([TASKS[0], TASKS[2]], alpha=1.5)
     with torch.no_grad():
@@ -292,7 +338,9 @@ def test_a_task_without_a_gradient_yet_starts_with_its_first_one() -> None:
     assert weighting.first.tolist() == [2.0, 0.0, 2.0]
     weighting.observe_norms(torch.tensor([1.0, 0.0, 1.0]), torch.tensor([1.0, 0.5, 4.0]))
     progress = torch.tensor([0.5, 1.0, 2.0])  # nothing is known of the second one's
-    expected = chens_gradient(lambda w: w * torch.tensor([1.0, 0.0, 1.0]), torch.ones(3), progress, 1.5)
+    expected = chens_gradient(
+        lambda w: w * torch.tensor([1.0, 0.0, 1.0]), torch.ones(3), progress, 1.5
+    )
     near(torch.tensor(gradients(weighting)), expected, 1e-14)
     assert gradients(weighting) == [1, 0, -1]
     weighting.observe_norms(torch.tensor([1.0, 1.0, 1.0]), torch.tensor([2.0, 3.0, 2.0]))
@@ -314,7 +362,11 @@ def test_a_negative_loss_counts_as_finished() -> None:
 
 def test_what_it_knows_travels_in_the_checkpoint() -> None:
     """Breaks if a resumed run measures progress from the loss at the resumption."""
-    norms, first, now = torch.tensor([1.0, 5.0, 0.3]), torch.tensor([1.0, 2.0, 4.0]), torch.tensor([0.5, 1.6, 1.6])
+    norms, first, now = (
+        torch.tensor([1.0, 5.0, 0.3]),
+        torch.tensor([1.0, 2.0, 4.0]),
+        torch.tensor([0.5, 1.6, 1.6]),
+    )
     weighting = GradNorm(TASKS)
     weighting.observe_norms(norms, first)
     set_weights(weighting, [0.7, 0.3, 2.0])
@@ -346,7 +398,9 @@ def test_a_model_that_shares_nothing_is_refused() -> None:
 class TwoLayers(nn.Module):
     """Two shared layers and a head per task; which layer is registered, and used, first is the test's to say."""
 
-    def __init__(self, tasks: Sequence[Task], registered: Sequence[str], used: Sequence[str]) -> None:
+    def __init__(
+        self, tasks: Sequence[Task], registered: Sequence[str], used: Sequence[str]
+    ) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.heads = nn.ModuleDict({task.name: nn.Linear(INPUTS, task.size) for task in tasks})
@@ -360,7 +414,10 @@ class TwoLayers(nn.Module):
 
 
 @pytest.mark.parametrize("registered", [("one", "two"), ("two", "one")])
-@pytest.mark.parametrize(("used", "last"), [(("one", "two"), "two"), (("two", "one"), "one"), (("one", "two", "one"), "one")])
+@pytest.mark.parametrize(
+    ("used", "last"),
+    [(("one", "two"), "two"), (("two", "one"), "one"), (("one", "two", "one"), "one")],
+)
 @pytest.mark.parametrize("loop_of_your_own", [False, True])
 def test_the_last_shared_layer_is_the_one_used_last(
     registered: tuple[str, ...], used: tuple[str, ...], last: str, loop_of_your_own: bool
@@ -369,7 +426,9 @@ def test_the_last_shared_layer_is_the_one_used_last(
     split = make_split(TASKS)
     model = TwoLayers(TASKS, registered, used)
     if loop_of_your_own:
-        parameters = Parameters.from_losses(model, Standard(TASKS).losses(model(split.inputs), split.targets))
+        parameters = Parameters.from_losses(
+            model, Standard(TASKS).losses(model(split.inputs), split.targets)
+        )
     else:
         parameters = find_parameters(model, Standard(TASKS), split)
     assert parameters.last_shared is model.layers[last].weight
@@ -381,9 +440,14 @@ def test_norms_are_of_the_unweighted_losses_at_that_layer() -> None:
     model = TwoLayers(TASKS, ("two", "one"), ("one", "two"))
     parameters = find_parameters(model, Standard(TASKS), split)
     losses = Standard(TASKS).losses(model(split.inputs), split.targets)
-    expected = [torch.autograd.grad(loss, model.layers["two"].weight, retain_graph=True)[0].norm().item() for loss in losses]
+    expected = [
+        torch.autograd.grad(loss, model.layers["two"].weight, retain_graph=True)[0].norm().item()
+        for loss in losses
+    ]
     assert parameters.norms(losses, (0, 1, 2)).tolist() == pytest.approx(expected, rel=1e-14)
-    assert parameters.norms(losses, (0, 2)).tolist() == pytest.approx([expected[0], 0, expected[2]], rel=1e-14)
+    assert parameters.norms(losses, (0, 2)).tolist() == pytest.approx(
+        [expected[0], 0, expected[2]], rel=1e-14
+    )
     assert all(p.grad is None for p in model.parameters())
 
 
@@ -391,7 +455,10 @@ def test_a_normalisation_after_the_last_layer_is_no_weight() -> None:
     """Breaks if the norms are taken at a scale or bias vector, which says little about the layer below."""
     model = TwoLayers(TASKS, ("one", "two"), ("one", "two"))
     model.layers["two"] = nn.Sequential(nn.Linear(INPUTS, INPUTS), nn.LayerNorm(INPUTS))
-    assert find_parameters(model, Standard(TASKS), make_split(TASKS)).last_shared is model.layers["two"][0].weight
+    assert (
+        find_parameters(model, Standard(TASKS), make_split(TASKS)).last_shared
+        is model.layers["two"][0].weight
+    )
 
 
 class Branch(nn.Module):
@@ -412,7 +479,9 @@ class Branch(nn.Module):
 def test_the_norms_are_compared_where_every_task_has_one() -> None:
     """Breaks if a task that does not pass the last layer of two others counts as pulling with 0 and takes all the weight."""
     split = make_split(TASKS)
-    learner = make_learner(TASKS, split, model=Branch(TASKS), weighting=GradNorm(TASKS, alpha=0.0), optimizer=SGD)
+    learner = make_learner(
+        TASKS, split, model=Branch(TASKS), weighting=GradNorm(TASKS, alpha=0.0), optimizer=SGD
+    )
     weights = train(learner, split, 200).weights[-1]
     assert weights.min() > 0.1
     assert learner.update.parameters.last_shared is learner.model.trunk.weight
@@ -431,7 +500,10 @@ def chens_problem(sigmas: Sequence[float], seed: int) -> tuple[list[Task], Split
     splits = []
     for _ in range(2):
         x = nn.functional.normalize(draw(rows, inputs), dim=1)
-        targets = {f"t{i}": s * torch.tanh(x @ m.T) for i, (s, m) in enumerate(zip(sigmas, maps, strict=True))}
+        targets = {
+            f"t{i}": s * torch.tanh(x @ m.T)
+            for i, (s, m) in enumerate(zip(sigmas, maps, strict=True))
+        }
         splits.append(Split(x, targets))
     return [Task(f"t{i}", "regression", size=outputs) for i in range(len(sigmas))], *splits
 
@@ -447,7 +519,11 @@ def test_the_weights_undo_the_scales_of_chens_problem(seed: int) -> None:
         model = MLP(tasks, (20,), (32, 32))
         weighting = make(tasks)
         learner = make_learner(
-            tasks, train_split, model=model, weighting=weighting, optimizer=partial(torch.optim.Adam, lr=3e-3)
+            tasks,
+            train_split,
+            model=model,
+            weighting=weighting,
+            optimizer=partial(torch.optim.Adam, lr=3e-3),
         )
         before = losses_of(model, tasks, test_split).detach()
         generator = torch.Generator().manual_seed(0)

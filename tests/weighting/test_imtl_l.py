@@ -35,7 +35,9 @@ pytestmark = pytest.mark.usefixtures("float64")
 
 KINDS = {"a": "regression", "b": "classification", "c": "regression_l1"}
 TASKS = make_tasks(**KINDS)
-positive_losses = st.lists(st.floats(-4, 4).map(lambda exponent: 10.0**exponent), min_size=3, max_size=3)
+positive_losses = st.lists(
+    st.floats(-4, 4).map(lambda exponent: 10.0**exponent), min_size=3, max_size=3
+)
 
 
 def scales(weighting: IMTLL) -> Tensor:
@@ -47,7 +49,9 @@ def scales(weighting: IMTLL) -> Tensor:
 def test_the_scale_ends_at_minus_the_logarithm_of_the_loss(losses: list[float]) -> None:
     """Breaks if the objective is not the published one, or kinds of task are treated differently."""
     values = torch.tensor(losses)
-    weighting = IMTLL(TASKS, init={name: 1 - math.log(loss) for name, loss in zip(KINDS, losses, strict=True)})
+    weighting = IMTLL(
+        TASKS, init={name: 1 - math.log(loss) for name, loss in zip(KINDS, losses, strict=True)}
+    )
     minimise(weighting.parameters(), lambda: weighting(values))
     near(scales(weighting), -values.log(), 1e-7)
     near(weighting.weigh(values)[0] * values, torch.ones(3), 1e-7)  # every loss has the same size
@@ -59,7 +63,10 @@ def test_the_scales_of_a_trained_model_are_those_of_its_losses() -> None:
     split = make_split(tasks)
     split.targets["a"] *= 30
     model, weighting = linear(tasks), IMTLL(tasks)
-    minimise([*model.parameters(), *weighting.parameters()], lambda: weighting(losses_of(model, tasks, split)))
+    minimise(
+        [*model.parameters(), *weighting.parameters()],
+        lambda: weighting(losses_of(model, tasks, split)),
+    )
     near(scales(weighting), -losses_of(model, tasks, split).detach().log(), 1e-7)
 
 
@@ -82,7 +89,9 @@ def test_its_path_is_that_of_simplified_uncertainty_with_the_sign_turned(
     """Breaks if one of two names for the same method has another objective, learning rate or schedule of it."""
     split = make_split(TASKS)
     imtl, uncertainty = IMTLL(TASKS, lr=lr), Uncertainty(TASKS, form="simplified", init=0.0, lr=lr)
-    learners = [make_learner(TASKS, split, weighting=w, optimizer=optimizer) for w in (imtl, uncertainty)]
+    learners = [
+        make_learner(TASKS, split, weighting=w, optimizer=optimizer) for w in (imtl, uncertainty)
+    ]
     for learner in learners:
         learner.own_optimizers.begin_epoch(0.85)  # both anneal: half of the rate is left
     histories = [train(learner, split, 50) for learner in learners]
@@ -98,7 +107,10 @@ def test_its_path_is_that_of_simplified_uncertainty_with_the_sign_turned(
 def test_torchjds_imtl_l_agrees(losses: list[float], start: list[float]) -> None:
     """Breaks if weights, objective or the scales' gradient differ from TorchJD's."""
     scalarization = pytest.importorskip("torchjd.scalarization")
-    theirs, ours = scalarization.IMTLL(3).double(), IMTLL(TASKS, init=dict(zip(KINDS, start, strict=True)))
+    theirs, ours = (
+        scalarization.IMTLL(3).double(),
+        IMTLL(TASKS, init=dict(zip(KINDS, start, strict=True))),
+    )
     with torch.no_grad():
         theirs.log_scale.copy_(torch.tensor(start))
     values = torch.tensor(losses, requires_grad=True)
@@ -154,7 +166,10 @@ def test_the_learning_rate_settles_only_if_asked_to() -> None:
     ("options", "words"),
     [
         ({"init": {"y": 0.0}}, r"weighting\.init names the unknown task 'y'; allowed: a, b, c\."),
-        ({"init": "log_loss"}, r"weighting\.init must be a number or \{task: number\}; found 'log_loss'\."),
+        (
+            {"init": "log_loss"},
+            r"weighting\.init must be a number or \{task: number\}; found 'log_loss'\.",
+        ),
         ({"init": {"a": "x"}}, r"weighting\.init\.a must be a number; found 'x'\."),
         ({"lr": -0.1}, r"weighting\.lr must be positive or null; found -0\.1\."),
         ({"lr": True}, r"weighting\.lr must be positive or null; found True\."),

@@ -12,7 +12,20 @@ from hypothesis import strategies as st
 from mtl_runner.errors import ConfigError
 from mtl_runner.experiment.own_optimizers import OwnOptimizers
 from mtl_runner.weighting import Learned, Uncertainty, Weighting
-from tests.builders import NOTHING, QUICK, SGD, Point, make_learner, make_tasks, minimise, near, same_bits, some, terms, train
+from tests.builders import (
+    NOTHING,
+    QUICK,
+    SGD,
+    Point,
+    make_learner,
+    make_tasks,
+    minimise,
+    near,
+    same_bits,
+    some,
+    terms,
+    train,
+)
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -30,7 +43,9 @@ def set_logits(weighting: Learned, values: list[float]) -> None:
 @QUICK
 @given(logits=numbers, losses=st.lists(st.floats(0.01, 100), min_size=3, max_size=3))
 @pytest.mark.parametrize("form", FORMS)
-def test_weights_and_their_gradient_are_those_of_the_formula(form: str, logits: list[float], losses: list[float]) -> None:
+def test_weights_and_their_gradient_are_those_of_the_formula(
+    form: str, logits: list[float], losses: list[float]
+) -> None:
     """Breaks if the negative control is not the naive objective that it stands for."""
     weighting = Learned(TASKS, form)
     set_logits(weighting, logits)
@@ -39,7 +54,9 @@ def test_weights_and_their_gradient_are_those_of_the_formula(form: str, logits: 
     shares = exponentials / exponentials.sum()
     values = torch.tensor(losses)
     # d softmax_t / d a_t' = softmax_t (1[t = t'] - softmax_t')
-    expected = exponentials * values if form == "exp" else shares * (values - torch.dot(shares, values))
+    expected = (
+        exponentials * values if form == "exp" else shares * (values - torch.dot(shares, values))
+    )
     near(weights, exponentials if form == "exp" else shares, 1e-12)
     near(objective, torch.dot(weights, values), 1e-10)
     near(torch.stack([p.grad for p in weighting.logits]), expected, 1e-10)
@@ -50,7 +67,11 @@ def test_weights_and_their_gradient_are_those_of_the_formula(form: str, logits: 
 @pytest.mark.parametrize(("form", "weight"), [("softmax", 1 / 3), ("exp", 1.0)])
 def test_it_starts_from_equal_weights(form: str, weight: float) -> None:
     """Breaks if the negative control favours a task from the start."""
-    near(Learned(TASKS, form).weigh(torch.tensor([1.0, 5.0, 0.1]))[0], torch.full((3,), weight), 1e-15)
+    near(
+        Learned(TASKS, form).weigh(torch.tensor([1.0, 5.0, 0.1]))[0],
+        torch.full((3,), weight),
+        1e-15,
+    )
 
 
 def learn(weighting: Weighting, losses: torch.Tensor, steps: int) -> torch.Tensor:
@@ -68,7 +89,9 @@ def test_the_exponential_form_drives_every_weight_to_zero() -> None:
     losses = torch.tensor([2.0, 0.5, 3.0])
     weights = learn(Learned(TASKS, "exp"), losses, 400)
     assert (weights.diff(dim=0) < 0).all()
-    assert (weights[-1] < 0.032).all()  # .0313; Adam slows down as the gradient, e^a L, vanishes with the weight
+    assert (
+        weights[-1] < 0.032
+    ).all()  # .0313; Adam slows down as the gradient, e^a L, vanishes with the weight
     regularised = learn(Uncertainty(TASKS, form="simplified", init=0.0), losses, 400)
     near(regularised[-1] * losses, torch.ones(3), 1e-2)
 
@@ -93,7 +116,9 @@ def test_the_softmax_form_gives_all_to_the_easiest_task() -> None:
 
 def test_the_hard_task_is_forgotten_in_training() -> None:
     """Breaks the lesson in a run: two tasks that pull a point apart, and only the easier one gets it."""
-    tasks = terms(easy=lambda p: 0.1 * (p - 1).square().sum(), hard=lambda p: (p + 1).square().sum() + 1)
+    tasks = terms(
+        easy=lambda p: 0.1 * (p - 1).square().sum(), hard=lambda p: (p + 1).square().sum() + 1
+    )
     learner = make_learner(tasks, NOTHING, model=Point(0.0), weighting=Learned(tasks))
     history = train(learner, NOTHING, 1000)
     assert history.weights[-1][0] > 0.999
@@ -118,7 +143,10 @@ def test_an_idle_task_has_no_gradient_and_takes_no_share(form: str) -> None:
 
 def test_the_learning_rate_is_the_weights_own() -> None:
     """Breaks if `weighting.lr` is ignored, or `null` does not mean the model's optimizer."""
-    for lr, expected in ((0.5, -0.5), (None, -0.01 * 2.0)):  # Adam's first step is lr; SGD's is lr times the gradient
+    for lr, expected in (
+        (0.5, -0.5),
+        (None, -0.01 * 2.0),
+    ):  # Adam's first step is lr; SGD's is lr times the gradient
         weighting = Learned(TASKS[:1], "exp", lr=lr)
         learn(weighting, torch.tensor([2.0]), 1)
         assert weighting.logits[0].item() == pytest.approx(expected)

@@ -15,7 +15,9 @@ from tests.builders import QUICK, make_tasks, near, same_bits, some
 pytestmark = pytest.mark.usefixtures("float64")
 
 TASKS = make_tasks(a="regression", b="classification", c="regression_l1")
-positive_losses = st.lists(st.floats(-4, 4).map(lambda exponent: 10.0**exponent), min_size=3, max_size=3)
+positive_losses = st.lists(
+    st.floats(-4, 4).map(lambda exponent: 10.0**exponent), min_size=3, max_size=3
+)
 
 
 @QUICK
@@ -51,7 +53,9 @@ def test_torchjds_geometric_mean_agrees(losses: list[float]) -> None:
 @QUICK
 @given(losses=positive_losses, factor=st.floats(0.01, 100))
 @pytest.mark.parametrize("kind", [LogSum, GeometricMean])
-def test_the_unit_of_a_loss_does_not_change_the_balance(kind: type[Weighting], losses: list[float], factor: float) -> None:
+def test_the_unit_of_a_loss_does_not_change_the_balance(
+    kind: type[Weighting], losses: list[float], factor: float
+) -> None:
     """Breaks if rescaling a loss changes what the tasks' weighted losses are to each other: they are all equal."""
     values = torch.tensor(losses)
     scaled = values * torch.tensor([factor, 1.0, 1.0])
@@ -77,7 +81,9 @@ def test_a_negative_loss_stops_all_tasks_of_the_geometric_mean() -> None:
 
 @pytest.mark.parametrize("solved", [0.0, 1e-13, -2.0])
 @pytest.mark.parametrize("kind", [LogSum, GeometricMean])
-def test_a_solved_task_counts_as_the_floor_and_gets_no_gradient(kind: type[Weighting], solved: float) -> None:
+def test_a_solved_task_counts_as_the_floor_and_gets_no_gradient(
+    kind: type[Weighting], solved: float
+) -> None:
     """Breaks if a loss of 0 makes the objective minus infinity and all weights NaN."""
     weights, objective = kind(TASKS).weigh(torch.tensor([solved, 0.5, 4.0]))
     floor, expected = kind(TASKS).weigh(torch.tensor([1e-12, 0.5, 4.0]))

@@ -19,7 +19,17 @@ from mtl_runner.data import FonsecaFleming
 from mtl_runner.errors import ConfigError
 from mtl_runner.models import Point
 from mtl_runner.weighting import COSMOS, PBI, STCH, Fixed, Weighting
-from tests.builders import QUICK, losses_of, make_learner, make_tasks, minimise, near, same_bits, some, train
+from tests.builders import (
+    QUICK,
+    losses_of,
+    make_learner,
+    make_tasks,
+    minimise,
+    near,
+    same_bits,
+    some,
+    train,
+)
 
 scalarization = pytest.importorskip("torchjd.scalarization")
 
@@ -36,7 +46,9 @@ def by_name(values: Sequence[float]) -> dict[str, float]:
     return dict(zip("abc", values, strict=True))
 
 
-def weigh_by(objective: Callable[[Tensor], Tensor], losses: Sequence[float]) -> tuple[Tensor, Tensor]:
+def weigh_by(
+    objective: Callable[[Tensor], Tensor], losses: Sequence[float]
+) -> tuple[Tensor, Tensor]:
     """Weights and objective of a function of the losses, by autograd."""
     values = torch.tensor(losses, requires_grad=True)
     value = objective(values)
@@ -74,18 +86,25 @@ def test_pbi_is_the_way_along_the_preference_and_a_penalty_away_from_it(
         along = (f - ideal).dot(direction)
         return along + theta * (f - ideal - along * direction).norm()
 
-    near(weighting.weigh(torch.tensor(losses)), weigh_by(objective, losses), 1e-6)  # TorchJD rounds the kink off by 1e-12
+    near(
+        weighting.weigh(torch.tensor(losses)), weigh_by(objective, losses), 1e-6
+    )  # TorchJD rounds the kink off by 1e-12
     same = scalarization.PBI(theta, torch.tensor(raw), ideal)
     near(weighting.weigh(torch.tensor(losses)), weigh_by(same, losses), 1e-12)
 
 
 @QUICK
 @given(losses=positive, raw=preferences, penalty=st.floats(0, 8))
-def test_cosmos_is_a_weighted_sum_less_the_cosine(losses: list[float], raw: list[float], penalty: float) -> None:
+def test_cosmos_is_a_weighted_sum_less_the_cosine(
+    losses: list[float], raw: list[float], penalty: float
+) -> None:
     """Breaks if the objective or preference are not those of r L - lambda cos(r, L)."""
     preference = torch.tensor(raw) / sum(raw)
     weighting = COSMOS(TASKS, penalty=penalty, weights=by_name(raw))
-    expected = weigh_by(lambda f: preference.dot(f) - penalty * preference.dot(f) / (preference.norm() * f.norm()), losses)
+    expected = weigh_by(
+        lambda f: preference.dot(f) - penalty * preference.dot(f) / (preference.norm() * f.norm()),
+        losses,
+    )
     near(weighting.weigh(torch.tensor(losses)), expected, 1e-11)
     same = scalarization.COSMOS(penalty, preference)
     near(weighting.weigh(torch.tensor(losses)), weigh_by(same, losses), 1e-13)
@@ -100,7 +119,9 @@ def test_cosmos_is_a_weighted_sum_less_the_cosine(losses: list[float], raw: list
     ],
     ids=KINDS,
 )
-def test_the_defaults_are_as_documented_and_prefer_no_task(weighting: type[Weighting], same: Callable[..., nn.Module]) -> None:
+def test_the_defaults_are_as_documented_and_prefer_no_task(
+    weighting: type[Weighting], same: Callable[..., nn.Module]
+) -> None:
     """Breaks if a default of the docs is not that of the code, or an equal preference does not sum to 1."""
     losses = [0.5, 1.5, 1.0]
     expected = weigh_by(same(weights=torch.full((3,), 1 / 3)), losses)
@@ -109,12 +130,18 @@ def test_the_defaults_are_as_documented_and_prefer_no_task(weighting: type[Weigh
 
 @kind_is
 @pytest.mark.parametrize("factor", [1e-3, 7.0, 1e6])
-def test_the_scale_of_the_preference_does_not_matter(kind: Callable[..., Weighting], factor: float) -> None:
+def test_the_scale_of_the_preference_does_not_matter(
+    kind: Callable[..., Weighting], factor: float
+) -> None:
     """Breaks if weights (2, 1) and (200, 100) are different preferences, or change the size of the step."""
     losses = torch.tensor([0.5, 1.5, 1.0])
     preference = {"a": 2.0, "b": 1.0, "c": 0.5}
     scaled = {name: factor * value for name, value in preference.items()}
-    near(kind(TASKS, weights=scaled).weigh(losses), kind(TASKS, weights=preference).weigh(losses), 1e-13)
+    near(
+        kind(TASKS, weights=scaled).weigh(losses),
+        kind(TASKS, weights=preference).weigh(losses),
+        1e-13,
+    )
 
 
 @kind_is
@@ -157,7 +184,9 @@ def test_a_task_far_ahead_of_the_preference_is_held_back_by_pbi() -> None:
 
 @kind_is
 @pytest.mark.parametrize("active", [(0, 2), (1,), (1, 2)])
-def test_the_active_tasks_keep_their_own_preference_and_ideal(kind: Callable[..., Weighting], active: tuple[int, ...]) -> None:
+def test_the_active_tasks_keep_their_own_preference_and_ideal(
+    kind: Callable[..., Weighting], active: tuple[int, ...]
+) -> None:
     """Breaks if the numbers of one task are used for another, or an idle task's are not left out of the sum."""
     preference, ideal = {"a": 2.0, "b": 1.0, "c": 0.5}, {"a": 0.1, "b": 0.3, "c": -0.2}
     options = {} if kind is COSMOS else {"reference": ideal}
@@ -168,7 +197,9 @@ def test_the_active_tasks_keep_their_own_preference_and_ideal(kind: Callable[...
     weights, objective = whole.weigh(losses, some(*active))
     names = ["abc"[i] for i in active]
     chosen = {} if kind is COSMOS else {"reference": {name: ideal[name] for name in names}}
-    part = kind([TASKS[i] for i in active], weights={name: preference[name] for name in names}, **chosen)
+    part = kind(
+        [TASKS[i] for i in active], weights={name: preference[name] for name in names}, **chosen
+    )
     alone, expected = part.weigh(losses[list(active)])
     same_bits(weights[list(active)], alone)
     same_bits(objective, expected)
@@ -177,11 +208,15 @@ def test_the_active_tasks_keep_their_own_preference_and_ideal(kind: Callable[...
 
 
 @kind_is
-def test_a_preference_of_zero_for_all_active_tasks_is_refused(kind: Callable[..., Weighting]) -> None:
+def test_a_preference_of_zero_for_all_active_tasks_is_refused(
+    kind: Callable[..., Weighting],
+) -> None:
     """Breaks if the stage of tasks without a preference trains nothing without a word, or ends in NaN (0/0)."""
     weighting = kind(TASKS, weights={"a": 1.0, "b": 0.0, "c": 0.0})
     weighting.weigh(torch.tensor([0.5, 1.5, 1.0]))
-    words = r"weighting\.weights are 0 for all active tasks \(b, c\); give one of them a preference\."
+    words = (
+        r"weighting\.weights are 0 for all active tasks \(b, c\); give one of them a preference\."
+    )
     with pytest.raises(ConfigError, match=words):
         weighting.weigh(torch.tensor([0.5, 1.5, 1.0]), active=some(1, 2))
 
@@ -206,14 +241,24 @@ def share(preference: float) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("preference", [0.2, 0.35, 0.5, 0.6])
-@pytest.mark.parametrize("make", [partial(STCH, mu=0.01), partial(PBI, theta=5.0), partial(COSMOS, penalty=3.0)], ids=KINDS)
-def test_every_preference_lands_in_the_middle_of_a_concave_front(make: Callable[..., Weighting], preference: float) -> None:
+@pytest.mark.parametrize(
+    "make",
+    [partial(STCH, mu=0.01), partial(PBI, theta=5.0), partial(COSMOS, penalty=3.0)],
+    ids=KINDS,
+)
+def test_every_preference_lands_in_the_middle_of_a_concave_front(
+    make: Callable[..., Weighting], preference: float
+) -> None:
     """Breaks the case for these methods: every fixed weighting ends at an end of this front."""
     point, (f1, f2) = solution(make(FRONT.tasks, weights=share(preference)))
-    near(point, point.mean().expand(20), 1e-6)  # on the front: equal coordinates between the two centres
+    near(
+        point, point.mean().expand(20), 1e-6
+    )  # on the front: equal coordinates between the two centres
     assert abs(point.mean().item()) < 1 / math.sqrt(20)
     assert min(f1, f2) > 0.1
-    assert f2 == pytest.approx(1 - math.exp(-((2 - math.sqrt(-math.log(1 - f1))) ** 2)), abs=1e-9)  # the front's formula
+    assert f2 == pytest.approx(
+        1 - math.exp(-((2 - math.sqrt(-math.log(1 - f1))) ** 2)), abs=1e-9
+    )  # the front's formula
     fixed = solution(Fixed(FRONT.tasks, weights=share(preference)))[1]
     assert min(fixed) < 0.01
 
@@ -236,9 +281,17 @@ def test_plain_descent_lands_on_the_front_too() -> None:
     """Breaks if a run, with its weights taken as constants at every step, does not end where the objective is least."""
     model = Point((0.3, -0.2) * 10)
     weighting = STCH(FRONT.tasks, mu=0.1, weights=share(0.4))
-    learner = make_learner(FRONT.tasks, ROW, model=model, weighting=weighting, optimizer=partial(torch.optim.SGD, lr=0.1))
+    learner = make_learner(
+        FRONT.tasks,
+        ROW,
+        model=model,
+        weighting=weighting,
+        optimizer=partial(torch.optim.SGD, lr=0.1),
+    )
     found = train(learner, ROW, 400).losses[-1].tolist()
-    assert found == pytest.approx(solution(STCH(FRONT.tasks, mu=0.1, weights=share(0.4)))[1], abs=1e-6)
+    assert found == pytest.approx(
+        solution(STCH(FRONT.tasks, mu=0.1, weights=share(0.4)))[1], abs=1e-6
+    )
     assert min(found) > 0.25
 
 
@@ -247,7 +300,10 @@ def stch_front(count: int) -> tuple[tuple[float, float], ...]:
     """(f1, f2) of STCH for preferences at equal angles from one end to the other, by rising f1."""
     angles = [math.pi / 2 * i / count for i in range(count + 1)]
     solutions = [
-        solution(STCH(FRONT.tasks, mu=0.01, weights={"f1": math.cos(a), "f2": math.sin(a)}), restarts=1)[1] for a in angles
+        solution(
+            STCH(FRONT.tasks, mu=0.01, weights={"f1": math.cos(a), "f2": math.sin(a)}), restarts=1
+        )[1]
+        for a in angles
     ]
     return tuple(sorted(solutions))
 
@@ -262,7 +318,9 @@ def test_stch_covers_the_front_up_to_its_hypervolume() -> None:
     assert front[0] == pytest.approx((0, END), abs=1e-9)
     assert front[-1] == pytest.approx((END, 0), abs=1e-9)
     beyond = (1 - front[-1][0]) * (1 - front[-1][1])
-    lines = beyond + sum((b[0] - a[0]) * (1 - (a[1] + b[1]) / 2) for a, b in itertools.pairwise(front))
+    lines = beyond + sum(
+        (b[0] - a[0]) * (1 - (a[1] + b[1]) / 2) for a, b in itertools.pairwise(front)
+    )
     steps = beyond + sum((b[0] - a[0]) * (1 - a[1]) for a, b in itertools.pairwise(front))
     assert steps < 0.3421156 < lines
     assert lines == pytest.approx(0.3421156, abs=1e-5)
@@ -277,16 +335,31 @@ def test_stch_covers_the_front_up_to_its_hypervolume() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"weights": {"y": 1.0}}, r"weighting\.weights names the unknown task 'y'; allowed: a, b, c\."),
+        (
+            {"weights": {"y": 1.0}},
+            r"weighting\.weights names the unknown task 'y'; allowed: a, b, c\.",
+        ),
         ({"weights": {"a": "much"}}, r"weighting\.weights\.a must be a number; found 'much'\."),
-        ({"weights": "auto"}, r"weighting\.weights must be a number or \{task: number\}; found 'auto'\."),
+        (
+            {"weights": "auto"},
+            r"weighting\.weights must be a number or \{task: number\}; found 'auto'\.",
+        ),
         (
             {"weights": {"a": -1.0}},
             r"weighting\.weights must be finite, not negative and not all 0; found \[-1\.0, 1\.0, 1\.0\]\.",
         ),
-        ({"weights": 0}, r"weighting\.weights must be finite, not negative and not all 0; found \[0\.0, 0\.0, 0\.0\]\."),
-        ({"weights": math.inf}, r"weighting\.weights must be finite, not negative and not all 0; found \[inf"),
-        ({"weights": math.nan}, r"weighting\.weights must be finite, not negative and not all 0; found \[nan"),
+        (
+            {"weights": 0},
+            r"weighting\.weights must be finite, not negative and not all 0; found \[0\.0, 0\.0, 0\.0\]\.",
+        ),
+        (
+            {"weights": math.inf},
+            r"weighting\.weights must be finite, not negative and not all 0; found \[inf",
+        ),
+        (
+            {"weights": math.nan},
+            r"weighting\.weights must be finite, not negative and not all 0; found \[nan",
+        ),
     ],
 )
 def test_preferences_that_make_no_sense_are_refused(
@@ -304,31 +377,65 @@ def test_preferences_that_make_no_sense_are_refused(
         (STCH, {"mu": -1}, r"weighting\.mu must be a positive number; found -1\."),
         (STCH, {"mu": "soft"}, r"weighting\.mu must be a positive number; found 'soft'\."),
         (STCH, {"mu": math.inf}, r"weighting\.mu must be a positive number; found inf\."),
-        (STCH, {"reference": {"y": 0}}, r"weighting\.reference names the unknown task 'y'; allowed: a, b, c\."),
-        (PBI, {"reference": "ideal"}, r"weighting\.reference must be a number or \{task: number\}; found 'ideal'\."),
+        (
+            STCH,
+            {"reference": {"y": 0}},
+            r"weighting\.reference names the unknown task 'y'; allowed: a, b, c\.",
+        ),
+        (
+            PBI,
+            {"reference": "ideal"},
+            r"weighting\.reference must be a number or \{task: number\}; found 'ideal'\.",
+        ),
         (PBI, {"theta": -1}, r"weighting\.theta must be a number of at least 0; found -1\."),
         (PBI, {"theta": math.nan}, r"weighting\.theta must be a number of at least 0; found nan\."),
         (PBI, {"theta": math.inf}, r"weighting\.theta must be a number of at least 0; found inf\."),
         (PBI, {"theta": True}, r"weighting\.theta must be a number of at least 0; found True\."),
         (PBI, {"theta": None}, r"weighting\.theta must be a number of at least 0; found None\."),
-        (COSMOS, {"penalty": -0.5}, r"weighting\.penalty must be a number of at least 0; found -0\.5\."),
-        (COSMOS, {"penalty": math.nan}, r"weighting\.penalty must be a number of at least 0; found nan\."),
-        (COSMOS, {"penalty": math.inf}, r"weighting\.penalty must be a number of at least 0; found inf\."),
-        (COSMOS, {"penalty": "8"}, r"weighting\.penalty must be a number of at least 0; found '8'\."),
-        (COSMOS, {"penalty": False}, r"weighting\.penalty must be a number of at least 0; found False\."),
+        (
+            COSMOS,
+            {"penalty": -0.5},
+            r"weighting\.penalty must be a number of at least 0; found -0\.5\.",
+        ),
+        (
+            COSMOS,
+            {"penalty": math.nan},
+            r"weighting\.penalty must be a number of at least 0; found nan\.",
+        ),
+        (
+            COSMOS,
+            {"penalty": math.inf},
+            r"weighting\.penalty must be a number of at least 0; found inf\.",
+        ),
+        (
+            COSMOS,
+            {"penalty": "8"},
+            r"weighting\.penalty must be a number of at least 0; found '8'\.",
+        ),
+        (
+            COSMOS,
+            {"penalty": False},
+            r"weighting\.penalty must be a number of at least 0; found False\.",
+        ),
     ],
 )
-def test_options_that_make_no_sense_are_refused(kind: Callable[..., Weighting], options: dict[str, Any], words: str) -> None:
+def test_options_that_make_no_sense_are_refused(
+    kind: Callable[..., Weighting], options: dict[str, Any], words: str
+) -> None:
     """Breaks if a typo trains something else without a word, or ends in TorchJD's own words."""
     with pytest.raises(ConfigError, match=words):
         kind(TASKS, **options)
 
 
 @pytest.mark.parametrize(("kind", "options"), [(PBI, {"theta": 0}), (COSMOS, {"penalty": 0})])
-def test_a_penalty_of_zero_is_a_weighted_sum(kind: Callable[..., Weighting], options: dict[str, Any]) -> None:
+def test_a_penalty_of_zero_is_a_weighted_sum(
+    kind: Callable[..., Weighting], options: dict[str, Any]
+) -> None:
     """Breaks if 0 is refused, or something is left of the penalty."""
     weighting = kind(TASKS, weights={"a": 2.0}, **options)
-    weights = [weighting.weigh(torch.tensor(losses))[0] for losses in ([1.0, 2.0, 3.0], [0.1, 7.0, 0.2])]
+    weights = [
+        weighting.weigh(torch.tensor(losses))[0] for losses in ([1.0, 2.0, 3.0], [0.1, 7.0, 0.2])
+    ]
     near(weights[0], weights[1], 1e-14)
     near(weights[0] / weights[0].sum(), torch.tensor([0.5, 0.25, 0.25]), 1e-14)
 
@@ -340,6 +447,7 @@ def test_without_torchjd_the_line_that_installs_it_is_named(
     """Breaks if a missing extra ends in an ImportError: at the latest when the first losses are weighed."""
     monkeypatch.setitem(sys.modules, "torchjd", None)  # as if it were not installed
     with pytest.raises(
-        ConfigError, match=rf"weighting={name} needs TorchJD; install it with: pip install 'mtl-runner\[torchjd\]'"
+        ConfigError,
+        match=rf"weighting={name} needs TorchJD; install it with: pip install 'mtl-runner\[torchjd\]'",
     ):
         kind(TASKS).weigh(torch.ones(3))

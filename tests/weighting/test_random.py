@@ -33,7 +33,9 @@ def draw(weighting: Weighting, steps: int) -> Tensor:
 
 
 @distribution_is
-@pytest.mark.parametrize(("total", "tasks_total", "subset_total"), [("one", 1.0, 1.0), ("tasks", 4.0, 2.0)])
+@pytest.mark.parametrize(
+    ("total", "tasks_total", "subset_total"), [("one", 1.0, 1.0), ("tasks", 4.0, 2.0)]
+)
 def test_the_weights_sum_to_one_or_to_the_number_of_active_tasks(
     distribution: str, total: str, tasks_total: float, subset_total: float
 ) -> None:
@@ -90,8 +92,12 @@ def test_steps_are_independent(distribution: str) -> None:
 @distribution_is
 def test_the_seed_decides_the_draws(distribution: str) -> None:
     """Breaks if a run cannot be repeated, or other seeds see the same weights."""
-    same_bits(draw(Random(TASKS, distribution, seed=5), 10), draw(Random(TASKS, distribution, seed=5), 10))
-    different = draw(Random(TASKS, distribution, seed=6), 10) != draw(Random(TASKS, distribution, seed=5), 10)
+    same_bits(
+        draw(Random(TASKS, distribution, seed=5), 10), draw(Random(TASKS, distribution, seed=5), 10)
+    )
+    different = draw(Random(TASKS, distribution, seed=6), 10) != draw(
+        Random(TASKS, distribution, seed=5), 10
+    )
     assert different.all()
 
 
@@ -115,7 +121,9 @@ def test_batch_order_and_dropout_are_those_of_fixed_weights() -> None:
         seeding.seed_everything(0)
         model = MLP(tasks, (INPUTS,), (16,), activation="tanh", dropout=0.5)
         masks: list[Tensor] = []
-        model.trunk.register_forward_hook(lambda _, __, output, masks=masks: masks.append(output == 0))
+        model.trunk.register_forward_hook(
+            lambda _, __, output, masks=masks: masks.append(output == 0)
+        )
         learner = make_learner(tasks, split, model=model, weighting=weighting)
         masks.clear()  # of the look at the parameters
         batches = Batches(split, tasks, Schedule(tasks, Length(2, 4)), batch_size=6, seed=0)
@@ -142,7 +150,9 @@ def test_a_resumed_run_goes_on_with_the_same_draws(distribution: str, steps: int
     expected = draw(weighting, 6)
     resumed = Random(TASKS, distribution, seed=3)
     resumed.load_state_dict(saved)
-    same_bits(resumed.state_dict()["_extra_state"], saved["_extra_state"])  # saved again before the first step
+    same_bits(
+        resumed.state_dict()["_extra_state"], saved["_extra_state"]
+    )  # saved again before the first step
     same_bits(draw(resumed, 6), expected)
     worn = Random(TASKS, distribution, seed=3)
     draw(worn, 3)
@@ -163,7 +173,10 @@ def test_an_idle_task_does_not_shift_later_draws(distribution: str) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"distribution": "uniform"}, r"weighting\.distribution='uniform' is unknown; allowed: normal, dirichlet\."),
+        (
+            {"distribution": "uniform"},
+            r"weighting\.distribution='uniform' is unknown; allowed: normal, dirichlet\.",
+        ),
         ({"total": "T"}, r"weighting\.total='T' is unknown; allowed: one, tasks\."),
         ({"seed": 1.5}, r"weighting\.seed must be a whole number; found 1\.5\."),
         ({"seed": True}, r"weighting\.seed must be a whole number; found True\."),

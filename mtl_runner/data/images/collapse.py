@@ -47,7 +47,9 @@ class Collapse:
     another ``font``.
     """
 
-    def __init__(self, font: str = "italic", val: float = 0.15, test: float = 0.15, seed: int = 0) -> None:
+    def __init__(
+        self, font: str = "italic", val: float = 0.15, test: float = 0.15, seed: int = 0
+    ) -> None:
         from sklearn.datasets import load_digits  # 1.2 s to import: only for those who use it
 
         if font not in DRAWN:
@@ -55,7 +57,10 @@ class Collapse:
         images = torch.as_tensor(load_digits().images, dtype=torch.get_default_dtype()) / 16
         pages = {"a": images.flatten(1), "b": DRAWN[font](images).flatten(1)}
         self.tasks = [Task(f"reconstruct_{name}", "regression", size=SIDE**2) for name in FONTS]
-        self.tasks += [Task("align", "term", loss_term=Align()), Task("cycle", "term", loss_term=cycle)]
+        self.tasks += [
+            Task("align", "term", loss_term=Align()),
+            Task("cycle", "term", loss_term=cycle),
+        ]
         targets = {f"reconstruct_{name}": page for name, page in pages.items()}
         self.splits = random_splits(torch.stack(list(pages.values()), 1), targets, val, test, seed)
 
@@ -97,7 +102,10 @@ class Align:
 def cycle(outputs: Outputs, targets: Outputs) -> Tensor:
     """The mean squared difference between a latent and that of its image in the other font."""
     del targets
-    losses = [F.mse_loss(outputs[f"cycle_{name}"], z) for name, z in zip(FONTS, _latents(outputs), strict=True)]
+    losses = [
+        F.mse_loss(outputs[f"cycle_{name}"], z)
+        for name, z in zip(FONTS, _latents(outputs), strict=True)
+    ]
     return (losses[0] + losses[1]) / 2
 
 
@@ -122,5 +130,7 @@ latent_agreement.higher_is_better = True  # type: ignore[attr-defined]
 
 def _latents(outputs: Outputs) -> tuple[Tensor, Tensor]:
     if "latent_a" not in outputs:
-        raise ConfigError("The consistency losses need the latents of both fonts; use model=two_fonts.")
+        raise ConfigError(
+            "The consistency losses need the latents of both fonts; use model=two_fonts."
+        )
     return outputs["latent_a"], outputs["latent_b"]

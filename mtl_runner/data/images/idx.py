@@ -15,7 +15,12 @@ from torch import Tensor
 from mtl_runner.errors import DataError
 
 GZIP = b"\x1f\x8b"  # how a packed file begins, whatever its name
-FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+FILES = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
 WANTED = f"{', '.join(FILES[:-1])} and {FILES[-1]} (each plain or .gz)"
 
 
@@ -57,7 +62,9 @@ def read_idx_folder(path: str, key: str = "data.path") -> dict[str, LabelledImag
                 f"The folder {path!r} has {len(images)} {part} images, but {len(labels)} {part} labels; it needs one label per image."
             )
         parts[part] = LabelledImages(images, labels.long())
-    sizes = {part: "x".join(str(side) for side in data.images.shape[1:]) for part, data in parts.items()}
+    sizes = {
+        part: "x".join(str(side) for side in data.images.shape[1:]) for part, data in parts.items()
+    }
     if sizes["train"] != sizes["t10k"]:
         raise DataError(
             f"The folder {path!r} has train images of {sizes['train']} pixels and t10k images of {sizes['t10k']}; all must have one size."
@@ -90,7 +97,9 @@ def read_idx(file: Path, dimensions: int) -> Tensor:
             f"({' x '.join(map(str, shape))}), and it has {len(content)}; get it again."
         )
     if not math.prod(shape):
-        raise DataError(f"The file {str(file)!r} is empty: its header says {' x '.join(map(str, shape))}.")
+        raise DataError(
+            f"The file {str(file)!r} is empty: its header says {' x '.join(map(str, shape))}."
+        )
     return torch.from_numpy(np.frombuffer(content, np.uint8, offset=start).reshape(shape).copy())
 
 
@@ -101,7 +110,9 @@ def _unpacked(file: Path) -> bytes:
     try:
         return gzip.decompress(content)
     except (EOFError, OSError, zlib.error) as error:
-        raise DataError(f"The file {str(file)!r} is a damaged or cut off .gz ({error}); get it again.") from error
+        raise DataError(
+            f"The file {str(file)!r} is a damaged or cut off .gz ({error}); get it again."
+        ) from error
 
 
 def _find(folder: Path, name: str, key: str) -> Path:
@@ -110,4 +121,6 @@ def _find(folder: Path, name: str, key: str) -> Path:
         for file in (folder / candidate, folder / f"{candidate}.gz"):
             if file.is_file():
                 return file
-    raise DataError(f"The folder {str(folder)!r} has no file {name} or {name}.gz; {key} needs a folder that holds {WANTED}.")
+    raise DataError(
+        f"The folder {str(folder)!r} has no file {name} or {name}.gz; {key} needs a folder that holds {WANTED}."
+    )

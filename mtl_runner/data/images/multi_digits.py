@@ -27,7 +27,12 @@ class MultiDigits:
     """
 
     def __init__(
-        self, rows: int = 5000, val: float = 0.15, test: float = 0.15, seed: int = 0, reconstruct: bool = False
+        self,
+        rows: int = 5000,
+        val: float = 0.15,
+        test: float = 0.15,
+        seed: int = 0,
+        reconstruct: bool = False,
     ) -> None:
         from sklearn.datasets import load_digits  # 1.2 s to import: only for those who use it
 
@@ -41,7 +46,9 @@ class MultiDigits:
             self.tasks += [Task(f"{task.name}_image", "regression") for task in self.tasks]
         generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(len(images), generator=generator)
-        slices = cut(len(images), val, test)  # train stands last: its size changes nothing in the others
+        slices = cut(
+            len(images), val, test
+        )  # train stands last: its size changes nothing in the others
         per_digit = rows / (slices["train"].stop - slices["train"].start)
         self.splits = {}
         for name, part in slices.items():
@@ -51,5 +58,8 @@ class MultiDigits:
             left, right = mine[first], mine[second]
             targets = {"left": labels[left], "right": labels[right]}
             if reconstruct:
-                targets |= {"left_image": images[left].flatten(1), "right_image": images[right].flatten(1)}
+                targets |= {
+                    "left_image": images[left].flatten(1),
+                    "right_image": images[right].flatten(1),
+                }
             self.splits[name] = Split(overlay(images[left], images[right], SHIFT), targets)

@@ -14,7 +14,18 @@ from mtl_runner.errors.checks import is_whole
 from mtl_runner.tasks.task import Task
 
 SHIFT = 8  # from 28x28 to the papers' 36x36
-FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
+FASHION = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
 
 
 class MultiMNIST:
@@ -50,10 +61,14 @@ class MultiMNIST:
             raise ConfigError(f"data=multi_mnist needs data.path, the folder that holds {WANTED}.")
         check_rows(rows)
         if not 0 < val < 1:
-            raise ConfigError(f"data.val must lie between 0 and 1, a share of the training images; found {val}.")
+            raise ConfigError(
+                f"data.val must lie between 0 and 1, a share of the training images; found {val}."
+            )
         left = read_idx_folder(path)
         right = left if second_path is None else read_idx_folder(second_path, "data.second_path")
-        sizes = ["x".join(str(side) for side in data["train"].images.shape[1:]) for data in (left, right)]
+        sizes = [
+            "x".join(str(side) for side in data["train"].images.shape[1:]) for data in (left, right)
+        ]
         if sizes[0] != sizes[1]:
             raise DataError(
                 f"The images of data.path have {sizes[0]} pixels, those of data.second_path {sizes[1]}; both must have one size."
@@ -66,8 +81,15 @@ class MultiMNIST:
         lefts = _hold_back(left, val, generator)
         rights = lefts if right is left else _hold_back(right, val, generator)
         # The training split last: its size changes nothing in the others.
-        sizes_of = {"val": len(lefts["val"]), "test": len(lefts["test"]), "train": rows or len(lefts["train"])}
-        self.splits = {name: _overlaid(lefts[name], rights[name], size, generator) for name, size in sizes_of.items()}
+        sizes_of = {
+            "val": len(lefts["val"]),
+            "test": len(lefts["test"]),
+            "train": rows or len(lefts["train"]),
+        }
+        self.splits = {
+            name: _overlaid(lefts[name], rights[name], size, generator)
+            for name, size in sizes_of.items()
+        }
 
 
 def overlay(upper_left: Tensor, lower_right: Tensor, shift: int) -> Tensor:
@@ -80,7 +102,9 @@ def overlay(upper_left: Tensor, lower_right: Tensor, shift: int) -> Tensor:
     return canvas
 
 
-def draw_pairs(left: int, right: int, rows: int, generator: torch.Generator, *, same: bool) -> tuple[Tensor, Tensor]:
+def draw_pairs(
+    left: int, right: int, rows: int, generator: torch.Generator, *, same: bool
+) -> tuple[Tensor, Tensor]:
     """Which of ``left`` images stands left and which of ``right`` images right in each of so many pairs, two tensors ``[rows]``.
 
     Every left image comes once before any comes again; the right one is drawn at random. ``same``: both are the same images, and
@@ -107,12 +131,18 @@ def class_names(path: str, parts: dict[str, LabelledImages]) -> tuple[str, ...]:
     return tuple(str(number) for number in range(count))
 
 
-def _hold_back(parts: dict[str, LabelledImages], val: float, generator: torch.Generator) -> dict[str, LabelledImages]:
+def _hold_back(
+    parts: dict[str, LabelledImages], val: float, generator: torch.Generator
+) -> dict[str, LabelledImages]:
     """The images of each split; no image in two."""
     whole = parts["train"]
     order = torch.randperm(len(whole), generator=generator)
     held = round(len(whole) * val)
-    splits = {"train": whole.rows(order[held:]), "val": whole.rows(order[:held]), "test": parts["t10k"]}
+    splits = {
+        "train": whole.rows(order[held:]),
+        "val": whole.rows(order[:held]),
+        "test": parts["t10k"],
+    }
     for name, images in splits.items():
         if len(images) < 2:
             raise DataError(
@@ -121,7 +151,9 @@ def _hold_back(parts: dict[str, LabelledImages], val: float, generator: torch.Ge
     return splits
 
 
-def _overlaid(left: LabelledImages, right: LabelledImages, rows: int, generator: torch.Generator) -> Split:
+def _overlaid(
+    left: LabelledImages, right: LabelledImages, rows: int, generator: torch.Generator
+) -> Split:
     i, j = draw_pairs(len(left), len(right), rows, generator, same=right is left)
     canvas = overlay(left.images[i], right.images[j], SHIFT)
     inputs = canvas.to(torch.get_default_dtype()).div_(255)

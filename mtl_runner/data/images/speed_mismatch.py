@@ -28,22 +28,36 @@ class SpeedMismatch:
     or ``ink``.
     """
 
-    def __init__(self, segment: str = "digit", ink: int = INK, val: float = 0.15, test: float = 0.15, seed: int = 0) -> None:
+    def __init__(
+        self,
+        segment: str = "digit",
+        ink: int = INK,
+        val: float = 0.15,
+        test: float = 0.15,
+        seed: int = 0,
+    ) -> None:
         from sklearn.datasets import load_digits  # 1.2 s to import: only for those who use it
 
         choice(segment, "data.segment", TARGETS)
         if not is_whole(ink, 1) or ink > 16:
-            raise ConfigError(f"data.ink must be a grey level, a whole number from 1 to 16; found {ink!r}.")
+            raise ConfigError(
+                f"data.ink must be a grey level, a whole number from 1 to 16; found {ink!r}."
+            )
         bunch = load_digits()
         grey = torch.as_tensor(bunch.images, dtype=torch.get_default_dtype())
         digit = torch.as_tensor(bunch.target)
         names: tuple[str, ...] = tuple(str(d) for d in range(10))
         inked = grey >= ink
-        classes, pixels = (*names, "background"), torch.where(inked, digit.view(-1, 1, 1), len(names))
+        classes, pixels = (
+            (*names, "background"),
+            torch.where(inked, digit.view(-1, 1, 1), len(names)),
+        )
         if segment == "ink":
             classes, pixels = ("background", "ink"), inked.long()
         self.tasks = [
             Task("digit", "classification", classes=names),
             Task("pixels", "classification", classes=classes, metrics=("miou", "pixel_accuracy")),
         ]
-        self.splits = random_splits(grey.unsqueeze(1) / 16, {"digit": digit, "pixels": pixels}, val, test, seed)
+        self.splits = random_splits(
+            grey.unsqueeze(1) / 16, {"digit": digit, "pixels": pixels}, val, test, seed
+        )

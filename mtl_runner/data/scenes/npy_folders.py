@@ -55,13 +55,23 @@ class NpyFolders:
     size: ClassVar[tuple[int, int]]
 
     def __init__(
-        self, path: str | None, fields: Sequence[Field], classes: int, val: float, seed: int, cache: str | None
+        self,
+        path: str | None,
+        fields: Sequence[Field],
+        classes: int,
+        val: float,
+        seed: int,
+        cache: str | None,
     ) -> None:
         if path is None:
-            raise ConfigError(f"data={self.name} needs data.path, the folder that holds train and val; {self._where()}")
+            raise ConfigError(
+                f"data={self.name} needs data.path, the folder that holds train and val; {self._where()}"
+            )
         whole(seed, "data.seed", 0)
         if not 0 < val < 1:
-            raise ConfigError(f"data.val must lie between 0 and 1, a share of the training images; found {val!r}.")
+            raise ConfigError(
+                f"data.val must lie between 0 and 1, a share of the training images; found {val!r}."
+            )
         folder = Path(path).expanduser()
         found = {split: self.find(folder, split, fields) for split in ("train", "val")}
         packed = _Packed.of(self, folder, found, fields, classes, seed, cache)
@@ -69,7 +79,9 @@ class NpyFolders:
         rows = len(arrays["train"]["image"])
         held = round(val * rows)
         if not 0 < held < rows:
-            raise DataError(f"data.val={val} of {rows} training images leaves a split empty; choose another share.")
+            raise DataError(
+                f"data.val={val} of {rows} training images leaves a split empty; choose another share."
+            )
         train = _split(arrays["train"], fields)
         # Slices, which are no copies.
         self.splits = {"train": train.rows(slice(held, rows)), "val": train.rows(slice(0, held))}
@@ -81,16 +93,24 @@ class NpyFolders:
         if not folder.is_dir():
             raise DataError(f"data.path={str(folder)!r} is not a folder; {cls._where()}")
         if not (folder / split).is_dir():
-            raise DataError(f"{str(folder)!r} has no folder {split!r}; it needs train and val. {cls._where().capitalize()}")
+            raise DataError(
+                f"{str(folder)!r} has no folder {split!r}; it needs train and val. {cls._where().capitalize()}"
+            )
         found: dict[str, list[Path]] = {}
         for field in fields:
             there = [name for name in field.folders if (folder / split / name).is_dir()]
             if not there:
                 wanted = " or ".join(repr(name) for name in field.folders)
-                raise DataError(f"{str(folder / split)!r} has no folder {wanted}, which data={cls.name} needs.")
-            files = [path for path in (folder / split / there[0]).glob("*.npy") if path.stem.isdigit()]
+                raise DataError(
+                    f"{str(folder / split)!r} has no folder {wanted}, which data={cls.name} needs."
+                )
+            files = [
+                path for path in (folder / split / there[0]).glob("*.npy") if path.stem.isdigit()
+            ]
             if not files:
-                raise DataError(f"{str(folder / split / there[0])!r} holds no file 0.npy, 1.npy, ...")
+                raise DataError(
+                    f"{str(folder / split / there[0])!r} holds no file 0.npy, 1.npy, ..."
+                )
             found[field.task or "image"] = sorted(files, key=lambda path: int(path.stem))
         stems = {name: [path.stem for path in files] for name, files in found.items()}
         for name, numbers in stems.items():
@@ -117,11 +137,18 @@ class NYUv2(NpyFolders):
     name = "nyuv2"
     size = (288, 384)
 
-    def __init__(self, path: str | None = None, val: float = 0.1, seed: int = 0, cache: str | None = None) -> None:
+    def __init__(
+        self, path: str | None = None, val: float = 0.1, seed: int = 0, cache: str | None = None
+    ) -> None:
         self.tasks = [
             Task("segmentation", "classification", size=13, metrics=("miou", "pixel_accuracy")),
             Task("depth", "regression_l1", size=1, metrics=("abs_err", "rel_err")),
-            Task("normal", "direction", size=3, metrics=("angle_mean", "angle_median", "within_11", "within_22", "within_30")),
+            Task(
+                "normal",
+                "direction",
+                size=3,
+                metrics=("angle_mean", "angle_median", "within_11", "within_22", "within_30"),
+            ),
         ]
         fields = [
             Field(("image",), 3),
@@ -146,12 +173,21 @@ class Cityscapes(NpyFolders):
     size = (128, 256)
 
     def __init__(
-        self, path: str | None = None, classes: int = 7, val: float = 0.1, seed: int = 0, cache: str | None = None
+        self,
+        path: str | None = None,
+        classes: int = 7,
+        val: float = 0.1,
+        seed: int = 0,
+        cache: str | None = None,
     ) -> None:
         if classes not in (7, 19):
-            raise ConfigError(f"data.classes={classes!r} is unknown; {suggest(str(classes), ['7', '19'])}.")
+            raise ConfigError(
+                f"data.classes={classes!r} is unknown; {suggest(str(classes), ['7', '19'])}."
+            )
         self.tasks = [
-            Task("segmentation", "classification", size=classes, metrics=("miou", "pixel_accuracy")),
+            Task(
+                "segmentation", "classification", size=classes, metrics=("miou", "pixel_accuracy")
+            ),
             Task("depth", "regression_l1", size=1, metrics=("abs_err", "rel_err")),
         ]
         fields = [
@@ -190,7 +226,9 @@ class _Packed:
             }
             for split, kinds in found.items()
         }
-        key = json.dumps([str(source.resolve()), classes, seed, stamps, VERSION, str(torch.get_default_dtype())])
+        key = json.dumps(
+            [str(source.resolve()), classes, seed, stamps, VERSION, str(torch.get_default_dtype())]
+        )
         base = default_directory() if cache is None else Path(cache)
         folder = base / f"{dataset.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
         if not folder.is_dir():
@@ -204,7 +242,13 @@ class _Packed:
                         np.random.default_rng(seed).shuffle(order)
                     for field in fields:
                         files = [kinds[field.task or "image"][i] for i in order]
-                        _pack(building / f"{split}.{field.task or 'image'}.npy", files, field, dataset.size, classes)
+                        _pack(
+                            building / f"{split}.{field.task or 'image'}.npy",
+                            files,
+                            field,
+                            dataset.size,
+                            classes,
+                        )
                 building.replace(folder)
             except OSError:
                 if not folder.is_dir():  # otherwise another run was faster
@@ -219,14 +263,28 @@ class _Packed:
         return {path.name.split(".")[1]: np.load(path, mmap_mode="c") for path in files}
 
 
-def _pack(path: Path, files: Sequence[Path], field: Field, size: tuple[int, int], classes: int) -> None:
+def _pack(
+    path: Path, files: Sequence[Path], field: Field, size: tuple[int, int], classes: int
+) -> None:
     shape = (field.channels, *size) if field.channels else size
-    kind: Any = np.int64 if not field.channels else np.dtype(str(torch.get_default_dtype()).removeprefix("torch."))
-    header = {"descr": np.lib.format.dtype_to_descr(np.dtype(kind)), "fortran_order": False, "shape": (len(files), *shape)}
-    with path.open("wb") as packed:  # not through a memory map: on a full disk that is killed, not told
+    kind: Any = (
+        np.int64
+        if not field.channels
+        else np.dtype(str(torch.get_default_dtype()).removeprefix("torch."))
+    )
+    header = {
+        "descr": np.lib.format.dtype_to_descr(np.dtype(kind)),
+        "fortran_order": False,
+        "shape": (len(files), *shape),
+    }
+    with path.open(
+        "wb"
+    ) as packed:  # not through a memory map: on a full disk that is killed, not told
         np.lib.format.write_array_header_1_0(packed, header)
         for file in files:
-            packed.write(np.ascontiguousarray(_read(file, field, size, classes), dtype=kind).tobytes())
+            packed.write(
+                np.ascontiguousarray(_read(file, field, size, classes), dtype=kind).tobytes()
+            )
 
 
 def _read(file: Path, field: Field, size: tuple[int, int], classes: int) -> Array:
@@ -235,7 +293,9 @@ def _read(file: Path, field: Field, size: tuple[int, int], classes: int) -> Arra
         with file.open("rb") as opened:  # np.load would take archives, too
             array = np.lib.format.read_array(opened, allow_pickle=False)
     except (ValueError, EOFError) as error:
-        raise DataError(f"{str(file)!r} is not a whole .npy file ({error}); get it again.") from None
+        raise DataError(
+            f"{str(file)!r} is not a whole .npy file ({error}); get it again."
+        ) from None
     wanted = (*size, field.channels) if field.channels else size
     squeezed = array.reshape(size) if array.shape == (*size, 1) and field.channels <= 1 else array
     if squeezed.shape != wanted and not (field.channels == 1 and squeezed.shape == size):
@@ -261,4 +321,6 @@ def _read(file: Path, field: Field, size: tuple[int, int], classes: int) -> Arra
 
 def _split(arrays: Mapping[str, Array], fields: Sequence[Field]) -> Split:
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    return Split(tensors["image"], {field.task: tensors[field.task] for field in fields if field.task})
+    return Split(
+        tensors["image"], {field.task: tensors[field.task] for field in fields if field.task}
+    )

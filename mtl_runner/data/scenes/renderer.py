@@ -40,11 +40,15 @@ class Scene:
     normal: Array  # NaN where there is no surface
     centre: Array  # (row, column) of a pixel's instance; NaN where there is none
 
-    def draw(self, mask: Array, label: int, colour: Array, inverse_depth: float | Array, normal: Array) -> None:
+    def draw(
+        self, mask: Array, label: int, colour: Array, inverse_depth: float | Array, normal: Array
+    ) -> None:
         """Paint over everything behind."""
         self.label[mask] = label
         self.colour[mask] = colour[mask] if colour.ndim == 3 else colour
-        self.inverse_depth[mask] = inverse_depth[mask] if isinstance(inverse_depth, np.ndarray) else inverse_depth
+        self.inverse_depth[mask] = (
+            inverse_depth[mask] if isinstance(inverse_depth, np.ndarray) else inverse_depth
+        )
         self.normal[mask] = normal[mask] if normal.ndim == 3 else normal
         self.centre[mask] = np.nan
 
@@ -80,7 +84,11 @@ class _Painter:
         self._ground(scene)
         for side in (-1, 1):
             self._buildings(scene, side)
-        things = [(z, kind) for kind, (z_low, most) in self._population().items() for z in self._depths(z_low, most)]
+        things = [
+            (z, kind)
+            for kind, (z_low, most) in self._population().items()
+            for z in self._depths(z_low, most)
+        ]
         for z, kind in sorted(things, reverse=True):
             {CAR: self._car, PERSON: self._person, TREE: self._tree}[kind](scene, z)
         self._weather(scene)
@@ -92,7 +100,9 @@ class _Painter:
 
     def _depths(self, nearest: float, most: int) -> Array:
         """Evenly spread over what can be seen, that is over the logarithm of the distance."""
-        return np.exp(self.random.uniform(np.log(nearest), np.log(40), self.random.integers(0, most + 1)))
+        return np.exp(
+            self.random.uniform(np.log(nearest), np.log(40), self.random.integers(0, most + 1))
+        )
 
     def _ground(self, scene: Scene) -> None:
         self.kerb = self.random.uniform(3.0, 4.5)
@@ -101,7 +111,11 @@ class _Painter:
         x = np.where(below, self.across * CAMERA_HEIGHT / np.maximum(self.below, 1e-3), 0.0)
         z = CAMERA_HEIGHT / np.maximum(self.below, 1e-3)
         verge = self.random.random() < 0.5
-        label = np.where(np.abs(x) < self.kerb, ROAD, np.where(verge & (np.abs(x) > self.kerb + 1.2), GRASS, PAVEMENT))
+        label = np.where(
+            np.abs(x) < self.kerb,
+            ROAD,
+            np.where(verge & (np.abs(x) > self.kerb + 1.2), GRASS, PAVEMENT),
+        )
         up = np.array([0.0, 1.0, 0.0])
         for kind in (ROAD, PAVEMENT, GRASS):
             colour = self._lit(BASE_COLOURS[kind] * self._jitter(0.12), up)
@@ -112,24 +126,41 @@ class _Painter:
     def _buildings(self, scene: Scene, side: int) -> None:
         """A row of facades along the road, with gaps."""
         z = self.random.uniform(3, 12)
-        depth = np.where(side * self.across > 1e-3, self.wall / np.maximum(side * self.across, 1e-3), 1e9)
+        depth = np.where(
+            side * self.across > 1e-3, self.wall / np.maximum(side * self.across, 1e-3), 1e9
+        )
         elevation = -self.below * depth + CAMERA_HEIGHT  # metres over the ground
         normal = np.array([-float(side), 0.0, 0.0])
         while z < 60:
             length, tall = self.random.uniform(6, 16), self.random.uniform(3.5, 14)
             mask = (depth >= z) & (depth < z + length) & (elevation >= 0) & (elevation <= tall)
-            colour = np.broadcast_to(self._lit(BASE_COLOURS[BUILDING] * self._jitter(0.25), normal), (*mask.shape, 3)).copy()
-            windows = (elevation % 3 > 1.2) & (elevation % 3 < 2.4) & (depth % 3 > 1.0) & (depth % 3 < 2.2)
+            colour = np.broadcast_to(
+                self._lit(BASE_COLOURS[BUILDING] * self._jitter(0.25), normal), (*mask.shape, 3)
+            ).copy()
+            windows = (
+                (elevation % 3 > 1.2)
+                & (elevation % 3 < 2.4)
+                & (depth % 3 > 1.0)
+                & (depth % 3 < 2.2)
+            )
             colour[windows] *= 0.55
             scene.draw(mask, BUILDING, colour, 1 / depth, normal)
             z += length + (self.random.uniform(2, 10) if self.random.random() < 0.4 else 0.0)
 
     def _place(self, x: float, z: float) -> tuple[float, float, float]:
         """Column and row of a point on the ground, and pixels per metre there."""
-        return self.middle + self.focal * x / z, self.horizon + self.focal * CAMERA_HEIGHT / z, self.focal / z
+        return (
+            self.middle + self.focal * x / z,
+            self.horizon + self.focal * CAMERA_HEIGHT / z,
+            self.focal / z,
+        )
 
     def _box(self, column: float, row: float, wide: float, tall: float) -> Array:
-        return np.asarray((np.abs(self.columns - column) < wide / 2) & (self.rows < row) & (self.rows > row - tall))
+        return np.asarray(
+            (np.abs(self.columns - column) < wide / 2)
+            & (self.rows < row)
+            & (self.rows > row - tall)
+        )
 
     def _car(self, scene: Scene, z: float) -> None:
         x = self.random.choice([-1, 1]) * self.random.uniform(1.0, self.kerb - 0.6)
@@ -149,10 +180,14 @@ class _Painter:
         x = self.random.choice([-1, 1]) * self.random.uniform(0.5, self.wall - 0.5)
         column, row, scale = self._place(x, z)
         tall = self.random.uniform(1.5, 1.9) * scale
-        head = ((self.columns - column) / (0.16 * scale)) ** 2 + ((self.rows - row + 0.9 * tall) / (0.13 * tall)) ** 2 < 1
+        head = ((self.columns - column) / (0.16 * scale)) ** 2 + (
+            (self.rows - row + 0.9 * tall) / (0.13 * tall)
+        ) ** 2 < 1
         body = self._box(column, row, self.random.uniform(0.4, 0.6) * scale, 0.84 * tall)
         normal = np.array([0.0, 0.0, -1.0])
-        colour = np.broadcast_to(self._lit(self.random.uniform(0.1, 0.9, 3), normal), (*body.shape, 3)).copy()
+        colour = np.broadcast_to(
+            self._lit(self.random.uniform(0.1, 0.9, 3), normal), (*body.shape, 3)
+        ).copy()
         colour[head] = self._lit(np.array([0.72, 0.55, 0.45]), normal)
         scene.draw(body | head, PERSON, colour, 1 / z, normal)
         self._mark(scene, body | head)
@@ -168,7 +203,9 @@ class _Painter:
         crown = right**2 + up**2 < 1
         ahead = np.sqrt(np.maximum(1 - right**2 - up**2, 0.0))
         normal = np.stack([right, up, -ahead], -1)  # of a ball
-        scene.draw(crown, TREE, self._lit(BASE_COLOURS[TREE] * self._jitter(0.3), normal), 1 / z, normal)
+        scene.draw(
+            crown, TREE, self._lit(BASE_COLOURS[TREE] * self._jitter(0.3), normal), 1 / z, normal
+        )
 
     def _mark(self, scene: Scene, mask: Array) -> None:
         """The middle of what of an instance lies in the picture, whatever hides it later."""
@@ -185,6 +222,10 @@ class _Painter:
 
     def _weather(self, scene: Scene) -> None:
         known = scene.inverse_depth > 0
-        clear = np.where(known, np.exp(-FOG / np.maximum(scene.inverse_depth, 1e-6)), 1.0)[..., None]
+        clear = np.where(known, np.exp(-FOG / np.maximum(scene.inverse_depth, 1e-6)), 1.0)[
+            ..., None
+        ]
         hazy = clear * scene.colour + (1 - clear) * BASE_COLOURS[SKY] * self.light
-        scene.colour = np.clip(hazy + PIXEL_NOISE * self.random.standard_normal(scene.colour.shape), 0, 1)
+        scene.colour = np.clip(
+            hazy + PIXEL_NOISE * self.random.standard_normal(scene.colour.shape), 0, 1
+        )

@@ -64,21 +64,55 @@ class Scenes:
         ):
             whole(value, f"data.{name}", least)
         noise = dict.fromkeys(NOISE, 0.0) | _checked(noise or {})
-        config: dict[str, Any] = {**sizes, "height": height, "width": width, "noise": noise, "seed": seed, "version": VERSION}
+        config: dict[str, Any] = {
+            **sizes,
+            "height": height,
+            "width": width,
+            "noise": noise,
+            "seed": seed,
+            "version": VERSION,
+        }
         self.tasks = [
-            Task("segmentation", "classification", size=len(CLASSES), classes=CLASSES, metrics=("miou", "pixel_accuracy")),
-            Task("instance", "regression_l1", size=2, true_sigma=noise["instance"] or None, metrics=("instance_error",)),
-            Task("depth", "regression_l1", size=1, true_sigma=noise["depth"] or None, metrics=("abs_err", "rel_err")),
-            Task("normal", "direction", size=3, metrics=("angle_mean", "angle_median", "within_11", "within_22", "within_30")),
+            Task(
+                "segmentation",
+                "classification",
+                size=len(CLASSES),
+                classes=CLASSES,
+                metrics=("miou", "pixel_accuracy"),
+            ),
+            Task(
+                "instance",
+                "regression_l1",
+                size=2,
+                true_sigma=noise["instance"] or None,
+                metrics=("instance_error",),
+            ),
+            Task(
+                "depth",
+                "regression_l1",
+                size=1,
+                true_sigma=noise["depth"] or None,
+                metrics=("abs_err", "rel_err"),
+            ),
+            Task(
+                "normal",
+                "direction",
+                size=3,
+                metrics=("angle_mean", "angle_median", "within_11", "within_22", "within_30"),
+            ),
         ]
         counts = (n, n_val, n_test)
-        self.splits: Splits = cached("scenes", config, lambda: _draw(counts, height, width, noise, seed), cache)
+        self.splits: Splits = cached(
+            "scenes", config, lambda: _draw(counts, height, width, noise, seed), cache
+        )
 
 
 def _checked(noise: Mapping[str, float]) -> dict[str, float]:
     for name, value in noise.items():
         if name not in NOISE:
-            raise ConfigError(f"data.noise names the unknown task {name!r}; {suggest(name, NOISE)}.")
+            raise ConfigError(
+                f"data.noise names the unknown task {name!r}; {suggest(name, NOISE)}."
+            )
         most = 1.0 if name == "segmentation" else float("inf")
         if not is_number(value) or not 0 <= value <= most:
             raise ConfigError(
@@ -87,16 +121,22 @@ def _checked(noise: Mapping[str, float]) -> dict[str, float]:
     return {name: float(value) for name, value in noise.items()}
 
 
-def _draw(counts: tuple[int, ...], height: int, width: int, noise: Mapping[str, float], seed: int) -> Splits:
+def _draw(
+    counts: tuple[int, ...], height: int, width: int, noise: Mapping[str, float], seed: int
+) -> Splits:
     splits = {}
     for stream, (name, count) in enumerate(zip(SPLITS, counts, strict=True)):
         # A generator per scene: the first scenes are the same however many there are.
-        scenes = [render(np.random.default_rng([seed, stream, i]), height, width) for i in range(count)]
+        scenes = [
+            render(np.random.default_rng([seed, stream, i]), height, width) for i in range(count)
+        ]
         targets = _targets(scenes)
         if name == "train" and any(noise.values()):
             _spoil(targets, noise, np.random.default_rng([seed, len(SPLITS)]))
         images = np.stack([scene.colour for scene in scenes]).transpose(0, 3, 1, 2)
-        splits[name] = Split(_tensor(images), {task: _tensor(target) for task, target in targets.items()})
+        splits[name] = Split(
+            _tensor(images), {task: _tensor(target) for task, target in targets.items()}
+        )
     return splits
 
 
@@ -112,14 +152,20 @@ def _targets(scenes: list[Scene]) -> dict[str, Array]:
     }
 
 
-def _spoil(targets: dict[str, Array], noise: Mapping[str, float], random: np.random.Generator) -> None:
+def _spoil(
+    targets: dict[str, Array], noise: Mapping[str, float], random: np.random.Generator
+) -> None:
     """Add the label noise; every task's draws are its own whatever the others' noise is."""
     streams = dict(zip(NOISE, random.spawn(len(NOISE)), strict=True))
     labels = targets["segmentation"]
     wrong = streams["segmentation"].random(labels.shape) < noise["segmentation"]
-    targets["segmentation"] = np.where(wrong, streams["segmentation"].integers(0, len(CLASSES), labels.shape), labels)
+    targets["segmentation"] = np.where(
+        wrong, streams["segmentation"].integers(0, len(CLASSES), labels.shape), labels
+    )
     for name in ("instance", "depth"):
-        targets[name] = targets[name] + streams[name].laplace(0.0, 1.0, targets[name].shape) * noise[name]
+        targets[name] = (
+            targets[name] + streams[name].laplace(0.0, 1.0, targets[name].shape) * noise[name]
+        )
     targets["normal"] = _rotated(targets["normal"], np.deg2rad(noise["normal"]), streams["normal"])
 
 

@@ -57,7 +57,9 @@ class Features:
     columns: list[FeatureColumn]
 
     @classmethod
-    def fit(cls, frame: pd.DataFrame, names: list[str], *, scale: bool, max_categories: int) -> Features:
+    def fit(
+        cls, frame: pd.DataFrame, names: list[str], *, scale: bool, max_categories: int
+    ) -> Features:
         """Fit on the training rows: mean and standard deviation of numeric columns, the categories of the others."""
         return cls([_fit(frame[name], name, scale, max_categories) for name in names])
 
@@ -79,7 +81,9 @@ class Features:
         at = 0
         for column in self.columns:
             if column.name not in frame.columns:
-                raise DataError(f"The table has no column {column.name!r}, which the training table had.")
+                raise DataError(
+                    f"The table has no column {column.name!r}, which the training table had."
+                )
             column.write(frame[column.name], out[:, at : at + column.width])
             at += column.width
         return out
@@ -111,4 +115,6 @@ def _fit(values: pd.Series, name: str, scale: bool, max_categories: int) -> Feat
     known = numbers[~np.isnan(numbers)]
     deviation = float(known.std()) if scale and len(known) else 1.0
     mean = float(known.mean()) if len(known) else 0.0
-    return FeatureColumn(name, mean if scale else 0.0, deviation or 1.0, mean, indicator=len(known) < len(numbers))
+    return FeatureColumn(
+        name, mean if scale else 0.0, deviation or 1.0, mean, indicator=len(known) < len(numbers)
+    )

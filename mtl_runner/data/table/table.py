@@ -51,7 +51,9 @@ class Table:
         if path is None:
             raise ConfigError("data=table needs data.path, the CSV or Parquet file to read.")
         if not targets:
-            raise ConfigError("data=table needs data.targets, e.g. data.targets='{price: regression, sold: classification}'.")
+            raise ConfigError(
+                "data=table needs data.targets, e.g. data.targets='{price: regression, sold: classification}'."
+            )
         split = dict(split or SPLIT)
         frames = self._read_splits(path, split, seed)
         columns = list(frames["train"].columns)
@@ -60,13 +62,19 @@ class Table:
         for name, frame in frames.items():
             for column in dict.fromkeys(column for spec in specs for column in spec.columns):
                 if column not in frame.columns:
-                    raise DataError(f"The {name} table has no column {column!r}, a target; {suggest(column, frame.columns)}.")
+                    raise DataError(
+                        f"The {name} table has no column {column!r}, a target; {suggest(column, frame.columns)}."
+                    )
         names = _feature_names(features, [c for c in columns if c not in taken], columns)
-        inputs = Features.fit(frames["train"], names, scale=scale_features, max_categories=max_categories)
+        inputs = Features.fit(
+            frames["train"], names, scale=scale_features, max_categories=max_categories
+        )
         fitted = [spec.fit(frames, scale_targets) for spec in specs]
         self.tasks = [target.task for target in fitted]
         self.splits = {
-            name: Split(_tensor(inputs.transform(frame)), {t.task.name: _target(t, frame) for t in fitted})
+            name: Split(
+                _tensor(inputs.transform(frame)), {t.task.name: _target(t, frame) for t in fitted}
+            )
             for name, frame in frames.items()
         }
         self.preprocessing = inputs.state()
@@ -78,10 +86,19 @@ class Table:
             return _by_column(frame, str(split["column"]))
         order = np.random.default_rng(seed).permutation(len(frame))
         if {"folds", "fold"} <= set(split):
-            return {name: frame.iloc[rows] for name, rows in _folds(order, split["folds"], split["fold"]).items()}
+            return {
+                name: frame.iloc[rows]
+                for name, rows in _folds(order, split["folds"], split["fold"]).items()
+            }
         if all(isinstance(split.get(name), str) for name in ("val", "test")):
-            return {"train": frame, "val": read_table(split["val"]), "test": read_table(split["test"])}
-        if set(split) == {"val", "test"} and all(isinstance(value, int | float) for value in split.values()):
+            return {
+                "train": frame,
+                "val": read_table(split["val"]),
+                "test": read_table(split["test"]),
+            }
+        if set(split) == {"val", "test"} and all(
+            isinstance(value, int | float) for value in split.values()
+        ):
             return {
                 name: frame.iloc[order[rows]]
                 for name, rows in cut(len(frame), float(split["val"]), float(split["test"])).items()
@@ -97,15 +114,21 @@ def read_table(path: str) -> pd.DataFrame:
 
     file = Path(path).expanduser()
     if not file.is_file():
-        raise DataError(f"There is no file {path!r} (looked in {file.absolute().parent}); set data.path to the table.")
+        raise DataError(
+            f"There is no file {path!r} (looked in {file.absolute().parent}); set data.path to the table."
+        )
     try:
         if file.suffix == ".parquet":
             return pd.read_parquet(file)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", pd.errors.DtypeWarning)  # a mixed column is a category or a worded error below
+            warnings.simplefilter(
+                "ignore", pd.errors.DtypeWarning
+            )  # a mixed column is a category or a worded error below
             return pd.read_csv(file, sep="\t" if ".tsv" in file.suffixes else ",")
     except ImportError:
-        raise DataError(f"Reading {path!r} needs pyarrow; install it with: pip install 'mtl-runner[parquet]'.") from None
+        raise DataError(
+            f"Reading {path!r} needs pyarrow; install it with: pip install 'mtl-runner[parquet]'."
+        ) from None
     except (ValueError, OSError) as error:  # pandas' parser errors are ValueErrors
         reason = str(error).strip().splitlines()[0]
         raise DataError(
@@ -115,7 +138,9 @@ def read_table(path: str) -> pd.DataFrame:
 
 def _by_column(frame: pd.DataFrame, column: str) -> dict[str, pd.DataFrame]:
     if column not in frame.columns:
-        raise ConfigError(f"data.split.column={column!r} is not a column of the table; {suggest(column, frame.columns)}.")
+        raise ConfigError(
+            f"data.split.column={column!r} is not a column of the table; {suggest(column, frame.columns)}."
+        )
     unknown = frame[column][~frame[column].isin(SPLITS)]
     if len(unknown):
         raise DataError(
@@ -131,8 +156,15 @@ def _by_column(frame: pd.DataFrame, column: str) -> dict[str, pd.DataFrame]:
 
 
 def _folds(order: np.ndarray, folds: int, fold: int) -> dict[str, np.ndarray]:
-    if not isinstance(folds, int) or not isinstance(fold, int) or folds < 3 or not 0 <= fold < folds:
-        raise ConfigError(f"data.split needs folds >= 3 and 0 <= fold < folds; found folds={folds!r}, fold={fold!r}.")
+    if (
+        not isinstance(folds, int)
+        or not isinstance(fold, int)
+        or folds < 3
+        or not 0 <= fold < folds
+    ):
+        raise ConfigError(
+            f"data.split needs folds >= 3 and 0 <= fold < folds; found folds={folds!r}, fold={fold!r}."
+        )
     parts = np.array_split(order, folds)
     following = (fold + 1) % folds
     train = np.concatenate([part for k, part in enumerate(parts) if k not in (fold, following)])
@@ -140,20 +172,34 @@ def _folds(order: np.ndarray, folds: int, fold: int) -> dict[str, np.ndarray]:
 
 
 def _feature_names(
-    features: Sequence[str] | Mapping[str, Sequence[str]] | None, candidates: list[str], columns: list[str]
+    features: Sequence[str] | Mapping[str, Sequence[str]] | None,
+    candidates: list[str],
+    columns: list[str],
 ) -> list[str]:
-    asked = features["drop"] if isinstance(features, Mapping) and set(features) == {"drop"} else features
+    asked = (
+        features["drop"]
+        if isinstance(features, Mapping) and set(features) == {"drop"}
+        else features
+    )
     if isinstance(asked, Mapping | str):
         raise ConfigError("data.features must be a list of columns or {drop: [columns]}.")
     for name in asked or ():
         if name not in columns:
-            raise ConfigError(f"data.features names the unknown column {name!r}; {suggest(name, columns)}.")
+            raise ConfigError(
+                f"data.features names the unknown column {name!r}; {suggest(name, columns)}."
+            )
         if name not in candidates and not isinstance(features, Mapping):
-            raise ConfigError(f"data.features names {name!r}, which is a target; a target cannot be a feature too.")
+            raise ConfigError(
+                f"data.features names {name!r}, which is a target; a target cannot be a feature too."
+            )
     if features is None:
         chosen = candidates
     else:
-        chosen = [c for c in candidates if c not in set(asked or ())] if isinstance(features, Mapping) else list(asked or ())
+        chosen = (
+            [c for c in candidates if c not in set(asked or ())]
+            if isinstance(features, Mapping)
+            else list(asked or ())
+        )
     if not chosen:
         raise ConfigError("No feature column is left; name some in data.features.")
     return chosen

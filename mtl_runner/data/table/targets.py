@@ -36,18 +36,29 @@ class Target:
             numbers = self._numeric(frames["train"])
             for frame in frames.values():
                 self._numeric(frame)
-            known = numbers[np.isfinite(numbers)]  # prepare() words what is wrong with none, or with infinity
+            known = numbers[
+                np.isfinite(numbers)
+            ]  # prepare() words what is wrong with none, or with infinity
             if not scale or not task.spec.numeric or not len(known):
                 return self
-            return replace(self, task=replace(task, offset=float(known.mean()), scale=float(known.std()) or 1.0))
+            return replace(
+                self,
+                task=replace(task, offset=float(known.mean()), scale=float(known.std()) or 1.0),
+            )
         if form == "labels" and self.separator is None:
             return replace(self, task=replace(task, classes=self.columns))
         if form == "classes" and self.positive is not None:
-            return replace(self, task=replace(task, classes=(f"not {self.positive}", self.positive)))
+            return replace(
+                self, task=replace(task, classes=(f"not {self.positive}", self.positive))
+            )
         seen: set[str] = set()
         for frame in frames.values():
             values = _labels(frame[self.columns[0]].dropna())
-            seen |= {part for value in values for part in _parts(value, self.separator)} if self.separator else set(values)
+            seen |= (
+                {part for value in values for part in _parts(value, self.separator)}
+                if self.separator
+                else set(values)
+            )
         return replace(self, task=replace(task, classes=tuple(sorted(seen, key=_numeric_first))))
 
     def values(self, frame: pd.DataFrame) -> np.ndarray:
@@ -58,7 +69,9 @@ class Target:
         if form == "numbers":
             return (self._numeric(frame) - self.task.offset) / self.task.scale
         if form == "labels" and self.separator is None:
-            return np.stack([_numbers(frame[column], column, self.task.name) for column in self.columns], 1)
+            return np.stack(
+                [_numbers(frame[column], column, self.task.name) for column in self.columns], 1
+            )
         column = frame[self.columns[0]]
         known = column.notna().to_numpy()
         labels = _labels(column[known])
@@ -72,7 +85,9 @@ class Target:
         if self.positive is not None:
             index[known] = labels == self.positive
         else:
-            index[known] = pd.Index(list(self.task.classes), dtype=object).get_indexer(pd.Index(labels, dtype=object))
+            index[known] = pd.Index(list(self.task.classes), dtype=object).get_indexer(
+                pd.Index(labels, dtype=object)
+            )
         return index
 
     def _numeric(self, frame: pd.DataFrame) -> np.ndarray:
@@ -80,39 +95,65 @@ class Target:
 
 
 def read_targets(
-    targets: Mapping[str, str] | Sequence[str | Mapping[str, Any]], columns: Sequence[str], frame: pd.DataFrame
+    targets: Mapping[str, str] | Sequence[str | Mapping[str, Any]],
+    columns: Sequence[str],
+    frame: pd.DataFrame,
 ) -> list[Target]:
     """Understand the three ways to write ``data.targets``. Raises ``ConfigError`` with the nearest name."""
     if isinstance(targets, str) or not isinstance(targets, Mapping | Sequence):
-        raise ConfigError(f"data.targets={targets!r} must be a mapping {{name: kind}} or a list, e.g. '[{targets}]'.")
-    listed: list[Any] = [{"name": k, "kind": v} for k, v in targets.items()] if isinstance(targets, Mapping) else list(targets)
+        raise ConfigError(
+            f"data.targets={targets!r} must be a mapping {{name: kind}} or a list, e.g. '[{targets}]'."
+        )
+    listed: list[Any] = (
+        [{"name": k, "kind": v} for k, v in targets.items()]
+        if isinstance(targets, Mapping)
+        else list(targets)
+    )
     found = []
     for entry in listed:
         spec = dict(entry) if isinstance(entry, Mapping) else {"name": str(entry)}
         for key in spec:
             if key not in _OPTIONS:
-                raise ConfigError(f"data.targets has the unknown option {key!r}; {suggest(key, _OPTIONS)}.")
+                raise ConfigError(
+                    f"data.targets has the unknown option {key!r}; {suggest(key, _OPTIONS)}."
+                )
         if "name" not in spec:
-            raise ConfigError(f"The target {spec} in data.targets has no name; write {{name: ..., kind: ...}}.")
+            raise ConfigError(
+                f"The target {spec} in data.targets has no name; write {{name: ..., kind: ...}}."
+            )
         name = str(spec["name"])
         if isinstance(spec.get("columns"), str):
-            raise ConfigError(f"Target {name!r}: columns must be a list, e.g. columns: [{spec['columns']}].")
+            raise ConfigError(
+                f"Target {name!r}: columns must be a list, e.g. columns: [{spec['columns']}]."
+            )
         sources = tuple(str(c) for c in spec.get("columns") or [spec.get("column", name)])
         for source in sources:
             if source not in columns:
-                raise ConfigError(f"data.targets: the table has no column {source!r}; {suggest(source, columns)}.")
+                raise ConfigError(
+                    f"data.targets: the table has no column {source!r}; {suggest(source, columns)}."
+                )
         kind = spec.get("kind") or _infer(spec, frame[sources[0]])
         kind = kind if isinstance(kind, Kind) else str(kind)
         if kind not in _TABLE_KINDS and not (isinstance(kind, Kind) and kind.column):
-            raise ConfigError(f"Target {name!r} has the unknown kind {kind!r}; {suggest(str(kind), _TABLE_KINDS)}.")
+            raise ConfigError(
+                f"Target {name!r} has the unknown kind {kind!r}; {suggest(str(kind), _TABLE_KINDS)}."
+            )
         form = kind.column if isinstance(kind, Kind) else KINDS[kind].column
         positive = _label(spec["positive"]) if "positive" in spec else None
         if positive is not None and positive not in set(_labels(frame[sources[0]].dropna())):
-            raise ConfigError(f"Target {name!r}: column {sources[0]!r} never holds {positive!r} in the training rows.")
+            raise ConfigError(
+                f"Target {name!r}: column {sources[0]!r} never holds {positive!r} in the training rows."
+            )
         if positive is not None and form != "classes":
-            raise ConfigError(f"Target {name!r}: positive makes a classification of two classes, but its kind is {kind!r}.")
+            raise ConfigError(
+                f"Target {name!r}: positive makes a classification of two classes, but its kind is {kind!r}."
+            )
         weights = tuple(float(w) for w in spec.get("class_weights", ()))
-        found.append(Target(Task(name, kind, class_weights=weights), sources, positive, spec.get("separator")))
+        found.append(
+            Target(
+                Task(name, kind, class_weights=weights), sources, positive, spec.get("separator")
+            )
+        )
     return found
 
 
@@ -122,7 +163,12 @@ def _infer(spec: Mapping[str, Any], values: pd.Series) -> str:
 
     if "columns" in spec or "separator" in spec:
         return "multilabel"
-    if "positive" in spec or is_bool_dtype(values) or not is_numeric_dtype(values) or values.nunique() <= 2:
+    if (
+        "positive" in spec
+        or is_bool_dtype(values)
+        or not is_numeric_dtype(values)
+        or values.nunique() <= 2
+    ):
         return "classification"
     return "regression"
 

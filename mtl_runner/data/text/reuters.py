@@ -54,7 +54,10 @@ class Reuters:
             raise DataError(
                 f"No place is named by {min_texts} of the {len(documents['train'])} training texts; lower data.min_texts."
             )
-        texts = {name: [_tokens(document, tokens) for document in part] for name, part in documents.items()}
+        texts = {
+            name: [_tokens(document, tokens) for document in part]
+            for name, part in documents.items()
+        }
         self.vocabulary = Vocabulary.fit(texts["train"], words)
         self.tasks = [
             Task("topics", "multilabel", classes=collection.topics),
@@ -79,10 +82,16 @@ def _split(collection: Collection, val: float, test: float, seed: int) -> dict[s
             raise ConfigError(f"data.{name} must be a share between 0 and 1; found {share!r}.")
     documents, held_back = collection.train, 0.0 if collection.test is not None else test
     if val + held_back >= 1:
-        raise ConfigError(f"data.val={val} and data.test={test} leave no training text; together they must be less than 1.")
+        raise ConfigError(
+            f"data.val={val} and data.test={test} leave no training text; together they must be less than 1."
+        )
     order = torch.randperm(len(documents), generator=torch.Generator().manual_seed(seed)).tolist()
     n_val, n_test = round(len(documents) * val), round(len(documents) * held_back)
-    rows = {"train": order[n_val + n_test :], "val": order[:n_val], "test": order[n_val : n_val + n_test]}
+    rows = {
+        "train": order[n_val + n_test :],
+        "val": order[:n_val],
+        "test": order[n_val : n_val + n_test],
+    }
     parts = {name: [documents[row] for row in part] for name, part in rows.items()}
     if collection.test is not None:
         parts["test"] = collection.test

@@ -57,12 +57,20 @@ def read_collection(path: str | Path | None) -> Collection:
         )
     files = sorted(folder.glob(SGML))
     train, test = _read_sgml(files) if files else _read_json(folder)
-    topics = _listed_topics(folder / LISTED) if (folder / LISTED).exists() else _common_topics(train, test)
+    topics = (
+        _listed_topics(folder / LISTED)
+        if (folder / LISTED).exists()
+        else _common_topics(train, test)
+    )
     if not topics:
-        raise DataError(f"No topic of {folder} has both a training and a test text; are all 22 files of Reuters-21578 there?")
+        raise DataError(
+            f"No topic of {folder} has both a training and a test text; are all 22 files of Reuters-21578 there?"
+        )
     kept = _with_topics(train, topics)
     if not kept:
-        raise DataError(f"No training text of {folder} has one of the {len(topics)} topics; each needs one to be of use.")
+        raise DataError(
+            f"No training text of {folder} has one of the {len(topics)} topics; each needs one to be of use."
+        )
     return Collection(kept, None if test is None else _with_topics(test, topics), topics)
 
 
@@ -72,7 +80,11 @@ def _with_topics(documents: Sequence[Document], topics: Sequence[str]) -> list[D
 
 
 def _common_topics(train: Sequence[Document], test: Sequence[Document] | None) -> tuple[str, ...]:
-    found = [{topic for document in part for topic in document.topics} for part in (train, test) if part is not None]
+    found = [
+        {topic for document in part for topic in document.topics}
+        for part in (train, test)
+        if part is not None
+    ]
     return tuple(sorted(set.intersection(*found)))
 
 
@@ -86,7 +98,9 @@ def _listed_topics(file: Path) -> tuple[str, ...]:
         raise DataError(f'{file} must hold {{"topics90": [names of the topics]}}.')
     topic, count = Counter(topics).most_common(1)[0]
     if count > 1:
-        raise DataError(f"{file} names the topic {topic!r} {count} times; each must stand there once.")
+        raise DataError(
+            f"{file} names the topic {topic!r} {count} times; each must stand there once."
+        )
     return tuple(topics)
 
 
@@ -108,7 +122,9 @@ def _body(text: str) -> str:
 def _read_json(folder: Path) -> tuple[list[Document], list[Document] | None]:
     train, test = (_first_of(folder, name) for name in ("train", "test"))
     if train is None:
-        raise DataError(f"data.path={str(folder)!r} holds neither {SGML} nor train.jsonl (or train.jsonl.gz).")
+        raise DataError(
+            f"data.path={str(folder)!r} holds neither {SGML} nor train.jsonl (or train.jsonl.gz)."
+        )
     return _read_lines(train), None if test is None else _read_lines(test)
 
 
@@ -122,8 +138,14 @@ def _read_lines(file: Path) -> list[Document]:
         raw = file.read_bytes()
         lines = (gzip.decompress(raw) if file.suffix == ".gz" else raw).decode("utf-8").split("\n")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise DataError(f"{file} cannot be read as {'gzipped ' if file.suffix == '.gz' else ''}UTF-8 text ({error}).") from None
-    documents = [_from_json(line, f"Line {number} of {file}") for number, line in enumerate(lines, 1) if line.strip()]
+        raise DataError(
+            f"{file} cannot be read as {'gzipped ' if file.suffix == '.gz' else ''}UTF-8 text ({error})."
+        ) from None
+    documents = [
+        _from_json(line, f"Line {number} of {file}")
+        for number, line in enumerate(lines, 1)
+        if line.strip()
+    ]
     if not documents:
         raise DataError(f"{file} holds no text; it needs one JSON object per line.")
     return documents
@@ -165,12 +187,16 @@ def _read_sgml(files: Sequence[Path]) -> tuple[list[Document], list[Document]]:
         # One file has bytes outside ASCII and no encoding is declared; Latin-1 reads any byte.
         found = _DOCUMENT.findall(file.read_text(encoding="latin-1"))
         if not found:
-            raise DataError(f"{file} holds no <REUTERS ...> element; is it a file of Reuters-21578?")
+            raise DataError(
+                f"{file} holds no <REUTERS ...> element; is it a file of Reuters-21578?"
+            )
         for number, (head, content) in enumerate(found, 1):
             attributes = dict(_ATTRIBUTE.findall(head))
             for name in ("LEWISSPLIT", "TOPICS"):
                 if name not in attributes:
-                    raise DataError(f"Text {number} of {file} has no attribute {name}; the ModApte split needs it.")
+                    raise DataError(
+                        f"Text {number} of {file} has no attribute {name}; the ModApte split needs it."
+                    )
             part = {"TRAIN": train, "TEST": test}.get(attributes["LEWISSPLIT"])
             if part is not None and attributes["TOPICS"] == "YES":
                 part.append(_from_sgml(content))
@@ -189,7 +215,12 @@ def _from_sgml(content: str) -> Document:
         body = _TAG.sub(" ", _ASIDE.sub(" ", text))
     topics, places = (_ITEM.findall(_element(content, tag)) for tag in ("TOPICS", "PLACES"))
     # unescape drops the control characters that end a text, such as &#3;
-    return Document(html.unescape(_element(text, "TITLE")).strip(), _body(html.unescape(body)), tuple(topics), tuple(places))
+    return Document(
+        html.unescape(_element(text, "TITLE")).strip(),
+        _body(html.unescape(body)),
+        tuple(topics),
+        tuple(places),
+    )
 
 
 def _element(content: str, tag: str) -> str:

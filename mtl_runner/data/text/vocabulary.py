@@ -10,7 +10,10 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-PADDING, UNKNOWN = 0, 1  # what stands behind a text, and for every word that is not in the vocabulary
+PADDING, UNKNOWN = (
+    0,
+    1,
+)  # what stands behind a text, and for every word that is not in the vocabulary
 RESERVED = 2
 
 # In this order: an abbreviation with points (u.s.), a number with its inner separators (5.93, 155,221, 5/14/82), a word (o'neill).
@@ -54,4 +57,6 @@ class Vocabulary:
         """The first ``length`` tokens of each text as numbers, padded with 0 behind: ``[N, length]`` of int64."""
         find = self._numbers.get
         rows = [[find(token, UNKNOWN) for token in text[:length]] for text in texts]
-        return torch.tensor([row + [PADDING] * (length - len(row)) for row in rows], dtype=torch.int64).view(-1, length)
+        return torch.tensor(
+            [row + [PADDING] * (length - len(row)) for row in rows], dtype=torch.int64
+        ).view(-1, length)

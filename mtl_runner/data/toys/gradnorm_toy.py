@@ -43,9 +43,21 @@ class GradNormToy:
         n_test: int = 2000,
         seed: int = 0,
     ) -> None:
-        if not isinstance(sigmas, Sequence) or not sigmas or not all(is_number(sigma) and sigma > 0 for sigma in sigmas):
-            raise ConfigError(f"data.sigmas must be a list of positive numbers, one per task, e.g. [1, 100]; found {sigmas!r}.")
-        for name, size in {"dim": dim, "outputs": outputs, "n": n, "n_val": n_val, "n_test": n_test}.items():
+        if (
+            not isinstance(sigmas, Sequence)
+            or not sigmas
+            or not all(is_number(sigma) and sigma > 0 for sigma in sigmas)
+        ):
+            raise ConfigError(
+                f"data.sigmas must be a list of positive numbers, one per task, e.g. [1, 100]; found {sigmas!r}."
+            )
+        for name, size in {
+            "dim": dim,
+            "outputs": outputs,
+            "n": n,
+            "n_val": n_val,
+            "n_test": n_test,
+        }.items():
             whole(size, f"data.{name}", 1)
         generator = torch.Generator().manual_seed(seed)
 

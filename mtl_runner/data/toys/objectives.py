@@ -52,9 +52,13 @@ class FonsecaFleming:
 
     def __init__(self, n: int = 20) -> None:
         if not is_whole(n, 1):
-            raise ConfigError(f"data.n must be a whole number of at least 1, the point's coordinates; found {n!r}.")
+            raise ConfigError(
+                f"data.n must be a whole number of at least 1, the point's coordinates; found {n!r}."
+            )
         centre = 1 / math.sqrt(n)
-        self.tasks = _tasks(n, f1=lambda point: _well(point - centre), f2=lambda point: _well(point + centre))
+        self.tasks = _tasks(
+            n, f1=lambda point: _well(point - centre), f2=lambda point: _well(point + centre)
+        )
         self.splits = _one_row_each()
 
 
@@ -82,14 +86,19 @@ def _well(offset: Tensor) -> Tensor:
 
 def _tasks(size: int, **objectives: Objective) -> list[Task]:
     """A loss term for each function of a point of ``size`` coordinates."""
-    return [Task(name, "term", loss_term=_at_the_point(objective, size)) for name, objective in objectives.items()]
+    return [
+        Task(name, "term", loss_term=_at_the_point(objective, size))
+        for name, objective in objectives.items()
+    ]
 
 
 def _at_the_point(objective: Objective, size: int) -> TermLoss:
     def term(outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> Tensor:
         del targets
         point = outputs.get("point")
-        if point is None or point.shape != (size,):  # another size would broadcast, and be wrong in silence
+        if point is None or point.shape != (
+            size,
+        ):  # another size would broadcast, and be wrong in silence
             found = "another model's outputs" if point is None else f"{point.numel()}"
             raise ConfigError(
                 f"The objective is a function of a point of {size} numbers; use model=point and give model.start {size} numbers (found {found})."

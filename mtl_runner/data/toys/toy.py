@@ -13,7 +13,11 @@ from mtl_runner.errors import ConfigError
 from mtl_runner.tasks.task import Task
 
 Array = np.ndarray
-SLOPES, INTERCEPTS, NOISE = {"y1": 2.0, "y2": 3.0}, {"y1": 8.0, "y2": 3.0}, {"y1": 10.0, "y2": 1.0}  # of the published toy
+SLOPES, INTERCEPTS, NOISE = (
+    {"y1": 2.0, "y2": 3.0},
+    {"y1": 8.0, "y2": 3.0},
+    {"y1": 10.0, "y2": 1.0},
+)  # of the published toy
 
 
 def _float(array: Array) -> torch.Tensor:
@@ -45,15 +49,22 @@ class ToyRegression:
         for key, numbers in (("intercepts", intercepts), ("noise", noise)):
             for name in slopes:
                 if name not in numbers:
-                    raise ConfigError(f"data.slopes has the task {name!r}, but data.{key} has not; give it there too.")
-        self.tasks = [Task(name, "regression", size=1, true_sigma=float(noise[name])) for name in slopes]
+                    raise ConfigError(
+                        f"data.slopes has the task {name!r}, but data.{key} has not; give it there too."
+                    )
+        self.tasks = [
+            Task(name, "regression", size=1, true_sigma=float(noise[name])) for name in slopes
+        ]
         self.splits = {}
         for stream, (name, size) in enumerate({"train": n, "val": n_val, "test": n_test}.items()):
             random = np.random.RandomState(
                 seed if name == "train" else [seed, stream]
             )  # the legacy stream is the published one
             x = random.randn(size, 1)
-            targets = {task: slopes[task] * x + intercepts[task] + noise[task] * random.randn(size, 1) for task in slopes}
+            targets = {
+                task: slopes[task] * x + intercepts[task] + noise[task] * random.randn(size, 1)
+                for task in slopes
+            }
             self.splits[name] = Split(_float(x), {task: _float(y) for task, y in targets.items()})
 
 
@@ -91,6 +102,10 @@ class ToyMixed:
         for name, size in {"train": n, "val": n_val, "test": n_test}.items():
             x = random.standard_normal((size, dim))
             value = x @ slope + sigma * random.standard_normal(size)
-            gumbel = random.gumbel(size=(size, classes))  # argmax(f/T + Gumbel) is a draw from softmax(f/T)
+            gumbel = random.gumbel(
+                size=(size, classes)
+            )  # argmax(f/T + Gumbel) is a draw from softmax(f/T)
             label = (x @ logit_slopes / temperature + gumbel).argmax(1)
-            self.splits[name] = Split(_float(x), {"value": _float(value), "label": torch.as_tensor(label)})
+            self.splits[name] = Split(
+                _float(x), {"value": _float(value), "label": torch.as_tensor(label)}
+            )

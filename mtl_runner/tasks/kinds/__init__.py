@@ -8,7 +8,8 @@ from mtl_runner.tasks.kinds.regression import Regression, RegressionL1
 from mtl_runner.tasks.kinds.term import Term
 
 KINDS: dict[str, Kind] = {
-    kind.name: kind for kind in (Regression(), RegressionL1(), Classification(), Multilabel(), Direction(), Term())
+    kind.name: kind
+    for kind in (Regression(), RegressionL1(), Classification(), Multilabel(), Direction(), Term())
 }
 
 __all__ = [

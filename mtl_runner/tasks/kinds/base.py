@@ -106,7 +106,9 @@ class Kind(ABC):
         """
         target = target.to(torch.get_default_dtype()) if not target.is_floating_point() else target
         if target.dim() == 1:
-            target = target.unsqueeze(1)  # outputs are [N, size]; [N] against [N, 1] would broadcast to [N, N]
+            target = target.unsqueeze(
+                1
+            )  # outputs are [N, size]; [N] against [N, 1] would broadcast to [N, N]
         if mask is not None:
             target = torch.where(spread(mask, target), target, torch.nan)
         if bool(target.isinf().any()):
@@ -128,11 +130,16 @@ class Kind(ABC):
             DataError: If the targets contradict it; the text begins after the name of the task.
         """
         dense = targets["train"].dim() > 2
-        widths = {name: int(target.shape[1] if dense else target[0].numel()) for name, target in targets.items()}
+        widths = {
+            name: int(target.shape[1] if dense else target[0].numel())
+            for name, target in targets.items()
+        }
         size = task.size or widths["train"]
         for name, width in widths.items():
             if width != size:
-                raise DataError(f"has size {size}, but its target in the {name} split has shape {tuple(targets[name].shape)}")
+                raise DataError(
+                    f"has size {size}, but its target in the {name} split has shape {tuple(targets[name].shape)}"
+                )
         return size
 
     def places(self, target: Tensor) -> tuple[int, ...]:
@@ -190,7 +197,9 @@ class Kind(ABC):
         """A target in the units of :meth:`answer`."""
         return task.offset + task.scale * target if self.numeric else target
 
-    def predictions(self, output: Tensor, target: Tensor, task: TaskFields) -> tuple[Tensor, Tensor]:
+    def predictions(
+        self, output: Tensor, target: Tensor, task: TaskFields
+    ) -> tuple[Tensor, Tensor]:
         """Predictions and labels of the rows without a missing label, as ``torchmetrics`` takes them."""
         rows = self.known(target).flatten(1).all(1) if target.dim() > 1 else self.known(target)
         answers, labels = self.answer(output[rows], task), self.in_units(target[rows], task)

@@ -37,7 +37,14 @@ class Classification(Kind):
     name = "classification"
     noise = TEMPERATURE
     metrics = (ACCURACY, MACRO_F1, CALIBRATION_ERROR)
-    more_metrics = (BALANCED_ACCURACY, LOG_LOSS, CLASS_AUC, CLASS_AVERAGE_PRECISION, MEAN_IOU, PIXEL_ACCURACY)
+    more_metrics = (
+        BALANCED_ACCURACY,
+        LOG_LOSS,
+        CLASS_AUC,
+        CLASS_AVERAGE_PRECISION,
+        MEAN_IOU,
+        PIXEL_ACCURACY,
+    )
     column = "classes"
 
     def clean(self, target: Tensor, mask: Tensor | None, where: str) -> Tensor:
@@ -54,7 +61,9 @@ class Classification(Kind):
         if mask is not None:
             target = torch.where(known, target, MISSING_CLASS)
         if bool(((target < 0) & known).any()):
-            raise DataError(f"has a negative class {where}; classes count from 0, and {MISSING_CLASS} is a missing label")
+            raise DataError(
+                f"has a negative class {where}; classes count from 0, and {MISSING_CLASS} is a missing label"
+            )
         return target
 
     def known(self, target: Tensor) -> Tensor:
@@ -72,9 +81,13 @@ class Classification(Kind):
         size = task.size or len(task.classes) or max(largest.values()) + 1
         for name, top in largest.items():
             if top >= size:
-                raise DataError(f"has {size} classes, but the {name} split holds class {top} (they count from 0)")
+                raise DataError(
+                    f"has {size} classes, but the {name} split holds class {top} (they count from 0)"
+                )
         if task.class_weights and len(task.class_weights) != size:
-            raise ConfigError(f"has {len(task.class_weights)} class_weights, but {size} classes; give one per class")
+            raise ConfigError(
+                f"has {len(task.class_weights)} class_weights, but {size} classes; give one per class"
+            )
         if size < 2:
             raise DataError("has only one class; a classification needs at least two")
         return size
@@ -86,13 +99,23 @@ class Classification(Kind):
         return (target[0], task.size, *target[1:])
 
     def entry_errors(self, output: Tensor, target: Tensor, task: TaskFields) -> Tensor:
-        return F.cross_entropy(output, target, self._weights(output, task), reduction="none", ignore_index=MISSING_CLASS)
+        return F.cross_entropy(
+            output,
+            target,
+            self._weights(output, task),
+            reduction="none",
+            ignore_index=MISSING_CLASS,
+        )
 
     def loss(self, output: Tensor, target: Tensor, task: TaskFields) -> Tensor:
         weights = self._weights(output, task)
-        if not task.missing and all(task.class_weights):  # a batch of classes that weigh 0 alone would be 0/0
+        if not task.missing and all(
+            task.class_weights
+        ):  # a batch of classes that weigh 0 alone would be 0/0
             return F.cross_entropy(output, target, weights)
-        total = F.cross_entropy(output, target, weights, reduction="sum", ignore_index=MISSING_CLASS)
+        total = F.cross_entropy(
+            output, target, weights, reduction="sum", ignore_index=MISSING_CLASS
+        )
         known = self.known(target)
         if weights is None:
             return total / known.sum().clamp(min=1)
@@ -104,13 +127,17 @@ class Classification(Kind):
 
     def trivial(self, target: Tensor, task: TaskFields) -> Tensor:
         counts = torch.bincount(target[self.known(target)].flatten(), minlength=task.size).double()
-        return torch.log((counts + 1e-6) / (counts + 1e-6).sum())  # a class absent from the training split stays finite
+        return torch.log(
+            (counts + 1e-6) / (counts + 1e-6).sum()
+        )  # a class absent from the training split stays finite
 
     def answer(self, output: Tensor, task: TaskFields) -> Tensor:
         """The indices ``[N, ...]`` of the most probable classes."""
         return output.argmax(1)
 
-    def predictions(self, output: Tensor, target: Tensor, task: TaskFields) -> tuple[Tensor, Tensor]:
+    def predictions(
+        self, output: Tensor, target: Tensor, task: TaskFields
+    ) -> tuple[Tensor, Tensor]:
         """Probabilities ``[N, classes, ...]`` and class indices."""
         rows = self.known(target).flatten(1).all(1) if target.dim() > 1 else self.known(target)
         return output[rows].softmax(1), target[rows]
@@ -127,10 +154,16 @@ class Classification(Kind):
 
     @staticmethod
     def _weights(like: Tensor, task: TaskFields) -> Tensor | None:
-        return class_weight_tensor(task.class_weights, like.dtype, like.device) if task.class_weights else None
+        return (
+            class_weight_tensor(task.class_weights, like.dtype, like.device)
+            if task.class_weights
+            else None
+        )
 
 
 @functools.cache
-def class_weight_tensor(weights: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+def class_weight_tensor(
+    weights: tuple[float, ...], dtype: torch.dtype, device: torch.device
+) -> Tensor:
     """Class weights as a tensor, made once, not at every step."""
     return torch.tensor(weights, dtype=dtype, device=device)

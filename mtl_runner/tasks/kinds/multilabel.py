@@ -40,7 +40,11 @@ class Multilabel(Kind):
         return F.binary_cross_entropy_with_logits(output, target, reduction="none")
 
     def loss(self, output: Tensor, target: Tensor, task: TaskFields) -> Tensor:
-        return super().loss(output, target, task) if task.missing else F.binary_cross_entropy_with_logits(output, target)
+        return (
+            super().loss(output, target, task)
+            if task.missing
+            else F.binary_cross_entropy_with_logits(output, target)
+        )
 
     def trivial(self, target: Tensor, task: TaskFields) -> Tensor:
         return torch.logit(channel_means(target, task), eps=1e-6)
@@ -49,7 +53,9 @@ class Multilabel(Kind):
         """0 or 1 per label."""
         return (output > 0).to(torch.int64)
 
-    def predictions(self, output: Tensor, target: Tensor, task: TaskFields) -> tuple[Tensor, Tensor]:
+    def predictions(
+        self, output: Tensor, target: Tensor, task: TaskFields
+    ) -> tuple[Tensor, Tensor]:
         """Probabilities and 0/1, ``[N, labels, ...]``."""
         rows = self.known(target).flatten(1).all(1)
         return output[rows].sigmoid(), target[rows].long()

@@ -47,5 +47,7 @@ class RegressionL1(Regression):
 
     def trivial(self, target: Tensor, task: TaskFields) -> Tensor:
         if target.dim() > 2:
-            return torch.stack([channel.flatten().nanmedian() for channel in target.unbind(1)]).double()
+            return torch.stack(
+                [channel.flatten().nanmedian() for channel in target.unbind(1)]
+            ).double()
         return target.double().nanmedian(0).values.reshape(task.size)

@@ -12,7 +12,9 @@ from torch import Tensor
 from mtl_runner.errors import ConfigError
 from mtl_runner.tasks.fields import TaskFields
 
-OfBatch = Callable[[Tensor, Tensor, Any], Tensor]  # output, target and task of a batch -> sums, or rows
+OfBatch = Callable[
+    [Tensor, Tensor, Any], Tensor
+]  # output, target and task of a batch -> sums, or rows
 Finish = Callable[[Tensor, Any], Tensor]  # sums or rows of all batches, and the task -> the number
 
 

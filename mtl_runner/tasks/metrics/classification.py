@@ -50,7 +50,9 @@ def _calibration_sums(output: Tensor, target: Tensor, task: TaskFields) -> Tenso
     known = (target >= 0).flatten().double()
     right = (output.argmax(1).flatten() == target.clamp(min=0).flatten()).double()
     confidence = output.double().softmax(1).amax(1).flatten()
-    bins = (confidence * CALIBRATION_BINS).ceil().long().clamp(1, CALIBRATION_BINS) - 1  # bin m is ((m-1)/M, m/M]
+    bins = (confidence * CALIBRATION_BINS).ceil().long().clamp(
+        1, CALIBRATION_BINS
+    ) - 1  # bin m is ((m-1)/M, m/M]
     gaps = known.new_zeros(CALIBRATION_BINS).index_add(0, bins, (right - confidence) * known)
     return torch.cat([gaps, known.sum().reshape(1)])
 

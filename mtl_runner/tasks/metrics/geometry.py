@@ -39,7 +39,9 @@ def _angle_sums(output: Tensor, target: Tensor, task: TaskFields) -> Tensor:
     # atan2 is exact for small angles, where the arc cosine is not
     cross = torch.linalg.cross(predicted, true, dim=1).norm(dim=1)
     angle = torch.rad2deg(torch.atan2(cross, (predicted * true).sum(1)))
-    angle = torch.where((predicted != 0).any(1), angle, 90.0)  # a prediction without a direction says nothing
+    angle = torch.where(
+        (predicted != 0).any(1), angle, 90.0
+    )  # a prediction without a direction says nothing
     count = known.double()
     within = [((angle <= limit) * count).sum() for limit in WITHIN.values()]
     bins = (angle / ANGLE_BIN).long().clamp(0, ANGLE_BINS - 1).flatten()

@@ -52,15 +52,26 @@ def _top_miss_sums(output: Tensor, target: Tensor, task: TaskFields) -> Tensor:
 
 def _log_loss_sums(output: Tensor, target: Tensor, task: TaskFields) -> Tensor:
     known = ~target.isnan()
-    errors = F.binary_cross_entropy_with_logits(output.double(), torch.where(known, target, 0.0).double(), reduction="none")
+    errors = F.binary_cross_entropy_with_logits(
+        output.double(), torch.where(known, target, 0.0).double(), reduction="none"
+    )
     return pair(torch.where(known, errors, 0.0).sum(), known.sum())
 
 
-ROW_F1 = Metric("f1", True, _row_mean(lambda both, predicted, true: (2 * both, predicted + true)), ratio)
+ROW_F1 = Metric(
+    "f1", True, _row_mean(lambda both, predicted, true: (2 * both, predicted + true)), ratio
+)
 """Mean over rows of the harmonic mean of precision and recall."""
-ROW_ACCURACY = Metric("accuracy", True, _row_mean(lambda both, predicted, true: (both, predicted + true - both)), ratio)
+ROW_ACCURACY = Metric(
+    "accuracy",
+    True,
+    _row_mean(lambda both, predicted, true: (both, predicted + true - both)),
+    ratio,
+)
 """Mean over rows of the Jaccard index of predicted and true labels."""
-ROW_PRECISION = Metric("precision", True, _row_mean(lambda both, predicted, true: (both, predicted)), ratio)
+ROW_PRECISION = Metric(
+    "precision", True, _row_mean(lambda both, predicted, true: (both, predicted)), ratio
+)
 """Mean over rows of the share of predicted labels that are true."""
 ROW_RECALL = Metric("recall", True, _row_mean(lambda both, predicted, true: (both, true)), ratio)
 """Mean over rows of the share of true labels that are predicted."""

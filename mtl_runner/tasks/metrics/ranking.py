@@ -35,7 +35,9 @@ def average_precision(scores: Tensor, labels: Tensor) -> Tensor:
     return (gained * precision).sum()
 
 
-def _mean_over_columns(area: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, TaskFields], Tensor]:
+def _mean_over_columns(
+    area: Callable[[Tensor, Tensor], Tensor],
+) -> Callable[[Tensor, TaskFields], Tensor]:
     def finish(rows: Tensor, task: TaskFields) -> Tensor:
         areas = []
         for scores, labels in zip(*(half.unbind(1) for half in rows.chunk(2, dim=1)), strict=True):
@@ -67,9 +69,13 @@ def _label_rows(output: Tensor, target: Tensor, task: TaskFields) -> Tensor:
 
 CLASS_AUC = Metric("auc", True, collects=_class_rows, finish=_mean_over_columns(area_under_roc))
 """Area under the ROC curve; of more than two classes one against the others, averaged over the classes."""
-CLASS_AVERAGE_PRECISION = Metric("average_precision", True, collects=_class_rows, finish=_mean_over_columns(average_precision))
+CLASS_AVERAGE_PRECISION = Metric(
+    "average_precision", True, collects=_class_rows, finish=_mean_over_columns(average_precision)
+)
 """Area under the precision-recall curve, likewise."""
 LABEL_AUC = Metric("auc", True, collects=_label_rows, finish=_mean_over_columns(area_under_roc))
 """Area under the ROC curve of each label, averaged over the labels."""
-LABEL_AVERAGE_PRECISION = Metric("average_precision", True, collects=_label_rows, finish=_mean_over_columns(average_precision))
+LABEL_AVERAGE_PRECISION = Metric(
+    "average_precision", True, collects=_label_rows, finish=_mean_over_columns(average_precision)
+)
 """Area under the precision-recall curve of each label, likewise."""

@@ -20,7 +20,11 @@ def _trivial(target: Tensor, task: TaskFields) -> Tensor:
     trivial = torch.tensor(task.trivial or (0.0,), dtype=torch.float64, device=target.device)
     if not task.trivial:
         return trivial
-    return trivial.view(task.size, *(1,) * len(task.places)) if task.places else trivial.view(target.shape[1:])
+    return (
+        trivial.view(task.size, *(1,) * len(task.places))
+        if task.places
+        else trivial.view(target.shape[1:])
+    )
 
 
 def _squared_sums(output: Tensor, target: Tensor, task: TaskFields) -> Tensor:
@@ -46,7 +50,11 @@ def _variance_sums(output: Tensor, target: Tensor, task: TaskFields) -> Tensor:
     """
     error, known = _errors(output, target, task)
     value = torch.where(known, target.double() - _trivial(target, task), 0.0) * task.scale
-    columns = [known.double().sum(0).flatten(), value.sum(0).flatten(), value.square().sum(0).flatten()]
+    columns = [
+        known.double().sum(0).flatten(),
+        value.sum(0).flatten(),
+        value.square().sum(0).flatten(),
+    ]
     return torch.cat([error.square().sum().reshape(1), *columns])
 
 
@@ -72,9 +80,13 @@ MAE = Metric("mae", False, _absolute_sums, ratio)
 """Mean absolute error over samples and outputs."""
 R2 = Metric("r2", True, _variance_sums, _explained, in_delta_m=False)
 """Explained share of the variance, outputs weighed by their variance (scikit-learn's ``variance_weighted``); of a constant target -inf."""
-RRMSE = Metric("rrmse", False, _baseline_sums, lambda sums, task: ratio(sums, task).sqrt(), in_delta_m=False)
+RRMSE = Metric(
+    "rrmse", False, _baseline_sums, lambda sums, task: ratio(sums, task).sqrt(), in_delta_m=False
+)
 """RMSE over that of the trivial predictor (the training split's mean, for L1 its median); 1 is as good as it."""
-MEDIAN_ABSOLUTE_ERROR = Metric("median_absolute_error", False, collects=_absolute_rows, finish=_median)
+MEDIAN_ABSOLUTE_ERROR = Metric(
+    "median_absolute_error", False, collects=_absolute_rows, finish=_median
+)
 """Median absolute error over samples, its mean over outputs (those that have a label)."""
 
 REGRESSION = (RMSE, MAE, R2, RRMSE)

@@ -12,7 +12,9 @@ from torch import Tensor
 
 def is_torchmetric(made: object) -> bool:
     """Whether an object has the methods of a ``torchmetrics.Metric``; the package itself is not needed to tell."""
-    return all(callable(getattr(made, name, None)) for name in ("update", "compute", "reset", "clone"))
+    return all(
+        callable(getattr(made, name, None)) for name in ("update", "compute", "reset", "clone")
+    )
 
 
 @dataclass(frozen=True, eq=False)

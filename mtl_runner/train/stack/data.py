@@ -28,14 +28,20 @@ class StackedSplit:
             self.inputs, self.targets = first.inputs, first.targets
             return
         each = [InputTensors(split.inputs).tensors for split in splits]
-        self.inputs = inputs.with_tensors({name: torch.stack([tensors[name] for tensors in each]) for name in inputs.tensors})
-        self.targets = {name: torch.stack([split.targets[name] for split in splits]) for name in first.targets}
+        self.inputs = inputs.with_tensors(
+            {name: torch.stack([tensors[name] for tensors in each]) for name in inputs.tensors}
+        )
+        self.targets = {
+            name: torch.stack([split.targets[name] for split in splits]) for name in first.targets
+        }
 
     @property
     def row_bytes(self) -> int:
         """Of one row of one replica."""
         tensors = [*InputTensors(self.inputs).tensors.values(), *self.targets.values()]
-        return sum(t.element_size() * t[0].numel() // (1 if self.shared else self.rows) for t in tensors)
+        return sum(
+            t.element_size() * t[0].numel() // (1 if self.shared else self.rows) for t in tensors
+        )
 
     def gather(self, rows: Tensor) -> tuple[Inputs, dict[str, Tensor]]:
         """Inputs and targets ``[S, n, ...]`` of each replica's rows ``[S, n]``."""
@@ -50,5 +56,10 @@ def cut(inputs: Inputs, rows: slice) -> Inputs:
 
 
 def _same(split: Split, other: Split) -> bool:
-    mine, theirs = ({**InputTensors(s.inputs).tensors, **{f"/{n}": t for n, t in s.targets.items()}} for s in (split, other))
-    return all(tensor is theirs[name] or tensor.equal(theirs[name]) for name, tensor in mine.items())
+    mine, theirs = (
+        {**InputTensors(s.inputs).tensors, **{f"/{n}": t for n, t in s.targets.items()}}
+        for s in (split, other)
+    )
+    return all(
+        tensor is theirs[name] or tensor.equal(theirs[name]) for name, tensor in mine.items()
+    )

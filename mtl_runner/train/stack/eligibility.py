@@ -27,11 +27,16 @@ def config_key(config: Mapping[str, Any]) -> str:
     key = {name: node for name, node in config.items() if name not in ("seed", "name")}
     key["optimizer"] = _without_numbers(key["optimizer"])
     kept = ("batch_size", "losses", "metrics")
-    key["data"] = {name: node if name in kept else _without_numbers(node) for name, node in key["data"].items()}
+    key["data"] = {
+        name: node if name in kept else _without_numbers(node) for name, node in key["data"].items()
+    }
     key["data"].pop("seed", None)
     for part in ("weighting", "likelihood"):
         options = _stacks(key[part].get("_target_"))
-        key[part] = {name: _without_numbers(node) if name in options else node for name, node in key[part].items()}
+        key[part] = {
+            name: _without_numbers(node) if name in options else node
+            for name, node in key[part].items()
+        }
     return json.dumps(key, sort_keys=True, default=str)
 
 
@@ -61,9 +66,9 @@ def _optimizer_against(experiment: Experiment) -> str:
         if type(optimizer) not in ELEMENTWISE:
             return f"the optimizer {type(optimizer).__name__} is not one of those that treat every number by itself"
     for scheduler in experiment.lr_schedulers:
-        if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau) or not type(scheduler).__module__.startswith(
-            "torch.optim."
-        ):
+        if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau) or not type(
+            scheduler
+        ).__module__.startswith("torch.optim."):
             return f"the learning-rate scheduler {type(scheduler).__name__} can go another way for every run"
     return ""
 
@@ -82,12 +87,23 @@ def _module_against(model: nn.Module) -> str:
 def signature(experiment: Experiment) -> str:
     """A text that is equal for experiments that can be replicas of one stack, given equal :func:`config_key`."""
     learner, data = experiment.learner, experiment.data
-    numbers = {"offset": 0.0, "scale": 1.0, "true_sigma": None, "trivial": ()}  # of use in evaluations alone
+    numbers = {
+        "offset": 0.0,
+        "scale": 1.0,
+        "true_sigma": None,
+        "trivial": (),
+    }  # of use in evaluations alone
     # A dataset's own term says by its name what it is: of two with an address in it, the first would be used for both.
-    found: list[Any] = [replace(task, **numbers, loss_term=None if task.has_target else task.loss_term) for task in data.tasks]  # type: ignore[arg-type]
+    found: list[Any] = [
+        replace(task, **numbers, loss_term=None if task.has_target else task.loss_term)
+        for task in data.tasks
+    ]  # type: ignore[arg-type]
     for name, split in data.splits.items():
         inputs = InputTensors(split.inputs).tensors
-        found += [(name, key, tensor.shape, tensor.dtype) for key, tensor in {**inputs, **split.targets}.items()]
+        found += [
+            (name, key, tensor.shape, tensor.dtype)
+            for key, tensor in {**inputs, **split.targets}.items()
+        ]
     for part in (learner.model, learner.likelihood, learner.weighting):
         found += [(name, p.shape, p.dtype, p.requires_grad) for name, p in part.named_parameters()]
         found += [(name, b.shape, b.dtype) for name, b in part.named_buffers()]
@@ -97,8 +113,14 @@ def signature(experiment: Experiment) -> str:
 
 def _attributes(module: nn.Module) -> list[Any]:
     """What a module is beside its parameters and buffers: a function of the first replica's would be used for all."""
-    attributes = [(name, value) for name, value in vars(module).items() if not name.startswith("_") and _is_plain(value)]
-    tensors = [(name, value.tolist()) for name, value in vars(module).items() if isinstance(value, Tensor)]
+    attributes = [
+        (name, value)
+        for name, value in vars(module).items()
+        if not name.startswith("_") and _is_plain(value)
+    ]
+    tensors = [
+        (name, value.tolist()) for name, value in vars(module).items() if isinstance(value, Tensor)
+    ]
     return [type(module), attributes, tensors]
 
 
@@ -110,7 +132,11 @@ def _is_plain(value: Any) -> bool:
 
 def replica_bytes(experiment: Experiment, own_data: bool) -> int:
     """About how much memory one more replica takes: parameters, gradients, moments, two copies, and a batch on its way through."""
-    parameters = [p for part in (experiment.learner.model, experiment.learner.weighting) for p in part.parameters()]
+    parameters = [
+        p
+        for part in (experiment.learner.model, experiment.learner.weighting)
+        for p in part.parameters()
+    ]
     weights = sum(p.numel() * p.element_size() for p in parameters)
     split = experiment.data.splits["train"]
     tensors = [*InputTensors(split.inputs).tensors.values(), *split.targets.values()]

@@ -23,7 +23,10 @@ from mtl_runner.train.stack.step import StackedStep, stacking
 from mtl_runner.train.totals import EpochMeans, EpochRecord, check_finite
 from mtl_runner.train.trainer import Trainer
 
-SNAPSHOT_STEPS = (1000, 5000)  # files are written after a quarter of the run, but after no less and no more steps than these
+SNAPSHOT_STEPS = (
+    1000,
+    5000,
+)  # files are written after a quarter of the run, but after no less and no more steps than these
 GATHERED = 2**28  # bytes of batches that are gathered at once
 EVALUATED = 2**24  # rows times replicas that go through the model at once in an evaluation
 
@@ -52,10 +55,16 @@ class Stack:
         self.tasks = self.first.tasks
         self.settings = self.first.settings
         self.on_replica, self.snapshots = on_replica, snapshots
-        self.on_epoch: Callable[[int, float], None] | None = None  # told at the end of every epoch: epoch, mean objective
+        self.on_epoch: Callable[[int, float], None] | None = (
+            None  # told at the end of every epoch: epoch, mean objective
+        )
         self.replica_step = StackedStep(self.trainers, compiled)
-        self.train_split = StackedSplit([trainer.experiment.data.splits["train"] for trainer in self.trainers])
-        self.val_split = StackedSplit([trainer.experiment.data.splits["val"] for trainer in self.trainers])
+        self.train_split = StackedSplit(
+            [trainer.experiment.data.splits["train"] for trainer in self.trainers]
+        )
+        self.val_split = StackedSplit(
+            [trainer.experiment.data.splits["val"] for trainer in self.trainers]
+        )
         # Metrics in units of their own, which are numbers, not tensors, cannot be taken of all at once.
         self.together = (
             not self.first.learner.likelihood.predicts_noise
@@ -98,10 +107,16 @@ class Stack:
         """One epoch of steps; returns ``[steps, S, columns]`` of what the steps return, on the host, and who was active."""
         self.replica_step.begin_epoch(self.epoch / self.settings.trainer.epochs)
         batches, size = self.first.batches, self.first.batches.batch_size
-        orders = torch.stack([trainer.batches.order() for trainer in self.trainers]).to(self.train_split.replicas.device)
+        orders = torch.stack([trainer.batches.order() for trainer in self.trainers]).to(
+            self.train_split.replicas.device
+        )
         width = self.layout.width
-        table = orders.new_zeros((batches.count, len(self.trainers), width), dtype=torch.get_default_dtype())
-        gathered = size * max(1, GATHERED // max(1, self.train_split.row_bytes * len(self.trainers) * size))
+        table = orders.new_zeros(
+            (batches.count, len(self.trainers), width), dtype=torch.get_default_dtype()
+        )
+        gathered = size * max(
+            1, GATHERED // max(1, self.train_split.row_bytes * len(self.trainers) * size)
+        )
         actives: list[Active] = []
         for at in range(0, self.train_split.rows, gathered):
             rows = orders[:, at : at + gathered]
@@ -195,11 +210,18 @@ class Stack:
         if not self.together:
             return [trainer.measure("val") for trainer in self.trainers]
         learner = self.first.learner
-        outputs_of, measured = pure(learner.forward_pass, "outputs"), pure(learner.likelihood, self._measured)
+        outputs_of, measured = (
+            pure(learner.forward_pass, "outputs"),
+            pure(learner.likelihood, self._measured),
+        )
 
         def measure(parameters: Any, constants: Any, inputs: Any, targets: Any) -> Any:
-            model, likelihood = ({**parameters[part], **constants[part]} for part in ("model", "likelihood"))
-            outputs = outputs_of({f"model.{name}": tensor for name, tensor in model.items()}, inputs)
+            model, likelihood = (
+                {**parameters[part], **constants[part]} for part in ("model", "likelihood")
+            )
+            outputs = outputs_of(
+                {f"model.{name}": tensor for name, tensor in model.items()}, inputs
+            )
             return measured(likelihood, outputs, targets)
 
         data = None if self.val_split.shared else 0
@@ -207,12 +229,18 @@ class Stack:
         together = max(1, EVALUATED // max(1, self.val_split.rows))
         with stacking():
             found = vmap(measure, in_dims=(0, 0, data, data), chunk_size=together)(
-                self.replica_step.parameters, self.replica_step.constants, self.val_split.inputs, self.val_split.targets
+                self.replica_step.parameters,
+                self.replica_step.constants,
+                self.val_split.inputs,
+                self.val_split.targets,
             )
         learner.model.train()
         rows = found.tolist() if isinstance(found, Tensor) else self._numbers_of_each(*found)
         trivial = [trainer.experiment.trivial_losses("val") for trainer in self.trainers]
-        return [as_evaluation(self._keys, row, baseline) for row, baseline in zip(rows, trivial, strict=True)]
+        return [
+            as_evaluation(self._keys, row, baseline)
+            for row, baseline in zip(rows, trivial, strict=True)
+        ]
 
     def _measured(self, likelihood: Likelihood, outputs: Any, targets: Any) -> Any:
         """The numbers of a replica; its sums, rows and terms where the numbers want more than pure tensor code."""
@@ -230,5 +258,7 @@ class Stack:
             return {key: value[k] for key, value in measured.items()}
 
         replicas = range(len(self.trainers))
-        rows = [self._as_row(self.evaluator.numbers(part(sums, k), part(whole, k))) for k in replicas]
+        rows = [
+            self._as_row(self.evaluator.numbers(part(sums, k), part(whole, k))) for k in replicas
+        ]
         return torch.stack(rows).tolist()

@@ -27,7 +27,10 @@ ELEMENTWISE = (
     torch.optim.RMSprop,
     torch.optim.SGD,
 )
-CLOCKS = ("step", "mu_product")  # entries of an optimizer's state that have no element per element of the parameter
+CLOCKS = (
+    "step",
+    "mu_product",
+)  # entries of an optimizer's state that have no element per element of the parameter
 NONE: frozenset[str] = frozenset()
 
 
@@ -56,10 +59,15 @@ class ReplicaOptimizer:
         self.part, self.first, self.last, self.twins = part, first, first + len(twins), list(twins)
         self.tasks, self.anneal = tasks, anneal
         names = {p: name for name, p in getattr(experiments[0].learner, part).named_parameters()}
-        self.views = {names[p]: nn.Parameter(stacked[names[p]][first : self.last]) for p in parameters_of(twins[0])}
+        self.views = {
+            names[p]: nn.Parameter(stacked[names[p]][first : self.last])
+            for p in parameters_of(twins[0])
+        }
         self.optimizer = _like(twins[0], {p: self.views[names[p]] for p in parameters_of(twins[0])})
         self.scheduler: Any = None
-        self.schedulers = [_scheduler_of(e, twin) for e, twin in zip(experiments, twins, strict=True)]
+        self.schedulers = [
+            _scheduler_of(e, twin) for e, twin in zip(experiments, twins, strict=True)
+        ]
         if self.schedulers[0] is not None:
             (self.scheduler,) = make_schedulers(experiments[0].settings, [self.optimizer])
         self._step = stepper(self.optimizer)
@@ -73,7 +81,9 @@ class ReplicaOptimizer:
         """One step with the stack's gradients ``{name: [S, ...]}``; an idle parameter has none."""
         for name, view in self.views.items():
             # Fused optimizers read a gradient as if it were laid out like its parameter, which a part of another tensor is not.
-            view.grad = None if name in idle else gradients[name][self.first : self.last].contiguous()
+            view.grad = (
+                None if name in idle else gradients[name][self.first : self.last].contiguous()
+            )
         self._step()
 
     def step_scheduler(self) -> None:
@@ -81,7 +91,9 @@ class ReplicaOptimizer:
         if self.scheduler is not None:
             with warnings.catch_warnings():
                 # The optimizer of a task that has not started yet has not stepped, and that is as it should be.
-                warnings.filterwarnings("ignore", message=r"Detected call of `lr_scheduler.step\(\)` before")
+                warnings.filterwarnings(
+                    "ignore", message=r"Detected call of `lr_scheduler.step\(\)` before"
+                )
                 self.scheduler.step()
 
     def export_state(self, only: int | None = None) -> None:
@@ -93,7 +105,9 @@ class ReplicaOptimizer:
             for view, parameter in zip(self.views.values(), parameters_of(twin), strict=True):
                 state = self.optimizer.state.get(view)
                 if state:
-                    twin.state[parameter] = {key: _part(key, value, index) for key, value in state.items()}
+                    twin.state[parameter] = {
+                        key: _part(key, value, index) for key, value in state.items()
+                    }
             for group, own in zip(twin.param_groups, self.optimizer.param_groups, strict=True):
                 group.update({key: value for key, value in own.items() if key != "params"})
             if clock is not None:
@@ -105,7 +119,9 @@ class ReplicaOptimizer:
             owned = [parameters_of(twin)[position] for twin in self.twins]
             states = [twin.state.get(p) for twin, p in zip(self.twins, owned, strict=True)]
             if states[0]:
-                self.optimizer.state[view] = {key: _together(key, [s[key] for s in states if s]) for key in states[0]}
+                self.optimizer.state[view] = {
+                    key: _together(key, [s[key] for s in states if s]) for key in states[0]
+                }
         for own, group in zip(self.optimizer.param_groups, self.twins[0].param_groups, strict=True):
             own.update({key: value for key, value in group.items() if key != "params"})
         if self.scheduler is not None:

@@ -39,7 +39,9 @@ def stacking() -> Iterator[None]:
     except Exception as error:
         if out_of_memory(error):
             raise
-        raise CannotStackError((str(error).strip() or type(error).__name__).splitlines()[0].rstrip(". ")) from error
+        raise CannotStackError(
+            (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(". ")
+        ) from error
 
 
 class StackedStep:
@@ -59,7 +61,9 @@ class StackedStep:
         self.trainers = list(trainers)
         self.first = self.trainers[0]
         learners = [trainer.learner for trainer in self.trainers]
-        self.parts = {part: Stacked([getattr(learner, part) for learner in learners]) for part in PARTS}
+        self.parts = {
+            part: Stacked([getattr(learner, part) for learner in learners]) for part in PARTS
+        }
         self.parameters = {name: part.parameters for name, part in self.parts.items()}
         self.constants = {name: part.constants for name, part in self.parts.items()}
         self.blocks = self._blocks()
@@ -115,13 +119,19 @@ class StackedStep:
                 self._prepare(inputs, targets, active)
             step, *of_weighting = self._functions[active.tasks]
             values = active.tensor(next(iter(self.parameters["model"].values())))
-            returned, losses, gradients = step(self.parameters, self.constants, inputs, targets, values)
+            returned, losses, gradients = step(
+                self.parameters, self.constants, inputs, targets, values
+            )
         if self.keeps_losses:
             self._seen.append((active, losses.clone()))
         self.layout.put(row, returned)
         for block in self.blocks:
             if block.part == "model":
-                lane = set(active.tasks) if block.tasks is None else set(active.tasks) & set(block.tasks)
+                lane = (
+                    set(active.tasks)
+                    if block.tasks is None
+                    else set(active.tasks) & set(block.tasks)
+                )
                 if lane:
                     block.step(gradients["model"][block.tasks], self._idle(frozenset(lane)))
         moving = self._moving[active.tasks]
@@ -144,7 +154,9 @@ class StackedStep:
         ]
         for place, i in places:
             twins = [getattr(trainer.learner, place).optimizers[i] for trainer in self.trainers]
-            for _, members in groupby(range(len(twins)), key=lambda k, twins=twins: settings_of(twins[k])):  # type: ignore[misc]
+            for _, members in groupby(
+                range(len(twins)), key=lambda k, twins=twins: settings_of(twins[k])
+            ):  # type: ignore[misc]
                 indices = list(members)
                 experiments = [self.trainers[k].experiment for k in indices]
                 mine = [twins[k] for k in indices]
@@ -152,13 +164,20 @@ class StackedStep:
                 if place == "update":
                     assert update.optimizer_tasks is not None
                     block = ReplicaOptimizer(
-                        "model", self.parameters["model"], indices[0], experiments, mine, tasks=update.optimizer_tasks[i]
+                        "model",
+                        self.parameters["model"],
+                        indices[0],
+                        experiments,
+                        mine,
+                        tasks=update.optimizer_tasks[i],
                     )
                 else:
                     part = learner.own_optimizers.owners[i]
                     annealed = {id(o): lr for o, lr in learner.own_optimizers.annealed}
                     anneal = annealed.get(id(mine[0]))
-                    block = ReplicaOptimizer(part, self.parameters[part], indices[0], experiments, mine, anneal=anneal)
+                    block = ReplicaOptimizer(
+                        part, self.parameters[part], indices[0], experiments, mine, anneal=anneal
+                    )
                 blocks.append(block)
         return blocks
 
@@ -168,17 +187,23 @@ class StackedStep:
         forward = learner.forward_pass.pure()
 
         def losses_of(parameters: Any, constants: Any, inputs: Any, targets: Any) -> Any:
-            model, likelihood = ({**parameters[part], **constants[part]} for part in ("model", "likelihood"))
+            model, likelihood = (
+                {**parameters[part], **constants[part]} for part in ("model", "likelihood")
+            )
             return forward(model, likelihood, inputs, targets)[0]
 
         losses = vmap(losses_of)(self.parameters, self.constants, inputs, targets)
         for trainer, values in zip(self.trainers, losses.unbind(), strict=True):
             trainer.learner.weighting.prepare(values, active.none_if_all)
         self._moving[active.tasks] = self._reached(inputs, targets, active)
-        functions: list[Callable[..., Any]] = [vmap(pure_step(learner, active), in_dims=(0, 0, 0, 0, None))]
+        functions: list[Callable[..., Any]] = [
+            vmap(pure_step(learner, active), in_dims=(0, 0, 0, 0, None))
+        ]
         if isinstance(learner.weighting, ObservesLosses):
             functions.append(vmap(pure_weighting_gradients(learner, active)))
-        self._functions[active.tasks] = [self._compile(f) for f in functions] if self.compiled else functions
+        self._functions[active.tasks] = (
+            [self._compile(f) for f in functions] if self.compiled else functions
+        )
 
     def _set_compiled(self, compiled: bool) -> None:
         self.compiled = compiled
@@ -189,7 +214,9 @@ class StackedStep:
 
     def _compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Compiled for full batches; the rest of the rows at the end of an epoch is not worth a compilation of its own."""
-        cuda = self.first.experiment.device.type == "cuda"  # there a graph of the whole step is replayed
+        cuda = (
+            self.first.experiment.device.type == "cuda"
+        )  # there a graph of the whole step is replayed
         fast = torch.compile(function, dynamic=False, mode="reduce-overhead" if cuda else None)
         size = self.first.batches.batch_size
 
@@ -213,7 +240,9 @@ class StackedStep:
         """The parameters of likelihood and weighting that move when these tasks are active: the others have no gradient at all."""
         learner = self.first.learner
         mine = InputTensors(inputs).map(lambda tensor: tensor[0])
-        losses = learner.forward_pass(mine, {name: target[0] for name, target in targets.items()}).losses
+        losses = learner.forward_pass(
+            mine, {name: target[0] for name, target in targets.items()}
+        ).losses
         seen = torch.stack([losses[t].detach() for t in active.tasks]).requires_grad_()
         roots = {
             "likelihood": sum(losses[t] for t in active.tasks),
@@ -221,11 +250,19 @@ class StackedStep:
         }
         found: dict[str, frozenset[str]] = {}
         for part, root in roots.items():
-            names = {name: p for name, p in getattr(learner, part).named_parameters() if p.requires_grad}
-            gradients = torch.autograd.grad(root, list(names.values()), allow_unused=True) if names else ()
-            found[part] = frozenset(name for name, g in zip(names, gradients, strict=True) if g is not None)
+            names = {
+                name: p for name, p in getattr(learner, part).named_parameters() if p.requires_grad
+            }
+            gradients = (
+                torch.autograd.grad(root, list(names.values()), allow_unused=True) if names else ()
+            )
+            found[part] = frozenset(
+                name for name, g in zip(names, gradients, strict=True) if g is not None
+            )
         if isinstance(learner.weighting, ObservesLosses):
-            found["weighting"] = frozenset(name for t, name in enumerate(self.parameters["weighting"]) if t in active.tasks)
+            found["weighting"] = frozenset(
+                name for t, name in enumerate(self.parameters["weighting"]) if t in active.tasks
+            )
         return found
 
     def _idle(self, tasks: frozenset[int]) -> frozenset[str]:
@@ -233,4 +270,6 @@ class StackedStep:
         if len(tasks) == len(self.first.tasks):
             return NONE
         idle = set(self.first.experiment.parameters.idle(tasks))
-        return frozenset(name for name, p in self.first.learner.model.named_parameters() if p in idle)
+        return frozenset(
+            name for name, p in self.first.learner.model.named_parameters() if p in idle
+        )
