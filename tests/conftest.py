@@ -1,12 +1,14 @@
-"""Shared by all tests: one thread, and double precision where a test asks for it."""
+"""Fixtures of all tests: one thread, double precision, real data, and the commands as a user types them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+
+from tests.support.commands import Command, Result, Server
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
@@ -39,3 +41,24 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("the folder of real data (../shared/data) is not on this machine")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = Server(tmp_path_factory.mktemp("server"))
+    yield server
+    server.process.stdin.close()  # type: ignore[union-attr]
+    server.process.stdout.close()  # type: ignore[union-attr]
+    server.process.wait(timeout=30)
+
+
+@pytest.fixture
+def mtl(server: Server, tmp_path: Path) -> Command:
+    """``mtl("mtl-run", "seed=1")`` runs the command in ``tmp_path``."""
+
+    def run(
+        *argv: str, cwd: Path | None = None, meddle: Callable[[int], None] | None = None, **env: str
+    ) -> Result:
+        return server.run(*argv, cwd=cwd or tmp_path, env=env, meddle=meddle)
+
+    return run

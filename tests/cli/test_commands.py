@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import QUICK, Command
+from tests.support.commands import QUICK, Command
+from tests.support.paths import ROOT
 
 CONTRACT = (
     ".hydra/config.yaml", "metrics.csv", "summary.json", "losses.png", "weights.png", "sigmas.png", "fit.png",
@@ -34,9 +35,7 @@ def test_the_command_is_installed_and_help_is_quick_and_complete() -> None:
         "trainer",
         "experiment",
     ):
-        options = sorted(
-            p.stem for p in (Path(__file__).parents[2] / "conf" / group).glob("*.yaml")
-        )
+        options = sorted(p.stem for p in (ROOT / "conf" / group).glob("*.yaml"))
         assert f"{group}: {', '.join(options)}" in result.stdout
     assert result.stdout.count("\nmtl-run ") >= 3
     assert result.stderr == ""
@@ -190,7 +189,7 @@ def test_early_stopping_ends_a_run_that_gets_no_better(mtl: Command, tmp_path: P
     assert "Stopped early" in result.out
 
 
-@pytest.mark.long  # tests/methods runs every method once by default
+@pytest.mark.long  # tests/oracles/methods runs every method once by default
 @pytest.mark.parametrize(
     "weighting",
     ["fixed", "uncertainty", "uncertainty_simplified", "per_task_adam", "staged", "single_task"],

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.cli.conftest import QUICK, Command, send
+from tests.support.commands import QUICK, Command, send
 
 BARE = ("data=bare", "model=bare")
 

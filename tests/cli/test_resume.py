@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import QUICK, Command, Result, kill_somewhere, send
+from tests.support.commands import QUICK, Command, Result, kill_somewhere, send
 
 STRATEGIES = ("uncertainty", "per_task_adam", "staged")
 # Long enough to be hit after its first checkpoint, also on a busy machine.

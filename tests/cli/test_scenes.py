@@ -17,8 +17,8 @@ from mtl_runner.config.conf_directory import conf_directory
 from mtl_runner.experiment.build import build
 from mtl_runner.runs import runner
 from mtl_runner.runs.request import Request
-from tests.cli.conftest import Command
-from tests.methods.runs import compose, finish, prepare, read, start, stop_after
+from tests.oracles.methods.runs import compose, finish, prepare, read, start, stop_after
+from tests.support.commands import Command
 
 SCENES = (
     "data=scenes",

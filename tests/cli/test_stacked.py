@@ -21,7 +21,7 @@ from omegaconf import OmegaConf
 
 from mtl_runner.compat.hydra_compose import Composer
 from mtl_runner.config.conf_directory import conf_directory
-from tests.cli.conftest import Command, Result, send
+from tests.support.commands import Command, Result, send
 
 MIXED = (
     "data=toy_mixed",

@@ -20,8 +20,8 @@ from omegaconf import OmegaConf
 
 from mtl_runner.config.open_keys import opened
 from mtl_runner.study.protocol import fixed_overrides
-from tests.cli.conftest import Command, Result, Server, send
 from tests.cli.test_stacked import assert_one_sentence, assert_same_numbers, folders, summary
+from tests.support.commands import Command, Result, Server, send
 
 DATA = (
     "data=toy_mixed",

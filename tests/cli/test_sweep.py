@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.cli.conftest import Command, send
+from tests.support.commands import Command, send
 
 SMALL = ("model.hidden=[16]", "trainer.epochs=4", "record.plots=none")
 SWEEP = ("-m", *SMALL, "hydra.sweep.dir=sweep")

@@ -39,7 +39,7 @@ from mtl_runner.weighting import (
     Weighting,
 )
 from mtl_runner.weighting.protocols import KeepsLosses, ObservesLosses, ObservesNorms
-from tests.builders import (
+from tests.support.builders import (
     INPUTS,
     QUICK,
     SGD,

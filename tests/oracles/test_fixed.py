@@ -16,7 +16,7 @@ from mtl_runner.experiment.build import trivial_losses
 from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.protocols import HasSigmas
 from mtl_runner.weighting import Fixed
-from tests.builders import (
+from tests.support.builders import (
     KINDS,
     QUICK,
     SGD,

@@ -18,7 +18,7 @@ from mtl_runner.models import PredictsNoise
 from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task, log_variance_key
 from mtl_runner.weighting import Uncertainty
-from tests.builders import (
+from tests.support.builders import (
     INPUTS,
     QUICK,
     linear,
@@ -29,7 +29,7 @@ from tests.builders import (
     near,
     same_bits,
 )
-from tests.likelihood.references import (
+from tests.unit.likelihood.references import (
     constant_noise,
     learner_with,
     make_task,

@@ -20,7 +20,7 @@ from mtl_runner.weighting import (
     UncertaintySoftmax,
     Weighting,
 )
-from tests.builders import (
+from tests.support.builders import (
     NOTHING,
     SGD,
     Adam,

@@ -22,7 +22,7 @@ from mtl_runner.tasks.task import Task
 from mtl_runner.train.batches import Batches
 from mtl_runner.update import Joint, PerTask, Update
 from mtl_runner.weighting import Uncertainty, Weighting
-from tests.builders import (
+from tests.support.builders import (
     INPUTS,
     KINDS,
     QUICK,

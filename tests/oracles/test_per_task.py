@@ -17,7 +17,7 @@ from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task
 from mtl_runner.update import PerTask
 from mtl_runner.weighting import Fixed
-from tests.builders import (
+from tests.support.builders import (
     INPUTS,
     NOTHING,
     QUICK,

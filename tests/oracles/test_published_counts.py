@@ -18,7 +18,7 @@ from mtl_runner.models import Point
 from mtl_runner.tasks.activity import Active
 from mtl_runner.update import Jacobian, Joint
 from mtl_runner.weighting import Fixed
-from tests.update.learners import learner_with
+from tests.unit.update.learners import learner_with
 
 STARTS = ((-8.5, 7.5), (-8.5, -5.0), (9.0, 9.0))
 BELOW = -15.0

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from mtl_runner.experiment.own_optimizers import OwnOptimizers
 from mtl_runner.update import PerTask
 from mtl_runner.weighting import Fixed, Uncertainty
-from tests.builders import (
+from tests.support.builders import (
     NOTHING,
     QUICK,
     Point,

@@ -16,7 +16,7 @@ from mtl_runner.tasks.task import Task
 from mtl_runner.train.batches import Batches
 from mtl_runner.update import Joint, PerTask, Update
 from mtl_runner.weighting import Fixed, Uncertainty
-from tests.builders import (
+from tests.support.builders import (
     SGD,
     Adam,
     losses_of,

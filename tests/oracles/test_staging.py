@@ -19,7 +19,7 @@ from mtl_runner.tasks.task import Task
 from mtl_runner.train import checkpoint
 from mtl_runner.update import Joint, PerTask, Update
 from mtl_runner.weighting import Fixed, Uncertainty, Weighting
-from tests.builders import (
+from tests.support.builders import (
     SGD,
     Adam,
     copied,

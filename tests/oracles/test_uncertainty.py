@@ -19,7 +19,7 @@ from mtl_runner.models import SeparateMLPs
 from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task
 from mtl_runner.weighting import Fixed, Uncertainty
-from tests.builders import (
+from tests.support.builders import (
     KINDS,
     NOTHING,
     QUICK,

@@ -1,0 +1,40 @@
+"""The command in the first lines of a method's config is one that can be typed."""
+
+from __future__ import annotations
+
+import math
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from tests.oracles.methods.runs import CONF, column, solvers_may_chat, train
+
+AXES = ("likelihood", "weighting", "schedule", "update")
+FILES = [path for axis in AXES for path in sorted((CONF / axis).glob("*.yaml"))]
+QUICK = ("model.hidden=[8]", "trainer.epochs=2", "record.plots=none", "trainer.device=cpu")
+WORD = re.compile(r"(?:[^\s'\"]|'[^']*')+")
+
+
+def command_of(path: Path) -> list[str]:
+    """The options of ``# mtl-run option option: what it does``, without quotes."""
+    line = next(line for line in path.read_text().splitlines() if line.startswith("# mtl-run "))
+    options = []
+    for word in WORD.findall(line.removeprefix("# mtl-run ")):
+        options += shlex.split(word.removesuffix(":"))
+        if word.endswith(":"):
+            break
+    return options
+
+
+@solvers_may_chat
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}={path.stem}")
+def test_the_command_at_the_head_of_a_config_chooses_it_and_trains(
+    tmp_path: Path, path: Path
+) -> None:
+    """Breaks if a config names another method, an option that is gone, or a model on which its method does nothing."""
+    options = command_of(path)
+    assert f"{path.parent.name}={path.stem}" in options
+    rows = train(tmp_path / "run", *options, *QUICK)
+    assert all(map(math.isfinite, column(rows, "loss").flatten().tolist()))

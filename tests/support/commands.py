@@ -1,0 +1,101 @@
+"""The commands as a user types them: real processes, real files."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+QUICK = (
+    "model.hidden=[16]",
+    "trainer.epochs=3",
+    "record.plots=none",
+)  # a run of a tenth of a second
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def last_line(self) -> str:
+        return self.err.strip().splitlines()[-1] if self.err.strip() else ""
+
+
+class Server:
+    """A process that forks for every command."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        script = Path(__file__).with_name("server.py")
+        environment = {**os.environ, "PYTHONWARNINGS": "error::ResourceWarning"}
+        self.process = subprocess.Popen(
+            [sys.executable, str(script)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+            cwd=folder,
+        )
+
+    def run(
+        self, *argv: str, cwd: Path, env: dict[str, str], meddle: Callable[[int], None] | None
+    ) -> Result:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        out, err = self.folder / "out.txt", self.folder / "err.txt"
+        request = {
+            "argv": list(argv),
+            "cwd": str(cwd),
+            "env": env,
+            "out": str(out),
+            "err": str(err),
+        }
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        pid = int(self.process.stdout.readline())
+        if meddle is not None:
+            thread = threading.Thread(target=meddle, args=(pid,))
+            thread.start()
+        code = int(self.process.stdout.readline())
+        if meddle is not None:
+            thread.join()
+        return Result(code, out.read_text(), err.read_text())
+
+
+Command = Callable[..., Result]
+
+
+def send(number: signal.Signals, after: float | Callable[[], bool]) -> Callable[[int], None]:
+    """Something that sends a signal to a process after some seconds, or once a condition holds."""
+
+    def meddle(pid: int) -> None:
+        if callable(after):
+            deadline = time.monotonic() + 60
+            while not after() and time.monotonic() < deadline:
+                time.sleep(0.005)
+        else:
+            time.sleep(after)
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            return
+
+    return meddle
+
+
+def kill_somewhere(chance: random.Random, seconds: float) -> Callable[[int], None]:
+    """SIGKILL at a random instant of a run that takes so long."""
+    return send(signal.SIGKILL, chance.uniform(0, seconds))

@@ -1,0 +1,106 @@
+"""The same digits as classes of images and of pixels: what the targets are, and that one loss falls before the other."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mtl_runner.data import SpeedMismatch
+from mtl_runner.data.dataset import Prepared, prepare
+from mtl_runner.errors import ConfigError
+from tests.oracles.methods.runs import column, train
+from tests.support.commands import Command
+
+NET = ("model.width=4", "model.depth=1")
+
+
+@pytest.fixture(scope="module")
+def digits() -> Prepared:
+    return prepare(SpeedMismatch())
+
+
+def test_pixels_of_ink_say_the_digit_and_the_others_background(digits: Prepared) -> None:
+    """Breaks the slow task: grey levels of 8 and more of 16 are ink."""
+    assert [(t.name, t.size, t.places, t.main_metric) for t in digits.tasks] == [
+        ("digit", 10, (), "accuracy"),
+        ("pixels", 11, (8, 8), "miou"),
+    ]
+    for split in digits.splits.values():
+        assert isinstance(split.inputs, torch.Tensor)
+        assert split.inputs.shape[1:] == (1, 8, 8)
+        ink = split.inputs[:, 0] >= 0.5
+        digit, pixels = split.targets["digit"], split.targets["pixels"]
+        assert torch.equal(pixels[ink], digit.view(-1, 1, 1).expand_as(pixels)[ink])
+        assert (pixels[~ink] == 10).all()
+
+
+def test_ink_or_background_is_a_threshold_of_the_grey_level(digits: Prepared) -> None:
+    """Breaks `data.segment=ink` and `data.ink`."""
+    split = prepare(SpeedMismatch(segment="ink", ink=12)).splits["train"]
+    assert isinstance(split.inputs, torch.Tensor)
+    assert torch.equal(split.targets["pixels"], (split.inputs[:, 0] >= 0.75).long())
+    assert torch.equal(split.targets["digit"], digits.splits["train"].targets["digit"])
+
+
+def test_the_split_follows_its_seed_and_its_fractions(digits: Prepared) -> None:
+    """Breaks reproducibility, `data.val` or `data.test`."""
+    again, other = SpeedMismatch(), SpeedMismatch(seed=1, val=0.1, test=0.4)
+    assert torch.equal(
+        again.splits["train"].targets["pixels"], digits.splits["train"].targets["pixels"]
+    )
+    assert [len(other.splits[name]) for name in ("train", "val", "test")] == [898, 180, 719]
+    assert not torch.equal(
+        other.splits["train"].targets["digit"][:200], digits.splits["train"].targets["digit"][:200]
+    )
+
+
+def test_one_loss_falls_long_before_the_other(tmp_path: Path) -> None:
+    """Breaks the mismatch: when the digits are half learned, nearly everything is left to learn of the pixels."""
+    options = (
+        "data=speed_mismatch",
+        "weighting=fixed",
+        "trainer.epochs=4",
+        "trainer.lr_scheduler=null",
+        "model.width=8",
+    )
+    digit, pixels = column(train(tmp_path / "run", *options), "relative_loss", "val")[-1]
+    assert float(digit) < 0.5
+    assert float(pixels) > 0.6
+    assert float(pixels) > 2 * float(digit)
+
+
+@pytest.mark.parametrize("strategy", ["per_task_adam", "adatask"])
+@pytest.mark.long
+def test_a_run_with_rates_per_task_records_both_tasks(
+    mtl: Command, tmp_path: Path, strategy: str
+) -> None:
+    """Breaks the command of the README; the pixels have metrics of their own."""
+    few = ("trainer.epochs=1", "data.batch_size=256", "record.plots=none", *NET)
+    result = mtl(
+        "mtl-run", "data=speed_mismatch", f"weighting={strategy}", *few, "hydra.run.dir=run"
+    )
+    assert result.code == 0, result.err
+    tasks = json.loads((tmp_path / "run" / "summary.json").read_text())["tasks"]
+    assert {"accuracy", "f1"} < set(tasks["digit"]["final"]["test"])
+    assert {"miou", "pixel_accuracy"} < set(tasks["pixels"]["final"]["test"])
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"segment": "inc"}, "data.segment='inc' is unknown; allowed: digit, ink."),
+        ({"ink": 0}, "data.ink must be a grey level, a whole number from 1 to 16; found 0."),
+        ({"ink": 17}, "data.ink must be a grey level, a whole number from 1 to 16; found 17."),
+        ({"ink": 0.5}, "data.ink must be a grey level, a whole number from 1 to 16; found 0.5."),
+        ({"val": 0.9, "test": 0.2}, "data.split fractions must lie between 0 and 1"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(options: dict[str, Any], sentence: str) -> None:
+    """Breaks a sentence that a user reads."""
+    with pytest.raises(ConfigError, match=re.escape(sentence)):
+        SpeedMismatch(**options)

@@ -1,0 +1,272 @@
+"""The Nash bargaining solution: the equation it solves, its norm, its invariances, and where no solution exists."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from mtl_runner.errors import ConfigError
+from mtl_runner.update.nash import Nash
+from tests.support.builders import QUICK, near
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+angles = st.floats(0.0, 3.1)  # of up to 178 degrees
+norms = st.floats(1e-6, 1e6)
+counts = st.integers(2, 6)
+seeds = st.integers(0, 10**6)
+sizes = st.lists(norms, min_size=6, max_size=6)
+dtype_is = pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+
+
+def rows_at(angle: float, first: float, second: float) -> Tensor:
+    """Two gradients in three dimensions with an angle between them and their norms."""
+    other, across = torch.tensor([0.6, 0.0, 0.8]), torch.tensor([0.8, 0.0, -0.6])
+    return torch.stack(
+        [first * other, second * (math.cos(angle) * other + math.sin(angle) * across)]
+    )
+
+
+def random_rows(count: int, seed: int, lengths: list[float]) -> Tensor:
+    """Gradients in ten dimensions of any lengths."""
+    rows = torch.randn(count, 10, generator=torch.Generator().manual_seed(seed))
+    return rows * torch.tensor(lengths[:count]).unsqueeze(1)
+
+
+# The solution
+
+
+@QUICK
+@given(angle=angles, first=norms, second=norms)
+def test_the_weights_of_two_rows_solve_the_bargaining_equation(
+    angle: float, first: float, second: float
+) -> None:
+    """Breaks if G alpha is not 1 / alpha: then one task pays for the other."""
+    rows = rows_at(angle, first, second)
+    gramian = rows @ rows.T
+    weights = Nash(max_norm=0).gramian_weighting(gramian)
+    assert (weights > 0).all()
+    near(
+        weights * (gramian @ weights), torch.ones(2), 1e-9
+    )  # of 178 degrees cancellation leaves ten digits
+
+
+@QUICK
+@given(count=counts, seed=seeds, lengths=sizes)
+def test_the_weights_of_many_rows_solve_the_bargaining_equation(
+    count: int, seed: int, lengths: list[float]
+) -> None:
+    """Breaks if the iteration stops short of the solution, or depends on the sizes of the gradients."""
+    rows = random_rows(count, seed, lengths)
+    gramian = rows @ rows.T
+    weights = Nash(max_norm=0).gramian_weighting(gramian)
+    assert (weights > 0).all()
+    near(weights * (gramian @ weights), torch.ones(count), 1e-9)
+
+
+@QUICK
+@given(count=counts, seed=seeds, lengths=sizes)
+def test_the_direction_serves_every_row_alike(count: int, seed: int, lengths: list[float]) -> None:
+    """Breaks if a task's loss does not fall by its weight's share: every product of weight and progress is the same."""
+    rows = random_rows(count, seed, lengths)
+    direction = Nash()(rows)
+    assert (rows @ direction > 0).all()
+
+
+@QUICK
+@given(count=counts, seed=seeds, lengths=sizes, max_norm=st.floats(0.01, 10))
+def test_its_norm_is_the_root_of_the_number_of_rows_unless_it_is_limited(
+    count: int, seed: int, lengths: list[float], max_norm: float
+) -> None:
+    """Breaks if the limit acts on directions below it, or leaves longer ones."""
+    rows = random_rows(count, seed, lengths)
+    free, limited = Nash(max_norm=0)(rows), Nash(max_norm)(rows)
+    near(free.norm(), torch.tensor(float(count)).sqrt(), 1e-9)
+    near(limited, free * min(1.0, max_norm / count**0.5), 1e-9)
+
+
+def test_the_limit_is_one_unless_another_is_given() -> None:
+    """Breaks if the default is not TorchJD's and the authors'."""
+    near(Nash()(torch.eye(3)).norm(), torch.tensor(1.0), 1e-12)
+
+
+@QUICK
+@given(count=counts, seed=seeds, lengths=sizes)
+def test_the_sizes_of_the_gradients_do_not_matter(
+    count: int, seed: int, lengths: list[float]
+) -> None:
+    """Breaks if a task gets a larger say by scaling its loss."""
+    near(
+        Nash()(random_rows(count, seed, lengths)), Nash()(random_rows(count, seed, [1.0] * 6)), 1e-9
+    )
+
+
+@QUICK
+@given(count=counts, seed=seeds, lengths=sizes)
+def test_permuting_the_tasks_permutes_the_weights(
+    count: int, seed: int, lengths: list[float]
+) -> None:
+    """Breaks if one of the rows is treated as the first."""
+    rows = random_rows(count, seed, lengths)
+    weights = Nash().gramian_weighting(rows @ rows.T)
+    torch.testing.assert_close(
+        Nash().gramian_weighting(rows.flip(0) @ rows.flip(0).T).flip(0), weights, rtol=1e-9, atol=0
+    )
+
+
+@QUICK
+@given(angle=st.floats(0.0, 3.0), first=norms, second=norms)
+def test_the_closed_form_is_what_the_iteration_finds(
+    angle: float, first: float, second: float
+) -> None:
+    """Breaks if two tasks are solved by another equation than three, of which one has arrived."""
+    rows = rows_at(angle, first, second)
+    three = torch.cat([rows, torch.zeros(1, 3)])
+    for max_norm in (0.0, 1.0):
+        near(Nash(max_norm)(three), Nash(max_norm)(rows), 1e-9)
+
+
+@pytest.mark.filterwarnings("ignore:You are solving a parameterized problem that is not DPP")
+@pytest.mark.parametrize("max_norm", [0.0, 1.0])
+def test_it_is_the_solution_that_a_solver_finds(max_norm: float) -> None:
+    """Breaks if it is not the method of TorchJD, wherever TorchJD's solver solves the equation (it often stops short)."""
+    aggregation = pytest.importorskip("torchjd.aggregation")
+    cases = [
+        rows_at(angle, 2.0, 2.0 * ratio)
+        for angle in (0.2, 0.8, 2.2)
+        for ratio in (0.2, 0.8, 1.3, 3.0)
+    ]
+    cases += [
+        random_rows(count, seed, [2.0, 1.0, 3.0, 1.5, 0.5, 1.0])
+        for count in (3, 5)
+        for seed in range(5)
+    ]
+    solved = 0
+    for rows in cases:
+        count = len(rows)
+        weights = aggregation.NashMTL(n_tasks=count, max_norm=0.0).weighting(rows)
+        if (weights * (rows @ rows.T @ weights) - 1).abs().max() < 1e-6:
+            solved += 1
+            near(
+                Nash(max_norm)(rows),
+                aggregation.NashMTL(n_tasks=count, max_norm=max_norm)(rows),
+                1e-5,
+            )
+    assert solved >= 14
+
+
+# Where there is none
+
+
+HOPELESS = {
+    "opposite": [[0.1, -0.7, 0.3], [-0.3, 2.1, -0.9]],
+    "two of three opposite": [[0.1, -0.7, 0.3], [1.0, 0.2, 0.5], [-0.3, 2.1, -0.9]],
+    "a star": [[1.0, 0.0], [-0.5, 0.75**0.5], [-0.5, -(0.75**0.5)]],
+    "a line": [[1.0], [2.0], [-1.0]],
+}
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        pytest.param(
+            rows,
+            id=name,
+        )
+        for name, rows in HOPELESS.items()
+    ],
+)
+def test_where_no_direction_serves_all_it_stands_still(rows: list[list[float]]) -> None:
+    """Breaks if gradients that cancel each other give 0/0, a huge weight, or the error of a solver."""
+    for dtype, scale, max_norm in itertools.product(
+        (torch.float32, torch.float64), (1e-12, 1.0, 1e12), (0.0, 1.0)
+    ):
+        found = Nash(max_norm)(scale * torch.tensor(rows, dtype=dtype))
+        assert found.dtype == dtype
+        near(found, torch.zeros(len(rows[0]), dtype=dtype), 0)
+
+
+@QUICK
+@given(
+    name=st.sampled_from(sorted(HOPELESS)),
+    seed=seeds,
+    size=st.sampled_from([1e-17, 1e-12, 1e-8, 1e-7]),
+)
+def test_the_rounding_of_a_gramian_does_not_decide_whether_there_is_a_solution(
+    name: str, seed: int, size: float
+) -> None:
+    """Breaks if gradients that cancel each other stand still on one processor and move on another, whose LAPACK rounds otherwise."""
+    rows = torch.tensor(HOPELESS[name])
+    rows = rows / rows.norm(dim=1, keepdim=True)
+    rounding = (
+        torch.randn(len(rows), len(rows), generator=torch.Generator().manual_seed(seed)).clamp(
+            -2, 2
+        )
+        * size
+    )
+    near(
+        Nash(max_norm=0).gramian_weighting(rows @ rows.T + (rounding + rounding.T) / 2),
+        torch.zeros(len(rows)),
+        0,
+    )
+
+
+@pytest.mark.parametrize(
+    "angle", [0.003, 0.01, 0.1]
+)  # between the first row and the second one turned around
+def test_rows_that_nearly_cancel_still_have_a_solution(angle: float) -> None:
+    """Breaks if the tolerance for rounding takes a hard bargain for none."""
+    two = torch.tensor([[1.0, 0.0, 0.0], [-math.cos(angle), math.sin(angle), 0.0]])
+    for rows in (two, torch.cat([two, torch.tensor([[0.0, 0.0, 1.0]])])):
+        weights = Nash(max_norm=0).gramian_weighting(rows @ rows.T)
+        near(weights * (rows @ rows.T @ weights), torch.ones(len(rows)), 1e-6)
+
+
+@dtype_is
+@pytest.mark.parametrize("zero", [0, 1])
+def test_a_gradient_of_zero_leaves_the_other_at_norm_one(dtype: torch.dtype, zero: int) -> None:
+    """Breaks if a task that has arrived stops the other one, or divides by its norm."""
+    rows = torch.tensor([[3.0, 4.0], [3.0, 4.0]], dtype=dtype)
+    rows[zero] = 0
+    near(Nash(max_norm=0)(rows), torch.tensor([0.6, 0.8], dtype=dtype), 1e-6)
+    near(Nash(max_norm=0.5)(rows), torch.tensor([0.3, 0.4], dtype=dtype), 1e-6)
+    assert Nash().gramian_weighting(rows @ rows.T)[zero] == 0
+
+
+@pytest.mark.parametrize("zero", [0, 2, 3])
+def test_a_gradient_of_zero_leaves_the_others_as_if_it_were_not_there(zero: int) -> None:
+    """Breaks if a task that has arrived shifts the bargain of the others."""
+    rows = random_rows(4, 0, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
+    others = torch.cat([rows[:zero], rows[zero + 1 :]])
+    rows[zero] = 0
+    near(Nash(max_norm=0)(rows), Nash(max_norm=0)(others), 1e-12)
+    assert Nash().gramian_weighting(rows @ rows.T)[zero] == 0
+
+
+@dtype_is
+@pytest.mark.parametrize("count", [2, 3])
+def test_gradients_of_zero_are_no_direction(count: int, dtype: torch.dtype) -> None:
+    """Breaks if a finished training turns into NaN."""
+    near(Nash()(torch.zeros(count, 3, dtype=dtype)), torch.zeros(3, dtype=dtype), 0)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_a_nan_stays_one(count: int) -> None:
+    """Breaks if a diverged task is hidden by the others."""
+    rows = torch.eye(3)[:count].clone()
+    rows[0, 2] = torch.nan
+    assert Nash()(rows).isnan().any()
+
+
+@pytest.mark.parametrize("wrong", [-1.0, float("nan"), "big", True, None])
+def test_what_is_no_limit_is_refused(wrong: object) -> None:
+    """Breaks if a negative limit turns every step around."""
+    with pytest.raises(ConfigError) as error:
+        Nash(wrong)  # type: ignore[arg-type]
+    assert str(error.value) == f"update.options.max_norm must be at least 0; found {wrong!r}."
