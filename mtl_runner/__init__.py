@@ -1,10 +1,12 @@
-"""mtl-runner: how should the losses of a multi-task model be weighed, and does it matter on my data?
+"""mtl-runner: how should the losses of a multi-task model be weighed, and does it matter?
 
-The public face. Everything here is imported when it is first asked for, so that ``import mtl_runner`` stays free of torch.
+Everything that users import stands here. A name is imported when it is first used, so that
+``import mtl_runner`` alone does not import torch.
 
 Example:
     >>> import mtl_runner
-    >>> mtl_runner.run("weighting=uncertainty", "data=digits", "trainer.epochs=5").metrics  # doctest: +SKIP
+    >>> run = mtl_runner.run("data=digits", "trainer.epochs=5")  # doctest: +SKIP
+    >>> run.metrics  # doctest: +SKIP
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ __all__ = [
     "run",
 ]
 
-_HOMES = {
+_MODULES = {
     "Kind": "mtl_runner.tasks.kinds",
     "Likelihood": "mtl_runner.likelihood",
     "Metric": "mtl_runner.tasks.metrics",
@@ -54,11 +56,11 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -1,4 +1,4 @@
-"""``python -m mtl_runner`` is ``mtl-run``."""
+"""Run ``mtl-run`` by ``python -m mtl_runner``."""
 
 from mtl_runner.cli import main
 

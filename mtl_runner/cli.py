@@ -1,4 +1,7 @@
-"""Entry points ``mtl-run`` and ``mtl-compare``. Thin: compose, run, report. Imports neither torch nor pandas nor matplotlib."""
+"""The commands ``mtl-run`` and ``mtl-compare``: compose the config, run, report.
+
+This module imports neither torch nor pandas nor matplotlib, so that ``--help`` answers at once.
+"""
 
 from __future__ import annotations
 
@@ -12,26 +15,32 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from mtl_runner.config.conf_directory import conf_directory
-from mtl_runner.config.open_keys import opened
+from mtl_runner.config.open_keys import override_or_add
 from mtl_runner.errors import ConfigError, MtlError
 
 _exit_code = 0
 
 
 def main() -> None:
-    """``mtl-run``: one run, or with ``-m`` a sweep."""
-    gc.disable()  # until the imports are over: collections in between cost a tenth of the start-up
+    """Run the command ``mtl-run``: one run, or with ``-m`` a sweep."""
+    # Collecting garbage during the imports would cost a tenth of the start-up.
+    gc.disable()
     arguments = sys.argv[1:]
-    sys.path.insert(0, str(Path.cwd()))  # `_target_: my_module.MyClass`
+    # Configs may name the user's own code: `_target_: my_module.MyClass`.
+    sys.path.insert(0, str(Path.cwd()))
     full_error = os.environ.get("HYDRA_FULL_ERROR")
     if full_error:
         os.environ["MTL_RUNNER_FULL_ERROR"] = full_error
-    os.environ["HYDRA_FULL_ERROR"] = (
-        "1"  # Hydra raises instead of printing: the errors are ours to word
-    )
+    # Hydra then raises its errors, instead of printing them, and we word them.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
-        resume, arguments = _take(arguments, "resume")
-        repeat, arguments = _take(arguments, "repeat")
+        from mtl_runner.launch.explain import answer, is_question
+
+        if is_question(arguments):
+            print(answer(arguments))
+            sys.exit(0)
+        resume, arguments = _take_option(arguments, "resume")
+        repeat, arguments = _take_option(arguments, "repeat")
         if resume is not None and resume.lower() not in ("true", "false"):
             sys.exit(_resume(Path(resume), arguments))
         if resume is not None and resume.lower() == "true":
@@ -44,7 +53,7 @@ def main() -> None:
         from mtl_runner.launch import current_sweep
 
         sweep = current_sweep()
-        _fail(
+        _exit(
             f"Stopped by Ctrl-C; go on with the same command and hydra.sweep.dir={sweep} resume=true."
             if sweep
             else "Stopped.",
@@ -53,98 +62,112 @@ def main() -> None:
     except Exception as error:
         if full_error:
             raise
-        from mtl_runner.errors.wording import cli_message
+        from mtl_runner.errors.messages import cli_message
 
-        _fail(cli_message(error), 1)
+        _exit(cli_message(error), 1)
     sys.exit(code)
 
 
 def _compose_and_run(arguments: list[str], repeat: Path | None) -> None:
+    """Hand the arguments to Hydra, which calls :func:`job`, and report on a sweep at its end."""
     import hydra
 
     from mtl_runner.launch import current_sweep, register
 
     register()
-    # A killed joblib worker leaves semaphores; the warning about them, from a process of its own, would come after our last line.
+    # A killed joblib worker leaves semaphores; the warning about them would follow our last line.
     os.environ["PYTHONWARNINGS"] = ",".join(
         filter(None, (os.environ.get("PYTHONWARNINGS"), "ignore:resource_tracker:UserWarning"))
     )
-    recorded = None
-    config = str(conf_directory())
+    repeat_folder = None
+    config_path = str(conf_directory())
     if repeat is not None:
-        from mtl_runner.launch.repeat import repeated
+        from mtl_runner.launch.repeat import prepare_repeat
 
-        recorded, arguments = repeated(repeat, arguments, conf_directory())
-        if recorded is not None:
-            from mtl_runner.launch.request import REPEATED
+        repeat_folder, arguments = prepare_repeat(repeat, arguments, conf_directory())
+        if repeat_folder is not None:
+            from mtl_runner.launch.hydra_request import REPEATED_RUN
             from mtl_runner.runs.directory import read_identity
 
-            config = recorded.name
-            os.environ[REPEATED] = json.dumps(read_identity(repeat))
+            config_path = repeat_folder.name
+            os.environ[REPEATED_RUN] = json.dumps(read_identity(repeat))
     # argparse wants all overrides in one piece: -m may stand anywhere.
     flags = [argument for argument in arguments if argument in ("-m", "--multirun")]
     sys.argv = [
         "mtl-run",
         *flags,
-        *[opened(argument) for argument in arguments if argument not in flags],
+        *[override_or_add(argument) for argument in arguments if argument not in flags],
     ]
     try:
-        hydra.main(config_path=config, config_name="config", version_base="1.3")(job)()
+        hydra.main(config_path=config_path, config_name="config", version_base="1.3")(job)()
     finally:
-        if recorded is not None:
-            recorded.cleanup()
+        if repeat_folder is not None:
+            repeat_folder.cleanup()
         sweep = current_sweep()
-        if sweep is not None and any(
-            sweep.glob("*/summary.json")
-        ):  # none if the jobs could not even be composed
+        # There is no summary if the jobs could not even be composed.
+        if sweep is not None and any(sweep.glob("*/summary.json")):
             _report(sweep)
 
 
 def job(config: DictConfig) -> float:
-    """Hydra's task function: one run. Never raises for what went wrong in it, so that the rest of a sweep goes on."""
+    """Train one run, as Hydra's task function.
+
+    A run that fails does not raise, so that the other jobs of a sweep go on.
+
+    Args:
+        config: The composed config, without Hydra's own node.
+
+    Returns:
+        The best value of ``trainer.monitor``, for Hydra's sweepers; NaN if the run failed.
+
+    Raises:
+        MtlError: In a sweep, if the run directory holds something else.
+        KeyboardInterrupt: In a sweep, after Ctrl-C.
+    """
     from hydra.core.hydra_config import HydraConfig
 
-    from mtl_runner.launch.request import request_of
+    from mtl_runner.launch.hydra_request import request_of_job
 
     cwd = HydraConfig.get().runtime.cwd
     if cwd not in sys.path:
         sys.path.insert(0, cwd)
     from mtl_runner.runs.runner import run
 
-    _started()
-    request = request_of(config)
+    _end_of_imports()
+    request = request_of_job(config)
     sweeping = bool(request.job)
     if "study" in config:
-        _note(
+        _print_error(
             "A study is many runs: write mtl-run -m +study=fair ..., with the sweeper that it brings.",
             1,
         )
         return float("nan")
     try:
         outcome = run(request)
-    except MtlError as error:  # the directory is not ours to write into
+    except MtlError as error:
+        # The run directory holds something else.
         if sweeping:
             raise
-        _note(str(error), 1)
+        _print_error(str(error), 1)
         return float("nan")
     if sweeping and outcome.interrupted:
         raise KeyboardInterrupt
     if outcome.error and not sweeping:
-        _note(outcome.error, outcome.exit_code)
+        _print_error(outcome.error, outcome.exit_code)
     elif outcome.error:
         print(f"  failed: {outcome.error}", file=sys.stderr)
     return outcome.monitor
 
 
-def _started() -> None:
-    """The modules are there to stay: the collector need not look at them again and again."""
+def _end_of_imports() -> None:
+    """Switch garbage collection on again, without the imported modules, which stay to the end."""
     if not gc.isenabled():
         gc.freeze()
         gc.enable()
 
 
 def _resume(directory: Path, arguments: list[str]) -> int:
-    """Go on with a run from its recorded config, without Hydra."""
+    """Resume a run from its recorded config, without Hydra; return the exit status."""
     from mtl_runner.runs.directory import read_config, read_identity
 
     config = read_config(directory)
@@ -155,20 +178,20 @@ def _resume(directory: Path, arguments: list[str]) -> int:
     from mtl_runner.runs.request import Request
     from mtl_runner.runs.runner import run
 
-    _started()
+    _end_of_imports()
     request = Request(config, directory.absolute(), **read_identity(directory))
     outcome = run(request)
     if outcome.error:
-        _note(outcome.error, outcome.exit_code)
+        _print_error(outcome.error, outcome.exit_code)
     return outcome.exit_code
 
 
 def _report(sweep: Path) -> None:
-    """Tables and picture of a sweep; a failed job makes the exit status 1."""
+    """Write and print the comparison of a sweep; a failed job makes the exit status 1."""
     from mtl_runner.results.compare import compare_directories
 
     comparison = compare_directories([sweep], output=sweep)
-    best = [run.directory for run in comparison.best if run.summary.get("plots") == "best"]
+    best = [run.directory for run in comparison.best if run.summary.plots == "best"]
     if best:
         from mtl_runner.runs.lifecycle import draw_again
 
@@ -176,14 +199,14 @@ def _report(sweep: Path) -> None:
             draw_again(directory)
     print(comparison.text(output=sweep))
     if comparison.failed:
-        _note(
+        _print_error(
             f"{comparison.failed} of {comparison.total} runs failed; the reasons are above and in {sweep / 'runs.csv'}.",
             1,
         )
 
 
 def compare() -> None:
-    """``mtl-compare``: tables and pictures of finished runs, from files alone."""
+    """Run the command ``mtl-compare``: tables and pictures of finished runs, from their files."""
     from mtl_runner.results.command import main as compare_main
 
     try:
@@ -191,27 +214,28 @@ def compare() -> None:
     except Exception as error:
         if os.environ.get("HYDRA_FULL_ERROR"):
             raise
-        from mtl_runner.errors.wording import cli_message
+        from mtl_runner.errors.messages import cli_message
 
-        _fail(cli_message(error), 1)
-
-
-def _take(arguments: list[str], key: str) -> tuple[str | None, list[str]]:
-    """Take ``key=value`` out of the arguments."""
-    values = [
-        argument.split("=", 1)[1] for argument in arguments if re.match(rf"\+*{key}=", argument)
-    ]
-    rest = [argument for argument in arguments if not re.match(rf"\+*{key}=", argument)]
-    return (values[-1] if values else None), rest
+        _exit(cli_message(error), 1)
 
 
-def _note(sentence: str, code: int) -> None:
+def _take_option(arguments: list[str], key: str) -> tuple[str | None, list[str]]:
+    """Return the value of ``key=value``, if given, and the arguments without it."""
+    is_option = re.compile(rf"\+*{key}=").match
+    values = [argument.split("=", 1)[1] for argument in arguments if is_option(argument)]
+    kept = [argument for argument in arguments if not is_option(argument)]
+    return (values[-1] if values else None), kept
+
+
+def _print_error(sentence: str, code: int) -> None:
+    """Print a sentence to the error output, and remember the exit status for the end."""
     global _exit_code
     _exit_code = code
     print(sentence, file=sys.stderr)
 
 
-def _fail(sentence: str, code: int) -> None:
+def _exit(sentence: str, code: int) -> None:
+    """Print a sentence to the error output, and end the process."""
     print(sentence, file=sys.stderr)
     sys.exit(code)
 

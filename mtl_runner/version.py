@@ -1,3 +1,3 @@
-"""The version of the package, which a recorded run names; pyproject.toml reads it here."""
+"""The version of the package; pyproject.toml reads it, and every recorded run names it."""
 
 __version__ = "0.1.0"

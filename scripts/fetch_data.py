@@ -1,4 +1,4 @@
-"""Where to get the datasets that cannot be part of this project, and whether what you got is whole.
+"""Tell where to get data sets that cannot be part of this project, and check what you got.
 
     python scripts/fetch_data.py                        # list them
     python scripts/fetch_data.py nyuv2                  # where to get it
@@ -21,9 +21,15 @@ from mtl_runner.errors import MtlError
 
 @dataclass(frozen=True)
 class Source:
-    """Where a dataset is to be had, how its folder looks, and the class that reads it."""
+    """A data set that has to be fetched by hand.
 
-    where: str
+    Attributes:
+        address: Where to get it.
+        layout: The files and folders that belong into its folder.
+        read: The class that reads the folder.
+    """
+
+    address: str
     layout: str
     read: Callable[..., Any]
 
@@ -54,24 +60,28 @@ SOURCES = {
 
 
 def main(arguments: list[str]) -> int:
-    """Print where a dataset is to be had, or what a folder holds; the exit status is 1 if it is not whole."""
+    """Print where to get a data set, or what a folder holds.
+
+    Returns:
+        The exit status: 1 if the folder is not complete.
+    """
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("dataset", nargs="?", choices=SOURCES)
     parser.add_argument("folder", nargs="?")
-    given = parser.parse_args(arguments)
-    if given.dataset is None:
+    options = parser.parse_args(arguments)
+    if options.dataset is None:
         for name, source in SOURCES.items():
-            print(f"{name}: {source.where}")
+            print(f"{name}: {source.address}")
         return 0
-    source = SOURCES[given.dataset]
-    print(f"{given.dataset}: {source.where}\nlayout: {source.layout}")
-    if given.folder is None:
-        print(f"then: mtl-run data={given.dataset} data.path=<folder>")
+    source = SOURCES[options.dataset]
+    print(f"{options.dataset}: {source.address}\nlayout: {source.layout}")
+    if options.folder is None:
+        print(f"then: mtl-run data={options.dataset} data.path=<folder>")
         return 0
     try:
-        dataset = source.read(path=given.folder)
+        dataset = source.read(path=options.folder)
     except MtlError as error:
         print(error, file=sys.stderr)
         return 1
@@ -80,7 +90,7 @@ def main(arguments: list[str]) -> int:
             f"{task} {tuple(target.shape[1:])}" for task, target in split.targets.items()
         )
         print(f"{name}: {len(split)} rows of {tuple(split.inputs.shape[1:])}; {shapes}")
-    print(f"It is whole: mtl-run data={given.dataset} data.path={given.folder}")
+    print(f"It is whole: mtl-run data={options.dataset} data.path={options.folder}")
     return 0
 
 

@@ -1,1 +1,4 @@
-"""The only code that touches private parts of torch, Hydra, OmegaConf and TorchJD."""
+"""The only code that touches private parts of torch, Hydra, OmegaConf and TorchJD.
+
+``tests/unit/compat`` shows for the installed versions that these parts are still there.
+"""

@@ -1,4 +1,4 @@
-"""Composing the configs of many jobs that differ in values: Hydra composes each choice of options once, and values are put in."""
+"""Fast composition of the configs of a sweep, whose jobs mostly differ in plain values."""
 
 from __future__ import annotations
 
@@ -11,16 +11,33 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
-VALUES = ("seed", "share", "name")  # keys without a dot that are values, not groups of options
+# Keys without a dot that hold plain values; all others name groups of options.
+VALUE_KEYS = ("seed", "share", "name")
 
 
 class Composer:
-    """Stands in for Hydra's config loader in a sweep: 400 jobs compose in a second instead of half a minute, twice.
+    """A config loader for sweeps that composes each choice of group options only once.
 
-    The first job of each choice of options is composed by Hydra as well; if the two differ in anything, Hydra composes all.
+    It takes the place of Hydra's loader. A job whose choice of options (``weighting=dwa``) has been
+    composed before gets a copy of that config, into which its plain values (``seed=3``) are put:
+    400 jobs compose in a second instead of half a minute. The first job of every choice is composed
+    by Hydra, too; if the two configs differ in anything, Hydra composes every job of that choice.
 
     Args:
-        loader: Hydra's own, which does everything else.
+        loader: Hydra's own loader, which does everything else.
+
+    Example:
+        >>> from hydra import initialize_config_dir
+        >>> from hydra.core.global_hydra import GlobalHydra
+        >>> from hydra.types import RunMode
+        >>> from mtl_runner.config.conf_directory import conf_directory
+        >>> with initialize_config_dir(str(conf_directory()), version_base="1.3"):
+        ...     loader = GlobalHydra.instance().config_loader()
+        ...     master = loader.load_configuration("config", [], RunMode.MULTIRUN)
+        ...     composer = Composer(loader)
+        ...     jobs = [composer.load_sweep_config(master, [f"seed={s}"]) for s in range(3)]
+        >>> [job.seed for job in jobs]
+        [0, 1, 2]
     """
 
     def __init__(self, loader: Any) -> None:
@@ -33,25 +50,32 @@ class Composer:
     def load_sweep_config(
         self, master_config: DictConfig, sweep_overrides: list[str]
     ) -> DictConfig:
-        """Compose the config of one job of a sweep."""
+        """Compose the config of one job of a sweep.
+
+        Args:
+            master_config: The config of the sweep itself.
+            sweep_overrides: The overrides of the job.
+        """
         overrides = [_parsed(line) for line in sweep_overrides]
-        key = tuple(str(o.input_line) for o in overrides if not _is_value(o))
-        if key not in self._templates:
-            template = self.loader.load_sweep_config(master_config, list(key))
-            whole = self.loader.load_sweep_config(master_config, sweep_overrides)
-            self._templates[key] = pickle.dumps(template)
-            mine = self._filled(key, master_config, overrides)
-            if OmegaConf.to_container(mine) != OmegaConf.to_container(whole):
-                self._templates[key] = None
-            return whole  # type: ignore[no-any-return]
-        if self._templates[key] is None:
-            return self.loader.load_sweep_config(master_config, sweep_overrides)  # type: ignore[no-any-return]
-        return self._filled(key, master_config, overrides)
+        options = tuple(str(o.input_line) for o in overrides if not _is_value(o))
+        if options not in self._templates:
+            template = self.loader.load_sweep_config(master_config, list(options))
+            expected: DictConfig = self.loader.load_sweep_config(master_config, sweep_overrides)
+            self._templates[options] = pickle.dumps(template)
+            composed = self._filled(options, master_config, overrides)
+            if OmegaConf.to_container(composed) != OmegaConf.to_container(expected):
+                self._templates[options] = None
+            return expected
+        if self._templates[options] is None:
+            config: DictConfig = self.loader.load_sweep_config(master_config, sweep_overrides)
+            return config
+        return self._filled(options, master_config, overrides)
 
     def _filled(
-        self, key: tuple[str, ...], master_config: DictConfig, overrides: list[Override]
+        self, options: tuple[str, ...], master_config: DictConfig, overrides: list[Override]
     ) -> DictConfig:
-        template = self._templates[key]
+        """Return the config of these options with the job's plain values put in."""
+        template = self._templates[options]
         assert template is not None
         config: DictConfig = pickle.loads(template)
         ConfigLoaderImpl._apply_overrides_to_config([o for o in overrides if _is_value(o)], config)
@@ -73,8 +97,8 @@ def _parsed(line: str) -> Override:
 
 
 def _is_value(override: Override) -> bool:
-    """Whether it changes a value and nothing about which options are composed."""
+    """Return whether an override sets a plain value and does not choose an option of a group."""
     plain = (
         override.package is None and not override.is_delete() and not override.is_hydra_override()
     )
-    return plain and ("." in override.key_or_group or override.key_or_group in VALUES)
+    return plain and ("." in override.key_or_group or override.key_or_group in VALUE_KEYS)

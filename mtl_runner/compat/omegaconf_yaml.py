@@ -5,25 +5,28 @@ from __future__ import annotations
 from typing import Any
 
 
-def yaml_of(content: Any) -> bytes:
-    """Plain values as ``OmegaConf.to_yaml`` writes them, eight times as fast where PyYAML has its C library."""
-    import yaml  # type: ignore[import-untyped]  # OmegaConf's own; no stubs
+def to_yaml(content: Any) -> bytes:
+    r"""Return the text that ``OmegaConf.to_yaml`` gives, about eight times as fast.
+
+    Without PyYAML's C library, OmegaConf writes the text itself.
+
+    Args:
+        content: Mappings, sequences and plain values.
+
+    Example:
+        >>> to_yaml({"seed": 0, "name": "a: b"})
+        b"seed: 0\nname: 'a: b'\n"
+    """
+    import yaml  # type: ignore[import-untyped]  # OmegaConf's dependency; no stubs
     from omegaconf import OmegaConf
     from omegaconf._utils import get_omega_conf_dumper
 
-    fast: Any = getattr(yaml, "CSafeDumper", None)
-    if fast is None:
+    c_dumper: Any = getattr(yaml, "CSafeDumper", None)
+    if c_dumper is None:
         return OmegaConf.to_yaml(OmegaConf.create(content)).encode()
-    dumper = type(
-        "Dumper",
-        (fast,),
-        {
-            "yaml_representers": {
-                **fast.yaml_representers,
-                str: get_omega_conf_dumper().str_representer,
-            }
-        },
-    )
+    string_representer = get_omega_conf_dumper().str_representer
+    representers = {**c_dumper.yaml_representers, str: string_representer}
+    dumper = type("Dumper", (c_dumper,), {"yaml_representers": representers})
     text: str = yaml.dump(
         content, Dumper=dumper, default_flow_style=False, allow_unicode=True, sort_keys=False
     )

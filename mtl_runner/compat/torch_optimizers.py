@@ -1,8 +1,9 @@
-"""The step of an optimizer without what surrounds it.
+"""The step of an optimizer without the wrappers around it.
 
-``torch.optim.Optimizer.step`` is wrapped twice: for profiling and hooks, and in a guard that imports ``torch._dynamo`` (a CPU
-second per process) to mark a graph break. Both matter to neither a small model's step (a tenth of its time) nor its result. The
-wrapped function is reached through the ``__wrapped__`` that ``functools.wraps`` leaves; where it is not as expected, or hooks are
+``torch.optim.Optimizer.step`` is wrapped twice: for profiling and hooks, and by a guard that
+imports ``torch._dynamo`` (a CPU second per process) to mark a graph break. Neither changes the
+result, and together they take a tenth of a small model's step. The wrapped function is reached
+through the ``__wrapped__`` that ``functools.wraps`` leaves. Where that is missing, or hooks are
 registered, the ordinary ``step`` is called.
 """
 
@@ -19,10 +20,22 @@ from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimize
 from mtl_runner.errors import ConfigError
 
 
-def stepper(optimizer: Optimizer) -> Callable[[], Any]:
-    """A function that takes one step of the optimizer, with the same result as ``optimizer.step()`` to the last bit.
+def step_function(optimizer: Optimizer) -> Callable[[], Any]:
+    """Return a function that takes one step, equal to ``optimizer.step()`` to the last bit.
 
-    Raises ``ConfigError`` for LBFGS, which wants to evaluate the losses several times per step.
+    Args:
+        optimizer: Any optimizer, with the gradients of its parameters filled in before each step.
+
+    Raises:
+        ConfigError: For LBFGS, which evaluates the losses several times per step.
+
+    Example:
+        >>> parameter = torch.nn.Parameter(torch.tensor(1.0))
+        >>> parameter.grad = torch.tensor(2.0)
+        >>> step = step_function(torch.optim.SGD([parameter], lr=0.1))
+        >>> step()
+        >>> round(parameter.item(), 4)
+        0.8
     """
     if isinstance(optimizer, torch.optim.LBFGS):
         raise ConfigError(
@@ -40,10 +53,12 @@ def stepper(optimizer: Optimizer) -> Callable[[], Any]:
 
 
 def defer_compiler() -> None:
-    """Let optimizers be made without importing the compiler; it is imported as ever when something is compiled.
+    """Let optimizers be made without importing the compiler.
 
-    Four methods of ``Optimizer`` import it at their first call only to be marked as not to be compiled; the mark is looked up in
-    an attribute first (``torch/_compile.py``). If torch changes, this does nothing.
+    Four methods of ``Optimizer`` import the compiler at their first call, only to be marked as not
+    to be compiled. torch looks for that mark in an attribute first (``torch/_compile.py``), so the
+    attribute is set here. Compiling something imports the compiler as usual. If a later torch does
+    this in another way, nothing happens.
     """
     if "torch._dynamo" in sys.modules:
         return
@@ -54,6 +69,7 @@ def defer_compiler() -> None:
 
 
 def _unwrapped(optimizer: Optimizer) -> Callable[[Optimizer], Any] | None:
+    """Return the function inside the wrappers; None if the wrappers have to be called."""
     hooks = (
         *optimizer._optimizer_step_pre_hooks,
         *optimizer._optimizer_step_post_hooks,

@@ -1,11 +1,14 @@
-"""The state of TorchJD's stateful aggregators as plain values: their own ``state_dict`` is empty, or does not load."""
+"""The state of TorchJD's stateful aggregators, for checkpoints.
+
+The ``state_dict`` of these aggregators is empty, or cannot be loaded.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-# Where each keeps its state: the attribute that holds it, and the names of its parts.
+# Per class: the attribute that holds the object with the state, and the names of the state's parts.
 STATES: dict[str, tuple[str, tuple[str, ...]]] = {
     "ExcessMTL": (
         "weighting",
@@ -17,30 +20,45 @@ STATES: dict[str, tuple[str, tuple[str, ...]]] = {
 
 
 def get_state(aggregator: Any) -> dict[str, Any]:
-    """Tensors and numbers; empty for an aggregator without state."""
-    kind = type(aggregator).__name__
-    if kind not in STATES:
+    """Return the state of an aggregator as tensors and numbers; empty if it has no state.
+
+    Example:
+        >>> import torch
+        >>> from torchjd.aggregation import GradVac, Mean
+        >>> aggregator = GradVac()
+        >>> _ = aggregator(torch.eye(2))
+        >>> list(get_state(aggregator)), list(get_state(Mean()))
+        (['_phi_t'], [])
+    """
+    class_name = type(aggregator).__name__
+    if class_name not in STATES:
         return {}
-    attribute, names = STATES[kind]
+    attribute, names = STATES[class_name]
     holder = getattr(aggregator, attribute)
     return {name: getattr(holder, name) for name in names}
 
 
 def set_state(aggregator: Any, saved: Mapping[str, Any]) -> None:
-    """Put back what :func:`get_state` gave."""
-    kind = type(aggregator).__name__
-    if kind not in STATES or not saved:
+    """Restore a state that :func:`get_state` returned.
+
+    Args:
+        aggregator: A fresh aggregator of the same class.
+        saved: The state; an empty one changes nothing.
+    """
+    class_name = type(aggregator).__name__
+    if class_name not in STATES or not saved:
         return
-    attribute, names = STATES[kind]
+    attribute, names = STATES[class_name]
     holder = getattr(aggregator, attribute)
     for name, value in saved.items():
         setattr(holder, name, value)
-    tensor = saved["_sq_grad_sum" if kind == "ExcessMTL" else names[0]]
+    tensor = saved["_sq_grad_sum" if class_name == "ExcessMTL" else names[0]]
     if tensor is None:
         return
-    keys = {  # by which it knows whether the state fits the rows
+    # The aggregator compares this key with the rows, and starts anew where they differ.
+    keys = {
         "GradVac": (len(tensor), tensor.dtype),
         "PCD": len(tensor),
         "ExcessMTL": (*tensor.shape, tensor.dtype, tensor.device),
     }
-    holder._state_key = keys[kind]
+    holder._state_key = keys[class_name]

@@ -1,1 +1,4 @@
-"""What a config says: where ours are, the settings that the trainer reads, objects from nodes, times. Knows no task and no model."""
+"""Reading the config: where it lies, the trainer's settings, objects from nodes, and times.
+
+The room knows no task and no model.
+"""

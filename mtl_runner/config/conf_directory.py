@@ -1,4 +1,4 @@
-"""Where our configs are: inside the wheel, or beside the package in a checkout."""
+"""The folder of our configs: inside the wheel, or beside the package in a checkout."""
 
 from __future__ import annotations
 
@@ -8,7 +8,15 @@ from mtl_runner.errors import RunDirectoryError
 
 
 def conf_directory() -> Path:
-    """The folder that holds ``config.yaml``. Raises ``RunDirectoryError`` if the installation is incomplete."""
+    """Return the folder that holds ``config.yaml``.
+
+    Raises:
+        RunDirectoryError: If the installation is incomplete.
+
+    Example:
+        >>> (conf_directory() / "weighting" / "fixed.yaml").exists()
+        True
+    """
     package = Path(__file__).resolve().parents[1]
     for candidate in (package / "conf", package.parent / "conf"):
         if (candidate / "config.yaml").exists():

@@ -1,4 +1,7 @@
-"""From config nodes to objects: the one place that instantiates, where every error of it is worded."""
+"""Making objects from config nodes: the only place that calls Hydra's ``instantiate``.
+
+Whatever goes wrong there becomes a :class:`~mtl_runner.errors.ConfigError` of one sentence.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +18,34 @@ from torch.optim import Optimizer
 
 from mtl_runner.errors import ConfigError, MtlError, suggest
 
+# Keys of a node that are Hydra's, not options of the target.
+HYDRA_KEYS = ("_target_", "_partial_", "_args_", "_convert_", "_recursive_")
 
-def make(node: Any, key: str, also: Sequence[str] = (), called: bool = True, **context: Any) -> Any:
-    """Instantiate ``node._target_`` with the node's options and those of the context that its signature takes.
+
+def make(
+    node: Any, key: str, other_keys: Sequence[str] = (), called: bool = True, **context: Any
+) -> Any:
+    """Instantiate ``node._target_`` with the node's options and objects of the run.
 
     Args:
-        node: a mapping with ``_target_``. key: where it stands in the config, for the errors. also: other keys that may stand there.
-        called: False for a function that the run calls itself.
-        context: objects of the run, passed by name if the target has such a parameter.
+        node: A mapping with ``_target_`` and options.
+        key: The key of the node in the config, for the errors.
+        other_keys: Keys that the node may hold although the target does not take them; the caller
+            has removed them, and errors list them among the allowed ones.
+        called: False returns the target with its options bound, not yet called.
+        **context: Objects of the run; each is passed if the target has a parameter of its name
+            and the node does not set it.
+
+    Raises:
+        ConfigError: If the target cannot be imported, has no such option, or refuses its options.
+        MtlError: If the target itself raises one.
+
+    Example:
+        >>> make({"_target_": "torch.nn.Linear", "out_features": 2}, "model.head", in_features=3)
+        Linear(in_features=3, out_features=2, bias=True)
+        >>> make({"_target_": "torch.nn.ReLU", "inplce": 1}, "model.act")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        mtl_runner.errors.ConfigError: model.act.inplce is not an option of ReLU; did you mean ...
     """
     from hydra.errors import InstantiationException
     from hydra.utils import get_object, instantiate
@@ -32,9 +55,8 @@ def make(node: Any, key: str, also: Sequence[str] = (), called: bool = True, **c
             f"{key} needs a `_target_`, the import path of a class or function, e.g. my_module.MyClass."
         )
     path = str(node["_target_"])
-    logging.getLogger(
-        "hydra.utils"
-    ).disabled = True  # the sentence below says it; Hydra would print a traceback as well
+    # Hydra would log a traceback before the sentence below.
+    logging.getLogger("hydra.utils").disabled = True
     try:
         target = get_object(path)
     except (ImportError, ValueError, AttributeError, InstantiationException) as error:
@@ -46,36 +68,31 @@ def make(node: Any, key: str, also: Sequence[str] = (), called: bool = True, **c
         raise ConfigError(
             f"{key}._target_={path!r} is a {type(target).__name__}; it must be a class or function."
         )
-    known = _parameters_of(target)
-    options = {
-        name
-        for name in node
-        if name not in ("_target_", "_partial_", "_args_", "_convert_", "_recursive_")
-    }
+    known = _option_names(target)
+    options = {name for name in node if name not in HYDRA_KEYS}
     for option in options:
         if known is not None and option not in known:
-            allowed = [
-                name for name in (*known, *also) if name not in (*context, "params", "optimizer")
-            ]
+            given_by_run = (*context, "params", "optimizer")
+            allowed = [name for name in (*known, *other_keys) if name not in given_by_run]
             raise ConfigError(
                 f"{key}.{option} is not an option of {path.rsplit('.', 1)[-1]}; {suggest(option, allowed)}."
             )
-    extra = {
-        name: value
-        for name, value in context.items()
-        if name in _names(target) and name not in options
+    parameters = _parameters(target)
+    objects = {
+        name: value for name, value in context.items() if name in parameters and name not in options
     }
     try:
-        # Partial, then called: instantiate would turn the context's objects into configs.
+        # Bound first, called later: instantiate would turn the context's objects into configs.
         partial = instantiate({**node, "_convert_": "all", "_partial_": True})
-        return partial(**extra) if called else partial
+        return partial(**objects) if called else partial
     except InstantiationException as error:
-        raise _unwrapped(error, key, path, node) from error
+        raise _cause(error, key, path, node) from error
     except (TypeError, ValueError) as error:
         raise ConfigError(_refusal(key, path, node, error)) from error
 
 
-def _unwrapped(error: Exception, key: str, path: str, node: Mapping[str, Any]) -> Exception:
+def _cause(error: Exception, key: str, path: str, node: Mapping[str, Any]) -> Exception:
+    """Return the error to raise for one of Hydra's: the user's own, or a sentence about it."""
     cause = error.__cause__
     while cause is not None and not isinstance(cause, MtlError) and cause.__cause__ is not None:
         cause = cause.__cause__
@@ -103,76 +120,110 @@ def _install_hint(path: str) -> str:
 
 
 def make_function(node: Any, key: str, arguments: int) -> Any:
-    """What the target makes, or, if it is a function that still wants so many arguments, that function itself."""
+    """Return what the target makes, or the target itself if it is the function that is wanted.
+
+    A function is wanted where its node leaves exactly as many required parameters open as the run
+    passes when it calls the function.
+
+    Args:
+        node: A mapping with ``_target_`` and options.
+        key: The key of the node in the config, for the errors.
+        arguments: Number of arguments that the run passes.
+
+    Example:
+        >>> node = {"_target_": "torch.nn.functional.mse_loss", "reduction": "sum"}
+        >>> loss = make_function(node, "data.losses.a", arguments=2)
+        >>> loss(torch.zeros(3), torch.ones(3))
+        tensor(3.)
+    """
     from hydra.utils import get_object
 
     called = True
     target: Any = None
     if isinstance(node, Mapping) and "_target_" in node:
-        with contextlib.suppress(Exception):  # `make` words what is wrong with it
+        # `make` raises the error if the target cannot be imported.
+        with contextlib.suppress(Exception):
             target = get_object(str(node["_target_"]))
-            wanted = [
-                n
-                for n, p in _names(target).items()
-                if n not in node and p.default is p.empty and p.kind is not p.VAR_KEYWORD
+            required = [
+                name
+                for name, parameter in _parameters(target).items()
+                if name not in node
+                and parameter.default is parameter.empty
+                and parameter.kind is not parameter.VAR_KEYWORD
             ]
-            called = not (inspect.isfunction(target) and len(wanted) == arguments)
+            called = not (inspect.isfunction(target) and len(required) == arguments)
     made = make(node, key, called=called)
-    return (
-        made if called else functools.update_wrapper(made, target)
-    )  # with its attributes, such as `metrics`
+    # The wrapper keeps attributes of the function, such as `metrics`.
+    return made if called else functools.update_wrapper(made, target)
 
 
 def make_update(node: Mapping[str, Any], **context: Any) -> Any:
-    """The update; an aggregator of the user's is made first, and the classes of ``groups`` are left to the optimizer factory."""
+    """Return the update that a node describes.
+
+    A user's own aggregator is made first. The optimizer classes under ``groups`` are left to
+    :func:`optimizer_factory`, which knows their parameters.
+
+    Args:
+        node: The config's ``update``.
+        **context: Objects of the run, as in :func:`make`.
+    """
     node, groups = dict(node), node.get("groups")
     if isinstance(node.get("aggregator"), Mapping):
         context["aggregator"] = make_function(
             node.pop("aggregator"), "update.aggregator", arguments=1
         )
-    if isinstance(
-        groups, Mapping
-    ):  # by another key, since Hydra would make those optimizers without parameters
-        node["groups"] = {
-            name: {
-                ("target" if key == "_target_" else key): value for key, value in settings.items()
-            }
-            if isinstance(settings, Mapping)
-            else settings
-            for name, settings in groups.items()
-        }
+    if isinstance(groups, Mapping):
+        node["groups"] = {name: _hidden_target(settings) for name, settings in groups.items()}
     return make(node, "update", **context)
+
+
+def _hidden_target(settings: Any) -> Any:
+    """Return settings with ``target`` for ``_target_``, which Hydra would instantiate."""
+    if not isinstance(settings, Mapping):
+        return settings
+    return {("target" if key == "_target_" else key): value for key, value in settings.items()}
 
 
 def optimizer_factory(
     node: Mapping[str, Any], parts: Mapping[str, Mapping[str, Any]] | None = None
 ) -> Any:
-    """A function from parameters to an optimizer; fused where the class can and the user did not choose.
+    """Return a function from parameters to an optimizer.
+
+    The function takes torch's parameters or parameter groups, and options that replace those of the
+    config; ``target`` among them replaces the class. The optimizer is fused where its class can be
+    and the config does not choose.
 
     Args:
-        node: The config's ``optimizer``, whose ``parts`` are not the class's.
-        parts: Settings of single parts of the model, to be checked against the class.
+        node: The config's ``optimizer``; its ``parts`` are not options of the class.
+        parts: Settings of parts of the model, ``{part: {option: value}}``, checked here.
+
+    Raises:
+        ConfigError: If a setting of a part is not an option of the class, or has a wrong value.
+
+    Example:
+        >>> make_optimizer = optimizer_factory({"_target_": "torch.optim.SGD", "lr": 0.1})
+        >>> optimizer = make_optimizer([nn.Parameter(torch.zeros(1))])
+        >>> type(optimizer).__name__, optimizer.defaults["lr"], optimizer.defaults["fused"]
+        ('SGD', 0.1, True)
     """
     node = {name: value for name, value in node.items() if name != "parts"}
     for part, settings in (parts or {}).items():
         known = sorted(_optimizer_options(node) - {"params", "self"})
         for name in settings:
             if known and name not in known:
-                what = str(node.get("_target_")).rsplit(".", 1)[-1]
+                class_name = str(node.get("_target_")).rsplit(".", 1)[-1]
                 raise ConfigError(
-                    f"optimizer.parts.{part}.{name} is not an option of {what}; {suggest(name, known)}."
+                    f"optimizer.parts.{part}.{name} is not an option of {class_name}; {suggest(name, known)}."
                 )
-        # torch looks at the values that are given for all parameters, never at those of a group
-        make(
-            {**node, **settings},
-            f"optimizer.parts.{part}",
-            params=[nn.Parameter(torch.zeros(2, 2))],
-        )
+        # torch checks values for all parameters, but not those of a group: try them on one here.
+        parameter = nn.Parameter(torch.zeros(2, 2))
+        make({**node, **settings}, f"optimizer.parts.{part}", params=[parameter])
 
     def make_optimizer(params: Any, **changes: Any) -> Optimizer:
         target = changes.pop("target", None)
         arguments = {**node, **changes}
-        if target is not None:  # another class: of the old one's options only those that it knows
+        if target is not None:
+            # Another class gets only those of the config's options that it knows.
             known = _optimizer_options({"_target_": target})
             arguments = {
                 "_target_": target,
@@ -180,20 +231,13 @@ def optimizer_factory(
                 **changes,
             }
         known = _optimizer_options(arguments)
-        # torch's fused SGD fails where a parameter that starts late has no momentum yet and others have.
-        late = "dampening" in known and bool(arguments.get("momentum"))
-        if (
-            "fused" in known
-            and not late
-            and not {"fused", "foreach", "capturable", "differentiable"} & set(arguments)
-        ):
+        # torch's fused SGD fails if a parameter that starts late has no momentum yet.
+        momentum = "dampening" in known and bool(arguments.get("momentum"))
+        chosen = {"fused", "foreach", "capturable", "differentiable"} & set(arguments)
+        if "fused" in known and not momentum and not chosen:
             arguments["fused"] = True
-        if (
-            isinstance(params, list)
-            and params
-            and isinstance(params[0], dict)
-            and "weight_decay" not in known
-        ):
+        grouped = isinstance(params, list) and params and isinstance(params[0], dict)
+        if grouped and "weight_decay" not in known:
             params = [{k: v for k, v in group.items() if k != "weight_decay"} for group in params]
         optimizer = make(arguments, "optimizer", params=params)
         if not isinstance(optimizer, Optimizer):
@@ -206,34 +250,40 @@ def optimizer_factory(
 
 
 def takes(node: Any, option: str) -> bool:
-    """Whether what a node's ``_target_`` names has a parameter of this name."""
+    """Return whether the class or function of a node has a parameter of this name.
+
+    Example:
+        >>> takes({"_target_": "torch.nn.Linear"}, "bias")
+        True
+    """
     from hydra.utils import get_object
 
-    with contextlib.suppress(Exception):  # `make` words what is wrong with it
-        return option in _names(get_object(str(node["_target_"])))
+    # `make` raises the error if the target cannot be imported.
+    with contextlib.suppress(Exception):
+        return option in _parameters(get_object(str(node["_target_"])))
     return False
 
 
-def _names(target: Any) -> dict[str, inspect.Parameter]:
-    """The parameters of a class or function; none for builtins that do not tell."""
+def _parameters(target: Any) -> dict[str, inspect.Parameter]:
+    """Return the parameters of a class or function; none for builtins without a signature."""
     try:
         return dict(inspect.signature(target).parameters)
     except (ValueError, TypeError):
         return {}
 
 
-def _parameters_of(target: Any) -> list[str] | None:
-    """The names of the options it takes; None if it takes any, or does not tell."""
-    found = _names(target)
-    return (
-        None if not found or any(p.kind is p.VAR_KEYWORD for p in found.values()) else list(found)
-    )
+def _option_names(target: Any) -> list[str] | None:
+    """Return the names of the options of a target; None if it takes any, or has no signature."""
+    parameters = _parameters(target)
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    return None if not parameters or takes_any else list(parameters)
 
 
 def _optimizer_options(node: Mapping[str, Any]) -> set[str]:
+    """Return the names of the options of an optimizer's class; none if it cannot be imported."""
     from hydra.utils import get_object
 
     try:
-        return set(_names(get_object(str(node.get("_target_")))))
+        return set(_parameters(get_object(str(node.get("_target_")))))
     except (ImportError, ValueError):
-        return set()  # `make` words the error
+        return set()

@@ -1,10 +1,10 @@
-"""Options of a class, or names of tasks, need no ``+`` of Hydra's."""
+"""Config keys below which users may add keys without Hydra's ``+``."""
 
 from __future__ import annotations
 
-# Below these, keys are options of a class or names of tasks: `build` knows the allowed ones and suggests the nearest, so
-# `weighting.weights.y1=2` and `optimizer.eps=1e-7` need no Hydra `+`.
-OPEN = (
+# Keys below these are options of a class or names of tasks. `experiment.build` knows the allowed
+# ones and suggests the nearest, so `weighting.weights.y1=2` needs no `+`.
+OPEN_PREFIXES = (
     "data.",
     "model.",
     "likelihood.",
@@ -17,6 +17,14 @@ OPEN = (
 )
 
 
-def opened(argument: str) -> str:
-    """The argument so that Hydra takes it whether its key is there or not."""
-    return f"++{argument}" if argument.startswith(OPEN) else argument
+def override_or_add(argument: str) -> str:
+    """Return a command-line override that Hydra accepts whether or not its key exists.
+
+    Args:
+        argument: An override as the user wrote it, ``key=value``.
+
+    Example:
+        >>> override_or_add("optimizer.eps=1e-7"), override_or_add("seed=1")
+        ('++optimizer.eps=1e-7', 'seed=1')
+    """
+    return f"++{argument}" if argument.startswith(OPEN_PREFIXES) else argument

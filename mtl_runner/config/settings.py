@@ -1,6 +1,7 @@
-"""The scalars of the config that the trainer itself reads, checked once.
+"""The plain values of the config that the trainer itself reads, checked once.
 
-``trainer`` and ``record`` are made like every other group; their signatures are the home of the defaults.
+The groups ``trainer`` and ``record`` are instantiated like all others, so the signatures of
+:class:`TrainerOptions` and :class:`RecordOptions` define the defaults.
 """
 
 from __future__ import annotations
@@ -12,20 +13,40 @@ from typing import Any
 
 from mtl_runner.config.instantiate import make
 from mtl_runner.errors import ConfigError
-from mtl_runner.errors.checks import choice, flag, positive, whole
+from mtl_runner.errors.checks import choice, flag, positive, whole_number
 
-MOST_EVALUATIONS = 200
+MAX_EVALUATIONS = 200
 DEBUG_EPOCHS = 2
-FEW = 4  # replicas that are hardly slower one after another
-COMPILE_STACK, COMPILE_SINGLE = 2000, 100_000  # steps
+# A stack of fewer replicas saves little over one run after another.
+MIN_STACK = 4
+# From this number of steps on a compilation pays.
+MIN_STEPS_TO_COMPILE_STACK = 2000
+MIN_STEPS_TO_COMPILE_RUN = 100_000
 
 
 @dataclass(frozen=True)
 class TrainerOptions:
-    """``trainer``: how long and on what to train; the meaning of each stands in ``conf/trainer/default.yaml``.
+    """Options of the config's ``trainer``: how long to train, on which device, and what to watch.
+
+    Args:
+        epochs: Number of passes over the training split.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"``, ... as torch names devices.
+        threads: Number of CPU threads, or ``"auto"``.
+        evaluate_every: Epochs between evaluations; None evaluates at most 200 times.
+        monitor: The number by which the best epoch is chosen: ``relative_loss``, or
+            ``<task>.<metric>``.
+        patience: Evaluations without a better monitor after which the run stops; None: never.
+        clip: Largest norm of the gradient; None does not clip.
+        lr_scheduler: ``"cosine"``, None for a constant rate, or a node with ``_target_``.
+        compile: True, False, or ``"auto"``: where the number of steps makes it pay.
 
     Raises:
-        ConfigError: For a value outside its type or range.
+        ConfigError: If a value has the wrong type or lies outside its range.
+
+    Example:
+        >>> options = TrainerOptions(epochs=1000)
+        >>> [epoch for epoch in range(1, 1001) if options.should_evaluate(epoch)][:4]
+        [1, 5, 10, 15]
     """
 
     epochs: int = 100
@@ -39,13 +60,13 @@ class TrainerOptions:
     compile: bool | str = "auto"
 
     def __post_init__(self) -> None:
-        whole(self.epochs, "trainer.epochs", 1)
+        whole_number(self.epochs, "trainer.epochs", 1)
         if self.threads != "auto":
-            whole(self.threads, "trainer.threads", 1)
+            whole_number(self.threads, "trainer.threads", 1)
         if self.evaluate_every is not None:
-            whole(self.evaluate_every, "trainer.evaluate_every", 1)
+            whole_number(self.evaluate_every, "trainer.evaluate_every", 1)
         if self.patience is not None:
-            whole(self.patience, "trainer.patience", 1)
+            whole_number(self.patience, "trainer.patience", 1)
         if self.clip is not None:
             object.__setattr__(self, "clip", positive(self.clip, "trainer.clip"))
         if isinstance(self.lr_scheduler, str) and self.lr_scheduler != "cosine":
@@ -57,33 +78,51 @@ class TrainerOptions:
 
     @property
     def scheduler_node(self) -> Mapping[str, Any] | None:
-        """What makes the learning-rate scheduler of an optimizer; None for a constant rate."""
+        """The config node of the learning-rate scheduler; None for a constant rate."""
         if self.lr_scheduler == "cosine":
             return {"_target_": "torch.optim.lr_scheduler.CosineAnnealingLR", "T_max": self.epochs}
-        return self.lr_scheduler  # type: ignore[return-value]  # checked above
+        assert not isinstance(self.lr_scheduler, str)
+        return self.lr_scheduler
 
-    def compiles(self, replicas: int, steps: int) -> bool:
-        """Whether a run, or a stack of so many, of so many steps is compiled.
+    def should_compile(self, replicas: int, steps: int) -> bool:
+        """Return whether the training step is compiled.
 
-        ``auto`` knows what a compilation costs (3 to 25 s, by the warmth of its cache) and saves (about 3 ms a step of a stack, a
-        tenth of a millisecond of a single run), and decides by that, not by measuring: a repeated run takes the same path.
+        ``auto`` compares what a compilation costs (3 s with a warm cache, up to 25 s without) with
+        what it saves (about 3 ms per step of a stack, 0.1 ms per step of a single run). It decides
+        by the number of steps and not by measured time, so that a repeated run does the same.
+
+        Args:
+            replicas: Number of runs that are trained as one stack; 1 for a single run.
+            steps: Number of steps of the run.
         """
         if isinstance(self.compile, bool):
             return self.compile
-        return steps >= (COMPILE_SINGLE if replicas < FEW else COMPILE_STACK)
+        return steps >= (
+            MIN_STEPS_TO_COMPILE_RUN if replicas < MIN_STACK else MIN_STEPS_TO_COMPILE_STACK
+        )
 
-    def evaluates(self, epoch: int) -> bool:
-        """Whether an epoch (counted from 1) is evaluated: the first, the last and evenly spaced ones."""
-        every = self.evaluate_every or -(-self.epochs // MOST_EVALUATIONS)
+    def should_evaluate(self, epoch: int) -> bool:
+        """Return whether an epoch, counted from 1, is evaluated: first, last, and every n-th."""
+        every = self.evaluate_every or -(-self.epochs // MAX_EVALUATIONS)
         return epoch in (1, self.epochs) or epoch % every == 0
 
 
 @dataclass(frozen=True)
 class RecordOptions:
-    """``record``: what is written down beside the usual; the meaning of each stands in ``conf/config.yaml``.
+    """Options of the config's ``record``: which files a run writes beside the usual ones.
+
+    Args:
+        plots: ``"all"``: pictures of every run; ``"best"``: of the best run of each strategy in a
+            sweep; ``"none"``.
+        gradients: Whether to record the norms and conflicts of the tasks' gradients.
+        predictions: Whether to write ``predictions.csv``.
 
     Raises:
-        ConfigError: For a value that is none of those.
+        ConfigError: If a value is not allowed.
+
+    Example:
+        >>> RecordOptions(plots="none").predictions
+        False
     """
 
     plots: str = "all"
@@ -98,40 +137,68 @@ class RecordOptions:
 
 @dataclass(frozen=True)
 class Settings:
-    """What of the config belongs to no object: ``trainer``, ``record``, ``seed``, ``share``, ``data.batch_size`` and ``debug``."""
+    """The values of the config that belong to no object of the experiment.
+
+    Attributes:
+        trainer: The options of ``trainer``.
+        record: The options of ``record``.
+        seed: Seed of initial weights, batch order and noise.
+        share: Whether the tasks share a model; False gives every task a copy of its own.
+        batch_size: Rows of a batch; 0 until :meth:`with_batch_size_for` has chosen it.
+        debug: Whether the run is cut short to find mistakes quickly (``+debug=true``).
+    """
 
     trainer: TrainerOptions
     record: RecordOptions
     seed: int = 0
     share: bool = True
-    batch_size: int = 0  # 0: not known before the data are
+    batch_size: int = 0
     debug: bool = False
 
     @classmethod
     def read(cls, cfg: Mapping[str, Any]) -> Settings:
-        """Read a plain config. Raises ``ConfigError`` naming the key, what it holds and what it may hold."""
+        """Read the settings from a composed config.
+
+        Args:
+            cfg: The config as plain mappings and values.
+
+        Raises:
+            ConfigError: If a value is not allowed; the text names its key.
+        """
         debug = bool(cfg.get("debug", False))
         trainer: TrainerOptions = _options(TrainerOptions, cfg["trainer"], "trainer")
+        if debug:
+            trainer = replace(trainer, epochs=min(trainer.epochs, DEBUG_EPOCHS))
         batch_size = cfg["data"]["batch_size"]
         return cls(
-            trainer=replace(trainer, epochs=min(trainer.epochs, DEBUG_EPOCHS))
-            if debug
-            else trainer,
+            trainer=trainer,
             record=_options(RecordOptions, cfg["record"], "record"),
-            seed=whole(cfg["seed"], "seed", 0),
+            seed=whole_number(cfg["seed"], "seed", 0),
             share=flag(cfg["share"], "share"),
-            batch_size=0 if batch_size == "auto" else whole(batch_size, "data.batch_size", 1),
+            batch_size=0
+            if batch_size == "auto"
+            else whole_number(batch_size, "data.batch_size", 1),
             debug=debug,
         )
 
-    def for_rows(self, rows: int) -> Settings:
-        """With ``data.batch_size=auto`` worked out: about a hundredth of the training rows, a power of two from 32 to 1024."""
+    def with_batch_size_for(self, rows: int) -> Settings:
+        """Return the settings with ``data.batch_size=auto`` replaced by a number.
+
+        The number is a power of two from 32 to 1024, near a hundredth of the training rows.
+
+        Args:
+            rows: Number of rows of the training split.
+
+        Example:
+            >>> Settings(TrainerOptions(), RecordOptions()).with_batch_size_for(10_000).batch_size
+            128
+        """
         if self.batch_size:
             return self
         return replace(self, batch_size=min(1024, max(32, 2 ** round(math.log2(rows / 100)))))
 
 
-def _options(kind: type, node: Mapping[str, Any], key: str) -> Any:
-    return make(
-        {"_target_": f"{kind.__module__}.{kind.__qualname__}", "_recursive_": False, **node}, key
-    )
+def _options(options_class: type, node: Mapping[str, Any], key: str) -> Any:
+    """Return the options of a group; its nested nodes stay as they are."""
+    path = f"{options_class.__module__}.{options_class.__qualname__}"
+    return make({"_target_": path, "_recursive_": False, **node}, key)

@@ -1,4 +1,9 @@
-"""Datasets: each gives the tasks and the splits of (inputs, {task: target}). Data knows neither models nor losses."""
+"""Datasets, one folder per family: each has tasks and the splits ``train``, ``val`` and ``test``.
+
+A dataset is any object with ``tasks`` and ``splits`` (:class:`Dataset`); a split holds inputs and
+one target per task (:class:`Split`). Every dataset is checked and brought into one form by
+:func:`mtl_runner.data.prepare.prepare`. Data knows neither models nor losses.
+"""
 
 from mtl_runner.data.dataset import Dataset, Split, random_splits
 from mtl_runner.data.images.collapse import Collapse

@@ -18,7 +18,7 @@ Splits = dict[str, Split]
 
 
 def default_directory() -> Path:
-    """``$XDG_CACHE_HOME/mtl_runner``, or ``~/.cache/mtl_runner``."""
+    """Return the cache folder: ``$XDG_CACHE_HOME/mtl_runner``, or ``~/.cache/mtl_runner``."""
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "mtl_runner"
 
@@ -29,11 +29,26 @@ def cached(
     make: Callable[[], Splits],
     directory: str | Path | None = None,
 ) -> Splits:
-    """The splits that ``make`` returns: made once for a config, then mapped from its file.
+    """Return the splits that ``make`` returns, made once per config and mapped from its file after.
+
+    A folder that cannot be written costs time, not the run.
 
     Args:
-        name: of the dataset, and beginning of the file's name. config: everything that decides the tensors, as plain values.
-        directory: where the file lies; None: :func:`default_directory`. A directory that cannot be written costs time, not the run.
+        name: Name of the dataset, with which the file's name begins.
+        config: Everything that decides the tensors, as plain values.
+        make: Makes the splits.
+        directory: Folder for the file; None: :func:`default_directory`.
+
+    Example:
+        >>> import tempfile, torch
+        >>> from mtl_runner.data import Split
+        >>> def make():
+        ...     print("made")
+        ...     return {"train": Split(torch.ones(2, 3), {})}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for _ in range(2):
+        ...         splits = cached("ones", {"rows": 2}, make, folder)
+        made
     """
     text = json.dumps([config, str(torch.get_default_dtype())], sort_keys=True)
     folder = default_directory() if directory is None else Path(directory)

@@ -1,17 +1,16 @@
-"""What a dataset is, and the checks every dataset passes before training."""
+"""The protocol of a dataset, its splits, and the helper that cuts rows into splits."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from mtl_runner.data.inputs import Inputs, InputTensors
-from mtl_runner.errors import ConfigError, DataError, suggest
-from mtl_runner.errors.checks import check_task_names
+from mtl_runner.errors import ConfigError, DataError
 from mtl_runner.tasks.task import Task
 
 SPLITS = ("train", "val", "test")
@@ -19,11 +18,25 @@ SPLITS = ("train", "val", "test")
 
 @dataclass
 class Split:
-    """One split: inputs ``[N, ...]`` (a tensor or a dict of them) and one target per task.
+    """The rows of one split: inputs, and one target per task.
 
-    Targets: ``[N]`` or ``[N, size]`` floats for regression, ``[N]`` class indices, ``[N, labels]`` zeros and ones for
-    multilabel. Missing labels are NaN or ``-100``; or give ``masks`` (True where a label is known), and whatever stands at
-    the other places is never looked at.
+    A target is ``[N]`` or ``[N, size]`` floats for a regression, ``[N]`` class indices for a
+    classification, ``[N, labels]`` zeros and ones for multilabel. A missing label is NaN or -100,
+    or a place where the task's mask is False: whatever stands there is never looked at.
+
+    Args:
+        inputs: A tensor ``[N, ...]``, or a dict of them.
+        targets: One target per task, by the task's name.
+        masks: True where a label is known, by the task's name; of the target's shape, or ``[N]``.
+
+    Example:
+        >>> import torch
+        >>> from mtl_runner.data import Split
+        >>> split = Split(torch.zeros(5, 3), {"y": torch.arange(5.0)})
+        >>> len(split), split.rows(slice(1, 3)).targets["y"]
+        (5, tensor([1., 2.]))
+        >>> [len(batch) for batch in split.batches(2)]
+        [2, 2, 1]
     """
 
     inputs: Inputs
@@ -34,40 +47,51 @@ class Split:
         return len(InputTensors(self.inputs))
 
     def to(self, device: torch.device) -> Split:
-        """The split on another device."""
+        """Return the split on another device."""
         return self.apply(lambda tensor: tensor.to(device))
 
     def rows(self, index: Tensor | slice) -> Split:
-        """Some rows of the split; a slice costs no copy."""
+        """Return some rows of the split; a slice costs no copy."""
         return self.apply(lambda tensor: tensor[index])
 
     def batches(self, size: int) -> Iterator[Split]:
-        """Consecutive slices of ``size`` rows, without a copy."""
+        """Yield consecutive slices of ``size`` rows, without a copy; the last may be shorter."""
         if self.masks:  # not in training: there the masks have become missing labels
             yield from (self.rows(slice(at, at + size)) for at in range(0, len(self), size))
             return
-        targets = [torch.split(t, size) for t in self.targets.values()]
-        whole = InputTensors(self.inputs)
-        parts = zip(*(torch.split(tensor, size) for tensor in whole.tensors.values()), strict=True)
-        inputs: Iterable[Inputs] = (
-            whole.with_tensors(dict(zip(whole.tensors, part, strict=True))) for part in parts
+        inputs = InputTensors(self.inputs)
+        input_slices = zip(
+            *(torch.split(tensor, size) for tensor in inputs.tensors.values()), strict=True
         )
-        names = list(self.targets)
-        for part, *labels in zip(inputs, *targets, strict=True):
-            yield Split(part, dict(zip(names, labels, strict=True)))
+        target_slices = [torch.split(target, size) for target in self.targets.values()]
+        for tensors, *targets in zip(input_slices, *target_slices, strict=True):
+            yield Split(
+                inputs.with_tensors(dict(zip(inputs.tensors, tensors, strict=True))),
+                dict(zip(self.targets, targets, strict=True)),
+            )
 
-    def apply(self, function: Any) -> Split:
-        """The split with a function applied to every tensor."""
-        changed = InputTensors(self.inputs).map(function)
+    def apply(self, function: Callable[[Tensor], Tensor]) -> Split:
+        """Return the split with a function applied to every tensor."""
         targets, masks = (
-            {k: function(v) for k, v in tensors.items()} for tensors in (self.targets, self.masks)
+            {name: function(tensor) for name, tensor in tensors.items()}
+            for tensors in (self.targets, self.masks)
         )
-        return Split(changed, targets, masks)
+        return Split(InputTensors(self.inputs).map(function), targets, masks)
 
 
 @runtime_checkable
 class Dataset(Protocol):
-    """Any object with the tasks, in order, and the splits ``train``, ``val`` and ``test``."""
+    """Any object with tasks and splits.
+
+    Attributes:
+        tasks: The tasks, in order.
+        splits: The splits ``train``, ``val`` and ``test``.
+
+    Example:
+        >>> from mtl_runner.data import Dataset, ToyRegression
+        >>> isinstance(ToyRegression(), Dataset)
+        True
+    """
 
     tasks: list[Task]
     splits: dict[str, Split]
@@ -80,22 +104,60 @@ def random_splits(
     test: float = 0.15,
     seed: int = 0,
 ) -> dict[str, Split]:
-    """Shuffle the rows with ``seed`` and cut them into train, val and test by fractions.
+    """Shuffle the rows and cut them into the splits train, val and test.
 
-    Raises ``DataError`` if a split would be empty.
+    Args:
+        inputs: A tensor ``[N, ...]``, or a dict of them.
+        targets: One target per task, by the task's name, each of N rows.
+        val: Fraction of the rows for validation.
+        test: Fraction of the rows for the test split.
+        seed: Seed of the shuffle; nothing else decides it.
+
+    Returns:
+        The splits by name, which share no row.
+
+    Raises:
+        ConfigError: If the fractions leave no training part.
+        DataError: If a split would be empty, or a target has another number of rows.
+
+    Example:
+        >>> import torch
+        >>> from mtl_runner.data import random_splits
+        >>> splits = random_splits(torch.zeros(20, 3), {"y": torch.zeros(20)}, val=0.2, test=0.3)
+        >>> {name: len(split) for name, split in splits.items()}
+        {'val': 4, 'test': 6, 'train': 10}
     """
-    whole = Split(inputs, dict(targets))
+    all_rows = Split(inputs, dict(targets))
     for name, target in targets.items():
-        if len(target) != len(whole):
+        if len(target) != len(all_rows):
             raise DataError(
-                f"Task {name!r} has {len(target)} targets, but the inputs have {len(whole)} rows."
+                f"Task {name!r} has {len(target)} targets, but the inputs have {len(all_rows)} rows."
             )
-    order = torch.randperm(len(whole), generator=torch.Generator().manual_seed(seed))
-    return {name: whole.rows(order[rows]) for name, rows in cut(len(whole), val, test).items()}
+    order = torch.randperm(len(all_rows), generator=torch.Generator().manual_seed(seed))
+    slices = split_slices(len(all_rows), val, test)
+    return {name: all_rows.rows(order[rows]) for name, rows in slices.items()}
 
 
-def cut(rows: int, val: float, test: float) -> dict[str, slice]:
-    """Where train, val and test lie in ``rows`` shuffled rows."""
+def split_slices(rows: int, val: float, test: float) -> dict[str, slice]:
+    """Return where val, test and train lie among shuffled rows, in this order.
+
+    Train stands last, so that a dataset that draws its splits in this order draws the same
+    validation and test rows whatever the size of train.
+
+    Args:
+        rows: Number of rows.
+        val: Fraction of the rows for validation.
+        test: Fraction of the rows for the test split.
+
+    Raises:
+        ConfigError: If the fractions leave no training part.
+        DataError: If a split would be empty.
+
+    Example:
+        >>> from mtl_runner.data.dataset import split_slices
+        >>> split_slices(10, val=0.2, test=0.1)["test"]
+        slice(2, 3, None)
+    """
     if not (0 < val < 1 and 0 < test < 1 and val + test < 1):
         raise ConfigError(
             f"data.split fractions must lie between 0 and 1 and leave a training part; found val={val}, test={test}."
@@ -112,167 +174,3 @@ def cut(rows: int, val: float, test: float) -> dict[str, slice]:
                 f"The {name} split of {rows} rows would be empty with val={val} and test={test}; give it a larger fraction."
             )
     return slices
-
-
-@dataclass
-class Prepared:
-    """A checked dataset: tasks with their sizes and trivial predictors filled in, targets in one fixed form."""
-
-    tasks: list[Task]
-    splits: dict[str, Split]
-    preprocessing: dict[str, Any] | None = None
-
-
-def prepare(
-    dataset: Dataset,
-    *,
-    keep: Sequence[str] | None = None,
-    terms: Mapping[str, Any] | None = None,
-    metrics: Mapping[str, tuple[Any, ...]] | None = None,
-    rows: int | None = None,
-) -> Prepared:
-    """Check a dataset and bring it into the form that training relies on.
-
-    Args:
-        dataset: any object with ``tasks`` and ``splits``.
-        keep: names of the tasks to keep (``data.tasks``); None keeps all.
-        terms: loss terms (``data.losses``): a known name replaces that task's loss, a new one adds a task.
-        metrics: the metrics of a task (``data.metrics``) instead of those that it records by default, the main one first.
-        rows: keep only the first rows of each split (``+debug=true``).
-
-    Raises ``DataError`` or ``ConfigError`` with the name of the split, the task and both shapes.
-    """
-    missing = [name for name in ("tasks", "splits") if not hasattr(dataset, name)]
-    if missing:
-        raise ConfigError(
-            f"The dataset {type(dataset).__name__} has no attribute {missing[0]!r}; a dataset needs `tasks` and `splits`."
-        )
-    tasks = _with_metrics(_select(list(dataset.tasks), keep), metrics or {})
-    for name in SPLITS:
-        if name not in dataset.splits:
-            raise DataError(f"The dataset has no split {name!r}; it needs {', '.join(SPLITS)}.")
-        if len(dataset.splits[name]) == 0:
-            raise DataError(f"The {name} split is empty; every split needs at least one row.")
-    splits = {name: _clean(name, dataset.splits[name], tasks) for name in SPLITS}
-    _same_shapes(splits)
-    tasks = [_complete(task, splits) for task in tasks]
-    if rows is not None:
-        splits = {name: split.rows(slice(0, rows)) for name, split in splits.items()}
-    return Prepared(
-        _with_terms(tasks, dict(terms or {})), splits, getattr(dataset, "preprocessing", None)
-    )
-
-
-def _select(tasks: list[Task], keep: Sequence[str] | None) -> list[Task]:
-    names = [task.name for task in tasks]
-    for name in names:
-        if names.count(name) > 1:
-            raise DataError(f"Two tasks are called {name!r}; every task needs a name of its own.")
-    if not tasks:
-        raise DataError("The dataset has no task; it needs at least one.")
-    if keep is None:
-        return tasks
-    for name in keep:
-        if name not in names:
-            raise ConfigError(
-                f"data.tasks names the unknown task {name!r}; {suggest(name, names)}."
-            )
-    if not keep:
-        raise ConfigError(f"data.tasks is empty; name at least one of {', '.join(names)}.")
-    return [task for task in tasks if task.name in keep]
-
-
-def _with_metrics(tasks: list[Task], metrics: Mapping[str, tuple[Any, ...]]) -> list[Task]:
-    check_task_names(metrics, tasks, "data.metrics")
-    return [replace(task, metrics=metrics.get(task.name, task.metrics)) for task in tasks]
-
-
-def _with_terms(tasks: list[Task], terms: dict[str, Any]) -> list[Task]:
-    replaced = [replace(task, loss_term=terms.pop(task.name, task.loss_term)) for task in tasks]
-    return replaced + [Task(name, "term", loss_term=term) for name, term in terms.items()]
-
-
-def _clean(name: str, split: Split, tasks: list[Task]) -> Split:
-    """One split in fixed form: float inputs without NaN, and for each task a target of the right type and shape."""
-    inputs = InputTensors(split.inputs).tensors
-    for key, tensor in (*inputs.items(), *split.targets.items(), *split.masks.items()):
-        if not isinstance(tensor, Tensor):
-            what = f"{key!r} of the {name} split" if key else f"inputs of the {name} split"
-            raise DataError(
-                f"The {what} is a {type(tensor).__name__}; it must be a tensor, e.g. torch.as_tensor(x)."
-            )
-    for key, tensor in inputs.items():
-        where = f"input {key!r} of the {name} split" if key else f"inputs of the {name} split"
-        if len(tensor) != len(split):
-            raise DataError(f"The {where} have {len(tensor)} rows, but the split has {len(split)}.")
-        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-            row = int((~tensor.isfinite()).flatten(1 if tensor.dim() > 1 else 0).nonzero()[0, 0])
-            raise DataError(
-                f"The {where} hold NaN or infinity (first in row {row}); fill or drop such rows."
-            )
-    targets = {}
-    for task in tasks:
-        if not task.has_target:
-            continue
-        if task.name not in split.targets:
-            raise DataError(
-                f"The {name} split has no target for task {task.name!r}; {suggest(task.name, split.targets)}."
-            )
-        target = split.targets[task.name]
-        if len(target) != len(split):
-            raise DataError(
-                f"Task {task.name!r} has {len(target)} targets in the {name} split, but its inputs have {len(split)} rows."
-            )
-        mask = split.masks.get(task.name)
-        if mask is not None and len(mask) != len(target):
-            raise DataError(
-                f"Task {task.name!r} has a mask of {len(mask)} rows in the {name} split, but {len(target)} targets."
-            )
-        targets[task.name] = _clean_target(name, target, mask, task)
-    return Split(split.inputs, targets).apply(_default_precision)
-
-
-def _default_precision(tensor: Tensor) -> Tensor:
-    """Double to the model's precision; NumPy's default is not PyTorch's."""
-    return tensor.to(torch.get_default_dtype()) if tensor.is_floating_point() else tensor
-
-
-def _same_shapes(splits: dict[str, Split]) -> None:
-    """Every split's inputs fit the model that is made for the training split's."""
-    train = splits["train"].inputs
-    for name, split in splits.items():
-        if (
-            isinstance(train, Tensor)
-            and isinstance(split.inputs, Tensor)
-            and train.shape[1:] != split.inputs.shape[1:]
-        ):
-            raise DataError(
-                f"The inputs of the {name} split have shape {tuple(split.inputs.shape)}, those of the train split {tuple(train.shape)}; all but the rows must be equal."
-            )
-
-
-def _clean_target(split: str, target: Tensor, mask: Tensor | None, task: Task) -> Tensor:
-    try:
-        return task.spec.clean(target, mask, f"in the {split} split")
-    except DataError as error:
-        raise DataError(f"Task {task.name!r} {error}.") from None
-
-
-def _complete(task: Task, splits: dict[str, Split]) -> Task:
-    """The task with its size, its trivial predictor and whether labels are missing, read off the data."""
-    if not task.has_target:
-        return task
-    targets = {name: split.targets[task.name] for name, split in splits.items()}
-    for name, target in targets.items():
-        if not bool(task.labelled(target).any()):
-            raise DataError(
-                f"Task {task.name!r} has no label in the {name} split; every split needs some."
-            )
-    try:
-        size = task.spec.size(targets, task)
-    except (ConfigError, DataError) as error:
-        raise type(error)(f"Task {task.name!r} {error}.") from None
-    missing = any(not bool(task.known(target).all()) for target in targets.values())
-    task = replace(task, size=size, missing=missing, places=task.spec.places(targets["train"]))
-    trivial = task.spec.trivial(targets["train"], task)
-    return replace(task, trivial=tuple(trivial.nan_to_num(0.0).tolist()))

@@ -18,10 +18,12 @@ class InputTensors:
         inputs: What a model takes: a tensor ``[N, ...]``, or a dict of them.
 
     Example:
-        >>> parts = InputTensors({"x": torch.zeros(5, 3), "z": torch.zeros(5, 2, 2)})
-        >>> len(parts), parts.shape
+        >>> import torch
+        >>> from mtl_runner.data.inputs import InputTensors
+        >>> tensors = InputTensors({"x": torch.zeros(5, 3), "z": torch.zeros(5, 2, 2)})
+        >>> len(tensors), tensors.shape
         (5, {'x': (3,), 'z': (2, 2)})
-        >>> parts.map(lambda tensor: tensor[:2])["x"].shape
+        >>> tensors.map(lambda tensor: tensor[:2])["x"].shape
         torch.Size([2, 3])
     """
 
@@ -39,29 +41,29 @@ class InputTensors:
 
     @property
     def single(self) -> Tensor | None:
-        """The tensor, if there is one without a name."""
+        """The tensor without a name, or None if the inputs are a dict."""
         return self.first if self.is_single else None
 
     @property
     def device(self) -> torch.device:
-        """Where the tensors lie."""
+        """The device on which the tensors lie."""
         return self.first.device
 
     @property
     def shape(self) -> Shape:
-        """The shape of one row, of each tensor where there are several."""
+        """The shape of one row; of each tensor by name where the inputs are a dict."""
         shapes = {name: tuple(tensor.shape[1:]) for name, tensor in self.tensors.items()}
         return shapes[""] if self.is_single else shapes
 
     @property
-    def row_numbers(self) -> int:
-        """How many numbers a row has."""
+    def numbers_per_row(self) -> int:
+        """How many numbers a row has, over all tensors."""
         return sum(tensor[0].numel() for tensor in self.tensors.values())
 
     def with_tensors(self, tensors: dict[str, Tensor]) -> Inputs:
-        """Other tensors in the form of these inputs."""
+        """Return other tensors of the same names in the form of these inputs."""
         return tensors[""] if self.is_single else tensors
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Inputs:
-        """A function of every tensor, in the form of the inputs."""
+        """Return the inputs with a function applied to every tensor."""
         return self.with_tensors({name: function(tensor) for name, tensor in self.tensors.items()})

@@ -1,4 +1,4 @@
-"""The errors a user may see: one sentence that says what is wrong and what would be right."""
+"""Errors written for users: one sentence that says what is wrong and what would be right."""
 
 from __future__ import annotations
 
@@ -7,32 +7,54 @@ from collections.abc import Iterable
 
 
 class MtlError(Exception):
-    """Base of every error whose text is written for the user; the command line prints it without a traceback."""
+    """Base of all errors whose text is written for the user.
+
+    The command line prints the text of such an error as its last line, without a traceback.
+
+    Example:
+        >>> from mtl_runner.errors import ConfigError, MtlError
+        >>> try:
+        ...     raise ConfigError("trainer.epochs must be a whole number; found 1.5.")
+        ... except MtlError as error:
+        ...     print(error)
+        trainer.epochs must be a whole number; found 1.5.
+    """
 
 
 class ConfigError(MtlError):
-    """The configuration asks for something that does not exist or cannot be."""
+    """An option in the config does not exist, or its value cannot be used."""
 
 
 class DataError(MtlError):
-    """The data cannot be read or do not fit the tasks."""
+    """The data cannot be read, or do not fit the tasks."""
 
 
 class ModelError(MtlError):
-    """The model does not fit the tasks: shapes, unreached or hidden parameters."""
+    """The model does not fit the tasks: a wrong shape, or a parameter that no loss reaches."""
 
 
 class DivergedError(MtlError):
-    """A loss or a weight became NaN or infinite."""
+    """A loss or a weight became NaN or infinite during training."""
 
 
 class RunDirectoryError(MtlError):
-    """A run directory is taken, incomplete or cannot be written."""
+    """A run directory is taken, incomplete, or cannot be written."""
 
 
 def suggest(name: str, allowed: Iterable[str]) -> str:
-    """The end of a sentence about a wrong name: the nearest allowed name, then all of them."""
-    names = sorted(str(a) for a in allowed)
+    """Return the end of a sentence about an unknown name: the nearest allowed name, then all.
+
+    Args:
+        name: The name that the user wrote.
+        allowed: The names that exist.
+
+    Example:
+        >>> suggest("acuracy", ["accuracy", "f1"])
+        "did you mean 'accuracy'? allowed: accuracy, f1"
+        >>> suggest("speed", ["accuracy", "f1"])
+        'allowed: accuracy, f1'
+    """
+    names = sorted(str(allowed_name) for allowed_name in allowed)
     near = difflib.get_close_matches(str(name), names, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return f"{hint}allowed: {', '.join(names) if names else 'none'}"

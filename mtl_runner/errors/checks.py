@@ -1,4 +1,8 @@
-"""Checks of option values: each returns the value in its type where there is one to return, or raises ``ConfigError`` with the one sentence for its mistake."""
+"""Checks of option values.
+
+A check returns the value in its type, or raises :class:`~mtl_runner.errors.ConfigError` with a
+sentence that names the key, the rule and the value.
+"""
 
 from __future__ import annotations
 
@@ -10,28 +14,51 @@ from mtl_runner.errors import ConfigError, suggest
 
 
 class Named(Protocol):
-    """What has a name, such as a task."""
+    """An object with a name, such as a task."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The name that users write."""
+        ...
 
 
-def is_whole(value: object, least: int | None = None) -> bool:
-    """Whether a value is a whole number (True and False are none), of at least ``least``."""
+def is_whole_number(value: object, minimum: int | None = None) -> bool:
+    """Return whether a value is an ``int`` of at least ``minimum``; True and False are none.
+
+    Example:
+        >>> is_whole_number(3, 1), is_whole_number(0, 1), is_whole_number(True)
+        (True, False, False)
+    """
     return (
-        isinstance(value, int) and not isinstance(value, bool) and (least is None or value >= least)
+        isinstance(value, int)
+        and not isinstance(value, bool)
+        and (minimum is None or value >= minimum)
     )
 
 
 def is_number(value: object) -> bool:
-    """Whether a value is a finite number (True and False are none)."""
+    """Return whether a value is a finite ``int`` or ``float``; True and False are none."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def whole(value: Any, key: str, least: int | None = None) -> int:
-    """Return the value if it is a whole number, of at least ``least``."""
-    if not is_whole(value, least):
-        limit = "" if least is None else f" of at least {least}"
+def whole_number(value: Any, key: str, minimum: int | None = None) -> int:
+    """Return the value if it is a whole number of at least ``minimum``.
+
+    Args:
+        value: The value of the option.
+        key: The key of the option, for the error.
+        minimum: The smallest allowed value; None allows every whole number.
+
+    Raises:
+        ConfigError: If it is not such a number.
+
+    Example:
+        >>> whole_number(0, "trainer.epochs", 1)
+        Traceback (most recent call last):
+        mtl_runner.errors.ConfigError: trainer.epochs must be a whole number of at least 1; found 0.
+    """
+    if not is_whole_number(value, minimum):
+        limit = "" if minimum is None else f" of at least {minimum}"
         raise ConfigError(f"{key} must be a whole number{limit}; found {value!r}.")
     return int(value)
 
@@ -50,10 +77,11 @@ def not_negative(value: Any, key: str) -> float:
     return float(value)
 
 
-def fraction(value: Any, key: str, *, one: bool) -> float:
-    """Return the value as a float if it lies between 0 and 1; ``one``: whether 1 itself is allowed."""
-    if not is_number(value) or not 0 <= value <= 1 or (value == 1 and not one):
-        raise ConfigError(f"{key} must lie in [0, 1{']' if one else ')'}; found {value!r}.")
+def fraction(value: Any, key: str, *, one_allowed: bool) -> float:
+    """Return the value as a float if it lies in [0, 1], or in [0, 1) unless ``one_allowed``."""
+    if not is_number(value) or not 0 <= value <= 1 or (value == 1 and not one_allowed):
+        bracket = "]" if one_allowed else ")"
+        raise ConfigError(f"{key} must lie in [0, 1{bracket}; found {value!r}.")
     return float(value)
 
 
@@ -65,32 +93,52 @@ def flag(value: Any, key: str) -> bool:
 
 
 def learning_rate(value: Any, key: str) -> float | None:
-    """Return the value as a float if it is a positive number; None (the optimizer's rate) stays None."""
+    """Return the value as a float if it is positive; None, the optimizer's rate, stays None."""
     if value is not None and (not is_number(value) or value <= 0):
         raise ConfigError(f"{key} must be positive or null; found {value}.")
     return None if value is None else float(value)
 
 
 def choice(value: Any, key: str, allowed: Iterable[str]) -> str:
-    """Return the value if it is one of the allowed words."""
+    """Return the value if it is one of the allowed words.
+
+    Example:
+        >>> choice("best", "record.plots", ("all", "best", "none"))
+        'best'
+    """
     words = list(allowed)
     if value not in words:
         raise ConfigError(f"{key}={value!r} is unknown; allowed: {', '.join(words)}.")
     return str(value)
 
 
-def check_task_names(found: Iterable[Any], tasks: Sequence[Named], key: str) -> None:
-    """Check that every name is that of a task."""
-    names = [task.name for task in tasks]
-    for name in found:
-        if name not in names:
+def check_task_names(names: Iterable[Any], tasks: Sequence[Named], key: str) -> None:
+    """Raise ``ConfigError`` unless every name is the name of a task."""
+    task_names = [task.name for task in tasks]
+    for name in names:
+        if name not in task_names:
             raise ConfigError(
-                f"{key} names the unknown task {name!r}; {suggest(str(name), names)}."
+                f"{key} names the unknown task {name!r}; {suggest(str(name), task_names)}."
             )
 
 
 def per_task(value: Any, tasks: Sequence[Named], default: float, key: str) -> list[float]:
-    """A number for all, or ``{task: number}`` with a default, as one number per task."""
+    """Return one number per task.
+
+    Args:
+        value: A number for all tasks, or ``{task: number}``.
+        tasks: The tasks, in the order of the result.
+        default: The number of a task that ``value`` does not name.
+        key: The key of the option, for the error.
+
+    Raises:
+        ConfigError: If the value is something else, or names a task that does not exist.
+
+    Example:
+        >>> from mtl_runner import Task
+        >>> per_task({"price": 2}, [Task("price"), Task("size")], 1.0, "weighting.weights")
+        [2.0, 1.0]
+    """
     if isinstance(value, bool) or not isinstance(value, int | float | Mapping):
         raise ConfigError(f"{key} must be a number or {{task: number}}; found {value!r}.")
     if not isinstance(value, Mapping):

@@ -1,1 +1,1 @@
-"""What a run is made of: the experiment built from a config, the training step, and the parameters that are learned beside the model."""
+"""The parts of a run: the experiment built from a config, and the training step."""

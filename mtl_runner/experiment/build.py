@@ -15,8 +15,9 @@ from torch.optim import Optimizer
 from mtl_runner.compat.torch_optimizers import defer_compiler
 from mtl_runner.config.instantiate import make, make_function, make_update, optimizer_factory, takes
 from mtl_runner.config.settings import Settings
-from mtl_runner.data.dataset import Prepared, Split, prepare
+from mtl_runner.data.dataset import Split
 from mtl_runner.data.inputs import InputTensors
+from mtl_runner.data.prepare import Prepared, prepare
 from mtl_runner.errors import ConfigError
 from mtl_runner.experiment.conflicts import Conflicts
 from mtl_runner.experiment.find_parameters import find_parameters
@@ -27,27 +28,45 @@ from mtl_runner.gradients.parameters import Parameters
 from mtl_runner.gradients.parts import PartSettings
 from mtl_runner.likelihood import Likelihood
 from mtl_runner.models import PredictsNoise, Unshared
-from mtl_runner.models.predicts_noise import widened
-from mtl_runner.schedule import Length, Schedule
+from mtl_runner.models.predicts_noise import with_noise_outputs
+from mtl_runner.schedule import RunLength, Schedule
 from mtl_runner.tasks.metrics.base import Metric
 from mtl_runner.tasks.metrics.torchmetrics_adapter import TorchMetric, is_torchmetric
 from mtl_runner.tasks.task import AnyMetric, Task
 from mtl_runner.update import Update
-from mtl_runner.weighting import Foreign, Weighting
+from mtl_runner.weighting import Weighting, WrappedScalarizer
 from mtl_runner.weighting.protocols import ObservesNorms
 
 DEBUG_ROWS = 128
-SMALL_MODEL = 2_000_000  # parameters; below it a second CPU thread costs more than it gives
+
+# Number of parameters below which a second CPU thread costs more than it gives.
+SMALL_MODEL = 2_000_000
+
 ALL_THREADS = (
     len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 )
+
+# A trivial predictor with a loss this small has nothing left to predict.
+CONSTANT = 1e-12
+
+#: Datasets that were built before, by their config, number of rows and device.
 Datasets = dict[str, Prepared]
-CONSTANT = 1e-12  # a trivial predictor with so small a loss has nothing left to predict
 
 
 @dataclass
 class Experiment:
-    """Everything a run needs, built and checked."""
+    """Everything a run needs, built and checked.
+
+    Attributes:
+        settings: The settings of the run.
+        data: The tasks and the splits, on the device.
+        learner: The training step, with the model and the axes.
+        schedule: The tasks that are active, by step.
+        lr_schedulers: One learning-rate scheduler per optimizer that has one.
+        parameters: The parameters of the model, with the tasks that own each.
+        device: The device of the run.
+        trivial: The losses of the trivial predictor, by split, as far as they are known.
+    """
 
     settings: Settings
     data: Prepared
@@ -59,38 +78,54 @@ class Experiment:
     trivial: dict[str, list[float | None]] = field(default_factory=dict)
 
     def trivial_losses(self, split: str) -> list[float | None]:
-        """Standard loss of the trivial predictor per task, worked out when a split is first evaluated (test: at the end)."""
+        """Return the standard loss of the trivial predictor on a split, per task.
+
+        It is worked out when the split is first evaluated (test: at the end).
+        """
         if split not in self.trivial:
             self.trivial[split] = trivial_losses(self.data.tasks, self.data.splits[split])
         return self.trivial[split]
 
 
 def build(cfg: DictConfig, datasets: Datasets | None = None) -> Experiment:
-    """Build an experiment from a composed config. Raises an ``MtlError`` with one sentence for everything that is wrong.
+    """Build an experiment from a composed config.
 
     Args:
-        datasets: those of runs before this one, which are used again, and this one's is added. Only ours: a user's may draw from a
-            global random state, which the seed sets.
+        cfg: The composed config.
+        datasets: Datasets of earlier runs, to be used again; the one of this run is added. Only
+            datasets of this package are kept: a user's may draw from a global random state, which
+            the seed sets.
+
+    Raises:
+        MtlError: With one sentence for everything that is wrong.
+
+    Example:
+        >>> import hydra
+        >>> from mtl_runner.config.conf_directory import conf_directory
+        >>> overrides = ["name=run", "data.n=20", "model.hidden=[4]", "trainer.device=cpu"]
+        >>> with hydra.initialize_config_dir(str(conf_directory()), version_base="1.3"):
+        ...     experiment = build(hydra.compose("config", overrides))
+        >>> [task.name for task in experiment.data.tasks], len(experiment.data.splits["train"])
+        (['y1', 'y2'], 20)
     """
     defer_compiler()
     plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     settings = Settings.read(plain)
     device = choose_device(settings.trainer.device)
-    torch.set_num_threads(
-        1
-    )  # whatever ran before in this process: the number changes the last digits
-    seed_everything(settings.seed)  # a user's dataset may draw at random
+    # Whatever ran before in this process: the number of threads changes the last digits.
+    torch.set_num_threads(1)
+    # A user's dataset may draw at random.
+    seed_everything(settings.seed)
     data = _data_on(device, plain["data"], DEBUG_ROWS if settings.debug else None, datasets)
     tasks = data.tasks
-    settings = settings.for_rows(len(data.splits["train"]))
+    settings = settings.with_batch_size_for(len(data.splits["train"]))
 
     if device.type == "cuda":
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     trivial = trivial_losses(tasks, data.splits["train"])
     likelihood = make_likelihood(plain["likelihood"], tasks, trivial)
-    seed_everything(
-        settings.seed
-    )  # the model comes first: same seed, same initial weights, whatever the strategy
+    # The model comes first: same seed, same initial weights, whatever the strategy.
+    seed_everything(settings.seed)
     model = build_model(
         plain["model"],
         data,
@@ -117,7 +152,9 @@ def build(cfg: DictConfig, datasets: Datasets | None = None) -> Experiment:
         if isinstance(model, Unshared)
         else None
     )
-    length = Length(settings.trainer.epochs, -(-len(data.splits["train"]) // settings.batch_size))
+    length = RunLength(
+        settings.trainer.epochs, -(-len(data.splits["train"]) // settings.batch_size)
+    )
     update: Update = make_update(
         plain["update"],
         parameters=parameters,
@@ -128,42 +165,46 @@ def build(cfg: DictConfig, datasets: Datasets | None = None) -> Experiment:
         length=length,
         seed=settings.seed,
     )
-    own = OwnOptimizers(weighting, make_optimizer, likelihood)
+    own_optimizers = OwnOptimizers(weighting, make_optimizer, likelihood)
     schedule: Schedule = make(
         plain["schedule"], "schedule", tasks=tasks, length=length, seed=settings.seed
     )
-    scheduled = [*update.optimizers, *own.scheduled]
-    lr_schedulers = make_schedulers(settings, scheduled)
+    lr_schedulers = make_schedulers(settings, [*update.optimizers, *own_optimizers.scheduled])
     conflicts = (
         Conflicts(parameters, len(tasks))
         if settings.record.gradients and parameters.shared
         else None
     )
-    learner = Learner(model, likelihood, weighting, update, own, conflicts)
+    learner = Learner(model, likelihood, weighting, update, own_optimizers, conflicts)
     return Experiment(settings, data, learner, schedule, lr_schedulers, parameters, device)
 
 
 def _data_on(
     device: torch.device, node: Mapping[str, Any], rows: int | None, datasets: Datasets | None
 ) -> Prepared:
-    """The dataset on a device, of those that are there already or built."""
+    """Return a dataset on a device: one that was built before, or a new one."""
     key = f"{node} {rows} {device}"
     if datasets is not None and key in datasets:
         return datasets[key]
     data = build_data(node, rows)
     data.splits = {name: split.to(device) for name, split in data.splits.items()}
-    if datasets is not None and is_ours(node):
+    if datasets is not None and is_built_in(node):
         datasets[key] = data
     return data
 
 
-def is_ours(node: Mapping[str, Any]) -> bool:
-    """Whether a dataset is one of ours, so that its config says everything of it."""
+def is_built_in(node: Mapping[str, Any]) -> bool:
+    """Return whether a dataset is one of this package, so that its config says all about it.
+
+    Example:
+        >>> is_built_in({"_target_": "my_package.MyData"})
+        False
+    """
     return str(node.get("_target_")).startswith("mtl_runner.")
 
 
 def make_schedulers(settings: Settings, optimizers: Sequence[Optimizer]) -> list[Any]:
-    """A learning-rate scheduler for each, if the config wants one."""
+    """Return a learning-rate scheduler per optimizer; none if the config wants none."""
     node = settings.trainer.scheduler_node
     return (
         [make(node, "trainer.lr_scheduler", optimizer=optimizer) for optimizer in optimizers]
@@ -173,9 +214,19 @@ def make_schedulers(settings: Settings, optimizers: Sequence[Optimizer]) -> list
 
 
 def build_data(node: Mapping[str, Any], rows: int | None = None) -> Prepared:
-    """The dataset of the config's ``data`` node, checked."""
-    own_keys = ("batch_size", "tasks", "losses", "metrics")
-    arguments = {key: value for key, value in node.items() if key not in own_keys}
+    """Return the dataset of the config's ``data`` node, checked.
+
+    Args:
+        node: The ``data`` node.
+        rows: Number of rows to keep of each split; None: all.
+
+    Raises:
+        ConfigError: If an option of the node does not fit.
+        DataError: If the dataset is not as it must be.
+    """
+    # Keys of the node that the dataset's class does not take.
+    runner_keys = ("batch_size", "tasks", "losses", "metrics")
+    arguments = {key: value for key, value in node.items() if key not in runner_keys}
     terms = {}
     for name, term in (node.get("losses") or {}).items():
         terms[name] = make_function(term, f"data.losses.{name}", arguments=2)
@@ -187,12 +238,25 @@ def build_data(node: Mapping[str, Any], rows: int | None = None) -> Prepared:
         str(name): make_metrics(listed, f"data.metrics.{name}")
         for name, listed in (node.get("metrics") or {}).items()
     }
-    dataset = make(arguments, "data", also=own_keys)
+    dataset = make(arguments, "data", other_keys=runner_keys)
     return prepare(dataset, keep=node.get("tasks"), terms=terms, metrics=metrics, rows=rows)
 
 
 def make_metrics(listed: Any, key: str) -> tuple[str | AnyMetric, ...]:
-    """A task's entry of ``data.metrics``: names of the kind's metrics, or targets that make a metric or a torchmetric."""
+    """Return a task's metrics from its entry of ``data.metrics``.
+
+    Args:
+        listed: Names of metrics of the task's kind, or nodes with a ``_target_`` that makes a
+            metric or a torchmetric.
+        key: The config key, for messages.
+
+    Raises:
+        ConfigError: If it is no list, or a target makes something else.
+
+    Example:
+        >>> make_metrics(["rmse", "mae"], "data.metrics.y1")
+        ('rmse', 'mae')
+    """
     if isinstance(listed, str | Mapping) or not isinstance(listed, Sequence) or not listed:
         raise ConfigError(
             f"{key} must be a list, e.g. [accuracy, {{_target_: my_module.my_metric}}]; found {listed!r}."
@@ -202,16 +266,17 @@ def make_metrics(listed: Any, key: str) -> tuple[str | AnyMetric, ...]:
 
 def _made_metric(node: Any, key: str) -> AnyMetric:
     name = str(node.get("name", "")) if isinstance(node, Mapping) else ""
-    own = {"name": name} if name and not takes(node, "name") else {}
-    made = make(
-        {option: value for option, value in node.items() if option not in own} if own else node, key
-    )
-    if isinstance(made, Metric):
-        return replace(made, name=name) if own else made
-    if is_torchmetric(made):
-        return TorchMetric(made, name)
+    # A name that the target does not take is given to the metric afterwards.
+    rename = bool(name) and not takes(node, "name")
+    if rename:
+        node = {option: value for option, value in node.items() if option != "name"}
+    metric = make(node, key)
+    if isinstance(metric, Metric):
+        return replace(metric, name=name) if rename else metric
+    if is_torchmetric(metric):
+        return TorchMetric(metric, name)
     raise ConfigError(
-        f"{key}: {node['_target_']} made a {type(made).__name__}; it must make a Metric or a torchmetrics.Metric."
+        f"{key}: {node['_target_']} made a {type(metric).__name__}; it must make a Metric or a torchmetrics.Metric."
     )
 
 
@@ -223,7 +288,15 @@ def build_model(
     predicts_noise: bool = False,
     trivial: Sequence[float | None] | None = None,
 ) -> nn.Module:
-    """The model, sized from data and tasks where its class takes ``tasks`` and ``input_shape``."""
+    """Return the model, sized from data and tasks where its class takes them.
+
+    Args:
+        node: The ``model`` node of the config.
+        data: The dataset.
+        share: False: every task trains its own copy of the model.
+        predicts_noise: Whether the model has log-variances among its outputs.
+        trivial: Standard loss of the trivial predictor per task, from which the noise starts.
+    """
     shape = InputTensors(data.splits["train"].inputs).shape
     return model_from_shape(
         node, data.tasks, shape, share=share, predicts_noise=predicts_noise, trivial=trivial
@@ -239,7 +312,19 @@ def model_from_shape(
     predicts_noise: bool = False,
     trivial: Sequence[float | None] | None = None,
 ) -> nn.Module:
-    """The model for inputs of a known shape; with log-variances among its outputs if it has to predict the noise."""
+    """Return the model for inputs of a known shape.
+
+    Args:
+        node: The ``model`` node of the config.
+        tasks: The tasks, in order.
+        shape: Shape of one row of the inputs.
+        share: False: every task trains its own copy of the model.
+        predicts_noise: Whether the model has log-variances among its outputs.
+        trivial: Standard loss of the trivial predictor per task, from which the noise starts.
+
+    Raises:
+        ConfigError: If the target makes something else than a module.
+    """
     model = make(node, "model", tasks=list(tasks), input_shape=shape)
     if not isinstance(model, nn.Module):
         raise ConfigError(
@@ -247,7 +332,7 @@ def model_from_shape(
         )
     if predicts_noise:
         wide: nn.Module = make(
-            node, "model", tasks=[widened(task) for task in tasks], input_shape=shape
+            node, "model", tasks=[with_noise_outputs(task) for task in tasks], input_shape=shape
         )
         model = PredictsNoise(wide, model, tasks, trivial)
     return model if share else Unshared(model, tasks)
@@ -256,7 +341,16 @@ def model_from_shape(
 def make_likelihood(
     node: Mapping[str, Any], tasks: list[Task], trivial: Sequence[float | None] | None = None
 ) -> Likelihood:
-    """The likelihood of the config's ``likelihood`` node."""
+    """Return the likelihood of the config's ``likelihood`` node.
+
+    Args:
+        node: The ``likelihood`` node of the config.
+        tasks: The tasks, in order.
+        trivial: Standard loss of the trivial predictor per task, from which the noise starts.
+
+    Raises:
+        ConfigError: If the target makes something else than a likelihood.
+    """
     likelihood = make(node, "likelihood", tasks=tasks, trivial_losses=trivial)
     if not isinstance(likelihood, Likelihood):
         raise ConfigError(
@@ -268,12 +362,22 @@ def make_likelihood(
 def build_weighting(
     node: Mapping[str, Any], data: Prepared, trivial: list[float | None], seed: int
 ) -> Weighting:
-    """The weighting; any other module from losses to a scalar is wrapped."""
+    """Return the weighting; any other module from losses to a scalar is wrapped.
+
+    Args:
+        node: The ``weighting`` node of the config.
+        data: The dataset.
+        trivial: Standard loss of the trivial predictor per task.
+        seed: Seed of a weighting that draws at random.
+
+    Raises:
+        ConfigError: If the target makes something else than a module.
+    """
     weighting = make(node, "weighting", tasks=data.tasks, trivial_losses=trivial, seed=seed)
     if isinstance(weighting, Weighting):
         return weighting
     if isinstance(weighting, nn.Module):
-        return Foreign(data.tasks, weighting)
+        return WrappedScalarizer(data.tasks, weighting)
     raise ConfigError(
         f"weighting._target_ made a {type(weighting).__name__}; it must make a Weighting or another nn.Module from losses [T] to a scalar."
     )
@@ -301,9 +405,15 @@ def _check_parts(settings: PartSettings, update: Mapping[str, Any]) -> None:
 
 
 def trivial_losses(tasks: list[Task], split: Split) -> list[float | None]:
-    """Standard loss per task of the trivial predictor on a split.
+    """Return the standard loss of the trivial predictor on a split, per task.
 
-    None where there is nothing to compare with: loss terms, replaced losses, constant targets.
+    Args:
+        tasks: The tasks, in order.
+        split: The rows.
+
+    Returns:
+        One loss per task; None where there is nothing to compare with: loss terms, replaced losses,
+        constant targets.
     """
     losses: list[float | None] = []
     for task in tasks:
@@ -317,7 +427,15 @@ def trivial_losses(tasks: list[Task], split: Split) -> list[float | None]:
 
 
 def choose_device(name: str) -> torch.device:
-    """``auto`` takes a GPU if there is one. Raises ``ConfigError`` for a device this machine has not."""
+    """Return the device of a name; ``auto`` takes a GPU if there is one.
+
+    Raises:
+        ConfigError: For a device that this machine does not have.
+
+    Example:
+        >>> choose_device("cpu")
+        device(type='cpu')
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -340,7 +458,6 @@ def choose_device(name: str) -> torch.device:
 
 
 def _set_threads(threads: str | int, model: nn.Module, device: torch.device) -> None:
+    """Set the number of CPU threads, also after a run of this process with fewer."""
     small = device.type == "cpu" and sum(p.numel() for p in model.parameters()) < SMALL_MODEL
-    torch.set_num_threads(
-        int(threads) if threads != "auto" else 1 if small else ALL_THREADS
-    )  # also after a run with fewer
+    torch.set_num_threads(int(threads) if threads != "auto" else 1 if small else ALL_THREADS)

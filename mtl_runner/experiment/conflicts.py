@@ -1,4 +1,4 @@
-"""How the tasks' gradients lie to each other: their norms and pairwise cosines over the shared parameters."""
+"""How the tasks' gradients lie to each other: norms and pairwise cosines."""
 
 from __future__ import annotations
 
@@ -13,10 +13,24 @@ from mtl_runner.tasks.activity import Active
 
 
 class Conflicts:
-    """Measures the gradients of the unweighted losses at every step (``record.gradients=true``): one more backward pass per task.
+    """Measures the gradients of the unweighted losses at every step (``record.gradients=true``).
+
+    This takes one more backward pass per task, over the shared parameters.
 
     Args:
-        parameters: of the model; the shared ones count. tasks: their number.
+        parameters: The parameters of the model, with the tasks that own each.
+        tasks: Number of tasks T.
+
+    Attributes:
+        fields: Names and widths of what it measures: ``gradient_norm`` ``[T]`` and ``cosine``
+            ``[T * T]``.
+
+    Example:
+        >>> point = torch.nn.Parameter(torch.ones(2))
+        >>> conflicts = Conflicts(Parameters([point], [frozenset({0, 1})]), tasks=2)
+        >>> norms, cosines = conflicts.measure([point[0], -2 * point[0]], Active.all(2))
+        >>> norms, cosines
+        (tensor([1., 2.]), tensor([ 1., -1., -1.,  1.]))
     """
 
     def __init__(self, parameters: Parameters, tasks: int) -> None:
@@ -26,7 +40,7 @@ class Conflicts:
     def before_update(
         self, forward: ForwardResult, weights: Tensor, active: Active
     ) -> dict[str, Tensor]:
-        """Norms and cosines of this step, to be recorded."""
+        """Return the norms and cosines of this step, to be recorded."""
         del weights
         norms, cosines = self.measure(forward.losses, active)
         return {"gradient_norm": norms, "cosine": cosines}
@@ -35,25 +49,33 @@ class Conflicts:
         """Do nothing."""
 
     def measure(self, losses: Sequence[Tensor], active: Active) -> tuple[Tensor, Tensor]:
-        """Norms ``[T]`` and cosines ``[T * T]``; NaN for idle tasks and for gradients of norm 0. The graph is kept."""
+        """Return the norms of the gradients and their pairwise cosines; the graphs are kept.
+
+        Args:
+            losses: One differentiable scalar per task.
+            active: The tasks that take part.
+
+        Returns:
+            Norms ``[T]`` and cosines ``[T * T]``; NaN for idle tasks, and cosines also for
+            gradients of norm 0.
+        """
         rows = []
         for t, loss in enumerate(losses):
             if t in active.tasks:
-                found = torch.autograd.grad(
+                gradients = torch.autograd.grad(
                     loss, self.shared, retain_graph=True, allow_unused=True, materialize_grads=True
                 )
-                rows.append(torch.cat([g.flatten() for g in found]))
+                rows.append(torch.cat([gradient.flatten() for gradient in gradients]))
         jacobian = torch.stack(rows)
         gramian = jacobian @ jacobian.T
         norms = gramian.diagonal().sqrt()
-        cosines = (gramian / (norms.unsqueeze(0) * norms.unsqueeze(1))).clamp(
-            -1, 1
-        )  # 0/0 is NaN: no direction
-        if active.everyone:
+        # A gradient of norm 0 has no direction: 0/0 is NaN.
+        cosines = (gramian / (norms.unsqueeze(0) * norms.unsqueeze(1))).clamp(-1, 1)
+        if active.none_idle:
             return norms, cosines.flatten()
+        count = len(losses)
         index = active.index(norms.device)
-        all_norms = norms.new_full((len(losses),), torch.nan).index_copy(0, index, norms)
-        wide = norms.new_full((len(index), len(losses)), torch.nan).index_copy(1, index, cosines)
-        return all_norms, norms.new_full((len(losses), len(losses)), torch.nan).index_copy(
-            0, index, wide
-        ).flatten()
+        all_norms = norms.new_full((count,), torch.nan).index_copy(0, index, norms)
+        wide = norms.new_full((len(index), count), torch.nan).index_copy(1, index, cosines)
+        all_cosines = norms.new_full((count, count), torch.nan).index_copy(0, index, wide)
+        return all_norms, all_cosines.flatten()

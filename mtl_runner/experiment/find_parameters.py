@@ -1,4 +1,4 @@
-"""Which parameters belong to which tasks: one batch goes through the model, and the autograd graph of each loss tells."""
+"""Find out which parameters belong to which tasks, by one batch through the model."""
 
 from __future__ import annotations
 
@@ -17,10 +17,28 @@ from mtl_runner.tasks.task import Task
 
 
 def find_parameters(model: nn.Module, likelihood: Likelihood, batch: Split) -> Parameters:
-    """Run one batch (in eval mode, random state restored) and see which parameters each task's loss reaches.
+    """Run one batch and read off the graphs which parameters each task's loss reaches.
 
-    Raises ``ModelError`` for outputs of the wrong form, a parameter that no loss reaches, or a trained tensor that the model
-    hides from ``parameters()`` (in a plain dict or list).
+    The model runs in eval mode, and the random state is restored.
+
+    Args:
+        model: From inputs to ``{task: output}``.
+        likelihood: From outputs and targets to losses.
+        batch: A few rows of the training split.
+
+    Raises:
+        ModelError: For outputs of the wrong form, a parameter that no loss reaches, or a trained
+            tensor that the model hides from ``parameters()`` (in a plain dict or list).
+
+    Example:
+        >>> from mtl_runner.likelihood import Standard
+        >>> from mtl_runner.models import MLP
+        >>> tasks = [Task("a", size=1), Task("b", size=1)]
+        >>> model = MLP(tasks, (3,), hidden=(4,))
+        >>> batch = Split(torch.zeros(2, 3), {"a": torch.zeros(2, 1), "b": torch.zeros(2, 1)})
+        >>> parameters = find_parameters(model, Standard(tasks), batch)
+        >>> [sorted(owners) for owners in parameters.owners]
+        [[0, 1], [0, 1], [0], [0], [1], [1]]
     """
     training = model.training
     model.eval()
@@ -30,25 +48,27 @@ def find_parameters(model: nn.Module, likelihood: Likelihood, batch: Split) -> P
         losses = likelihood.losses(outputs, batch.targets)
         for task, loss in zip(likelihood.tasks, losses, strict=True):
             if not isinstance(loss, Tensor) or loss.dim():
-                what = (
+                description = (
                     f"a tensor of shape {tuple(loss.shape)}"
                     if isinstance(loss, Tensor)
                     else f"a {type(loss).__name__}"
                 )
                 raise ModelError(
-                    f"The loss of task {task.name!r} is {what}; it must be a scalar tensor, e.g. a .mean()."
+                    f"The loss of task {task.name!r} is {description}; it must be a scalar tensor, e.g. a .mean()."
                 )
-        reached = [leaves_of(loss) for loss in losses]
+        leaves = [leaves_of(loss) for loss in losses]
     model.train(training)
-    _check_hidden(model, likelihood, reached)
-    if isinstance(model, Unshared):  # the heads a copy does not use are no mistake
-        everything = set().union(*reached)
+    _check_hidden(model, likelihood, leaves)
+    if isinstance(model, Unshared):  # the heads that a copy does not use are no mistake
+        all_leaves = set().union(*leaves)
         for parameter in model.parameters():
-            parameter.requires_grad_(parameter.requires_grad and parameter in everything)
+            parameter.requires_grad_(parameter.requires_grad and parameter in all_leaves)
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    owners = [frozenset(t for t, leaves in enumerate(reached) if p in leaves) for _, p in named]
-    for (name, _), owner in zip(named, owners, strict=True):
-        if not owner:
+    owners = [
+        frozenset(t for t, task_leaves in enumerate(leaves) if p in task_leaves) for _, p in named
+    ]
+    for (name, _), tasks in zip(named, owners, strict=True):
+        if not tasks:
             raise ModelError(
                 f"No task's loss reaches the model's parameter {name!r}; use it in an output, or freeze it with requires_grad_(False)."
             )
@@ -57,11 +77,20 @@ def find_parameters(model: nn.Module, likelihood: Likelihood, batch: Split) -> P
             "The model has no trainable parameter; at least one must require a gradient."
         )
     tensors = [p for _, p in named]
-    return Parameters(tensors, owners, last_shared_weight(tensors, owners, reached))
+    return Parameters(tensors, owners, last_shared_weight(tensors, owners, leaves))
 
 
 def check_outputs(outputs: object, batch: Split, tasks: Sequence[Task]) -> None:
-    """Raise ``ModelError`` unless the outputs are ``{task: tensor}`` of the shapes the tasks need."""
+    """Check that the outputs are ``{task: tensor}`` of the shapes that the tasks need.
+
+    Args:
+        outputs: What the model returned.
+        batch: The batch that it was given.
+        tasks: The tasks; those without a target need no output.
+
+    Raises:
+        ModelError: If they are not, with the shape that was found and the one that is needed.
+    """
     if not isinstance(outputs, dict):
         raise ModelError(
             f"The model returned a {type(outputs).__name__}; its forward must return {{task: tensor}}."
@@ -73,20 +102,20 @@ def check_outputs(outputs: object, batch: Split, tasks: Sequence[Task]) -> None:
             raise ModelError(
                 f"The model returned no output for task {task.name!r} (it returned {', '.join(map(str, outputs))})."
             )
-        found, target = tuple(outputs[task.name].shape), tuple(batch.targets[task.name].shape)
-        wanted = task.spec.output_shape(target, task)
-        if found != wanted and task.loss_term is None:
+        shape, target = tuple(outputs[task.name].shape), tuple(batch.targets[task.name].shape)
+        needed = task.spec.output_shape(target, task)
+        if shape != needed and task.loss_term is None:
             raise ModelError(
-                f"Task {task.name!r}: the model's output has shape {found}, but its target of shape {target} needs {wanted}."
+                f"Task {task.name!r}: the model's output has shape {shape}, but its target of shape {target} needs {needed}."
             )
 
 
 def _check_hidden(
-    model: nn.Module, likelihood: Likelihood, reached: list[dict[Tensor, int]]
+    model: nn.Module, likelihood: Likelihood, leaves: list[dict[Tensor, int]]
 ) -> None:
     known = {*model.parameters(), *likelihood.parameters()}
-    for task, leaves in zip(likelihood.tasks, reached, strict=True):
-        hidden = [leaf for leaf in leaves if leaf not in known]
+    for task, task_leaves in zip(likelihood.tasks, leaves, strict=True):
+        hidden = [leaf for leaf in task_leaves if leaf not in known]
         if hidden:
             leaf = max(hidden, key=lambda tensor: tensor.dim())  # a weight says more than its bias
             raise ModelError(

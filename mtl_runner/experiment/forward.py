@@ -15,20 +15,24 @@ from mtl_runner.data.dataset import Split
 from mtl_runner.data.inputs import Inputs
 from mtl_runner.likelihood import Likelihood
 
+#: The model's outputs by task.
 Outputs = dict[str, Tensor]
 
 
 @dataclass(slots=True)
 class ForwardResult:
-    """What one pass says of a batch.
+    """Outputs and losses of one batch.
 
     Attributes:
-        outputs: The model's, by task.
-        losses: What is trained: one differentiable scalar per task, each with a graph of its own.
+        outputs: The model's outputs, by task.
+        losses: The losses to train: one differentiable scalar per task, each with a graph of its
+            own.
         values: The losses ``[T]`` without a graph.
-        standard: The unweighted standard losses ``[T]``, by which runs with different likelihoods compare.
+        standard: The unweighted standard losses ``[T]``, by which runs with different likelihoods
+            compare.
         nll: The exact negative log-likelihoods ``[T]``; None without a noise scale.
-        recompute: Recomputes the losses of the same batch, with the parameters as they are then; None unless asked for.
+        recompute: Recomputes the losses of the same batch, with the parameters as they are then;
+            None unless asked for.
     """
 
     outputs: Outputs
@@ -40,11 +44,24 @@ class ForwardResult:
 
 
 class ForwardPass(nn.Module):
-    """Runs model and likelihood; every way of running asks it: training, evaluation, prediction, stacks, the search for parameters.
+    """Runs model and likelihood, for every way of running.
+
+    Training, evaluation, prediction, stacks of replicas and the search for parameters all call it.
 
     Args:
         model: From inputs to ``{task: output}``.
         likelihood: From outputs and targets to losses.
+
+    Example:
+        >>> from mtl_runner.likelihood import Standard
+        >>> from mtl_runner.models import MLP
+        >>> from mtl_runner.tasks.task import Task
+        >>> tasks = [Task("a", size=1), Task("b", size=1)]
+        >>> forward_pass = ForwardPass(MLP(tasks, (3,), hidden=(4,)), Standard(tasks))
+        >>> targets = {"a": torch.zeros(2, 1), "b": torch.zeros(2, 1)}
+        >>> result = forward_pass(torch.zeros(2, 3), targets)
+        >>> sorted(result.outputs), result.values.shape
+        (['a', 'b'], torch.Size([2]))
     """
 
     def __init__(self, model: nn.Module, likelihood: Likelihood) -> None:
@@ -52,12 +69,12 @@ class ForwardPass(nn.Module):
         self.model, self.likelihood = model, likelihood
 
     def outputs(self, inputs: Inputs) -> Outputs:
-        """The model's outputs."""
-        found: Outputs = self.model(inputs)
-        return found
+        """Return the model's outputs by task."""
+        outputs: Outputs = self.model(inputs)
+        return outputs
 
     def forward(self, inputs: Inputs, targets: Mapping[str, Tensor]) -> ForwardResult:
-        """Outputs and losses of a batch, with everything that is recorded of them."""
+        """Return outputs and losses of a batch, with everything that is recorded of them."""
         likelihood = self.likelihood
         outputs = self.outputs(inputs)
         losses = likelihood.losses(outputs, targets)
@@ -74,17 +91,21 @@ class ForwardPass(nn.Module):
         )
 
     def of_batch(self, batch: Split, *, recompute: bool = False) -> ForwardResult:
-        """The pass of a training step; ``recompute``: whether its losses can be recomputed afterwards."""
-        again = (
-            self._recomputing(batch) if recompute else None
-        )  # before the pass, which moves the random states on
-        found = self.forward(batch.inputs, batch.targets)
-        found.recompute = again
-        return found
+        """Return the result of a training step's batch.
+
+        Args:
+            batch: Inputs and targets.
+            recompute: Whether the losses can be recomputed afterwards.
+        """
+        # Made before the pass, which moves the random states on.
+        recompute_losses = self._make_recompute(batch) if recompute else None
+        result = self.forward(batch.inputs, batch.targets)
+        result.recompute = recompute_losses
+        return result
 
     @contextlib.contextmanager
     def evaluating(self) -> Iterator[None]:
-        """Eval mode and no gradients, for a while."""
+        """Put the model in eval mode and switch gradients off, within a ``with`` block."""
         training = self.model.training
         self.model.eval()
         try:
@@ -94,24 +115,32 @@ class ForwardPass(nn.Module):
             self.model.train(training)
 
     def pure(self) -> Callable[[Any, Any, Any, Any], tuple[Tensor, dict[str, Tensor]]]:
-        """This very pass as a function of tensors: ``(model's, likelihood's, inputs, targets)`` to losses ``[T]`` and what is recorded beside them."""
+        """Return this pass as a function of tensors, for ``torch.func``.
+
+        Returns:
+            A function of (the model's tensors by name, the likelihood's, inputs, targets) that
+            returns the losses ``[T]`` and what is recorded beside them, by name.
+        """
 
         def call(
             model: Any, likelihood: Any, inputs: Any, targets: Any
         ) -> tuple[Tensor, dict[str, Tensor]]:
-            state = {f"model.{k}": v for k, v in model.items()} | {
-                f"likelihood.{k}": v for k, v in likelihood.items()
+            state = {f"model.{name}": tensor for name, tensor in model.items()} | {
+                f"likelihood.{name}": tensor for name, tensor in likelihood.items()
             }
-            found: ForwardResult = functional_call(self, state, (inputs, targets))
-            measured = {"standard": found.standard} | (
-                {} if found.nll is None else {"nll": found.nll}
+            result: ForwardResult = functional_call(self, state, (inputs, targets))
+            measured = {"standard": result.standard} | (
+                {} if result.nll is None else {"nll": result.nll}
             )
-            return torch.stack(found.losses), measured
+            return torch.stack(result.losses), measured
 
         return call
 
-    def _recomputing(self, batch: Split) -> Callable[[], list[Tensor]]:
-        """A function that recomputes the batch's losses with the same random state, on copies of the buffers (BatchNorm)."""
+    def _make_recompute(self, batch: Split) -> Callable[[], list[Tensor]]:
+        """Return a function that recomputes the batch's losses.
+
+        It uses the same random state, and copies of the buffers (BatchNorm).
+        """
         device = next(self.model.parameters()).device
         cuda = [device] if device.type == "cuda" else []
         random = torch.get_rng_state()
@@ -130,7 +159,16 @@ class ForwardPass(nn.Module):
 
 
 def split_outputs(model: ForwardPass, split: Split, rows: int) -> Outputs:
-    """Outputs for all rows of a split, in eval mode, ``rows`` at a time."""
+    """Return the outputs for a whole split, in eval mode.
+
+    Args:
+        model: The forward pass.
+        split: The rows.
+        rows: Number of rows at a time.
+
+    Returns:
+        ``{task: outputs [N, ...]}``.
+    """
     with model.evaluating():
         parts = [model.outputs(batch.inputs) for batch in split.batches(rows)]
     return {

@@ -15,7 +15,7 @@ from mtl_runner.experiment.conflicts import Conflicts
 from mtl_runner.experiment.forward import ForwardPass
 from mtl_runner.experiment.functional import clipped, pure
 from mtl_runner.experiment.own_optimizers import OwnOptimizers
-from mtl_runner.experiment.step_hooks import LossesAfter, NormsBefore, StepHook
+from mtl_runner.experiment.step_hooks import GradientNormHook, LossChangeHook, StepHook
 from mtl_runner.experiment.step_record import RecordLayout, StepRecord
 from mtl_runner.likelihood import Likelihood
 from mtl_runner.tasks.activity import Active
@@ -26,15 +26,36 @@ from mtl_runner.weighting.protocols import ObservesLosses, ObservesNorms
 
 @dataclass
 class Learner:
-    """What a step changes: the model and the four axes (the schedule has already said who is active).
+    """Everything that a training step changes: the model and the axes.
+
+    The schedule is not among them; it has said before who is active.
 
     Args:
         model: From inputs to ``{task: output}``.
         likelihood: From outputs and targets to losses.
-        weighting: What each loss is worth.
+        weighting: The weight of each loss.
         update: How the weighted losses change the parameters.
         own_optimizers: Train the own parameters of weighting and likelihood.
         conflicts: Measures the gradients of the tasks at every step (``record.gradients=true``).
+
+    Example:
+        >>> import torch
+        >>> from functools import partial
+        >>> from mtl_runner.gradients.parameters import Parameters
+        >>> from mtl_runner.likelihood import Standard
+        >>> from mtl_runner.models import MLP
+        >>> from mtl_runner.tasks.task import Task
+        >>> from mtl_runner.update import Joint
+        >>> from mtl_runner.weighting import Fixed
+        >>> tasks, sgd = [Task("a", size=1), Task("b", size=1)], partial(torch.optim.SGD, lr=0.1)
+        >>> model = MLP(tasks, (3,), hidden=(4,))
+        >>> batch = Split(torch.ones(2, 3), {"a": torch.zeros(2, 1), "b": torch.zeros(2, 1)})
+        >>> likelihood, weighting = Standard(tasks), Fixed(tasks, {"a": 2.0})
+        >>> losses = likelihood.losses(model(batch.inputs), batch.targets)
+        >>> update = Joint(Parameters.from_losses(model, losses), sgd)
+        >>> learner = Learner(model, likelihood, weighting, update, OwnOptimizers(weighting, sgd))
+        >>> learner.step(batch, Active.all(2)).weight
+        tensor([2., 1.])
     """
 
     model: nn.Module
@@ -45,7 +66,15 @@ class Learner:
     conflicts: Conflicts | None = None
 
     def step(self, batch: Split, active: Active) -> StepRecord:
-        """One training step on a batch in which some task is active."""
+        """Take one training step.
+
+        Args:
+            batch: Inputs and targets.
+            active: The tasks that take part, at least one.
+
+        Returns:
+            The numbers of the step, on the device.
+        """
         forward = self.forward_pass.of_batch(batch, recompute=self.needs_recompute)
         weights, objective = self.weighting.weigh(forward.values, active)
         if active.partial:
@@ -72,21 +101,26 @@ class Learner:
 
     @cached_property
     def hooks(self) -> list[StepHook]:
-        """Who looks at a step before and after its update, in this order."""
-        found: list[StepHook | None] = [
-            NormsBefore(self.weighting, self.update.parameters)
+        """The hooks that are called before and after the update, in this order.
+
+        The own optimizers come last, since they step with gradients that the hooks before them set.
+        """
+        hooks: list[StepHook | None] = [
+            GradientNormHook(self.weighting, self.update.parameters)
             if isinstance(self.weighting, ObservesNorms)
             else None,
             self.conflicts,
-            LossesAfter(self.weighting) if isinstance(self.weighting, ObservesLosses) else None,
-            # the last, since it steps with gradients that those before it set:
+            LossChangeHook(self.weighting) if isinstance(self.weighting, ObservesLosses) else None,
             self.own_optimizers if self.own_optimizers.optimizers else None,
         ]
-        return [hook for hook in found if hook is not None]
+        return [hook for hook in hooks if hook is not None]
 
     @property
     def backward_passes(self) -> int:
-        """Number of backward passes of a step with all tasks; those of GradNorm end at the last shared weight, and those of ``record.gradients`` do not count."""
+        """Number of backward passes of a step with all tasks.
+
+        Those of GradNorm end at the last shared weight; those of ``record.gradients`` do not count.
+        """
         return self.update.passes + (
             len(self.likelihood.tasks) if isinstance(self.weighting, ObservesNorms) else 0
         )
@@ -103,11 +137,20 @@ class Learner:
 
 
 def pure_step(learner: Learner, active: Active) -> Callable[..., tuple[Any, ...]]:
-    """The same step as a function of its tensors, up to the optimizers: for ``torch.func.vmap`` over replicas and ``torch.compile``.
+    """Return the same step as a function of its tensors, up to the optimizers.
 
-    It takes ``{part: {name: tensor}}`` of trained parameters and of constants (parts: model, likelihood, weighting), inputs, targets and the
-    activation ``[T]``; it returns the fields of the :class:`StepRecord` by name, the training losses ``[T]``, and the gradients: of the
-    likelihood, of the weighting, and of the model for each of the update's lanes.
+    It is for ``torch.func.vmap`` over replicas and ``torch.compile``.
+
+    Args:
+        learner: The learner whose step it is.
+        active: The tasks that take part.
+
+    Returns:
+        A function of trained parameters and constants, each ``{part: {name: tensor}}`` with the
+        parts model, likelihood and weighting; inputs; targets; and the activation ``[T]``. It
+        returns the fields of the :class:`StepRecord` by name, the training losses ``[T]``, and the
+        gradients of the likelihood, of the weighting, and of the model for each set of tasks that
+        an optimizer of the update follows.
     """
     weighting, update = learner.weighting, learner.update
     forward_of, objective_of = learner.forward_pass.pure(), pure(weighting)
@@ -115,7 +158,8 @@ def pure_step(learner: Learner, active: Active) -> Callable[..., tuple[Any, ...]
         {name for name, p in learner.model.named_parameters() if p in set(block)}
         for block in update.clip_blocks
     ]
-    lanes = list(
+    # Sets of tasks whose weighted losses one optimizer follows; None: all tasks.
+    task_sets = list(
         dict.fromkeys(
             [
                 *(update.optimizer_tasks or ()),
@@ -127,33 +171,41 @@ def pure_step(learner: Learner, active: Active) -> Callable[..., tuple[Any, ...]
     def step(
         parameters: Any, constants: Any, inputs: Any, targets: Any, values: Tensor
     ) -> tuple[Any, ...]:
-        def forward(own: Any, noise: Any) -> Any:
+        def forward(model: Any, likelihood: Any) -> Any:
             return forward_of(
-                {**own, **constants["model"]}, {**noise, **constants["likelihood"]}, inputs, targets
+                {**model, **constants["model"]},
+                {**likelihood, **constants["likelihood"]},
+                inputs,
+                targets,
             )
 
-        def weigh(own: Any, losses: Tensor) -> Any:
-            seen = losses if active.everyone else losses[list(active.tasks)]
-            return objective_of({**own, **constants["weighting"]}, seen, active.none_if_all)
+        def weigh(trained: Any, losses: Tensor) -> Any:
+            active_losses = losses if active.none_idle else losses[list(active.tasks)]
+            state = {**trained, **constants["weighting"]}
+            return objective_of(state, active_losses, active.none_if_all)
 
-        losses, pull, found = vjp(
+        losses, backward, recorded = vjp(
             forward, parameters["model"], parameters["likelihood"], has_aux=True
         )  # type: ignore[misc]
-        (own, weights), objective = grad_and_value(weigh, argnums=(0, 1))(
+        (weighting_gradients, weights), objective = grad_and_value(weigh, argnums=(0, 1))(
             parameters["weighting"], losses
         )
         weights = weights * values
-        gradients: dict[str, Any] = {"weighting": own, "model": {}, "likelihood": {}}
-        for lane in lanes:
-            mask = [1.0 if lane is None or t in lane else 0.0 for t in range(len(values))]
-            of_model, of_likelihood = pull(
-                weights if lane is None else weights * values.new_tensor(mask)
+        gradients: dict[str, Any] = {
+            "weighting": weighting_gradients,
+            "model": {},
+            "likelihood": {},
+        }
+        for tasks in task_sets:
+            mask = [1.0 if tasks is None or t in tasks else 0.0 for t in range(len(values))]
+            of_model, of_likelihood = backward(
+                weights if tasks is None else weights * values.new_tensor(mask)
             )
-            gradients["model"][lane] = clipped(of_model, blocks, update.clip)
-            gradients["likelihood"] = of_likelihood if lane is None else gradients["likelihood"]
-        measured = {"nll": found["nll"]} if "nll" in found else {}
+            gradients["model"][tasks] = clipped(of_model, blocks, update.clip)
+            gradients["likelihood"] = of_likelihood if tasks is None else gradients["likelihood"]
+        measured = {"nll": recorded["nll"]} if "nll" in recorded else {}
         return (
-            StepRecord(found["standard"], weights, objective, measured).fields(),
+            StepRecord(recorded["standard"], weights, objective, measured).fields(),
             losses,
             gradients,
         )
@@ -162,13 +214,25 @@ def pure_step(learner: Learner, active: Active) -> Callable[..., tuple[Any, ...]
 
 
 def pure_weighting_gradients(learner: Learner, active: Active) -> Callable[..., Tensor]:
-    """Where the weighting learns from the losses after the update: the gradients ``[k]`` of its parameters, as a function of tensors."""
+    """Return how a weighting learns from the losses after the update, as a function of tensors.
+
+    Args:
+        learner: The learner; its weighting observes losses.
+        active: The tasks that take part.
+
+    Returns:
+        A function of parameters, constants, inputs and targets as in :func:`pure_step`, and the
+        losses ``[T]`` before the update. It returns the gradients ``[k]`` of the weighting's
+        parameters.
+    """
     forward_of, gradients_of = learner.forward_pass.pure(), pure(learner.weighting, "gradients")
 
-    def again(parameters: Any, constants: Any, inputs: Any, targets: Any, before: Tensor) -> Tensor:
+    def weighting_gradients(
+        parameters: Any, constants: Any, inputs: Any, targets: Any, before: Tensor
+    ) -> Tensor:
         state = {part: {**parameters[part], **constants[part]} for part in parameters}
         after, _ = forward_of(state["model"], state["likelihood"], inputs, targets)
         gradients: Tensor = gradients_of(state["weighting"], before, after, active.none_if_all)
         return gradients
 
-    return again
+    return weighting_gradients

@@ -1,4 +1,7 @@
-"""The optimizers of what is learned beside the model: log-variances and the like. Never clipped, never decayed."""
+"""The optimizers of what is learned beside the model: log-variances and the like.
+
+These parameters are never clipped and never decayed.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +12,16 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mtl_runner.compat.torch_optimizers import stepper
+from mtl_runner.compat.torch_optimizers import step_function
 from mtl_runner.experiment.forward import ForwardResult
-from mtl_runner.gradients.layout import laid_out
+from mtl_runner.gradients.layout import laid_out_like
 from mtl_runner.likelihood import Likelihood
 from mtl_runner.tasks.activity import Active
 from mtl_runner.update.base import MakeOptimizer
 from mtl_runner.weighting.base import Weighting
 
-SETTLING = 0.3  # share of the run over which an annealed rate falls to 0
+# Share of the run over which an annealed learning rate falls to 0.
+SETTLING = 0.3
 
 Owner = Weighting | Likelihood
 
@@ -25,10 +29,29 @@ Owner = Weighting | Likelihood
 class OwnOptimizers:
     """The optimizers of the own parameters of a weighting and of a likelihood.
 
-    With a learning rate of their own (``weighting.lr``, ``likelihood.lr``) they have an Adam, whose rate falls to 0 over the last 30 % of the
-    run if ``anneal``, so that they first arrive and then settle instead of following single batches; with ``lr: null`` an
-    optimizer like the model's, without weight decay. A parameter of an idle task has no gradient, so neither it nor its Adam
+    With a learning rate of their own (``weighting.lr``, ``likelihood.lr``) they have an Adam, whose
+    rate falls to 0 over the last 30 % of the run if ``anneal``, so that they first arrive and then
+    settle instead of following single batches; with ``lr: null`` an optimizer like the model's,
+    without weight decay. A parameter of an idle task has no gradient, so neither it nor its Adam
     clock moves.
+
+    Args:
+        weighting: The weighting.
+        make_optimizer: Makes an optimizer like the model's.
+        likelihood: The likelihood; None: it has no parameters.
+
+    Attributes:
+        owners: ``weighting`` or ``likelihood``, for each optimizer.
+        annealed: The optimizers whose learning rate falls, with their initial rates.
+        scheduled: The optimizers like the model's, which follow its learning-rate schedule.
+
+    Example:
+        >>> from mtl_runner.tasks.task import Task
+        >>> from mtl_runner.weighting import Uncertainty
+        >>> own = OwnOptimizers(Uncertainty([Task("a"), Task("b")], lr=0.1), torch.optim.SGD)
+        >>> own.begin_epoch(done=0.85)  # in the middle of the last 30 % of the run
+        >>> round(own.optimizers[0].param_groups[0]["lr"], 4)
+        0.05
     """
 
     def __init__(
@@ -42,22 +65,29 @@ class OwnOptimizers:
         trained = {
             name: owner for name, owner in parts.items() if owner is not None and _trained(owner)
         }
-        self.owners = list(trained)  # whose parameters each optimizer has
+        self.owners = list(trained)
         owners = list(trained.values())
         self.optimizers = [_optimizer(owner, make_optimizer) for owner in owners]
         self.annealed = [
-            (o, owner.lr)
-            for o, owner in zip(self.optimizers, owners, strict=True)
+            (optimizer, owner.lr)
+            for optimizer, owner in zip(self.optimizers, owners, strict=True)
             if owner.anneal and owner.lr
         ]
         self.scheduled = [
-            o for o, owner in zip(self.optimizers, owners, strict=True) if owner.lr is None
+            optimizer
+            for optimizer, owner in zip(self.optimizers, owners, strict=True)
+            if owner.lr is None
         ]
-        self.steppers = [stepper(optimizer) for optimizer in self.optimizers]
-        self._taken: Sequence[Tensor | None] = ()  # between the two halves of a step
+        self.step_functions = [step_function(optimizer) for optimizer in self.optimizers]
+        # The likelihood's gradients, from before the update to after it.
+        self._gradients: Sequence[Tensor | None] = ()
 
     def begin_epoch(self, done: float) -> None:
-        """Set the learning rates for an epoch that begins when ``done`` (0 to 1) of the run is over."""
+        """Set the learning rates for an epoch.
+
+        Args:
+            done: The share of the run, 0 to 1, that is over when the epoch begins.
+        """
         for optimizer, lr in self.annealed:
             for group in optimizer.param_groups:
                 group["lr"] = lr * min(1.0, (1 - done) / SETTLING)
@@ -65,38 +95,56 @@ class OwnOptimizers:
     def before_update(
         self, forward: ForwardResult, weights: Tensor, active: Active
     ) -> dict[str, Tensor]:
-        """Take the gradients of the likelihood's parameters, while the graph of the losses is there."""
-        self._taken = self.gradients(forward.losses, weights, active)
+        """Take the gradients of the likelihood's parameters, while the graphs are there."""
+        self._gradients = self.gradients(forward.losses, weights, active)
         return {}
 
     def after_update(self, forward: ForwardResult, active: Active) -> None:
         """Step the optimizers."""
         del forward, active
-        self.step(self._taken)
+        self.step(self._gradients)
 
     def gradients(
         self, losses: Sequence[Tensor], weights: Tensor, active: Active
     ) -> Sequence[Tensor | None]:
-        """Return the gradients of the weighted losses with respect to the likelihood's parameters; the graph is kept for the update."""
+        """Return the gradients of the weighted losses over the likelihood's parameters.
+
+        The graphs are kept for the update.
+
+        Args:
+            losses: One differentiable scalar per task.
+            weights: One factor per task, shape ``[T]``.
+            active: The tasks that take part.
+        """
         if not self.likelihood_parameters:
             return ()
-        roots = [losses[t] for t in active.tasks if losses[t].requires_grad]
-        scale = [weights[t] for t in active.tasks if losses[t].requires_grad]
+        tasks = [t for t in active.tasks if losses[t].requires_grad]
         return torch.autograd.grad(
-            roots, self.likelihood_parameters, scale, retain_graph=True, allow_unused=True
+            [losses[t] for t in tasks],
+            self.likelihood_parameters,
+            [weights[t] for t in tasks],
+            retain_graph=True,
+            allow_unused=True,
         )
 
     def step(self, gradients: Sequence[Tensor | None] = ()) -> None:
-        """One step; the weighting's gradients lie in its parameters already, the likelihood's are given."""
+        """Take one step of every optimizer.
+
+        Args:
+            gradients: The gradients of the likelihood's parameters; those of the weighting lie in
+                its parameters already.
+        """
         for parameter, gradient in zip(self.likelihood_parameters, gradients, strict=True):
-            parameter.grad = laid_out(gradient, parameter)
-        for step in self.steppers:
-            step()
+            parameter.grad = laid_out_like(gradient, parameter)
+        for take_step in self.step_functions:
+            take_step()
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the state of the optimizers, for a checkpoint."""
         return {"optimizers": [optimizer.state_dict() for optimizer in self.optimizers]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a state of :meth:`state_dict`."""
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
 

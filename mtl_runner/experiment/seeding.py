@@ -10,7 +10,21 @@ import torch
 
 
 def random_state(device: torch.device) -> dict[str, Any]:
-    """The global random states that a user's model or loss may draw from: torch, CUDA, numpy and Python."""
+    """Return the global random states: of torch, CUDA, numpy and Python.
+
+    Args:
+        device: The device of the run; the state of its GPU is included.
+
+    Returns:
+        Tensors and plain values, for a checkpoint.
+
+    Example:
+        >>> state = random_state(torch.device("cpu"))
+        >>> numbers = torch.rand(2), np.random.rand(), random.random()
+        >>> set_random_state(state, torch.device("cpu"))
+        >>> bool((torch.rand(2) == numbers[0]).all()), np.random.rand() == numbers[1]
+        (True, True)
+    """
     name, keys, position, has_gauss, cached = np.random.get_state()
     version, internal, gauss = random.getstate()
     state: dict[str, Any] = {
@@ -30,7 +44,12 @@ def random_state(device: torch.device) -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any], device: torch.device) -> None:
-    """Put the random states back."""
+    """Restore the global random states.
+
+    Args:
+        state: A state of :func:`random_state`.
+        device: The device of the run.
+    """
     torch.set_rng_state(state["torch"].cpu())
     name, keys, position, has_gauss, cached = state["numpy"]
     np.random.set_state((name, keys.cpu().numpy().astype(np.uint32), position, has_gauss, cached))
@@ -41,7 +60,7 @@ def set_random_state(state: dict[str, Any], device: torch.device) -> None:
 
 
 def seed_everything(seed: int) -> None:
-    """Seed every global random state."""
+    """Seed the global random states of torch, numpy and Python."""
     torch.manual_seed(seed)
     np.random.seed(seed % 2**32)
     random.seed(seed)

@@ -1,4 +1,4 @@
-"""Who looks at a training step before and after its update: what only a few methods need."""
+"""Hooks before and after the update of a training step: what only a few methods need."""
 
 from __future__ import annotations
 
@@ -14,21 +14,40 @@ from mtl_runner.weighting.protocols import ObservesLosses, ObservesNorms
 
 
 class StepHook(Protocol):
-    """Looks at a step; the graphs of the losses must survive it."""
+    """An observer of a training step; the graphs of the losses must survive it."""
 
     def before_update(
         self, forward: ForwardResult, weights: Tensor, active: Active
     ) -> dict[str, Tensor]:
-        """Look at losses and weights ``[T]``; returns what is to be recorded."""
+        """Look at the losses and weights before the parameters move.
+
+        Args:
+            forward: Outputs and losses of the batch.
+            weights: One factor per task, shape ``[T]``.
+            active: The tasks that take part.
+
+        Returns:
+            What is to be recorded, by name.
+        """
         ...
 
     def after_update(self, forward: ForwardResult, active: Active) -> None:
-        """Look at the step once the parameters have moved."""
+        """Look at the step once the parameters have moved.
+
+        Args:
+            forward: Outputs and losses of the batch, from before the update.
+            active: The tasks that take part.
+        """
         ...
 
 
-class NormsBefore:
-    """Tells a weighting the norm of every task's gradient at the last shared weight (GradNorm)."""
+class GradientNormHook:
+    """Tells a weighting the norm of every task's gradient at the last shared weight (GradNorm).
+
+    Args:
+        weighting: The weighting that observes norms.
+        parameters: The parameters of the model, with the tasks that own each.
+    """
 
     def __init__(self, weighting: ObservesNorms, parameters: Parameters) -> None:
         self.weighting, self.parameters = weighting, parameters
@@ -36,6 +55,7 @@ class NormsBefore:
     def before_update(
         self, forward: ForwardResult, weights: Tensor, active: Active
     ) -> dict[str, Tensor]:
+        """Measure the norms and pass them on; nothing is recorded."""
         del weights
         norms = self.parameters.norms(forward.losses, active.tasks)
         self.weighting.observe_norms(norms, forward.values, active.none_if_all)
@@ -45,8 +65,12 @@ class NormsBefore:
         """Do nothing."""
 
 
-class LossesAfter:
-    """Tells a weighting the losses of the same batch before and after the update (FAMO)."""
+class LossChangeHook:
+    """Tells a weighting the losses of the same batch before and after the update (FAMO).
+
+    Args:
+        weighting: The weighting that observes losses.
+    """
 
     def __init__(self, weighting: ObservesLosses) -> None:
         self.weighting = weighting
@@ -59,6 +83,7 @@ class LossesAfter:
         return {}
 
     def after_update(self, forward: ForwardResult, active: Active) -> None:
+        """Recompute the losses of the batch and pass them on."""
         assert forward.recompute is not None
         with torch.no_grad():
             self.weighting.observe_losses(

@@ -1,1 +1,1 @@
-"""Which parameters belong to which tasks, and the form in which their gradients are kept. Knows no axis."""
+"""Which parameters belong to which tasks, and the layout of their gradients; it knows no axis."""

@@ -1,4 +1,8 @@
-"""Hydra plugins: where configs are found, and what happens around a sweep. Free of torch."""
+"""Hydra's side of a run: plugins, launchers, and what happens before and after a sweep.
+
+This room makes a :class:`~mtl_runner.runs.request.Request` of a command line and starts it. It is
+free of torch until a run begins.
+"""
 
 from mtl_runner.launch.plugins import register
 from mtl_runner.launch.start import SweepStart, current_sweep

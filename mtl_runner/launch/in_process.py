@@ -1,4 +1,4 @@
-"""Runs from Python: ``mtl_runner.run``."""
+"""Runs from Python, without a command: ``mtl_runner.run``."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mtl_runner.config.conf_directory import conf_directory
-from mtl_runner.config.open_keys import opened
+from mtl_runner.config.open_keys import override_or_add
 from mtl_runner.errors import ConfigError, MtlError
-from mtl_runner.errors.wording import cli_message
+from mtl_runner.errors.messages import cli_message
 from mtl_runner.launch.unchanged_process import unchanged_process, without_hydra
 
 if TYPE_CHECKING:
@@ -20,22 +20,32 @@ if TYPE_CHECKING:
 def run(*overrides: str) -> RunResult:
     """Train one run in this process, as ``mtl-run`` does with the same options.
 
-    A run directory that holds this very run already is taken up where it stopped, or read if it is finished.
+    If the run directory holds this very run already, it is resumed where it stopped, or only read
+    if it is finished.
 
     Args:
-        overrides: What would stand on the command line: ``"weighting=uncertainty"``, ``"data=digits"``, ``"hydra.run.dir=my_run"``.
+        overrides: The options of the command line, e.g. ``"weighting=uncertainty"``,
+            ``"data=digits"``, ``"hydra.run.dir=my_run"``.
 
     Returns:
-        What came out, with the pictures where a notebook shows it.
+        The finished run: its numbers, its pictures and its trained model.
 
     Raises:
-        MtlError: With the sentence that the command would end with: a wrong option (``ConfigError``), a diverged loss
-            (``DivergedError``), a taken directory (``RunDirectoryError``); what a model of yours raises is its cause.
+        MtlError: With the sentence that the command would end with: ``ConfigError`` for a wrong
+            option, ``DivergedError`` for a diverged loss, ``RunDirectoryError`` for a taken
+            directory. An error of your own model or data is its ``__cause__``.
         KeyboardInterrupt: After Ctrl-C; the last evaluated epoch is saved.
 
     Example:
-        >>> result = run("weighting=uncertainty", "data=digits", "trainer.epochs=5")  # doctest: +SKIP
-        >>> result.metrics.query("split == 'val'")  # doctest: +SKIP
+        >>> import tempfile
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> small = ("model.hidden=[4]", "trainer.epochs=1", "record.plots=none")
+        >>> directory = f"hydra.run.dir={folder.name}/run"
+        >>> result = run("data=toy_regression", *small, directory)  # doctest: +ELLIPSIS
+        y1, y2: ...
+        >>> sorted(result.summary["tasks"])
+        ['y1', 'y2']
+        >>> folder.cleanup()
     """
     from mtl_runner.runs.result import RunResult
     from mtl_runner.runs.runner import run as run_request
@@ -53,11 +63,11 @@ def run(*overrides: str) -> RunResult:
 
 
 def _request(overrides: Sequence[str]) -> Request:
-    """The run that Hydra composes from the options."""
+    """Return the request for the run that Hydra composes from the options."""
     from hydra import compose, initialize_config_dir
 
+    from mtl_runner.launch.hydra_request import request_of_composed
     from mtl_runner.launch.plugins import register
-    from mtl_runner.launch.request import request_in
 
     for override in overrides:
         if override.startswith("-"):
@@ -71,9 +81,13 @@ def _request(overrides: Sequence[str]) -> Request:
             initialize_config_dir(str(conf_directory()), version_base="1.3", job_name="mtl-run"),
         ):
             config = compose(
-                "config", [opened(override) for override in overrides], return_hydra_config=True
+                "config",
+                [override_or_add(override) for override in overrides],
+                return_hydra_config=True,
             )
-            request, _ = request_in(config, lambda composed: Path(str(composed.hydra.run.dir)))
+            request, _ = request_of_composed(
+                config, lambda composed: Path(str(composed.hydra.run.dir))
+            )
     except MtlError:
         raise
     except Exception as error:

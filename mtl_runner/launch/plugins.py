@@ -1,4 +1,4 @@
-"""Registers our Hydra plugins at run time; no `hydra_plugins` folder."""
+"""Our Hydra plugins, registered at run time instead of from a folder ``hydra_plugins``."""
 
 from __future__ import annotations
 
@@ -11,17 +11,31 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
 from mtl_runner.config.conf_directory import conf_directory
-from mtl_runner.launch.stacked import StackedLauncher
+from mtl_runner.launch.stacked_launcher import StackedLauncher
 from mtl_runner.study.sweeper import FairSweeper
 
 
-class Configs(SearchPathPlugin):
-    """Adds our configs (a repeated run has a primary config of its own) and then ``./conf`` of the working directory.
+class ConfigFolders(SearchPathPlugin):
+    """The plugin that adds our configs, and then ``./conf`` of the working directory.
 
-    So users add options of their own to every group, and cannot break ours by accident.
+    Ours come first: a user adds options to every group and cannot break ours by accident. They are
+    added even though they are the primary configs, since a repeated run has a primary config of
+    its own.
+
+    Example:
+        >>> from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
+        >>> search_path = ConfigSearchPathImpl()
+        >>> ConfigFolders().manipulate_search_path(search_path)
+        >>> search_path.get_path()[0].provider
+        'mtl-runner'
     """
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Append the folders to Hydra's search path.
+
+        Args:
+            search_path: The folders in which Hydra looks for configs, changed in place.
+        """
         search_path.append("mtl-runner", f"file://{conf_directory()}")
         conf = Path.cwd() / "conf"
         if conf.is_dir():
@@ -30,11 +44,12 @@ class Configs(SearchPathPlugin):
 
 def register() -> None:
     """Register the plugins with Hydra."""
-    Plugins.instance().register(Configs)
-    # Hydra takes launchers and sweepers from the package `hydra_plugins` only, and imports them from there: a module of that name stands for ours.
+    Plugins.instance().register(ConfigFolders)
+    # Hydra imports launchers and sweepers from the package `hydra_plugins` only, so a module there
+    # stands for ours; the package exists if another plugin is installed.
     try:
         import hydra_plugins  # type: ignore[import-untyped]
-    except ImportError:  # no other plugin is installed
+    except ImportError:
         hydra_plugins = sys.modules["hydra_plugins"] = ModuleType("hydra_plugins")
     alias = ModuleType(StackedLauncher.__module__)
     alias.StackedLauncher = StackedLauncher  # type: ignore[attr-defined]

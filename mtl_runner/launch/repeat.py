@@ -1,4 +1,4 @@
-"""``repeat=<run>``: the recorded config of a run as a primary config of its own, with changes if wanted."""
+"""``repeat=<run>``: the recorded config of a run, with changes if wanted, as a primary config."""
 
 from __future__ import annotations
 
@@ -24,15 +24,25 @@ GROUPS = (
 )
 
 
-def repeated(
+def prepare_repeat(
     run: Path, arguments: Sequence[str], conf: Path
 ) -> tuple[tempfile.TemporaryDirectory[str] | None, list[str]]:
-    """A folder with the config to run and the arguments that remain.
+    """Return the config to compose, and the arguments to compose it with, to repeat a run.
 
-    Values are changed in the recorded config, to the letter what ran. A change of a whole group (``weighting=fixed``) cannot be:
-    then the run's own overrides and the new ones are composed afresh from today's configs (the folder is None).
+    A changed value is changed in the recorded config, which is to the letter what ran. A changed
+    group (``weighting=fixed``) cannot be: then the run's overrides and the new ones are composed
+    from today's configs.
 
-    Raises ``RunDirectoryError`` if ``run`` is no run directory.
+    Args:
+        run: The directory of the run to repeat.
+        arguments: The options of the command line, without ``repeat=``.
+        conf: The folder of our configs.
+
+    Returns:
+        A temporary folder with the primary config, or None for today's configs; and the arguments.
+
+    Raises:
+        RunDirectoryError: If ``run`` is no run directory.
     """
     config = read_config(run)
     keys = [argument.lstrip("+~").split("=", 1)[0].split("@")[0] for argument in arguments]
@@ -43,18 +53,15 @@ def repeated(
     ours = OmegaConf.load(conf / "config.yaml")
     assert isinstance(ours, DictConfig)
     folder = tempfile.TemporaryDirectory(prefix="mtl-run-repeat-")
-    defaults = [
-        "_self_",
-        *(
-            entry
-            for entry in ours.defaults
-            if isinstance(entry, DictConfig) and str(next(iter(entry))).startswith("override")
-        ),
+    hydra_choices = [
+        entry
+        for entry in ours.defaults
+        if isinstance(entry, DictConfig) and str(next(iter(entry))).startswith("override")
     ]
     content = OmegaConf.create(
         {
-            "defaults": defaults,
-            **{k: v for k, v in config.items() if k != "defaults"},
+            "defaults": ["_self_", *hydra_choices],
+            **{key: value for key, value in config.items() if key != "defaults"},
             "hydra": ours.hydra,
         }
     )

@@ -14,21 +14,38 @@ Tensors = Mapping[str, Tensor]
 
 
 class Likelihood(nn.Module):
-    """The standard loss of every task: mean squared error, cross entropy, ... (see :class:`~mtl_runner.tasks.task.Task`).
+    """Base class of all likelihoods: a module from outputs and targets to one loss per task.
 
-    A subclass with a noise scale overrides :meth:`losses`, and sets ``has_noise``: its losses are then exact negative
-    log-likelihoods, logged in a column of their own beside the standard losses.
+    This class takes the standard loss of every task (mean squared error, cross entropy, ...; see
+    :class:`~mtl_runner.tasks.task.Task`). A subclass with a noise scale overrides :meth:`losses`
+    and sets ``has_noise``. Its losses are then exact negative log-likelihoods, which a run logs in
+    a column of their own beside the standard losses.
 
-    Shape: ``{task: output}, {task: target}`` -> losses ``[T]``, differentiable; an unlabelled task's is exactly 0.
+    Args:
+        tasks: The tasks, in the order of the losses.
 
     Attributes:
-        has_noise: whether there is a noise scale beside the outputs.
-        predicts_noise: whether the model predicts it, by further outputs of its own.
-        trains_nll: whether the training losses of a likelihood with a noise scale are the exact ones.
-        lr: learning rate of the likelihood's own parameters; None trains them with the model's optimizer settings.
-        anneal: whether ``lr`` falls to 0 over the last 30 % of the run.
-        replica_options: the options in which replicas of a stack may differ, since their values lie in parameters and buffers; None: runs with
-            it do not stack.
+        has_noise: Whether there is a noise scale beside the outputs.
+        predicts_noise: Whether the model predicts the noise scale, by more outputs than its
+            answers.
+        trains_nll: Whether the training losses of a likelihood with a noise scale are the exact
+            negative log-likelihoods.
+        lr: Learning rate of the likelihood's own parameters; None trains them with the settings of
+            the model's optimizer.
+        anneal: Whether ``lr`` falls to 0 over the last 30 % of the run.
+        replica_options: The options in which the replicas of a stack may differ, because their
+            values are held in parameters and buffers; None if runs with this likelihood cannot be
+            stacked.
+
+    Example:
+        >>> import torch
+        >>> from mtl_runner import Likelihood, Task
+        >>> class Doubled(Likelihood):
+        ...     def losses(self, outputs, targets):
+        ...         return [2 * loss for loss in super().losses(outputs, targets)]
+        >>> likelihood = Doubled([Task("depth", size=1)])
+        >>> likelihood({"depth": torch.ones(4, 1)}, {"depth": torch.zeros(4, 1)})
+        tensor([2.])
     """
 
     has_noise: ClassVar[bool] = False
@@ -43,81 +60,139 @@ class Likelihood(nn.Module):
         self.tasks = list(tasks)
 
     def losses(self, outputs: Tensors, targets: Tensors) -> list[Tensor]:
-        """What is trained: one scalar per task, each with a graph of its own."""
+        """Return the losses that are trained: one scalar per task, each with a graph of its own.
+
+        The loss of a task without a label in the batch is exactly 0.
+
+        Args:
+            outputs: The model's outputs by name, shape ``[N, size, ...]`` each.
+            targets: The targets by the task's name.
+        """
         return [task.loss(outputs, targets) for task in self.tasks]
 
     def forward(self, outputs: Tensors, targets: Tensors) -> Tensor:
+        """Return :meth:`losses` as one differentiable tensor ``[T]``."""
         return torch.stack(self.losses(outputs, targets))
 
-    def answers(self, outputs: Tensors) -> Tensors:
-        """The outputs as they predict: logits divided by a learned temperature, where there is one."""
+    def tempered_outputs(self, outputs: Tensors) -> Tensors:
+        """Return the outputs, with logits divided by a learned temperature where there is one."""
         return outputs
 
     @torch.no_grad()
     def standard_losses(self, outputs: Tensors, targets: Tensors) -> Tensor:
-        """The unweighted standard losses ``[T]`` of the answers, by which runs with different likelihoods compare."""
-        answers = self.answers(outputs)
-        return torch.stack([task.loss(answers, targets) for task in self.tasks])
+        """Return the unweighted standard losses ``[T]`` of the tempered outputs.
+
+        By these losses runs with different likelihoods are compared.
+        """
+        tempered = self.tempered_outputs(outputs)
+        return torch.stack([task.loss(tempered, targets) for task in self.tasks])
 
     @torch.no_grad()
     def negative_log_likelihoods(self, outputs: Tensors, targets: Tensors) -> Tensor:
-        """The exact negative log-likelihoods ``[T]`` in training units; the training losses unless a subclass trains another."""
+        """Return the exact negative log-likelihoods ``[T]`` in training units.
+
+        These are the training losses, unless a subclass trains other ones.
+        """
         return torch.stack(self.losses(outputs, targets))
 
     @torch.no_grad()
     def nll_sums(self, outputs: Tensors, targets: Tensors) -> dict[str, Tensor]:
-        """What the negative log-likelihoods of a batch contribute to those of a split: ``{task: [4]}``, which adds up.
+        """Return a batch's contributions to the negative log-likelihoods of a split.
 
-        Of every task but those with a loss term, which is no sum: the mean over entries times its mass, the mass, the labelled
-        entries and the labelled rows; :meth:`nll_of_sums` makes the number.
+        Contributions of several batches are added; :meth:`nll_of_sums` turns the sum into the
+        negative log-likelihood. A loss term has none, because it is not a sum over rows.
+
+        Returns:
+            ``{task: [4]}``: the mean over entries times its denominator, the denominator, the
+            number of labelled entries and the number of labelled rows, in float64.
         """
-        found = {}
+        sums = {}
         for task, nll in zip(
             self.tasks, self.negative_log_likelihoods(outputs, targets), strict=True
         ):
             if task.loss_term is None:
-                mass = task.mass(targets[task.name])
-                entries, rows = self.nll_scale(task, targets[task.name])
+                denominator = task.loss_denominator(targets[task.name])
+                entries, rows = self.nll_counts(task, targets[task.name])
                 per_row = torch.where(entries > 0, entries / rows.clamp(min=1), 1.0)
-                found[task.name] = torch.stack([nll.double() / per_row * mass, mass, entries, rows])
-        return found
+                total = nll.double() / per_row * denominator
+                sums[task.name] = torch.stack([total, denominator, entries, rows])
+        return sums
 
     @staticmethod
     def nll_of_sums(sums: Tensor) -> Tensor:
-        """The negative log-likelihood of a split from what its batches contribute; 0 without any label."""
-        total, mass, entries, rows = sums.unbind()
-        return total / torch.where(mass > 0, mass, 1.0) * (entries / rows.clamp(min=1))
+        """Return the negative log-likelihood of a split, 0 without any label.
 
-    def nll_scale(self, task: Task, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Return two counts whose ratio turns the mean over a target's labelled entries into the likelihood; here it is the mean itself."""
+        Args:
+            sums: The sum of the contributions of its batches, see :meth:`nll_sums`, shape ``[4]``.
+        """
+        total, denominator, entries, rows = sums.unbind()
+        return (
+            total / torch.where(denominator > 0, denominator, 1.0) * (entries / rows.clamp(min=1))
+        )
+
+    def nll_counts(self, task: Task, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Return two counts by whose ratio the mean over labelled entries becomes the likelihood.
+
+        Here the mean itself is the likelihood, so the ratio is 1.
+        """
         del task
-        one = torch.ones((), dtype=torch.float64, device=target.device)
-        return one, one
+        count = torch.ones((), dtype=torch.float64, device=target.device)
+        return count, count
 
     def predicted_sigma(self, task: Task, outputs: Tensors) -> Tensor | None:
-        """The noise scale that the model predicts for every sample, in the target's units; None unless it does."""
+        """Return the noise scale that the model predicts for every sample, in the target's units.
+
+        None if the model does not predict it.
+        """
         del task, outputs
         return None
 
 
+class Standard(Likelihood):
+    """Take the standard losses as they are: mean squared error, cross entropy, ...
+
+    **When it helps:** always, as the default. A weighting then decides what each loss is worth.
+
+    **When not:** a noise scale is wanted that belongs to a true likelihood, for calibrated
+    probabilities or for intervals; see :class:`~mtl_runner.likelihood.Homoscedastic` and
+    :class:`~mtl_runner.likelihood.Heteroscedastic`.
+
+    Args:
+        tasks: The tasks, in the order of the losses.
+
+    Example:
+        >>> import torch
+        >>> from mtl_runner import Task
+        >>> from mtl_runner.likelihood import Standard
+        >>> likelihood = Standard([Task("depth", size=1), Task("height", "regression_l1", size=1)])
+        >>> outputs = {"depth": torch.full((4, 1), 3.0), "height": torch.full((4, 1), 3.0)}
+        >>> targets = {"depth": torch.zeros(4, 1), "height": torch.zeros(4, 1)}
+        >>> likelihood(outputs, targets)
+        tensor([9., 3.])
+    """
+
+    replica_options = ()
+
+
 def labelled_counts(task: Task, target: Tensor) -> tuple[Tensor, Tensor]:
-    """The number of labelled entries of a target, and that of the rows that have some, in float64."""
+    """Return how many entries of a target are labelled, and how many rows have one, in float64."""
     known = task.known(target)
     rows = known.flatten(1).any(1) if known.dim() > 1 else known
     return known.sum().double(), rows.sum().double()
 
 
 def entries_per_row(task: Task, target: Tensor, reduce: str) -> Tensor | float:
-    """The factor from a mean over labelled entries to a sum over each row's, averaged over the labelled rows."""
+    """Return the factor from a mean over labelled entries to a mean over rows of their sums.
+
+    Args:
+        task: The task.
+        target: Its target, shape ``[N, ...]``.
+        reduce: ``"mean"`` for the factor 1, or ``"sum"`` for the number of labelled entries per
+            labelled row.
+    """
     if reduce == "mean":
         return 1.0
     if not task.missing:
         return target[0].numel()
     known = task.known(target).flatten(1) if target.dim() > 1 else task.known(target).unsqueeze(1)
     return known.sum() / known.any(1).sum().clamp(min=1)
-
-
-class Standard(Likelihood):
-    """``likelihood=standard``: the losses as they are."""
-
-    replica_options = ()

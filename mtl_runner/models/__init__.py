@@ -1,4 +1,9 @@
-"""Models: any nn.Module from inputs to ``{task: output}``. A model knows the tasks, not their losses."""
+"""Architectures: from inputs to ``{task: output}``. A model knows the tasks, not their losses.
+
+A model is any ``nn.Module`` that is made from ``tasks`` and ``input_shape`` and returns one output
+per task with a target; these are the ones that come with mtl-runner. :class:`Unshared` and
+:class:`PredictsNoise` are no architectures but wrap another model.
+"""
 
 from mtl_runner.models.lenet import LeNet
 from mtl_runner.models.mlp import MLP

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from mtl_runner.errors import ConfigError
-from mtl_runner.errors.checks import choice, fraction, is_whole
+from mtl_runner.errors.checks import choice, fraction, is_whole_number
 from mtl_runner.tasks.task import Task
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -19,34 +19,66 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 }
 
 
-def trunk(
+def trunk_layers(
     input_shape: Sequence[int], hidden: Sequence[int], activation: str, dropout: float
 ) -> tuple[list[nn.Module], int]:
-    """Flatten where needed, then linear, activation and (if asked) dropout for each hidden width; and the width at the end."""
+    """Return fully connected layers, and the width that they end in.
+
+    Args:
+        input_shape: Shape of one input; more than one axis is flattened.
+        hidden: Widths of the layers.
+        activation: ``"relu"``, ``"gelu"``, ``"silu"`` or ``"tanh"``, after each layer.
+        dropout: Share of the numbers that is dropped after each activation; 0 makes no such layer.
+
+    Raises:
+        ConfigError: If an option is impossible; the sentence names it as an option of ``model``.
+
+    Example:
+        >>> from mtl_runner.models.mlp import trunk_layers
+        >>> layers, width = trunk_layers((8, 8), hidden=[32], activation="relu", dropout=0.0)
+        >>> [type(layer).__name__ for layer in layers], width
+        (['Flatten', 'Linear', 'ReLU'], 32)
+    """
     choice(activation, "model.activation", ACTIVATIONS)
-    if not isinstance(hidden, Sequence) or not all(is_whole(w, 1) for w in hidden):
+    if not isinstance(hidden, Sequence) or not all(is_whole_number(width, 1) for width in hidden):
         raise ConfigError(
             f"model.hidden must be a list of positive widths, e.g. [64, 64]; found {hidden!r}."
         )
-    fraction(dropout, "model.dropout", one=False)
+    fraction(dropout, "model.dropout", one_allowed=False)
     layers: list[nn.Module] = [nn.Flatten()] if len(input_shape) > 1 else []
-    width = math.prod(input_shape)
-    for size in hidden:
-        layers += [nn.Linear(width, size), ACTIVATIONS[activation]()]
+    width_before = math.prod(input_shape)
+    for width in hidden:
+        layers += [nn.Linear(width_before, width), ACTIVATIONS[activation]()]
         if dropout:
             layers.append(nn.Dropout(dropout))
-        width = size
-    return layers, width
+        width_before = width
+    return layers, width_before
 
 
 class MLP(nn.Module):
-    """Shared trunk, one linear head per task.
+    """A trunk of fully connected layers shared by all tasks, with one linear head per task.
 
     Args:
-        tasks: the tasks. input_shape: shape of one input; it is flattened.
-        hidden: widths of the trunk's layers. activation: relu, gelu, silu or tanh. dropout: after each hidden layer.
+        tasks: The tasks.
+        input_shape: Shape of one input; it is flattened.
+        hidden: Widths of the trunk's layers.
+        activation: ``"relu"``, ``"gelu"``, ``"silu"`` or ``"tanh"``.
+        dropout: Share of the numbers that is dropped after each hidden layer.
 
-    Shape: inputs ``[N, *input_shape]`` -> ``{task: [N, size]}``.
+    Shape:
+        Inputs ``[N, *input_shape]``, outputs ``{task: [N, size]}``.
+
+    Raises:
+        ConfigError: If an option is impossible.
+
+    Example:
+        >>> import torch
+        >>> from mtl_runner import Task
+        >>> from mtl_runner.models import MLP
+        >>> tasks = [Task("price", size=1), Task("sold", "classification", size=2)]
+        >>> outputs = MLP(tasks, input_shape=(6,), hidden=[16])(torch.zeros(5, 6))
+        >>> {name: tuple(output.shape) for name, output in outputs.items()}
+        {'price': (5, 1), 'sold': (5, 2)}
     """
 
     def __init__(
@@ -58,12 +90,15 @@ class MLP(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.names = [task.name for task in tasks if task.has_target]
-        layers, width = trunk(input_shape, hidden, activation, dropout)
+        self.task_names = [task.name for task in tasks if task.has_target]
+        layers, width = trunk_layers(input_shape, hidden, activation, dropout)
         self.trunk = nn.Sequential(*layers)
         # A list, not a ModuleDict: a task may be called "a.b".
         self.heads = nn.ModuleList(nn.Linear(width, task.size) for task in tasks if task.has_target)
 
     def forward(self, inputs: Tensor) -> dict[str, Tensor]:
+        """Return the output of each task, ``[N, size]``."""
         features = self.trunk(inputs)
-        return {name: head(features) for name, head in zip(self.names, self.heads, strict=True)}
+        return {
+            name: head(features) for name, head in zip(self.task_names, self.heads, strict=True)
+        }

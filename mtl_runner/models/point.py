@@ -14,11 +14,21 @@ from mtl_runner.errors.checks import is_number
 class Point(nn.Module):
     """A point, all of whose coordinates are trained: parameters instead of a model.
 
-    Args:
-        start: where the point begins, a list of numbers.
+    The output has no row dimension, so a split must fit in one batch: one row will do.
 
-    Shape: any inputs -> ``{"point": [len(start)]}``. There is no row dimension, so a split must fit in one batch: one row will do.
-    Raises ``ConfigError`` if ``start`` is not a list of finite numbers.
+    Args:
+        start: Coordinates of the point before the first step.
+
+    Shape:
+        Any inputs, outputs ``{"point": [len(start)]}``.
+
+    Raises:
+        ConfigError: If ``start`` is not a list of finite numbers.
+
+    Example:
+        >>> from mtl_runner.models import Point
+        >>> Point([9, 9])(None)["point"].detach()
+        tensor([9., 9.])
     """
 
     def __init__(self, start: Sequence[float]) -> None:
@@ -27,10 +37,10 @@ class Point(nn.Module):
             raise ConfigError(
                 f"model.start must be a list of finite numbers, e.g. [9, 9]; found {start!r}."
             )
-        self.point = nn.Parameter(
-            torch.tensor([float(x) for x in start])
-        )  # whole numbers would make a tensor of integers
+        # Whole numbers would make a tensor of integers, which has no gradient.
+        self.point = nn.Parameter(torch.tensor([float(x) for x in start]))
 
     def forward(self, inputs: object) -> dict[str, Tensor]:
+        """Return the point, whatever the inputs."""
         del inputs
         return {"point": self.point}

@@ -9,14 +9,24 @@ import torch
 from torch import Tensor, nn
 
 from mtl_runner.errors import ModelError
-from mtl_runner.tasks.noise import initial
+from mtl_runner.tasks.noise import initial_log_variances
 from mtl_runner.tasks.task import Task, log_variance_key
 
-FARTHEST = 20.0  # of a predicted log-variance from the trivial predictor's: exp stays finite
+# How far a predicted log-variance may lie from the trivial predictor's, so that exp stays finite.
+FARTHEST = 20.0
 
 
-def widened(task: Task) -> Task:
-    """The task as a model sees it that has to predict the noise as well: with the further outputs."""
+def with_noise_outputs(task: Task) -> Task:
+    """Return the task with as many outputs more as it takes to predict its noise.
+
+    A model made for such tasks predicts answers first, then log-variances.
+
+    Example:
+        >>> from mtl_runner import Task
+        >>> from mtl_runner.models.predicts_noise import with_noise_outputs
+        >>> with_noise_outputs(Task("depth", "regression", size=2)).size
+        4
+    """
     return (
         replace(task, size=task.size + task.spec.noise_outputs(task.size))
         if task.has_likelihood
@@ -25,18 +35,34 @@ def widened(task: Task) -> Task:
 
 
 class PredictsNoise(nn.Module):
-    """Splits the outputs of a model that was made for :func:`widened` tasks: answers first, then the log-variances.
+    """Splits the outputs of a model made for :func:`with_noise_outputs` tasks.
 
-    Logits are divided by their predicted temperature here, so that they predict what the likelihood says.
-
-    The answers start with the weights of the plain model, the log-variances at the trivial predictor's noise: a constant.
+    The answers come first, then the log-variances. Logits are divided by their predicted
+    temperature here, so that they predict what the likelihood says. The answers start with the
+    weights of the plain model, the log-variances at the trivial predictor's noise, a constant.
 
     Args:
-        model: made for the widened tasks. plain: the same model made for the tasks themselves, whose weights the answers take
-            over. tasks: the tasks themselves. trivial_losses: of the trivial predictor, per task.
+        model: The model, made for the tasks with their noise outputs.
+        plain: The same model made for the tasks themselves; the answers take over its weights.
+        tasks: The tasks themselves.
+        trivial_losses: Loss of the trivial predictor, one per task, or None where there is none.
 
-    Shape: inputs -> ``{task: [N, size, ...], "task/log_variance": [N, size or 1, ...]}``. Raises ``ModelError`` for a model whose outputs
-    do not follow the size of the tasks.
+    Shape:
+        Inputs of the model, outputs ``{task: [N, size, ...]}`` and
+        ``{"task/log_variance": [N, size or 1, ...]}``.
+
+    Raises:
+        ModelError: In the forward pass, if the model's outputs do not follow the size of the tasks.
+
+    Example:
+        >>> import torch
+        >>> from mtl_runner import Task
+        >>> from mtl_runner.models import MLP, PredictsNoise
+        >>> tasks = [Task("depth", "regression", size=1)]
+        >>> wide, plain = MLP([with_noise_outputs(t) for t in tasks], (3,)), MLP(tasks, (3,))
+        >>> outputs = PredictsNoise(wide, plain, tasks, trivial_losses=[1.0])(torch.zeros(4, 3))
+        >>> {name: tuple(output.shape) for name, output in outputs.items()}
+        {'depth': (4, 1), 'depth/log_variance': (4, 1)}
     """
 
     def __init__(
@@ -50,58 +76,61 @@ class PredictsNoise(nn.Module):
         self.model = model
         self.sizes = {task.name: task.size for task in tasks if task.has_likelihood}
         self.noise_sizes = {
-            task.name: widened(task).size - task.size for task in tasks if task.has_likelihood
+            task.name: with_noise_outputs(task).size - task.size
+            for task in tasks
+            if task.has_likelihood
         }
         self.numeric = {task.name for task in tasks if task.has_noise_scale}
-        start = torch.tensor(initial(tasks, trivial_losses), dtype=torch.get_default_dtype())
         self.start: Tensor
-        self.register_buffer("start", start)
+        start = initial_log_variances(tasks, trivial_losses)
+        self.register_buffer("start", torch.tensor(start, dtype=torch.get_default_dtype()))
         self.index = {task.name: i for i, task in enumerate(tasks)}
-        _take_over(
+        _copy_weights(
             model,
             plain,
-            [task.size for task in tasks if task.has_target],
-            [widened(t).size for t in tasks if t.has_target],
+            wide_sizes=[with_noise_outputs(task).size for task in tasks if task.has_target],
+            plain_sizes=[task.size for task in tasks if task.has_target],
         )
 
     def forward(self, inputs: object) -> dict[str, Tensor]:
+        """Return the answers and the log-variances of each task that has a likelihood."""
         outputs = dict(self.model(inputs))
         for name, size in self.sizes.items():
             if name not in outputs:
-                continue  # the check of the outputs words it
-            both, wanted = outputs[name], size + self.noise_sizes[name]
-            if both.shape[1:2] != (wanted,):
+                continue  # the check of the outputs says so
+            noise_size = self.noise_sizes[name]
+            if outputs[name].shape[1:2] != (size + noise_size,):
                 raise ModelError(
-                    f"likelihood=heteroscedastic needs {wanted} outputs for task {name!r} ({size} answers, {self.noise_sizes[name]} log-variances), "
-                    f"but the model returned shape {tuple(both.shape)}; size its outputs by task.size."
+                    f"likelihood=heteroscedastic needs {size + noise_size} outputs for task {name!r} ({size} answers, {noise_size} log-variances), "
+                    f"but the model returned shape {tuple(outputs[name].shape)}; size its outputs by task.size."
                 )
-            answers, s = both.split([size, self.noise_sizes[name]], dim=1)
-            log_variance = self.start[self.index[name]] + s.clamp(-FARTHEST, FARTHEST)
+            answers, offset = outputs[name].split([size, noise_size], dim=1)
+            log_variance = self.start[self.index[name]] + offset.clamp(-FARTHEST, FARTHEST)
             outputs[name] = answers if name in self.numeric else answers * torch.exp(-log_variance)
             outputs[log_variance_key(name)] = log_variance
         return outputs
 
 
 @torch.no_grad()
-def _take_over(
-    model: nn.Module, plain: nn.Module, sizes: Sequence[int], wide: Sequence[int]
+def _copy_weights(
+    model: nn.Module, plain: nn.Module, wide_sizes: Sequence[int], plain_sizes: Sequence[int]
 ) -> None:
-    """The plain model's weights for everything that is no log-variance, and 0 for what is.
+    """Copy the plain model's weights to the answers of the wide one, and 0 to its log-variances.
 
-    A layer that is wider in one model than in the other is a last layer: a task's own, or, if its rows are those of all tasks one
-    after another, the last layer of all.
+    A layer that is wider in one model than in the other is a last layer: that of one task, or, if
+    its rows are those of all tasks one after another, the last layer of all.
     """
-    given = plain.state_dict()
+    plain_state = plain.state_dict()
     for name, tensor in model.state_dict().items():
-        source = given.get(name)
+        source = plain_state.get(name)
         if source is None or source.shape[1:] != tensor.shape[1:] or source.dim() != tensor.dim():
             continue
         if source.shape == tensor.shape:
             tensor.copy_(source)
         elif len(source) < len(tensor):
             tensor.zero_()
-            together = (len(source), len(tensor)) == (sum(sizes), sum(wide))
-            parts = source.split(list(sizes)) if together else (source,)
-            starts = [sum(wide[:i]) for i in range(len(wide))] if together else [0]
+            of_all_tasks = (len(source), len(tensor)) == (sum(plain_sizes), sum(wide_sizes))
+            parts = source.split(list(plain_sizes)) if of_all_tasks else (source,)
+            starts = [sum(wide_sizes[:i]) for i in range(len(wide_sizes))] if of_all_tasks else [0]
             for start, part in zip(starts, parts, strict=True):
                 tensor[start : start + len(part)] = part

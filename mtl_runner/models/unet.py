@@ -10,44 +10,74 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mtl_runner.errors import ConfigError
-from mtl_runner.errors.checks import whole
+from mtl_runner.errors.checks import whole_number
 from mtl_runner.tasks.task import Task
 
-GROUPS = 4  # of the normalisation's channels
+GROUPS = 4  # of channels, each normalised by itself
 
 
 class ConvBlock(nn.Module):
-    """Two 3x3 convolutions, each normalised over groups of channels (batch statistics would tie the rows, and a stack, together)."""
+    """Two 3x3 convolutions, each normalised over groups of channels, each with a ReLU.
+
+    Batch statistics would tie the rows of a batch, and the replicas of a stack, together.
+
+    Args:
+        channels: Channels of the input.
+        width: Channels of the output, a multiple of 4.
+
+    Example:
+        >>> import torch
+        >>> from mtl_runner.models.unet import ConvBlock
+        >>> tuple(ConvBlock(3, 8)(torch.zeros(2, 3, 5, 7)).shape)
+        (2, 8, 5, 7)
+    """
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        for before in (channels, width):
+        for channels_before in (channels, width):
             layers += [
-                nn.Conv2d(before, width, 3, padding=1, bias=False),
+                nn.Conv2d(channels_before, width, 3, padding=1, bias=False),
                 nn.GroupNorm(GROUPS, width),
                 nn.ReLU(),
             ]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        found: Tensor = self.layers(inputs)
-        return found
+        """Return a feature map ``[N, width, H, W]``."""
+        features: Tensor = self.layers(inputs)
+        return features
 
 
 class UNet(nn.Module):
-    """Encoder and decoder with skip connections (Ronneberger et al., MICCAI 2015), all shared; one small head per task.
+    """Shared encoder and decoder with skip connections (Ronneberger et al., MICCAI 2015).
 
-    A task with an answer per pixel gets two 1x1 convolutions on the last feature map; one with an answer per image a linear
-    layer on the mean of the deepest one.
+    A task with an answer per pixel has a head of two 1x1 convolutions on the decoder's feature map;
+    one with an answer per image has a linear layer on the mean of the encoder's deepest one.
 
     Args:
-        tasks: the tasks; each head has ``task.size`` channels, or outputs. input_shape: ``(channels, H, W)``, any size: odd ones are padded
-            on the way down and cut on the way up.
-        width: channels of the first level, a multiple of 4; each level below has twice as many. depth: levels below the first.
+        tasks: The tasks; each head has ``task.size`` channels, or outputs.
+        input_shape: ``(channels, height, width)`` of one image, any size: odd sides are padded on
+            the way down and cut on the way up.
+        width: Channels of the first level, a multiple of 4; each level below has twice as many.
+        depth: Number of levels below the first.
 
-    Shape: inputs ``[N, channels, H, W]`` -> ``{task: [N, size, H, W]}`` or ``{task: [N, size]}``. Raises ``ConfigError`` for other inputs,
-    widths or depths.
+    Shape:
+        Inputs ``[N, channels, H, W]``, outputs ``{task: [N, size, H, W]}`` or
+        ``{task: [N, size]}``.
+
+    Raises:
+        ConfigError: If the inputs are not images, an option is impossible, or a task's target has
+            another height and width than the images.
+
+    Example:
+        >>> import torch
+        >>> from mtl_runner import Task
+        >>> from mtl_runner.models import UNet
+        >>> tasks = [Task("depth", size=1, places=(16, 24)), Task("kind", "classification", size=3)]
+        >>> outputs = UNet(tasks, (3, 16, 24), width=4)(torch.zeros(2, 3, 16, 24))
+        >>> {name: tuple(output.shape) for name, output in outputs.items()}
+        {'depth': (2, 1, 16, 24), 'kind': (2, 3)}
     """
 
     def __init__(
@@ -59,56 +89,60 @@ class UNet(nn.Module):
                 f"model=unet takes images of shape (channels, height, width); the inputs have shape {input_shape}; choose another model."
             )
         for name, value in (("width", width), ("depth", depth)):
-            whole(value, f"model.{name}", 1)
+            whole_number(value, f"model.{name}", 1)
         if width % GROUPS:
             raise ConfigError(f"model.width must be a multiple of {GROUPS}; found {width}.")
-        channels, height, columns = input_shape
-        if min(height, columns) < 2**depth:
+        channels, image_height, image_width = input_shape
+        if min(image_height, image_width) < 2**depth:
             raise ConfigError(
-                f"model.depth={depth} halves images of {height}x{columns} pixels to nothing; lower it."
+                f"model.depth={depth} halves images of {image_height}x{image_width} pixels to nothing; lower it."
             )
         widths = [width * 2**level for level in range(depth + 1)]
         self.down = nn.ModuleList(
-            ConvBlock(before, after)
-            for before, after in zip([channels, *widths[:-1]], widths, strict=True)
+            ConvBlock(channels_before, channels_after)
+            for channels_before, channels_after in zip(
+                [channels, *widths[:-1]], widths, strict=True
+            )
         )
         self.up = nn.ModuleList(
-            ConvBlock(after + before, before) for before, after in itertools.pairwise(widths)
+            ConvBlock(below + level, level) for level, below in itertools.pairwise(widths)
         )
-        mine = [task for task in tasks if task.has_target]
-        self.names, self.dense = [task.name for task in mine], [bool(task.places) for task in mine]
-        for task in mine:
-            if task.places and tuple(task.places) != (height, columns):
+        supervised = [task for task in tasks if task.has_target]
+        self.task_names = [task.name for task in supervised]
+        self.dense = [bool(task.places) for task in supervised]
+        for task in supervised:
+            if task.places and tuple(task.places) != (image_height, image_width):
                 raise ConfigError(
-                    f"model=unet answers at every pixel of its {height}x{columns} images, but task {task.name!r} wants {task.places}; resize its target."
+                    f"model=unet answers at every pixel of its {image_height}x{image_width} images, but task {task.name!r} wants {task.places}; resize its target."
                 )
-        if not any(self.dense):  # the way up serves nobody
+        if not any(self.dense):  # the decoder would be trained by no task
             self.up = nn.ModuleList()
         # A list, not a ModuleDict: a task may be called "a.b".
-        self.heads = nn.ModuleList(_head(task, width, widths[-1]) for task in mine)
+        self.heads = nn.ModuleList(_head(task, width, widths[-1]) for task in supervised)
 
     def forward(self, inputs: Tensor) -> dict[str, Tensor]:
+        """Return the output of each task, ``[N, size, H, W]`` or ``[N, size]``."""
         levels: list[Tensor] = []
         features = inputs
-        for i, block in enumerate(self.down):
-            features = block(F.max_pool2d(features, 2, ceil_mode=True) if i else features)
+        for level, block in enumerate(self.down):
+            features = block(F.max_pool2d(features, 2, ceil_mode=True) if level else features)
             levels.append(features)
         deepest = levels.pop()
         features = deepest
         for block in reversed(self.up):
-            beside = levels.pop()
-            wider = features.repeat_interleave(2, 2).repeat_interleave(2, 3)[
-                :, :, : beside.shape[2], : beside.shape[3]
-            ]
-            features = block(torch.cat([wider, beside], 1))
-        heads = zip(self.names, self.dense, self.heads, strict=True)
+            skipped = levels.pop()
+            enlarged = features.repeat_interleave(2, 2).repeat_interleave(2, 3)
+            height, width = skipped.shape[2:]
+            features = block(torch.cat([enlarged[:, :, :height, :width], skipped], 1))
+        heads = zip(self.task_names, self.dense, self.heads, strict=True)
         return {
             name: head(features) if dense else head(deepest.mean((2, 3)))
             for name, dense, head in heads
         }
 
 
-def _head(task: Task, width: int, deepest: int) -> nn.Module:
+def _head(task: Task, width: int, deepest_width: int) -> nn.Module:
+    """Return convolutions for a task with an answer per pixel, else a linear layer."""
     if not task.places:
-        return nn.Linear(deepest, task.size)
+        return nn.Linear(deepest_width, task.size)
     return nn.Sequential(nn.Conv2d(width, width, 1), nn.ReLU(), nn.Conv2d(width, task.size, 1))

@@ -13,10 +13,29 @@ from mtl_runner.tasks.task import Task, log_variance_key
 
 
 class Unshared(nn.Module):
-    """One copy of a model per task, each starting from the same weights; copy t answers for task t alone.
+    """One copy of a model per task, all with the same first weights; copy t answers task t.
 
-    Training it with one backward pass equals T runs of the model, each with one task active. The heads that a copy does not
-    need stay in it, frozen.
+    Training it with one backward pass equals T runs of the model, each with one task active. The
+    heads that a copy does not need stay in it, frozen.
+
+    Args:
+        model: The model to copy.
+        tasks: The tasks, one per copy.
+
+    Shape:
+        Inputs and outputs of the model.
+
+    Raises:
+        ConfigError: If a task is a loss term, which needs the outputs of all tasks.
+
+    Example:
+        >>> from torch import nn
+        >>> from mtl_runner import Task
+        >>> from mtl_runner.models import Unshared
+        >>> tasks = [Task("a", size=1), Task("b", size=3)]
+        >>> model = Unshared(nn.Linear(4, 3), tasks)
+        >>> len(model.copies), model.copies[0] is model.copies[1]
+        (2, False)
     """
 
     def __init__(self, model: nn.Module, tasks: Sequence[Task]) -> None:
@@ -26,12 +45,15 @@ class Unshared(nn.Module):
                 raise ConfigError(
                     f"share=false copies the model per task, but the loss term {task.name!r} needs the outputs of all; use share=true."
                 )
-        self.names = [task.name for task in tasks]
+        self.task_names = [task.name for task in tasks]
         self.copies = nn.ModuleList(copy.deepcopy(model) for _ in tasks)
 
     def forward(self, inputs: Any) -> dict[str, Tensor]:
+        """Return the output of each task, and its log-variance where the model predicts it."""
         outputs: dict[str, Tensor] = {}
-        for name, model in zip(self.names, self.copies, strict=True):
-            found = model(inputs)
-            outputs |= {key: found[key] for key in (name, log_variance_key(name)) if key in found}
+        for name, model in zip(self.task_names, self.copies, strict=True):
+            answers = model(inputs)
+            outputs |= {
+                key: answers[key] for key in (name, log_variance_key(name)) if key in answers
+            }
         return outputs

@@ -10,7 +10,11 @@ from mtl_runner.results.compare import compare_directories
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Parse the arguments, write the comparison, print its table. Raises ``RunDirectoryError`` if there is no run."""
+    """Parse the arguments, write the comparison and print its table.
+
+    Raises:
+        RunDirectoryError: If there is no run.
+    """
     parser = argparse.ArgumentParser(
         prog="mtl-compare",
         description="Tables and pictures of finished runs: report.html, runs.csv, comparison.csv, comparison.png, and a verdict on each strategy: verdicts.csv, differences.csv.",
@@ -48,8 +52,8 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--open", action="store_true", help="open the report in the browser")
     options = parser.parse_args(arguments)
     output = options.output or (options.paths[0] if len(options.paths) == 1 else Path("comparison"))
-    found = compare_directories(options.paths, output, options.at, margin=options.margin)
-    print(found.text(options.format, output).rstrip())
+    comparison = compare_directories(options.paths, output, options.at, margin=options.margin)
+    print(comparison.text(options.format, output).rstrip())
     if options.open:
         import webbrowser
 

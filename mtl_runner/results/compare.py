@@ -1,9 +1,8 @@
-"""The comparison of a sweep: report.html, runs.csv, comparison.csv, comparison.png and a table for the terminal, from files alone."""
+"""The comparison of a sweep: report, tables and picture, made from files alone."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,72 +10,86 @@ from typing import Any
 import pandas as pd
 
 from mtl_runner.errors.checks import choice
-from mtl_runner.results.conclusions import Conclusions, conclude
-from mtl_runner.results.groups import SPLITS, Group, group_runs, strategy_rows
 from mtl_runner.results.overview import overview
-from mtl_runner.results.read import Run, find_runs
-from mtl_runner.results.roles import RunRole
-from mtl_runner.results.strategies import Label, label
+from mtl_runner.results.records.dataset import Records
+from mtl_runner.results.records.labels import Label
+from mtl_runner.results.records.roles import RunRole
+from mtl_runner.results.records.run import Run
+from mtl_runner.results.records.summary import EPOCHS, SPLITS
+from mtl_runner.results.strategies_table import Row, strategy_rows
+from mtl_runner.results.verdict.conclusions import Conclusions, conclude
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a comparison found.
+    """A comparison of runs.
 
     Attributes:
         runs: One row per run.
         strategies: One row per strategy, with means and 95 % intervals.
         verdicts: One row per judged strategy; empty without equal weights to compare with.
         differences: Paired differences to equal weights per strategy, task and metric; likewise.
-        groups: The runs by data set and strategy.
-        conclusions: Everything that is said of them.
-        broken: Runs that did not finish.
-        total: The number of runs.
-        at: The epoch that was compared, ``final`` or ``best``.
+        rows: The rows of ``strategies``.
+        conclusions: The verdicts, with the runs by data set and strategy.
     """
 
     runs: pd.DataFrame
     strategies: pd.DataFrame
     verdicts: pd.DataFrame
     differences: pd.DataFrame
-    groups: list[Group]
-    rows: list[dict[str, Any]]
+    rows: list[Row]
     conclusions: Conclusions
-    broken: list[Run]
-    total: int
-    at: str
+
+    @property
+    def records(self) -> Records:
+        """The runs by data set and strategy."""
+        return self.conclusions.records
+
+    @property
+    def at(self) -> str:
+        """The epoch that is compared, ``final`` or ``best``."""
+        return self.conclusions.evidence.at
+
+    @property
+    def total(self) -> int:
+        """The number of runs."""
+        return len(self.records.runs)
 
     @property
     def failed(self) -> int:
-        """How many runs did not finish."""
-        return len(self.broken)
+        """The number of runs that did not finish."""
+        return len(self.records.unfinished)
 
     @property
     def best(self) -> list[Run]:
         """Each strategy's best finished run by the monitor at its best epoch."""
         return [
-            min(s.runs, key=_monitor) for group in self.groups for s in group.strategies if s.runs
+            min(strategy.finished, key=_best_monitor)
+            for data in self.records.datasets
+            for strategy in data.strategies
+            if strategy.finished
         ]
 
     def text(self, style: str = "text", output: Path | None = None) -> str:
-        """What the terminal shows, as ``text``, ``md`` or ``csv``; ``output``: where the files are."""
+        """Return the comparison as the terminal shows it.
+
+        Args:
+            style: ``text``, ``md`` (Markdown) or ``csv``.
+            output: Where the files are; None if none were written.
+        """
         if style == "csv":
             return self.strategies.to_csv(index=False)
-        where = "" if output is None else _relative(output, Path.cwd())
-        return overview(
-            self.groups, self.rows, self.broken, self.conclusions, where, self.at, style
-        )
+        folder = "" if output is None else _relative(output, Path.cwd())
+        return overview(self.rows, self.conclusions, folder, style)
 
     def __repr__(self) -> str:
         return self.text()
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the strategies' table, and the verdicts where there are some."""
-        tables = [self.strategies] + (
-            [self.verdicts[["data", "strategy", "verdict", "sentence"]]]
-            if len(self.verdicts)
-            else []
-        )
+        """Return the tables of strategies and verdicts for a notebook."""
+        tables = [self.strategies]
+        if len(self.verdicts):
+            tables.append(self.verdicts[["data", "strategy", "verdict", "sentence"]])
         return "".join(table.to_html(index=False) for table in tables)
 
 
@@ -92,7 +105,8 @@ def compare(
     Args:
         paths: Run directories, or directories of sweeps.
         at: ``"final"`` (the last epoch) or ``"best"`` (the best epoch by the monitor).
-        margin: The relative difference that is of no interest, as a fraction; by default the study's, else 0.02.
+        margin: The relative difference that is of no interest, as a fraction; by default the
+            study's, else 0.02.
         output: Where tables, picture and report are written; None: nowhere.
 
     Returns:
@@ -102,7 +116,7 @@ def compare(
         RunDirectoryError: If a path holds no run.
         ConfigError: If ``at`` is unknown.
     """
-    choice(at, "at", ("final", "best"))
+    choice(at, "at", EPOCHS)
     given = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
     if output is None:
         return comparison_of(given, at=at, margin=margin)
@@ -118,45 +132,36 @@ def comparison_of(
 ) -> Comparison:
     """Compare all runs at or below the paths; writes nothing.
 
-    Of a study, only its final runs make the strategies' table; ``runs`` holds all, the tuning runs without their results on the
-    test split.
+    Of a study, only its final runs make the strategies' table; ``runs`` holds all, the tuning runs
+    without their results on the test split.
 
     Args:
         paths: Run directories, or directories of sweeps.
         at: ``final`` (the last epoch) or ``best`` (the best epoch by the monitor).
-        margin: The relative difference that is of no interest, as a fraction; by default the study's, else 0.02.
-        output: The folder that the paths of the runs are shown relative to; None: the working directory.
+        margin: The relative difference that is of no interest, as a fraction; by default the
+            study's, else 0.02.
+        output: The folder that the paths of the runs are shown relative to; None: the working
+            directory.
 
     Raises:
         RunDirectoryError: If a path holds no run.
     """
-    runs = find_runs(paths)
-    labels = label(runs)
-    conclusions = conclude(runs, labels, at, margin)
-    groups = group_runs(*conclusions.shown)
+    records = Records.read(paths)
+    conclusions = conclude(records, at, margin)
     base = output or Path.cwd()
-    run_table = pd.DataFrame(
-        [_run_row(job, where, base) for job, where in zip(conclusions.jobs, labels, strict=True)]
+    runs = pd.DataFrame(
+        [
+            _run_row(role, label, base)
+            for role, label in zip(records.roles, records.labels, strict=True)
+        ]
     )
     rows = [
-        row | conclusions.columns(row["data"], row["strategy"])
-        for group in groups
-        for row in strategy_rows(group, at)
+        row | conclusions.columns(data.name, row["strategy"])
+        for data in records.datasets
+        for row in strategy_rows(data, at)
     ]
-    broken = [run for run in runs if not run.finished]
     verdicts, differences = conclusions.tables()
-    return Comparison(
-        run_table,
-        pd.DataFrame(rows),
-        verdicts,
-        differences,
-        groups,
-        rows,
-        conclusions,
-        broken,
-        len(runs),
-        at,
-    )
+    return Comparison(runs, pd.DataFrame(rows), verdicts, differences, rows, conclusions)
 
 
 def compare_directories(
@@ -166,65 +171,75 @@ def compare_directories(
     plots: bool = True,
     margin: float | None = None,
 ) -> Comparison:
-    """Compare all runs at or below the paths, see :func:`comparison_of`, and write what was found into ``output``.
+    """Compare all runs at or below the paths and write the results.
 
-    Writes ``report.html``, ``runs.csv``, ``comparison.csv``, ``comparison.png``; where there are equal weights to compare with, also
-    ``differences.csv`` (paired differences per strategy, task and metric) and ``verdicts.csv``.
+    Writes ``report.html``, ``runs.csv``, ``comparison.csv``, ``comparison.png``; where there are
+    equal weights to compare with, also ``differences.csv`` (paired differences per strategy, task
+    and metric) and ``verdicts.csv``.
+
+    Args:
+        paths: Run directories, or directories of sweeps.
+        output: The folder that the files are written into.
+        at: ``final`` (the last epoch) or ``best`` (the best epoch by the monitor).
+        plots: Whether ``comparison.png`` is drawn.
+        margin: As for :func:`comparison_of`.
+
+    Raises:
+        RunDirectoryError: If a path holds no run.
     """
-    from mtl_runner.results.report import report_runs
+    from mtl_runner.results.report.write import report_of
 
-    found = comparison_of(paths, at=at, margin=margin, output=output)
+    comparison = comparison_of(paths, at=at, margin=margin, output=output)
     output.mkdir(parents=True, exist_ok=True)
-    found.runs.to_csv(output / "runs.csv", index=False)
-    found.strategies.to_csv(output / "comparison.csv", index=False)
-    found.conclusions.write(output)
-    finished = [group for group in found.groups if any(s.runs for s in group.strategies)]
+    comparison.runs.to_csv(output / "runs.csv", index=False)
+    comparison.strategies.to_csv(output / "comparison.csv", index=False)
+    comparison.conclusions.write(output)
+    finished = [data for data in comparison.records.datasets if data.finished]
     if plots and finished:
-        from mtl_runner.results.comparison_plot import plot_comparison
+        from mtl_runner.results.pictures.comparison import plot_comparison
 
         plot_comparison(output / "comparison.png", finished, at)
-    report_runs(
-        [job.run for job in found.conclusions.jobs], output / "report.html", at, found.conclusions
-    )
-    return found
+    report_of(comparison.records, output / "report.html", at, comparison.conclusions)
+    return comparison
 
 
-def _monitor(run: Run) -> float:
-    value = run.summary["monitor"]["best"]
-    return math.inf if value is None else float(value)
+def _best_monitor(run: Run) -> float:
+    best = run.summary.monitor.best
+    return float("inf") if best != best else best
 
 
-def _run_row(job: RunRole, where: Label, output: Path) -> dict[str, Any]:
-    """A run's row of ``runs.csv``; without the test split for runs that chose settings, so that nobody chooses by it."""
-    run, summary = job.run, job.run.summary
+def _run_row(role: RunRole, label: Label, output: Path) -> dict[str, Any]:
+    """Return a run's row of ``runs.csv``.
+
+    Runs that chose settings come without the test split, which must not choose anything.
+    """
+    run, summary = role.run, role.run.summary
     row: dict[str, Any] = {
         "run": _relative(run.directory, output),
         "status": run.status,
         "reason": run.reason,
-        "data": job.data,
-        "strategy": where.strategy,
-        "seed": summary.get("seed"),
+        "data": role.data,
+        "strategy": label.strategy,
+        "seed": summary.seed,
         "overrides": " ".join(f"{key}={value}" for key, value in run.overrides.items()),
     }
-    if run.finished:
-        best_epoch = summary["monitor"]["best_epoch"]
-        row |= {
-            "epochs": summary["epochs"],
-            "best_epoch": best_epoch
-            if isinstance(best_epoch, int)
-            else " ".join(f"{k}:{v}" for k, v in best_epoch.items()),
-            "monitor.best": summary["monitor"]["best"],
-            "monitor.final": summary["monitor"]["final"],
-            "seconds": summary["time"]["seconds"],
-        }
-        for task, values in summary["tasks"].items():
-            row |= {f"{task}.weight": values["weight"], f"{task}.sigma": values["sigma"]}
-            for at in ("final", "best"):
-                for split in SPLITS if job.final else SPLITS[:1]:
-                    row |= {
-                        f"{at}.{split}.{task}.{name}": value
-                        for name, value in values[at][split].items()
-                    }
+    if not run.finished:
+        return row
+    best_epoch: Any = summary.monitor.best_epoch
+    if isinstance(best_epoch, Mapping):
+        best_epoch = " ".join(f"{task}:{epoch}" for task, epoch in best_epoch.items())
+    row |= {
+        "epochs": summary.epochs,
+        "best_epoch": best_epoch,
+        "monitor.best": summary.monitor.best,
+        "monitor.final": summary.monitor.final,
+        "seconds": summary.seconds,
+    }
+    for task, result in summary.tasks.items():
+        row |= {f"{task}.weight": result.weight, f"{task}.sigma": result.sigma}
+        for at in EPOCHS:
+            for split in SPLITS if role.final else SPLITS[:1]:
+                row |= {f"{at}.{split}.{task}.{m}": v for m, v in result.at(at, split).items()}
     return row
 
 

@@ -1,70 +1,58 @@
-"""What a comparison says on the terminal: the strategies' table of each data set, the verdicts, what failed; as text or Markdown."""
+"""A comparison on the terminal, as text or Markdown: tables, verdicts, and what failed."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
 
-from mtl_runner.results.conclusions import Conclusions
-from mtl_runner.results.read import Run
+from mtl_runner.results.records.dataset import DatasetRuns
+from mtl_runner.results.strategies_table import Row
 from mtl_runner.results.text import align, markdown_table, markdown_text, number
-
-if TYPE_CHECKING:
-    from mtl_runner.results.groups import Group
+from mtl_runner.results.verdict.conclusions import Conclusions
 
 SPLIT_WORDS = {"val": "validation", "test": "test"}
+FILES = ("report.html", "runs.csv", "comparison.csv", "comparison.png")
 
 
 def overview(
-    groups: Sequence[Group],
-    rows: Sequence[dict[str, Any]],
-    broken: Sequence[Run],
-    conclusions: Conclusions,
-    output: str,
-    at: str,
-    style: str = "text",
+    rows: Sequence[Row], conclusions: Conclusions, output: str, style: str = "text"
 ) -> str:
-    """Format the whole comparison for the terminal.
+    """Format a whole comparison for the terminal.
 
     Args:
-        rows: one per strategy, the columns of ``comparison.csv``.
-        output: where the files are, as the reader would type it; empty if there are none.
+        rows: The rows of ``comparison.csv``, one per strategy.
+        conclusions: The verdicts, with the runs that they rest on.
+        output: Where the files are, as the reader would type it; empty if there are none.
         style: ``text`` or ``md``.
     """
     markdown = style == "md"
-    escape = markdown_text if markdown else str
+    plain = markdown_text if markdown else str
+    at = conclusions.evidence.at
     blocks = []
-    for group in groups:
-        title = f"{escape(group.data)} (validation, {at} epoch, mean ± 95 % interval over runs)"
-        table = _table(group, [row for row in rows if row["data"] == group.data], at)
-        notes = conclusions.missing(group.data)
+    for data in conclusions.records.datasets:
+        title = f"{plain(data.name)} (validation, {at} epoch, mean ± 95 % interval over runs)"
+        table = _table(data, [row for row in rows if row["data"] == data.name])
+        notes = conclusions.missing(data)
         if markdown:
-            blocks += [f"## {title}", markdown_table(table), *map(escape, notes)]
+            blocks += [f"## {title}", markdown_table(table), *map(plain, notes)]
         else:
             blocks.append("\n".join([title, align(table), *notes]))
-        if lines := conclusions.sentences(group.data):
+        if lines := conclusions.sentences(data.name):
             split = SPLIT_WORDS[conclusions.evidence.split]
-            margin = number(100 * conclusions.margins[group.data])
-            heading = f"Verdict ({split}, {at} epoch, margin {margin} %, by {conclusions.quantity(group.data)}): {lines[0]}"
-            blocks.append(_list(escape(heading), [escape(line) for line in lines[1:]], markdown))
-    if broken:
-        blocks.append(
-            _list(
-                "Not finished:",
-                [escape(f"{r.directory.name}: {r.status}: {r.reason}") for r in broken],
-                markdown,
-            )
-        )
+            margin = number(100 * conclusions.margins[data.name])
+            heading = f"Verdict ({split}, {at} epoch, margin {margin} %, by {conclusions.quantity(data.name)}): {lines[0]}"
+            blocks.append(_list(plain(heading), [plain(line) for line in lines[1:]], markdown))
+    if unfinished := conclusions.records.unfinished:
+        reasons = [plain(f"{r.directory.name}: {r.status}: {r.reason}") for r in unfinished]
+        blocks.append(_list("Not finished:", reasons, markdown))
     if output:
-        files = ["report.html", "runs.csv", "comparison.csv", "comparison.png", *conclusions.files]
-        blocks.append(escape(f"{output}/: {', '.join(files)}"))
+        blocks.append(plain(f"{output}/: {', '.join([*FILES, *conclusions.files])}"))
     return "\n\n".join(blocks)
 
 
-def _table(group: Group, mine: Sequence[dict[str, Any]], at: str) -> list[list[str]]:
-    has_delta = group.baseline(at) is not None
-    mains = [(task, metrics.main) for task, metrics in group.tasks.items()]
+def _table(data: DatasetRuns, rows: Sequence[Row]) -> list[list[str]]:
+    has_delta = any(s.role == "single_task" and s.finished for s in data.shown)
+    mains = [(task, metrics.main) for task, metrics in data.tasks.items()]
     header = [
         "strategy",
         "runs",
@@ -73,11 +61,9 @@ def _table(group: Group, mine: Sequence[dict[str, Any]], at: str) -> list[list[s
         "mean rank",
     ]
     table = [[*header, *(["delta-m %", "delta-m % (tasks)"] if has_delta else [])]]
-    for row in mine:
-        cells = [
-            row["strategy"],
-            str(row["runs"]) + (f" ({row['failed']} failed)" if row["failed"] else ""),
-        ]
+    for row in rows:
+        failed = f" ({row['failed']} failed)" if row["failed"] else ""
+        cells = [row["strategy"], f"{row['runs']}{failed}"]
         cells += [_with_interval(row, f"val.{task}.{metric}") for task, metric in mains]
         cells += [_with_interval(row, "monitor"), number(row.get("val.mean_rank"))]
         cells += [number(row["val.delta_m"]), number(row["val.delta_m_task"])] if has_delta else []
@@ -85,7 +71,7 @@ def _table(group: Group, mine: Sequence[dict[str, Any]], at: str) -> list[list[s
     return table
 
 
-def _with_interval(row: dict[str, Any], column: str) -> str:
+def _with_interval(row: Row, column: str) -> str:
     mean, low, high = (row.get(f"{column}.{end}", math.nan) for end in ("mean", "low", "high"))
     return number(mean) + (f" ± {number((high - low) / 2, 2)}" if math.isfinite(high - low) else "")
 

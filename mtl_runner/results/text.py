@@ -1,4 +1,4 @@
-"""Tables as aligned text or Markdown."""
+"""Tables and numbers as aligned text or Markdown."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ from collections.abc import Sequence
 
 
 def align(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of cells as aligned text with a line under the first."""
+    """Return rows of cells as aligned text with a line under the first row.
+
+    Example:
+        >>> print(align([["task", "loss"], ["y1", "105.3"]]))
+        task  loss
+        ----  -----
+        y1    105.3
+    """
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -18,16 +25,16 @@ def align(rows: Sequence[Sequence[str]]) -> str:
 
 
 def markdown_table(rows: Sequence[Sequence[str]]) -> str:
-    """The same as a Markdown table, escaped."""
+    """Return rows of cells as a Markdown table, escaped."""
     lines = [f"| {' | '.join(map(markdown_text, row))} |" for row in rows]
     return "\n".join([lines[0], "|" + " --- |" * len(rows[0]), *lines[1:]])
 
 
 def markdown_text(text: str) -> str:
-    """Text that Markdown shows as it is, on one line: no tag, table border, emphasis, link or code of its own."""
+    """Return text that Markdown shows as it is, on one line."""
     return re.sub(r"([\\`*_\[\]<>|#~&])", r"\\\1", " ".join(text.split()))
 
 
 def number(value: float | None, digits: int = 4) -> str:
-    """A number with so many significant digits; nothing for what is undefined."""
+    """Return a number with so many significant digits; nothing for None and NaN."""
     return "" if value is None or math.isnan(value) else f"{value:.{digits}g}"

@@ -1,1 +1,14 @@
-"""One run in its directory: claiming it, its beginning and end, its logs, summary, predictions, pictures and trained model."""
+"""One run in its directory, from the claim of the directory to the trained model it leaves.
+
+The modules, in the order in which a run meets them:
+
+- :mod:`~mtl_runner.runs.request`: what to run, and how it ended.
+- :mod:`~mtl_runner.runs.directory`: whether a directory is free, holds this run, or another one.
+- :mod:`~mtl_runner.runs.runner` and :mod:`~mtl_runner.runs.stacked`: one run, or many at once.
+- :mod:`~mtl_runner.runs.lifecycle`, :mod:`~mtl_runner.runs.logs`: beginning, end and messages.
+- :mod:`~mtl_runner.runs.summary`, :mod:`~mtl_runner.runs.predictions`,
+  :mod:`~mtl_runner.runs.fit_curve`, :mod:`~mtl_runner.runs.panel`: the numbers it leaves.
+- :mod:`~mtl_runner.runs.predictor`, :mod:`~mtl_runner.runs.result`: using a finished run.
+
+This room knows neither Hydra's plugins (``launch``) nor studies (``study``).
+"""

@@ -1,4 +1,4 @@
-"""The curve of a 1-d regression, as plain arrays, for its picture."""
+"""The fitted curve of a 1-d regression, as plain arrays, for its picture."""
 
 from __future__ import annotations
 
@@ -7,14 +7,23 @@ import torch
 from mtl_runner.data.dataset import Split
 from mtl_runner.data.inputs import InputTensors
 from mtl_runner.experiment.forward import split_outputs
-from mtl_runner.results.plots import Fit
+from mtl_runner.results.pictures.run import Fit
 from mtl_runner.train.trainer import Trainer
 
 POINTS = 400
 
 
 def fit_curve(trainer: Trainer) -> dict[str, Fit]:
-    """The fits of all regression tasks if there is one input; otherwise none."""
+    """Return the curve of every scalar regression task over the range of the single input.
+
+    Args:
+        trainer: A trained run.
+
+    Returns:
+        For each such task its training points, the model's answers at :data:`POINTS` inputs and
+        the standard deviation or scale that it predicts there, all in the target's units. Empty
+        if the model has more than one input.
+    """
     train = trainer.experiment.data.splits["train"]
     x = InputTensors(train.inputs).single
     if x is None or x.dim() != 2 or x.shape[1] != 1:
@@ -26,17 +35,16 @@ def fit_curve(trainer: Trainer) -> dict[str, Fit]:
     fits = {}
     for task in trainer.tasks:
         if task.spec.numeric and task.size == 1:
-            values = [
-                task.offset + task.scale * t.squeeze(1).cpu().numpy()
-                for t in (train.targets[task.name], outputs[task.name])
-            ]
+            targets, answers = (
+                task.offset + task.scale * values.squeeze(1).cpu().numpy()
+                for values in (train.targets[task.name], outputs[task.name])
+            )
             predicted = trainer.learner.likelihood.predicted_sigma(task, outputs)
-            sigma = None if predicted is None else predicted.squeeze(1).cpu().numpy()
             fits[task.name] = Fit(
                 x.squeeze(1).cpu().numpy(),
-                values[0],
+                targets,
                 grid.squeeze(1).cpu().numpy(),
-                values[1],
-                sigma,
+                answers,
+                None if predicted is None else predicted.squeeze(1).cpu().numpy(),
             )
     return fits

@@ -1,4 +1,4 @@
-"""The beginning and the end of a run in a directory that is claimed: status, summary, pictures, and what is said."""
+"""The beginning and end of a run in a claimed directory: status, summary, pictures, messages."""
 
 from __future__ import annotations
 
@@ -15,22 +15,26 @@ import torch
 from omegaconf import OmegaConf
 
 from mtl_runner.data.inputs import InputTensors
-from mtl_runner.errors.wording import run_message
+from mtl_runner.errors.messages import run_message
 from mtl_runner.experiment.build import Datasets, Experiment, build
 from mtl_runner.files import write_json
 from mtl_runner.runs import directory as run_directory
 from mtl_runner.runs.predictions import write_predictions
-from mtl_runner.runs.predictor import task_from
+from mtl_runner.runs.predictor import task_from_plain
 from mtl_runner.runs.request import Outcome, Request
-from mtl_runner.runs.summary import summarize, table, verdict
-from mtl_runner.train.advice import lessons_at_the_end, lessons_of_setup
+from mtl_runner.runs.summary import monitor_line, summarize, task_table
+from mtl_runner.train.advice import advice_on_log_variances, advice_on_setup
 from mtl_runner.train.trainer import Trainer
 
 log = logging.getLogger("mtl_runner")
 
 
 def outcome_if_finished(request: Request) -> Outcome | None:
-    """The outcome of a run that came to its end before."""
+    """Return the recorded outcome of a run that finished before, else None.
+
+    Args:
+        request: The run that is asked for.
+    """
     summary = run_directory.read_summary(request.directory)
     if summary.get("status") != "finished":
         return None
@@ -39,14 +43,24 @@ def outcome_if_finished(request: Request) -> Outcome | None:
 
 
 def begin(request: Request, datasets: Datasets | None = None) -> Trainer:
-    """Build a run, or take it up from its checkpoint, in a directory that is claimed; says what it is and what to mind."""
+    """Build a run, or restore it from its checkpoint, in a directory that is claimed.
+
+    Logs what will be trained, and a warning for each choice that may not do what it seems to.
+
+    Args:
+        request: The run that is asked for.
+        datasets: Datasets that were built before, by their configs; new ones are added.
+
+    Returns:
+        The trainer, ready to run.
+    """
     write_status(request, "running")
     torch.autograd.set_detect_anomaly(bool(request.config.get("debug", False)))
     experiment = build(request.config, datasets)
     trainer = Trainer(experiment, request.directory)
     trainer.best.header = _header(request, experiment)
-    log.info("%s", _opening(trainer))
-    for lesson in [] if trainer.resumed else lessons_of_setup(experiment):
+    log.info("%s", _start_line(trainer))
+    for lesson in [] if trainer.resumed else advice_on_setup(experiment):
         log.warning("%s", lesson)
     for name in experiment.schedule.never_active():
         log.warning("Task %r never takes part in this run; check its times under schedule.", name)
@@ -54,17 +68,26 @@ def begin(request: Request, datasets: Datasets | None = None) -> Trainer:
 
 
 def end(trainer: Trainer, request: Request) -> Outcome:
-    """The evaluation, the files and the last lines of a run that has been trained."""
+    """Evaluate a trained run, write its files and log its result.
+
+    Args:
+        trainer: The trained run.
+        request: The request that it answers.
+
+    Returns:
+        Its outcome, marked as interrupted if Ctrl-C was pressed meanwhile: a sweep stops then even
+        if this run came to its end.
+    """
     experiment, directory = trainer.experiment, request.directory
     if experiment.schedule.last_start() == math.inf:
         log.warning(
             "Not every task has started: the losses before it were still getting better; train longer, or lower schedule.patience."
         )
     if trainer.means is not None:
-        for lesson in lessons_at_the_end(trainer.learner, trainer.means):
+        for lesson in advice_on_log_variances(trainer.learner, trainer.means):
             log.warning("%s", lesson)
     final, best = trainer.finish()
-    summary = {**_identity(request, "finished"), **summarize(trainer, final, best)}
+    summary = {**_summary_head(request, "finished"), **summarize(trainer, final, best)}
     if experiment.settings.record.plots == "all" or (
         experiment.settings.record.plots == "best" and not request.job
     ):
@@ -72,8 +95,8 @@ def end(trainer: Trainer, request: Request) -> Outcome:
     if experiment.settings.record.predictions:
         write_predictions(trainer)
     write_json(directory / "summary.json", summary)
-    log.info("%s", table(summary))
-    log.info("%s", verdict(summary))
+    log.info("%s", task_table(summary))
+    log.info("%s", monitor_line(summary))
     if trainer.settings.trainer.patience and trainer.epoch < trainer.settings.trainer.epochs:
         log.info(
             "Stopped early after epoch %d: no better %s for %d epochs.",
@@ -81,40 +104,45 @@ def end(trainer: Trainer, request: Request) -> Outcome:
             trainer.settings.trainer.monitor,
             trainer.settings.trainer.patience,
         )
-    log.info("%s", shown(directory))
-    return Outcome(
-        trainer.best.value, interrupted=trainer.stop
-    )  # a sweep stops even if this run came to its end
+    log.info("%s", display_path(directory))
+    return Outcome(trainer.best.value, interrupted=trainer.stop)
 
 
 def draw(trainer: Trainer, summary: dict[str, Any], directory: Path) -> None:
-    """The pictures of a run, into its directory."""
-    from mtl_runner.results.panel_plot import plot_panel
-    from mtl_runner.results.plots import plot_run
+    """Draw the pictures of a run.
+
+    Args:
+        trainer: The trained run.
+        summary: The content of its summary.json.
+        directory: Where the pictures go.
+    """
+    from mtl_runner.results.pictures.panel import plot_panel
+    from mtl_runner.results.pictures.run import plot_run
     from mtl_runner.runs.fit_curve import fit_curve
-    from mtl_runner.runs.panel import panel
+    from mtl_runner.runs.panel import validation_panel
 
     plot_run(directory, summary, fit_curve(trainer))
-    images = panel(trainer)
-    if images is not None:
-        plot_panel(directory / "panel.png", images)
+    panel = validation_panel(trainer)
+    if panel is not None:
+        plot_panel(directory / "panel.png", panel)
 
 
 def draw_again(directory: Path) -> None:
-    """The pictures of a run that came to its end before (``record.plots=best``)."""
-    with (
-        tempfile.TemporaryDirectory() as folder
-    ):  # taking a run up cuts its metrics.csv back to the checkpoint
+    """Draw the pictures of a run that finished before (``record.plots=best``).
+
+    Args:
+        directory: Its run directory.
+    """
+    # A copy, since restoring a run cuts its metrics.csv back to the checkpoint.
+    with tempfile.TemporaryDirectory() as folder:
         for name in ("checkpoint.pt", "best.pt", "metrics.csv"):
             shutil.copy2(directory / name, folder)
-        draw(
-            Trainer(build(run_directory.read_config(directory)), Path(folder)),
-            run_directory.read_summary(directory),
-            directory,
-        )
+        trainer = Trainer(build(run_directory.read_config(directory)), Path(folder))
+        draw(trainer, run_directory.read_summary(directory), directory)
 
 
-def _opening(trainer: Trainer) -> str:
+def _start_line(trainer: Trainer) -> str:
+    """Return the first line of a run: its tasks, rows, parameters and steps."""
     experiment, settings = trainer.experiment, trainer.settings
     sizes = ", ".join(f"{name} {len(split)}" for name, split in experiment.data.splits.items())
     trained = sum(p.numel() for p in experiment.parameters.tensors)
@@ -127,13 +155,12 @@ def _opening(trainer: Trainer) -> str:
 
 
 def _header(request: Request, experiment: Experiment) -> dict[str, Any]:
-    """What `mtl_runner.load` needs beside the weights, as plain values."""
+    """Return, as plain values, what ``mtl_runner.load`` needs beside the weights."""
     shape = InputTensors(experiment.data.splits["train"].inputs).shape
     tasks = [task.plain() for task in experiment.data.tasks if task.has_target]
+    # A user's kind of task that cannot be restored is an error now, not after the training.
     for task in tasks:
-        task_from(
-            task
-        )  # a kind of the user's that cannot be made again is an error now, not after the training
+        task_from_plain(task)
     config = OmegaConf.to_container(request.config, resolve=True)
     assert isinstance(config, dict)
     return {
@@ -141,14 +168,15 @@ def _header(request: Request, experiment: Experiment) -> dict[str, Any]:
         "share": experiment.settings.share,
         "likelihood": config["likelihood"],
         "tasks": tasks,
-        "input_shape": {name: list(each) for name, each in shape.items()}
+        "input_shape": {name: list(sizes) for name, sizes in shape.items()}
         if isinstance(shape, dict)
         else list(shape),
         "preprocessing": experiment.data.preprocessing,
     }
 
 
-def _identity(request: Request, status: str, reason: str = "") -> dict[str, Any]:
+def _summary_head(request: Request, status: str, reason: str = "") -> dict[str, Any]:
+    """Return the part of summary.json that is known before a run ends: status, name, options."""
     config = request.config
     return {
         "status": status,
@@ -161,23 +189,41 @@ def _identity(request: Request, status: str, reason: str = "") -> dict[str, Any]
 
 
 def write_status(request: Request, status: str, reason: str = "") -> None:
-    """summary.json of a run that is not finished."""
-    write_json(request.directory / "summary.json", _identity(request, status, reason))
+    """Write the summary.json of a run that is not finished.
+
+    Args:
+        request: The run.
+        status: ``"running"``, ``"interrupted"`` or ``"failed"``.
+        reason: One sentence that says why it failed or stopped.
+    """
+    write_json(request.directory / "summary.json", _summary_head(request, status, reason))
 
 
 def record_failure(error: BaseException, request: Request) -> Outcome:
-    """Write down why a run failed."""
+    """Write why a run failed into its run.log and summary.json.
+
+    Args:
+        error: What was raised.
+        request: The run.
+
+    Returns:
+        The outcome, with the sentence for the user.
+    """
     text = run_message(error)
-    with contextlib.suppress(
-        OSError
-    ):  # the disk may be full; the sentence still reaches the terminal
+    # The disk may be full; the sentence still reaches the terminal.
+    with contextlib.suppress(OSError):
         logging.getLogger("mtl_runner.file").error("%s", "".join(traceback.format_exception(error)))
         write_status(request, "failed", text)
     return Outcome(error=text, exit_code=1)
 
 
-def shown(path: Path) -> str:
-    """The path as short as it can be typed from here."""
+def display_path(path: Path) -> str:
+    """Return the path as short as it can be typed from the working directory.
+
+    Example:
+        >>> display_path(Path.cwd() / "outputs" / "run")
+        'outputs/run'
+    """
     try:
         return str(path.relative_to(Path.cwd()))
     except ValueError:

@@ -1,4 +1,4 @@
-"""What the terminal and run.log show."""
+"""The messages of a run: on the terminal and in its run.log."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 class _RunLog(logging.FileHandler):
-    """run.log; a full disk must not hide what the terminal still shows."""
+    """A handler for run.log that a full disk does not stop; the terminal shows the message."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         del record
@@ -20,7 +20,11 @@ class _RunLog(logging.FileHandler):
 
 @contextlib.contextmanager
 def logging_to(directory: Path) -> Iterator[None]:
-    """To the terminal and to run.log; tracebacks only to run.log."""
+    """Send messages to the terminal and to ``run.log``; tracebacks only to ``run.log``.
+
+    Args:
+        directory: The run directory that ``run.log`` lies in.
+    """
     root = logging.getLogger("mtl_runner")
     root.setLevel(logging.INFO)
     root.propagate = False
@@ -42,44 +46,62 @@ def logging_to(directory: Path) -> Iterator[None]:
 
 
 class RunLogs(logging.Handler):
-    """The run.log files of many runs at once: a message goes into that of :attr:`directory`."""
+    r"""A logging handler for many runs at once: a message goes into the run.log of one of them.
+
+    Attributes:
+        directory: The run directory that messages belong to now; None to drop them.
+
+    Example:
+        >>> import tempfile
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> logs = RunLogs()
+        >>> logs.directory = Path(folder.name)
+        >>> logs.emit(logging.LogRecord("mtl_runner", logging.INFO, "", 0, "epoch 1", (), None))
+        >>> (logs.directory / "run.log").read_text()
+        'epoch 1\n'
+        >>> folder.cleanup()
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.directory: Path | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Append a message to the run.log of :attr:`directory`."""
         if self.directory is not None:
             with contextlib.suppress(OSError), (self.directory / "run.log").open("a") as file:
                 file.write(self.format(record) + "\n")
 
 
 @contextlib.contextmanager
-def logging_to_many(files: RunLogs) -> Iterator[None]:
-    """While many runs go on at once: everything into their run.log, and to the terminal each warning once."""
+def logging_to_many(logs: RunLogs) -> Iterator[None]:
+    """Send all messages to the run.log of their run, and each warning once to the terminal.
+
+    Args:
+        logs: The handler that knows which run a message belongs to.
+    """
     seen: set[str] = set()
 
-    def is_new(record: logging.LogRecord) -> bool:
-        text = re.sub(
-            r"[\d.]+", "#", record.getMessage()
-        )  # the same lesson with other numbers is the same lesson
-        new = (
+    def is_new_warning(record: logging.LogRecord) -> bool:
+        # The same warning with other numbers is the same warning.
+        text = re.sub(r"[\d.]+", "#", record.getMessage())
+        is_new = (
             record.name != "mtl_runner.file"
             and record.levelno >= logging.WARNING
             and text not in seen
         )
         seen.add(text)
-        return new
+        return is_new
 
     root = logging.getLogger("mtl_runner")
     root.setLevel(logging.INFO)
     root.propagate = False
     terminal = logging.StreamHandler(sys.stdout)
-    terminal.addFilter(is_new)
-    for handler in (terminal, files):
+    terminal.addFilter(is_new_warning)
+    for handler in (terminal, logs):
         root.addHandler(handler)
     try:
         yield
     finally:
-        for handler in (terminal, files):
+        for handler in (terminal, logs):
             root.removeHandler(handler)

@@ -1,4 +1,4 @@
-"""predictions.csv: what the final model answers, beside the targets and the noise that it predicts."""
+"""predictions.csv: the final model's answers, beside the targets and the noise it predicts."""
 
 from __future__ import annotations
 
@@ -19,10 +19,18 @@ Columns = dict[str, list[float] | list[int] | list[str]]
 
 
 def write_predictions(trainer: Trainer) -> None:
-    """Write ``predictions.csv`` for validation and test: one row per row of the split, in its order.
+    """Write ``predictions.csv`` for validation and test: a line per row of the split, in its order.
 
-    Columns: ``split, row`` and for each task ``<task>`` (a number in the target's units, a class index, or a label's 0/1), ``<task>.target``
-    (empty where missing), and ``<task>.sigma`` where a noise scale is learned or predicted that means one; tasks of several outputs have ``<task>.0``, ``<task>.1``, ...
+    Its columns are ``split``, ``row`` and for each task
+
+    - ``<task>``: a number in the target's units, a class index, or 0 or 1 for a label;
+    - ``<task>.target``: the target, empty where it is missing;
+    - ``<task>.sigma``: the noise scale, where one is predicted, or learned as a noise scale.
+
+    Tasks with several outputs have ``<task>.0``, ``<task>.1``, ... instead.
+
+    Args:
+        trainer: A trained run; the file goes into its directory.
     """
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
@@ -37,17 +45,20 @@ def write_predictions(trainer: Trainer) -> None:
 
 
 def _columns(trainer: Trainer, name: str) -> Columns:
+    """Return the columns of all tasks for one split, by their names."""
     split = trainer.experiment.data.splits[name]
     likelihood = trainer.learner.likelihood
     outputs = split_outputs(trainer.learner.forward_pass, split, trainer.evaluation_rows(name))
     columns: Columns = {}
-    meant = trainer.learner.likelihood.has_noise, trainer.sigma_estimates_noise()
-    for task, learned, estimates in zip(trainer.tasks, trainer.sigmas(), meant[1], strict=True):
-        sigma = learned if meant[0] or estimates else None
+    estimates_noise = trainer.sigma_estimates_noise()
+    for task, learned, is_noise in zip(
+        trainer.tasks, trainer.sigmas(), estimates_noise, strict=True
+    ):
+        sigma = learned if likelihood.has_noise or is_noise else None
         if not task.has_target:
             continue
-        answer, target = task.answer(outputs[task.name]), split.targets[task.name]
-        target = task.in_units(target)
+        answer = task.answer(outputs[task.name])
+        target = task.in_units(split.targets[task.name])
         columns |= _named(task, "", answer) | _named(task, ".target", target)
         columns |= _named(task, ".sigma", _sigma(task, likelihood, outputs, sigma, len(split)))
     return columns
@@ -60,6 +71,7 @@ def _sigma(
     sigma: float | None,
     rows: int,
 ) -> Tensor | None:
+    """Return the predicted noise scale of every row, or else the learned one, ``[N, ...]``."""
     predicted = likelihood.predicted_sigma(task, outputs)
     if predicted is not None:
         return predicted
@@ -67,14 +79,14 @@ def _sigma(
 
 
 def _named(task: Task, suffix: str, values: Tensor | None) -> Columns:
-    """Columns of a tensor ``[N]`` or ``[N, ...]``; unknown values as empty cells."""
+    """Return the columns of a tensor ``[N]`` or ``[N, ...]``; unknown values are empty cells."""
     if values is None:
         return {}
     flat = values.cpu().reshape(len(values), -1)
     known = task.known(flat) if suffix == ".target" else torch.ones_like(flat, dtype=torch.bool)
     cells = [
-        [value if there else "" for value, there in zip(*pair, strict=True)]
-        for pair in zip(flat.T.tolist(), known.T.tolist(), strict=True)
+        [value if is_known else "" for value, is_known in zip(*column, strict=True)]
+        for column in zip(flat.T.tolist(), known.T.tolist(), strict=True)
     ]
     names = [task.name] if len(cells) == 1 else [f"{task.name}.{i}" for i in range(len(cells))]
     return {f"{name}{suffix}": column for name, column in zip(names, cells, strict=True)}

@@ -1,4 +1,4 @@
-"""Use the result: ``mtl_runner.load(run).predict(x)`` answers in target units."""
+"""Using a trained model: ``mtl_runner.load(run).predict(x)`` answers in target units."""
 
 from __future__ import annotations
 
@@ -18,44 +18,73 @@ from mtl_runner.experiment.forward import ForwardPass
 from mtl_runner.likelihood import Likelihood
 from mtl_runner.tasks.task import Task
 from mtl_runner.train import checkpoint
-from mtl_runner.train.best import model_parts, noise_of_parts
+from mtl_runner.train.best_model import merge_likelihood_states, model_parts
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-STANDARD = {"_target_": "mtl_runner.likelihood.Standard"}  # of runs that did not record theirs
+# The likelihood of runs that were recorded before likelihoods were.
+STANDARD = {"_target_": "mtl_runner.likelihood.Standard"}
 
 
 class Predictor:
     """A trained model with its tasks and preprocessing.
 
     Attributes:
-        model: the ``nn.Module`` with the weights of the best validation epoch, in eval mode.
-        likelihood: whose temperature, if it learned one, divides the logits. tasks: the tasks it answers for. features: the fitted columns of a table, or None.
+        model: The ``nn.Module`` with the weights of the best validation epoch, in eval mode.
+        tasks: The tasks it answers for.
+        features: The preprocessing of a table, fitted on its training rows; None for tensors.
+        likelihood: The likelihood, whose temperature, if it learned one, divides the logits.
+
+    Example:
+        >>> from mtl_runner.likelihood import Standard
+        >>> from mtl_runner.models import MLP
+        >>> tasks = [Task("height", size=1), Task("species", "classification", size=3)]
+        >>> predictor = Predictor(MLP(tasks, (4,), [8]), tasks, None, Standard(tasks))
+        >>> answers = predictor.predict(torch.zeros(5, 4))
+        >>> {name: tuple(answer.shape) for name, answer in answers.items()}
+        {'height': (5, 1), 'species': (5,)}
     """
 
     def __init__(
         self, model: nn.Module, tasks: list[Task], features: Features | None, likelihood: Likelihood
     ) -> None:
         self.model, self.likelihood = model.eval(), likelihood
-        self.tasks = tasks
-        self.features = features
+        self.tasks, self.features = tasks, features
 
     @torch.no_grad()
     def outputs(self, x: pd.DataFrame | Inputs) -> dict[str, Tensor]:
-        """Raw outputs per task ``[N, size]``: training units for regression, logits for classes and labels (over the learned temperature)."""
-        answers = self.likelihood.answers(
+        """Return the raw outputs of every task, e.g. to take probabilities from.
+
+        Args:
+            x: A DataFrame with the training table's features, or the tensors the model takes.
+
+        Returns:
+            ``{task: tensor [N, size]}``: training units for a regression; logits, divided by the
+            learned temperature, for classes and labels.
+
+        Raises:
+            DataError: For a missing column, or a table for a model that was not trained on one.
+        """
+        answers = self.likelihood.tempered_outputs(
             ForwardPass(self.model, self.likelihood).outputs(self._inputs(x))
         )
         return {task.name: answers[task.name] for task in self.tasks}
 
     def predict(self, x: pd.DataFrame | Inputs) -> Any:
-        """Answers in target units.
+        """Return the answers of every task in target units.
 
-        A DataFrame (with the training table's columns) gives a DataFrame: numbers, class names, and for multilabel one 0/1
-        column per label. Tensors give ``{task: tensor}``: ``[N, size]`` numbers, ``[N]`` class indices, ``[N, labels]`` 0/1.
-        Raises ``DataError`` for a missing column or a table given to a model that was not trained on one.
+        Args:
+            x: A DataFrame with the training table's features, or the tensors the model takes.
+
+        Returns:
+            For a DataFrame one with the same index: numbers, class names, and for a multilabel
+            task a column of 0 and 1 per label. For tensors ``{task: tensor}``: numbers
+            ``[N, size]``, class indices ``[N]``, or 0 and 1 ``[N, labels]``.
+
+        Raises:
+            DataError: For a missing column, or a table for a model that was not trained on one.
         """
         answers = {
             task.name: task.answer(output)
@@ -86,12 +115,24 @@ class Predictor:
 
 
 def load(run: str | Path, device: str = "cpu") -> Predictor:
-    """The trained model of a run directory, at its best validation epoch.
+    """Load the trained model of a run, at its best validation epoch.
 
-    Raises ``RunDirectoryError`` if the directory holds no finished evaluation.
+    Args:
+        run: The run directory, as ``mtl-run`` printed it.
+        device: Where the model should lie, e.g. ``"cuda"``.
+
+    Returns:
+        The model with its tasks and preprocessing.
+
+    Raises:
+        RunDirectoryError: If the directory holds no finished evaluation.
+
+    Example:
+        >>> predictor = load("outputs/my_run")  # doctest: +SKIP
+        >>> predictor.predict(table)  # doctest: +SKIP
     """
     saved = checkpoint.load(Path(run) / "best.pt", device)
-    tasks = [task_from(fields) for fields in saved["tasks"]]
+    tasks = [task_from_plain(fields) for fields in saved["tasks"]]
     shape = saved["input_shape"]
     shape = {k: tuple(v) for k, v in shape.items()} if isinstance(shape, dict) else tuple(shape)
     likelihood = make_likelihood(saved.get("likelihood", STANDARD), tasks)
@@ -101,17 +142,26 @@ def load(run: str | Path, device: str = "cpu") -> Predictor:
     parts = model_parts(model)
     for name, weights in saved["weights"].items():
         parts[name].load_state_dict(weights)
-    likelihood.load_state_dict(noise_of_parts(likelihood, saved.get("noise", {})))
+    likelihood.load_state_dict(merge_likelihood_states(likelihood, saved.get("noise", {})))
     features = Features.from_state(saved["preprocessing"]) if saved["preprocessing"] else None
     return Predictor(model.to(device), tasks, features, likelihood.to(device))
 
 
-def task_from(saved: Mapping[str, Any]) -> Task:
-    """A task from what :meth:`~mtl_runner.tasks.task.Task.plain` gave."""
+def task_from_plain(saved: Mapping[str, Any]) -> Task:
+    """Return the task that :meth:`~mtl_runner.tasks.task.Task.plain` described.
+
+    Args:
+        saved: The arguments of the task as plain values.
+
+    Example:
+        >>> task_from_plain(Task("depth", scale=2.0).plain()).scale
+        2.0
+    """
     fields: Any = {
         key: tuple(value) if isinstance(value, list) else value for key, value in saved.items()
     }
-    fields.pop("measures", None)  # of runs recorded before metrics had this name
+    # Early runs recorded their metrics under this name.
+    fields.pop("measures", None)
     if isinstance(fields["kind"], dict):
         fields["kind"] = make(fields["kind"], f"the kind of task {fields['name']!r}")
     return Task(**fields)

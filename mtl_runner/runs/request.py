@@ -1,4 +1,4 @@
-"""What a run is to those who start it and wait for it. Free of torch."""
+"""The request that starts a run, and its outcome. Free of torch."""
 
 from __future__ import annotations
 
@@ -11,19 +11,48 @@ from omegaconf import DictConfig
 
 @dataclass(frozen=True)
 class Request:
-    """One run as the command line asks for it."""
+    """One run as the command line asks for it.
+
+    Attributes:
+        config: The composed config, without Hydra's own node.
+        directory: The run directory.
+        overrides: The options of the command line.
+        choices: The option of each config group, e.g. ``{"weighting": "dwa"}``.
+        hydra: Hydra's own config, to be recorded; None for a run without Hydra.
+        job: The label of a job in a sweep, e.g. ``"3: weighting=fixed seed=0"``; else empty.
+
+    Example:
+        >>> from omegaconf import OmegaConf
+        >>> request = Request(OmegaConf.create({"seed": 0}), Path("outputs/run"), ["seed=0"])
+        >>> request.directory.name, request.job
+        ('run', '')
+    """
 
     config: DictConfig
     directory: Path
     overrides: Sequence[str] = ()
     choices: Mapping[str, str] = field(default_factory=dict)
     hydra: DictConfig | None = None
-    job: str = ""  # "3: weighting=fixed seed=0" in a sweep
+    job: str = ""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: the monitor's best value, or the sentence that says why not, and what raised it."""
+    """How a run ended.
+
+    Attributes:
+        monitor: The best value of ``trainer.monitor``; NaN if the run failed.
+        error: The sentence that says why it failed or stopped; empty if it finished.
+        exit_code: The exit status that the command should end with.
+        interrupted: Whether Ctrl-C was pressed.
+        cause: The exception behind ``error``, if any.
+
+    Example:
+        >>> Outcome(monitor=0.25).error
+        ''
+        >>> Outcome(error="The disk is full.", exit_code=1).monitor
+        nan
+    """
 
     monitor: float = float("nan")
     error: str = ""

@@ -1,4 +1,4 @@
-"""A finished run as an object: its directory, numbers, pictures and trained model."""
+"""A finished run as a Python object: its numbers, pictures and trained model."""
 
 from __future__ import annotations
 
@@ -18,22 +18,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run left in its directory; read when it is asked for.
+    """The files of a finished run; each is read when it is first asked for.
+
+    Printed, it is the table that the run ended with; a notebook shows the pictures, too.
 
     Attributes:
-        directory: Of the run.
+        directory: The run directory.
+
+    Example:
+        >>> import tempfile
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> _ = (Path(folder.name) / "summary.json").write_text('{"status": "finished"}')
+        >>> RunResult(Path(folder.name)).summary
+        {'status': 'finished'}
+        >>> folder.cleanup()
     """
 
     directory: Path
 
     @cached_property
     def summary(self) -> dict[str, Any]:
-        """summary.json: metrics of the final and the best model, directions, times, versions."""
+        """The content of summary.json: metrics of the final and the best model, times, versions."""
         return read_summary(self.directory)
 
     @cached_property
     def metrics(self) -> pd.DataFrame:
-        """metrics.csv: one row per evaluated epoch, split and task."""
+        """The table metrics.csv: one row per evaluated epoch, split and task."""
         import pandas as pd
 
         return pd.read_csv(self.directory / "metrics.csv")
@@ -45,16 +55,16 @@ class RunResult:
 
     @property
     def pictures(self) -> list[Path]:
-        """The pictures that the run drew."""
+        """The paths of the pictures that the run drew, sorted by name."""
         return sorted(self.directory.glob("*.png"))
 
     def __repr__(self) -> str:
-        from mtl_runner.runs.summary import table, verdict
+        from mtl_runner.runs.summary import monitor_line, task_table
 
-        return f"{table(self.summary)}\n{verdict(self.summary)}\n{self.directory}"
+        return f"{task_table(self.summary)}\n{monitor_line(self.summary)}\n{self.directory}"
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the table and the pictures."""
+        """Return the table and the pictures, as a notebook shows them."""
         images = "".join(
             f'<img alt="{escape(path.stem)}" style="max-width:100%" src="data:image/png;base64,{_encoded(path)}">'
             for path in self.pictures
@@ -63,4 +73,5 @@ class RunResult:
 
 
 def _encoded(path: Path) -> str:
+    """Return the bytes of a file in base64."""
     return base64.b64encode(path.read_bytes()).decode()

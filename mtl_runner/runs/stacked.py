@@ -1,4 +1,7 @@
-"""Many runs in their own directories, trained in stacks: claims, logs, failures and ends as for one run."""
+"""Many runs, each in its own directory, that train together in stacks.
+
+Each is claimed, logged, recorded and ended as a single run is, and fails by itself.
+"""
 
 from __future__ import annotations
 
@@ -14,133 +17,160 @@ import torch
 from omegaconf import OmegaConf
 
 from mtl_runner.errors import MtlError, RunDirectoryError
-from mtl_runner.errors.wording import out_of_memory, run_message
+from mtl_runner.errors.messages import out_of_memory, run_message
 from mtl_runner.experiment.build import (
     ALL_THREADS,
     SMALL_MODEL,
     Datasets,
     Experiment,
     build,
-    is_ours,
+    is_built_in,
 )
 from mtl_runner.runs import directory as run_directory
 from mtl_runner.runs.lifecycle import begin, end, outcome_if_finished, record_failure, write_status
 from mtl_runner.runs.logs import RunLogs, logging_to_many
 from mtl_runner.runs.request import Outcome, Request
-from mtl_runner.runs.summary import verdict
+from mtl_runner.runs.summary import monitor_line
 from mtl_runner.train import checkpoint
-from mtl_runner.train.interruption import Interrupted, gracefully
-from mtl_runner.train.progress import Progress
-from mtl_runner.train.stack.eligibility import config_key, reason_against, replica_bytes, signature
-from mtl_runner.train.stack.loop import Stack
-from mtl_runner.train.stack.optimizers import settings_of
-from mtl_runner.train.stack.step import CannotStackError
+from mtl_runner.train.interruption import Interrupted, graceful_interruption
+from mtl_runner.train.progress import ProgressBar
+from mtl_runner.train.stack.eligibility import (
+    config_key,
+    experiment_key,
+    reason_not_to_stack,
+    replica_bytes,
+)
+from mtl_runner.train.stack.stack_trainer import StackTrainer
+from mtl_runner.train.stack.stacked_optimizer import optimizer_key
+from mtl_runner.train.stack.stacked_step import CannotStackError
 from mtl_runner.train.trainer import Trainer
 
 log = logging.getLogger("mtl_runner")
 
-MOST = 256  # replicas of a stack: each holds a lock on its directory, and systems allow 1024 open files
+# Each replica of a stack holds a lock on its directory, and systems allow 1024 open files.
+MAX_REPLICAS = 256
 STOPPED = "stopped by Ctrl-C"
 
 
 @dataclass
-class Stacker:
-    """Trains in stacks those of many runs that can be.
+class StackedRuns:
+    """Many runs, of which those that differ only in numbers train together in stacks.
 
-    Args:
-        requests: the runs, by their number. memory: bytes that a stack may take.
+    After :meth:`run` every run is in exactly one of ``outcomes``, ``refused`` and ``not_stacked``.
 
     Attributes:
-        outcomes: how each run ended that was stacked, or is finished already. refused: what is wrong with a run's directory.
-        alone: why each of the others has to run by itself.
+        requests: The runs, by their number.
+        memory: The memory in bytes that a stack may take.
+        outcomes: How the stacked runs ended, and those that were finished before.
+        refused: The error of each run whose directory holds something else.
+        not_stacked: The reason why each of the other runs has to train by itself.
+        logs: The handler that sends messages to the run.log of their run.
+        datasets: The datasets that were built, shared by the runs.
+
+    Example:
+        >>> runs = StackedRuns({}, memory=2e9)
+        >>> runs.run()
+        >>> runs.outcomes, runs.not_stacked
+        ({}, {})
     """
 
     requests: Mapping[int, Request]
     memory: float
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     refused: dict[int, MtlError] = field(default_factory=dict)
-    alone: dict[int, str] = field(default_factory=dict)
-    files: RunLogs = field(default_factory=RunLogs)
+    not_stacked: dict[int, str] = field(default_factory=dict)
+    logs: RunLogs = field(default_factory=RunLogs)
     datasets: Datasets = field(default_factory=dict)
 
     def run(self) -> None:
-        """Train them all. Raises ``KeyboardInterrupt`` after Ctrl-C, when everything is saved."""
+        """Train all runs that can be stacked.
+
+        Raises:
+            KeyboardInterrupt: After Ctrl-C, when everything is saved.
+        """
         groups: dict[str, list[int]] = {}
         for index, request in self.requests.items():
-            done = outcome_if_finished(request)
-            if done is not None:
-                self.outcomes[index] = done
-                self._say(index, "finished already")
+            recorded = outcome_if_finished(request)
+            if recorded is not None:
+                self.outcomes[index] = recorded
+                self._print(index, "finished already")
             else:
                 config: Any = OmegaConf.to_container(request.config, resolve=True)
                 groups.setdefault(config_key(config), []).append(index)
-        with logging_to_many(self.files):
+        with logging_to_many(self.logs):
             for group in groups.values():
                 for members in self._by_epoch(group):
                     if len(members) == 1:
-                        self.alone[members[0]] = (
+                        self.not_stacked[members[0]] = (
                             "no other run is like it but for numbers"
                             if len(group) == 1
                             else "the runs like it are at other epochs"
                         )
                     else:
-                        self._run(members)
+                        self._run_group(members)
 
     def _by_epoch(self, group: Sequence[int]) -> list[list[int]]:
-        """The runs that start at the same epoch, together; a run that was killed just after it had saved goes back to the others'."""
-        saved = {index: checkpoint.epochs(self.requests[index].directory) for index in group}
-        common = Counter(epoch for epochs in saved.values() for epoch in epochs)
+        """Return the runs in groups that start at the same epoch.
+
+        A run that was killed just after it had saved is put back to the epoch of the others.
+        """
+        saved = {index: checkpoint.saved_epochs(self.requests[index].directory) for index in group}
+        counts = Counter(epoch for epochs in saved.values() for epoch in epochs)
         start = {
-            index: max(epochs, key=lambda epoch: (common[epoch], epoch))
+            index: max(epochs, key=lambda epoch: (counts[epoch], epoch))
             for index, epochs in saved.items()
         }
         for index, epoch in start.items():
             if epoch != saved[index][0]:
-                checkpoint.go_back(self.requests[index].directory)
+                checkpoint.restore_previous(self.requests[index].directory)
         return [
             [index for index in group if start[index] == epoch]
             for epoch in dict.fromkeys(start.values())
         ]
 
-    def _run(self, members: Sequence[int]) -> None:
-        """Runs with alike configs at the same epoch: as many at a time as fit."""
-        first = self._first(members)
-        if first is None:
+    def _run_group(self, members: Sequence[int]) -> None:
+        """Train runs whose configs differ in numbers only, as many at a time as memory holds."""
+        experiment = self._build_one(members)
+        if experiment is None:
             return
-        reason = reason_against(first)
+        reason = reason_not_to_stack(experiment)
         if reason:
-            self.alone |= dict.fromkeys(members, reason)
+            self.not_stacked |= dict.fromkeys(members, reason)
             return
-        own_data = not is_ours(self.requests[members[0]].config.data)
-        most = int(min(MOST, max(1, self.memory // replica_bytes(first, own_data))))
-        del first
-        for at in range(0, len(members), most):
-            self._run_together(members[at : at + most])
+        own_data = not is_built_in(self.requests[members[0]].config.data)
+        size = int(min(MAX_REPLICAS, max(1, self.memory // replica_bytes(experiment, own_data))))
+        del experiment
+        for start in range(0, len(members), size):
+            self._run_together(members[start : start + size])
 
-    def _first(self, members: Sequence[int]) -> Experiment | None:
-        """What the first of them that can be built is; those that cannot say it themselves when they begin."""
+    def _build_one(self, members: Sequence[int]) -> Experiment | None:
+        """Return the experiment of the first run that can be built, else None.
+
+        A run that cannot be built fails by itself when it begins.
+        """
         reason = ""
         for index in members:
             try:
                 return build(self.requests[index].config, self.datasets)
             except Exception as error:
                 reason = reason or run_message(error).rstrip(".")
-        self.alone |= dict.fromkeys(members, f"none of them can be built ({reason})")
+        self.not_stacked |= dict.fromkeys(members, f"none of them can be built ({reason})")
         return None
 
     def _run_together(self, members: Sequence[int]) -> None:
+        """Train runs at once; in halves where they do not fit into memory."""
         try:
             with contextlib.ExitStack() as locks:
-                kinds: dict[str, dict[int, Trainer]] = {}
+                stacks: dict[str, dict[int, Trainer]] = {}
                 for index in members:
-                    with self._of(index):
+                    with self._failures_of(index):
                         trainer = self._begin(index, locks)
-                        kinds.setdefault(signature(trainer.experiment), {})[index] = trainer
-                for trainers in kinds.values():
+                        stacks.setdefault(experiment_key(trainer.experiment), {})[index] = trainer
+                for trainers in stacks.values():
                     self._train(trainers)
         except _TooLargeError:
             if len(members) == 1:
-                self.alone[members[0]] = "there is not enough memory to stack it"
+                self.not_stacked[members[0]] = "there is not enough memory to stack it"
                 return
             half = len(members) // 2
             print(
@@ -148,12 +178,12 @@ class Stacker:
                 flush=True,
             )
             for part in (members[:half], members[half:]):
-                for again in self._by_epoch(
-                    [index for index in part if index not in self.outcomes]
-                ):
-                    self._run_together(again)
+                unfinished = [index for index in part if index not in self.outcomes]
+                for group in self._by_epoch(unfinished):
+                    self._run_together(group)
 
     def _begin(self, index: int, locks: contextlib.ExitStack) -> Trainer:
+        """Claim, lock and begin a run; the lock is held until ``locks`` is closed."""
         request = self.requests[index]
         try:
             run_directory.claim(
@@ -165,59 +195,62 @@ class Stacker:
         return begin(request, self.datasets)
 
     def _train(self, trainers: Mapping[int, Trainer]) -> None:
-        """Train runs that are alike to their end."""
-        order = sorted(
-            trainers, key=lambda index: _settings(trainers[index])
-        )  # neighbours share an optimizer
+        """Train runs with the same experiment key as one stack, to their end."""
+        # Neighbours can share an optimizer.
+        order = sorted(trainers, key=lambda index: _optimizer_keys(trainers[index]))
         first, threads = trainers[order[0]], torch.get_num_threads()
         steps = first.settings.trainer.epochs * first.batches.count
         compiled = (
-            first.compiled if first.resumed else first.settings.trainer.compiles(len(order), steps)
+            first.compiled
+            if first.resumed
+            else first.settings.trainer.should_compile(len(order), steps)
         )
-        # On small tensors threads wait for each other, and on a machine that is busy with something else ten times as long as they work.
+        # On small tensors threads wait for each other, on a busy machine longer than they work.
         size = len(order) * sum(p.numel() for p in first.learner.model.parameters())
         if first.settings.trainer.threads == "auto" and size >= SMALL_MODEL:
             torch.set_num_threads(ALL_THREADS)
-        stack = Stack(
+        stack = StackTrainer(
             [trainers[index] for index in order],
             compiled,
-            on_replica=lambda k: self._listen(order[k]),
+            on_replica=lambda k: self._log_to(order[k]),
         )
         try:
-            with Progress(stack, f"{len(order)} runs"), gracefully(stack):
+            with ProgressBar(stack, f"{len(order)} runs"), graceful_interruption(stack):
                 stack.run()
         except (Interrupted, KeyboardInterrupt):
             for index in order:
-                with self._of(index):
+                with self._failures_of(index):
                     write_status(self.requests[index], "interrupted", STOPPED)
             raise KeyboardInterrupt from None
         except CannotStackError as error:
-            self.alone |= dict.fromkeys(order, f"they cannot be stacked ({error})")
+            self.not_stacked |= dict.fromkeys(order, f"they cannot be stacked ({error})")
             return
         except Exception as error:
             if out_of_memory(error):
                 raise _TooLargeError from error
             for index in order:
-                with self._of(index):
+                with self._failures_of(index):
                     raise error
             return
         finally:
             torch.set_num_threads(threads)
         for k, index in enumerate(order):
-            with self._of(index):
+            with self._failures_of(index):
                 if k in stack.failed:
                     raise stack.failed[k]
                 self.outcomes[index] = end(trainers[index], self.requests[index])
-                self._say(
-                    index, verdict(run_directory.read_summary(self.requests[index].directory))
-                )
+                summary = run_directory.read_summary(self.requests[index].directory)
+                self._print(index, monitor_line(summary))
         if stack.stop:
             raise KeyboardInterrupt
 
     @contextlib.contextmanager
-    def _of(self, index: int) -> Iterator[None]:
-        """Whatever goes wrong here is one run's alone."""
-        self._listen(index)
+    def _failures_of(self, index: int) -> Iterator[None]:
+        """Record what is logged and raised inside as this run's.
+
+        Running out of memory is no failure of a run: the stack is too large.
+        """
+        self._log_to(index)
         try:
             yield
         except RunDirectoryError as error:
@@ -227,20 +260,20 @@ class Stacker:
             if out_of_memory(error):
                 raise _TooLargeError from error
             self.outcomes[index] = record_failure(error, self.requests[index])
-            self._say(index, f"failed: {self.outcomes[index].error}")
+            self._print(index, f"failed: {self.outcomes[index].error}")
         finally:
-            self.files.directory = None
+            self.logs.directory = None
 
-    def _listen(self, index: int) -> None:
-        """What is logged now goes into this run's log."""
-        self.files.directory = self.requests[index].directory
+    def _log_to(self, index: int) -> None:
+        """Send what is logged from now on to the run.log of this run."""
+        self.logs.directory = self.requests[index].directory
 
-    def _say(self, index: int, text: str) -> None:
-        """One line on the terminal about one run."""
-        bad = index in self.outcomes and self.outcomes[index].error
+    def _print(self, index: int, text: str) -> None:
+        """Print a line about one run; of a failed one to the error output."""
+        failed = index in self.outcomes and self.outcomes[index].error
         print(
             f"[{self.requests[index].job}] {text}",
-            file=sys.stderr if bad else sys.stdout,
+            file=sys.stderr if failed else sys.stdout,
             flush=True,
         )
 
@@ -249,9 +282,10 @@ class _TooLargeError(Exception):
     """The stack does not fit into memory."""
 
 
-def _settings(trainer: Trainer) -> list[str]:
+def _optimizer_keys(trainer: Trainer) -> list[str]:
+    """Return the settings of a run's optimizers, in a form that sorts equal ones together."""
     learner = trainer.learner
     return [
-        settings_of(optimizer)
+        optimizer_key(optimizer)
         for optimizer in (*learner.update.optimizers, *learner.own_optimizers.optimizers)
     ]

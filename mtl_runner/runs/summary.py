@@ -1,4 +1,4 @@
-"""summary.json and the table at the end of a run: what came out, in numbers."""
+"""The result of a run in numbers: summary.json and the table at its end."""
 
 from __future__ import annotations
 
@@ -13,13 +13,23 @@ from mtl_runner.train.evaluation import Evaluation
 from mtl_runner.train.trainer import Trainer
 from mtl_runner.version import __version__
 
-TABLE_METRICS = 2  # main metrics per task in the table
+# The table shows so many metrics per task.
+TABLE_METRICS = 2
 
 
 def summarize(
     trainer: Trainer, final: dict[str, Evaluation], best: dict[str, Evaluation]
 ) -> dict[str, Any]:
-    """What summary.json says of a finished run, beside its status and its name."""
+    """Return the content of summary.json for a finished run, without its status and name.
+
+    Args:
+        trainer: The trained run.
+        final: The evaluations of the last epoch, by split.
+        best: The evaluations of the best epoch, by split.
+
+    Returns:
+        Metrics, weight and sigma per task, the monitor, sizes, times and versions.
+    """
     sigmas, means = trainer.sigmas(), trainer.means
     estimates = trainer.sigma_estimates_noise()
     experiment = trainer.experiment
@@ -73,7 +83,7 @@ def summarize(
 
 
 def _metrics_of(task: Task) -> dict[str, dict[str, Any]]:
-    """What a reader of the files must know of each metric of a task."""
+    """Return the direction of each metric of a task, and whether it counts in delta-m."""
     in_delta_m = {
         m.name for m in task.all_metrics if m.in_delta_m and m.higher_is_better is not None
     }
@@ -84,8 +94,20 @@ def _metrics_of(task: Task) -> dict[str, dict[str, Any]]:
     }
 
 
-def table(summary: dict[str, Any]) -> str:
-    """The table that a run ends with: one line per task, validation numbers of the final model."""
+def task_table(summary: dict[str, Any]) -> str:
+    """Return the table that a run ends with: a line per task, validation numbers at the end.
+
+    Args:
+        summary: The content of summary.json.
+
+    Example:
+        >>> depth = {"weight": 0.5, "sigma": None, "true_sigma": None}
+        >>> val = {"loss": 0.25, "relative_loss": 0.1, "rmse": 0.5}
+        >>> print(task_table({"tasks": {"depth": {**depth, "final": {"val": val}}}}))
+        task   val loss  vs trivial  metrics (val)  weight
+        -----  --------  ----------  -------------  ------
+        depth  0.25      0.1         rmse 0.5       0.5
+    """
     tasks = summary["tasks"]
     columns = ["task", "val loss", "vs trivial", "metrics (val)", "weight"]
     has_sigma = any(task["sigma"] is not None for task in tasks.values())
@@ -109,12 +131,24 @@ def table(summary: dict[str, Any]) -> str:
     return align([columns, *rows])
 
 
-def verdict(summary: dict[str, Any]) -> str:
-    """One line under the table: the monitor at the last epoch, which the table shows, and at the best one, which is kept."""
-    monitor, epoch = summary["monitor"], summary["monitor"]["best_epoch"]
-    when = (
-        f"epoch {epoch}"
-        if isinstance(epoch, int)
-        else ", ".join(f"epoch {e} of {task}" for task, e in epoch.items())
-    )
-    return f"{monitor['name']} {number(monitor['final'])} at the end; best {number(monitor['best'])} at {when} (best.pt)"
+def monitor_line(summary: dict[str, Any]) -> str:
+    """Return the line under the table: the monitor at the last epoch and at the best one.
+
+    The table is about the last epoch; best.pt keeps the model of the best one.
+
+    Args:
+        summary: The content of summary.json.
+
+    Example:
+        >>> monitor = {"name": "relative_loss", "final": 0.5, "best": 0.25, "best_epoch": 7}
+        >>> monitor_line({"monitor": monitor})
+        'relative_loss 0.5 at the end; best 0.25 at epoch 7 (best.pt)'
+    """
+    monitor = summary["monitor"]
+    best_epoch = monitor["best_epoch"]
+    if isinstance(best_epoch, int):
+        epochs = f"epoch {best_epoch}"
+    else:
+        epochs = ", ".join(f"epoch {epoch} of {task}" for task, epoch in best_epoch.items())
+    final, best = number(monitor["final"]), number(monitor["best"])
+    return f"{monitor['name']} {final} at the end; best {best} at {epochs} (best.pt)"

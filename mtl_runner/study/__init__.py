@@ -1,4 +1,11 @@
-"""The fair comparison as a protocol: who is tried at what, in which order. Knows no torch and no Hydra."""
+"""The fair comparison of loss weightings: what is tuned how, and which runs decide.
+
+:mod:`~mtl_runner.study.protocol` is the protocol, a generator of rounds of runs;
+:mod:`~mtl_runner.study.options` reads the user's options, :mod:`~mtl_runner.study.weights` makes
+the fixed weights, :mod:`~mtl_runner.study.sweeper` runs it all as a sweeper of Hydra's, and
+:mod:`~mtl_runner.study.record` writes ``study.json``. What is imported here knows neither torch
+nor Hydra.
+"""
 
 from mtl_runner.study.protocol import Candidate, Plan, PlannedRun, Protocol
 

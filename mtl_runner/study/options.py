@@ -1,4 +1,4 @@
-"""What a study is asked for: its options, what it refuses, and who takes part. Free of torch."""
+"""The options of a study: their checks, and the candidates they ask for. Free of torch."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from hydra.core.override_parser.types import Override
 
 from mtl_runner.config.conf_directory import conf_directory
 from mtl_runner.errors import ConfigError, suggest
-from mtl_runner.errors.checks import positive, whole
+from mtl_runner.errors.checks import positive, whole_number
 from mtl_runner.study import Candidate
-from mtl_runner.study.protocol import EXTRA
+from mtl_runner.study.protocol import LAST_TRIALS
 
-OWN = ("seed", "optimizer.lr")  # what a study chooses itself
+# Keys whose values a study chooses itself.
+CHOSEN_KEYS = ("seed", "optimizer.lr")
 OPTIONS = (
     "margin",
     "seeds",
@@ -30,8 +31,20 @@ OPTIONS = (
 )
 
 
-def checked(options: Any) -> dict[str, Any]:
-    """The options of a study. Raises ``ConfigError`` for what is missing, unknown or cannot be."""
+def checked_options(options: Any) -> dict[str, Any]:
+    """Return the options of a study, if they are complete and valid.
+
+    Args:
+        options: The config node ``study``.
+
+    Raises:
+        ConfigError: If an option is missing, unknown or has a wrong value.
+
+    Example:
+        >>> checked_options({"seed": 3})  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        mtl_runner.errors.ConfigError: study.seed is not an option of a study; did you mean ...
+    """
     given = dict(options or {})
     for name in given:
         if name not in OPTIONS:
@@ -42,7 +55,7 @@ def checked(options: Any) -> dict[str, Any]:
         if name not in given:
             raise ConfigError(f"study.{name} is missing; conf/study/fair.yaml has its default.")
     for name, least in (("seeds", 2), ("fixed_points", 3), ("per_decade", 1), ("extensions", 0)):
-        whole(given[name], f"study.{name}", least)
+        whole_number(given[name], f"study.{name}", least)
     for name in ("margin", "decades"):
         positive(given[name], f"study.{name}")
     _check_knobs(given["knobs"])
@@ -50,7 +63,7 @@ def checked(options: Any) -> dict[str, Any]:
 
 
 def _check_knobs(knobs: Any) -> None:
-    """Raise ``ConfigError`` unless every strategy that is named exists and has its options with two further values each."""
+    """Raise ``ConfigError`` unless every weighting exists and has two values for each option."""
     example = "{dwa: {weighting.temperature: [1, 5]}}"
     if not isinstance(knobs, Mapping):
         raise ConfigError(
@@ -58,23 +71,37 @@ def _check_knobs(knobs: Any) -> None:
         )
     known = sorted(path.stem for path in (conf_directory() / "weighting").glob("*.yaml"))
     for name, options in knobs.items():
-        own = Path.cwd() / "conf" / "weighting" / f"{name}.yaml"
-        if name not in known and not own.exists():
+        users_file = Path.cwd() / "conf" / "weighting" / f"{name}.yaml"
+        if name not in known and not users_file.exists():
             raise ConfigError(
                 f"study.knobs names the unknown weighting {name!r}; {suggest(str(name), known)}."
             )
         if not isinstance(options, Mapping) or not all(
-            isinstance(v, list) and len(v) == EXTRA for v in options.values()
+            isinstance(values, list) and len(values) == LAST_TRIALS for values in options.values()
         ):
             raise ConfigError(
                 f"study.knobs.{name} must give two values for an option, e.g. {example}; found {options!r}."
             )
 
 
-def refuse_own(parsed: Sequence[Override]) -> None:
-    """Raise ``ConfigError`` where the command line sweeps over what a study chooses itself."""
-    for override in parsed:
-        if override.key_or_group in OWN and override.is_sweep_override():
+def check_sweep(overrides: Sequence[Override]) -> None:
+    """Check that the command line does not sweep over what a study chooses itself.
+
+    Args:
+        overrides: The options of the command line, as Hydra parsed them.
+
+    Raises:
+        ConfigError: If it sweeps over seeds, learning rates or datasets.
+
+    Example:
+        >>> from hydra.core.override_parser.overrides_parser import OverridesParser
+        >>> sweep = OverridesParser.create().parse_overrides(["data=digits", "seed=0,1"])
+        >>> check_sweep(sweep)  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        mtl_runner.errors.ConfigError: A study chooses seed itself; give one number, ...
+    """
+    for override in overrides:
+        if override.key_or_group in CHOSEN_KEYS and override.is_sweep_override():
             raise ConfigError(
                 f"A study chooses {override.key_or_group} itself; give one number, the middle of the learning rates or the seed of the tuning, "
                 "and study.seeds."
@@ -84,19 +111,34 @@ def refuse_own(parsed: Sequence[Override]) -> None:
 
 
 def candidates_of(
-    parsed: Sequence[Override], knobs: Mapping[str, Mapping[str, Sequence[Any]]], default: str
+    overrides: Sequence[Override], knobs: Mapping[str, Mapping[str, Sequence[Any]]], default: str
 ) -> list[Candidate]:
-    """Equal weights, the single-task baseline, and every combination of what the command line sweeps over, each once.
+    """Return the baselines and the strategies that the command line names.
 
-    ``default``: the weighting where none is swept.
+    These are equal weights, the single-task baseline, and every combination of the values that the
+    command line sweeps over, once each.
+
+    Args:
+        overrides: The options of the command line, as Hydra parsed them.
+        knobs: The option study.knobs: per weighting its main option and two more values of it.
+        default: The weighting of the strategies where none is swept.
+
+    Raises:
+        ConfigError: If the command line sweeps over nothing.
+
+    Example:
+        >>> from hydra.core.override_parser.overrides_parser import OverridesParser
+        >>> overrides = OverridesParser.create().parse_overrides(["weighting=fixed,dwa,famo"])
+        >>> [candidate.name for candidate in candidates_of(overrides, {}, "uncertainty")]
+        ['equal', 'single_task', 'dwa', 'famo']
     """
-    found = [
+    candidates = [
         Candidate("equal", "equal", ("weighting=fixed",)),
         Candidate("single_task", "single_task", ("weighting=single_task",)),
     ]
     swept = [
         list(dict.fromkeys(f"{o.get_key_element()}={value}" for value in o.sweep_string_iterator()))
-        for o in parsed
+        for o in overrides
         if o.is_sweep_override()
     ]
     if not swept:
@@ -104,10 +146,11 @@ def candidates_of(
             "A study compares strategies; name some: weighting=fixed,uncertainty,dwa."
         )
     for combination in itertools.product(*swept):
-        chosen = dict(part.split("=", 1) for part in combination)
+        chosen = dict(override.split("=", 1) for override in combination)
+        # These two are among the baselines.
         if combination in (("weighting=fixed",), ("weighting=single_task",)):
-            continue  # there already
-        rest = [
+            continue
+        labels = [
             f"{key.rsplit('.', 1)[-1]}={value}"
             for key, value in chosen.items()
             if key != "weighting"
@@ -122,15 +165,27 @@ def candidates_of(
             ),
             None,
         )
-        given = any("weighting.weights" in override.key_or_group for override in parsed)
-        role = "fixed" if weighting == "fixed" and given else "strategy"
-        name = ", ".join([*([chosen["weighting"]] if "weighting" in chosen else []), *rest])
-        found.append(Candidate(name, role, tuple(combination), knob))
-    return found
+        has_weights = any("weighting.weights" in override.key_or_group for override in overrides)
+        role = "fixed" if weighting == "fixed" and has_weights else "strategy"
+        name = ", ".join([*([chosen["weighting"]] if "weighting" in chosen else []), *labels])
+        candidates.append(Candidate(name, role, tuple(combination), knob))
+    return candidates
 
 
-def limit_of(budget: Any, steps: int) -> float:
-    """The most runs that ``study.budget`` allows."""
+def run_limit(budget: Any, steps: int) -> float:
+    """Return the largest number of runs that ``study.budget`` allows.
+
+    Args:
+        budget: A number of runs (``400``), of steps (``"200000 steps"``), or None for no limit.
+        steps: The steps of a run.
+
+    Raises:
+        ConfigError: If the budget is none of these.
+
+    Example:
+        >>> run_limit("200000 steps", 600), run_limit(None, 600)
+        (333, inf)
+    """
     if budget is None:
         return math.inf
     match = re.fullmatch(r"(\d+)(?:\s*(runs|steps))?", str(budget).strip())

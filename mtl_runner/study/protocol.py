@@ -1,11 +1,15 @@
 """A fair comparison of loss weightings, as rounds of runs: the results of one decide the next.
 
-1. Tuning, for every strategy, the single-task baseline and every fixed weighting alike: a learning-rate grid; then, as long as anybody's
-   best learning rate lies on the edge of what was tried, one more trial for everybody (outwards, or else between the best and its better
-   neighbour); then two more trials for everybody: the other values of the strategy's one knob, or else two more learning rates. So all
-   have the same number of trials, steps and batches (Kurin et al. 2022; Xin et al. 2022).
-2. The winners with fresh seeds, the same for all: equal initial weights, batch order and noise.
-3. The frozen twin of every strategy whose weights move: fixed weights at its own average, its learning rate, the same seeds.
+1. Tuning, the same for every strategy, the single-task baseline and every fixed weighting. First
+   a grid of learning rates. Then, as long as some candidate's best learning rate lies on the edge
+   of what was tried, one more trial for every candidate: outwards, or else between the best and
+   its better neighbour. Then two more trials for every candidate: the other values of the
+   strategy's main option, its knob, or else two more learning rates. So all have the same number
+   of trials, steps and batches (Kurin et al., NeurIPS 2022; Xin et al., NeurIPS 2022).
+2. Final runs: the best trial of each with fresh seeds, which are the same for all candidates, so
+   that they share initial weights, batch order and noise.
+3. The frozen twin of every strategy whose weights move: fixed weights at the strategy's average,
+   with its learning rate and the same seeds.
 
 Choices are made by ``trainer.monitor`` on validation data alone.
 """
@@ -17,29 +21,51 @@ import re
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-EXTRA = 2  # trials of everybody after the learning rates
+# Trials of every candidate after those of the learning rates.
+LAST_TRIALS = 2
 Weights = Mapping[str, float]
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """Something to tune and compare.
+    """A strategy or baseline that is tuned and compared.
 
     Attributes:
-        name: its label. role: ``single_task``, ``equal``, ``fixed``, ``strategy`` or ``twin``. overrides: that make it. knob: the key
-            and the other values of its one main option. of: the strategy whose twin it is.
+        name: Its label.
+        role: ``"single_task"``, ``"equal"``, ``"fixed"``, ``"strategy"`` or ``"twin"``.
+        overrides: The options of the command line that choose it.
+        knob: The key of its main option and the values to try beside its default, if any.
+        twin_of: The strategy whose frozen twin it is; empty for others.
+
+    Example:
+        >>> knob = ("weighting.temperature", ("1", "5"))
+        >>> Candidate("dwa", "strategy", ("weighting=dwa",), knob).role
+        'strategy'
     """
 
     name: str
     role: str
     overrides: tuple[str, ...]
     knob: tuple[str, tuple[str, ...]] | None = None
-    of: str = ""
+    twin_of: str = ""
 
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One run of a study."""
+    """One run of a study.
+
+    Attributes:
+        candidate: What is trained.
+        lr: Its learning rate.
+        phase: 1 to 3 for tuning (grid, extensions, last trials), 4 for final runs, 5 for twins.
+        seed: Its seed.
+        extra_overrides: Options beside the candidate's, such as a value of its knob.
+        final: Whether it is one of the runs that decide, in contrast to tuning.
+
+    Example:
+        >>> PlannedRun(Candidate("famo", "strategy", ("weighting=famo",)), 0.01, 1, 0).overrides
+        ['weighting=famo', 'optimizer.lr=0.01', 'seed=0']
+    """
 
     candidate: Candidate
     lr: float
@@ -50,7 +76,7 @@ class PlannedRun:
 
     @property
     def overrides(self) -> list[str]:
-        """What makes this run, beside what all have in common."""
+        """The options of this run, beside those that all runs of the study share."""
         return [
             *self.candidate.overrides,
             *self.extra_overrides,
@@ -61,7 +87,21 @@ class PlannedRun:
 
 @dataclass(frozen=True)
 class Plan:
-    """The numbers of a study: see ``conf/study/fair.yaml``."""
+    """The numbers of a study, as ``conf/study/fair.yaml`` explains them.
+
+    Attributes:
+        lr: The middle of the grid of learning rates.
+        seed: The seed of the tuning.
+        seeds: The number of fresh seeds of the final runs.
+        per_decade: Learning rates per factor of 10.
+        decades: The width of the grid, in factors of 10.
+        extensions: The most rounds of one more learning rate for every candidate.
+
+    Example:
+        >>> plan = Plan(lr=1e-3, seeds=3)
+        >>> len(plan.grid), plan.least_trials, plan.fresh_seeds
+        (7, 9, [1, 2, 3])
+    """
 
     lr: float
     seed: int = 0
@@ -72,53 +112,82 @@ class Plan:
 
     @property
     def grid(self) -> list[float]:
-        """The learning rates that everybody starts with."""
+        """The learning rates that every candidate starts with."""
         half = math.ceil(self.per_decade * self.decades / 2)
         return [self.lr * 10 ** (k / self.per_decade) for k in range(-half, half + 1)]
 
     @property
     def least_trials(self) -> int:
-        """Of every candidate, before any extension."""
-        return len(self.grid) + EXTRA
+        """The number of trials of every candidate without any extension."""
+        return len(self.grid) + LAST_TRIALS
 
     @property
     def fresh_seeds(self) -> list[int]:
-        """Seeds of the final runs."""
+        """The seeds of the final runs."""
         return [self.seed + 1 + i for i in range(self.seeds)]
 
 
 @dataclass
 class Trial:
-    """What was tried for one candidate, and what came out (less is better, infinite where a run failed)."""
+    """One tuning run of a candidate and its result.
+
+    Attributes:
+        lr: The learning rate.
+        extra_overrides: The value of the candidate's knob, if one was tried.
+        monitor: ``trainer.monitor`` on validation, where less is better; infinite if it failed.
+
+    Example:
+        >>> Trial(0.01, (), 0.5)
+        Trial(lr=0.01, extra_overrides=(), monitor=0.5)
+    """
 
     lr: float
     extra_overrides: tuple[str, ...]
-    value: float
+    monitor: float
 
 
 @dataclass
 class Protocol:
-    """The rounds of a study.
+    """The rounds of a study, and what was learned in them.
 
-    Args:
-        plan: its numbers. candidates: all that take part. twin: from a strategy and its final jobs to its average weights per task; None
-            where it has none, or where they are equal. rates: from the single-task baseline to the best learning rates of its tasks, each
-            once; without it, the best of all. within: whether so many extra_overrides runs are still within the budget.
+    It starts no run itself: its caller trains the runs of :meth:`rounds` and sends their monitors.
 
     Attributes:
-        trials: of every candidate so far. notes: what a reader should know of the tuning.
+        plan: The numbers of the study.
+        candidates: All that take part.
+        average_weights: A function from a strategy to its average weights per task in its final
+            runs; None where it has no weights, or where they are equal.
+        rates_per_task: A function from the single-task baseline to the best learning rates of its
+            tasks, each once; without it the rate that is best for their mean serves all.
+        within_budget: A function that says whether so many more runs are within the budget.
+        trials: The trials of every candidate so far, by its name.
+        notes: Sentences about the tuning that a reader of the results should know.
+
+    Example:
+        >>> equal = Candidate("equal", "equal", ("weighting=fixed",))
+        >>> protocol = Protocol(Plan(lr=0.01, per_decade=1), [equal], lambda strategy: None)
+        >>> rounds = protocol.rounds()
+        >>> [run.lr for run in next(rounds)]
+        [0.001, 0.01, 0.1]
+        >>> [run.phase for run in rounds.send([0.5, 0.2, 0.3])]
+        [3, 3]
     """
 
     plan: Plan
     candidates: Sequence[Candidate]
-    twin: Callable[[Candidate], Weights | None]
-    rates: Callable[[Candidate], Sequence[float]] | None = None
-    within: Callable[[int], bool] = lambda runs: True  # noqa: ARG005
+    average_weights: Callable[[Candidate], Weights | None]
+    rates_per_task: Callable[[Candidate], Sequence[float]] | None = None
+    within_budget: Callable[[int], bool] = lambda runs: True  # noqa: ARG005
     trials: dict[str, list[Trial]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def rounds(self) -> Generator[list[PlannedRun], Sequence[float], None]:
-        """Yields the jobs of a round and wants their monitors back, in order; NaN or infinite for a failed run."""
+        """Yield the runs of each round; wants their monitors sent back.
+
+        Yields:
+            The runs of a round. Send back their monitors at the last epoch, in the same order; NaN
+            or infinite for a run that failed.
+        """
         self.trials = {candidate.name: [] for candidate in self.candidates}
         yield from self._tune(
             [(c, lr, ()) for c in self.candidates for lr in self.plan.grid], phase=1
@@ -127,24 +196,26 @@ class Protocol:
             twin_runs = self.plan.seeds * sum(
                 candidate.role == "strategy" for candidate in self.candidates
             )
-            final_runs = len(self.candidates) * (EXTRA + self.plan.seeds) + twin_runs
-            if not any(self._edge(c) for c in self.candidates) or not self.within(
-                len(self.candidates) + final_runs
+            later_runs = len(self.candidates) * (LAST_TRIALS + self.plan.seeds) + twin_runs
+            if not any(self._edge(c) for c in self.candidates) or not self.within_budget(
+                len(self.candidates) + later_runs
             ):
                 break
-            yield from self._tune([(c, self._next(c), ()) for c in self.candidates], phase=2)
+            yield from self._tune([(c, self._next_rate(c), ()) for c in self.candidates], phase=2)
         for candidate in self.candidates:
             if self._edge(candidate):
                 self.notes.append(
                     f"The best learning rate of {candidate.name} ({self.best(candidate).lr:.3g}) lies on the edge of what was tried."
                 )
-        yield from self._tune([job for c in self.candidates for job in self._last(c)], phase=3)
-        finalists = [c for c in self.candidates if math.isfinite(self.best(c).value)]
+        yield from self._tune(
+            [trial for c in self.candidates for trial in self._last_trials(c)], phase=3
+        )
+        finalists = [c for c in self.candidates if math.isfinite(self.best(c).monitor)]
         for candidate in self.candidates:
             if candidate not in finalists:
                 self.notes.append(f"Every trial of {candidate.name} failed.")
         finals = [
-            self._final(c, trial, 4, seed)
+            self._final_run(c, trial, 4, seed)
             for f in finalists
             for c, trial in self._winners(f)
             for seed in self.plan.fresh_seeds
@@ -152,108 +223,153 @@ class Protocol:
         if not finals:
             return
         yield finals
-        twins = [(c, self.twin(c)) for c in finalists if c.role == "strategy"]
-        jobs = [
-            self._final(frozen(c, weights), replace(self.best(c), extra_overrides=()), 5, seed)
-            for c, weights in twins
+        strategies = [(c, self.average_weights(c)) for c in finalists if c.role == "strategy"]
+        twins = [
+            self._final_run(
+                frozen_twin(c, weights), replace(self.best(c), extra_overrides=()), 5, seed
+            )
+            for c, weights in strategies
             if weights is not None
             for seed in self.plan.fresh_seeds
         ]
-        if jobs:
-            yield jobs
+        if twins:
+            yield twins
 
     def best(self, candidate: Candidate) -> Trial:
-        """The trial with the least monitor."""
-        return min(self.trials[candidate.name], key=lambda trial: trial.value)
+        """Return the trial with the least monitor.
+
+        Args:
+            candidate: One of the candidates, after the first round.
+        """
+        return min(self.trials[candidate.name], key=lambda trial: trial.monitor)
 
     def _tune(
-        self, wanted: Sequence[tuple[Candidate, float, tuple[str, ...]]], phase: int
+        self, trials: Sequence[tuple[Candidate, float, tuple[str, ...]]], phase: int
     ) -> Generator[list[PlannedRun], Sequence[float], None]:
-        jobs = [
+        """Yield a round of tuning runs and record their monitors.
+
+        Args:
+            trials: For each run its candidate, learning rate and extra overrides.
+            phase: The phase that the runs belong to.
+        """
+        runs = [
             PlannedRun(candidate, lr, phase, self.plan.seed, extra_overrides)
-            for candidate, lr, extra_overrides in wanted
+            for candidate, lr, extra_overrides in trials
         ]
-        values = yield jobs
-        for job, value in zip(jobs, values, strict=True):
-            known = value if math.isfinite(value) else math.inf
-            self.trials[job.candidate.name].append(Trial(job.lr, job.extra_overrides, known))
+        monitors = yield runs
+        for run, monitor in zip(runs, monitors, strict=True):
+            trial = Trial(
+                run.lr, run.extra_overrides, monitor if math.isfinite(monitor) else math.inf
+            )
+            self.trials[run.candidate.name].append(trial)
 
     def _winners(self, candidate: Candidate) -> list[tuple[Candidate, Trial]]:
-        """The candidate with its best trial; the single-task baseline with the best learning rate of each of its tasks."""
+        """Return the candidate with its best trial.
+
+        The single-task baseline is returned once for each learning rate that is best for a task.
+        """
         best = self.best(candidate)
         rates = (
-            list(self.rates(candidate))
-            if candidate.role == "single_task" and self.rates is not None
+            list(self.rates_per_task(candidate))
+            if candidate.role == "single_task" and self.rates_per_task is not None
             else [best.lr]
         )
         if len(rates) == 1:
             return [(candidate, best)]
         return [
-            (replace(candidate, name=f"{candidate.name}, lr={lr:.3g}"), Trial(lr, (), best.value))
+            (replace(candidate, name=f"{candidate.name}, lr={lr:.3g}"), Trial(lr, (), best.monitor))
             for lr in rates
         ]
 
-    def _final(self, candidate: Candidate, trial: Trial, phase: int, seed: int) -> PlannedRun:
+    def _final_run(self, candidate: Candidate, trial: Trial, phase: int, seed: int) -> PlannedRun:
+        """Return a final run with the settings of a trial."""
         return PlannedRun(candidate, trial.lr, phase, seed, trial.extra_overrides, final=True)
 
     def _rates(self, candidate: Candidate) -> list[float]:
+        """Return the learning rates that were tried, each once, in ascending order."""
         return sorted({trial.lr for trial in self.trials[candidate.name]})
 
     def _edge(self, candidate: Candidate) -> int:
-        """-1 or 1 if the best learning rate is the least or the largest that was tried, else 0."""
+        """Return -1 or 1 if the best learning rate is the least or largest one tried, else 0."""
         rates, best = self._rates(candidate), self.best(candidate)
-        if not math.isfinite(best.value):
+        if not math.isfinite(best.monitor):
             return 0
         return -1 if best.lr == rates[0] else 1 if best.lr == rates[-1] else 0
 
-    def _next(self, candidate: Candidate) -> float:
-        """The next learning rate to try: outwards from an edge, or else towards the best's better neighbour."""
+    def _next_rate(self, candidate: Candidate) -> float:
+        """Return the next learning rate to try: outwards from an edge, or else a middle."""
         edge, step = self._edge(candidate), 10 ** (1 / self.plan.per_decade)
         if edge:
             return self.best(candidate).lr * step**edge
-        return self._between(candidate, set())
+        return self._middle_rate(candidate, set())
 
-    def _between(self, candidate: Candidate, taken: set[float]) -> float:
-        """The middle, on the logarithm, between the best learning rate and the better of its neighbours with one."""
-        values: dict[float, float] = {}
+    def _middle_rate(self, candidate: Candidate, taken: set[float]) -> float:
+        """Return the geometric mean of the best learning rate and its better neighbour.
+
+        If that is taken, it is the mean with the other neighbour; at an edge, where there is no
+        other one, the next learning rate outwards.
+        """
+        monitors: dict[float, float] = {}
         for trial in self.trials[candidate.name]:
-            values[trial.lr] = min(trial.value, values.get(trial.lr, math.inf))
-        rates, best = sorted(values), self.best(candidate).lr
-        at = rates.index(best)
-        around = sorted(
-            [i for i in (at - 1, at + 1) if 0 <= i < len(rates)], key=lambda i: values[rates[i]]
+            monitors[trial.lr] = min(trial.monitor, monitors.get(trial.lr, math.inf))
+        rates, best = sorted(monitors), self.best(candidate).lr
+        index = rates.index(best)
+        neighbours = sorted(
+            [rates[i] for i in (index - 1, index + 1) if 0 <= i < len(rates)],
+            key=lambda rate: monitors[rate],
         )
-        for neighbour in around:
-            middle = math.sqrt(best * rates[neighbour])
+        for neighbour in neighbours:
+            middle = math.sqrt(best * neighbour)
             if middle not in taken:
                 return middle
-        step = 10 ** (1 / self.plan.per_decade)  # at the edge of a range with one neighbour
-        return best * step if at else best / step
+        step = 10 ** (1 / self.plan.per_decade)
+        return best * step if index else best / step
 
-    def _last(self, candidate: Candidate) -> list[tuple[Candidate, float, tuple[str, ...]]]:
-        """The last two trials: the knob's other values, or else two more learning rates."""
+    def _last_trials(self, candidate: Candidate) -> list[tuple[Candidate, float, tuple[str, ...]]]:
+        """Return the last trials: the other values of the knob, or else more learning rates."""
         if candidate.knob is not None:
             key, values = candidate.knob
             return [
                 (candidate, self.best(candidate).lr, (f"{key}={value}",))
-                for value in values[:EXTRA]
+                for value in values[:LAST_TRIALS]
             ]
-        first = self._between(candidate, set())
-        return [(candidate, first, ()), (candidate, self._between(candidate, {first}), ())]
+        first = self._middle_rate(candidate, set())
+        return [(candidate, first, ()), (candidate, self._middle_rate(candidate, {first}), ())]
 
 
-def frozen(candidate: Candidate, weights: Weights) -> Candidate:
-    """The twin of a strategy: fixed weights at its own average, and whatever else was chosen for it beside its weighting."""
+def frozen_twin(candidate: Candidate, weights: Weights) -> Candidate:
+    """Return the twin of a strategy: the same, but for weights that stand still.
+
+    Args:
+        candidate: The strategy.
+        weights: Its average weight per task.
+
+    Example:
+        >>> strategy = Candidate("x", "strategy", ("weighting=dwa", "update=per_task"))
+        >>> frozen_twin(strategy, {"a": 0.5, "b": 2.0}).overrides[1:]
+        ('weighting.weights.a=0.5', 'weighting.weights.b=2', 'update=per_task')
+    """
     kept = tuple(
         option for option in candidate.overrides if not option.lstrip("+~").startswith("weighting")
     )
     return Candidate(
-        f"{candidate.name} frozen", "twin", (*fixed_overrides(weights), *kept), of=candidate.name
+        f"{candidate.name} frozen",
+        "twin",
+        (*fixed_overrides(weights), *kept),
+        twin_of=candidate.name,
     )
 
 
 def fixed_overrides(weights: Weights) -> tuple[str, ...]:
-    """What makes a run with these fixed weights."""
+    """Return the options of a run with these fixed weights.
+
+    Args:
+        weights: The weight per task.
+
+    Example:
+        >>> fixed_overrides({"depth": 0.5, "my label": 1.5})
+        ('weighting=fixed', 'weighting.weights={depth: 0.5, my label: 1.5}')
+    """
     if all(re.fullmatch(r"\w+", task) for task in weights):
         return (
             "weighting=fixed",
@@ -264,5 +380,5 @@ def fixed_overrides(weights: Weights) -> tuple[str, ...]:
 
 
 def _escaped(name: str) -> str:
-    """A name as Hydra's grammar takes it for the key of a mapping."""
+    """Return a name so that Hydra's grammar takes it for the key of a mapping."""
     return re.sub(r"([\\()\[\]{}:=,])", r"\\\1", name)

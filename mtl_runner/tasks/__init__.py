@@ -1,1 +1,4 @@
-"""Tasks: what an output is for, its standard loss and its metrics. Knows no model, weighting or file."""
+"""Tasks: what an output is for, its standard loss and its metrics.
+
+The room knows no model, no weighting and no file.
+"""

@@ -1,4 +1,4 @@
-"""What an evaluation measures of a task, batch by batch: sums that add up, rows that are collected, torchmetrics that are torchmetrics."""
+"""Measuring a task over the batches of an evaluation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mtl_runner.tasks.metrics.base import Metric, OfBatch
+from mtl_runner.tasks.metrics.base import BatchFunction, Metric
 from mtl_runner.tasks.metrics.torchmetrics_adapter import TorchMetric
 from mtl_runner.tasks.task import Task
 
@@ -16,73 +16,97 @@ Sums = dict[str, Tensor]
 
 
 class TaskMeter:
-    """Sums and rows of one task. Metrics with the same function of a batch share what it gives.
+    """All metrics of one task, measured batch by batch.
 
-    :meth:`of_batch` is pure tensor code, so that ``torch.func.vmap`` can measure a stack of replicas; what it returns adds up.
+    Metrics with the same function of a batch share its result. :meth:`measure_batch` is pure tensor
+    code, so that ``torch.func.vmap`` can measure a stack of replicas.
 
     Args:
-        task: The task, with a target.
+        task: The task; it must have a target.
+
+    Example:
+        >>> meter = TaskMeter(Task("price", size=1, metrics=("rmse", "mae")))
+        >>> first, _ = meter.measure_batch(torch.tensor([[1.0]]), torch.tensor([[4.0]]))
+        >>> second, _ = meter.measure_batch(torch.tensor([[2.0]]), torch.tensor([[2.0]]))
+        >>> sums = {key: first[key] + second[key] for key in first}
+        >>> {name: value.item() for name, value in meter.compute(sums, {}, {}).items()}["mae"]
+        1.5
     """
 
     def __init__(self, task: Task) -> None:
         self.task = task
-        functions: dict[OfBatch, str] = {}
-        self.keys: dict[
-            str, str
-        ] = {}  # of each metric, which of the measured vectors it is finished from
-        self.sums: dict[str, OfBatch] = {}
-        self.rows: dict[str, OfBatch] = {}
+        # Which measured vector each metric is computed from: the name of the first that needs it.
+        self.keys: dict[str, str] = {}
+        self.sums: dict[str, BatchFunction] = {}
+        self.rows: dict[str, BatchFunction] = {}
+        functions: dict[BatchFunction, str] = {}
         for metric in task.all_metrics:
             if isinstance(metric, Metric):
-                key = functions.setdefault(metric.of_batch, metric.name)
+                key = functions.setdefault(metric.batch_function, metric.name)
                 self.keys[metric.name] = key
-                (self.rows if metric.sums is None else self.sums)[key] = metric.of_batch
+                (self.rows if metric.sums is None else self.sums)[key] = metric.batch_function
         self.torchmetrics = [
             metric for metric in task.all_metrics if isinstance(metric, TorchMetric)
         ]
 
-    def of_batch(self, output: Tensor, target: Tensor) -> tuple[Sums, Sums]:
-        """The sums of a batch, which are to be added up, and the rows that are to be put one after another."""
-        sums = {key: function(output, target, self.task) for key, function in self.sums.items()}
-        return sums, {
-            key: function(output, target, self.task) for key, function in self.rows.items()
-        }
+    def measure_batch(self, output: Tensor, target: Tensor) -> tuple[Sums, Sums]:
+        """Measure one batch.
 
-    def numbers(
+        Args:
+            output: The model's output, ``[N, size, ...]``.
+            target: The target, in training units.
+
+        Returns:
+            The sums, which the caller adds up over batches, and the rows, which the caller
+            concatenates.
+        """
+        sums = {key: function(output, target, self.task) for key, function in self.sums.items()}
+        rows = {key: function(output, target, self.task) for key, function in self.rows.items()}
+        return sums, rows
+
+    def compute(
         self,
         sums: Mapping[str, Tensor],
         rows: Mapping[str, Tensor],
         torchmetrics: Mapping[str, Any],
     ) -> dict[str, Tensor]:
-        """Every metric as a scalar tensor, in the task's order, from the sums and rows of all batches."""
-        found = {}
+        """Return every metric as a scalar tensor, in the task's order.
+
+        Args:
+            sums: The sums of :meth:`measure_batch`, added up over all batches.
+            rows: The rows of :meth:`measure_batch`, concatenated over all batches.
+            torchmetrics: The torchmetrics that were updated with all batches, by name.
+        """
+        values = {}
         for metric in self.task.all_metrics:
             if isinstance(metric, Metric):
                 key = self.keys[metric.name]
-                found[metric.name] = metric.number(
-                    sums[key] if key in sums else rows[key], self.task
-                )
+                measured = sums[key] if key in sums else rows[key]
+                values[metric.name] = metric.compute(measured, self.task)
             else:
-                found[metric.name] = metric.number(torchmetrics[metric.name])
-        return found
+                values[metric.name] = metric.compute(torchmetrics[metric.name])
+        return values
 
-    def begin(self, device: torch.device) -> dict[str, Any]:
-        """Fresh copies of the torchmetrics."""
-        return {metric.name: metric.begin(device) for metric in self.torchmetrics}
+    def fresh_torchmetrics(self, device: torch.device) -> dict[str, Any]:
+        """Return copies of the torchmetrics on a device, for one evaluation."""
+        return {metric.name: metric.fresh_copy(device) for metric in self.torchmetrics}
 
     def update_torchmetrics(
         self, torchmetrics: Mapping[str, Any], output: Tensor, target: Tensor
     ) -> None:
-        """Tell the torchmetrics a batch."""
+        """Update torchmetrics with the labelled rows of a batch."""
         if torchmetrics:
             predictions, labels = self.task.spec.predictions(output, target, self.task)
             if len(labels):
-                for copy in torchmetrics.values():
-                    copy.update(predictions, labels)
+                for torchmetric in torchmetrics.values():
+                    torchmetric.update(predictions, labels)
 
 
-def can_vmap_metrics(tasks: Sequence[Task]) -> bool:
-    """Whether all that is measured of the tasks is pure tensor code, so that replicas can be measured as one."""
+def metrics_can_be_vmapped(tasks: Sequence[Task]) -> bool:
+    """Return whether all metrics of the tasks are pure tensor code.
+
+    If so, a stack of replicas is measured in one call; a torchmetric keeps state and cannot be.
+    """
     return not any(
         isinstance(metric, TorchMetric)
         for task in tasks

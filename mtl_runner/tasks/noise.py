@@ -1,4 +1,8 @@
-"""Learned noise scales: s = log variance (Laplace: log b) in training units, sigma in the target's."""
+r"""Learned noise scales of tasks.
+
+A noise scale is learned as :math:`s = \log\sigma^2` (Laplace: :math:`s = \log b`) in training
+units, and reported as :math:`\sigma` in the target's units.
+"""
 
 from __future__ import annotations
 
@@ -16,27 +20,41 @@ from mtl_runner.tasks.task import Task
 def log_variances(
     tasks: Sequence[Task], start: Sequence[float], frozen: Mapping[str, float] | None, key: str
 ) -> nn.ParameterList:
-    """One trained s per task, from ``start``; ``frozen`` sigmas (in the target's units) are not trained.
+    """Return one log-variance per task, as separate parameters.
 
-    One tensor per task: in a shared one an idle task's value would move on Adam's shared clock. Raises ``ConfigError`` naming
-    ``key`` for an unknown task or a sigma that is not positive.
+    They are separate tensors because in a shared one an inactive task's value would move on
+    Adam's shared clock.
+
+    Args:
+        tasks: The T tasks.
+        start: Initial log-variances in training units, ``[T]``.
+        frozen: Sigmas, in the target's units, that are kept and not trained: ``{task: sigma}``, or
+            one number for all; None trains all.
+        key: The key of ``frozen`` in the config, for the errors.
+
+    Raises:
+        ConfigError: If ``frozen`` names an unknown task, or a sigma is not positive.
+
+    Example:
+        >>> tasks = [Task("price"), Task("size")]
+        >>> values = log_variances(tasks, [0.0, 0.0], {"size": 2.0}, "weighting.frozen")
+        >>> [(round(s.item(), 2), s.requires_grad) for s in values]
+        [(0.0, True), (1.39, False)]
     """
-    names = [task.name for task in tasks]
-    given = (
-        frozen
-        if isinstance(frozen, Mapping)
-        else {}
-        if frozen is None
-        else dict.fromkeys(names, frozen)
-    )
-    per_task(given, tasks, 0.0, key)  # checks names and numbers
+    if frozen is None:
+        sigmas: Mapping[str, float] = {}
+    elif isinstance(frozen, Mapping):
+        sigmas = frozen
+    else:
+        sigmas = dict.fromkeys((task.name for task in tasks), frozen)
+    per_task(sigmas, tasks, 0.0, key)  # raises for unknown tasks
     parameters = nn.ParameterList()
-    for task, value in zip(tasks, start, strict=True):
-        sigma = given.get(task.name)
+    for task, initial in zip(tasks, start, strict=True):
+        sigma = sigmas.get(task.name)
         if sigma is not None and not 0 < sigma < float("inf"):
             raise ConfigError(f"{key}.{task.name} must be a positive sigma; found {float(sigma)}.")
         s = torch.tensor(
-            value if sigma is None else log_variance(task, float(sigma)),
+            initial if sigma is None else log_variance(task, float(sigma)),
             dtype=torch.get_default_dtype(),
         )
         parameters.append(nn.Parameter(s, requires_grad=sigma is None))
@@ -44,22 +62,51 @@ def log_variances(
 
 
 def sigma_of(task: Task, s: float) -> float:
-    """e^{s/2} in the target's units (Laplace: e^s); for classification kinds without a unit."""
-    return unit(task) * task.spec.noise.sigma_of(s)
+    r"""Return the noise scale of a log-variance, in the target's units.
+
+    It is :math:`e^{s/2}` (Laplace: :math:`e^s`), times the target's scale for numbers.
+
+    Args:
+        task: The task.
+        s: Its log-variance in training units.
+
+    Example:
+        >>> sigma_of(Task("price", scale=10.0), 0.0)
+        10.0
+    """
+    return sigma_unit(task) * task.spec.noise.sigma_of(s)
 
 
 def log_variance(task: Task, sigma: float) -> float:
-    """The inverse of :func:`sigma_of`."""
-    return task.spec.noise.log_variance(sigma / unit(task))
+    """Return the log-variance of a noise scale: the inverse of :func:`sigma_of`."""
+    return task.spec.noise.log_variance(sigma / sigma_unit(task))
 
 
-def unit(task: Task) -> float:
-    """What one unit of a task's sigma in training is in the units of its target; 1 for a temperature."""
+def sigma_unit(task: Task) -> float:
+    """Return the size of one training unit of sigma in the target's units.
+
+    It is 1 for classification kinds, whose sigma is a temperature without a unit.
+    """
     return task.scale if task.has_noise_scale else 1.0
 
 
-def initial(tasks: Sequence[Task], trivial_losses: Sequence[float | None] | None) -> list[float]:
-    """s at the optimum of the trivial predictor, whatever the target's units; 0 (temperature 1) for classification kinds."""
+def initial_log_variances(
+    tasks: Sequence[Task], trivial_losses: Sequence[float | None] | None
+) -> list[float]:
+    """Return the log-variances that are optimal for the trivial predictor.
+
+    Args:
+        tasks: The T tasks.
+        trivial_losses: The trivial predictor's loss per task, ``[T]``; None where it is not known.
+
+    Returns:
+        The logarithms of the losses; 0, a temperature of 1, for classification kinds and unknown
+        losses.
+
+    Example:
+        >>> initial_log_variances([Task("price"), Task("kind", "classification")], [1.0, 0.7])
+        [0.0, 0.0]
+    """
     losses = trivial_losses or [None] * len(tasks)
     return [
         math.log(loss) if loss and task.has_noise_scale else 0.0

@@ -1,7 +1,7 @@
-"""A task: what one output of the model is for. What its kind means lies in :mod:`mtl_runner.tasks.kinds`.
+"""A task: what one output of the model is for, and how it is judged.
 
-A target says itself which labels are missing: NaN in floating-point targets, ``MISSING_CLASS`` in class targets.
-This module knows nothing of models, weightings or files.
+What a kind of task means is defined in :mod:`mtl_runner.tasks.kinds`. Missing labels are marked in
+the target itself: NaN in floating-point targets, ``MISSING_CLASS`` in class targets.
 """
 
 from __future__ import annotations
@@ -24,45 +24,84 @@ AnyMetric = Metric | TorchMetric
 
 
 def log_variance_key(name: str) -> str:
-    """Under which name a model's outputs hold the log-variances of a task, where it predicts them."""
+    """Return the key under which a model's outputs hold the log-variances of a task."""
     return f"{name}/log_variance"
 
 
 @dataclass(frozen=True)
 class Task:
-    """One task of a multi-task problem.
+    """One task of a multi-task problem: an output of the model, its target, loss and metrics.
+
+    A dataset lists its tasks; the fields that the data determine (``size``, ``offset``, ``scale``,
+    ``trivial``, ``missing``, ``places``) are filled in when the data are prepared.
 
     Args:
-        name: Column, key and label of the task everywhere.
-        kind: ``"regression"`` (mean squared error), ``"regression_l1"`` (mean absolute error), ``"classification"`` (cross
-            entropy of ``size`` logits), ``"multilabel"`` (binary cross entropy of ``size`` logits), ``"direction"`` (one less the
-            cosine of the angle to a unit vector), ``"term"`` (any callable of all outputs and all targets; it has no target of
-            its own), or a :class:`~mtl_runner.tasks.kinds.Kind` of your own.
-        size: Number of outputs; 0 lets the data decide. Of a target with places it is the number of channels.
-        offset: Target in its own units = offset + scale * target in training units.
-        scale: See ``offset``.
+        name: The task's name in configs, columns and pictures, and the key of its output.
+        kind: One of
+
+            - ``"regression"``: numbers, with the mean squared error;
+            - ``"regression_l1"``: numbers, with the mean absolute error;
+            - ``"classification"``: one of ``size`` classes, with the cross entropy;
+            - ``"multilabel"``: any of ``size`` labels, with the binary cross entropy;
+            - ``"direction"``: a unit vector, with one minus the cosine of the angle to it;
+            - ``"term"``: no target, but a ``loss_term`` of all outputs and all targets;
+
+            or an instance of your own :class:`~mtl_runner.tasks.kinds.Kind`.
+        size: Number of outputs, or of channels if the target has places; 0: the data decide.
+        offset: Value of the target, in its own units, that is 0 in training units.
+        scale: Size of one training unit in the target's own units.
         classes: Names of the classes or labels, in the order of the outputs.
-        class_weights: One weight per class in the cross entropy.
-        true_sigma: The noise scale that generated the target, where known, in the target's units.
-        trivial: Output of the trivial predictor (train mean or median, logits of the class prior), ``size`` numbers.
-        missing: Whether any label is missing in any split; a fully labelled task takes a faster path.
-        loss_term: Replaces the standard loss by ``loss_term(outputs, targets)``. Its attribute ``metrics``, where it has one, names
-            more callables of the same arguments that are recorded at every evaluation; a callable's attribute
-            ``higher_is_better`` (True or False) says its direction.
-        places: Places of the outputs, after the channels: the height and width of an image, nothing for one answer per row. Read
-            off the data.
-        metrics: Names of the kind's metrics, or metrics, instead of those that it records by default; the first is the main one.
+        class_weights: One weight per class, for the mean of the cross entropy.
+        true_sigma: The noise scale that generated the target, in its own units, where it is known.
+        trivial: Output of the trivial predictor, ``size`` numbers: mean or median of the training
+            split, or logits of the classes' frequencies.
+        missing: Whether any label is missing in any split. Tasks without missing labels are faster.
+        loss_term: A function ``(outputs, targets) -> loss`` that replaces the standard loss. Its
+            attribute ``metrics``, ``{name: function}``, may name more functions of the same
+            arguments, which are recorded at every evaluation; a function's attribute
+            ``higher_is_better`` says its direction.
+        places: Dimensions of the outputs behind the channels: height and width of an image, empty
+            for one answer per sample.
+        metrics: What is recorded instead of the kind's usual metrics: names of metrics of the kind,
+            or :class:`~mtl_runner.tasks.metrics.Metric` objects. The first is the main one, which
+            tables and pictures show.
 
     Raises:
-        ConfigError: For an unknown kind or metric, two metrics of one name, a main metric without a direction, or a term without a
-            callable.
+        ConfigError: If the kind or a metric is unknown, two metrics have one name, the main metric
+            has no direction, or a task of kind ``"term"`` has no ``loss_term``.
 
     Example:
+        A target with a mean of 100 and a standard deviation of 10 is trained in units of 10:
+
+        >>> import torch
         >>> task = Task("price", "regression", size=1, offset=100.0, scale=10.0)
         >>> task.answer(torch.tensor([[0.5]]))
         tensor([[105.]])
-        >>> [metric.name for metric in task.all_metrics]
+        >>> task.metric_names
         ['rmse', 'mae', 'r2', 'rrmse']
+
+        A row without a label counts in no loss and no metric:
+
+        >>> task = Task("price", "regression", size=1, missing=True, metrics=("mae", "rmse"))
+        >>> output, target = torch.tensor([[1.0], [5.0]]), torch.tensor([[3.0], [torch.nan]])
+        >>> task.loss({"price": output}, {"price": target})
+        tensor(4.)
+        >>> {name: value.item() for name, value in task.measure(output, target).items()}
+        {'mae': 2.0, 'rmse': 2.0}
+
+        Classes with names, of which the second counts three times:
+
+        >>> task = Task("sort", "classification", classes=("cat", "dog"), class_weights=(1.0, 3.0))
+        >>> task.spec.columns(torch.tensor([1, 0]), task)
+        {'sort': ['dog', 'cat']}
+
+        A loss term ties two outputs together:
+
+        >>> def sum_is_one(outputs, targets):
+        ...     return (outputs["a"] + outputs["b"] - 1).square().mean()
+        >>> task = Task("balance", "term", loss_term=sum_is_one)
+        >>> task.loss({"a": torch.tensor([0.5]), "b": torch.tensor([1.5])}, {})
+        tensor(1.)
     """
 
     name: str
@@ -80,7 +119,7 @@ class Task:
     metrics: tuple[str | AnyMetric, ...] = ()
 
     def __post_init__(self) -> None:
-        # Plain numbers, whatever a user's NumPy gave: they are saved in checkpoints.
+        # Checkpoints hold plain numbers, not NumPy's.
         object.__setattr__(self, "offset", float(self.offset))
         object.__setattr__(self, "scale", float(self.scale))
         object.__setattr__(self, "size", int(self.size))
@@ -94,10 +133,11 @@ class Task:
             raise ConfigError(
                 f"Task {self.name!r} is of kind 'term' and needs a `loss_term` callable."
             )
-        object.__setattr__(self, "metrics", tuple(self._found(metric) for metric in self.metrics))
+        object.__setattr__(self, "metrics", tuple(map(self._metric, self.metrics)))
         self._check_metrics()
 
-    def _found(self, metric: str | AnyMetric) -> AnyMetric:
+    def _metric(self, metric: str | AnyMetric) -> AnyMetric:
+        """Return the kind's metric of a name; a metric stays as it is."""
         if not isinstance(metric, str):
             return metric
         known = {m.name: m for m in (*self.spec.metrics, *self.spec.more_metrics)}
@@ -108,6 +148,7 @@ class Task:
         return known[metric]
 
     def _check_metrics(self) -> None:
+        """Raise ``ConfigError`` unless names differ and the main metric has a direction."""
         for name in (names := self.metric_names):
             if names.count(name) > 1:
                 raise ConfigError(
@@ -121,66 +162,72 @@ class Task:
             )
 
     def plain(self) -> dict[str, Any]:
-        """What predicts, as plain values for a checkpoint: without loss term and metrics, a kind of one's own by its import path."""
+        """Return the fields that a prediction needs, as plain values for a checkpoint.
+
+        Loss term and metrics are left out. A user's own kind becomes ``{"_target_": path, option:
+        value}``, from which it can be instantiated.
+        """
         fields = {
             name: value for name, value in vars(self).items() if name in self.__dataclass_fields__
         }
         for name in ("loss_term", "metrics"):
             del fields[name]
         if isinstance(self.kind, Kind):
-            made_by = f"{type(self.kind).__module__}.{type(self.kind).__qualname__}"
-            options = inspect.signature(type(self.kind)).parameters
-            given = {name: value for name, value in vars(self.kind).items() if name in options}
-            fields["kind"] = {
-                "_target_": made_by,
-                **{k: v.item() if hasattr(v, "item") else v for k, v in given.items()},
+            path = f"{type(self.kind).__module__}.{type(self.kind).__qualname__}"
+            parameters = inspect.signature(type(self.kind)).parameters
+            options = {
+                name: value.item() if hasattr(value, "item") else value
+                for name, value in vars(self.kind).items()
+                if name in parameters
             }
+            fields["kind"] = {"_target_": path, **options}
         return fields
 
     @cached_property
     def spec(self) -> Kind:
-        """What all tasks of this kind have in common."""
+        """The kind itself, also if ``kind`` is its name."""
         return self.kind if isinstance(self.kind, Kind) else KINDS[self.kind]
 
     @property
     def has_target(self) -> bool:
-        """False for a loss term, which has neither a target nor an output of its own."""
+        """Whether the task has a target and an output; only loss terms have none."""
         return self.spec.has_target
 
     @property
     def has_likelihood(self) -> bool:
-        """Whether the task's loss is one of a known distribution, whose noise scale can be learned."""
+        """Whether the loss belongs to a likelihood whose noise scale can be learned."""
         return self.loss_term is None and self.spec.noise.has_likelihood
 
     @property
     def has_noise_scale(self) -> bool:
-        """Whether the task's sigma is a noise scale in the units of its target, not a temperature."""
+        """Whether sigma is a noise scale in the units of the target, not a temperature."""
         return self.spec.noise.numeric
 
     @property
     def all_metrics(self) -> Sequence[AnyMetric]:
-        """Metrics of the task's output and target, the main one first."""
-        return self.metrics or self.spec.metrics  # type: ignore[return-value]  # names have become metrics
+        """The metrics of the task's output and target, the main one first."""
+        # After __post_init__ no metric is a name any more.
+        return self.metrics or self.spec.metrics  # type: ignore[return-value]
 
     @property
     def term_metrics(self) -> Mapping[str, TermLoss]:
-        """What the task's loss term measures beside its loss, by name."""
-        found: Mapping[str, TermLoss] = getattr(self.loss_term, "metrics", {})
-        return found
+        """The functions that the loss term measures beside its loss, by name."""
+        functions: Mapping[str, TermLoss] = getattr(self.loss_term, "metrics", {})
+        return functions
 
     @property
     def metric_names(self) -> list[str]:
-        """Of every metric of the task, the main one first."""
+        """The names of all metrics of the task, the main one first."""
         return [*(metric.name for metric in self.all_metrics), *self.term_metrics]
 
     @property
     def main_metric(self) -> str:
-        """The one that tables and pictures show: the first, or the loss where there is none."""
+        """The name of the first metric, which tables show; ``loss`` if there is none."""
         return next((metric.name for metric in self.all_metrics), "loss")
 
     @property
     def directions(self) -> dict[str, bool | None]:
-        """Whether higher is better, for every column that judges the task; None where nobody said it."""
+        """Whether a higher value is better, for the losses and every metric; None if not known."""
         known = {metric.name: metric.higher_is_better for metric in self.all_metrics}
         terms = {
             name: getattr(metric, "higher_is_better", None)
@@ -189,38 +236,53 @@ class Task:
         return {"loss": False, "relative_loss": False, **known, **terms}
 
     def loss(self, outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> Tensor:
-        """The standard loss of a batch, a scalar: the mean over its labelled entries, exactly 0 where there are none."""
+        """Return the standard loss of a batch: the mean over its labels, 0 if it has none.
+
+        Args:
+            outputs: The outputs of all tasks; the task's own is ``[N, size, ...]``.
+            targets: The targets of all tasks, in training units.
+        """
         if self.loss_term is not None:
             return self.loss_term(outputs, targets)
         return self.spec.loss(outputs[self.name], targets[self.name], self)
 
     def measure(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """Every metric that adds up or collects rows, of one batch, as scalar tensors on the outputs' device."""
+        """Return the metrics of one batch, except torchmetrics, as scalars on the output's device.
+
+        Args:
+            output: The task's output, ``[N, size, ...]``.
+            target: The task's target, in training units.
+        """
         return {
-            m.name: m.of(output, target, self) for m in self.all_metrics if isinstance(m, Metric)
+            metric.name: metric.compute_batch(output, target, self)
+            for metric in self.all_metrics
+            if isinstance(metric, Metric)
         }
 
     def known(self, target: Tensor) -> Tensor:
-        """Which entries of a target are labels, a bool tensor of its shape."""
+        """Return which entries of a target are labels, as booleans of its shape."""
         return self.spec.known(target)
 
     def labelled(self, target: Tensor) -> Tensor:
-        """Which rows have at least one label, a bool tensor ``[N]``."""
+        """Return which rows of a target have at least one label, as booleans ``[N]``."""
         known = self.spec.known(target)
         return known.flatten(1).any(1) if known.dim() > 1 else known
 
-    def mass(self, target: Tensor) -> Tensor:
-        """What the mean over a batch's labelled entries divides by: losses of parts, weighed by it, add up to the whole's."""
-        return self.spec.mass(target, self)
+    def loss_denominator(self, target: Tensor) -> Tensor:
+        """Return the number, in float64, by which the mean loss of a batch was divided.
+
+        It weighs the losses of batches so that their weighted mean is the loss of the split.
+        """
+        return self.spec.loss_denominator(target, self)
 
     def trivial_output(self, target: Tensor) -> Tensor:
-        """The trivial predictor's output for every row of the target, in the shape that the model's output would have."""
+        """Return the trivial predictor's output for a target, in the shape of a model's output."""
         return self.spec.trivial_output(target, self)
 
     def answer(self, output: Tensor) -> Tensor:
-        """What an output says: numbers in the target's own units, class indices, or 0/1 per label."""
+        """Return what an output means: numbers in the target's units, class indices, or labels."""
         return self.spec.answer(output, self)
 
     def in_units(self, target: Tensor) -> Tensor:
-        """A target in the units of :meth:`answer`."""
+        """Return a target in the units of :meth:`answer`."""
         return self.spec.in_units(target, self)

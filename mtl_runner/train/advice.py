@@ -1,4 +1,7 @@
-"""Warnings that teach: one line each, once, with the reason."""
+"""Advice to the user on choices that do not do what one might think.
+
+Each advice is one sentence with its reason, logged as a warning once per run; it changes nothing.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from torch.optim import Optimizer
 from mtl_runner.experiment.learner import Learner
 from mtl_runner.likelihood import Homoscedastic
 from mtl_runner.tasks.protocols import HasOptimum
-from mtl_runner.train.totals import EpochMeans
+from mtl_runner.train.epoch_record import EpochMeans
 from mtl_runner.update import AdaTask, Jacobian, Joint, PerTask
 from mtl_runner.update.decay import is_decoupled
 from mtl_runner.weighting import Fixed, Uncertainty
@@ -19,8 +22,10 @@ from mtl_runner.weighting import Fixed, Uncertainty
 if TYPE_CHECKING:
     from mtl_runner.experiment.build import Experiment
 
-FAR = 0.1  # of a log-variance from its optimum: 5 % of sigma
-SCALE_FREE = (  # a constant factor on the gradient changes nothing but the weight of eps
+OPTIMUM_TOLERANCE = 0.1  # distance of a log-variance from its optimum: 5 % of sigma
+
+# A constant factor on the gradient changes nothing in their step but the weight of eps.
+SCALE_FREE = (
     torch.optim.Adam,
     torch.optim.AdamW,
     torch.optim.NAdam,
@@ -30,10 +35,14 @@ SCALE_FREE = (  # a constant factor on the gradient changes nothing but the weig
 )
 
 
-def lessons_of_setup(experiment: Experiment) -> list[str]:
-    """What the choices on the four axes, taken together, do not do as one might think."""
+def advice_on_setup(experiment: Experiment) -> list[str]:
+    """Return advice on choices that, taken together, do not do what one might think.
+
+    Args:
+        experiment: The experiment, built and not yet trained.
+    """
     learner = experiment.learner
-    found = [
+    advice = [
         _weights_without_effect(learner),
         _equal_groups(learner),
         _reached_log_variances(learner, experiment.settings.trainer.clip),
@@ -41,99 +50,129 @@ def lessons_of_setup(experiment: Experiment) -> list[str]:
         _two_noise_scales(learner),
         *_nothing_shared(experiment),
     ]
-    return [lesson for lesson in found if lesson]
+    return [sentence for sentence in advice if sentence]
 
 
-def lessons_of_losses(learner: Learner, means: EpochMeans) -> dict[str, str]:
-    """What the losses of an epoch teach, by a key that stands for the lesson."""
-    found = {}
-    seen = means.further.get("nll", means.loss)  # what the weighting sees
-    for task, loss in zip(learner.likelihood.tasks, seen, strict=True):
+def advice_on_losses(learner: Learner, means: EpochMeans) -> dict[str, str]:
+    """Return advice on the losses of an epoch.
+
+    Args:
+        learner: The learner that made them.
+        means: Means over the steps of the epoch.
+
+    Returns:
+        Sentences by a key that stays the same from epoch to epoch: the name of the task, or
+        ``"total"``.
+    """
+    advice = {}
+    losses_of_weighting = means.measured.get("nll", means.loss)
+    for task, loss in zip(learner.likelihood.tasks, losses_of_weighting, strict=True):
         if loss < 0 and learner.weighting.negative_losses:
-            found[task.name] = (
+            advice[task.name] = (
                 f"Task {task.name!r} has a negative loss ({loss:.3g}), which {type(learner.weighting).__name__} "
                 f"{learner.weighting.negative_losses}; shift it above 0 or choose another weighting."
             )
-    densities = learner.likelihood.has_noise or isinstance(learner.weighting, Uncertainty)
-    if means.objective < 0 and densities:
-        found["total"] = (
+    is_likelihood = learner.likelihood.has_noise or isinstance(learner.weighting, Uncertainty)
+    if means.objective < 0 and is_likelihood:
+        advice["total"] = (
             f"The total loss is negative ({means.objective:.3g}), which is legal: it is a negative log-likelihood, and a density can "
             "exceed 1; judge the run by its task losses."
         )
-    return found
+    return advice
 
 
-def lessons_at_the_end(learner: Learner, means: EpochMeans) -> list[str]:
-    """Log-variances that did not arrive."""
-    found = []
-    seen = means.further.get("nll", means.loss)
-    for name, owner, losses in (
-        ("weighting", learner.weighting, seen),
+def advice_on_log_variances(learner: Learner, means: EpochMeans) -> list[str]:
+    """Return advice on log-variances that have not arrived at their optimum when the training ends.
+
+    Args:
+        learner: The learner at the end of the training.
+        means: Means over the steps of the last epoch.
+    """
+    advice = []
+    losses_of_weighting = means.measured.get("nll", means.loss)
+    for group, owner, losses in (
+        ("weighting", learner.weighting, losses_of_weighting),
         ("likelihood", learner.likelihood, means.loss),
     ):
         if not isinstance(owner, HasOptimum):
             continue
-        lr = owner.lr
-        advice = (
-            f"raise {name}.lr={lr}"
-            if lr
-            else f"give it a learning rate of its own ({name}.lr=0.025)"
+        remedy = (
+            f"raise {group}.lr={owner.lr}"
+            if owner.lr
+            else f"give it a learning rate of its own ({group}.lr=0.025)"
         )
-        for i, (task, pair) in enumerate(
-            zip(learner.likelihood.tasks, owner.off_optimum(losses), strict=True)
+        for i, (task, log_variance_and_optimum) in enumerate(
+            zip(learner.likelihood.tasks, owner.values_and_optima(losses), strict=True)
         ):
-            if (
-                pair is not None
-                and means.active[i]
-                and losses[i] > 0
-                and abs(pair[0] - pair[1]) > FAR
-            ):
-                s, optimum = pair
-                side = "below" if s < optimum else "above"
-                found.append(
-                    f"The log-variance of {task.name!r} ended at {s:.3f}, {abs(s - optimum):.2f} {side} its optimum {optimum:.3f} for the "
-                    f"last epoch's loss: it has not arrived; {advice} or train longer."
+            if log_variance_and_optimum is None or not means.active[i] or not losses[i] > 0:
+                continue
+            log_variance, optimum = log_variance_and_optimum
+            distance = abs(log_variance - optimum)
+            if distance > OPTIMUM_TOLERANCE:
+                side = "below" if log_variance < optimum else "above"
+                advice.append(
+                    f"The log-variance of {task.name!r} ended at {log_variance:.3f}, {distance:.2f} {side} its optimum {optimum:.3f} for the "
+                    f"last epoch's loss: it has not arrived; {remedy} or train longer."
                 )
-    return found
+    return advice
 
 
-def lessons_of_optimizer(optimizer: Optimizer, learned: nn.Module) -> list[str]:
-    """For a loop of your own: whether an optimizer's weight decay pulls at a weighting's or likelihood's own parameters."""
-    own = set(learned.parameters())
+def advice_on_optimizer(optimizer: Optimizer, module: nn.Module) -> list[str]:
+    """Return advice on weight decay that reaches the parameters of a weighting or a likelihood.
+
+    It is meant for a loop of your own; ``mtl-run`` gives these parameters an optimizer without
+    weight decay.
+
+    Args:
+        optimizer: The optimizer of your loop.
+        module: The weighting or likelihood.
+
+    Example:
+        >>> from mtl_runner.tasks.task import Task
+        >>> weighting = Uncertainty([Task("depth"), Task("label")], init=0.0)
+        >>> optimizer = torch.optim.AdamW(weighting.parameters(), weight_decay=0.01)
+        >>> print(*advice_on_optimizer(optimizer, weighting))  # doctest: +ELLIPSIS
+        The optimizer's weight_decay=0.01 reaches the parameters of Uncertainty and pulls ...
+    """
+    parameters = set(module.parameters())
     decays = [
         group.get("weight_decay", 0.0)
         for group in optimizer.param_groups
-        if own.intersection(group["params"])
+        if parameters.intersection(group["params"])
     ]
     if not any(decays):
         return []
     return [
-        f"The optimizer's weight_decay={max(decays)} reaches the parameters of {type(learned).__name__} and pulls its log-variances "
+        f"The optimizer's weight_decay={max(decays)} reaches the parameters of {type(module).__name__} and pulls its log-variances "
         "towards 0; give them a parameter group with weight_decay=0."
     ]
 
 
 def _weights_without_effect(learner: Learner) -> str:
+    """Return advice on fixed weights that the optimizers of single tasks divide out again."""
     weighting, update = learner.weighting, learner.update
     if not isinstance(weighting, Fixed) or not isinstance(update, PerTask | AdaTask):
         return ""
     if (
         update.clip
         or 0 in weighting.values
-        or not all(_scale_free(optimizer) for optimizer in update.optimizers)
+        or not all(_is_scale_free(optimizer) for optimizer in update.optimizers)
     ):
         return ""
+    # An L2 term that the update adds itself is not scaled with the loss.
     if (
-        isinstance(update, PerTask) and update.decay.decay and not update.decay.decoupled
-    ):  # an L2 term that it adds itself
+        isinstance(update, PerTask)
+        and update.group_optimizers.largest_decay
+        and not update.group_optimizers.decoupled
+    ):
         return ""
     groups = (
         update.groups
         if isinstance(update, PerTask)
         else [[i] for i in range(len(weighting.values))]
     )
-    within = any(len({weighting.values[i] for i in group}) > 1 for group in groups)
-    if within or len(set(weighting.values)) == 1:
+    differ_within_group = any(len({weighting.values[i] for i in group}) > 1 for group in groups)
+    if differ_within_group or len(set(weighting.values)) == 1:
         return ""
     kind = type(update.optimizers[0]).__name__
     return (
@@ -142,23 +181,26 @@ def _weights_without_effect(learner: Learner) -> str:
     )
 
 
-def _scale_free(optimizer: Optimizer) -> bool:
+def _is_scale_free(optimizer: Optimizer) -> bool:
+    """Return whether a constant factor on the loss leaves an optimizer's step as it is.
+
+    An L2 term weighs more where the loss weighs less, and so does an initial accumulator.
+    """
     groups = optimizer.param_groups
     coupled = any(
         group.get("weight_decay") and not is_decoupled(optimizer, group) for group in groups
     )
-    warm = any(group.get("initial_accumulator_value") for group in groups)
-    return (
-        isinstance(optimizer, SCALE_FREE) and not coupled and not warm
-    )  # an L2 term weighs more where the loss weighs less
+    accumulated = any(group.get("initial_accumulator_value") for group in groups)
+    return isinstance(optimizer, SCALE_FREE) and not coupled and not accumulated
 
 
 def _equal_groups(learner: Learner) -> str:
+    """Return advice on groups of parameters whose optimizers all have the same settings."""
     update = learner.update
     if not isinstance(update, Joint) or len(update.optimizers) < 2 or update.differs:
         return ""
-    settings = [_settings(optimizer) for optimizer in update.optimizers]
-    if any(other != settings[0] for other in settings[1:]):
+    settings = [_class_and_options(optimizer) for optimizer in update.optimizers]
+    if any(other_settings != settings[0] for other_settings in settings[1:]):
         return ""
     kind = type(update.optimizers[0]).__name__
     return (
@@ -167,12 +209,13 @@ def _equal_groups(learner: Learner) -> str:
     )
 
 
-def _settings(optimizer: Optimizer) -> tuple[Any, ...]:
+def _class_and_options(optimizer: Optimizer) -> tuple[Any, ...]:
     group = {key: value for key, value in optimizer.param_groups[0].items() if key != "params"}
     return type(optimizer), group
 
 
 def _reached_log_variances(learner: Learner, clip: float | None) -> str:
+    """Return advice on decay or clipping that reaches the outputs that predict the noise."""
     if not learner.likelihood.predicts_noise:
         return ""
     update = learner.update
@@ -181,11 +224,14 @@ def _reached_log_variances(learner: Learner, clip: float | None) -> str:
         for optimizer in update.optimizers
         for group in optimizer.param_groups
     ]
-    decay = update.decay.decay if isinstance(update, PerTask) else max(decays, default=0.0)
-    reaching = [f"optimizer.weight_decay={decay}"] * bool(decay) + [f"trainer.clip={clip}"] * bool(
-        clip
+    decay = (
+        update.group_optimizers.largest_decay
+        if isinstance(update, PerTask)
+        else max(decays, default=0.0)
     )
-    if not reaching:
+    causes = [f"optimizer.weight_decay={decay}"] * bool(decay)
+    causes += [f"trainer.clip={clip}"] * bool(clip)
+    if not causes:
         return ""
     effect = (
         "pulls them towards the trivial predictor's noise"
@@ -193,18 +239,19 @@ def _reached_log_variances(learner: Learner, clip: float | None) -> str:
         else "holds them back while a task's residuals are large"
     )
     return (
-        f"{' and '.join(reaching)} also reaches the outputs that predict the log-variances, and {effect}; "
+        f"{' and '.join(causes)} also reaches the outputs that predict the log-variances, and {effect}; "
         "set it to 0 or null if sigma is what you want to know."
     )
 
 
 def _free_softmax(learner: Learner) -> str:
+    """Return advice on a temperature that the last layer of a classification can undo."""
     likelihood = learner.likelihood
     if not isinstance(likelihood, Homoscedastic):
         return ""
     for index, (task, s) in enumerate(zip(likelihood.tasks, likelihood.log_variance, strict=True)):
-        free = frozenset({index}) in learner.update.parameters.owners
-        if task.has_likelihood and not task.has_noise_scale and s.requires_grad and free:
+        is_free = frozenset({index}) in learner.update.parameters.owners
+        if task.has_likelihood and not task.has_noise_scale and s.requires_grad and is_free:
             return (
                 f"The exact likelihood does not weigh the classification {task.name!r}: its last layer is free, so logits and sigma^2 rescale "
                 "together at the same loss; its sigma is a temperature only for frozen logits (weighting=uncertainty does weigh it)."
@@ -213,6 +260,7 @@ def _free_softmax(learner: Learner) -> str:
 
 
 def _two_noise_scales(learner: Learner) -> str:
+    """Return advice on a noise scale that both the likelihood and the weighting learn."""
     likelihood = learner.likelihood
     learned = likelihood.predicts_noise or any(p.requires_grad for p in likelihood.parameters())
     weighed = isinstance(learner.weighting, Uncertainty) and learner.weighting.learns
@@ -225,18 +273,21 @@ def _two_noise_scales(learner: Learner) -> str:
 
 
 def _nothing_shared(experiment: Experiment) -> list[str]:
+    """Return advice on methods that need shared parameters, where a model shares none."""
     if experiment.parameters.shared:
         return []
-    why = (
+    reason = (
         "There is only one task"
         if len(experiment.data.tasks) == 1
         else "With share=false no parameter is shared"
         if not experiment.settings.share
         else "This model shares no parameter (model=mlp does)"
     )
-    found = []
+    advice = []
     if isinstance(experiment.learner.update, Jacobian):
-        found.append(f"{why}, so update=jacobian has nothing to aggregate and equals update=joint.")
+        advice.append(
+            f"{reason}, so update=jacobian has nothing to aggregate and equals update=joint."
+        )
     if experiment.settings.record.gradients:
-        found.append(f"{why}, so record.gradients=true has no gradients to compare.")
-    return found
+        advice.append(f"{reason}, so record.gradients=true has no gradients to compare.")
+    return advice

@@ -1,4 +1,4 @@
-"""One epoch as index slices of tensors that already lie on the device: no DataLoader, no per-sample Python."""
+"""Shuffled batches as slices of tensors that already lie on the device: no ``DataLoader``."""
 
 from __future__ import annotations
 
@@ -13,18 +13,35 @@ from mtl_runner.schedule import Schedule
 from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task
 
-PATTERNS = 1024  # kept at once
-BLOCK_BYTES = (
-    64 * 2**20
-)  # rows are gathered in blocks of this size, then sliced: one gather serves many batches
+MAX_PATTERNS = 1024  # patterns of activity that are kept at once
+BLOCK_BYTES = 64 * 2**20  # rows are gathered in blocks: one gather serves many batches
 
 
 class Batches:
-    """Shuffled batches of a split and, for each, which tasks are active; known on the host before the epoch begins.
+    """The shuffled batches of a split, each with the tasks that are active in it.
+
+    Which tasks are active is known on the host before an epoch begins, so that no step waits for
+    the device.
 
     Args:
-        split: training split. tasks: of its targets. schedule: says who is active. batch_size: rows per batch; the last batch of
-            an epoch may be smaller. seed: of the order, a random stream of its own.
+        split: The training split.
+        tasks: The tasks of its targets.
+        schedule: The schedule that says which tasks are active at a step.
+        batch_size: Rows per batch; the last batch of an epoch may be smaller.
+        seed: Seed of the order of the rows, which has a random stream of its own.
+
+    Attributes:
+        count: Number of batches in an epoch.
+        generator: The random stream of the order.
+
+    Example:
+        >>> from mtl_runner.schedule import RunLength, Schedule
+        >>> tasks = [Task("depth")]
+        >>> split = Split(torch.zeros(5, 3), {"depth": torch.zeros(5, 1)})
+        >>> schedule = Schedule(tasks, RunLength(epochs=1, steps_per_epoch=3))
+        >>> batches = Batches(split, tasks, schedule, batch_size=2, seed=0)
+        >>> [(len(batch), active.values) for batch, active in batches.epoch(first_step=0)]
+        [(2, (1.0,)), (2, (1.0,)), (1, (1.0,))]
     """
 
     def __init__(
@@ -33,66 +50,79 @@ class Batches:
         self.split, self.schedule, self.batch_size = split, schedule, batch_size
         self.generator = torch.Generator().manual_seed(seed)
         self.count = -(-len(split) // batch_size)
-        self.labelled = _labelled(split, tasks)
+        self.labelled = _labelled_rows(split, tasks)
         inputs = InputTensors(split.inputs)
         self.device = inputs.device
-        tensors = [
-            *inputs.tensors.values(),
-            *split.targets.values(),
-        ]
+        tensors = [*inputs.tensors.values(), *split.targets.values()]
         row_bytes = sum(t[:1].numel() * t.element_size() for t in tensors)
-        self.block = batch_size * max(1, BLOCK_BYTES // (max(1, row_bytes) * batch_size))
+        self.block_rows = batch_size * max(1, BLOCK_BYTES // (max(1, row_bytes) * batch_size))
         self._patterns: dict[tuple[tuple[float, ...], tuple[bool, ...] | None], Active] = {}
 
     def epoch(self, first_step: int) -> Iterator[tuple[Split, Active]]:
-        """The batches of the next epoch, whose first step has this number in the run."""
+        """Yield the batches of the next epoch, each with its active tasks.
+
+        Args:
+            first_step: Number of the epoch's first step in the run, counted from 0.
+        """
         order = self.order()
-        has_labels = self._has_labels(order)
+        labelled_batches = self._labelled_batches(order)
         step = first_step
-        for start in range(0, len(order), self.block):
-            block = self.split.rows(order[start : start + self.block].to(self.device))
+        for start in range(0, len(order), self.block_rows):
+            block = self.split.rows(order[start : start + self.block_rows].to(self.device))
             for batch in block.batches(self.batch_size):
-                known = (
-                    None if has_labels is None else tuple(has_labels[step - first_step].tolist())
+                labelled = (
+                    None
+                    if labelled_batches is None
+                    else tuple(labelled_batches[step - first_step].tolist())
                 )
-                yield batch, self.active(step, known)
+                yield batch, self.active(step, labelled)
                 step += 1
 
     def order(self) -> torch.Tensor:
-        """The rows of the next epoch."""
+        """Draw the order of the rows in the next epoch, ``[N]``."""
         return torch.randperm(len(self.split), generator=self.generator)
 
-    def active(self, step: int, known: tuple[bool, ...] | None = None) -> Active:
-        """Who is active at a step of the run, given which tasks have labels in its batch."""
-        return self._pattern(self.schedule.activation(step), known)
+    def active(self, step: int, labelled: tuple[bool, ...] | None = None) -> Active:
+        """Return which tasks are active at a step.
 
-    def _pattern(self, values: tuple[float, ...], known: tuple[bool, ...] | None) -> Active:
-        """The same object for the same pattern: what it caches is worked out once."""
-        if (values, known) not in self._patterns:
-            if len(self._patterns) >= PATTERNS:  # a ramp has another one at every step
+        Args:
+            step: Number of the step in the run, counted from 0.
+            labelled: Whether the batch has a label for each task; None if no label is missing.
+        """
+        return self._pattern(self.schedule.activation(step), labelled)
+
+    def _pattern(self, activation: tuple[float, ...], labelled: tuple[bool, ...] | None) -> Active:
+        """Return one object per pattern of activity, so that what it caches is computed once."""
+        if (activation, labelled) not in self._patterns:
+            # A ramp has another pattern at every step.
+            if len(self._patterns) >= MAX_PATTERNS:
                 self._patterns.clear()
-            both = (
-                values
-                if known is None
-                else tuple(v * k for v, k in zip(values, known, strict=True))
+            values = (
+                activation
+                if labelled is None
+                else tuple(a * known for a, known in zip(activation, labelled, strict=True))
             )
-            self._patterns[values, known] = Active(both, known)
-        return self._patterns[values, known]
+            self._patterns[activation, labelled] = Active(values, labelled)
+        return self._patterns[activation, labelled]
 
-    def _has_labels(self, order: torch.Tensor) -> np.ndarray | None:
-        """Whether each batch has a label for each task, ``[batches, T]``; None if no label is missing."""
+    def _labelled_batches(self, order: torch.Tensor) -> np.ndarray | None:
+        """Return whether each batch has a label for each task, ``[batches, T]``.
+
+        None means that no label of the split is missing.
+        """
         if self.labelled is None:
             return None
         starts = np.arange(0, len(order), self.batch_size)
         return np.logical_or.reduceat(self.labelled[order.numpy()], starts, axis=0)
 
 
-def _labelled(split: Split, tasks: list[Task]) -> np.ndarray | None:
+def _labelled_rows(split: Split, tasks: list[Task]) -> np.ndarray | None:
+    """Return whether each row has a label for each task, ``[N, T]``; None if none is missing."""
     if not any(task.missing for task in tasks):
         return None
-    ones = np.ones(len(split), dtype=bool)
+    all_rows = np.ones(len(split), dtype=bool)
     columns = [
-        task.labelled(split.targets[task.name]).cpu().numpy() if task.missing else ones
+        task.labelled(split.targets[task.name]).cpu().numpy() if task.missing else all_rows
         for task in tasks
     ]
     return np.stack(columns, 1)

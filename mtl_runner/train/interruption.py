@@ -1,4 +1,4 @@
-"""Ctrl-C: the first one stops a run or a stack at its next evaluated epoch, the second one at once."""
+"""Ctrl-C: the first one stops a run at its next evaluated epoch, the second one at once."""
 
 from __future__ import annotations
 
@@ -13,18 +13,32 @@ log = logging.getLogger("mtl_runner")
 
 
 class Interrupted(KeyboardInterrupt):
-    """The user asked to stop; the last evaluated epoch is saved."""
+    """Raised after a request to stop, when the last evaluated epoch is saved."""
 
 
 class Stoppable(Protocol):
-    """What trains until it is asked to stop."""
+    """A training loop that stops at its next evaluated epoch once ``stop`` is set."""
 
     stop: bool
 
 
 @contextlib.contextmanager
-def gracefully(training: Stoppable) -> Iterator[None]:
-    """First Ctrl-C: go on to the next evaluated epoch, save, stop. Second: stop at once."""
+def graceful_interruption(training: Stoppable) -> Iterator[None]:
+    """Turn the first Ctrl-C into a request to stop, and let the second one stop at once.
+
+    Outside the main thread, where Python takes no signals, nothing changes.
+
+    Args:
+        training: The loop that is asked to stop.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> training = SimpleNamespace(stop=False)
+        >>> with graceful_interruption(training):
+        ...     signal.raise_signal(signal.SIGINT)
+        >>> training.stop
+        True
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return

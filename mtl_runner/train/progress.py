@@ -1,4 +1,4 @@
-"""A bar over epochs on a terminal; silent when piped."""
+"""A progress bar over the epochs on a terminal; silent where the output is piped."""
 
 from __future__ import annotations
 
@@ -11,21 +11,37 @@ from tqdm import tqdm
 from mtl_runner.config.settings import Settings
 
 
-class Training(Protocol):
-    """What counts epochs and steps, and tells of them."""
+class ReportsEpochs(Protocol):
+    """A training loop that counts epochs and steps, and calls ``on_epoch`` after every epoch."""
 
     epoch: int
     step: int
     on_epoch: Callable[[int, float], None] | None
 
     @property
-    def settings(self) -> Settings: ...
+    def settings(self) -> Settings:
+        """The settings of the run, for its number of epochs."""
 
 
-class Progress:
-    """Shows epoch, objective and steps/s while a run or a stack trains."""
+class ProgressBar:
+    """Shows epoch, objective and steps per second while a run or a stack of runs trains.
 
-    def __init__(self, training: Training, name: str | None = None) -> None:
+    Use it as a context manager around the training; it takes ``on_epoch`` of the loop if there is a
+    terminal.
+
+    Args:
+        training: The loop whose epochs are shown.
+        name: Text in front of the bar.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> options = SimpleNamespace(trainer=SimpleNamespace(epochs=2))
+        >>> training = SimpleNamespace(epoch=0, step=0, on_epoch=None, settings=options)
+        >>> with ProgressBar(training, "4 runs") as bar:
+        ...     bar.update(epoch=1, objective=0.5)
+    """
+
+    def __init__(self, training: ReportsEpochs, name: str | None = None) -> None:
         self.bar = tqdm(
             desc=name,
             total=training.settings.trainer.epochs,
@@ -41,13 +57,18 @@ class Progress:
             training.on_epoch = self.update
 
     def update(self, epoch: int, objective: float) -> None:
-        """Called at the end of every epoch."""
+        """Show the end of an epoch.
+
+        Args:
+            epoch: Number of the epoch, counted from 1.
+            objective: Mean objective of its steps.
+        """
         elapsed = self.bar.format_dict["elapsed"] or 1e-9
         rate = (self.training.step - self.first_step) / elapsed
         self.bar.set_postfix_str(f"total loss {objective:.4g}, {rate:.0f} steps/s", refresh=False)
         self.bar.update(epoch - self.bar.n)
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> ProgressBar:
         return self
 
     def __exit__(

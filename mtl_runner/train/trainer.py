@@ -1,4 +1,4 @@
-"""The loop: epochs, evaluation, early stopping, record and checkpoint at the end of evaluated epochs."""
+"""The training of one run: epochs, evaluation, early stopping, rows of metrics.csv, checkpoints."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from mtl_runner.experiment import seeding
 from mtl_runner.experiment.build import Experiment
 from mtl_runner.tasks.protocols import EstimatesNoise, HasSigmas
 from mtl_runner.train import checkpoint
-from mtl_runner.train.advice import lessons_of_losses
+from mtl_runner.train.advice import advice_on_losses
 from mtl_runner.train.batches import Batches
-from mtl_runner.train.best import Best
+from mtl_runner.train.best_model import BestModel
+from mtl_runner.train.epoch_record import EpochBuffer, EpochMeans, EpochRecord
 from mtl_runner.train.evaluation import (
-    NOISE,
+    NOISE_COLUMNS,
     QUANTILES,
     Evaluation,
-    Monitor,
     evaluate,
     sigma_statistics,
 )
@@ -35,26 +35,51 @@ from mtl_runner.train.metrics_file import (
     BASE_COLUMNS,
     MetricsFile,
     Row,
-    cells_of_step,
-    cells_of_task,
-    further_columns,
+    measured_columns,
+    task_cells,
+    total_cells,
 )
-from mtl_runner.train.totals import EpochMeans, EpochRecord, EpochTotals
+from mtl_runner.train.monitor import Monitor
 from mtl_runner.weighting.protocols import KeepsLosses
 
 log = logging.getLogger("mtl_runner")
 
-SIGMA_ROWS = 16384  # a predicted sigma is averaged over at most so many rows of the training split
-EVALUATION_ROWS = 1024  # so many rows per forward pass of an evaluation, but fewer
-EVALUATION_NUMBERS = 2**21  # if a row is an image: so many numbers of the inputs
+SIGMA_ROWS = 16384  # rows of the training split over which a predicted sigma is averaged
+EVALUATION_ROWS = 1024  # rows per forward pass of an evaluation ...
+EVALUATION_NUMBERS = 2**21  # ... or fewer, so that their inputs have no more numbers than this
 
 
 class Trainer:
-    """One run: trains an experiment in a directory, from the start or from its checkpoint.
+    """Trains an experiment in a directory, from the start or from its checkpoint.
 
     Args:
-        experiment: what to train. directory: of the run; ``metrics.csv``, ``checkpoint.pt`` and ``best.pt`` go there.
-        on_epoch: called at the end of every epoch with (epoch, objective).
+        experiment: The experiment to train.
+        directory: Directory of the run, for ``metrics.csv``, ``checkpoint.pt`` and ``best.pt``.
+        on_epoch: Function called at the end of every epoch with its number and its mean objective.
+
+    Attributes:
+        epoch: Number of epochs that are trained.
+        step: Number of steps that are trained.
+        seconds: Wall time of the training so far, all resumed parts together.
+        resumed: Whether the training goes on from a checkpoint.
+        means: Means over the steps of the last evaluated epoch; None before the first one.
+        best: The best model so far.
+        compiled: Whether the steps are compiled (:mod:`mtl_runner.train.stack`).
+        stop: Set to True to stop at the next evaluated epoch.
+
+    Example:
+        >>> import tempfile
+        >>> from hydra import compose, initialize_config_dir
+        >>> from mtl_runner.config.conf_directory import conf_directory
+        >>> from mtl_runner.experiment.build import build
+        >>> with initialize_config_dir(str(conf_directory()), version_base="1.3"):
+        ...     config = compose("config", ["trainer.epochs=2", "name=example"])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     trainer = Trainer(build(config), Path(folder))
+        ...     trainer.run()
+        ...     final, best = trainer.finish()
+        >>> trainer.epoch, sorted(final)
+        (2, ['test', 'val'])
     """
 
     def __init__(
@@ -74,14 +99,14 @@ class Trainer:
         self.batches = Batches(
             train, self.tasks, experiment.schedule, self.settings.batch_size, self.settings.seed
         )
-        self.best = Best(self.learner.model, self.monitor, self.learner.likelihood)
+        self.best = BestModel(self.learner.model, self.monitor, self.learner.likelihood)
         self.epoch = self.step = self.last_evaluated_epoch = 0
         self.seconds = 0.0
         self.means: EpochMeans | None = None
-        self.warned: set[str] = set()
-        self.compiled = False  # whether the steps are compiled (:mod:`mtl_runner.train.stack`)
-        self.best_is_unsaved = False  # whether the best model has changed since it was saved
-        self.stop = False  # set by a signal handler; honoured at the next evaluated epoch
+        self.advice_given: set[str] = set()
+        self.compiled = False
+        self.best_is_unsaved = False
+        self.stop = False
         seeding.seed_everything(self.settings.seed)
         saved = directory / "checkpoint.pt"
         self.resumed = saved.exists()
@@ -91,18 +116,23 @@ class Trainer:
             self.metrics = self._open_metrics()
 
     def run(self) -> None:
-        """Train to the end. Raises ``DivergedError``, or ``Interrupted`` after a request to stop."""
-        totals = EpochTotals(
+        """Train to the end.
+
+        Raises:
+            DivergedError: If a loss, a weight or the objective is not finite.
+            Interrupted: After a request to stop, when the last evaluated epoch is saved.
+        """
+        buffer = EpochBuffer(
             self.tasks, self.batches.count, self.experiment.device, self.learner.layout
         )
         started = time.perf_counter() - self.seconds
         self.learner.model.train()
         while self.epoch < self.settings.trainer.epochs and not self.out_of_patience():
-            record = self.train_epoch(totals)
+            record = self.train_epoch(buffer)
             if self.on_epoch is not None:
                 self.on_epoch(self.epoch, record.objective)
             evaluation = (
-                self.evaluate("val") if self.settings.trainer.evaluates(self.epoch) else None
+                self.evaluate("val") if self.settings.trainer.should_evaluate(self.epoch) else None
             )
             self._step_schedulers(evaluation)
             if evaluation is not None:
@@ -112,99 +142,118 @@ class Trainer:
                 if self.stop and self.epoch < self.settings.trainer.epochs:
                     raise Interrupted
 
+    def train_epoch(self, buffer: EpochBuffer) -> EpochRecord:
+        """Train one epoch of steps; nothing waits for the device before its end.
+
+        Args:
+            buffer: Collects the records of the steps.
+
+        Raises:
+            DivergedError: If a loss, a weight or the objective is not finite.
+        """
+        first_step = self.step
+        self.learner.own_optimizers.begin_epoch(self.epoch / self.settings.trainer.epochs)
+        if isinstance(self.learner.weighting, KeepsLosses):
+            self.learner.weighting.begin_epoch()
+        for batch, active in self.batches.epoch(first_step):
+            self.step += 1
+            if active.tasks:
+                buffer.add(self.learner.step(batch, active), active)
+            else:
+                # A batch without any label changes nothing, but it is a step.
+                self.learner.update.skip()
+                buffer.add(buffer.empty_record, active)
+        self.epoch += 1
+        return buffer.take(self.epoch, first_step + 1)
+
     def evaluate(self, split: str) -> Evaluation:
-        """Evaluate a split. Raises ``DivergedError`` if a loss is not finite."""
+        """Evaluate the model on a split.
+
+        Args:
+            split: ``"train"``, ``"val"`` or ``"test"``.
+
+        Raises:
+            DivergedError: If a loss is not finite.
+        """
         evaluation = self.measure(split)
-        self.check(split, evaluation)
+        self.check_losses(split, evaluation)
         return evaluation
 
-    def evaluation_rows(self, split: str) -> int:
-        """How many rows of a split go through the model at once."""
-        numbers = max(1, InputTensors(self.experiment.data.splits[split].inputs).row_numbers)
-        return max(self.settings.batch_size, min(EVALUATION_ROWS, EVALUATION_NUMBERS // numbers))
-
     def measure(self, split: str) -> Evaluation:
-        """Evaluate a split, whatever comes out."""
+        """Evaluate the model on a split, without a check of the losses.
+
+        Args:
+            split: ``"train"``, ``"val"`` or ``"test"``.
+        """
         rows = self.evaluation_rows(split)
         data, trivial = self.experiment.data.splits[split], self.experiment.trivial_losses(split)
         return evaluate(self.learner.forward_pass, self.tasks, data, trivial, rows)
 
-    def check(self, split: str, evaluation: Evaluation) -> None:
-        """Raise ``DivergedError`` if a loss is not finite."""
+    def check_losses(self, split: str, evaluation: Evaluation) -> None:
+        """Check that the losses of an evaluation are finite.
+
+        Args:
+            split: Name of the split, for the error.
+            evaluation: The evaluation.
+
+        Raises:
+            DivergedError: Naming the first task whose loss is not finite.
+        """
         for name, row in evaluation.values.items():
             if not math.isfinite(row["loss"]):
                 raise DivergedError(
                     f"The {split} loss of task {name!r} became {row['loss']} after epoch {self.epoch}, step {self.step}; lower optimizer.lr or set trainer.clip."
                 )
 
+    def evaluation_rows(self, split: str) -> int:
+        """Return how many rows of a split go through the model at once in an evaluation."""
+        numbers = max(1, InputTensors(self.experiment.data.splits[split].inputs).numbers_per_row)
+        return max(self.settings.batch_size, min(EVALUATION_ROWS, EVALUATION_NUMBERS // numbers))
+
     def finish(self) -> tuple[dict[str, Evaluation], dict[str, Evaluation]]:
-        """Evaluate the final and the best model on validation and, this once, on test; adds the test rows to metrics.csv."""
+        """Evaluate the final and the best model, and write the test rows to ``metrics.csv``.
+
+        The test split is looked at here, this once.
+
+        Returns:
+            The evaluations on ``val`` and ``test``, of the final model and of the best one.
+
+        Raises:
+            DivergedError: If a loss is not finite.
+        """
         final = {split: self.evaluate(split) for split in ("val", "test")}
-        with self.best.model():
+        with self.best.loaded():
             best = {split: self.evaluate(split) for split in ("val", "test")}
         self.metrics.append(self._evaluation_rows("test", final["test"]))
         return final, best
 
-    def train_epoch(self, totals: EpochTotals) -> EpochRecord:
-        """One epoch of steps; everything about it is recorded in `totals`, and nothing waits for the device before its end."""
-        first = self.step
-        self.learner.own_optimizers.begin_epoch(self.epoch / self.settings.trainer.epochs)
-        if isinstance(self.learner.weighting, KeepsLosses):
-            self.learner.weighting.begin_epoch()
-        for batch, active in self.batches.epoch(first):
-            self.step += 1
-            if active.tasks:
-                totals.add(self.learner.step(batch, active), active)
-            else:  # a batch without any label changes nothing, but it is a step
-                self.learner.update.skip()
-                totals.add(totals.nothing, active)
-        self.epoch += 1
-        return totals.take(self.epoch, first + 1)
-
-    def _warn(self, means: EpochMeans) -> None:
-        """What the losses of an epoch teach, each lesson once."""
-        for key, lesson in lessons_of_losses(self.learner, means).items():
-            if key not in self.warned:
-                self.warned.add(key)
-                log.warning("%s", lesson)
-
-    def _observe(self, evaluation: Evaluation) -> None:
-        """The schedule may start a task where another one has stopped getting better."""
-        losses = {name: row["loss"] for name, row in evaluation.values.items()}
-        self.experiment.schedule.observe(self.epoch, losses)
-
-    def _step_schedulers(self, evaluation: Evaluation | None) -> None:
-        for scheduler in self.experiment.lr_schedulers:
-            if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
-                if evaluation is not None:
-                    scheduler.step(self.monitor.value(evaluation))
-                continue
-            with warnings.catch_warnings():
-                # The optimizer of a task that has not started yet has not stepped, and that is as it should be.
-                warnings.filterwarnings(
-                    "ignore", message=r"Detected call of `lr_scheduler.step\(\)` before"
-                )
-                scheduler.step()
-
     def out_of_patience(self) -> bool:
+        """Return whether ``trainer.patience`` epochs have brought no better model.
+
+        Epochs before the last start of a task do not count: the task could not get better yet.
+        """
         patience = self.settings.trainer.patience
-        # Not before every stage has begun: a task that has not started yet cannot have got better.
         since = max(self.best.latest_epoch, self.experiment.schedule.last_start())
         return patience is not None and self.last_evaluated_epoch - since >= patience
 
     def record(self, means: EpochMeans, evaluation: Evaluation, save: bool = True) -> None:
-        """Take note of an evaluated epoch; unless it is to be saved later, also on disk."""
+        """Record an evaluated epoch: its rows, the best model and what the schedule learns from it.
+
+        Args:
+            means: Means over the steps of the epoch.
+            evaluation: The evaluation of the validation split after it.
+            save: Whether to write everything to the disk now, or at the next :meth:`save`.
+        """
         self.means = means
-        self._warn(means)
-        self._observe(evaluation)
+        self._advise(means)
+        self._tell_schedule(evaluation)
         self.last_evaluated_epoch = self.epoch
         rows: list[Row] = [
-            {**self._key("train", name), **values}
-            for name, values in self._train_values(means).items()
+            {**self._key("train", name), **cells}
+            for name, cells in self._training_cells(means).items()
         ]
-        rows.append(
-            {**self._key("train", "total"), "loss": means.objective, **cells_of_step(means.further)}
-        )
+        total = {"loss": means.objective, **total_cells(means.measured)}
+        rows.append({**self._key("train", "total"), **total})
         rows += self._evaluation_rows("val", evaluation)
         self.metrics.append(rows, flush=False)
         self.best_is_unsaved |= self.best.update(self.epoch, evaluation)
@@ -212,10 +261,13 @@ class Trainer:
             self.save()
 
     def save(self, keep_previous: bool = False) -> None:
-        """Rows, then best.pt, then the checkpoint that knows of both: a kill in between is undone on resume.
+        """Write the rows, then ``best.pt``, then the checkpoint that knows of both.
+
+        In this order a resumed run can undo a kill at any instant.
 
         Args:
-            keep_previous: whether the old files are kept beside the new ones until :func:`mtl_runner.train.checkpoint.forget_previous`.
+            keep_previous: Whether to keep copies of the old files until
+                :func:`mtl_runner.train.checkpoint.delete_previous`.
         """
         if keep_previous:
             checkpoint.keep_previous(self.directory)
@@ -223,21 +275,24 @@ class Trainer:
         checkpoint.save(self.directory / "checkpoint.pt", self._state())
 
     def write_metrics_and_best(self) -> None:
-        """Write the rows and the best model."""
+        """Write the pending rows of ``metrics.csv``, and the best model if it has changed."""
         self.metrics.flush()
         if self.best_is_unsaved:
             checkpoint.save(self.directory / "best.pt", self.best.state())
             self.best_is_unsaved = False
 
     def sigmas(self) -> list[float | None]:
-        """The learned noise scales: the likelihood's where it has one, else the weighting's."""
+        """Return the learned noise scale of each task, None where there is none.
+
+        It is the likelihood's where the likelihood has a noise scale, else the weighting's.
+        """
         owner = (
             self.learner.likelihood if self.learner.likelihood.has_noise else self.learner.weighting
         )
         return owner.sigmas() if isinstance(owner, HasSigmas) else [None] * len(self.tasks)
 
     def sigma_estimates_noise(self) -> list[bool]:
-        """Whether each task's sigma estimates the true noise scale, so that the two may be drawn together."""
+        """Return for each task whether its sigma estimates the true noise scale."""
         if self.learner.likelihood.has_noise:
             return [task.has_noise_scale for task in self.tasks]
         weighting = self.learner.weighting
@@ -247,36 +302,73 @@ class Trainer:
             else [False] * len(self.tasks)
         )
 
-    def _train_values(self, means: EpochMeans) -> dict[str, dict[str, float | None]]:
-        """The cells of each task's row of the training split, beside the key."""
-        sigmas = self.sigmas()
-        values: dict[str, dict[str, float | None]] = {}
-        for i, task in enumerate(self.tasks):
-            values[task.name] = {
-                "loss": means.loss[i],
-                "weight": means.weight[i],
-                "sigma": sigmas[i],
-                "active": means.active[i],
-                **cells_of_task(means.further, i, self.tasks),
-            }
-        if self.learner.likelihood.predicts_noise:
-            split = self.experiment.data.splits["train"].rows(slice(0, SIGMA_ROWS))
-            rows = self.evaluation_rows("train")
-            for name, found in sigma_statistics(self.learner.forward_pass, split, rows).items():
-                values[name].update(found)
-        return values
+    def _advise(self, means: EpochMeans) -> None:
+        """Log advice on the losses of an epoch, each advice once per run."""
+        for key, advice in advice_on_losses(self.learner, means).items():
+            if key not in self.advice_given:
+                self.advice_given.add(key)
+                log.warning("%s", advice)
+
+    def _tell_schedule(self, evaluation: Evaluation) -> None:
+        """Tell the schedule the validation losses: it may start a task when another stalls."""
+        losses = {name: row["loss"] for name, row in evaluation.values.items()}
+        self.experiment.schedule.observe(self.epoch, losses)
+
+    def _step_schedulers(self, evaluation: Evaluation | None) -> None:
+        """Step the learning-rate schedulers at the end of an epoch.
+
+        Args:
+            evaluation: The evaluation after the epoch; None if it was not evaluated.
+        """
+        for scheduler in self.experiment.lr_schedulers:
+            if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+                if evaluation is not None:
+                    scheduler.step(self.monitor.value(evaluation))
+                continue
+            with warnings.catch_warnings():
+                # The optimizer of a task that starts late has not stepped yet, which is no mistake.
+                warnings.filterwarnings(
+                    "ignore", message=r"Detected call of `lr_scheduler.step\(\)` before"
+                )
+                scheduler.step()
 
     def _open_metrics(self, position: int = 0) -> MetricsFile:
-        columns = further_columns(self.learner.layout.measured, self.tasks)
+        """Open ``metrics.csv``, cut back to a position in bytes; 0 starts a new file."""
+        columns = measured_columns(self.learner.layout.measured, self.tasks)
         columns += list(QUANTILES) if self.learner.likelihood.predicts_noise else []
         for task in self.tasks:
-            for name in {*BASE_COLUMNS, *NOISE, *columns}.intersection(task.metric_names):
+            for name in {*BASE_COLUMNS, *NOISE_COLUMNS, *columns}.intersection(task.metric_names):
                 raise ConfigError(
                     f"Task {task.name!r} has a metric called {name!r}, which is another column of metrics.csv; rename it."
                 )
         return MetricsFile(self.directory / "metrics.csv", self.tasks, position, columns)
 
+    def _key(self, split: str, task: str) -> dict[str, str | int]:
+        """Return the cells that identify a row of ``metrics.csv``."""
+        return {"epoch": self.epoch, "step": self.step, "split": split, "task": task}
+
+    def _training_cells(self, means: EpochMeans) -> dict[str, dict[str, float | None]]:
+        """Return the cells of each task's row of the training split, beside the key."""
+        sigmas = self.sigmas()
+        cells: dict[str, dict[str, float | None]] = {}
+        for i, task in enumerate(self.tasks):
+            cells[task.name] = {
+                "loss": means.loss[i],
+                "weight": means.weight[i],
+                "sigma": sigmas[i],
+                "active": means.active[i],
+                **task_cells(means.measured, i, self.tasks),
+            }
+        if self.learner.likelihood.predicts_noise:
+            split = self.experiment.data.splits["train"].rows(slice(0, SIGMA_ROWS))
+            rows = self.evaluation_rows("train")
+            statistics = sigma_statistics(self.learner.forward_pass, split, rows)
+            for name, sigma_cells in statistics.items():
+                cells[name].update(sigma_cells)
+        return cells
+
     def _evaluation_rows(self, split: str, evaluation: Evaluation) -> list[Row]:
+        """Return the rows of an evaluation: one per task, and the total."""
         noise = evaluation.noise
         rows: list[Row] = [
             {**self._key(split, name), **values, **noise.get(name, {})}
@@ -284,10 +376,8 @@ class Trainer:
         ]
         return [*rows, {**self._key(split, "total"), "relative_loss": evaluation.relative_loss}]
 
-    def _key(self, split: str, task: str) -> dict[str, str | int]:
-        return {"epoch": self.epoch, "step": self.step, "split": split, "task": task}
-
     def _state(self) -> dict[str, Any]:
+        """Return the content of the checkpoint."""
         return {
             "epoch": self.epoch,
             "step": self.step,
@@ -299,7 +389,7 @@ class Trainer:
             "update": self.learner.update.state_dict(),
             "own": self.learner.own_optimizers.state_dict(),
             "schedule": self.experiment.schedule.state_dict(),
-            "warned": sorted(self.warned),
+            "warned": sorted(self.advice_given),
             "compiled": self.compiled,
             "lr_schedulers": [
                 scheduler.state_dict() for scheduler in self.experiment.lr_schedulers
@@ -307,10 +397,11 @@ class Trainer:
             "order": self.batches.generator.get_state(),
             "random": seeding.random_state(self.experiment.device),
             "best": self.best.progress(),
-            "means": vars(self.means) if self.means else None,
+            "means": self.means.state_dict() if self.means else None,
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
+        """Take up the content of a checkpoint."""
         self.epoch = self.last_evaluated_epoch = state["epoch"]
         self.step, self.seconds = state["step"], state["seconds"]
         self.learner.model.load_state_dict(state["model"])
@@ -319,7 +410,7 @@ class Trainer:
         self.learner.update.load_state_dict(state["update"])
         self.learner.own_optimizers.load_state_dict(state["own"])
         self.experiment.schedule.load_state_dict(state["schedule"])
-        self.warned = set(state["warned"])
+        self.advice_given = set(state["warned"])
         self.compiled = state["compiled"]
         for scheduler, saved in zip(
             self.experiment.lr_schedulers, state["lr_schedulers"], strict=True
@@ -328,5 +419,5 @@ class Trainer:
         self.batches.generator.set_state(state["order"].cpu())
         seeding.set_random_state(state["random"], self.experiment.device)
         self.best.restore(self.directory, state["best"])
-        self.means = EpochMeans(**state["means"])
+        self.means = EpochMeans.from_state_dict(state["means"])
         self.metrics = self._open_metrics(state["position"])

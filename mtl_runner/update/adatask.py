@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mtl_runner.errors import ConfigError
-from mtl_runner.gradients.layout import laid_out
+from mtl_runner.gradients.layout import laid_out_like
 from mtl_runner.gradients.parameters import Parameters
 from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task
@@ -23,30 +23,68 @@ FLAVOURS: dict[type[Optimizer], str] = {
     torch.optim.RMSprop: "rmsprop",
     torch.optim.Adagrad: "adagrad",
 }
-UNKNOWN = (
+
+# Options of these optimizers for which there is no formula here.
+UNSUPPORTED_OPTIONS = (
     "amsgrad",
     "maximize",
     "momentum",
     "centered",
     "lr_decay",
     "initial_accumulator_value",
-)  # what it has no formula for
+)
 
 
 class AdaTask(Update):
-    r"""Adaptive moments per task for the shared parameters (Yang et al., AAAI 2023, algorithm 1).
+    r"""Keep adaptive moments per task for the shared parameters.
+
+    **Source:** Yang et al., *AdaTask: A Task-aware Adaptive Learning Rate Approach to Multi-task
+    Learning*, AAAI 2023, algorithm 1, `arXiv:2211.15055 <https://arxiv.org/abs/2211.15055>`__.
 
     .. math:: \theta \leftarrow \theta - \eta \sum_t \hat m_t / (\sqrt{\hat v_t} + \epsilon)
 
-    so that no task dominates a shared parameter by the size of its gradient; with Adam the sizes of the losses, and fixed weights, have
-    no effect. The flavour follows the optimizer: Adam, AdamW, RMSprop or Adagrad. It takes the same steps as
-    ``update=per_task gradients=same``, with the moments of all tasks in one matrix. Weight decay acts once per step on a parameter, not
-    once per task; an idle task's moments and clock stand still; each task's gradient is clipped by itself.
+    where
+
+    - :math:`\hat m_t, \hat v_t` are the bias-corrected running means of task t's gradient and of
+      its square, in every shared parameter,
+    - :math:`\eta, \epsilon` are the learning rate and the ``eps`` of the optimizer.
+
+    The flavour follows the optimizer: Adam, AdamW, RMSprop or Adagrad. It takes the same steps as
+    ``update=per_task gradients=same``, with the moments of all tasks in one matrix. An idle task's
+    moments and clock stand still; each task's gradient is clipped by itself.
+
+    **Departs from the paper:** weight decay acts once per step on a parameter, not once per task.
+
+    **Cost per step:** T backward passes; two moments ``[T, P]`` of the shared parameters.
+
+    **When it helps:** no task dominates a shared parameter by the size of its gradient.
+
+    **When not:** weights that should count. With Adam the sizes of the losses, and fixed weights,
+    have no effect; and steps are up to T times as long as one Adam's.
 
     Args:
-        parameters, make_optimizer, clip, clip_blocks: see :class:`~mtl_runner.update.base.Update`. tasks: the tasks, in order.
+        parameters: The parameters of the model, with the tasks that own each.
+        make_optimizer: Makes an optimizer over some of them.
+        tasks: The tasks, in the order of the losses.
+        clip: Largest norm of the gradient of each of the ``clip_blocks``; None leaves it alone.
+        clip_blocks: Parameters whose norm is taken together; None: all of them.
 
-    Raises ``ConfigError`` for another optimizer, or an option of it that has no counterpart.
+    Attributes:
+        moments: The first and second moments of the shared parameters, ``[T, P]`` each.
+        clocks: Number of steps that each task has taken part in.
+
+    Raises:
+        ConfigError: For another optimizer, or an option of it that has no counterpart.
+
+    Example:
+        >>> from functools import partial
+        >>> point = nn.Parameter(torch.tensor([1.0, 1.0]))
+        >>> parameters = Parameters([point], [frozenset({0, 1})])
+        >>> adam = partial(torch.optim.Adam, lr=0.1)
+        >>> update = AdaTask(parameters, adam, [Task("a"), Task("b")])
+        >>> update([point[0] + point[1], 100 * point[1]])  # each takes a full step where it can
+        >>> point.data
+        tensor([0.9000, 0.8000])
     """
 
     def __init__(
@@ -58,7 +96,7 @@ class AdaTask(Update):
         clip_blocks: Sequence[Sequence[nn.Parameter]] | None = None,
     ) -> None:
         self.shared = parameters.shared
-        self.owned = [parameters.of(frozenset({t})) for t in range(len(tasks))]
+        self.task_parameters = [parameters.reached_by(frozenset({t})) for t in range(len(tasks))]
         self.owners = dict(zip(parameters.tensors, parameters.owners, strict=True))
         self.sizes = [p.numel() for p in self.shared]
         super().__init__(parameters, make_optimizer, clip, clip_blocks)
@@ -71,6 +109,14 @@ class AdaTask(Update):
         self.clocks = [0] * len(tasks)
 
     def build(self, make_optimizer: MakeOptimizer) -> list[Optimizer]:
+        """Make one optimizer for the shared parameters and one for the private ones.
+
+        The shared parameters' optimizer never steps: it holds the settings, whose learning rate a
+        scheduler may change.
+
+        Raises:
+            ConfigError: For another optimizer, or an option of it that has no counterpart.
+        """
         shared = set(self.shared)
         private = [p for p in self.parameters.tensors if p not in shared]
         optimizers = [make_optimizer(block) for block in (self.shared, private) if block]
@@ -81,88 +127,97 @@ class AdaTask(Update):
                 f"update=adatask has no form of {type(optimizer).__name__}; choose optimizer._target_ among torch.optim's {known}."
             )
         settings = optimizer.param_groups[0]
-        for option in UNKNOWN:
+        for option in UNSUPPORTED_OPTIONS:
             if settings.get(option):
                 raise ConfigError(
                     f"update=adatask does not know the optimizer's option {option!r}; leave it at its default."
                 )
         self.flavour = FLAVOURS[type(optimizer)]
         self.decoupled = is_decoupled(optimizer, settings)
-        # The shared parameters' optimizer never steps: it holds the settings, whose lr a scheduler may change.
-        self.private_steps = len(optimizers) > bool(self.shared)
+        self.has_private_optimizer = len(optimizers) > bool(self.shared)
         return optimizers
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """Of the shared parameters' optimizer; read anew at every step, since loading a checkpoint replaces the dict."""
+        """The settings of the shared parameters' optimizer.
+
+        They are read anew at every step, since loading a checkpoint replaces the dict.
+        """
         return self.optimizers[0].param_groups[0]
 
     def change(
         self, losses: Losses, weights: Tensor, active: Active, recompute: Recompute | None
     ) -> None:
+        """Take one backward pass per active task, and add up their steps."""
         del recompute
         tasks = active.tasks
         private: dict[nn.Parameter, Tensor | None] = {}
         rows: list[Tensor] = []
         for t in tasks:
-            found = torch.autograd.grad(
-                losses[t], self.owned[t], weights[t], retain_graph=t != tasks[-1], allow_unused=True
+            task_gradients = torch.autograd.grad(
+                losses[t],
+                self.task_parameters[t],
+                weights[t],
+                retain_graph=t != tasks[-1],
+                allow_unused=True,
             )
-            gradients = dict(zip(self.owned[t], self._clipped(t, found), strict=True))
+            clipped = self._clipped(t, task_gradients)
+            gradients = dict(zip(self.task_parameters[t], clipped, strict=True))
             rows.append(self._row(gradients))
             private |= gradients
         self.clear_gradients()
         if self.shared:
-            self._move(tasks, rows)
-        if self.private_steps:
+            self._step_shared(tasks, rows)
+        if self.has_private_optimizer:
             for parameter, gradient in private.items():
                 if len(self.owners[parameter]) == 1:
-                    parameter.grad = laid_out(gradient, parameter)
-            self.steppers[-1]()
+                    parameter.grad = laid_out_like(gradient, parameter)
+            self.step_functions[-1]()
 
     def _clipped(self, t: int, gradients: Sequence[Tensor | None]) -> Sequence[Tensor | None]:
         if self.clip is None:
             return gradients
         self.clear_gradients()
-        for parameter, gradient in zip(self.owned[t], gradients, strict=True):
+        for parameter, gradient in zip(self.task_parameters[t], gradients, strict=True):
             parameter.grad = gradient
         self.clip_gradients()
-        return [parameter.grad for parameter in self.owned[t]]
+        return [parameter.grad for parameter in self.task_parameters[t]]
 
     def _row(self, gradients: Mapping[nn.Parameter, Tensor | None]) -> Tensor:
+        """Return one task's gradient over the shared parameters as a vector ``[P]``."""
         if not self.shared:
             return self.moments[0].new_zeros(0)
-        found = [gradients.get(p) for p in self.shared]
+        shared_gradients = [gradients.get(p) for p in self.shared]
         return torch.cat(
             [
                 p.new_zeros(p.numel()) if g is None else g.reshape(-1)
-                for p, g in zip(self.shared, found, strict=True)
+                for p, g in zip(self.shared, shared_gradients, strict=True)
             ]
         )
 
     @torch.no_grad()
-    def _move(self, tasks: Sequence[int], rows: Sequence[Tensor]) -> None:
-        """One change of the shared parameters: the sum of the tasks' steps."""
-        decay = self._decay(tasks)
+    def _step_shared(self, tasks: Sequence[int], rows: Sequence[Tensor]) -> None:
+        """Change the shared parameters by the sum of the tasks' steps."""
+        l2_terms = self._apply_decay(tasks)
         change = torch.zeros_like(rows[0])
         for t, row in zip(tasks, rows, strict=True):
             self.clocks[t] += 1
-            gradient = row if decay is None or self.decoupled else row + decay[t]
-            self._step(t, gradient, change)
+            gradient = row if l2_terms is None or self.decoupled else row + l2_terms[t]
+            self._add_step(t, gradient, change)
         for parameter, part in zip(self.shared, torch.split(change, self.sizes), strict=True):
             parameter.sub_(part.view_as(parameter))
 
-    def _step(self, t: int, gradient: Tensor, change: Tensor) -> None:
-        """Add one task's step to the change."""
+    def _add_step(self, t: int, gradient: Tensor, change: Tensor) -> None:
+        """Update one task's moments, and add its step to the change."""
         settings = self.settings
         lr, eps = settings["lr"], settings["eps"]
         first, second = self.moments[0][t], self.moments[1][t]
         if self.flavour == "adagrad":
             second.addcmul_(gradient, gradient)
-            change.addcdiv_(gradient, _positive(second.sqrt().add_(eps), eps), value=lr)
+            change.addcdiv_(gradient, _without_zeros(second.sqrt().add_(eps), eps), value=lr)
         elif self.flavour == "rmsprop":
             second.mul_(settings["alpha"]).addcmul_(gradient, gradient, value=1 - settings["alpha"])
-            change.addcdiv_(gradient, _positive(second.sqrt().add_(eps), eps), value=lr)
+            change.addcdiv_(gradient, _without_zeros(second.sqrt().add_(eps), eps), value=lr)
         else:
             beta1, beta2 = settings["betas"]
             first.lerp_(gradient, 1 - beta1)
@@ -170,18 +225,21 @@ class AdaTask(Update):
             scale = (1 - beta2 ** self.clocks[t]) ** 0.5
             change.addcdiv_(
                 first,
-                _positive(second.sqrt().div_(scale).add_(eps), eps),
+                _without_zeros(second.sqrt().div_(scale).add_(eps), eps),
                 value=lr / (1 - beta1 ** self.clocks[t]),
             )
 
-    def _decay(self, tasks: Sequence[int]) -> dict[int, Tensor] | None:
-        """Decoupled decay, done at once; or the L2 term that each task's gradient gets, in equal shares."""
+    def _apply_decay(self, tasks: Sequence[int]) -> dict[int, Tensor] | None:
+        """Apply decoupled decay at once, or return the L2 term of each task's gradient.
+
+        The tasks that reach a parameter get equal shares of its L2 term.
+        """
         decay = self.settings.get("weight_decay", 0.0)
         if not decay:
             return None
-        reached = {p: [t for t in tasks if t in self.owners[p]] for p in self.shared}
+        tasks_reaching = {p: [t for t in tasks if t in self.owners[p]] for p in self.shared}
         if self.decoupled:
-            for parameter, reaching in reached.items():
+            for parameter, reaching in tasks_reaching.items():
                 if reaching:
                     parameter.mul_(1 - self.settings["lr"] * decay)
             return {}
@@ -189,21 +247,26 @@ class AdaTask(Update):
             t: torch.cat(
                 [
                     p.reshape(-1) * (decay / len(reaching) if t in reaching else 0.0)
-                    for p, reaching in reached.items()
+                    for p, reaching in tasks_reaching.items()
                 ]
             )
             for t in tasks
         }
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the state of the optimizers, and the moments and clocks of the tasks."""
         return {**super().state_dict(), "moments": self.moments, "clocks": list(self.clocks)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a state of :meth:`state_dict`."""
         super().load_state_dict(state)
         self.moments = [moment.clone() for moment in state["moments"]]
         self.clocks = list(state["clocks"])
 
 
-def _positive(denominator: Tensor, eps: float) -> Tensor:
-    """Without eps, 0/0 where a task has never reached a parameter: no step."""
+def _without_zeros(denominator: Tensor, eps: float) -> Tensor:
+    """Replace zeros by 1, in place; without eps there are some where a task reaches no parameter.
+
+    The step is 0/0 there otherwise; with 1 it is 0.
+    """
     return denominator if eps else denominator.masked_fill_(denominator == 0, 1.0)

@@ -1,16 +1,16 @@
-"""TorchJD's aggregators by name, with the settings and the care that each of them needs here.
+"""The aggregator of a run: made by name or by the user, for whichever tasks are active.
 
-What is added to them: options per task by name; an instance per set of active tasks (several have a fixed number of rows, or a
-state that another number of rows would drop); a random stream of their own; their state in the checkpoint, where TorchJD's
-``state_dict`` is empty or does not load; and, where the default threshold would turn a method into another one once gradients are
-small (below a norm of 0.01), a smaller threshold.
+Added to TorchJD's aggregators are options per task by name; an instance per set of active tasks,
+since several have a fixed number of rows, or a state that another number of rows would drop; a
+random stream of their own; their state in the checkpoint, where TorchJD's ``state_dict`` is empty
+or does not load; and, where the default threshold would turn a method into another one once
+gradients are small (below a norm of 0.01), a smaller threshold.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -20,79 +20,76 @@ from mtl_runner.compat.torchjd_state import get_state, set_state
 from mtl_runner.errors import ConfigError, suggest
 from mtl_runner.errors.checks import per_task
 from mtl_runner.tasks.task import Task
+from mtl_runner.update.aggregator_methods import METHODS, SMALLEST_SQUARED_NORM, AggregatorMethod
 from mtl_runner.update.nash import Nash
 from mtl_runner.update.random_stream import RandomStream
 
 log = logging.getLogger("mtl_runner")
 
-SMALL = 1e-12  # of the squared norm of a Jacobian
-REGULAR = 1e-7  # added to the diagonal of its Gramian: TorchJD's 1e-4 gives up a gradient a hundred times smaller than the largest
+# Added to the diagonal of a Jacobian's Gramian. TorchJD's 1e-4 gives up a gradient a hundred times
+# smaller than the largest.
+REGULARIZATION = 1e-7
+
+# Sets of active tasks whose aggregator and state are kept; missing labels can make many.
+MOST_TASK_SETS = 32
+
+#: Makes an aggregator for the tasks of these indices, on the device and in the type of a tensor.
+MakeAggregator = Callable[[Sequence[int], Tensor], Any]
 
 
-@dataclass(frozen=True)
-class Method:
-    """One aggregator: its class in TorchJD, our defaults, which options are numbers per task, and what it needs."""
+def aggregate(
+    aggregator: str | Callable[[Tensor], Tensor], rows: Tensor, seed: int = 0, **options: Any
+) -> Tensor:
+    """Return the direction that an aggregator makes of the gradients of one step.
 
-    name: str
-    options: Mapping[str, Any] = field(default_factory=dict)
-    per_task: tuple[str, ...] = ()
-    missing: float = 1.0  # the number of a task that such an option does not name
-    mean: bool = False  # whether its numbers per task are divided by the number of active tasks: all 1 is then its default
-    random: bool = False
-    weighs: bool = True  # whether its direction is a weighted sum of the rows
-    projector: bool = False  # whether it takes a projector on the dual cone, with the threshold
-    fewest: Callable[[Mapping[str, Any]], int] = lambda options: 1  # noqa: ARG005  # rows that it is defined for
+    Args:
+        aggregator: A name of :data:`~mtl_runner.update.aggregator_methods.METHODS`, or any callable
+            from ``[T, P]`` to ``[P]``.
+        rows: The Jacobian ``[T, P]``, one gradient per task; the tasks are called ``task_0``,
+            ``task_1``, ...
+        seed: Seed of the aggregators that draw at random.
+        **options: Options of the aggregator, over its defaults.
 
+    Returns:
+        The direction, shape ``[P]``.
 
-METHODS: dict[str, Method] = {
-    "aligned_mtl": Method("AlignedMTL", per_task=("pref_vector",), mean=True),
-    "cagrad": Method("CAGrad", {"c": 0.5, "norm_eps": SMALL}),
-    "config": Method("ConFIG", per_task=("pref_vector",), weighs=False),
-    "constant": Method("Constant", {"weights": 1.0}, per_task=("weights",)),
-    "dualproj": Method("DualProj", per_task=("pref_vector",), mean=True, projector=True),
-    "excess_mtl": Method("ExcessMTL"),
-    "fairgrad": Method("FairGrad", {"alpha": 2.0}),
-    "graddrop": Method("GradDrop", per_task=("leak",), missing=0.0, random=True, weighs=False),
-    "gradvac": Method("GradVac", {"eps": 1e-30}, random=True),
-    "imtl_g": Method("IMTLG"),
-    "krum": Method(
-        "Krum",
-        {"n_byzantine": 0, "n_selected": 1},
-        fewest=lambda options: options["n_byzantine"] + 3,
-    ),
-    "mean": Method("Mean"),
-    "mgda": Method("MGDA"),
-    "nash_mtl": Method("NashMTL"),
-    "pcd": Method("PCD", {"eps": 1e-20}),
-    "pcgrad": Method("PCGrad", random=True),
-    "random": Method("Random", random=True),
-    "sum": Method("Sum"),
-    "trimmed_mean": Method(
-        "TrimmedMean",
-        {"trim_number": 1},
-        weighs=False,
-        fewest=lambda options: 2 * options["trim_number"] + 1,
-    ),
-    "upgrad": Method("UPGrad", per_task=("pref_vector",), mean=True, projector=True),
-}
+    Raises:
+        ConfigError: If the name, an option or the number of rows does not fit, or a package is
+            missing.
 
-MOST_SETS = (
-    32  # sets of active tasks whose aggregator and state are kept; missing labels can make many
-)
-
-Maker = Callable[
-    [Sequence[int], Tensor], Any
-]  # an aggregator for the tasks of these indices, on the device of a tensor
+    Example:
+        >>> aggregate("mgda", torch.tensor([[1.0, 0.0], [0.0, 3.0]])).round(decimals=2)
+        tensor([0.9000, 0.3000])
+    """
+    tasks = [Task(f"task_{index}") for index in range(len(rows))]
+    direction, _ = Aggregation(aggregator, options, tasks, seed)(rows, tuple(range(len(rows))))
+    return direction
 
 
 class Aggregation:
-    """An aggregator for whichever tasks are active.
+    """An aggregator that keeps one instance, and one state, per set of active tasks.
+
+    States are kept for the 32 sets of active tasks that were used most recently.
 
     Args:
-        aggregator: one of ``METHODS``, or any callable from ``[k, P]`` to ``[P]``. options: of it. tasks: all tasks. seed: of its generator.
+        aggregator: A name of :data:`~mtl_runner.update.aggregator_methods.METHODS`, or any callable
+            from ``[k, P]`` to ``[P]``.
+        options: Options of the aggregator, over its defaults.
+        tasks: All tasks, in order.
+        seed: Seed of the random stream.
 
-    A stateful aggregator has one state per set of active tasks, for the 32 sets used last. Raises ``ConfigError`` for an unknown
-    name or option, or a missing package.
+    Attributes:
+        label: The name of the aggregator, for messages.
+        has_weights: Whether the direction is a weighted sum of the rows.
+
+    Raises:
+        ConfigError: If the name or an option is unknown, or a package is missing.
+
+    Example:
+        >>> mean = Aggregation("mean", {}, [Task("a"), Task("b"), Task("c")], seed=0)
+        >>> direction, weights = mean(torch.tensor([[1.0, 0.0], [0.0, 3.0]]), (0, 2))
+        >>> direction, weights
+        (tensor([0.5000, 1.5000]), tensor([0.5000, 0.5000]))
     """
 
     def __init__(
@@ -103,21 +100,19 @@ class Aggregation:
         seed: int,
     ) -> None:
         self.tasks = list(tasks)
-        self.random = self.projects = False
-        self.named = isinstance(aggregator, str)
+        self.is_random = self.takes_projector = False
+        self.is_named = isinstance(aggregator, str)
         if isinstance(aggregator, str):
             if aggregator not in METHODS:
                 raise ConfigError(
                     f"update.aggregator={aggregator!r} is unknown; {suggest(aggregator, METHODS)}."
                 )
             method = METHODS[aggregator]
-            self.label, self.weighs, self.random, self.projects = (
-                aggregator,
-                method.weighs,
-                method.random,
-                method.projector,
-            )
-            self._make = _maker(method, {**method.options, **options}, self.tasks, aggregator)
+            self.label = aggregator
+            self.has_weights = method.has_weights
+            self.is_random = method.is_random
+            self.takes_projector = method.takes_projector
+            self.make = _factory(method, {**method.options, **options}, self.tasks, aggregator)
         elif not callable(aggregator):
             raise ConfigError(
                 f"update.aggregator must be a name ({', '.join(METHODS)}) or {{_target_: my_module.MyAggregator}}; found {aggregator!r}."
@@ -128,38 +123,54 @@ class Aggregation:
             )
         else:
             self.label = getattr(aggregator, "__name__", type(aggregator).__name__)
-            self.weighs = hasattr(aggregator, "gramian_weighting") or _is_weighted(aggregator)
-            self._make = lambda tasks, like: aggregator  # noqa: ARG005
+            self.has_weights = hasattr(aggregator, "gramian_weighting") or _is_weighted(aggregator)
+            self.make = lambda tasks, like: aggregator  # noqa: ARG005
         self.stream = RandomStream(seed)
-        self.made: dict[tuple[int, ...], Any] = {}  # the set used last comes last
-        self.saved: dict[
-            str, dict[str, Any]
-        ] = {}  # states of sets that have not been active since the resume
+        # By set of active tasks, the one used most recently at the end.
+        self.aggregators: dict[tuple[int, ...], Any] = {}
+        # States of sets that have not been active since the run was resumed.
+        self.saved_states: dict[str, dict[str, Any]] = {}
 
     def check(self, like: Tensor) -> None:
-        """Try it on as many rows as there are tasks, with an instance of its own. Raises ``ConfigError`` if it refuses."""
-        if len(self.tasks) > 1 and self.named:
+        """Try an instance of its own on as many rows as there are tasks.
+
+        Args:
+            like: A tensor on the device and of the type of the gradients.
+
+        Raises:
+            ConfigError: If the aggregator refuses the rows.
+        """
+        if len(self.tasks) > 1 and self.is_named:
             rows = torch.eye(len(self.tasks), dtype=like.dtype, device=like.device)
             with torch.random.fork_rng(devices=[like.device] if like.device.type == "cuda" else []):
-                self._aggregate(self._make(range(len(self.tasks)), like), rows)
+                self._aggregate(self.make(range(len(self.tasks)), like), rows)
 
     def __call__(self, jacobian: Tensor, tasks: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-        """The direction ``[P]`` for the rows ``[k, P]`` of these tasks, and the weights of the rows ``[k]``, NaN if it has none."""
-        aggregator = self._of(tasks, jacobian)
-        if not self.random:
+        """Return the direction and the weights of the rows.
+
+        Args:
+            jacobian: The gradients of the active tasks, shape ``[k, P]``.
+            tasks: The indices of these k tasks.
+
+        Returns:
+            The direction ``[P]``, and the weights of the rows ``[k]``: NaN if the aggregator has
+            none.
+        """
+        aggregator = self._aggregator_for(tasks, jacobian)
+        if not self.is_random:
             return self._aggregate(aggregator, jacobian)
         with self.stream.on(jacobian.device):
             return self._aggregate(aggregator, jacobian)
 
-    def _of(self, tasks: tuple[int, ...], like: Tensor) -> Any:
-        aggregator = self.made.pop(tasks, None)
+    def _aggregator_for(self, tasks: tuple[int, ...], like: Tensor) -> Any:
+        aggregator = self.aggregators.pop(tasks, None)
         if aggregator is None:
-            aggregator = self._make(tasks, like)
-            set_state(aggregator, self.saved.pop(_key(tasks), {}))
-            if len(self.made) + len(self.saved) >= MOST_SETS:
-                older: dict[Any, Any] = self.saved or self.made
-                del older[next(iter(older))]
-        self.made[tasks] = aggregator
+            aggregator = self.make(tasks, like)
+            set_state(aggregator, self.saved_states.pop(_key(tasks), {}))
+            if len(self.aggregators) + len(self.saved_states) >= MOST_TASK_SETS:
+                oldest: dict[Any, Any] = self.saved_states or self.aggregators
+                del oldest[next(iter(oldest))]
+        self.aggregators[tasks] = aggregator
         return aggregator
 
     def _aggregate(self, aggregator: Any, jacobian: Tensor) -> tuple[Tensor, Tensor]:
@@ -167,8 +178,8 @@ class Aggregation:
             if hasattr(aggregator, "gramian_weighting"):
                 gramian = jacobian @ jacobian.T
                 if self.label == "fairgrad":
-                    weights = _fair(aggregator, gramian)
-                elif self.projects:
+                    weights = _fairgrad_weights(aggregator, gramian)
+                elif self.takes_projector:
                     weights = aggregator.gramian_weighting(_semidefinite(gramian)).to(gramian)
                 else:
                     weights = aggregator.gramian_weighting(gramian)
@@ -176,10 +187,9 @@ class Aggregation:
                 weights = aggregator.weighting(jacobian)
             else:
                 return aggregator(jacobian), jacobian.new_full((len(jacobian),), torch.nan)
-        except Exception as error:  # whatever a solver raises
-            if not bool(
-                jacobian.isfinite().all()
-            ):  # a diverged task, which the record of the losses names
+        except Exception as error:  # a solver may raise anything
+            if not bool(jacobian.isfinite().all()):
+                # A task has diverged; the record of the losses names it.
                 return jacobian.sum(0), jacobian.new_full((len(jacobian),), torch.nan)
             if not isinstance(error, ValueError):
                 raise
@@ -189,10 +199,12 @@ class Aggregation:
         return weights @ jacobian, weights
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain values: the random stream, and the state of each set of tasks, the one used last at the end."""
+        """Return the random stream and the state of each set of tasks, as plain values."""
         states = {
-            **self.saved,
-            **{_key(tasks): get_state(aggregator) for tasks, aggregator in self.made.items()},
+            **self.saved_states,
+            **{
+                _key(tasks): get_state(aggregator) for tasks, aggregator in self.aggregators.items()
+            },
         }
         return {
             "random": self.stream.state_dict(),
@@ -200,13 +212,17 @@ class Aggregation:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a state of :meth:`state_dict`."""
         self.stream.load_state_dict(state["random"])
-        self.saved = dict(list(state["states"].items())[-MOST_SETS:])
-        self.made.clear()
+        self.saved_states = dict(list(state["states"].items())[-MOST_TASK_SETS:])
+        self.aggregators.clear()
 
 
 def _semidefinite(gramian: Tensor) -> Tensor:
-    """In float64 and without the negative eigenvalues that rounding leaves, which a quadratic program refuses."""
+    """Return the Gramian in float64 without the negative eigenvalues that rounding leaves.
+
+    A quadratic program refuses negative eigenvalues.
+    """
     if not bool(gramian.isfinite().all()):
         return gramian
     values, vectors = torch.linalg.eigh(gramian.double())
@@ -214,13 +230,16 @@ def _semidefinite(gramian: Tensor) -> Tensor:
     return semidefinite
 
 
-def _fair(aggregator: Any, gramian: Tensor) -> Tensor:
-    """FairGrad's weights from a Gramian of trace 1, scaled back: SciPy's solver stops at its start for small gradients."""
-    size = gramian.trace()
-    if size == 0:
+def _fairgrad_weights(aggregator: Any, gramian: Tensor) -> Tensor:
+    """Return FairGrad's weights, found for a Gramian of trace 1 and scaled back.
+
+    The weights solve G w = w^(-1/alpha); SciPy's solver stops at its start for small gradients.
+    """
+    trace = gramian.trace()
+    if trace == 0:
         return torch.zeros_like(gramian[0])
-    scale: Tensor = size ** (-aggregator.alpha / (1 + aggregator.alpha))  # G w = w^(-1/alpha)
-    weights: Tensor = aggregator.gramian_weighting(gramian / size)
+    scale: Tensor = trace ** (-aggregator.alpha / (1 + aggregator.alpha))
+    weights: Tensor = aggregator.gramian_weighting(gramian / trace)
     return weights * scale
 
 
@@ -229,22 +248,27 @@ def _key(tasks: Sequence[int]) -> str:
 
 
 def _is_weighted(aggregator: Any) -> bool:
-    """Whether its direction is its weights times the rows (ConFIG has a `weighting`, and is not)."""
+    """Return whether the direction is the aggregator's weights times the rows.
+
+    ConFIG has a ``weighting`` too, but its direction is something else.
+    """
     return any(base.__name__ == "WeightedAggregator" for base in type(aggregator).__mro__)
 
 
-def _maker(method: Method, options: dict[str, Any], tasks: Sequence[Task], label: str) -> Maker:
-    """Checks the options once; the numbers per task are cut to the active ones when an aggregator is made."""
+def _factory(
+    method: type[AggregatorMethod], options: dict[str, Any], tasks: Sequence[Task], label: str
+) -> MakeAggregator:
+    """Check the options once, and return a function that makes an aggregator for active tasks."""
     numbers = {
-        name: per_task(options.pop(name), tasks, method.missing, f"update.options.{name}")
-        for name in method.per_task
+        name: per_task(options.pop(name), tasks, method.unnamed_task, f"update.options.{name}")
+        for name in method.per_task_options
         if options.get(name) is not None
     }
-    if method.projector and "projector" in options:
+    if method.takes_projector and "projector" in options:
         raise ConfigError(
             f"update.aggregator={label} makes its projector itself; give its norm_eps and reg_eps instead."
         )
-    if method.name == "NashMTL":
+    if method.torchjd_class == "NashMTL":
         nash = _construct(Nash, options, label)
         return lambda active, like: nash  # noqa: ARG005
     try:
@@ -253,8 +277,8 @@ def _maker(method: Method, options: dict[str, Any], tasks: Sequence[Task], label
         raise ConfigError(
             f"update.aggregator={label} needs TorchJD; install it with: pip install 'mtl-runner[torchjd]'."
         ) from None
-    target = getattr(aggregation, method.name)
-    fewest = _fewest(method, options, label)
+    aggregator_class = getattr(aggregation, method.torchjd_class)
+    fewest = _fewest_rows(method, options, label)
     if 1 < len(tasks) < fewest:
         raise ConfigError(
             f"update.aggregator={label} needs at least {fewest} tasks with these options; found {len(tasks)}."
@@ -271,33 +295,38 @@ def _maker(method: Method, options: dict[str, Any], tasks: Sequence[Task], label
             return aggregation.Mean()
         arguments = dict(options)
         for name, values in numbers.items():
-            scale = len(active) if method.mean else 1
+            scale = len(active) if method.divides_by_tasks else 1
             arguments[name] = torch.tensor(
                 [values[t] / scale for t in active], dtype=like.dtype, device=like.device
             )
-        if method.projector:
+        if method.takes_projector:
             from torchjd.linalg import QuadprogProjector
 
             thresholds = {
-                name: arguments.pop(name, SMALL if name == "norm_eps" else REGULAR)
-                for name in ("norm_eps", "reg_eps")
+                "norm_eps": arguments.pop("norm_eps", SMALLEST_SQUARED_NORM),
+                "reg_eps": arguments.pop("reg_eps", REGULARIZATION),
             }
             arguments["projector"] = _construct(QuadprogProjector, thresholds, label)
-        return _construct(target, arguments, label)
+        return _construct(aggregator_class, arguments, label)
 
     return make
 
 
-def _fewest(method: Method, options: Mapping[str, Any], label: str) -> int:
+def _fewest_rows(method: type[AggregatorMethod], options: Mapping[str, Any], label: str) -> int:
     try:
-        return method.fewest(options)
+        return method.fewest_rows(options)
     except TypeError:
         raise ConfigError(
             f"update.aggregator={label} refuses its options ({dict(options)}): whole numbers are wanted."
         ) from None
 
 
-def _construct(target: Any, arguments: Mapping[str, Any], label: str) -> Any:
+def _construct(target: Callable[..., Any], arguments: Mapping[str, Any], label: str) -> Any:
+    """Call the class, and turn what it refuses into one sentence.
+
+    Raises:
+        ConfigError: If a package is missing, or an argument is refused.
+    """
     try:
         return target(**arguments)
     except ImportError as error:
@@ -306,8 +335,8 @@ def _construct(target: Any, arguments: Mapping[str, Any], label: str) -> Any:
             f"update.aggregator={label} needs {packages}; install what is missing with: pip install 'mtl-runner[solvers]'."
         ) from error
     except (TypeError, ValueError) as error:
-        given = {name: value for name, value in arguments.items() if name != "projector"}
+        shown = {name: value for name, value in arguments.items() if name != "projector"}
         reason = str(error).rpartition("__init__() ")[2].rstrip(".")
         raise ConfigError(
-            f"update.aggregator={label} refuses its options ({given}): {reason}."
+            f"update.aggregator={label} refuses its options ({shown}): {reason}."
         ) from error

@@ -10,34 +10,58 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mtl_runner.compat.torch_optimizers import stepper
+from mtl_runner.compat.torch_optimizers import step_function
 from mtl_runner.gradients.parameters import Parameters
 from mtl_runner.tasks.activity import Active
 
-MakeOptimizer = Callable[
-    ..., Optimizer
-]  # takes parameters or parameter groups, and changes of its settings
-Losses = (
-    Sequence[Tensor] | Tensor
-)  # one scalar per task; separate graphs (a list) spare idle tasks the backward pass
+#: Makes an optimizer over parameters or parameter groups; keywords change its settings.
+MakeOptimizer = Callable[..., Optimizer]
+
+#: One scalar per task. A list of separate graphs spares idle tasks the backward pass.
+Losses = Sequence[Tensor] | Tensor
+
+#: Recomputes the losses of the batch, with the parameters as they are then.
 Recompute = Callable[[], Losses]
 
 
 class Update(ABC):
-    """Base of all updates.
+    """Base of all updates: it owns the optimizers and changes the parameters once per step.
+
+    A subclass makes its optimizers in :meth:`build` and takes a step in :meth:`change`.
 
     Args:
-        parameters: of the model, with the tasks that own each.
-        make_optimizer: makes an optimizer over some of them.
-        clip: largest norm of the gradient of each of the ``clip_blocks``; None leaves it alone.
-        clip_blocks: parameters whose norm is taken together; by default all of them.
+        parameters: The parameters of the model, with the tasks that own each.
+        make_optimizer: Makes an optimizer over some of them.
+        clip: Largest norm of the gradient of each of the ``clip_blocks``; None leaves it alone.
+        clip_blocks: Parameters whose norm is taken together; None: all of them.
 
     Attributes:
-        passes: backward passes of a step with all tasks.
-        needs_recompute: whether ``recompute`` (recompute the losses of the same batch) is called.
-        fields: names and widths of what it measures at every step. measured: their values in the last one, by name.
-        optimizer_tasks: for each optimizer the tasks whose weighted losses it follows (None: all), if that is all there is to the update; None: runs
-            with it do not stack.
+        passes: Number of backward passes of a step with all tasks.
+        needs_recompute: Whether a step calls ``recompute``.
+        fields: Names and widths of what it measures at every step.
+        measured: The measured values of the most recent step, by name.
+        optimizer_tasks: For each optimizer the tasks whose weighted losses it follows (None: all),
+            if that is all there is to the update. None: runs with it do not train as a stack.
+
+    Example:
+        An update of your own, which follows the sign of the gradient of the sum:
+
+        >>> class SignDescent(Update):
+        ...     def build(self, make_optimizer):
+        ...         return [make_optimizer(self.parameters.tensors)]
+        ...
+        ...     def change(self, losses, weights, active, recompute):
+        ...         self.clear_gradients()
+        ...         sum(weights[t] * losses[t] for t in active.tasks).backward()
+        ...         for parameter in self.parameters.tensors:
+        ...             parameter.grad.sign_()
+        ...         self.step_functions[0]()
+        >>> point = nn.Parameter(torch.tensor([1.0, 1.0]))
+        >>> parameters = Parameters([point], [frozenset({0, 1})])
+        >>> update = SignDescent(parameters, lambda block: torch.optim.SGD(block, lr=0.1))
+        >>> update([point[0], -7 * point[1]])
+        >>> point.data
+        tensor([0.9000, 1.1000])
     """
 
     needs_recompute = False
@@ -57,8 +81,8 @@ class Update(ABC):
         self.clip = clip
         self.clip_blocks = clip_blocks or [parameters.tensors]
         self.optimizers: list[Optimizer] = self.build(make_optimizer)
-        self.steppers = [stepper(optimizer) for optimizer in self.optimizers]
-        self._idle: dict[tuple[int, ...], list[nn.Parameter]] = {}
+        self.step_functions = [step_function(optimizer) for optimizer in self.optimizers]
+        self._idle_parameters: dict[tuple[int, ...], list[nn.Parameter]] = {}
 
     @abstractmethod
     def build(self, make_optimizer: MakeOptimizer) -> list[Optimizer]:
@@ -74,8 +98,10 @@ class Update(ABC):
         """Change the parameters once, given the differentiable losses of all T tasks.
 
         Args:
-            losses: one scalar per task. weights: ``[T]``; None: 1 each. active: who takes part; None: all.
-            recompute: recomputes the losses of the same batch, where ``needs_recompute``.
+            losses: One scalar per task.
+            weights: One factor per task, shape ``[T]``; None: 1 each.
+            active: The tasks that take part; None: all.
+            recompute: Recomputes the losses of the same batch, where ``needs_recompute``.
         """
         if weights is None:
             weights = torch.ones(len(losses), dtype=losses[0].dtype, device=losses[0].device)
@@ -88,32 +114,34 @@ class Update(ABC):
     def change(
         self, losses: Losses, weights: Tensor, active: Active, recompute: Recompute | None
     ) -> None:
-        """Apply one update to the parameters, with every argument given."""
+        """Change the parameters once; as :meth:`__call__`, with every argument given."""
 
-    def at_step(self, step: int) -> None:  # noqa: B027
-        """Set the number of completed steps, where something else (a stack) took them; most updates do not count."""
+    def at_step(self, step: int) -> None:  # noqa: B027  # most updates do not count
+        """Set the number of completed steps, where something else (a stack) took them."""
 
     def clear_gradients(self) -> None:
-        """No gradient (None, not zero): a parameter that gets none is left alone by every optimizer."""
+        """Set every gradient to None, so that an optimizer leaves alone what gets no new one."""
         for parameter in self.parameters.tensors:
             parameter.grad = None
 
     def clear_idle(self, tasks: tuple[int, ...]) -> None:
-        """Drop the zero gradients that stacked losses leave on parameters which none of the tasks reaches."""
-        if tasks not in self._idle:
-            self._idle[tasks] = self.parameters.idle(frozenset(tasks))
-        for parameter in self._idle[tasks]:
+        """Drop the zero gradients that stacked losses leave where none of the tasks reaches."""
+        if tasks not in self._idle_parameters:
+            self._idle_parameters[tasks] = self.parameters.idle(frozenset(tasks))
+        for parameter in self._idle_parameters[tasks]:
             parameter.grad = None
 
     def clip_gradients(self) -> None:
-        """Clip the norm of each block, on the device; parameters without a gradient take no part."""
+        """Clip the norm of each block; parameters without a gradient do not count."""
         if self.clip is not None:
             for block in self.clip_blocks:
                 torch.nn.utils.clip_grad_norm_(block, self.clip)
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the state of the optimizers, for a checkpoint."""
         return {"optimizers": [optimizer.state_dict() for optimizer in self.optimizers]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a state of :meth:`state_dict`."""
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)

@@ -1,4 +1,4 @@
-"""Jacobian descent: an aggregator makes one direction of the tasks' gradients over the shared parameters."""
+"""Jacobian descent: an aggregator makes one direction of the tasks' gradients."""
 
 from __future__ import annotations
 
@@ -18,23 +18,66 @@ from mtl_runner.update.task_gradients import TaskGradients
 
 
 class Jacobian(Update):
-    """Aggregates the gradients of the weighted losses over the shared parameters by a method of TorchJD, then one optimizer step.
+    r"""Make one direction of the tasks' gradients by an aggregator, then take one optimizer step.
 
-    The rows of the Jacobian are the gradients of the *active* tasks by plain autograd, so any model will do; private parameters
-    get the gradient of their own weighted loss. One active task needs no aggregator, and without shared parameters there is nothing
-    to aggregate: both are the ordinary step.
+    **Source:** Quinton & Rey, *Jacobian Descent for Multi-Objective Optimization*, 2024,
+    `arXiv:2406.16232 <https://arxiv.org/abs/2406.16232>`__; the aggregators and their papers are in
+    :mod:`~mtl_runner.update.aggregator_methods`.
+
+    .. math::
+
+        \theta \leftarrow \mathrm{step}\bigl(\mathcal{A}(J)\bigr), \qquad
+        J = (\nabla_\theta w_1 L_1, \dots, \nabla_\theta w_T L_T)^\top
+
+    where
+
+    - :math:`\theta` are the shared parameters, J is the Jacobian of the active tasks' weighted
+      losses, by plain autograd, so any model will do,
+    - :math:`\mathcal{A}` is the aggregator: a method of TorchJD by name, or a callable of your own,
+    - step is a step of the run's optimizer.
+
+    Private parameters get the gradient of their own weighted loss. One active task needs no
+    aggregator, and without shared parameters there is nothing to aggregate: both are the ordinary
+    step.
+
+    **Cost per step:** T backward passes, T gradients in memory, and what the aggregator takes.
+
+    **When it helps:** tasks whose gradients conflict.
+
+    **When not:** many tasks or a large model. Aggregators differ in scale by a factor of ten and
+    more, so compare them at learning rates of their own.
 
     Args:
-        parameters, make_optimizer, clip, clip_blocks: see :class:`~mtl_runner.update.base.Update`; the aggregated gradient is clipped.
-        tasks: the tasks, in order.
-        aggregator: a name (``upgrad``, ``mgda``, ``pcgrad``, ``cagrad``, ...; see :mod:`~mtl_runner.update.aggregators`), or any callable from the
-            Jacobian ``[k, P]`` to a direction ``[P]``.
-        options: of the aggregator, over its defaults; numbers per task as ``{task: number}``.
-        seed: of the generator of the aggregators that draw at random.
+        parameters: The parameters of the model, with the tasks that own each.
+        make_optimizer: Makes an optimizer over some of them.
+        tasks: The tasks, in the order of the losses.
+        clip: Largest norm of the gradient of each of the ``clip_blocks``; None leaves it alone.
+            The aggregated gradient is clipped.
+        clip_blocks: Parameters whose norm is taken together; None: all of them.
+        aggregator: A name (``upgrad``, ``mgda``, ``pcgrad``, ``cagrad``, ...), or any callable from
+            the Jacobian ``[k, P]`` to a direction ``[P]``.
+        options: Options of the aggregator, over its defaults; numbers per task as
+            ``{task: number}``.
+        seed: Seed of the aggregators that draw at random.
 
-    Measures ``aggregator_weight`` ``[T]`` (NaN where the aggregator has none) and ``norm_ratio``: the norm of the direction over that
-    of the plain sum, since aggregators differ in scale by a factor of ten and more. Raises ``ConfigError`` for an unknown
-    aggregator or option, a missing solver, or too few tasks.
+    Attributes:
+        measured: ``aggregator_weight`` ``[T]``, the weights of the rows (NaN where the aggregator
+            has none), and ``norm_ratio`` ``[1]``, the norm of the direction over that of the plain
+            sum.
+
+    Raises:
+        ConfigError: If the aggregator or an option is unknown, a solver is missing, or there are
+            too few tasks.
+
+    Example:
+        >>> from functools import partial
+        >>> point = nn.Parameter(torch.tensor([1.0, 1.0]))
+        >>> parameters = Parameters([point], [frozenset({0, 1})])
+        >>> sgd = partial(torch.optim.SGD, lr=0.1)
+        >>> update = Jacobian(parameters, sgd, [Task("a"), Task("b")], aggregator="mgda")
+        >>> update([point[0], 10 * point[1]])  # the smaller gradient sets the pace
+        >>> point.data
+        tensor([0.9010, 0.9901])
     """
 
     def __init__(
@@ -57,36 +100,41 @@ class Jacobian(Update):
             self.aggregation.check(self.task_gradients.shared[0])
 
     def build(self, make_optimizer: MakeOptimizer) -> list[Optimizer]:
+        """Make one optimizer over all parameters."""
         return [make_optimizer(self.parameters.tensors)]
 
     def change(
         self, losses: Losses, weights: Tensor, active: Active, recompute: Recompute | None
     ) -> None:
+        """Take one backward pass per active task, aggregate, and step."""
         del recompute
         self.clear_gradients()
         if len(active.tasks) == 1 or not self.task_gradients.shared:
             torch.autograd.backward(
                 [losses[t] for t in active.tasks], [weights[t] for t in active.tasks]
             )
-            used, ratio = weights.new_ones(len(active.tasks)), weights.new_ones(1)
+            row_weights, norm_ratio = weights.new_ones(len(active.tasks)), weights.new_ones(1)
         else:
-            jacobian = torch.stack(self.task_gradients.of(losses, weights, active))
+            jacobian = torch.stack(self.task_gradients.rows(losses, weights, active))
             with torch.no_grad():
-                direction, used = self.aggregation(jacobian, active.tasks)
-                ratio = (direction.norm() / jacobian.sum(0).norm()).reshape(1)
+                direction, row_weights = self.aggregation(jacobian, active.tasks)
+                norm_ratio = (direction.norm() / jacobian.sum(0).norm()).reshape(1)
                 self.task_gradients.assign(direction)
-        if not active.everyone:
+        if not active.none_idle:
             self.clear_idle(active.tasks)
-            used = torch.zeros_like(weights).index_copy(0, active.index(weights.device), used)
-        if not self.aggregation.weighs:
-            used = torch.full_like(weights, torch.nan)
-        self.measured = {"aggregator_weight": used, "norm_ratio": ratio}
+            index = active.index(weights.device)
+            row_weights = torch.zeros_like(weights).index_copy(0, index, row_weights)
+        if not self.aggregation.has_weights:
+            row_weights = torch.full_like(weights, torch.nan)
+        self.measured = {"aggregator_weight": row_weights, "norm_ratio": norm_ratio}
         self.clip_gradients()
-        self.steppers[0]()
+        self.step_functions[0]()
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the state of the optimizer and of the aggregator."""
         return {**super().state_dict(), "aggregation": self.aggregation.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a state of :meth:`state_dict`."""
         super().load_state_dict(state)
         self.aggregation.load_state_dict(state["aggregation"])

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mtl_runner.config.times import Length, parse_when
+from mtl_runner.config.times import RunLength, parse_time
 from mtl_runner.errors.checks import positive
 from mtl_runner.gradients.parameters import Parameters
 from mtl_runner.gradients.parts import parts_of, read_settings
@@ -19,18 +19,49 @@ from mtl_runner.update.base import Losses, MakeOptimizer, Recompute, Update
 
 
 class Joint(Update):
-    r"""One backward pass of :math:`\sum_t w_t L_t`, whatever the number of tasks, and one step of one optimizer.
+    r"""Take one backward pass of the weighted sum of the losses, and one step of one optimizer.
+
+    .. math:: \theta \leftarrow \mathrm{step}\Bigl(\nabla_\theta \sum_t w_t L_t\Bigr)
+
+    where
+
+    - :math:`w_t` is the weight of task t, times how active it is,
+    - :math:`L_t` is its loss, and step is a step of the run's optimizer.
+
+    With ``groups`` the shared parameters and each task's private ones have an optimizer of their
+    own ("3 Adams"). With equal settings this is one Adam, bit for bit: an optimizer that works on
+    each element by itself does not care how the parameters are dealt out.
+
+    **Cost per step:** one backward pass, whatever the number of tasks.
+
+    **When it helps:** it is the cheapest update, and the reference of all others.
+
+    **When not:** tasks whose gradients differ much in size or conflict; the largest gradient leads.
 
     Args:
-        parameters, make_optimizer, clip, clip_blocks: see :class:`~mtl_runner.update.base.Update`.
-        groups: ``{shared: settings, <task>: settings}`` gives the shared parameters and each task's private ones an optimizer of their
-            own ("3 Adams"): the optimizer's settings (``lr``, ``weight_decay``, a class, ...) and ``start``, when the group begins to move
-            (epochs, ``"1000 steps"``, ``"25%"``), and ``gain``, a factor on its initial weights. Parts that are not named keep the
-            optimizer's settings. With equal settings it is one Adam, bit for bit: an optimizer that works on each element by
-            itself does not care how the parameters are dealt out.
-        tasks: the tasks, for ``groups``. length: of the run, for ``start``.
+        parameters: The parameters of the model, with the tasks that own each.
+        make_optimizer: Makes an optimizer over some of them.
+        clip: Largest norm of the gradient of each of the ``clip_blocks``; None leaves it alone.
+        clip_blocks: Parameters whose norm is taken together; None: all of them.
+        groups: ``{shared: settings, <task>: settings}``: settings of the optimizer (``lr``,
+            ``weight_decay``, a class, ...) for the shared parameters or one task's private ones,
+            and ``start``, when the part begins to move (epochs, ``"1000 steps"``, ``"25%"``), and
+            ``gain``, a factor on its initial weights. Parts that are not named keep the
+            optimizer's settings.
+        tasks: The tasks, in order; for ``groups``.
+        length: The length of the run; for ``start``.
 
-    Raises ``ConfigError`` for a group that is neither ``shared`` nor a task, or has no parameters.
+    Raises:
+        ConfigError: If a group is neither ``shared`` nor a task, or has no parameters.
+
+    Example:
+        >>> from functools import partial
+        >>> point = nn.Parameter(torch.tensor([1.0, 1.0]))
+        >>> parameters = Parameters([point], [frozenset({0, 1})])
+        >>> update = Joint(parameters, partial(torch.optim.SGD, lr=0.1))
+        >>> update([point[0], 4 * point[1]], weights=torch.tensor([2.0, 0.5]))
+        >>> point.data
+        tensor([0.8000, 0.8000])
     """
 
     def __init__(
@@ -41,30 +72,30 @@ class Joint(Update):
         clip_blocks: Sequence[Sequence[nn.Parameter]] | None = None,
         groups: Mapping[str, Mapping[str, Any]] | None = None,
         tasks: Sequence[Task] = (),
-        length: Length | None = None,
+        length: RunLength | None = None,
     ) -> None:
         parts = parts_of(parameters, tasks)
         self.settings = read_settings(groups, parts, tasks, "update.groups")
         self.blocks = parts if groups else {"": parameters.tensors}
-        self.differs = any(
-            {"start", "gain"} & set(settings) for settings in self.settings.values()
-        )  # not only in the optimizer
-        self.starts: dict[str, int] = {}  # the step at which a part begins to move
+        # Whether a part differs in more than the settings of its optimizer.
+        self.differs = any({"start", "gain"} & set(part) for part in self.settings.values())
+        # The step at which a part begins to move.
+        self.starts: dict[str, int] = {}
         self.clock = 0
         for name, settings in self.settings.items():
             if "start" in settings:
-                self.starts[name] = parse_when(
-                    settings.pop("start"), length or Length(1, 1), f"update.groups.{name}.start"
+                self.starts[name] = parse_time(
+                    settings.pop("start"), length or RunLength(1, 1), f"update.groups.{name}.start"
                 )
             if "gain" in settings:
-                _scale(
-                    self.blocks[name], positive(settings.pop("gain"), f"update.groups.{name}.gain")
-                )
+                gain = positive(settings.pop("gain"), f"update.groups.{name}.gain")
+                _scale_weights(self.blocks[name], gain)
         super().__init__(parameters, make_optimizer, clip, clip_blocks)
         if not self.starts:
             self.optimizer_tasks = [None] * len(self.optimizers)
 
     def build(self, make_optimizer: MakeOptimizer) -> list[Optimizer]:
+        """Make one optimizer, or one per part."""
         return [
             make_optimizer(block, **self.settings.get(name, {}))
             for name, block in self.blocks.items()
@@ -73,9 +104,10 @@ class Joint(Update):
     def change(
         self, losses: Losses, weights: Tensor, active: Active, recompute: Recompute | None
     ) -> None:
+        """Take one backward pass, and one step of every optimizer whose part has started."""
         del recompute
         self.clear_gradients()
-        if active.everyone:
+        if active.none_idle:
             torch.autograd.backward(list(losses), list(weights.unbind()))
         else:
             torch.autograd.backward(
@@ -88,26 +120,30 @@ class Joint(Update):
                     parameter.grad = None
         self.clock += 1
         self.clip_gradients()
-        for step in self.steppers:
-            step()
+        for take_step in self.step_functions:
+            take_step()
 
     def skip(self) -> None:
+        """Count a step whose batch has no label at all."""
         self.clock += 1
 
     def at_step(self, step: int) -> None:
+        """Set the number of completed steps, by which parts start."""
         self.clock = step
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the state of the optimizers and the number of completed steps."""
         return {**super().state_dict(), "clock": self.clock}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a state of :meth:`state_dict`."""
         super().load_state_dict(state)
         self.clock = state["clock"]
 
 
 @torch.no_grad()
-def _scale(block: Sequence[nn.Parameter], gain: float) -> None:
-    """The initial weights (not the biases) times the gain."""
+def _scale_weights(block: Sequence[nn.Parameter], gain: float) -> None:
+    """Multiply the initial weights (not the biases) by the gain."""
     for parameter in block:
         if parameter.dim() > 1:
             parameter.mul_(gain)

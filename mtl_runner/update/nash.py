@@ -7,25 +7,55 @@ from torch import Tensor, nn
 
 from mtl_runner.errors import ConfigError
 
-OPPOSITE = 1e-6  # a cosine so near to -1 leaves no direction that serves both; well above the rounding of a float32 Gramian
+# A cosine this close to -1 leaves no direction that serves both; well above the rounding of a
+# float32 Gramian.
+OPPOSITE = 1e-6
+
+# Newton steps at most.
 ITERATIONS = 100
-ENDLESS = 1e6  # weights of rows of norm 1 that have grown so far grow without end
-RESIDUAL = 1e-6  # of the solved equation; above it there is no solution
+
+# Weights of rows of norm 1 that exceed this grow without end.
+LARGEST_WEIGHT = 1e6
+
+# Largest residual of the solved equation; above it there is no solution.
+LARGEST_RESIDUAL = 1e-6
 
 
 class Nash(nn.Module):
-    r"""NashMTL (Navon et al., ICML 2022, claim 3.1) without its sequence of convex programs.
+    r"""Take the Nash bargaining solution of the gradients.
 
-    The weights solve :math:`G\alpha = 1/\alpha` for the Gramian G of the k rows; the direction has norm :math:`\sqrt k` and is then
-    scaled to at most ``max_norm``. With rows of norm 1 the equation is the minimum of :math:`\tfrac12 \beta^\top C \beta - \sum \log\beta_i`, which
-    is convex and self-concordant, so damped Newton steps find it; for two rows :math:`\beta = (1 + \cos)^{-1/2}`.
-    TorchJD's NashMTL, after the authors' code, often stops short of the solution for three tasks and more, and fails for small
-    gradients. Where no direction serves all (opposite gradients) it is 0; a gradient of 0 leaves the others as if it were not there.
+    **Source:** Navon et al., *Multi-Task Learning as a Bargaining Game*, ICML 2022, claim 3.1,
+    `arXiv:2202.01017 <https://arxiv.org/abs/2202.01017>`__.
+
+    .. math:: d = \sum_t \alpha_t g_t, \qquad G \alpha = 1 / \alpha
+
+    where
+
+    - :math:`g_t` are the k rows, the gradients of the active tasks, and G is their Gramian,
+    - :math:`\alpha` are the positive weights that solve the equation,
+    - :math:`\|d\| = \sqrt k`, then scaled to at most ``max_norm``.
+
+    With rows of norm 1 the equation is the minimum of :math:`\tfrac12 \beta^\top C \beta - \sum
+    \log\beta_i`, with C the matrix of cosines. It is convex and self-concordant, so damped Newton
+    steps find it; for two rows :math:`\beta = (1 + \cos)^{-1/2}`.
+
+    **Departs from** the authors' sequence of convex programs, which TorchJD follows: that often
+    stops short of the solution for three tasks and more, and fails for small gradients. Where no
+    direction serves all (opposite gradients) it is 0 here; a gradient of 0 leaves the others as if
+    it were not there.
 
     Args:
-        max_norm: largest norm of the direction; 0: not limited.
+        max_norm: Largest norm of the direction; 0: not limited.
 
-    Shape: rows ``[k, P]`` -> direction ``[P]``. Raises ``ConfigError`` for a negative ``max_norm``.
+    Raises:
+        ConfigError: If ``max_norm`` is negative.
+
+    Example:
+        >>> nash = Nash(max_norm=0)
+        >>> nash(torch.tensor([[1.0, 0.0], [0.0, 10.0]]))
+        tensor([1., 1.])
+        >>> nash(torch.tensor([[1.0, 0.0], [-10.0, 0.0]]))  # opposite: it stands still
+        tensor([0., 0.])
     """
 
     def __init__(self, max_norm: float = 1.0) -> None:
@@ -35,62 +65,70 @@ class Nash(nn.Module):
         self.max_norm = float(max_norm)
 
     def forward(self, rows: Tensor) -> Tensor:
+        """Return the direction ``[P]`` for the rows ``[k, P]``."""
         return self.gramian_weighting(rows @ rows.T) @ rows
 
     def gramian_weighting(self, gramian: Tensor) -> Tensor:
-        """The weights ``[k]`` from the Gramian ``[k, k]``."""
+        """Return the weights of the rows, ``[k]``, from their Gramian ``[k, k]``."""
         norms = gramian.diagonal().clamp(min=0).sqrt()
-        there = norms > 0
-        safe = torch.where(there, norms, 1.0)
-        cosines = gramian / safe.unsqueeze(0) / safe.unsqueeze(1)
+        nonzero = norms > 0
+        safe_norms = torch.where(nonzero, norms, 1.0)
+        cosines = gramian / safe_norms.unsqueeze(0) / safe_norms.unsqueeze(1)
         if len(gramian) == 2:
             cosine = cosines[0, 1].clamp(-1, 1)
-            together = torch.where(
-                cosine > OPPOSITE - 1, (1 + cosine).clamp(min=OPPOSITE).rsqrt(), 0.0
-            )
-            units = torch.where(there.all(), together, there.to(norms.dtype)).expand(2)
+            beta = torch.where(cosine > OPPOSITE - 1, (1 + cosine).clamp(min=OPPOSITE).rsqrt(), 0.0)
+            unit_weights = torch.where(nonzero.all(), beta, nonzero.to(norms.dtype)).expand(2)
         else:
-            units = _bargain(cosines.double().cpu(), there.cpu()).to(norms)
-        weights = torch.where(there, units / safe, 0.0)
+            unit_weights = _bargain(cosines.double().cpu(), nonzero.cpu()).to(norms)
+        weights = torch.where(nonzero, unit_weights / safe_norms, 0.0)
         if not self.max_norm:
             return weights
-        norm = (units * there) @ cosines @ (units * there)
+        norm = (unit_weights * nonzero) @ cosines @ (unit_weights * nonzero)
         norm = norm.clamp(min=0).sqrt()
         return weights * torch.where(
             norm > self.max_norm, self.max_norm / norm.clamp(min=1e-30), 1.0
         )
 
 
-def _bargain(cosines: Tensor, there: Tensor) -> Tensor:
-    """The weights of rows of norm 1, 0 for those that are not there; all 0 if there is no solution."""
-    units = torch.zeros(len(cosines), dtype=cosines.dtype)
-    if not bool(there.any()):
-        return units
-    matrix = cosines[there][:, there]
+def _bargain(cosines: Tensor, nonzero: Tensor) -> Tensor:
+    """Return the weights of rows of norm 1, by damped Newton steps.
+
+    Args:
+        cosines: The Gramian of the rows, shape ``[k, k]``.
+        nonzero: Which rows have a direction at all, shape ``[k]``; the others get weight 0.
+
+    Returns:
+        The weights ``[k]``; all 0 if there is no solution.
+    """
+    weights = torch.zeros(len(cosines), dtype=cosines.dtype)
+    if not bool(nonzero.any()):
+        return weights
+    matrix = cosines[nonzero][:, nonzero]
     beta = torch.ones(len(matrix), dtype=matrix.dtype)
     for _ in range(ITERATIONS):
         slope = matrix @ beta - 1 / beta
         step, singular = torch.linalg.solve_ex(matrix + torch.diag(beta.pow(-2)), slope)
-        if int(singular) or not bool(step.isfinite().all()) or float(beta.max()) > ENDLESS:
-            return units  # it grows without end: no direction serves all
+        if int(singular) or not bool(step.isfinite().all()) or float(beta.max()) > LARGEST_WEIGHT:
+            return weights  # beta grows without end: no direction serves all
         decrement = torch.dot(slope, step).clamp(min=0).sqrt()
         beta = beta - step / (1 + decrement if decrement > 0.25 else 1)
         if decrement < 1e-12:
             break
     if (
-        bool(((matrix @ beta) * beta - 1).abs().max() < RESIDUAL)
+        bool(((matrix @ beta) * beta - 1).abs().max() < LARGEST_RESIDUAL)
         and bool((beta > 0).all())
         and not _cancels(matrix, beta)
     ):
-        units[there] = beta
-    return units
+        weights[nonzero] = beta
+    return weights
 
 
 def _cancels(cosines: Tensor, beta: Tensor) -> bool:
-    """Whether a mean of the rows of norm 1, weighed by ``beta``, is 0 but for rounding, so that no direction serves all.
+    """Return whether a mean of the rows of norm 1 is 0 but for rounding: no direction serves all.
 
-    Its squared length is that of the mean of two rows whose cosine is ``OPPOSITE - 1``, or less. The Gramian's own rounding
-    decides otherwise on which side of singular it falls, and so would the processor.
+    The mean is weighted by ``beta``. Its squared length is that of the mean of two rows whose
+    cosine is ``OPPOSITE - 1``, or less. Otherwise the Gramian's rounding, and so the processor,
+    would decide on which side of singular it falls.
     """
     shares = beta / beta.sum()
     return bool(shares @ cosines @ shares <= OPPOSITE / 2)

@@ -1,4 +1,4 @@
-"""One optimizer per task: every task has its own step size in every parameter, also in the shared ones."""
+"""One optimizer per task: every task has its own step size, also in the shared parameters."""
 
 from __future__ import annotations
 
@@ -10,29 +10,71 @@ from torch.optim import Optimizer
 
 from mtl_runner.errors import ConfigError, suggest
 from mtl_runner.errors.checks import choice
-from mtl_runner.gradients.layout import laid_out
+from mtl_runner.gradients.layout import laid_out_like
 from mtl_runner.gradients.parameters import Parameters
 from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task
 from mtl_runner.update.base import Losses, MakeOptimizer, Recompute, Update
-from mtl_runner.update.decay import GroupOptimizers, L2Term, Stepping
+from mtl_runner.update.decay import ActiveGroups, GroupOptimizers, L2Term
+
+Gradients = tuple[Tensor | None, ...]
 
 
 class PerTask(Update):
-    """One optimizer per task, or per group of tasks, over the shared parameters and the group's private ones.
+    r"""Give every task an optimizer of its own, over the shared parameters and its private ones.
 
-    With Adam the size of a task's loss has no effect (except through eps), so neither has a fixed weight; the first step is up
-    to T times as long as one Adam's; and the sum of the losses may rise while every optimizer does what it should.
+    **Source:** with Adam it takes the same steps as AdaTask (Yang et al., AAAI 2023, algorithm 1,
+    `arXiv:2211.15055 <https://arxiv.org/abs/2211.15055>`__), see
+    :class:`~mtl_runner.update.AdaTask`.
+
+    .. math::
+
+        \theta \leftarrow \theta + \sum_k \Delta_k, \qquad
+        \Delta_k = \mathrm{step}_k\Bigl(\nabla_\theta \sum_{t \in k} w_t L_t\Bigr)
+
+    where
+
+    - k runs over the groups, by default each task by itself,
+    - :math:`\mathrm{step}_k` is a step of the group's own optimizer, with its own moments,
+    - :math:`w_t, L_t` are weight and loss of task t.
+
+    Weight decay acts once per step on a parameter, not once per group
+    (:class:`~mtl_runner.update.decay.GroupOptimizers`).
+
+    **Cost per step:** T backward passes and T optimizers; with ``gradients=fresh`` also T forward
+    passes.
+
+    **When it helps:** tasks whose gradients differ much in size, since every task gets steps of the
+    same size.
+
+    **When not:** weights that should count. With Adam the size of a task's loss has no effect
+    (except through eps), so neither has a fixed weight; the first step is up to T times as long as
+    one Adam's; and the sum of the losses may rise while every optimizer does what it should.
 
     Args:
-        parameters, make_optimizer, clip, clip_blocks: see :class:`~mtl_runner.update.base.Update`; each group's gradient is
-            clipped by itself.
-        tasks: the tasks, in the order of the losses.
-        groups: lists of task names, e.g. ``[[a, b], [c]]``; None: each task by itself.
-        gradients: ``same``: all gradients at the same point, the steps add up, order does not matter; ``fresh``: a new forward
-            and backward pass after each group's step, order matters.
+        parameters: The parameters of the model, with the tasks that own each.
+        make_optimizer: Makes an optimizer over some of them.
+        tasks: The tasks, in the order of the losses.
+        clip: Largest norm of the gradient of each of the ``clip_blocks``; None leaves it alone.
+            Each group's gradient is clipped by itself.
+        clip_blocks: Parameters whose norm is taken together; None: all of them.
+        groups: Lists of task names, e.g. ``[[a, b], [c]]``; None: each task by itself.
+        gradients: ``same``: all gradients at the same point, the steps add up, order does not
+            matter. ``fresh``: a new forward and backward pass after each group's step, order
+            matters.
 
-    Weight decay acts once per step on a parameter, not once per group (:class:`~mtl_runner.update.decay.GroupOptimizers`). Raises ``ConfigError`` unless the groups are a partition.
+    Raises:
+        ConfigError: If the groups are no partition of the tasks.
+
+    Example:
+        >>> from functools import partial
+        >>> point = nn.Parameter(torch.tensor([1.0, 1.0]))
+        >>> parameters = Parameters([point], [frozenset({0, 1})])
+        >>> adam = partial(torch.optim.Adam, lr=0.1)
+        >>> update = PerTask(parameters, adam, [Task("a"), Task("b")])
+        >>> update([point[0] + point[1], 100 * point[1]])  # each takes a full step where it can
+        >>> point.data
+        tensor([0.9000, 0.8000])
     """
 
     def __init__(
@@ -47,72 +89,92 @@ class PerTask(Update):
     ) -> None:
         choice(gradients, "update.gradients", ("same", "fresh"))
         self.fresh = self.needs_recompute = gradients == "fresh"
-        self.groups = _groups(groups, [task.name for task in tasks])
-        self.owned = [parameters.of(frozenset(group)) for group in self.groups]
+        self.groups = _group_indices(groups, [task.name for task in tasks])
+        self.group_parameters = [parameters.reached_by(frozenset(group)) for group in self.groups]
         super().__init__(parameters, make_optimizer, clip, clip_blocks)
         self.passes = len(self.groups)
-        if not self.fresh and not self.decay.decay:
+        if not self.fresh and not self.group_optimizers.largest_decay:
             self.optimizer_tasks = [tuple(group) for group in self.groups]
 
     def build(self, make_optimizer: MakeOptimizer) -> list[Optimizer]:
-        self.decay = GroupOptimizers(self.parameters, self.owned, make_optimizer)
-        return self.decay.optimizers
+        """Make one optimizer per group."""
+        self.group_optimizers = GroupOptimizers(
+            self.parameters, self.group_parameters, make_optimizer
+        )
+        return self.group_optimizers.optimizers
 
     def change(
         self, losses: Losses, weights: Tensor, active: Active, recompute: Recompute | None
     ) -> None:
-        stepping = {
-            k: ts
+        """Take one step of the optimizer of every group that has an active task.
+
+        Raises:
+            ConfigError: If fresh gradients are wanted and ``recompute`` is None.
+        """
+        active_groups = {
+            k: active_tasks
             for k, group in enumerate(self.groups)
-            if (ts := tuple(t for t in group if t in active.tasks))
+            if (active_tasks := tuple(t for t in group if t in active.tasks))
         }
-        last = max(stepping)
-        self.decay.begin(stepping)
-        if not self.fresh:  # all gradients first, since a step changes the parameters in place
-            found = {
-                k: self._gradients(k, stepping, losses, weights, retain=k != last) for k in stepping
+        last_group = max(active_groups)
+        self.group_optimizers.begin_step(active_groups)
+        if not self.fresh:
+            # All gradients come first, since a step changes the parameters in place.
+            gradients = {
+                k: self._gradients(k, active_groups, losses, weights, retain=k != last_group)
+                for k in active_groups
             }
-            for k, (gradients, terms) in found.items():
-                self._step(k, stepping[k], gradients, terms)
+            for k, (group_gradients, l2_terms) in gradients.items():
+                self._step(k, active_groups[k], group_gradients, l2_terms)
             return
         if recompute is None:
             raise ConfigError(
                 "update.gradients=fresh needs `recompute`, a function that recomputes the losses of the batch."
             )
-        for k, ts in stepping.items():
-            self._step(k, ts, *self._gradients(k, stepping, losses, weights, retain=False))
-            if k != last:
+        for k, active_tasks in active_groups.items():
+            group_gradients, l2_terms = self._gradients(
+                k, active_groups, losses, weights, retain=False
+            )
+            self._step(k, active_tasks, group_gradients, l2_terms)
+            if k != last_group:
                 losses = recompute()
 
     def _gradients(
-        self, k: int, stepping: Stepping, losses: Losses, weights: Tensor, retain: bool
-    ) -> tuple[tuple[Tensor | None, ...], list[L2Term]]:
-        roots, scale = [losses[t] for t in stepping[k]], [weights[t] for t in stepping[k]]
-        found = torch.autograd.grad(
-            roots, self.owned[k], scale, retain_graph=retain, allow_unused=True
+        self, k: int, active_groups: ActiveGroups, losses: Losses, weights: Tensor, retain: bool
+    ) -> tuple[Gradients, list[L2Term]]:
+        """Return the gradients of a group's weighted losses, and the L2 terms at the same point."""
+        tasks = active_groups[k]
+        gradients = torch.autograd.grad(
+            [losses[t] for t in tasks],
+            self.group_parameters[k],
+            [weights[t] for t in tasks],
+            retain_graph=retain,
+            allow_unused=True,
         )
-        return found, self.decay.l2_terms(k, stepping)
+        return gradients, self.group_optimizers.l2_terms(k, active_groups)
 
     def _step(
-        self,
-        k: int,
-        tasks: tuple[int, ...],
-        gradients: tuple[Tensor | None, ...],
-        terms: list[L2Term],
+        self, k: int, tasks: tuple[int, ...], gradients: Gradients, l2_terms: list[L2Term]
     ) -> None:
+        """Clip the gradients of a group, add the L2 terms, and take a step of its optimizer."""
         self.clear_gradients()
-        for parameter, gradient in zip(self.owned[k], gradients, strict=True):
-            parameter.grad = laid_out(gradient, parameter)
+        for parameter, gradient in zip(self.group_parameters[k], gradients, strict=True):
+            parameter.grad = laid_out_like(gradient, parameter)
         if len(tasks) < len(self.groups[k]):
             self.clear_idle(tasks)
         self.clip_gradients()
-        for parameter, point, share in terms:
+        for parameter, point, factor in l2_terms:
             if parameter.grad is not None:
-                parameter.grad = parameter.grad.add(point, alpha=share)
-        self.steppers[k]()
+                parameter.grad = parameter.grad.add(point, alpha=factor)
+        self.step_functions[k]()
 
 
-def _groups(groups: Sequence[Sequence[str]] | None, names: list[str]) -> list[list[int]]:
+def _group_indices(groups: Sequence[Sequence[str]] | None, names: list[str]) -> list[list[int]]:
+    """Return the groups as indices of tasks, in the order given; by default one group per task.
+
+    Raises:
+        ConfigError: If the groups are no partition of the names.
+    """
     if groups is None:
         return [[i] for i in range(len(names))]
     listed = [name for group in groups for name in group]

@@ -3,43 +3,63 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from mtl_runner.gradients.layout import laid_out
+from mtl_runner.gradients.layout import laid_out_like
 from mtl_runner.gradients.parameters import Parameters
 from mtl_runner.tasks.activity import Active
 from mtl_runner.update.base import Losses
 
 
 class TaskGradients:
-    """Takes the gradient of each task's weighted loss apart into a row over the shared parameters and its private gradients.
+    """Splits the gradient of each weighted loss into a shared row and a private part.
 
     Args:
-        parameters: of the model. tasks: their number.
+        parameters: The parameters of the model, with the tasks that own each.
+        tasks: Number of tasks.
+
+    Attributes:
+        shared: The parameters that two or more tasks reach, the columns of the matrix.
+        private: For each task, the parameters that it alone reaches.
+
+    Example:
+        >>> point = nn.Parameter(torch.ones(2))
+        >>> gradients = TaskGradients(Parameters([point], [frozenset({0, 1})]), tasks=2)
+        >>> gradients.rows([point[0], point.sum()], torch.tensor([1.0, 3.0]), Active.all(2))
+        [tensor([1., 0.]), tensor([3., 3.])]
     """
 
     def __init__(self, parameters: Parameters, tasks: int) -> None:
-        self.shared = parameters.shared
+        self.shared: list[nn.Parameter] = parameters.shared
         pairs = list(zip(parameters.tensors, parameters.owners, strict=True))
         self.private = [[p for p, owner in pairs if owner == {t}] for t in range(tasks)]
         self.sizes = [p.numel() for p in self.shared]
 
-    def of(self, losses: Losses, weights: Tensor, active: Active) -> list[Tensor]:
-        """One row ``[P]`` per active task; the private parameters get their gradients."""
+    def rows(self, losses: Losses, weights: Tensor, active: Active) -> list[Tensor]:
+        """Return the rows of the active tasks, and give the private parameters their gradients.
+
+        Args:
+            losses: One scalar per task.
+            weights: One factor per task, shape ``[T]``.
+            active: The tasks that take part.
+
+        Returns:
+            One row ``[P]`` per active task.
+        """
         rows = []
         for t in active.tasks:
-            wanted = [*self.shared, *self.private[t]]
-            found = torch.autograd.grad(
+            gradients = torch.autograd.grad(
                 losses[t],
-                wanted,
+                [*self.shared, *self.private[t]],
                 weights[t],
                 retain_graph=t != active.tasks[-1],
                 allow_unused=True,
                 materialize_grads=True,
             )
-            rows.append(torch.cat([gradient.reshape(-1) for gradient in found[: len(self.shared)]]))
-            for parameter, gradient in zip(self.private[t], found[len(self.shared) :], strict=True):
-                parameter.grad = laid_out(gradient, parameter)
+            shared, private = gradients[: len(self.shared)], gradients[len(self.shared) :]
+            rows.append(torch.cat([gradient.reshape(-1) for gradient in shared]))
+            for parameter, gradient in zip(self.private[t], private, strict=True):
+                parameter.grad = laid_out_like(gradient, parameter)
         return rows
 
     def assign(self, vector: Tensor) -> None:

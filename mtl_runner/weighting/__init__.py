@@ -1,7 +1,11 @@
-"""Axis 2: what each loss is worth now. A weighting knows losses, not models or data."""
+"""Axis 2, the weightings: what each loss is worth now.
+
+A weighting turns the losses ``[T]`` of a batch into one objective. The derivative of the objective
+with respect to a loss is the weight of its task. A weighting knows losses, not models or data.
+"""
 
 from mtl_runner.weighting.analytic import UncertaintyAnalytic, UncertaintySoftmax
-from mtl_runner.weighting.base import Foreign, Weighting
+from mtl_runner.weighting.base import Weighting, WrappedScalarizer
 from mtl_runner.weighting.dwa import DWA
 from mtl_runner.weighting.famo import FAMO
 from mtl_runner.weighting.fixed import Fixed
@@ -21,7 +25,6 @@ __all__ = [
     "PBI",
     "STCH",
     "Fixed",
-    "Foreign",
     "GeometricMean",
     "GradNorm",
     "Learned",
@@ -31,4 +34,5 @@ __all__ = [
     "UncertaintyAnalytic",
     "UncertaintySoftmax",
     "Weighting",
+    "WrappedScalarizer",
 ]

@@ -14,15 +14,42 @@ from mtl_runner.weighting.base import TINY, Weighting
 
 
 class UncertaintyAnalytic(Weighting):
-    r"""UW-O: each loss over its own value (Kirchdorfer et al., GCPR 2024).
+    r"""Divide each loss by its own value (UW-O, optimal uncertainty weighting).
 
-    .. math:: \sum_t c_t L_t / \mathrm{sg}[L_t]
+    **Source:** Kirchdorfer et al., *Analytical Uncertainty-Based Loss Weighting in Multi-Task
+    Learning*, GCPR 2024, `arXiv:2408.07985 <https://arxiv.org/abs/2408.07985>`__.
 
-    with :math:`c_t = \tfrac12` for Gaussian regression and 1 otherwise: for regressions the weights of
-    :class:`~mtl_runner.weighting.Uncertainty` at its optimum for this batch; a classification, for which the paper has no constant
-    of its own, weighs twice what it does there. Every task's gradient is that of log L, so the objective is constant and says nothing.
+    .. math:: \sum_t \frac{c_t}{\mathrm{sg}[L_t]} \, L_t
 
-    Shape: losses ``[k]`` -> scalar. A loss of 0 has the weight 0, not infinity.
+    where
+
+    - :math:`L_t` is the loss of task :math:`t`,
+    - :math:`\mathrm{sg}` stops the gradient, so that :math:`w_t = c_t / L_t` is the weight,
+    - :math:`c_t` is 1/2 for Gaussian regression and 1 for every other kind of task.
+
+    For regressions these are the weights of :class:`~mtl_runner.weighting.Uncertainty` at its
+    optimum for this batch. A classification weighs twice what it does there, since the paper has no
+    constant of its own for it. The gradient of every task is that of :math:`c_t \log L_t`, so the
+    objective is constant and says nothing about progress. A loss of 0 has the weight 0, not
+    infinity.
+
+    **When it helps:** the units of the losses should not matter, and there should be nothing to
+    learn or to tune.
+
+    **When not:** batches are small, because the weights follow the noise of single batches; or one
+    loss comes close to 0, because it then weighs without bound.
+
+    Args:
+        tasks: The tasks, in the order of the losses.
+
+    Example:
+        >>> import torch
+        >>> from mtl_runner import Task
+        >>> from mtl_runner.weighting import UncertaintyAnalytic
+        >>> tasks = [Task("depth"), Task("label", "classification", size=3)]
+        >>> weights, objective = UncertaintyAnalytic(tasks).weigh(torch.tensor([4.0, 2.0]))
+        >>> weights
+        tensor([0.1250, 0.5000])
     """
 
     negative_losses = "gives the weight 0"
@@ -35,6 +62,7 @@ class UncertaintyAnalytic(Weighting):
         self.register_buffer("constants", torch.tensor(constants, dtype=torch.get_default_dtype()))
 
     def forward(self, losses: Tensor, active: Active | None = None) -> Tensor:
+        """Return the objective of the active tasks' losses ``[k]``: the sum of their constants."""
         constants = (
             self.constants if active is None else self.constants[active.index(losses.device)]
         )
@@ -42,16 +70,44 @@ class UncertaintyAnalytic(Weighting):
 
 
 class UncertaintySoftmax(Weighting):
-    r"""UW-SO: a softmax over the inverse losses (Kirchdorfer et al., GCPR 2024).
+    r"""Weigh the losses by a softmax of their inverses (UW-SO, soft optimal uncertainty weighting).
+
+    **Source:** Kirchdorfer et al., *Analytical Uncertainty-Based Loss Weighting in Multi-Task
+    Learning*, GCPR 2024, `arXiv:2408.07985 <https://arxiv.org/abs/2408.07985>`__.
 
     .. math:: \sum_t w_t L_t, \qquad w = \mathrm{softmax}\bigl((1/\mathrm{sg}[L]) / \tau\bigr)
 
-    Args:
-        tasks: the tasks, in the order of the losses.
-        temperature: :math:`\tau`; large: uniform weights 1/T, small: all on the smallest loss. There is no single best value: the
-            paper tunes it per data set.
+    where
 
-    Shape: losses ``[k]`` -> scalar; the weights of the active tasks sum to 1. Raises ``ConfigError`` unless the temperature is positive.
+    - :math:`L_t` is the loss of task :math:`t`, and :math:`L` the vector of all losses,
+    - :math:`\mathrm{sg}` stops the gradient, so that :math:`w_t` is the weight,
+    - :math:`\tau` is the ``temperature``.
+
+    The weights of the active tasks sum to 1. As the temperature grows they become uniform (1/T); as
+    it falls to 0 all weight goes to the smallest loss.
+
+    **When it helps:** the temperature can be tuned. It can then beat
+    :class:`~mtl_runner.weighting.Uncertainty` and
+    :class:`~mtl_runner.weighting.UncertaintyAnalytic`.
+
+    **When not:** the temperature cannot be tuned. There is no single best value (the paper tunes it
+    per data set), and at a wrong one the smallest loss takes all.
+
+    Args:
+        tasks: The tasks, in the order of the losses.
+        temperature: :math:`\tau` in the formula, a positive number.
+
+    Raises:
+        ConfigError: Unless the temperature is positive.
+
+    Example:
+        >>> import torch
+        >>> from mtl_runner import Task
+        >>> from mtl_runner.weighting import UncertaintySoftmax
+        >>> weighting = UncertaintySoftmax([Task("depth"), Task("normals")], temperature=0.25)
+        >>> weights, objective = weighting.weigh(torch.tensor([4.0, 2.0]))
+        >>> weights
+        tensor([0.2689, 0.7311])
     """
 
     negative_losses = "gives all the weight"
@@ -68,11 +124,13 @@ class UncertaintySoftmax(Weighting):
         )
 
     def forward(self, losses: Tensor, active: Active | None = None) -> Tensor:
+        """Return the weighted sum of the active tasks' losses ``[k]``, a scalar."""
         del active
         inverse = 1 / losses.detach().clamp(min=TINY)
         return torch.dot(torch.softmax(inverse / self.temperature, 0), losses)
 
 
 def _inverse(losses: Tensor) -> Tensor:
+    """Return 1 / loss without a graph, 0 where a loss is not positive."""
     values = losses.detach()
     return torch.where(values > TINY, 1 / values.clamp(min=TINY), torch.zeros_like(values))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -14,18 +15,54 @@ from mtl_runner.weighting.base import TINY, Weighting
 
 
 class DWA(Weighting):
-    r"""Weights by the rate at which each loss falls from epoch to epoch (Liu, Johns & Davison, CVPR 2019, eq. 7).
+    r"""Weigh by the rate at which each loss falls from epoch to epoch (dynamic weight average).
 
-    .. math:: w = k\,\mathrm{softmax}(r / \tau), \qquad r_t = \bar L_t^{(e-1)} / \bar L_t^{(e-2)}
+    **Source:** Liu, Johns & Davison, *End-to-End Multi-Task Learning with Attention*, CVPR 2019,
+    eq. 7, `arXiv:1803.10704 <https://arxiv.org/abs/1803.10704>`__.
 
-    with the mean losses of the last two epochs and :math:`r_t = 1` until a task has two. TorchJD has it too; ours keeps its
-    means in the checkpoint and a clock per task: what counts are the last two epochs in which the task took part.
+    .. math::
+
+        \sum_t w_t L_t, \qquad w = k\,\mathrm{softmax}(r / \tau),
+        \qquad r_t = \bar L_t^{(e-1)} / \bar L_t^{(e-2)}
+
+    where
+
+    - :math:`L_t` is the loss of task :math:`t` and :math:`w_t` its weight,
+    - :math:`k` is the number of active tasks, to which the weights sum,
+    - :math:`\bar L_t^{(e-1)}` and :math:`\bar L_t^{(e-2)}` are the mean losses of the task in the
+      last two epochs,
+    - :math:`r_t` is the rate; a slow task has a large one. It is 1 until the task has two epochs,
+    - :math:`\tau` is the ``temperature``.
+
+    **Departs from the paper:** every task has a clock of its own, so what counts are the last two
+    epochs in which the task took part. TorchJD has DWA, too; here the means are kept in the
+    checkpoint.
+
+    **When it helps:** it is cheap and mild.
+
+    **When not:** the losses have different units. Only ratios of one task's losses count, so the
+    size of a loss still decides how much it pulls.
+
+    In a loop of your own, call :meth:`begin_epoch` at the start of every epoch; ``mtl-run`` does.
 
     Args:
-        tasks: the tasks, in the order of the losses. temperature: :math:`\tau`; large: equal weights.
+        tasks: The tasks, in the order of the losses.
+        temperature: :math:`\tau` in the formula, a positive number, 2 in the paper; the larger, the
+            closer to equal weights.
 
-    ``begin_epoch()`` has to be called at the start of every epoch (the runner does).
-    Shape: losses ``[k]`` -> scalar; the weights of the active tasks sum to their number. Raises ``ConfigError`` unless the temperature is positive.
+    Raises:
+        ConfigError: Unless the temperature is positive.
+
+    Example:
+        >>> import torch
+        >>> from mtl_runner import Task
+        >>> from mtl_runner.weighting import DWA
+        >>> weighting = DWA([Task("depth"), Task("normals")])
+        >>> for losses in ([4.0, 4.0], [1.0, 4.0], [1.0, 4.0]):
+        ...     weighting.begin_epoch()
+        ...     weights, objective = weighting.weigh(torch.tensor(losses))
+        >>> weights
+        tensor([0.8147, 1.1853])
     """
 
     negative_losses = "counts as a loss of 0"
@@ -33,7 +70,6 @@ class DWA(Weighting):
     temperature: Tensor
     total: Tensor
     count: Tensor
-    last: Tensor
 
     def __init__(self, tasks: Sequence[Task], temperature: float = 2.0) -> None:
         super().__init__(tasks)
@@ -42,29 +78,39 @@ class DWA(Weighting):
         self.register_buffer(
             "temperature", torch.tensor(temperature, dtype=dtype), persistent=False
         )
-        self.register_buffer(
-            "total", torch.zeros(len(self.tasks), dtype=dtype)
-        )  # of this epoch's losses
+        # The sum of this epoch's losses, and how many they are.
+        self.register_buffer("total", torch.zeros(len(self.tasks), dtype=dtype))
         self.register_buffer("count", torch.zeros(len(self.tasks), dtype=dtype))
-        self.register_buffer(
-            "last", torch.zeros(2, len(self.tasks), dtype=dtype)
-        )  # means of the last epochs; 0: none
+        self.register_buffer("last", torch.zeros(2, len(self.tasks), dtype=dtype))
+
+    @property
+    def epoch_means(self) -> Tensor:
+        """The mean losses of the last two epochs, newest first, shape ``[2, T]``; 0 for none.
+
+        Checkpoints hold them as ``last``.
+        """
+        return cast(Tensor, self.last)
 
     def forward(self, losses: Tensor, active: Active | None = None) -> Tensor:
+        """Return the weighted sum of the active tasks' losses ``[k]``; in train mode, note them."""
         index = (active or self.all_active).index(losses.device)
         if self.training:
             self.accumulate(losses.detach(), active)
         with torch.no_grad():
-            known = (self.last != 0).all(0)
-            rate = torch.where(known, self.last[0] / torch.where(known, self.last[1], 1.0), 1.0)[
-                index
-            ]
+            newer, older = self.epoch_means
+            known = (self.epoch_means != 0).all(0)
+            rate = torch.where(known, newer / torch.where(known, older, 1.0), 1.0)[index]
             weights = len(losses) * torch.softmax(rate / self.temperature, 0)
         return torch.dot(weights, losses)
 
     @torch.no_grad()
     def accumulate(self, losses: Tensor, active: Active | None = None) -> None:
-        """Into the epoch's means."""
+        """Add the active tasks' losses to the epoch's means.
+
+        Args:
+            losses: The losses of one step, shape ``[k]``, or of n steps, shape ``[n, k]``.
+            active: Which tasks these are; None if all T tasks are active.
+        """
         index = (active or self.all_active).index(losses.device)
         steps = losses.view(-1, len(index))
         self.total.index_add_(0, index, steps.sum(0))
@@ -72,9 +118,10 @@ class DWA(Weighting):
 
     @torch.no_grad()
     def begin_epoch(self) -> None:
-        """Close the last epoch: its means become the most recent ones of every task that took part in it."""
+        """Close the last epoch: its means become the newest of every task that took part in it."""
         seen = self.count > 0
         mean = (self.total / self.count.clamp(min=1)).clamp(min=TINY)
-        self.last.copy_(torch.where(seen, torch.stack([mean, self.last[0]]), self.last))
+        means = self.epoch_means
+        means.copy_(torch.where(seen, torch.stack([mean, means[0]]), means))
         self.total.zero_()
         self.count.zero_()

@@ -1,4 +1,4 @@
-"""Fixed weights: the baseline every other weighting has to beat."""
+"""Fixed weights: the baseline that every other weighting has to beat."""
 
 from __future__ import annotations
 
@@ -16,16 +16,41 @@ from mtl_runner.weighting.base import Derivatives, Weighting
 
 
 class Fixed(Weighting):
-    r"""Weigh each loss by a constant: :math:`\sum_t w_t L_t`.
+    r"""Weigh each loss by a constant.
+
+    .. math:: \sum_t w_t L_t
+
+    where
+
+    - :math:`L_t` is the loss of task :math:`t`,
+    - :math:`w_t` is its weight, by default 1.
+
+    **When it helps:** always, as the baseline. Well-chosen constants are hard to beat.
+
+    **When not:** the losses have different units and nobody has time to choose the weights: with
+    equal weights the largest loss wins. ``weights: auto`` is then a first choice.
 
     Args:
-        tasks: the tasks, in the order of the losses.
-        weights: ``{task: weight}`` (missing tasks: 1), one number for all, or ``auto``: 1 over the training loss of the trivial
-            predictor (train mean, class prior), computed once.
-        normalize: ``none``, or rescale the weights of the active tasks to ``sum`` 1 or to ``mean`` 1.
-        trivial_losses: training loss of the trivial predictor per task, needed for ``auto``; None where a task has none.
+        tasks: The tasks, in the order of the losses.
+        weights: ``{task: weight}`` (1 for tasks that are left out), or one number for all, or
+            ``"auto"``: 1 over the training loss of the trivial predictor (train mean, class prior),
+            computed once.
+        normalize: ``"none"``, or rescale the weights of the active tasks to ``"sum"`` 1 or to
+            ``"mean"`` 1.
+        trivial_losses: The training loss of the trivial predictor per task, None for a task that
+            has none; needed for ``"auto"``.
 
-    Shape: losses ``[k]`` -> scalar. Raises ``ConfigError`` for unknown tasks, negative or all-zero weights.
+    Raises:
+        ConfigError: If ``weights`` names an unknown task, or if a weight is negative or not finite,
+            or if all weights are 0.
+
+    Example:
+        >>> import torch
+        >>> from mtl_runner import Task
+        >>> from mtl_runner.weighting import Fixed
+        >>> weighting = Fixed([Task("depth"), Task("normals")], {"depth": 3.0}, normalize="sum")
+        >>> weighting.weigh(torch.tensor([4.0, 2.0]))
+        (tensor([0.7500, 0.2500]), tensor(3.5000))
     """
 
     replica_options = ("weights",)
@@ -54,14 +79,16 @@ class Fixed(Weighting):
         self.register_buffer("weights", torch.tensor(values, dtype=torch.get_default_dtype()))
 
     def forward(self, losses: Tensor, active: Active | None = None) -> Tensor:
+        """Return the weighted sum of the active tasks' losses ``[k]``, a scalar."""
         return (self._normalized(active) * losses).sum()
 
     def derivatives(self, losses: Tensor, active: Active | None = None) -> Derivatives:
-        """The constants themselves: the derivative of a weighted sum needs no autograd."""
+        """Return the objective and the constants: a weighted sum needs no autograd."""
         weights = self._normalized(active)
         return torch.dot(weights, losses), weights, ()
 
     def _normalized(self, active: Active | None) -> Tensor:
+        """Return the weights of the active tasks, rescaled as ``normalize`` says."""
         weights = (
             self.weights if active is None else self.weights[active.index(self.weights.device)]
         )
@@ -76,6 +103,7 @@ class Fixed(Weighting):
 
 
 def _inverse(tasks: Sequence[Task], trivial_losses: Sequence[float | None] | None) -> list[float]:
+    """Return 1 over each task's trivial loss, for ``weights: auto``."""
     losses = trivial_losses or [None] * len(tasks)
     for task, loss in zip(tasks, losses, strict=True):
         if not loss:

@@ -12,24 +12,66 @@ from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task
 from mtl_runner.weighting.base import TINY, Weighting
 
+# The floor of a weight before the weights are rescaled, where their mean is 1.
+SMALLEST = 1e-3
+
 
 class GradNorm(Weighting):
-    r"""Weights trained by the gradient norms of the tasks (Chen et al., ICML 2018, eq. 2 and algorithm 1).
+    r"""Train the weights towards equal gradient norms at the last shared layer (GradNorm).
 
-    With :math:`n_t = \lVert\nabla_W L_t\rVert` at the last shared weight tensor W, the weights follow the gradient of
+    **Source:** Chen et al., *GradNorm: Gradient Normalization for Adaptive Loss Balancing in Deep
+    Multitask Networks*, ICML 2018, eq. 2 and algorithm 1,
+    `arXiv:1711.02257 <https://arxiv.org/abs/1711.02257>`__.
 
-    .. math:: \sum_t \bigl| w_t n_t - \overline{w n}\, r_t^\alpha \bigr|, \qquad r_t = \frac{L_t / L_t(0)}{\mathrm{mean}_u\, L_u / L_u(0)}
+    The objective is :math:`\sum_t w_t L_t`. The weights follow the gradient of
 
-    whose targets :math:`\overline{w n}\, r_t^\alpha` count as constants, and are then scaled to sum to the number of active tasks.
-    Departs from the paper: weights are kept at or above 0.001 of the mean, since a negative one would train its task
-    upwards; :math:`L_t(0)` is the loss of the task's first batch with a gradient, so a task may start late.
+    .. math::
+
+        \sum_t \bigl| w_t n_t - \overline{w n}\, r_t^\alpha \bigr|,
+        \qquad r_t = \frac{L_t / L_t(0)}{\mathrm{mean}_u\, L_u / L_u(0)}
+
+    and are then scaled to sum to the number of active tasks, where
+
+    - :math:`L_t` is the loss of task :math:`t` and :math:`w_t` its weight,
+    - :math:`n_t = \lVert\nabla_W L_t\rVert` is the norm of the task's gradient at the last shared
+      weight tensor :math:`W`,
+    - :math:`\overline{w n}` is the mean of :math:`w_t n_t` over the tasks. The targets
+      :math:`\overline{w n}\, r_t^\alpha` count as constants,
+    - :math:`L_t(0)` is the loss of the task at the start,
+    - :math:`r_t` is the relative inverse training rate: large for a slow task,
+    - :math:`\alpha` is the ``alpha``.
+
+    **Departs from the paper:** weights are kept at or above 0.001 of their mean, since a negative
+    weight would train its task upwards. :math:`L_t(0)` is the loss of the task's first batch with
+    a gradient, so a task may start late.
+
+    **When it helps:** a task is starved in a shared trunk.
+
+    **When not:** nothing is shared, since it needs a shared layer; or there is no time to tune
+    ``alpha``.
+
+    In a loop of your own, call :meth:`observe_norms` before every update; ``mtl-run`` does.
+    Without it the weights stay 1.
 
     Args:
-        tasks: the tasks, in the order of the losses. alpha: 0 equalises the norms, larger values favour slow tasks more strongly.
-        lr: for the weights only (Adam); None: the model's optimizer and its settings, without weight decay.
+        tasks: The tasks, in the order of the losses.
+        alpha: :math:`\alpha` in the formula; 0 equalises the norms, larger values favour slow
+            tasks more strongly.
+        lr: Learning rate of the weights (Adam); None trains them with the settings of the model's
+            optimizer, without weight decay.
 
-    ``observe_norms()`` has to be called before every update (the runner does); without it the weights stay 1.
-    Shape: losses ``[k]`` -> scalar. Raises ``ConfigError`` for a negative alpha.
+    Raises:
+        ConfigError: If ``alpha`` is negative or ``lr`` is not positive.
+
+    Example:
+        >>> import torch
+        >>> from mtl_runner import Task
+        >>> from mtl_runner.weighting import GradNorm
+        >>> weighting = GradNorm([Task("depth"), Task("normals")], alpha=0.0)
+        >>> losses, norms = torch.tensor([4.0, 1.0]), torch.tensor([3.0, 1.0])
+        >>> weighting.observe_norms(norms, losses)
+        >>> [weight.grad.item() for weight in weighting.weights]  # The weight of depth will fall.
+        [3.0, -1.0]
     """
 
     negative_losses = "counts as finished, so that its weight falls"
@@ -37,41 +79,51 @@ class GradNorm(Weighting):
 
     def __init__(self, tasks: Sequence[Task], alpha: float = 1.5, lr: float | None = 0.025) -> None:
         super().__init__(tasks)
-        self.alpha, self.lr = (
-            not_negative(alpha, "weighting.alpha"),
-            learning_rate(lr, "weighting.lr"),
-        )
+        self.alpha = not_negative(alpha, "weighting.alpha")
+        self.lr = learning_rate(lr, "weighting.lr")
         dtype = torch.get_default_dtype()
-        # One tensor per task: in a shared one an idle task's value would move on Adam's shared clock.
+        # One tensor per task: a shared one has one clock in Adam, so an idle value would move.
         self.weights = nn.ParameterList(
             nn.Parameter(torch.ones((), dtype=dtype)) for _ in self.tasks
         )
-        self.register_buffer("first", torch.zeros(len(self.tasks), dtype=dtype))  # 0: not seen yet
+        # The loss of each task's first batch with a gradient, 0 before it.
+        self.register_buffer("first", torch.zeros(len(self.tasks), dtype=dtype))
 
     def forward(self, losses: Tensor, active: Active | None = None) -> Tensor:
+        """Return the weighted sum of the active tasks' losses ``[k]``, a scalar."""
         return torch.dot(self._normalized(active), losses)
 
     @torch.no_grad()
-    def _normalized(self, active: Active | None) -> Tensor:
-        weights = torch.stack(self._active(self.weights, active))
-        weights = weights.clamp(min=1e-3)
-        return weights * (len(weights) / weights.sum())
-
-    @torch.no_grad()
     def observe_norms(self, norms: Tensor, losses: Tensor, active: Active | None = None) -> None:
-        """Set the gradients of the active tasks' weights."""
-        now = active or self.all_active
-        index = now.index(losses.device)
+        """Set the gradients of the active tasks' weights.
+
+        Args:
+            norms: The norm of every task's gradient at the last shared weight tensor, shape
+                ``[T]``; 0 for idle tasks.
+            losses: The losses of the batch, shape ``[T]``.
+            active: Which tasks are active; None if all are.
+        """
+        active_now = active or self.all_active
+        index = active_now.index(losses.device)
         self.first.copy_(torch.where((self.first == 0) & (norms > 0), losses, self.first))
         norms, start = norms[index], self.first[index]
         progress = torch.where(start > TINY, losses[index] / start.clamp(min=TINY), 1.0)
         rate = progress.clamp(min=0) / progress.clamp(min=0).mean().clamp(min=TINY)
         weights = self._normalized(active)
-        pulls = weights * norms
-        target = pulls.mean() * rate.pow(self.alpha)
-        slopes = norms * torch.sign(pulls - target)
+        weighted_norms = weights * norms
+        target = weighted_norms.mean() * rate.pow(self.alpha)
+        slopes = norms * torch.sign(weighted_norms - target)
         for parameter in self.weights:
             parameter.grad = None
-        for i, weight, slope in zip(now.tasks, weights.unbind(), slopes.unbind(), strict=True):
+        for i, weight, slope in zip(
+            active_now.tasks, weights.unbind(), slopes.unbind(), strict=True
+        ):
             self.weights[i].copy_(weight)
             self.weights[i].grad = slope
+
+    @torch.no_grad()
+    def _normalized(self, active: Active | None) -> Tensor:
+        """Return the active tasks' weights ``[k]``, scaled to sum to k."""
+        weights = torch.stack(self._parameters_of(self.weights, active))
+        weights = weights.clamp(min=SMALLEST)
+        return weights * (len(weights) / weights.sum())

@@ -14,18 +14,44 @@ from mtl_runner.weighting.base import Weighting
 
 
 class Learned(Weighting):
-    r"""Weights as free parameters of the total loss: a negative control, kept to be seen failing.
+    r"""Train the weights as free parameters of the total loss: a negative control that fails.
+
+    **Source:** Kendall, Gal & Cipolla, *Multi-Task Learning Using Uncertainty to Weigh Losses for
+    Scene Geometry and Semantics*, CVPR 2018, section 3, names the failure of the exponential form:
+    it is what the regulariser of uncertainty weighting is for.
 
     .. math:: \sum_t \mathrm{softmax}(a)_t L_t \quad\text{or}\quad \sum_t e^{a_t} L_t
 
-    Nothing opposes a smaller weight: the exponential form drives every weight to 0 (Kendall, Gal & Cipolla, CVPR 2018, section 3:
-    what the regulariser of uncertainty weighting is for), the softmax form gives all to the task with the smallest loss.
+    where
+
+    - :math:`L_t` is the loss of task :math:`t`,
+    - :math:`a_t` is a learned number per task.
+
+    Nothing opposes a smaller weight. The exponential form drives every weight to 0, and the softmax
+    form gives all weight to the task with the smallest loss.
+
+    **When it helps:** never; it is here to be seen failing.
+
+    **When not:** always.
 
     Args:
-        tasks: the tasks, in the order of the losses. form: ``softmax`` (the weights of the active tasks sum to 1) or ``exp``.
-        lr: for the weights only (Adam); None: the model's optimizer and its settings, without weight decay.
+        tasks: The tasks, in the order of the losses.
+        form: ``"softmax"`` (the weights of the active tasks sum to 1) or ``"exp"``.
+        lr: Learning rate of the weights (Adam); None trains them with the settings of the model's
+            optimizer, without weight decay.
 
-    Shape: losses ``[k]`` -> scalar. Raises ``ConfigError`` for an unknown form.
+    Raises:
+        ConfigError: If ``form`` is unknown or ``lr`` is not positive.
+
+    Example:
+        >>> import torch
+        >>> from mtl_runner import Task
+        >>> from mtl_runner.weighting import Learned
+        >>> weighting = Learned([Task("hard"), Task("easy")])
+        >>> weighting.weigh(torch.tensor([4.0, 1.0]))
+        (tensor([0.5000, 0.5000]), tensor(2.5000))
+        >>> [a.grad.item() for a in weighting.logits]  # The hard task will weigh less and less.
+        [0.75, -0.75]
     """
 
     replica_options = ("lr",)
@@ -41,6 +67,7 @@ class Learned(Weighting):
         )
 
     def forward(self, losses: Tensor, active: Active | None = None) -> Tensor:
-        logits = torch.stack(self._active(self.logits, active))
+        """Return the weighted sum of the active tasks' losses ``[k]``, a scalar."""
+        logits = torch.stack(self._parameters_of(self.logits, active))
         weights = torch.softmax(logits, 0) if self.form == "softmax" else torch.exp(logits)
         return torch.dot(weights, losses)

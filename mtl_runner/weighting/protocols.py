@@ -1,4 +1,7 @@
-"""What only some weightings want to be told, as protocols: whoever has the methods is told, without a base class."""
+"""Optional protocols of weightings that learn from more than the losses of a step.
+
+A weighting that has the methods of a protocol gets its calls; it needs no base class for that.
+"""
 
 from __future__ import annotations
 
@@ -11,34 +14,82 @@ from mtl_runner.tasks.activity import Active
 
 @runtime_checkable
 class ObservesNorms(Protocol):
-    """Learns from the norms of the tasks' gradients before every update (GradNorm)."""
+    """A weighting that learns from the norms of the tasks' gradients, such as GradNorm.
+
+    Example:
+        >>> from mtl_runner import Task
+        >>> from mtl_runner.weighting import FAMO, GradNorm
+        >>> tasks = [Task("depth"), Task("normals")]
+        >>> isinstance(GradNorm(tasks), ObservesNorms), isinstance(FAMO(tasks), ObservesNorms)
+        (True, False)
+    """
 
     def observe_norms(self, norms: Tensor, losses: Tensor, active: Active | None = None) -> None:
-        """Take the gradient norms ``[T]`` of the unweighted losses at the last shared weight tensor (0 for idle tasks)."""
+        """Learn from a batch before the update.
+
+        Args:
+            norms: The norm of the gradient of every task's unweighted loss at the last shared
+                weight tensor, shape ``[T]``; 0 for idle tasks.
+            losses: The losses of the batch, shape ``[T]``.
+            active: Which tasks are active; None if all are.
+        """
         ...
 
 
 @runtime_checkable
 class ObservesLosses(Protocol):
-    """Learns from the losses of the same batch before and after every update (FAMO)."""
+    """A weighting that learns from a batch's losses before and after the update, such as FAMO.
+
+    Example:
+        >>> from mtl_runner import Task
+        >>> from mtl_runner.weighting import FAMO, GradNorm
+        >>> tasks = [Task("depth"), Task("normals")]
+        >>> isinstance(FAMO(tasks), ObservesLosses), isinstance(GradNorm(tasks), ObservesLosses)
+        (True, False)
+    """
 
     def observe_losses(self, before: Tensor, after: Tensor, active: Active | None = None) -> None:
-        """Set the gradients of the weighting's own parameters from losses ``[T]``."""
+        """Set the gradients of the weighting's own parameters.
+
+        Args:
+            before: The losses of a batch before the update, shape ``[T]``.
+            after: The losses of the same batch after the update, shape ``[T]``.
+            active: Which tasks took part in the update; None if all T did.
+        """
         ...
 
     def gradients(self, before: Tensor, after: Tensor, active: Active | None = None) -> Tensor:
-        """The gradients ``[k]`` of the active tasks' parameters, of which there is one scalar per task."""
+        """Return the gradients of the active tasks' parameters, one scalar per task, shape ``[k]``.
+
+        Args:
+            before: The losses of a batch before the update, shape ``[T]``.
+            after: The losses of the same batch after the update, shape ``[T]``.
+            active: Which tasks took part in the update; None if all T did.
+        """
         ...
 
 
 @runtime_checkable
 class KeepsLosses(Protocol):
-    """Remembers the losses of an epoch (DWA)."""
+    """A weighting that remembers the losses of an epoch, such as DWA.
+
+    Example:
+        >>> from mtl_runner import Task
+        >>> from mtl_runner.weighting import DWA, FAMO
+        >>> tasks = [Task("depth"), Task("normals")]
+        >>> isinstance(DWA(tasks), KeepsLosses), isinstance(FAMO(tasks), KeepsLosses)
+        (True, False)
+    """
 
     def accumulate(self, losses: Tensor, active: Active | None = None) -> None:
-        """Take note of the active tasks' losses of one step ``[k]``, or of many steps ``[n, k]``."""
+        """Take note of the active tasks' losses.
+
+        Args:
+            losses: The losses of one step, shape ``[k]``, or of n steps, shape ``[n, k]``.
+            active: Which tasks these are; None if all T tasks are active.
+        """
         ...
 
     def begin_epoch(self) -> None:
-        """Called at the start of every epoch."""
+        """Close the last epoch and begin a new one; called at the start of every epoch."""
         ...

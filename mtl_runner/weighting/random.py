@@ -8,25 +8,58 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mtl_runner.errors.checks import choice, whole
+from mtl_runner.errors.checks import choice, whole_number
 from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task
 from mtl_runner.weighting.base import Weighting
 
 
 class Random(Weighting):
-    """Random loss weighting (RLW): new weights at every step (Lin et al., TMLR 2022).
+    r"""Draw new weights at every step (random loss weighting, RLW).
 
-    TorchJD has it too; ours draws from a generator of its own, so that batch order and dropout stay those of every other
-    strategy with the same seed, and a resumed run goes on with the same draws.
+    **Source:** Lin et al., *Reasonable Effectiveness of Random Weighting: A Litmus Test for
+    Multi-Task Learning*, TMLR 2022, `arXiv:2111.10603 <https://arxiv.org/abs/2111.10603>`__.
+
+    .. math:: \sum_t w_t L_t, \qquad w = c\,\mathrm{softmax}(z), \quad z_t \sim N(0, 1)
+
+    where
+
+    - :math:`L_t` is the loss of task :math:`t`,
+    - :math:`w_t` is its weight, independent from step to step,
+    - :math:`c` is what the weights sum to: 1, or the number of active tasks (``total``).
+
+    With ``distribution="dirichlet"`` the weights are instead uniform on the simplex, times
+    :math:`c`.
+
+    **Departs from the paper:** by default the weights sum to the number of tasks, so that the step
+    has the size of equal weights. TorchJD has RLW, too; here the draws come from a generator of
+    their own, so that batch order and dropout stay those of every other strategy with the same
+    seed, and a resumed run goes on with the same draws.
+
+    **When it helps:** as the baseline that a clever method should beat, and often does not.
+
+    **When not:** the losses have different units. On average this is equal weights, so the largest
+    loss wins.
 
     Args:
-        tasks: the tasks, in the order of the losses.
-        distribution: ``normal`` (softmax of N(0, 1)) or ``dirichlet`` (uniform on the simplex).
-        total: what the weights of the active tasks sum to: ``one``, or ``tasks`` (their number).
-        seed: of the generator; by default the run's.
+        tasks: The tasks, in the order of the losses.
+        distribution: ``"normal"`` (softmax of standard normal numbers) or ``"dirichlet"`` (uniform
+            on the simplex).
+        total: The sum of the weights of the active tasks: ``"one"``, or ``"tasks"`` (their number).
+        seed: Seed of the generator; in a run, by default the run's seed.
 
-    Shape: losses ``[k]`` -> scalar. Raises ``ConfigError`` for an unknown option.
+    Raises:
+        ConfigError: If ``distribution`` or ``total`` is unknown or ``seed`` is not a whole number.
+
+    Example:
+        >>> import torch
+        >>> from mtl_runner import Task
+        >>> from mtl_runner.weighting import Random
+        >>> weighting = Random([Task("depth"), Task("normals")])
+        >>> first_weights, objective = weighting.weigh(torch.tensor([4.0, 1.0]))
+        >>> second_weights, objective = weighting.weigh(torch.tensor([4.0, 1.0]))
+        >>> bool((first_weights != second_weights).all()), round(second_weights.sum().item(), 4)
+        (True, 2.0)
     """
 
     def __init__(
@@ -39,25 +72,28 @@ class Random(Weighting):
         super().__init__(tasks)
         choice(distribution, "weighting.distribution", ("normal", "dirichlet"))
         choice(total, "weighting.total", ("one", "tasks"))
-        whole(seed, "weighting.seed")
+        whole_number(seed, "weighting.seed")
         self.distribution, self.total, self.seed = distribution, total, seed
         self._generator: torch.Generator | None = None
         self._saved: Tensor | None = None
 
     def forward(self, losses: Tensor, active: Active | None = None) -> Tensor:
+        """Draw weights and return the weighted sum of the active tasks' losses ``[k]``."""
         del active
         count = len(losses)
-        generator = self._on(losses.device)
+        generator = self._generator_on(losses.device)
         # Drawn for all tasks, so that an idle task does not shift the draws of the later steps.
         draws = torch.empty(len(self.tasks), dtype=losses.dtype, device=losses.device)
         if self.distribution == "normal":
             weights = torch.softmax(draws.normal_(generator=generator)[:count], 0)
-        else:  # exponential draws over their sum are uniform on the simplex
+        else:
+            # Exponential draws over their sum are uniform on the simplex.
             exponential = draws.exponential_(generator=generator)[:count]
             weights = exponential / exponential.sum()
         return torch.dot(weights * (count if self.total == "tasks" else 1), losses)
 
-    def _on(self, device: torch.device) -> torch.Generator:
+    def _generator_on(self, device: torch.device) -> torch.Generator:
+        """Return the generator on a device, in the state of a checkpoint if one was loaded."""
         if self._generator is None or self._generator.device != device:
             self._generator = torch.Generator(device).manual_seed(self.seed)
             if self._saved is not None:
@@ -65,10 +101,11 @@ class Random(Weighting):
         return self._generator
 
     def get_extra_state(self) -> dict[str, Any]:
-        """The state of the generator."""
+        """Return the state of the generator, for a checkpoint."""
         return {
             "generator": self._saved if self._generator is None else self._generator.get_state()
         }
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Go on from the state of a checkpoint's generator."""
         self._saved, self._generator = state["generator"], None

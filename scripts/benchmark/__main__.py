@@ -1,21 +1,25 @@
-"""What a training step costs: the tutorial loop, a plain PyTorch loop, and mtl-runner with everything recorded.
+"""Measure the cost of training: a tutorial's loop, a plain PyTorch loop and mtl-runner.
 
     python scripts/benchmark            # cost per step
-    python scripts/benchmark --whole    # a whole run: start-up, training, evaluation, checkpoints, plots; start-up; memory
+    python scripts/benchmark --whole    # whole commands: time and memory, plots included
     python scripts/benchmark --scale    # a table of a million rows
-    python scripts/benchmark --problems reuters=DIR  # seconds per epoch of every problem, where the files of some are, you say
-    python scripts/benchmark --stacked  # stacked replicas: cost per step and replica, whole sweeps (--steps-only, --sweeps-only)
+    python scripts/benchmark --problems reuters=DIR  # an epoch of every problem; DIR: its files
+    python scripts/benchmark --csv docs/tables  # write the table as CSV, too; for all of them
+    python scripts/benchmark --stacked  # stacked replicas (--steps-only, --sweeps-only)
 
-All contenders run interleaved in one process with one thread; the numbers are medians of CPU time. Quote ratios, not times.
+mtl-runner records everything. All loops run interleaved in one process with one thread; the numbers
+are medians of CPU time. Quote ratios, not times.
 """
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
-from problems import problems
-from runs import scale, steps, whole
-from stacked import stacked_tables
+from commands import measure_commands, measure_large_table
+from problems import measure_problems
+from stacked import measure_stacks
+from steps import measure_steps
 
 parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -35,17 +39,19 @@ parser.add_argument(
     default=["toy_regression", "digits"],
     help="data of the sweeps of --stacked",
 )
+parser.add_argument("--csv", type=Path, metavar="FOLDER", help="write the table there, too")
 parser.add_argument("--repeats", type=int, default=9)
 parser.add_argument("--epochs", type=int, default=40, help="epochs of 5 steps per measurement")
 options = parser.parse_args()
 if options.whole:
-    whole(min(options.repeats, 3))
+    measure_commands(min(options.repeats, 3), options.csv)
 elif options.problems is not None:
-    problems(dict(pair.split("=", 1) for pair in options.problems), min(options.repeats, 3))
+    paths = dict(pair.split("=", 1) for pair in options.problems)
+    measure_problems(paths, min(options.repeats, 3), options.csv)
 elif options.scale:
-    scale()
+    measure_large_table()
 elif options.stacked:
     part = "steps" if options.steps_only else "sweeps" if options.sweeps_only else "all"
-    stacked_tables(options.repeats, options.epochs, part, options.runs, options.data)
+    measure_stacks(options.repeats, options.epochs, part, options.runs, options.data, options.csv)
 else:
-    steps(options.repeats, options.epochs)
+    measure_steps(options.repeats, options.epochs, options.csv)

@@ -1,4 +1,4 @@
-"""Who is compared: the tutorial loop, a plain PyTorch loop, and mtl-runner with everything recorded; each trains the published toy."""
+"""The loops that are compared on the published toy: a tutorial's, plain PyTorch and mtl-runner."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ class Points(Dataset):
 class TwoNets(nn.Module):
     def __init__(self, hidden):
         super().__init__()
-        self.net1, self.net2 = (nn.Sequential(nn.Linear(1, hidden), nn.ReLU(), nn.Linear(hidden, 1)) for _ in range(2))
+        self.net1, self.net2 = (
+            nn.Sequential(nn.Linear(1, hidden), nn.ReLU(), nn.Linear(hidden, 1)) for _ in range(2)
+        )
     def forward(self, x):
         return self.net1(x), self.net2(x)
 
@@ -66,14 +68,14 @@ def make(hidden, learned):
 
 
 def tutorial(hidden: int, method: str) -> Contender:
-    """Dataset, DataLoader, `.item()` and `.tolist()` at every step, the default Adam."""
+    """Return the tutorial loop: a DataLoader, `.item()` at every step, the default Adam."""
     scope: dict[str, object] = {}
     exec(TUTORIAL, scope)  # the same text runs as a script of its own in --whole
     return scope["make"](hidden, method == "uncertainty")  # type: ignore[operator, no-any-return]
 
 
 def plain(hidden: int, method: str) -> Contender:
-    """What an expert writes by hand: tensors, index batches, fused Adam, nothing recorded."""
+    """Return an expert's loop: tensors, index batches, fused Adam, nothing recorded."""
     import torch
 
     scope: dict = {}
@@ -105,12 +107,12 @@ def plain(hidden: int, method: str) -> Contender:
 
 
 def ours(hidden: int, method: str) -> Contender:
-    """mtl-runner's own step and records: losses, weights, activity and objective of every step."""
+    """Return mtl-runner's loop, with losses, weights and objective of every step recorded."""
     from hydra import compose, initialize_config_dir
 
     from mtl_runner.config.conf_directory import conf_directory
     from mtl_runner.experiment.build import build
-    from mtl_runner.train.totals import EpochTotals
+    from mtl_runner.train.epoch_record import EpochBuffer
     from mtl_runner.train.trainer import Trainer
 
     with initialize_config_dir(str(conf_directory()), version_base="1.3"):
@@ -122,10 +124,10 @@ def ours(hidden: int, method: str) -> Contender:
         ]
         experiment = build(compose("config", overrides))
     trainer = Trainer(experiment, Path(tempfile.mkdtemp()))
-    totals = EpochTotals(trainer.tasks, trainer.batches.count, experiment.device)
+    buffer = EpochBuffer(trainer.tasks, trainer.batches.count, experiment.device)
 
     def train(epochs: int) -> None:
         for _ in range(epochs):
-            trainer.train_epoch(totals)
+            trainer.train_epoch(buffer)
 
     return train

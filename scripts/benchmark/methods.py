@@ -1,11 +1,13 @@
-"""What each method costs: against the plain sum, and against TorchJD's own aggregator or scalarizer called by hand.
+"""Measure the cost of each method, against the plain sum and against TorchJD called by hand.
 
-    python scripts/benchmark/methods.py                 # every option of conf/weighting, as a Markdown table
+    python scripts/benchmark/methods.py                 # every option of conf/weighting
     python scripts/benchmark/methods.py upgrad famo     # some of them
+    python scripts/benchmark/methods.py --csv docs/tables    # also write methods.csv
 
-Digits (4 tasks, 128-128 trunk, batch 64), one thread, CPU time per step, all contenders of a row interleaved, medians. The plain sum
-and the direct calls are hand-written loops over tensors with fused Adam, which record nothing; ours records everything. A direct call
-of an aggregator is TorchJD's `mtl_backward` and `jac_to_grad`. Quote ratios, not times.
+Digits (4 tasks, 128-128 trunk, batch 64), one thread, CPU time per step, all contenders of a row
+interleaved, medians. The plain sum and the direct calls are hand-written loops over tensors with
+fused Adam, which record nothing; ours records everything. A direct call of an aggregator is
+TorchJD's `mtl_backward` and `jac_to_grad`. Quote ratios, not times.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tables import Table
 
 Contender = Callable[[], None]  # trains for one epoch
 EPOCHS_PER_MEASUREMENT = 3
@@ -39,7 +42,7 @@ SCALARIZERS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def experiment(method: str, *overrides: str) -> Any:
-    """Ours, built by the configuration that the command line uses."""
+    """Build the experiment of a method as the command line builds it."""
     from hydra import compose, initialize_config_dir
 
     from mtl_runner.config.conf_directory import conf_directory
@@ -52,26 +55,31 @@ def experiment(method: str, *overrides: str) -> Any:
 
 
 def ours(method: str, *overrides: str) -> Contender:
-    """A training epoch of the runner, everything recorded."""
-    from mtl_runner.train.totals import EpochTotals
+    """Return mtl-runner's training epoch, everything recorded."""
+    from mtl_runner.train.epoch_record import EpochBuffer
     from mtl_runner.train.trainer import Trainer
 
     trainer = Trainer(experiment(method, *overrides), Path(tempfile.mkdtemp()))
-    totals = EpochTotals(
+    buffer = EpochBuffer(
         trainer.tasks, trainer.batches.count, trainer.experiment.device, trainer.learner.layout
     )
-    return lambda: trainer.train_epoch(totals).means() and None
+    return lambda: trainer.train_epoch(buffer).means() and None
 
 
 def by_hand(
-    step: Callable[[Any, Any, Any, torch.optim.Optimizer], None], own: Any = None
+    step: Callable[[Any, Any, Any, torch.optim.Optimizer], None], learned: Any = None
 ) -> Contender:
-    """A hand-written loop on the same model and data around one step."""
+    """Return a hand-written loop around one step, on the same model and data.
+
+    Args:
+        step: Trains one batch, given the model, the tasks, the batch and the optimizer.
+        learned: A module whose parameters are trained with the model's.
+    """
     built = experiment("fixed")
     model, tasks, split = built.learner.model, built.data.tasks, built.data.splits["train"]
     parameters = [
         *model.parameters(),
-        *(own.parameters() if isinstance(own, torch.nn.Module) else []),
+        *(learned.parameters() if isinstance(learned, torch.nn.Module) else []),
     ]
     optimizer = torch.optim.Adam(parameters, lr=1e-3, fused=True)
     size = built.settings.batch_size
@@ -85,7 +93,7 @@ def by_hand(
 
 
 def plain(model: Any, tasks: Any, batch: Any, optimizer: torch.optim.Optimizer) -> None:
-    """The sum of the losses."""
+    """Train a batch on the sum of the losses."""
     outputs = model(batch.inputs)
     optimizer.zero_grad()
     sum(task.loss(outputs, batch.targets) for task in tasks).backward()
@@ -93,8 +101,8 @@ def plain(model: Any, tasks: Any, batch: Any, optimizer: torch.optim.Optimizer) 
 
 
 def direct(method: str) -> Contender | None:
-    """TorchJD called by hand; None where it has nothing of the kind."""
-    from mtl_runner.update.aggregators import METHODS
+    """Return a loop with TorchJD called by hand; None where it does not have the method."""
+    from mtl_runner.update.aggregator_methods import METHODS
 
     if method in SCALARIZERS:
         return _scalarizer(*SCALARIZERS[method])
@@ -125,11 +133,11 @@ def _scalarizer(name: str, options: dict[str, Any]) -> Contender:
 
 
 def aggregator_of(method: str, options: dict[str, Any]) -> Any:
-    """TorchJD's own object, made as the runner makes it."""
+    """Return TorchJD's aggregator, made as mtl-runner makes it."""
     from mtl_runner.tasks.task import Task
     from mtl_runner.update.aggregators import Aggregation
 
-    return Aggregation(method, options, [Task(str(i)) for i in range(4)], seed=0)._make(
+    return Aggregation(method, options, [Task(str(i)) for i in range(4)], seed=0).make(
         range(4), torch.zeros(())
     )
 
@@ -137,7 +145,7 @@ def aggregator_of(method: str, options: dict[str, Any]) -> Any:
 def _aggregator(method: str) -> Contender:
     from torchjd.autojac import jac_to_grad, mtl_backward
 
-    from mtl_runner.update.aggregators import METHODS
+    from mtl_runner.update.aggregator_methods import METHODS
 
     if method == "nash_mtl":
         from torchjd.aggregation import NashMTL
@@ -149,7 +157,7 @@ def _aggregator(method: str) -> Contender:
     def step(model: Any, tasks: Any, batch: Any, optimizer: torch.optim.Optimizer) -> None:
         features = model.trunk(batch.inputs)
         outputs = {
-            name: head(features) for name, head in zip(model.names, model.heads, strict=True)
+            name: head(features) for name, head in zip(model.task_names, model.heads, strict=True)
         }
         losses = [task.loss(outputs, batch.targets) for task in tasks]
         optimizer.zero_grad()
@@ -161,7 +169,7 @@ def _aggregator(method: str) -> Contender:
 
 
 def measure(contenders: dict[str, Contender], repeats: int, steps: int) -> dict[str, float]:
-    """Median CPU milliseconds per step of each, interleaved."""
+    """Return the median CPU milliseconds per step of each contender, measured interleaved."""
     times: dict[str, list[float]] = {name: [] for name in contenders}
     epochs = EPOCHS_PER_MEASUREMENT
     for repeat in range(repeats + 1):
@@ -177,21 +185,24 @@ def measure(contenders: dict[str, Contender], repeats: int, steps: int) -> dict[
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def main(methods: list[str], repeats: int) -> None:
+def main(methods: list[str], repeats: int, folder: Path | None = None) -> None:
+    """Measure the methods, print the table and write it to ``folder / "methods.csv"``."""
     torch.set_num_threads(1)
     steps = -(-len(experiment("fixed").data.splits["train"]) // 64)
-    print("| `weighting=` | ms/step | to the plain sum | to TorchJD by hand |\n|---|---|---|---|")
+    table = Table(
+        ["`weighting=`", "ms/step", "to the plain sum", "to TorchJD by hand"],
+        folder and folder / "methods.csv",
+        "python scripts/benchmark/methods.py --csv docs/tables",
+    )
     for method in methods:
         contenders = {"plain": by_hand(plain), "ours": ours(method)}
         by_torchjd = direct(method)
         if by_torchjd is not None:
             contenders["direct"] = by_torchjd
-        found = measure(contenders, repeats, steps)
-        against = f"{found['ours'] / found['direct']:.2f}x" if "direct" in found else ""
-        print(
-            f"| `{method}` | {found['ours']:.2f} | {found['ours'] / found['plain']:.2f}x | {against} |",
-            flush=True,
-        )
+        times = measure(contenders, repeats, steps)
+        direct_ratio = f"{times['ours'] / times['direct']:.2f}x" if "direct" in times else ""
+        plain_ratio = f"{times['ours'] / times['plain']:.2f}x"
+        table.row([f"`{method}`", f"{times['ours']:.2f}", plain_ratio, direct_ratio])
 
 
 if __name__ == "__main__":
@@ -200,11 +211,14 @@ if __name__ == "__main__":
     )
     parser.add_argument("methods", nargs="*")
     parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--csv", type=Path, metavar="FOLDER", help="write methods.csv there, too")
     arguments = parser.parse_args()
+    if arguments.methods and arguments.csv:
+        parser.error("--csv writes the table of all methods; name none of them.")
     if not arguments.methods:
         from mtl_runner.config.conf_directory import conf_directory
 
         arguments.methods = sorted(
             path.stem for path in (conf_directory() / "weighting").glob("*.yaml")
         )
-    main(arguments.methods, arguments.repeats)
+    main(arguments.methods, arguments.repeats, arguments.csv)

@@ -1,4 +1,4 @@
-"""What an epoch of every problem costs: ``python scripts/benchmark --problems``."""
+"""The cost of an epoch of every problem: ``python scripts/benchmark --problems``."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from tables import Table
+
 from mtl_runner.config.conf_directory import conf_directory
 
-WITHOUT_EPOCHS = ("cagrad_toy", "fonseca_fleming", "table")  # points in a space, and your own data
+# Points in a space, and your own data.
+WITHOUT_EPOCHS = ("cagrad_toy", "fonseca_fleming", "table")
 COLUMNS = (
     "data",
     "model",
@@ -22,25 +25,35 @@ COLUMNS = (
 )
 
 
-def problems(paths: Mapping[str, str], epochs: int) -> None:
-    """Print a row per problem with its default model and ``weighting=uncertainty``, one thread, everything recorded.
+def measure_problems(paths: Mapping[str, str], epochs: int, folder: Path | None = None) -> None:
+    """Print a row per problem, and write it to ``folder / "problems.csv"``.
+
+    Every problem has its default model and ``weighting=uncertainty``, one thread, all recorded.
 
     Args:
-        paths: ``data.path`` of the problems that need files; those without are left out. epochs: measured, after one to warm up.
+        paths: ``data.path`` of the problems that need files; those without a path are left out.
+        epochs: Number of epochs that are measured, after one that warms up.
+        folder: Folder for the CSV file; None to print only.
     """
-    print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
+    table = Table(
+        COLUMNS,
+        folder and folder / "problems.csv",
+        " ".join(["python scripts/benchmark --problems", *(f"{d}=FOLDER" for d in paths)])
+        + " --csv docs/tables",
+    )
     for option in sorted(path.stem for path in (conf_directory() / "data").glob("*.yaml")):
         if option not in WITHOUT_EPOCHS:
-            row = _measured(option, paths.get(option), epochs)
+            row = _measure(option, paths.get(option), epochs)
             if row:
-                print(f"| {' | '.join(row)} |", flush=True)
+                table.row(row)
 
 
-def _measured(option: str, path: str | None, epochs: int) -> list[str]:
+def _measure(option: str, path: str | None, epochs: int) -> list[str]:
+    """Return the cells of a problem's row; none if its files are missing."""
     from hydra import compose, initialize_config_dir
 
     from mtl_runner.experiment.build import build
-    from mtl_runner.train.totals import EpochTotals
+    from mtl_runner.train.epoch_record import EpochBuffer
     from mtl_runner.train.trainer import Trainer
 
     overrides = [f"data={option}", "name=benchmark", "trainer.threads=1"]
@@ -54,13 +67,13 @@ def _measured(option: str, path: str | None, epochs: int) -> list[str]:
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(build(cfg), Path(folder))
         ready = time.perf_counter() - started
-        totals = EpochTotals(
+        buffer = EpochBuffer(
             trainer.tasks, trainer.batches.count, trainer.experiment.device, trainer.learner.layout
         )
         times = []
         for _ in range(epochs + 1):
             begun = time.process_time()
-            trainer.train_epoch(totals)
+            trainer.train_epoch(buffer)
             times.append(time.process_time() - begun)
         parameters = sum(p.numel() for p in trainer.learner.model.parameters())
     rows = len(trainer.experiment.data.splits["train"])

@@ -1,4 +1,4 @@
-"""What stacked replicas cost: ``python scripts/benchmark --stacked``."""
+"""The cost of stacked replicas: ``python scripts/benchmark --stacked``."""
 
 from __future__ import annotations
 
@@ -15,21 +15,19 @@ from pathlib import Path
 from typing import Any
 
 from contenders import TUTORIAL, Contender
+from tables import Table
 
 STEPS = {"toy_regression": 5, "digits": 20}  # per epoch, with the data's own batch size
 EPOCHS = {"toy_regression": 400, "digits": 30}  # of a whole run
-CASES = [
-    ("toy_regression", 64, 128),
-    ("toy_regression", 1024, 32),
-    ("digits", 64, 128),
-]  # data, hidden, most replicas
+# Data, width of the hidden layer, most replicas.
+CASES = [("toy_regression", 64, 128), ("toy_regression", 1024, 32), ("digits", 64, 128)]
 REPLICAS = (1, 8, 32, 128)
 MEASURED = 16  # runs of a launcher that trains them one by one
 COLUMNS = ("tutorial loop", "single run", "stacked", "stacked, compiled")
 
 
 def tutorial(hidden: int, device: str) -> Contender:
-    """The tutorial loop; on a GPU with the two lines that a tutorial would change."""
+    """Return the tutorial loop; on a GPU with the two lines that a tutorial would change."""
     text = TUTORIAL
     if device == "cuda":
         text = text.replace(
@@ -45,7 +43,7 @@ def tutorial(hidden: int, device: str) -> Contender:
 
 
 def trainers(data: str, hidden: int, device: str, count: int) -> list[Any]:
-    """As many trainers as a sweep over the seed has."""
+    """Return the trainers of a sweep over the seed."""
     from hydra import compose, initialize_config_dir
 
     from mtl_runner.config.conf_directory import conf_directory
@@ -60,34 +58,34 @@ def trainers(data: str, hidden: int, device: str, count: int) -> list[Any]:
     ]
     with initialize_config_dir(str(conf_directory()), version_base="1.3"):
         cfg = compose("config", overrides)
-    found = []
+    seeded = []
     for seed in range(count):
         cfg.seed = seed
-        found.append(Trainer(build(cfg), Path(tempfile.mkdtemp())))
-    return found
+        seeded.append(Trainer(build(cfg), Path(tempfile.mkdtemp())))
+    return seeded
 
 
 def single(data: str, hidden: int, device: str) -> Contender:
-    """One run with all its records."""
-    from mtl_runner.train.totals import EpochTotals
+    """Return the loop of one run with all its records."""
+    from mtl_runner.train.epoch_record import EpochBuffer
 
     (trainer,) = trainers(data, hidden, device, 1)
-    totals = EpochTotals(
+    buffer = EpochBuffer(
         trainer.tasks, trainer.batches.count, trainer.experiment.device, trainer.learner.layout
     )
 
     def train(epochs: int) -> None:
         for _ in range(epochs):
-            trainer.train_epoch(totals)
+            trainer.train_epoch(buffer)
 
     return train
 
 
 def stacked(data: str, hidden: int, device: str, count: int, compiled: bool) -> Contender:
-    """All replicas at once, with all their records."""
-    from mtl_runner.train.stack import Stack
+    """Return the loop of a stack of replicas, with all their records."""
+    from mtl_runner.train.stack import StackTrainer
 
-    stack = Stack(trainers(data, hidden, device, count), compiled=compiled)
+    stack = StackTrainer(trainers(data, hidden, device, count), compiled=compiled)
 
     def train(epochs: int) -> None:
         for _ in range(epochs):
@@ -97,22 +95,22 @@ def stacked(data: str, hidden: int, device: str, count: int, compiled: bool) -> 
     return train
 
 
-def steps(repeats: int, epochs: int, device: str) -> None:
-    """Cost per step and replica."""
+def _measure_steps(repeats: int, epochs: int, device: str, folder: Path | None = None) -> None:
+    """Print the cost per step and replica; that of the CPU goes into ``stacked_steps.csv``."""
     import torch
 
     torch.set_num_threads(1)
     clock: Callable[[], float] = time.perf_counter if device == "cuda" else time.process_time
-    what = (
+    unit = (
         f"wall ms on {torch.cuda.get_device_name()}" if device == "cuda" else "CPU ms, one thread"
     )
-    print(f"\nPer step and replica: {what}; weighting=uncertainty\n")
-    print(
-        "| data | hidden | replicas | "
-        + " | ".join(COLUMNS)
-        + " | tutorial / compiled | single / compiled |"
+    print(f"\nPer step and replica: {unit}; weighting=uncertainty\n")
+    table = Table(
+        ["data", "hidden", "replicas", *COLUMNS, "tutorial / compiled", "single / compiled"],
+        folder / "stacked_steps.csv" if folder is not None and device == "cpu" else None,
+        "python scripts/benchmark --stacked --steps-only --csv docs/tables",
+        "|---|" + "---:|" * (len(COLUMNS) + 4),
     )
-    print("|---|" + "---:|" * (len(COLUMNS) + 4))
     for (data, hidden, most), count in itertools.product(CASES, REPLICAS):
         if count > most:
             continue
@@ -127,15 +125,17 @@ def steps(repeats: int, epochs: int, device: str) -> None:
         for repeat in range(repeats + 1):
             for name, (train, replicas) in trains.items():
                 # Every measurement takes about as long, however many replicas it trains.
-                some = max(
+                measured_epochs = max(
                     2, epochs * STEPS["toy_regression"] // (STEPS[data] * max(1, replicas // 4))
                 )
                 before = clock()
-                train(some)
+                train(measured_epochs)
                 if device == "cuda":
                     torch.cuda.synchronize()
-                if repeat:  # the first round warms up, and compiles
-                    times[name].append((clock() - before) / (some * STEPS[data] * replicas) * 1000)
+                # The first round warms up, and compiles.
+                if repeat:
+                    steps = measured_epochs * STEPS[data] * replicas
+                    times[name].append((clock() - before) / steps * 1000)
         median = {name: statistics.median(values) for name, values in times.items()}
         cells = [f"{median[name]:.4f}" if name in median else "-" for name in COLUMNS]
         fast = median["stacked, compiled"]
@@ -143,11 +143,18 @@ def steps(repeats: int, epochs: int, device: str) -> None:
             f"{median[name] / fast:.1f}x" if name in median else "-"
             for name in ("tutorial loop", "single run")
         ]
-        print(f"| {data} | {hidden} | {count} | {' | '.join(cells)} |", flush=True)
+        table.row([data, str(hidden), str(count), *cells])
 
 
 def _sweep(data: str, count: int, options: Sequence[str], cache: str) -> float:
-    """Wall seconds per run of a sweep over the seed."""
+    """Return the wall seconds per run of a sweep over the seed.
+
+    Args:
+        data: Option of the group ``data``.
+        count: Number of runs.
+        options: Overrides that choose the launcher.
+        cache: Folder of compiled code.
+    """
     with tempfile.TemporaryDirectory() as folder:
         command = [
             str(Path(sys.executable).parent / "mtl-run"),
@@ -173,8 +180,10 @@ def _sweep(data: str, count: int, options: Sequence[str], cache: str) -> float:
     return seconds / count
 
 
-def sweeps(counts: Sequence[int], datas: Sequence[str]) -> None:
-    """Whole sweeps as a user types them."""
+def _measure_sweeps(
+    counts: Sequence[int], datas: Sequence[str], folder: Path | None = None
+) -> None:
+    """Print the cost of whole sweeps, and write it to ``folder / "sweeps.csv"``."""
     one_by_one = {f"basic, at most {MEASURED} runs": ["hydra/launcher=basic"]}
     if importlib.util.find_spec("hydra_plugins") and importlib.util.find_spec(
         "hydra_plugins.hydra_joblib_launcher"
@@ -195,33 +204,50 @@ def sweeps(counts: Sequence[int], datas: Sequence[str]) -> None:
     print(
         f"Basic and joblib sweeps have at most {MEASURED} runs: their seconds per run hardly depend on how many there are.\n"
     )
-    print("| data | epochs | runs | " + " | ".join([*one_by_one, *at_once]) + " |")
-    print("|---|" + "---:|" * (len(one_by_one) + len(at_once) + 2))
+    table = Table(
+        ["data", "epochs", "runs", *one_by_one, *at_once],
+        folder and folder / "sweeps.csv",
+        "python scripts/benchmark --stacked --sweeps-only --csv docs/tables",
+        "|---|" + "---:|" * (len(one_by_one) + len(at_once) + 2),
+    )
     for data in datas:
         known: dict[tuple[str, int], float] = {}
         for count in counts:
             few = min(count, MEASURED)
-            with tempfile.TemporaryDirectory() as cache:  # fresh: cold first, then warm
+            # A fresh cache: cold first, then warm.
+            with tempfile.TemporaryDirectory() as cache:
                 for name, options in one_by_one.items():
                     if (name, few) not in known:
                         known[name, few] = _sweep(data, few, options, cache)
                 cells = [known[name, few] for name in one_by_one]
                 cells += [_sweep(data, count, options, cache) for options in at_once.values()]
-            print(
-                f"| {data} | {EPOCHS[data]} | {count} | {' | '.join(f'{cell:.3f}' for cell in cells)} |",
-                flush=True,
-            )
+            seconds = [f"{cell:.3f}" for cell in cells]
+            table.row([data, str(EPOCHS[data]), str(count), *seconds])
 
 
-def stacked_tables(
-    repeats: int, epochs: int, which: str, counts: Sequence[int], datas: Sequence[str]
+def measure_stacks(
+    repeats: int,
+    epochs: int,
+    tables: str,
+    counts: Sequence[int],
+    datas: Sequence[str],
+    folder: Path | None = None,
 ) -> None:
-    """Both tables, or one: ``which`` is all, steps or sweeps."""
+    """Print what stacked replicas cost, and write it to CSV files in a folder.
+
+    Args:
+        repeats: Number of measurements of the steps, after one that warms up.
+        epochs: Epochs per measurement.
+        tables: ``"steps"``, ``"sweeps"`` or ``"all"``.
+        counts: Numbers of runs in a sweep.
+        datas: Options of the group ``data`` for the sweeps.
+        folder: Folder for the CSV files; None to print only.
+    """
     import torch
 
-    if which != "sweeps":
-        steps(repeats, epochs, "cpu")
+    if tables != "sweeps":
+        _measure_steps(repeats, epochs, "cpu", folder)
         if torch.cuda.is_available():
-            steps(repeats, epochs, "cuda")
-    if which != "steps":
-        sweeps(counts, datas)
+            _measure_steps(repeats, epochs, "cuda")
+    if tables != "steps":
+        _measure_sweeps(counts, datas, folder)

@@ -1,12 +1,12 @@
-"""Do consistency losses make the encoder constant? Table and picture of a sweep of experiment=collapse.
+r"""Do consistency losses make the encoder constant? Table and picture of a sweep.
 
-    mtl-run -m experiment=collapse,collapse_groups schedule=all,staged model.hidden=[64],[64,64,64] \\
-        weighting.weights='{align: 0.001, cycle: 0.001},{align: 1, cycle: 1},{align: 100, cycle: 100}' 'seed=range(0,3)' \\
-        hydra.sweep.dir=outputs/collapse
+    mtl-run -m experiment=collapse,collapse_groups schedule=all,staged \
+        model.hidden=[64],[64,64,64] 'seed=range(0,3)' hydra.sweep.dir=outputs/collapse \
+        weighting.weights='{align: .001, cycle: .001},{align: 1, cycle: 1},{align: 100, cycle: 100}'
     python scripts/reproduce/collapse.py outputs/collapse
 
-A run has collapsed where both reconstructions are no better than the mean image (relative loss above .95): the latent says nothing.
-Numbers are medians over the seeds, of the validation split.
+A run has collapsed where both reconstructions are no better than the mean image (relative loss
+above .95): the latent says nothing. Numbers are medians over the seeds, of the validation split.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mtl_runner.results.plots import series
-from mtl_runner.results.read import Run, find_runs, read_metrics
-from mtl_runner.results.style import colour, new_figure, save
+from mtl_runner.results.pictures.style import colour, new_figure, save
+from mtl_runner.results.records.curves import read_curves
+from mtl_runner.results.records.run import Run, find_runs
 
 EARLY = 10  # epochs
 NOTHING_LEARNED = 0.95
@@ -30,7 +30,14 @@ FLOOR = 1e-8  # where a variance of 0 is drawn
 
 @dataclass(frozen=True)
 class Setting:
-    """What of a run's overrides the table tells apart."""
+    """The overrides of a run that the table tells apart.
+
+    Attributes:
+        hidden: Widths of the encoder's layers.
+        schedule: Option of the group ``schedule``.
+        update: Option of the group ``update``.
+        weight: Weight of the consistency losses.
+    """
 
     hidden: str
     schedule: str
@@ -39,6 +46,7 @@ class Setting:
 
     @classmethod
     def of(cls, run: Run) -> Setting:
+        """Return the setting of a run."""
         weight = re.search(r"align:\s*([0-9.e+-]+)", run.overrides.get("weighting.weights", ""))
         return cls(
             run.overrides.get("model.hidden", "[64]"),
@@ -50,26 +58,33 @@ class Setting:
 
 @dataclass(frozen=True)
 class Course:
-    """One run: epochs, the mean relative loss of the two reconstructions, and the latent's variance."""
+    """The course of one run on the validation split.
 
-    epochs: list[float]
+    Attributes:
+        epochs: The evaluated epochs.
+        reconstruction: Mean relative loss of the two reconstructions at each.
+        variance: Variance of the latent at each.
+    """
+
+    epochs: list[int]
     reconstruction: list[float]
     variance: list[float]
 
     @classmethod
     def of(cls, run: Run) -> Course:
-        metrics = read_metrics(run.directory)
-        (epochs, a), (_, b) = (
-            series(metrics, "val", f"reconstruct_{font}", "relative_loss") for font in "ab"
-        )
+        """Read the course of a run from its metrics.csv."""
+        curves = read_curves(run.directory)
+        a, b = (curves.curve("val", f"reconstruct_{font}", "relative_loss") for font in "ab")
+        variance = curves.curve("val", "align", "latent_variance")
         return cls(
-            epochs,
-            [(x + y) / 2 for x, y in zip(a, b, strict=True)],
-            series(metrics, "val", "align", "latent_variance")[1],
+            list(a),
+            [(a[epoch] + b[epoch]) / 2 for epoch in a],
+            list(variance.values()),
         )
 
     @property
     def collapsed(self) -> bool:
+        """Whether the reconstructions end no better than the mean image."""
         return self.reconstruction[-1] > NOTHING_LEARNED
 
 
@@ -77,7 +92,7 @@ Courses = Mapping[Setting, Sequence[Course]]
 
 
 def table(courses: Courses) -> list[str]:
-    """Markdown, a row per setting."""
+    """Return the lines of a Markdown table with a row per setting."""
     lines = [
         "| encoder | consistency losses start | optimizers | their weight | reconstruction at 10 | at the end | latent variance at 10 | at the end | collapsed |",
         "|---|---|---|---:|---:|---:|---:|---:|---:|",
@@ -109,7 +124,7 @@ def table(courses: Courses) -> list[str]:
 
 
 def picture(path: Path, courses: Courses) -> None:
-    """A column per encoder and schedule, above the reconstructions, below the variance of the latent."""
+    """Draw a column per encoder and schedule: reconstructions above, latent variances below."""
     columns = list(dict.fromkeys((s.hidden, s.schedule) for s in courses))
     weights = sorted({s.weight for s in courses})
     figure, axes = new_figure(2, len(columns), 2.7, 2.1)
@@ -158,12 +173,15 @@ def picture(path: Path, courses: Courses) -> None:
 
 
 def main(directory: Path, output: Path | None) -> None:
-    found: dict[Setting, list[Course]] = defaultdict(list)
+    """Print the table of a sweep, and draw its picture."""
+    courses_of: dict[Setting, list[Course]] = defaultdict(list)
     for run in find_runs([directory]):
         if run.finished:
-            found[Setting.of(run)].append(Course.of(run))
-    order = sorted(found, key=lambda s: (len(s.hidden), s.schedule, s.update != "joint", s.weight))
-    courses = {setting: found[setting] for setting in order}
+            courses_of[Setting.of(run)].append(Course.of(run))
+    order = sorted(
+        courses_of, key=lambda s: (len(s.hidden), s.schedule, s.update != "joint", s.weight)
+    )
+    courses = {setting: courses_of[setting] for setting in order}
     print("\n".join(table(courses)))
     path = output or directory / "collapse.png"
     picture(path, courses)

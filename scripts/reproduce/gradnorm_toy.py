@@ -1,10 +1,12 @@
-"""Tasks that differ only in scale: which strategies train both? The toy of GradNorm (Chen et al., ICML 2018, section 4).
+"""Tasks that differ only in scale: which strategies train both?
+
+The problem is the toy of GradNorm (Chen et al., ICML 2018, section 4).
 
     python scripts/reproduce/gradnorm_toy.py
     python scripts/reproduce/gradnorm_toy.py --sigmas 1 2 5 10 20 30 50 70 85 100 --seeds 1
 
-Per task the test loss after 4000 steps of Adam over that before the first one, means over seeds, and their sum over tasks, the paper's
-measure. 1 is a task that learned nothing.
+Per task the test loss after 4000 steps of Adam over that before the first one, means over seeds,
+and their sum over tasks, the paper's measure. 1 is a task that learned nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from mtl_runner.train.trainer import Trainer
 
 
 def strategies(sigmas: Sequence[float]) -> dict[str, list[str]]:
-    """The overrides of each row of the table, by its name."""
+    """Return the overrides of each row of the table, by the name of the row."""
     inverse = ", ".join(f"y{t}: {sigma**-2:.12g}" for t, sigma in enumerate(sigmas, 1))
     return {
         "equal weights": ["weighting=fixed"],
@@ -37,7 +39,7 @@ def strategies(sigmas: Sequence[float]) -> dict[str, list[str]]:
 
 
 def ratios(seed: int, sigmas: Sequence[float], *overrides: str) -> dict[str, float]:
-    """Test loss at the end over that at the start, per task."""
+    """Return each task's test loss after training over that before it."""
     setup = [
         "data=gradnorm_toy",
         f"data.sigmas={list(sigmas)}",
@@ -55,19 +57,20 @@ def ratios(seed: int, sigmas: Sequence[float], *overrides: str) -> dict[str, flo
     return {task: row["loss"] / before[task]["loss"] for task, row in after.items()}
 
 
-def mean(found: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Of each task over the seeds."""
-    return {task: statistics.mean(row[task] for row in found) for task in found[0]}
+def mean(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return the mean of each task over the seeds."""
+    return {task: statistics.mean(row[task] for row in rows) for task in rows[0]}
 
 
 def main(sigmas: Sequence[float], seeds: int) -> None:
+    """Print the table, a row per strategy."""
     names = [f"y{t} (sigma {sigma:g})" for t, sigma in enumerate(sigmas, 1)]
     print(f"| strategy | {' | '.join(names)} | sum |")
     print(f"|---|{'---:|' * (len(names) + 1)}")
     for name, overrides in strategies(sigmas).items():
-        found = mean([ratios(seed, sigmas, *overrides) for seed in range(seeds)])
+        means = mean([ratios(seed, sigmas, *overrides) for seed in range(seeds)])
         print(
-            f"| {name} | {' | '.join(f'{value:.2f}' for value in found.values())} | {sum(found.values()):.2f} |",
+            f"| {name} | {' | '.join(f'{value:.2f}' for value in means.values())} | {sum(means.values()):.2f} |",
             flush=True,
         )
 

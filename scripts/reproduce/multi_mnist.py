@@ -1,19 +1,23 @@
-"""Equal weights, uncertainty and single tasks on MultiMNIST: the published protocol in full, or five epochs of it.
+"""Equal weights, uncertainty and single tasks on MultiMNIST, by the published protocol.
 
-    python scripts/reproduce/multi_mnist.py --path data/mnist                                        # MultiMNIST, hours on a CPU
-    python scripts/reproduce/multi_mnist.py --path data/fashion --second-path data/mnist             # Multi-(Fashion+MNIST)
-    python scripts/reproduce/multi_mnist.py --path data/fashion --short                              # minutes
+    python scripts/reproduce/multi_mnist.py --path data/mnist             # hours on a CPU
+    python scripts/reproduce/multi_mnist.py --path data/fashion --short   # five epochs: minutes
+    python scripts/reproduce/multi_mnist.py --path data/fashion --second-path data/mnist
 
-The protocol is that of Lin et al. (NeurIPS 2019, *Pareto Multi-Task Learning*) as their code has it (github.com/Xi-L/ParetoMTL,
-multiMNIST/train.py and model_lenet.py): LeNet with kernels of 9x9 and 5x5 on 36x36 pixels, batches of 256, 100 epochs, SGD of learning
-rate 1e-3 and momentum 0.9, halved after 15, 30, 45, 60, 75 and 90 epochs. It departs from them where the data do (see
-`mtl_runner.data.MultiMNIST`): 60 000 pairs, as in Sener & Koltun (NeurIPS 2018), made of 55 000 of the training images, since 5000
-are held back for validation; theirs are 120 000 pairs in a file of their own.
+The protocol is that of Lin et al. (NeurIPS 2019, *Pareto Multi-Task Learning*) as their code has it
+(github.com/Xi-L/ParetoMTL, multiMNIST/train.py and model_lenet.py): LeNet with kernels of 9x9 and
+5x5 on 36x36 pixels, batches of 256, 100 epochs, SGD of learning rate 1e-3 and momentum 0.9, halved
+after 15, 30, 45, 60, 75 and 90 epochs. It departs from them where the data do (see
+`mtl_runner.data.MultiMNIST`): 60 000 pairs, as in Sener & Koltun (NeurIPS 2018), made of 55 000 of
+the training images, since 5000 are held back for validation; theirs are 120 000 pairs in a file of
+their own.
 
-`--short` takes what `data=multi_mnist` takes by itself: a pair per training image, kernels of 5x5, Adam 1e-3 with a cosine, and 5 epochs.
+`--short` takes what `data=multi_mnist` takes by itself: a pair per training image, kernels of 5x5,
+Adam 1e-3 with a cosine, and 5 epochs.
 
-The table has the accuracies on the test images after the last epoch, in percent, mean and standard deviation over the seeds; the
-runs themselves, with `comparison.csv` and all the pictures, stay in `--output`.
+The table has the accuracies on the test images after the last epoch, in percent, mean and standard
+deviation over the seeds; the runs themselves, with `comparison.csv` and all the pictures, stay in
+`--output`.
 """
 
 from __future__ import annotations
@@ -40,7 +44,7 @@ EPOCHS = {"published": 100, "short": 5}
 
 
 def command(arguments: argparse.Namespace) -> list[str]:
-    """The one `mtl-run` that trains every strategy with every seed."""
+    """Return the `mtl-run` that trains every strategy with every seed."""
     protocol = "short" if arguments.short else "published"
     options = ["-m", "data=multi_mnist", f"data.path={arguments.path.absolute()}"]
     if arguments.second_path is not None:
@@ -56,7 +60,7 @@ def command(arguments: argparse.Namespace) -> list[str]:
 
 
 def table(runs: pd.DataFrame) -> str:
-    """Markdown: test accuracy in percent per strategy, left, right and their mean."""
+    """Return a Markdown table: test accuracy in percent per strategy, left, right and mean."""
     finished = runs[runs["status"] == "finished"]
     percent = pd.DataFrame(
         {corner: 100 * finished[f"final.test.{corner}.accuracy"] for corner in ("left", "right")}
@@ -69,13 +73,13 @@ def table(runs: pd.DataFrame) -> str:
     ]
     reference = percent.loc[percent["strategy"] == "fixed", "mean"].mean()
     for name, label in STRATEGIES.items():
-        mine = percent[percent["strategy"] == name]
-        if mine.empty:
+        rows = percent[percent["strategy"] == name]
+        if rows.empty:
             lines.append(f"| {label} | 0 | | | | | |")
             continue
-        cells = [_cell(mine[column]) for column in ("left", "right", "mean")]
+        cells = [_cell(rows[column]) for column in ("left", "right", "mean")]
         lines.append(
-            f"| {label} | {len(mine)} | {' | '.join(cells)} | {mine['mean'].mean() - reference:+.1f} | {mine['seconds'].mean():.0f} |"
+            f"| {label} | {len(rows)} | {' | '.join(cells)} | {rows['mean'].mean() - reference:+.1f} | {rows['seconds'].mean():.0f} |"
         )
     return "\n".join(lines)
 
@@ -86,6 +90,7 @@ def _cell(values: pd.Series) -> str:
 
 
 def main(arguments: argparse.Namespace) -> int:
+    """Run the sweep and print its table; return the exit status of the sweep."""
     ended = subprocess.run(command(arguments), check=False)
     runs = arguments.output / "runs.csv"
     if ended.returncode == 0 or runs.exists():

@@ -1,14 +1,18 @@
-"""Does a constant factor on the loss change what is learned? A known blog experiment: binary cross entropy x 1 and x 0.08.
+"""Does a constant factor on the loss change what is learned?
+
+A known blog experiment: binary cross entropy times 1 and times 0.08.
 
     python scripts/reproduce/reuters_constant_factor.py --path reuters21578
 
-Under Adam the step is the mean gradient over the root of the mean squared gradient: a factor on the loss is in both and cancels, but
-for eps, which stands beside the root and is not scaled. What is left are differences of the last digits, which training magnifies:
-compare them with the row of another seed. Under SGD the factor scales the step, as a learning rate does; divided out of the learning
-rate, it is gone. Gradient clipping by a norm and decay added to the gradient (Adam's ``weight_decay``, not AdamW's) are not scaled with
-the loss either and bring a difference back.
+Under Adam the step is the mean gradient over the root of the mean squared gradient: a factor on the
+loss is in both and cancels, but for eps, which stands beside the root and is not scaled. What is
+left are differences of the last digits, which training magnifies: compare them with the row of
+another seed. Under SGD the factor scales the step, as a learning rate does; divided out of the
+learning rate, it is gone. Gradient clipping by a norm and decay added to the gradient (Adam's
+``weight_decay``, not AdamW's) are not scaled with the loss either and bring a difference back.
 
-Prints the metrics of the test split after the last epoch; all rows but the one that says so share the seed.
+Prints the metrics of the test split after the last epoch; all rows but the one that says so share
+the seed.
 """
 
 from __future__ import annotations
@@ -28,7 +32,7 @@ METRICS = ("accuracy", "precision", "recall", "f1", "one_error", "micro_f1")
 
 
 def run(path: str, epochs: int, seed: int, factor: float, *overrides: str) -> list[float]:
-    """Metrics of the test split after the last epoch."""
+    """Return the metrics of the test split after the last epoch."""
     setup = (
         "experiment=reuters_constant_factor",
         f"data.path={path}",
@@ -45,11 +49,12 @@ def run(path: str, epochs: int, seed: int, factor: float, *overrides: str) -> li
         trainer = Trainer(build(config), Path(directory))
         trainer.run()
         final, _ = trainer.finish()
-    found = final["test"].values["topics"]
-    return [found[name] for name in METRICS]
+    metrics = final["test"].values["topics"]
+    return [metrics[name] for name in METRICS]
 
 
 def main(path: str, epochs: int, adam: float, sgd: float) -> None:
+    """Print the table, a row per optimizer and factor."""
     adams, sgds = (f"optimizer.lr={adam}",), ("optimizer=sgd", f"optimizer.lr={sgd}")
     rows = [
         (f"Adam, lr {adam:g}", 1.0, 0, adams),
@@ -66,9 +71,9 @@ def main(path: str, epochs: int, adam: float, sgd: float) -> None:
     )
     print("|---|---|" + "---|" * len(METRICS))
     for label, factor, seed, overrides in rows:
-        found = run(path, epochs, seed, factor, *overrides)
+        metrics = run(path, epochs, seed, factor, *overrides)
         print(
-            f"| {label} | {factor:g} | {' | '.join(f'{value:.3f}' for value in found)} |",
+            f"| {label} | {factor:g} | {' | '.join(f'{value:.3f}' for value in metrics)} |",
             flush=True,
         )
 

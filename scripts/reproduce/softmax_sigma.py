@@ -1,13 +1,15 @@
-"""Does a classification's sigma weigh the task? Exact, approximate and frozen, side by side, away from sigma = 1.
+"""Does a classification's sigma weigh the task? Exact, approximate and frozen, side by side.
 
     python scripts/reproduce/softmax_sigma.py
 
-The exact likelihood takes the softmax of logits / sigma^2. With a free last layer logits and sigma^2 rescale together, so that
-whatever sigma is frozen at, training ends at the same losses (as far as it converges): it does not weigh the task. Kendall's
-approximation multiplies the cross entropy by 1 / sigma^2 instead, an equality only at sigma = 1: there sigma is a weight.
+The exact likelihood takes the softmax of logits / sigma^2. With a free last layer logits and
+sigma^2 rescale together, so that whatever sigma is frozen at, training ends at the same losses (as
+far as it converges): it does not weigh the task. Kendall's approximation multiplies the cross
+entropy by 1 / sigma^2 instead, an equality only at sigma = 1: there sigma is a weight.
 
-A regression and a classification share a trunk of one unit, so that what one task gets the other loses. Training losses of the last
-epoch, means over seeds; the regression's sigma is learned in every run.
+A regression and a classification share a trunk of one unit, so that what one task gets the other
+loses. Training losses of the last epoch, means over seeds; the regression's sigma is learned in
+every run.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ SETUP = (
 
 
 def run(seed: int, epochs: int, *overrides: str) -> tuple[float, float, float]:
-    """Final training losses of the regression and the classification, and the classification's sigma."""
+    """Return the final training losses of both tasks, and the classification's sigma."""
     with initialize_config_dir(str(conf_directory()), version_base="1.3"):
         config = compose("config", [*SETUP, f"seed={seed}", f"trainer.epochs={epochs}", *overrides])
     trainer = Trainer(build(config), Path(tempfile.mkdtemp()))
@@ -45,6 +47,7 @@ def run(seed: int, epochs: int, *overrides: str) -> tuple[float, float, float]:
 
 
 def main(seeds: int, epochs: int) -> None:
+    """Print the table, a row per sigma."""
     print(
         "| label's sigma | exact: value loss | exact: label loss | approximate: value loss | approximate: label loss |"
     )
@@ -54,9 +57,9 @@ def main(seeds: int, epochs: int) -> None:
         ends = []
         for weighting, owner in (("uncertainty_exact", "likelihood"), ("uncertainty", "weighting")):
             frozen = [] if sigma == "learned" else [f"++{owner}.frozen.label={sigma}"]
-            found = [run(seed, epochs, f"weighting={weighting}", *frozen) for seed in range(seeds)]
-            cells += [f"{statistics.mean(row[i] for row in found):.3f}" for i in (0, 1)]
-            ends.append(f"{statistics.mean(row[2] for row in found):.2f}")
+            runs = [run(seed, epochs, f"weighting={weighting}", *frozen) for seed in range(seeds)]
+            cells += [f"{statistics.mean(row[i] for row in runs):.3f}" for i in (0, 1)]
+            ends.append(f"{statistics.mean(row[2] for row in runs):.2f}")
         label = f"learned ({' / '.join(ends)})" if sigma == "learned" else f"frozen at {sigma}"
         print(f"| {label} | {' | '.join(cells)} |", flush=True)
 

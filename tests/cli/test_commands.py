@@ -1,4 +1,4 @@
-"""What a user sees and finds: help, tables, files, plots."""
+"""The commands as a user meets them: help, tables, files, pictures, options that combine."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from tests.support.commands import QUICK, Command
 from tests.support.paths import ROOT
 
 CONTRACT = (
-    ".hydra/config.yaml", "metrics.csv", "summary.json", "losses.png", "weights.png", "sigmas.png", "fit.png",
-    "checkpoint.pt", "best.pt", "run.log",
-)  # fmt: skip
+    *(".hydra/config.yaml", "metrics.csv", "summary.json", "run.log"),
+    *("losses.png", "weights.png", "sigmas.png", "fit.png"),
+    *("checkpoint.pt", "best.pt"),
+)
 
 
 def test_the_command_is_installed_and_help_is_quick_and_complete() -> None:
@@ -55,7 +56,7 @@ def test_the_command_line_imports_nothing_heavy() -> None:
 def test_a_run_leaves_every_file_of_the_contract_and_ends_with_a_table(
     mtl: Command, tmp_path: Path
 ) -> None:
-    """Breaks if a file of the run directory is missing, or the terminal does not say what came out and where."""
+    """Breaks if a file of the run directory is missing, or the terminal hides the result."""
     result = mtl("mtl-run", "trainer.epochs=5", "hydra.run.dir=run")
     assert result.code == 0, result.err
     for name in CONTRACT:
@@ -142,7 +143,7 @@ def test_a_dataset_that_draws_at_random_is_the_same_in_every_run_of_a_seed(
     )
     (tmp_path / "conf" / "data").mkdir(parents=True)
     (tmp_path / "conf" / "data" / "drawn.yaml").write_text("_target_: drawn.Drawn\n")
-    for run, options in {"one": (), "two": (), "other": ("seed=1",)}.items():
+    for run, options in {"first": (), "second": (), "seed1": ("seed=1",)}.items():
         assert (
             mtl(
                 "mtl-run",
@@ -154,10 +155,10 @@ def test_a_dataset_that_draws_at_random_is_the_same_in_every_run_of_a_seed(
             ).code
             == 0
         )
-    one, two, other = (
-        (tmp_path / run / "metrics.csv").read_bytes() for run in ("one", "two", "other")
+    first, second, seed1 = (
+        (tmp_path / run / "metrics.csv").read_bytes() for run in ("first", "second", "seed1")
     )
-    assert one == two != other
+    assert first == second != seed1
 
 
 def test_debug_is_short_and_watches_for_anomalies(mtl: Command, tmp_path: Path) -> None:
@@ -175,7 +176,7 @@ def test_plots_can_be_left_out(mtl: Command, tmp_path: Path) -> None:
 
 
 def test_early_stopping_ends_a_run_that_gets_no_better(mtl: Command, tmp_path: Path) -> None:
-    """Breaks if patience is not counted in epochs, or the best model is not the one that is kept."""
+    """Breaks if patience is not counted in epochs, or another model than the best is kept."""
     result = mtl(
         "mtl-run",
         "trainer.epochs=200",
@@ -245,7 +246,7 @@ def test_the_axes_combine(mtl: Command) -> None:
         "model=mlp",
         "model.dropout=0.1",
     )
-    more = (
+    training = (
         "optimizer=adamw",
         "trainer.clip=1.0",
         "trainer.monitor=y1.r2",
@@ -255,7 +256,7 @@ def test_the_axes_combine(mtl: Command) -> None:
     scheduler = (
         "trainer.lr_scheduler={_target_: torch.optim.lr_scheduler.ReduceLROnPlateau, patience: 2}"
     )
-    result = mtl("mtl-run", *options, *more, scheduler, *QUICK)
+    result = mtl("mtl-run", *options, *training, scheduler, *QUICK)
     assert result.code == 0, result.err
 
 
@@ -357,7 +358,7 @@ def test_a_loss_that_is_no_scalar_is_named(mtl: Command, tmp_path: Path) -> None
     )
 
 
-def test_a_negative_loss_under_uncertainty_is_said(mtl: Command, tmp_path: Path) -> None:
+def test_a_negative_loss_under_uncertainty_is_warned_of(mtl: Command, tmp_path: Path) -> None:
     """Breaks if a run is silently destroyed by a weight that grows without bound."""
     (tmp_path / "terms.py").write_text(TERMS)
     result = mtl("mtl-run", "model=mlp", "data.losses.odd._target_=terms.negative", *QUICK)
@@ -368,7 +369,7 @@ def test_a_negative_loss_under_uncertainty_is_said(mtl: Command, tmp_path: Path)
     assert "negative loss" not in fixed.out
 
 
-def test_a_replaced_loss_is_not_held_against_the_standard_one(mtl: Command, tmp_path: Path) -> None:
+def test_a_replaced_loss_is_not_divided_by_the_trivial_loss(mtl: Command, tmp_path: Path) -> None:
     """Breaks if a loss in other units is divided by the trivial predictor's squared error."""
     (tmp_path / "terms.py").write_text(TERMS)
     assert (
@@ -380,7 +381,7 @@ def test_a_replaced_loss_is_not_held_against_the_standard_one(mtl: Command, tmp_
     assert "relative_loss" in tasks["y2"]["final"]["val"]
 
 
-def test_a_constant_target_has_nothing_to_be_held_against(mtl: Command, tmp_path: Path) -> None:
+def test_a_constant_target_has_no_relative_loss(mtl: Command, tmp_path: Path) -> None:
     """Breaks if a target without variance reads as nearly solved."""
     (tmp_path / "t.csv").write_text("x,y,c\n" + "".join(f"{i},{i % 5},7\n" for i in range(60)))
     options = (
@@ -395,7 +396,7 @@ def test_a_constant_target_has_nothing_to_be_held_against(mtl: Command, tmp_path
     assert "relative_loss" not in tasks["c"]["final"]["val"]
 
 
-def test_a_task_that_never_takes_part_is_said(mtl: Command) -> None:
+def test_a_task_that_never_takes_part_is_named(mtl: Command) -> None:
     """Breaks if a start after the end looks like a trained task."""
     result = mtl("mtl-run", "weighting=staged", "schedule.start.y2=50", *QUICK)
     assert "Task 'y2' never takes part in this run; check its times under schedule." in result.out

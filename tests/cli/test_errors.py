@@ -1,4 +1,4 @@
-"""Every wrong input: exit status other than 0, one sentence that helps, no traceback, nothing lost."""
+"""Every wrong input: a failing exit status, one helpful sentence, no traceback, nothing lost."""
 
 from __future__ import annotations
 
@@ -48,80 +48,260 @@ class Model(nn.Module):
         return {"a": self.a(x), "b": self.b(x)}
 """
 
-# (options, what the last line of stderr must say)
+# Options, and what the last line of the error output must hold.
 CASES: dict[str, tuple[tuple[str, ...], str]] = {
-    "group option": (("weighting=uncertanty",), "weighting=uncertanty does not exist; did you mean 'uncertainty'? allowed: adatask,"),
-    "group": (("wheighting=fixed",), "There is no config key 'wheighting'; did you mean 'weighting'?"),
+    "group option": (
+        ("weighting=uncertanty",),
+        "weighting=uncertanty does not exist; did you mean 'uncertainty'? allowed: adatask,",
+    ),
+    "group": (
+        ("wheighting=fixed",),
+        "There is no config key 'wheighting'; did you mean 'weighting'?",
+    ),
     "top key": (("sead=1",), "There is no config key 'sead'; did you mean 'seed'?"),
-    "trainer key": (("trainer.epoch=3",), "trainer.epoch is not an option of TrainerOptions; did you mean 'epochs'?"),
-    "record key": (("record.plot=all",), "record.plot is not an option of RecordOptions; did you mean 'plots'?"),
-    "word for number": (("trainer.epochs=many",), "trainer.epochs must be a whole number of at least 1; found 'many'."),
-    "negative number": (("trainer.epochs=-1",), "trainer.epochs must be a whole number of at least 1; found -1."),
+    "trainer key": (
+        ("trainer.epoch=3",),
+        "trainer.epoch is not an option of TrainerOptions; did you mean 'epochs'?",
+    ),
+    "record key": (
+        ("record.plot=all",),
+        "record.plot is not an option of RecordOptions; did you mean 'plots'?",
+    ),
+    "word for number": (
+        ("trainer.epochs=many",),
+        "trainer.epochs must be a whole number of at least 1; found 'many'.",
+    ),
+    "negative number": (
+        ("trainer.epochs=-1",),
+        "trainer.epochs must be a whole number of at least 1; found -1.",
+    ),
     "seed": (("seed=x",), "seed must be a whole number of at least 0; found 'x'."),
     "share": (("share=maybe",), "share must be true or false; found 'maybe'."),
     "clip": (("trainer.clip=0",), "trainer.clip must be a positive number; found 0."),
     "plots": (("record.plots=some",), "record.plots='some' is unknown; allowed: all, best, none."),
-    "learning rate": (("optimizer.lr=fast",), "optimizer: torch.optim.Adam refuses its options (lr='fast', fused=True):"),
-    "optimizer class": (("optimizer._target_=torch.optim.Adamm",), "optimizer._target_='torch.optim.Adamm' cannot be imported"),
-    "optimizer option": (("optimizer.betta=1",), "optimizer.betta is not an option of Adam; did you mean 'betas'?"),
-    "closure": (("optimizer._target_=torch.optim.LBFGS",), "torch.optim.LBFGS needs a closure, which no update here gives; use Adam"),
-    "scheduler": (("trainer.lr_scheduler=cosin",), "trainer.lr_scheduler='cosin' is unknown; use cosine, null, or {_target_:"),
-    "monitor": (("trainer.monitor=y1.rmsee",), "trainer.monitor='y1.rmsee' is unknown; did you mean 'y1.rmse'?"),
+    "learning rate": (
+        ("optimizer.lr=fast",),
+        "optimizer: torch.optim.Adam refuses its options (lr='fast', fused=True):",
+    ),
+    "optimizer class": (
+        ("optimizer._target_=torch.optim.Adamm",),
+        "optimizer._target_='torch.optim.Adamm' cannot be imported",
+    ),
+    "optimizer option": (
+        ("optimizer.betta=1",),
+        "optimizer.betta is not an option of Adam; did you mean 'betas'?",
+    ),
+    "closure": (
+        ("optimizer._target_=torch.optim.LBFGS",),
+        "torch.optim.LBFGS needs a closure, which no update here gives; use Adam",
+    ),
+    "scheduler": (
+        ("trainer.lr_scheduler=cosin",),
+        "trainer.lr_scheduler='cosin' is unknown; use cosine, null, or {_target_:",
+    ),
+    "monitor": (
+        ("trainer.monitor=y1.rmsee",),
+        "trainer.monitor='y1.rmsee' is unknown; did you mean 'y1.rmse'?",
+    ),
     "no gpu": (("trainer.device=cuda:99",), "use auto or cpu."),
-    "device": (("trainer.device=gpu",), "trainer.device='gpu' is not a device; use auto, cpu, cuda or cuda:0."),
-    "weight task": (("weighting=fixed", "weighting.weights.y3=1"), "weighting.weights names the unknown task 'y3'; allowed: y1, y2."),
-    "weight type": (("weighting=fixed", "weighting.weights.y1=abc"), "weighting.weights.y1 must be a number; found 'abc'."),
-    "weight sign": (("weighting=fixed", "weighting.weights.y1=-1"), "weighting.weights must be finite, not negative and not all 0;"),
-    "normalize": (("weighting=fixed", "weighting.normalize=max"), "weighting.normalize='max' is unknown; allowed: none, sum, mean."),
-    "form": (("weighting.form=kendal",), "weighting.form='kendal' is unknown; did you mean 'kendall'?"),
-    "solver": (("weighting.solver=newton",), "weighting.solver='newton' is unknown; allowed: gradient, closed_form."),
-    "frozen": (("weighting.frozen.y1=-3",), "weighting.frozen.y1 must be a positive sigma; found -3.0."),
-    "foreign option": (("weighting.temperature=2",), "weighting.temperature is not an option of Uncertainty;"),
-    "stage task": (("weighting=staged", "schedule.start.y9=3"), "schedule.start names the unknown task 'y9'; allowed: y1, y2."),
-    "stage time": (("weighting=staged", "schedule.start.y1=soon"), "schedule.start.y1='soon' is not a time; write epochs (200),"),
-    "nobody active": (("weighting=staged", "schedule.start={y1: 1, y2: 2}"), "schedule: no task is active at step 0 (epoch 0);"),
-    "group task": (("weighting=per_task_adam", "update.groups=[[y1],[y3]]"), "update.groups names the unknown task 'y3'; allowed: y1, y2."),
-    "group left out": (("weighting=per_task_adam", "update.groups=[[y1]]"), "update.groups leaves out the task 'y2';"),
-    "gradients": (("weighting=per_task_adam", "update.gradients=old"), "update.gradients='old' is unknown; allowed: same, fresh."),
+    "device": (
+        ("trainer.device=gpu",),
+        "trainer.device='gpu' is not a device; use auto, cpu, cuda or cuda:0.",
+    ),
+    "weight task": (
+        ("weighting=fixed", "weighting.weights.y3=1"),
+        "weighting.weights names the unknown task 'y3'; allowed: y1, y2.",
+    ),
+    "weight type": (
+        ("weighting=fixed", "weighting.weights.y1=abc"),
+        "weighting.weights.y1 must be a number; found 'abc'.",
+    ),
+    "weight sign": (
+        ("weighting=fixed", "weighting.weights.y1=-1"),
+        "weighting.weights must be finite, not negative and not all 0;",
+    ),
+    "normalize": (
+        ("weighting=fixed", "weighting.normalize=max"),
+        "weighting.normalize='max' is unknown; allowed: none, sum, mean.",
+    ),
+    "form": (
+        ("weighting.form=kendal",),
+        "weighting.form='kendal' is unknown; did you mean 'kendall'?",
+    ),
+    "solver": (
+        ("weighting.solver=newton",),
+        "weighting.solver='newton' is unknown; allowed: gradient, closed_form.",
+    ),
+    "frozen": (
+        ("weighting.frozen.y1=-3",),
+        "weighting.frozen.y1 must be a positive sigma; found -3.0.",
+    ),
+    "foreign option": (
+        ("weighting.temperature=2",),
+        "weighting.temperature is not an option of Uncertainty;",
+    ),
+    "stage task": (
+        ("weighting=staged", "schedule.start.y9=3"),
+        "schedule.start names the unknown task 'y9'; allowed: y1, y2.",
+    ),
+    "stage time": (
+        ("weighting=staged", "schedule.start.y1=soon"),
+        "schedule.start.y1='soon' is not a time; write epochs (200),",
+    ),
+    "nobody active": (
+        ("weighting=staged", "schedule.start={y1: 1, y2: 2}"),
+        "schedule: no task is active at step 0 (epoch 0);",
+    ),
+    "group task": (
+        ("weighting=per_task_adam", "update.groups=[[y1],[y3]]"),
+        "update.groups names the unknown task 'y3'; allowed: y1, y2.",
+    ),
+    "group left out": (
+        ("weighting=per_task_adam", "update.groups=[[y1]]"),
+        "update.groups leaves out the task 'y2';",
+    ),
+    "gradients": (
+        ("weighting=per_task_adam", "update.gradients=old"),
+        "update.gradients='old' is unknown; allowed: same, fresh.",
+    ),
     "subset": (("data.tasks=[y7]",), "data.tasks names the unknown task 'y7'; allowed: y1, y2."),
     "no rows": (("data.n=0",), "The train split is empty; every split needs at least one row."),
-    "batch size": (("data.batch_size=0",), "data.batch_size must be a whole number of at least 1; found 0."),
-    "data key": (("data.batch_sizes=3",), "data.batch_sizes is not an option of ToyRegression; did you mean 'batch_size'?"),
-    "hidden": (("model.hidden=64",), "model.hidden must be a list of positive widths, e.g. [64, 64]; found 64."),
-    "model key": (("model.hiden=[64]",), "model.hiden is not an option of SeparateMLPs; did you mean 'hidden'?"),
-    "activation": (("model.activation=relux",), "model.activation='relux' is unknown; allowed: relu, gelu, silu, tanh."),
-    "target import": (("model._target_=nomod.X",), "model._target_='nomod.X' cannot be imported (No module named 'nomod')."),
-    "not a module": (("model._target_=builtins.dict", "model={hidden: 1}"), "model._target_ made a dict; it must make a torch.nn.Module."),
-    "diverging": (("optimizer=sgd", "optimizer.lr=1e6"), "The loss of task 'y1' became inf in epoch 1, step 3; lower optimizer.lr"),
+    "batch size": (
+        ("data.batch_size=0",),
+        "data.batch_size must be a whole number of at least 1; found 0.",
+    ),
+    "data key": (
+        ("data.batch_sizes=3",),
+        "data.batch_sizes is not an option of ToyRegression; did you mean 'batch_size'?",
+    ),
+    "hidden": (
+        ("model.hidden=64",),
+        "model.hidden must be a list of positive widths, e.g. [64, 64]; found 64.",
+    ),
+    "model key": (
+        ("model.hiden=[64]",),
+        "model.hiden is not an option of SeparateMLPs; did you mean 'hidden'?",
+    ),
+    "activation": (
+        ("model.activation=relux",),
+        "model.activation='relux' is unknown; allowed: relu, gelu, silu, tanh.",
+    ),
+    "target import": (
+        ("model._target_=nomod.X",),
+        "model._target_='nomod.X' cannot be imported (No module named 'nomod').",
+    ),
+    "not a module": (
+        ("model._target_=builtins.dict", "model={hidden: 1}"),
+        "model._target_ made a dict; it must make a torch.nn.Module.",
+    ),
+    "diverging": (
+        ("optimizer=sgd", "optimizer.lr=1e6"),
+        "The loss of task 'y1' became inf in epoch 1, step 3; lower optimizer.lr",
+    ),
     "no path": (("data=table",), "data=table needs data.path, the CSV or Parquet file to read."),
-    "no targets": (("data=table", "data.path=t.csv"), "data=table needs data.targets, e.g. data.targets="),
-    "no file": (("data=table", "data.path=no.csv", "data.targets=[a]"), "There is no file 'no.csv' (looked in "),
-    "no column": (("data=table", "data.path=t.csv", "data.targets=[z]"), "data.targets: the table has no column 'z'; allowed: a, b, c."),
-    "text target": (("data=table", "data.path=t.csv", "data.targets={c: regression}"), "column 'c' holds 'x', which is not a number;"),
-    "kind": (("data=table", "data.path=t.csv", "data.targets={a: regresion}"), "unknown kind 'regresion'; did you mean 'regression'?"),
-    "not a table": (("data=table", "data.path=broken.parquet", "data.targets=[a]"), "The table 'broken.parquet' cannot be read ("),
+    "no targets": (
+        ("data=table", "data.path=t.csv"),
+        "data=table needs data.targets, e.g. data.targets=",
+    ),
+    "no file": (
+        ("data=table", "data.path=no.csv", "data.targets=[a]"),
+        "There is no file 'no.csv' (looked in ",
+    ),
+    "no column": (
+        ("data=table", "data.path=t.csv", "data.targets=[z]"),
+        "data.targets: the table has no column 'z'; allowed: a, b, c.",
+    ),
+    "text target": (
+        ("data=table", "data.path=t.csv", "data.targets={c: regression}"),
+        "column 'c' holds 'x', which is not a number;",
+    ),
+    "kind": (
+        ("data=table", "data.path=t.csv", "data.targets={a: regresion}"),
+        "unknown kind 'regresion'; did you mean 'regression'?",
+    ),
+    "not a table": (
+        ("data=table", "data.path=broken.parquet", "data.targets=[a]"),
+        "The table 'broken.parquet' cannot be read (",
+    ),
     "unparsable": (("data.targets={a: b",), "An option cannot be parsed ("),
-    "experiment": (("experiment=nope",), "experiment=nope does not exist; allowed: collapse, collapse_groups, reuters_constant_factor, toy_uncertainty."),
-    "no run": (("resume=nowhere",), "The run directory 'nowhere' does not exist; give the path that mtl-run printed."),
+    "experiment": (
+        ("experiment=nope",),
+        "experiment=nope does not exist; allowed: collapse, collapse_groups, reuters_constant_factor, toy_uncertainty.",
+    ),
+    "no run": (
+        ("resume=nowhere",),
+        "The run directory 'nowhere' does not exist; give the path that mtl-run printed.",
+    ),
     "not a run": (("repeat=.",), "The run directory '.' holds no run (no .hydra/config.yaml);"),
-    "file in the way": (("hydra.run.dir=t.csv/run",), "a file of that name is in the way; choose another hydra.run.dir."),
-    "read-only": (("hydra.run.dir=/proc/run",), "'/proc/run'; check the path, or choose another hydra.run.dir."),
-    "loss term": (("data.losses.smooth._target_=builtins.str",), "data.losses.smooth must be a callable of (outputs, targets); str is not."),
-    "nan input": ((*BARE, "data.flaw=nan_input"), "The inputs of the train split hold NaN or infinity (first in row 3);"),
-    "inf target": ((*BARE, "data.flaw=inf_target"), "Task 'a' has an infinite target in the train split;"),
-    "poisoned": ((*BARE, "data.flaw=poison", "optimizer=sgd"), "The loss of task 'a' became inf in epoch 1, step "),
-    "unknown kind": ((*BARE, "data.flaw=kind"), "Task 'a' has the unknown kind 'regresion'; did you mean 'regression'?"),
-    "twice": ((*BARE, "data.flaw=twice"), "Two tasks are called 'a'; every task needs a name of its own."),
-    "empty split": ((*BARE, "data.flaw=empty"), "The val split is empty; every split needs at least one row."),
-    "lengths": ((*BARE, "data.flaw=length"), "Task 'a' has 7 targets in the val split, but its inputs have 20 rows."),
-    "split missing": ((*BARE, "data.flaw=no_test"), "The dataset has no split 'test'; it needs train, val, test."),
-    "user's bug": ((*BARE, "data.flaw=crash"), "RuntimeError: my own bug (raised in mine.py, line 19); run.log holds the traceback,"),
-    "output shape": ((*BARE, "model.flaw=shape"), "Task 'a': the model's output has shape (20, 2), but its target of shape (20, 1) needs (20, 1)."),
-    "unused parameter": ((*BARE, "model.flaw=unused"), "No task's loss reaches the model's parameter 'extra.weight';"),
-    "output list": ((*BARE, "model.flaw=list"), "The model returned a list; its forward must return {task: tensor}."),
-    "plain dict": ((*BARE, "model.flaw=dict"), "Task 'b' uses a trainable tensor of shape (1, 3) that is not among the model's parameters;"),
-    "no output": ((*BARE, "model.flaw=missing"), "The model returned no output for task 'b' (it returned a)."),
-}  # fmt: skip
+    "file in the way": (
+        ("hydra.run.dir=t.csv/run",),
+        "a file of that name is in the way; choose another hydra.run.dir.",
+    ),
+    "read-only": (
+        ("hydra.run.dir=/proc/run",),
+        "'/proc/run'; check the path, or choose another hydra.run.dir.",
+    ),
+    "loss term": (
+        ("data.losses.smooth._target_=builtins.str",),
+        "data.losses.smooth must be a callable of (outputs, targets); str is not.",
+    ),
+    "nan input": (
+        (*BARE, "data.flaw=nan_input"),
+        "The inputs of the train split hold NaN or infinity (first in row 3);",
+    ),
+    "inf target": (
+        (*BARE, "data.flaw=inf_target"),
+        "Task 'a' has an infinite target in the train split;",
+    ),
+    "poisoned": (
+        (*BARE, "data.flaw=poison", "optimizer=sgd"),
+        "The loss of task 'a' became inf in epoch 1, step ",
+    ),
+    "unknown kind": (
+        (*BARE, "data.flaw=kind"),
+        "Task 'a' has the unknown kind 'regresion'; did you mean 'regression'?",
+    ),
+    "twice": (
+        (*BARE, "data.flaw=twice"),
+        "Two tasks are called 'a'; every task needs a name of its own.",
+    ),
+    "empty split": (
+        (*BARE, "data.flaw=empty"),
+        "The val split is empty; every split needs at least one row.",
+    ),
+    "lengths": (
+        (*BARE, "data.flaw=length"),
+        "Task 'a' has 7 targets in the val split, but its inputs have 20 rows.",
+    ),
+    "split missing": (
+        (*BARE, "data.flaw=no_test"),
+        "The dataset has no split 'test'; it needs train, val, test.",
+    ),
+    "user's bug": (
+        (*BARE, "data.flaw=crash"),
+        "RuntimeError: my own bug (raised in mine.py, line 19); run.log holds the traceback,",
+    ),
+    "output shape": (
+        (*BARE, "model.flaw=shape"),
+        "Task 'a': the model's output has shape (20, 2), but its target of shape (20, 1) needs (20, 1).",
+    ),
+    "unused parameter": (
+        (*BARE, "model.flaw=unused"),
+        "No task's loss reaches the model's parameter 'extra.weight';",
+    ),
+    "output list": (
+        (*BARE, "model.flaw=list"),
+        "The model returned a list; its forward must return {task: tensor}.",
+    ),
+    "plain dict": (
+        (*BARE, "model.flaw=dict"),
+        "Task 'b' uses a trainable tensor of shape (1, 3) that is not among the model's parameters;",
+    ),
+    "no output": (
+        (*BARE, "model.flaw=missing"),
+        "The model returned no output for task 'b' (it returned a).",
+    ),
+}
 
 
 @pytest.fixture
@@ -242,16 +422,16 @@ def test_a_full_disk_is_one_sentence_and_loses_nothing(mtl: Command, tmp_path: P
         assert "Traceback" not in result.err
         subprocess.run(["mount", "-o", "remount,size=20m", str(small)], check=True)
         assert mtl("mtl-run", f"resume={small / 'run'}").code == 0
-        whole = mtl(
+        undisturbed = mtl(
             "mtl-run",
             "trainer.epochs=200",
             "model.hidden=[64]",
             "record.plots=none",
-            "hydra.run.dir=whole",
+            "hydra.run.dir=undisturbed",
         )
-        assert whole.code == 0
+        assert undisturbed.code == 0
         assert (small / "run" / "metrics.csv").read_bytes() == (
-            tmp_path / "whole" / "metrics.csv"
+            tmp_path / "undisturbed" / "metrics.csv"
         ).read_bytes()
     finally:
         subprocess.run(["umount", str(small)], check=True)
@@ -294,7 +474,7 @@ def test_a_killed_worker_is_reported_and_the_sweep_goes_on_when_resumed(
                 os.kill(int(process.name), signal.SIGKILL)
                 return
 
-    first = mtl("mtl-run", *sweep, *options, meddle=kill_a_worker)
+    first = mtl("mtl-run", *sweep, *options, meanwhile=kill_a_worker)
     assert first.code == 1
     assert "Traceback" not in first.err
     assert "killed" in first.last_line
@@ -305,6 +485,7 @@ def test_a_killed_worker_is_reported_and_the_sweep_goes_on_when_resumed(
 
 
 def _is_worker(process: Path, parent: int) -> bool:
+    """Return whether a process, by its folder in /proc, is a joblib worker of this parent."""
     try:
         status = (process / "stat").read_text().rsplit(")", 1)[1].split()
         command = (process / "cmdline").read_bytes()

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.paths import ROOT
 
-MINE = """
+USER_MODULE = """
 import torch
 from torch import nn
 from mtl_runner.data import Split
@@ -63,28 +63,28 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.long
-def test_own_data_model_and_weighting_run_from_an_installed_wheel(
+def test_a_users_data_model_and_weighting_run_from_an_installed_wheel(
     installed: Path, tmp_path: Path
 ) -> None:
-    """Breaks if the configs are not in the wheel, or a user's folder is not searched (also in joblib's workers)."""
-    (tmp_path / "mine.py").write_text(MINE)
+    """Breaks if the wheel lacks the configs, or a user's folder is not searched, also by joblib."""
+    (tmp_path / "users.py").write_text(USER_MODULE)
     for group, name in (("data", "Data"), ("model", "Model"), ("weighting", "LogSum")):
         (tmp_path / "conf" / group).mkdir(parents=True)
-        (tmp_path / "conf" / group / "mine.yaml").write_text(f"_target_: mine.{name}\n")
+        (tmp_path / "conf" / group / "users.yaml").write_text(f"_target_: users.{name}\n")
     environment = {**os.environ, "PYTHONPATH": str(installed)}
-    where = "import mtl_runner; print(mtl_runner.__file__)"
-    found = subprocess.run(
-        [sys.executable, "-c", where],
+    code = "import mtl_runner; print(mtl_runner.__file__)"
+    imported = subprocess.run(
+        [sys.executable, "-c", code],
         env=environment,
         cwd=tmp_path,
         capture_output=True,
         text=True,
         check=True,
     )
-    assert Path(found.stdout.strip()).is_relative_to(installed)
-    options = ["data=mine", "model=mine", "trainer.epochs=2", "record.plots=none"]
-    sweep = ["-m", "hydra/launcher=joblib", "weighting=mine,fixed", "hydra.sweep.dir=sweep"]
-    for extra in (["weighting=mine", "hydra.run.dir=run"], sweep):
+    assert Path(imported.stdout.strip()).is_relative_to(installed)
+    options = ["data=users", "model=users", "trainer.epochs=2", "record.plots=none"]
+    sweep = ["-m", "hydra/launcher=joblib", "weighting=users,fixed", "hydra.sweep.dir=sweep"]
+    for extra in (["weighting=users", "hydra.run.dir=run"], sweep):
         command = [str(installed / "bin" / "mtl-run"), *options, *extra]
         result = subprocess.run(
             command, env=environment, cwd=tmp_path, capture_output=True, text=True
@@ -97,16 +97,28 @@ def test_own_data_model_and_weighting_run_from_an_installed_wheel(
 def test_a_config_dir_elsewhere_works(tmp_path: Path) -> None:
     """Breaks if --config-dir does not add options."""
     (tmp_path / "elsewhere" / "data").mkdir(parents=True)
-    (tmp_path / "mine.py").write_text(MINE)
-    (tmp_path / "elsewhere" / "data" / "mine.yaml").write_text("_target_: mine.Data\nn: 40\n")
+    (tmp_path / "users.py").write_text(USER_MODULE)
+    (tmp_path / "elsewhere" / "data" / "users.yaml").write_text("_target_: users.Data\nn: 40\n")
     command = [
         str(Path(sys.executable).with_name("mtl-run")),
         "--config-dir",
         "elsewhere",
-        "data=mine",
+        "data=users",
         "trainer.epochs=1",
         "record.plots=none",
     ]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert "train 40" in result.stdout
+
+
+@pytest.mark.long
+def test_an_installed_wheel_explains_its_options(installed: Path, tmp_path: Path) -> None:
+    """Breaks if the table of measured costs, or a class's source, is not found in a wheel."""
+    command = [str(installed / "bin" / "mtl-run"), "--explain", "weighting=famo"]
+    environment = {**os.environ, "PYTHONPATH": str(installed)}
+    result = subprocess.run(
+        command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert "ms per step on digits" in result.stdout
+    assert "gamma: Decay of the logits" in result.stdout

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.commands import QUICK, Command, Result, kill_somewhere, send
+from tests.support.run_files import reproducible_files
 
 STRATEGIES = ("uncertainty", "per_task_adam", "staged")
 # Long enough to be hit after its first checkpoint, also on a busy machine.
@@ -21,35 +22,30 @@ SLOW = ("model.hidden=[16]", "trainer.epochs=600", "trainer.evaluate_every=30", 
 LONGER = ("model.hidden=[16]", "trainer.epochs=60", "trainer.evaluate_every=3", "record.plots=none")
 
 
-def result(directory: Path) -> tuple[bytes, dict]:
-    """What must not depend on interruptions: metrics.csv, and summary.json without its times."""
-    summary = json.loads((directory / "summary.json").read_text())
-    summary.pop("time")
-    return (directory / "metrics.csv").read_bytes(), summary
-
-
-def killed_until_done(mtl: Command, tmp_path: Path, strategy: str, kills: int, seed: int) -> None:
-    """Runs hit by at least so many kills, some of them more than once, all end like the run that was left alone."""
+def kill_until_done(mtl: Command, tmp_path: Path, strategy: str, kills: int, seed: int) -> None:
+    """Assert that runs that are killed, some more than once, end like one that is left alone."""
     chance = random.Random(seed)
     options = (f"weighting={strategy}", *LONGER)
-    for folder in ("warm", "whole"):
+    for folder in ("warm", "undisturbed"):
         started = time.monotonic()
         done = mtl("mtl-run", *options, f"hydra.run.dir={folder}")
         seconds = time.monotonic() - started
         assert done.code == 0, done.err
-    whole = result(tmp_path / "whole")
+    expected = reproducible_files(tmp_path / "undisturbed")
     hits = number = 0
     while hits < kills:
         number += 1
         assert number < 5 * kills + 10, "hardly any kill hits a running process"
         folder = f"killed{number}"
         command = ("mtl-run", *options, f"hydra.run.dir={folder}")
-        for _ in range(chance.randrange(1, 4)):  # some are killed again while they resume
-            hits += mtl(*command, meddle=kill_somewhere(chance, seconds)).code == -signal.SIGKILL
+        # Some are killed again while they resume.
+        for _ in range(chance.randrange(1, 4)):
+            hits += mtl(*command, meanwhile=kill_somewhere(chance, seconds)).code == -signal.SIGKILL
         resumable = (tmp_path / folder / ".hydra" / "config.yaml").exists()
-        last = mtl("mtl-run", f"resume={folder}") if resumable and number % 2 else mtl(*command)
-        assert last.code == 0, last.err
-        assert result(tmp_path / folder) == whole
+        by_resume = resumable and number % 2
+        ended = mtl("mtl-run", f"resume={folder}") if by_resume else mtl(*command)
+        assert ended.code == 0, ended.err
+        assert reproducible_files(tmp_path / folder) == expected
 
 
 @pytest.mark.parametrize(
@@ -59,8 +55,8 @@ def killed_until_done(mtl: Command, tmp_path: Path, strategy: str, kills: int, s
 def test_a_killed_run_resumes_to_the_same_bytes(
     mtl: Command, tmp_path: Path, strategy: str
 ) -> None:
-    """Breaks if anything that a step depends on is missing from the checkpoint, or written in the wrong order."""
-    killed_until_done(mtl, tmp_path, strategy, kills=3, seed=1)
+    """Breaks if a checkpoint lacks what a step depends on, or files are written in wrong order."""
+    kill_until_done(mtl, tmp_path, strategy, kills=3, seed=1)
 
 
 @pytest.mark.long
@@ -68,8 +64,8 @@ def test_a_killed_run_resumes_to_the_same_bytes(
 def test_seventeen_kills_at_random_instants_change_nothing(
     mtl: Command, tmp_path: Path, strategy: str
 ) -> None:
-    """As above, for 51 kills in all."""
-    killed_until_done(mtl, tmp_path, strategy, kills=17, seed=2)
+    """Breaks if a kill at some rare instant changes a run; these are 51 kills in all."""
+    kill_until_done(mtl, tmp_path, strategy, kills=17, seed=2)
 
 
 @pytest.mark.long
@@ -83,25 +79,31 @@ def test_dropout_and_numpy_randomness_resume_too(mtl: Command, tmp_path: Path) -
         "        return super().forward(x + shift)\n"
     )
     options = ("model._target_=noisy.Noisy", "model.dropout=0.3", *SLOW)
-    assert mtl("mtl-run", *options, "hydra.run.dir=whole").code == 0
+    assert mtl("mtl-run", *options, "hydra.run.dir=undisturbed").code == 0
     checkpoint = tmp_path / "killed" / "checkpoint.pt"
     first = mtl(
-        "mtl-run", *options, "hydra.run.dir=killed", meddle=send(signal.SIGKILL, checkpoint.exists)
+        "mtl-run",
+        *options,
+        "hydra.run.dir=killed",
+        meanwhile=send(signal.SIGKILL, checkpoint.exists),
     )
     assert first.code == -signal.SIGKILL
-    last = mtl("mtl-run", "resume=killed")
-    assert last.code == 0, last.err
-    assert result(tmp_path / "killed") == result(tmp_path / "whole")
+    resumed = mtl("mtl-run", "resume=killed")
+    assert resumed.code == 0, resumed.err
+    assert reproducible_files(tmp_path / "killed") == reproducible_files(tmp_path / "undisturbed")
 
 
 @pytest.mark.long
 def test_ctrl_c_saves_and_says_how_to_resume(mtl: Command, tmp_path: Path) -> None:
     """Breaks if an interrupt loses the epochs before it, or the resumed run differs."""
     options = ("model.hidden=[16]", "trainer.epochs=400", "record.plots=none")
-    assert mtl("mtl-run", *options, "hydra.run.dir=whole").code == 0
+    assert mtl("mtl-run", *options, "hydra.run.dir=undisturbed").code == 0
     checkpoint = tmp_path / "stopped" / "checkpoint.pt"
     first = mtl(
-        "mtl-run", *options, "hydra.run.dir=stopped", meddle=send(signal.SIGINT, checkpoint.exists)
+        "mtl-run",
+        *options,
+        "hydra.run.dir=stopped",
+        meanwhile=send(signal.SIGINT, checkpoint.exists),
     )
     assert first.code == 130
     assert first.last_line == "Stopped; go on with: mtl-run resume=stopped"
@@ -110,7 +112,7 @@ def test_ctrl_c_saves_and_says_how_to_resume(mtl: Command, tmp_path: Path) -> No
         json.loads((tmp_path / "stopped" / "summary.json").read_text())["status"] == "interrupted"
     )
     assert mtl("mtl-run", "resume=stopped").code == 0
-    assert result(tmp_path / "stopped") == result(tmp_path / "whole")
+    assert reproducible_files(tmp_path / "stopped") == reproducible_files(tmp_path / "undisturbed")
 
 
 def test_a_finished_run_is_not_run_again(mtl: Command, tmp_path: Path) -> None:
@@ -139,9 +141,9 @@ def test_repeat_gives_the_same_bytes_and_takes_changes(mtl: Command, tmp_path: P
     """Breaks if the recorded config is not enough to run again."""
     assert mtl("mtl-run", "weighting=staged", *LONGER, "hydra.run.dir=first").code == 0
     assert mtl("mtl-run", "repeat=first", "hydra.run.dir=second").code == 0
-    assert result(tmp_path / "first")[0] == result(tmp_path / "second")[0]
+    assert reproducible_files(tmp_path / "first")[0] == reproducible_files(tmp_path / "second")[0]
     assert mtl("mtl-run", "repeat=first", "seed=5", "hydra.run.dir=third").code == 0
-    assert result(tmp_path / "first")[0] != result(tmp_path / "third")[0]
+    assert reproducible_files(tmp_path / "first")[0] != reproducible_files(tmp_path / "third")[0]
     regrouped = mtl("mtl-run", "repeat=first", "weighting=fixed", "hydra.run.dir=fourth")
     assert regrouped.code == 0, regrouped.err
     config = (tmp_path / "fourth" / ".hydra" / "config.yaml").read_text()
@@ -151,7 +153,7 @@ def test_repeat_gives_the_same_bytes_and_takes_changes(mtl: Command, tmp_path: P
 
 @pytest.mark.long
 def test_a_repeated_run_can_be_repeated_with_another_group(mtl: Command, tmp_path: Path) -> None:
-    """Breaks if the overrides of the first run are forgotten on the way, so that another problem is trained."""
+    """Breaks if the first run's overrides are forgotten, so that another problem is trained."""
     assert mtl("mtl-run", "data=toy_mixed", "weighting.lr=0.1", *QUICK, "hydra.run.dir=a").code == 0
     assert mtl("mtl-run", "repeat=a", "seed=1", "hydra.run.dir=b").code == 0
     assert (
@@ -185,15 +187,15 @@ def test_two_processes_do_not_write_one_directory(mtl: Command, tmp_path: Path) 
         os.kill(pid, signal.SIGCONT)
         refused.append(Result(done.returncode, done.stdout, done.stderr))
 
-    assert mtl(*command, meddle=start_again).code == 0
+    assert mtl(*command, meanwhile=start_again).code == 0
     assert refused[0].code == 1
     assert (
         "run' is being written by another process; wait for it, or choose another hydra.run.dir."
         in refused[0].last_line
     )
-    assert mtl("mtl-run", *SLOW, "hydra.run.dir=whole").code == 0
+    assert mtl("mtl-run", *SLOW, "hydra.run.dir=undisturbed").code == 0
     assert (tmp_path / "run" / "metrics.csv").read_bytes() == (
-        tmp_path / "whole" / "metrics.csv"
+        tmp_path / "undisturbed" / "metrics.csv"
     ).read_bytes()
 
 
@@ -210,7 +212,7 @@ def test_what_only_hydra_can_resolve_is_recorded_as_its_value(mtl: Command, tmp_
         "mtl-run",
         *options,
         "hydra.run.dir=run",
-        meddle=send(signal.SIGKILL, (tmp_path / "run" / "checkpoint.pt").exists),
+        meanwhile=send(signal.SIGKILL, (tmp_path / "run" / "checkpoint.pt").exists),
     )
     assert killed.code == -signal.SIGKILL
     assert mtl("mtl-run", "resume=run").code == 0
@@ -220,7 +222,9 @@ def test_a_metrics_file_that_lost_its_end_is_not_patched_up(mtl: Command, tmp_pa
     """Breaks if rows that a checkpoint knows of are replaced by zero bytes."""
     command = ("mtl-run", *SLOW, "hydra.run.dir=run")
     assert (
-        mtl(*command, meddle=send(signal.SIGKILL, (tmp_path / "run" / "checkpoint.pt").exists)).code
+        mtl(
+            *command, meanwhile=send(signal.SIGKILL, (tmp_path / "run" / "checkpoint.pt").exists)
+        ).code
         == -signal.SIGKILL
     )
     (tmp_path / "run" / "metrics.csv").write_text("epoch\n")

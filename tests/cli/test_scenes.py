@@ -1,4 +1,7 @@
-"""Road scenes as runs: a strategy of each family, alone and staged, stopped and resumed, and the files that are left."""
+"""Runs on road scenes, with a target at every pixel.
+
+A strategy of each family trains, alone and staged, stopped and resumed, and leaves its files.
+"""
 
 from __future__ import annotations
 
@@ -45,11 +48,12 @@ METRICS = {
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The option that keeps drawn scenes for all tests of this file."""
     return f"data.cache={tmp_path_factory.mktemp('scenes')}"
 
 
-def quietly(directory: Path, *options: str) -> Path:
-    """A run directory without pictures."""
+def prepare_scenes(directory: Path, *options: str) -> Path:
+    """Return a run directory with the config of a run on scenes, without pictures."""
     return prepare(directory, *SCENES, *options, "record.plots=none")
 
 
@@ -58,21 +62,24 @@ def quietly(directory: Path, *options: str) -> Path:
 def test_a_strategy_of_each_family_trains_and_resumes_to_the_same_bytes(
     tmp_path: Path, cache: str, weighting: str, schedule: str
 ) -> None:
-    """Breaks if a strategy cannot take losses per pixel, tasks that start late, or a batch without any instance; or forgets a state."""
+    """Breaks if a strategy cannot train dense tasks that start late, or forgets a state.
+
+    Some batches hold no instance at all.
+    """
     if weighting == "upgrad":
         pytest.importorskip("torchjd")
     options = (cache, f"weighting={weighting}", f"schedule={schedule}", "data.noise.depth=0.02")
-    whole = finish(quietly(tmp_path / "whole", *options))
-    stopped = quietly(tmp_path / "stopped", *options)
+    expected = finish(prepare_scenes(tmp_path / "undisturbed", *options))
+    stopped = prepare_scenes(tmp_path / "stopped", *options)
     stop_after(stopped, 1)
-    assert finish(stopped) == whole
-    rows = read(tmp_path / "whole")
+    assert finish(stopped) == expected
+    rows = read(tmp_path / "undisturbed")
     tasks = ("segmentation", "instance", "depth")
     for split in ("val", "test"):
-        last = {row["task"]: row for row in rows if row["split"] == split and row["epoch"] == "2"}
-        assert set(last) == {*tasks, "total"}
+        row_of = {row["task"]: row for row in rows if row["split"] == split and row["epoch"] == "2"}
+        assert set(row_of) == {*tasks, "total"}
         assert all(
-            math.isfinite(float(last[task][name]))
+            math.isfinite(float(row_of[task][name]))
             for task in tasks
             for name in ("loss", *METRICS[task])
         )
@@ -99,19 +106,19 @@ def test_a_strategy_of_each_family_trains_and_resumes_to_the_same_bytes(
 def test_normals_and_noise_scales_train_and_resume_too(
     tmp_path: Path, cache: str, options: tuple[str, ...]
 ) -> None:
-    """Breaks if a direction, which has no likelihood, or a predicted noise per pixel stops a run."""
-    whole = finish(quietly(tmp_path / "whole", cache, *options))
-    stopped = quietly(tmp_path / "stopped", cache, *options)
+    """Breaks if a direction, which has no likelihood, or a noise per pixel stops a run."""
+    expected = finish(prepare_scenes(tmp_path / "undisturbed", cache, *options))
+    stopped = prepare_scenes(tmp_path / "stopped", cache, *options)
     stop_after(stopped, 1)
-    assert finish(stopped) == whole
+    assert finish(stopped) == expected
 
 
 def test_every_pair_of_tasks_trains(tmp_path: Path, cache: str) -> None:
-    """Breaks the paper's table, which has a row for every pair."""
+    """Breaks if a pair of dense tasks cannot train together, as in the paper's table of pairs."""
     names = list(METRICS)
     for i, first in enumerate(names):
         for second in names[i + 1 :]:
-            directory = quietly(
+            directory = prepare_scenes(
                 tmp_path / f"{first}_{second}",
                 cache,
                 f"data.tasks=[{first},{second}]",
@@ -124,7 +131,7 @@ def test_every_pair_of_tasks_trains(tmp_path: Path, cache: str) -> None:
 def test_a_run_leaves_its_files_its_columns_and_a_model_that_answers(
     tmp_path: Path, cache: str
 ) -> None:
-    """Breaks what is left of a run: panel.png, the columns of every metric, predictions.csv, and `mtl_runner.load`."""
+    """Breaks if a dense run lacks panel.png, a metric's column, predictions or a model to load."""
     composed = compose(
         *SCENES, cache, ALL_TASKS, "weighting=uncertainty", "record.predictions=true"
     )
@@ -165,7 +172,7 @@ def test_a_run_leaves_its_files_its_columns_and_a_model_that_answers(
     with (tmp_path / "run" / "predictions.csv").open() as file:
         written = [row for row in csv.DictReader(file) if row["split"] == "test"]
     assert len(written) == 6
-    for row, labels, ways in zip(
+    for row, labels, offsets in zip(
         written, split.targets["segmentation"], split.targets["instance"], strict=True
     ):
         assert [
@@ -173,14 +180,12 @@ def test_a_run_leaves_its_files_its_columns_and_a_model_that_answers(
         ] == labels.flatten().tolist()
         assert [
             row[f"instance.{i}.target"] == "" for i in range(512)
-        ] == ways.isnan().flatten().tolist()
+        ] == offsets.isnan().flatten().tolist()
 
 
-def test_what_is_evaluated_is_what_scikit_learn_says_of_the_predictions(
-    tmp_path: Path, cache: str
-) -> None:
-    """Breaks the way from a model to the table: a metric of another split, model or epoch."""
-    directory = quietly(tmp_path / "run", cache)
+def test_recorded_metrics_are_those_of_scikit_learn(tmp_path: Path, cache: str) -> None:
+    """Breaks if a recorded metric is of another split, model or epoch."""
+    directory = prepare_scenes(tmp_path / "run", cache)
     trainer = start(directory)
     trainer.run()
     trainer.finish()
@@ -188,14 +193,15 @@ def test_what_is_evaluated_is_what_scikit_learn_says_of_the_predictions(
     split = trainer.experiment.data.splits["test"]
     trainer.learner.model.eval()
     with torch.no_grad():
-        said = trainer.learner.model(split.inputs)["segmentation"].argmax(1).flatten()
+        labels = trainer.learner.model(split.inputs)["segmentation"].argmax(1).flatten()
     true = split.targets["segmentation"].flatten()
-    assert float(row["miou"]) == pytest.approx(jaccard_score(true, said, average="macro"), rel=1e-6)
-    assert float(row["pixel_accuracy"]) == pytest.approx(accuracy_score(true, said), rel=1e-6)
+    miou = jaccard_score(true, labels, average="macro")
+    assert float(row["miou"]) == pytest.approx(miou, rel=1e-6)
+    assert float(row["pixel_accuracy"]) == pytest.approx(accuracy_score(true, labels), rel=1e-6)
 
 
 def test_the_first_line_of_the_config_is_a_command_that_runs(mtl: Command, tmp_path: Path) -> None:
-    """Breaks the example that users copy, in a new process, and the sentence of a wrong noise."""
+    """Breaks if the example that users copy fails, or a wrong noise gets no sentence."""
     line = (conf_directory() / "data" / "scenes.yaml").read_text().splitlines()[1]
     assert line.startswith("# mtl-run ")
     done = mtl(
@@ -212,9 +218,9 @@ def test_the_first_line_of_the_config_is_a_command_that_runs(mtl: Command, tmp_p
 
 
 def test_a_metric_of_pixels_can_judge_a_run(tmp_path: Path, cache: str) -> None:
-    """Breaks trainer.monitor=segmentation.miou (more is better) and instance.instance_error (less is)."""
+    """Breaks if the direction of a dense metric, such as miou or instance_error, is mistaken."""
     for monitor, sign in (("segmentation.miou", max), ("instance.instance_error", min)):
-        directory = quietly(
+        directory = prepare_scenes(
             tmp_path / monitor, cache, f"trainer.monitor={monitor}", "trainer.epochs=4"
         )
         trainer = start(directory)

@@ -1,27 +1,30 @@
-"""hydra/launcher=stacked leaves what the basic launcher leaves: the same runs, the same failures, the same ways to go on."""
+"""A sweep with hydra/launcher=stacked leaves what the basic launcher leaves.
+
+That is: the same runs, the same failures, the same ways to go on.
+"""
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import hydra
 import pandas as pd
 import pytest
-from hydra.core.global_hydra import GlobalHydra
-from hydra.types import RunMode
-from omegaconf import OmegaConf
 
-from mtl_runner.compat.hydra_compose import Composer
-from mtl_runner.config.conf_directory import conf_directory
-from tests.support.commands import Command, Result, send
+from tests.support.commands import Command, send
+from tests.support.run_files import (
+    assert_one_sentence,
+    assert_same_numbers,
+    file_names,
+    read_summary,
+    run_folders,
+    statuses,
+)
 
 MIXED = (
     "data=toy_mixed",
@@ -33,62 +36,31 @@ MIXED = (
 STACKED = ("-m", "hydra/launcher=stacked", "hydra.sweep.dir=sweep")
 
 
-def folders(sweep: Path) -> list[Path]:
-    """The runs of a sweep, in order."""
-    return sorted(path for path in sweep.iterdir() if path.is_dir())
-
-
-def summary(run: Path) -> dict[str, Any]:
-    """What a run says of itself."""
-    return dict(json.loads((run / "summary.json").read_text()))
-
-
-def statuses(sweep: Path) -> list[str]:
-    """Of every run, in order."""
-    return [summary(run)["status"] for run in folders(sweep)]
-
-
-def assert_same_numbers(one: Path, two: Path, tolerance: float, small: float = 0.1) -> None:
-    """Assert that two CSV files have the same rows, up to a relative tolerance (of ``small``, where they are smaller: R2 is a difference)."""
-    found, expected = pd.read_csv(one), pd.read_csv(two)
-    pd.testing.assert_frame_equal(
-        found, expected, rtol=tolerance, atol=tolerance * small, check_exact=False
-    )
-
-
-def assert_one_sentence(result: Result) -> None:
-    """Assert that a command failed without a traceback."""
-    assert result.code == 1, result.out + result.err
-    assert "Traceback" not in result.out + result.err
-
-
 @pytest.mark.long
 def test_a_stacked_sweep_leaves_what_the_basic_launcher_leaves(
     mtl: Command, tmp_path: Path
 ) -> None:
-    """Breaks if a stack writes other files, other configs or other numbers than the same runs by themselves."""
+    """Breaks if a stack writes other files, configs or numbers than the same runs by themselves."""
     sweep = (*MIXED, "weighting=fixed,uncertainty", "optimizer.lr=0.001,0.003", "seed=0,1")
     basic = mtl("mtl-run", "-m", *sweep, "hydra.sweep.dir=basic")
     assert basic.code == 0, basic.err
     stacked = mtl("mtl-run", *STACKED, *sweep)
     assert stacked.code == 0, stacked.err
     assert "one by one" not in stacked.out
-    ours, theirs = tmp_path / "sweep", tmp_path / "basic"
-    files = [
-        sorted(str(path.relative_to(top)) for path in top.rglob("*")) for top in (ours, theirs)
-    ]
+    sweeps = tmp_path / "sweep", tmp_path / "basic"
+    files = [sorted(str(path.relative_to(sweep)) for path in sweep.rglob("*")) for sweep in sweeps]
     assert files[0] == files[1]
-    assert len(folders(ours)) == 8
-    for one, two in zip(folders(ours), folders(theirs), strict=True):
-        assert_same_numbers(one / "metrics.csv", two / "metrics.csv", 1e-4)
+    assert len(run_folders(sweeps[0])) == 8
+    for run, single in zip(*map(run_folders, sweeps), strict=True):
+        assert_same_numbers(run / "metrics.csv", single / "metrics.csv", 1e-4)
         for name in ("config.yaml", "overrides.yaml"):
-            assert (one / ".hydra" / name).read_bytes() == (two / ".hydra" / name).read_bytes()
-    tables = [pd.read_csv(sweep / "runs.csv").drop(columns="seconds") for sweep in (ours, theirs)]
+            assert (run / ".hydra" / name).read_bytes() == (single / ".hydra" / name).read_bytes()
+    tables = [pd.read_csv(sweep / "runs.csv").drop(columns="seconds") for sweep in sweeps]
     pd.testing.assert_frame_equal(*tables, rtol=1e-4, check_exact=False)
     assert set(tables[0]["status"]) == {"finished"}
 
 
-ALONE = {
+ONE_BY_ONE = {
     "gradients": (
         ("weighting=upgrad", "seed=0,1"),
         [
@@ -112,13 +84,13 @@ ALONE = {
 }
 
 
-@pytest.mark.parametrize("case", ALONE)
+@pytest.mark.parametrize("case", ONE_BY_ONE)
 @pytest.mark.long
 def test_jobs_that_cannot_stack_run_one_by_one_and_say_why(
     mtl: Command, tmp_path: Path, case: str
 ) -> None:
     """Breaks if a job that does not stack is stacked, lost, or slow without a word."""
-    options, lines = ALONE[case]
+    options, lines = ONE_BY_ONE[case]
     result = mtl("mtl-run", *STACKED, *MIXED, "trainer.epochs=2", *options)
     assert result.code == 0, result.err
     assert [line for line in result.out.splitlines() if "one by one" in line] == lines
@@ -137,15 +109,15 @@ class Branching(nn.Module):
 
     def forward(self, inputs):
         features = self.trunk(inputs)
-        if features.sum() > 0:  # torch.func cannot know
+        if features.sum() > 0:  # torch.func cannot follow this
             features = features.relu()
         return {name: head(features) for name, head in self.heads.items()}
 """
 
 
 @pytest.mark.long
-def test_a_model_that_torch_func_refuses_runs_as_ever(mtl: Command, tmp_path: Path) -> None:
-    """Breaks if a model with control flow cannot be used in a stacked sweep or with trainer.compile=true, or trains on other batches."""
+def test_a_model_that_torch_func_refuses_trains_one_by_one(mtl: Command, tmp_path: Path) -> None:
+    """Breaks if a model with control flow cannot be stacked or compiled without other numbers."""
     (tmp_path / "branching.py").write_text(BRANCHING)
     model = ("++model={_target_: branching.Branching}", *MIXED[1:], "trainer.epochs=2")
     plain = mtl("mtl-run", *model, "hydra.run.dir=plain")
@@ -161,7 +133,7 @@ def test_a_model_that_torch_func_refuses_runs_as_ever(mtl: Command, tmp_path: Pa
     assert "2 of 2 jobs run one by one (0, 1): they cannot be stacked (vmap: " in stacked.out
     expected = (tmp_path / "plain" / "metrics.csv").read_bytes()
     assert (tmp_path / "tried" / "metrics.csv").read_bytes() == expected
-    assert (folders(tmp_path / "sweep")[0] / "metrics.csv").read_bytes() == expected
+    assert (run_folders(tmp_path / "sweep")[0] / "metrics.csv").read_bytes() == expected
 
 
 @pytest.mark.long
@@ -172,8 +144,8 @@ def test_a_diverging_replica_fails_alone(mtl: Command, tmp_path: Path) -> None:
     assert "one by one" not in result.out
     assert "1 of 4 runs failed" in result.last_line
     assert statuses(tmp_path / "sweep") == ["finished", "failed", "finished", "finished"]
-    found = summary(folders(tmp_path / "sweep")[1])
-    assert found["reason"].startswith("The loss of task 'value' became inf in epoch 1, step ")
+    diverged = read_summary(run_folders(tmp_path / "sweep")[1])
+    assert diverged["reason"].startswith("The loss of task 'value' became inf in epoch 1, step ")
     basic = (
         "-m",
         *MIXED,
@@ -182,11 +154,12 @@ def test_a_diverging_replica_fails_alone(mtl: Command, tmp_path: Path) -> None:
         "hydra.sweep.dir=basic",
     )
     assert mtl("mtl-run", *basic).code == 1
-    for one, two in zip(folders(tmp_path / "sweep"), folders(tmp_path / "basic"), strict=True):
-        assert summary(one).get("reason") == summary(two).get("reason")
-        assert sorted(p.name for p in one.iterdir()) == sorted(p.name for p in two.iterdir())
-        if summary(one)["status"] == "finished":
-            assert_same_numbers(one / "metrics.csv", two / "metrics.csv", 1e-4)
+    for folder in run_folders(tmp_path / "sweep"):
+        single = tmp_path / "basic" / folder.name
+        assert read_summary(folder).get("reason") == read_summary(single).get("reason")
+        assert file_names(folder) == file_names(single)
+        if read_summary(folder)["status"] == "finished":
+            assert_same_numbers(folder / "metrics.csv", single / "metrics.csv", 1e-4)
 
 
 @pytest.mark.parametrize("bad", [0, 2])
@@ -205,6 +178,7 @@ def test_a_job_with_an_invalid_option_fails_alone(mtl: Command, tmp_path: Path, 
     )
 
 
+# 2100 steps each.
 LONG = (
     "model.hidden=[16]",
     "trainer.epochs=420",
@@ -212,16 +186,16 @@ LONG = (
     "trainer.threads=1",
     "record.plots=none",
     "seed=range(0,8)",
-)  # 2100 steps
+)
 
 
 @pytest.mark.long
 def test_a_killed_stack_goes_on_as_if_nothing_had_happened(mtl: Command, tmp_path: Path) -> None:
-    """Breaks if a kill loses more than the steps since the last files, or the replicas of a stack go on from different epochs."""
+    """Breaks if a kill loses more than the steps since the last files, or splits the stack."""
     options = ("-m", "hydra/launcher=stacked", *LONG)
-    whole = mtl("mtl-run", *options, "hydra.sweep.dir=whole")
-    assert whole.code == 0, whole.err
-    assert "one by one" not in whole.out
+    undisturbed = mtl("mtl-run", *options, "hydra.sweep.dir=undisturbed")
+    assert undisturbed.code == 0, undisturbed.err
+    assert "one by one" not in undisturbed.out
     instants: dict[str, Callable[[Path], bool]] = {
         "amid": lambda sweep: any(sweep.glob("*/checkpoint.pt")),
         "after": lambda sweep: len(list(sweep.glob("*/checkpoint.pt"))) == 8,
@@ -230,7 +204,7 @@ def test_a_killed_stack_goes_on_as_if_nothing_had_happened(mtl: Command, tmp_pat
     for name, instant in instants.items():
         sweep = tmp_path / name
         command = ("mtl-run", *options, f"hydra.sweep.dir={name}")
-        killed = mtl(*command, meddle=send(signal.SIGKILL, partial(instant, sweep)))
+        killed = mtl(*command, meanwhile=send(signal.SIGKILL, partial(instant, sweep)))
         assert killed.code == -signal.SIGKILL
         resumed = mtl(*command, "resume=true")
         assert resumed.code == 0, resumed.err
@@ -238,10 +212,11 @@ def test_a_killed_stack_goes_on_as_if_nothing_had_happened(mtl: Command, tmp_pat
             "only the first files can leave a run that is ahead of all others"
         )
         assert not list(sweep.rglob(".previous"))
-        for one, two in zip(folders(sweep), folders(tmp_path / "whole"), strict=True):
-            assert_same_numbers(one / "metrics.csv", two / "metrics.csv", 1e-6)
-            assert summary(one)["status"] == "finished"
-            assert sorted(p.name for p in one.iterdir()) == sorted(p.name for p in two.iterdir())
+        expected = run_folders(tmp_path / "undisturbed")
+        for run, undisturbed_run in zip(run_folders(sweep), expected, strict=True):
+            assert_same_numbers(run / "metrics.csv", undisturbed_run / "metrics.csv", 1e-6)
+            assert read_summary(run)["status"] == "finished"
+            assert file_names(run) == file_names(undisturbed_run)
 
 
 @pytest.mark.long
@@ -253,7 +228,7 @@ def test_ctrl_c_stops_a_stack_after_saving_and_says_how_to_go_on(
     command = ("mtl-run", *options, "hydra.sweep.dir=sweep")
     stopped = mtl(
         *command,
-        meddle=send(
+        meanwhile=send(
             signal.SIGINT, lambda: bool(list((tmp_path / "sweep").glob("7*/checkpoint.pt")))
         ),
     )
@@ -267,8 +242,8 @@ def test_ctrl_c_stops_a_stack_after_saving_and_says_how_to_go_on(
     assert not list((tmp_path / "sweep").rglob(".previous"))
 
 
-def blocks(folder: Path) -> int:
-    """How much of a tmpfs a folder takes, about: files in pages."""
+def bytes_in_pages(folder: Path) -> int:
+    """Return about how many bytes of a tmpfs a folder takes, whose files fill whole pages."""
     return sum(
         4096 * math.ceil(path.stat().st_size / 4096) if path.is_file() else 0
         for path in folder.rglob("*")
@@ -291,11 +266,11 @@ def test_a_full_disk_fails_the_runs_that_are_written_and_no_other(
         "weighting=fixed,uncertainty",
         "seed=0,1",
     )
-    whole = mtl("mtl-run", *options, "hydra.sweep.dir=whole")
-    assert whole.code == 0, whole.err
-    runs = folders(tmp_path / "whole")
-    config = 4096 * math.ceil((tmp_path / "whole" / "multirun.yaml").stat().st_size / 4096)
-    size = config + blocks(runs[0]) + blocks(runs[1]) + 4096 * pages
+    undisturbed = mtl("mtl-run", *options, "hydra.sweep.dir=undisturbed")
+    assert undisturbed.code == 0, undisturbed.err
+    runs = run_folders(tmp_path / "undisturbed")
+    config_size = (tmp_path / "undisturbed" / "multirun.yaml").stat().st_size
+    size = 4096 * (math.ceil(config_size / 4096) + pages) + sum(map(bytes_in_pages, runs[:2]))
     small = tmp_path / "small"
     small.mkdir()
     mounted = subprocess.run(
@@ -313,8 +288,8 @@ def test_a_full_disk_fails_the_runs_that_are_written_and_no_other(
         for number in (2, 3) if pages == 16 else (2,):
             (line,) = (line for line in full.err.splitlines() if line.startswith(f"[{number}: "))
             assert "The disk is full (" in line
-        before = [(run / "metrics.csv").read_bytes() for run in folders(small / "sweep")[:2]]
-        assert [summary(run)["status"] for run in folders(small / "sweep")[:2]] == [
+        before = [(run / "metrics.csv").read_bytes() for run in run_folders(small / "sweep")[:2]]
+        assert [read_summary(run)["status"] for run in run_folders(small / "sweep")[:2]] == [
             "finished",
             "finished",
         ]
@@ -323,104 +298,19 @@ def test_a_full_disk_fails_the_runs_that_are_written_and_no_other(
         assert resumed.code == 0, resumed.err
         assert resumed.out.count("finished already") == 2
         assert before == [
-            (run / "metrics.csv").read_bytes() for run in folders(small / "sweep")[:2]
+            (run / "metrics.csv").read_bytes() for run in run_folders(small / "sweep")[:2]
         ]
-        for one, two in zip(folders(small / "sweep"), runs, strict=True):
-            assert_same_numbers(one / "metrics.csv", two / "metrics.csv", 1e-6)
+        for run, undisturbed_run in zip(run_folders(small / "sweep"), runs, strict=True):
+            assert_same_numbers(run / "metrics.csv", undisturbed_run / "metrics.csv", 1e-6)
     finally:
         subprocess.run(["umount", str(small)], check=True)
-
-
-COMPOSED = {
-    "weighting": (["weighting=fixed", "seed=0"], ["weighting=fixed", "seed=1"]),
-    "added": (["++optimizer.eps=1e-7"], ["++optimizer.eps=1e-6", "seed=3"]),
-    "plus": (["+optimizer.eps=1e-7"], ["+optimizer.eps=1e-6"]),
-    "list": (["model.hidden=[8,8]"], ["model.hidden=[4]"]),
-    "mapping": (
-        ["weighting=fixed", "++weighting.weights={y1: 2}"],
-        ["weighting=fixed", "++weighting.weights={y1: 3, y2: 4}"],
-    ),
-    "merged mapping": (
-        ["weighting=fixed", "++weighting.weights={y1: 2}"],
-        ["weighting=fixed", "++weighting.weights.y2=4"],
-    ),
-    "data": (["data=digits", "optimizer.lr=1"], ["data=digits", "optimizer.lr=2"]),
-    "experiment": (
-        ["experiment=toy_uncertainty", "trainer.epochs=3"],
-        ["experiment=toy_uncertainty", "trainer.epochs=4"],
-    ),
-    "value before group": (
-        ["optimizer.lr=0.5", "optimizer=sgd"],
-        ["optimizer.lr=0.25", "optimizer=sgd"],
-    ),
-    "value twice": (["seed=1", "seed=2"], ["seed=3", "seed=4"]),
-    "deleted": (["~record.predictions", "seed=1"], ["~record.predictions", "seed=2"]),
-    "hydra": (["hydra.job.chdir=false", "seed=1"], ["hydra.job.chdir=false", "seed=2"]),
-    "name": (["name=a"], ["name='${seed}_b'", "seed=4"]),
-    "interpolation": (["optimizer.lr=0.1"], ["optimizer.lr=${weighting.lr}"]),
-    "null and text": (
-        ["trainer.clip=null", "trainer.device=cpu"],
-        ["trainer.clip=1", "trainer.device='a, b=c'"],
-    ),
-    "choice by dotless key": (["model=mlp", "share=false"], ["model=separate_mlps", "share=true"]),
-}
-
-
-@pytest.fixture
-def loader() -> Iterator[Any]:
-    with hydra.initialize_config_dir(str(conf_directory()), version_base="1.3"):
-        yield GlobalHydra.instance().config_loader()
-
-
-@pytest.mark.parametrize("case", COMPOSED)
-def test_configs_of_a_sweep_are_those_that_hydra_composes(loader: Any, case: str) -> None:
-    """Breaks if a config that is put together quickly differs in anything from Hydra's."""
-    master = loader.load_configuration(
-        "config", ["trainer.epochs=7", "hydra.sweep.dir=here"], run_mode=RunMode.MULTIRUN
-    )
-    composer = Composer(loader)
-    for overrides in (*COMPOSED[case], *COMPOSED[case]):
-        found, expected = (
-            each.load_sweep_config(master, list(overrides)) for each in (composer, loader)
-        )
-        assert OmegaConf.to_container(found) == OmegaConf.to_container(expected)
-        assert OmegaConf.to_yaml(found) == OmegaConf.to_yaml(expected), "the order of the keys"
-        assert OmegaConf.is_struct(found) == OmegaConf.is_struct(expected)
-        assert OmegaConf.is_readonly(found.hydra) == OmegaConf.is_readonly(expected.hydra)
-    assert OmegaConf.to_container(found) != OmegaConf.to_container(master), (
-        "the case changes something"
-    )
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        "optimizer.betta=1",
-        "weighting=fixd",
-        "~trainer.nothing",
-        "+seed=1",
-        "nothing=1",
-        "trainer.epochs.x=1",
-    ],
-)
-def test_an_error_of_hydra_stays_the_same(loader: Any, wrong: str) -> None:
-    """Breaks if the quick way takes an override that Hydra refuses, or refuses it in other words."""
-    master = loader.load_configuration("config", [], run_mode=RunMode.MULTIRUN)
-    composer = Composer(loader)
-    composer.load_sweep_config(master, ["optimizer.lr=1"])
-    said = []
-    for each in (loader, composer):
-        with pytest.raises(Exception) as caught:  # noqa: PT011  # whatever Hydra raises
-            each.load_sweep_config(master, [wrong])
-        said.append((type(caught.value), str(caught.value)))
-    assert said[0] == said[1]
 
 
 @pytest.mark.long
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no g++, which compiling needs")
 def test_a_compiled_run_ends_as_one_that_is_not(mtl: Command, tmp_path: Path) -> None:
     """Breaks if trainer.compile=true trains something else or leaves something else."""
-    # Not log_loss, which starts sigmas where their gradient is rounding alone, of which Adam makes a whole step.
+    # Without uncertainty: its sigmas start where their gradient is rounding, which Adam enlarges.
     for compiled, folder in (("true", "compiled"), ("false", "plain")):
         result = mtl(
             "mtl-run",
@@ -434,9 +324,7 @@ def test_a_compiled_run_ends_as_one_that_is_not(mtl: Command, tmp_path: Path) ->
     assert_same_numbers(
         tmp_path / "compiled" / "metrics.csv", tmp_path / "plain" / "metrics.csv", 1e-4
     )
-    assert sorted(p.name for p in (tmp_path / "compiled").iterdir()) == sorted(
-        p.name for p in (tmp_path / "plain").iterdir()
-    )
+    assert file_names(tmp_path / "compiled") == file_names(tmp_path / "plain")
 
 
 def test_compiling_what_does_not_compile_says_so(mtl: Command) -> None:

@@ -1,4 +1,4 @@
-"""A multirun: every job gets its row, failures included, and the comparison speaks of what varies."""
+"""A multirun: every job gets its row, failures included, and the strategies are compared."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ def test_joblib_gives_the_same_bytes(mtl: Command, tmp_path: Path) -> None:
     folders = sorted(path.name for path in (tmp_path / "basic").iterdir() if path.is_dir())
     assert len(folders) == 4
     for folder in folders:
-        one, two = (tmp_path / sweep / folder / "metrics.csv" for sweep in ("basic", "joblib"))
-        assert one.read_bytes() == two.read_bytes()
+        basic, joblib = (tmp_path / sweep / folder / "metrics.csv" for sweep in ("basic", "joblib"))
+        assert basic.read_bytes() == joblib.read_bytes()
 
 
 def test_a_failed_job_is_a_row_with_its_reason_and_the_rest_go_on(
@@ -130,11 +130,11 @@ def test_compare_works_on_copied_incomplete_and_single_runs(mtl: Command, tmp_pa
     for number, options in enumerate((("weighting=fixed",), ("weighting=uncertainty",), ())):
         assert mtl("mtl-run", *SMALL, *options, f"hydra.run.dir=runs/{number}").code == 0
     (tmp_path / "runs" / "2" / "summary.json").unlink()
-    result = mtl("mtl-compare", "runs/0", "runs/1", "runs/2", "--output", "found")
+    result = mtl("mtl-compare", "runs/0", "runs/1", "runs/2", "--output", "table")
     assert result.code == 0, result.err
-    runs = pd.read_csv(tmp_path / "found" / "runs.csv")
+    runs = pd.read_csv(tmp_path / "table" / "runs.csv")
     assert list(runs["status"]) == ["finished", "finished", "incomplete"]
-    assert list(pd.read_csv(tmp_path / "found" / "comparison.csv")["strategy"])[:2] == [
+    assert list(pd.read_csv(tmp_path / "table" / "comparison.csv")["strategy"])[:2] == [
         "fixed",
         "uncertainty",
     ]
@@ -177,7 +177,7 @@ def test_folds_and_seeds_are_replicates_not_strategies(mtl: Command, tmp_path: P
 def test_a_sweep_with_a_wrong_option_starts_no_job_and_names_it(
     mtl: Command, tmp_path: Path
 ) -> None:
-    """Breaks if a typing error is found after an hour of training, or hidden behind an empty report."""
+    """Breaks if a typing error is found after an hour, or hidden behind an empty report."""
     result = mtl("mtl-run", *SWEEP, "weighting=fixed,uncertanty")
     assert result.code == 1
     assert result.last_line.startswith(
@@ -200,7 +200,7 @@ def test_ctrl_c_stops_a_sweep_after_saving_and_says_how_to_go_on(
         "seed=0,1,2",
     )
     second = tmp_path / "sweep" / "1_toy_regression_uncertainty_seed1" / "checkpoint.pt"
-    stopped = mtl("mtl-run", *sweep, meddle=send(signal.SIGINT, second.exists))
+    stopped = mtl("mtl-run", *sweep, meanwhile=send(signal.SIGINT, second.exists))
     assert stopped.code == 130
     assert stopped.last_line.endswith("/sweep resume=true.")
     assert list(pd.read_csv(tmp_path / "sweep" / "runs.csv")["status"]) == [
@@ -228,9 +228,11 @@ def test_the_same_run_twice_is_not_two_samples(mtl: Command, tmp_path: Path) -> 
     assert mtl("mtl-run", *SWEEP, "seed=0,1").code == 0
     shutil.copytree(tmp_path / "sweep", tmp_path / "copy")
     assert mtl("mtl-compare", "sweep", "copy", "--output", "both").code == 0
-    one, both = (pd.read_csv(tmp_path / folder / "comparison.csv") for folder in ("sweep", "both"))
+    original, both = (
+        pd.read_csv(tmp_path / folder / "comparison.csv") for folder in ("sweep", "both")
+    )
     assert list(both["runs"]) == [2]
-    assert both["val.y1.rmse.low"][0] == one["val.y1.rmse.low"][0]
+    assert both["val.y1.rmse.low"][0] == original["val.y1.rmse.low"][0]
 
 
 @pytest.mark.long

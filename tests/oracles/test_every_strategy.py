@@ -1,4 +1,4 @@
-"""What holds for every weighting and every update, whatever their formulas."""
+"""Properties of every weighting and every update, which do not depend on their formulas."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from mtl_runner.experiment.own_optimizers import OwnOptimizers
 from mtl_runner.models import MLP
 from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task
-from mtl_runner.train.advice import lessons_of_losses
-from mtl_runner.train.totals import EpochMeans, EpochTotals
+from mtl_runner.train.advice import advice_on_losses
+from mtl_runner.train.epoch_record import EpochBuffer, EpochMeans
 from mtl_runner.update import AdaTask, Joint, PerTask, Update
 from mtl_runner.weighting import (
     COSMOS,
@@ -44,17 +44,17 @@ from tests.support.builders import (
     QUICK,
     SGD,
     Adam,
-    copied,
-    flat,
+    assert_near,
+    assert_same_bits,
+    copy_state,
+    flat_parameters,
     gradients_of,
     losses_of,
     make_learner,
     make_mlp,
     make_split,
     make_tasks,
-    near,
-    same_bits,
-    some,
+    only_active,
     train,
 )
 
@@ -84,9 +84,8 @@ WEIGHTINGS: dict[str, Make] = {
     "imtl_l": IMTLL,
     "stch": partial(STCH, weights={"a": 2.0}),
     "stch_smooth": partial(STCH, mu=100.0),
-    "pbi": partial(
-        PBI, theta=0.5, weights={"a": 2.0}
-    ),  # with a larger theta a weight may be negative
+    # With a larger theta a weight may be negative.
+    "pbi": partial(PBI, theta=0.5, weights={"a": 2.0}),
     "cosmos": partial(COSMOS, penalty=0.1, weights={"a": 2.0}),
 }
 LEARNED = {
@@ -114,13 +113,13 @@ NORMS = torch.tensor([3.0, 1.0, 0.2])
 
 
 def begin_epoch(weighting: Weighting) -> None:
-    """As the trainer does."""
+    """Tell a weighting that an epoch begins, as the trainer does."""
     if isinstance(weighting, KeepsLosses):
         weighting.begin_epoch()
 
 
 def all_but(*left_out: str) -> pytest.MarkDecorator:
-    """Every weighting except these, which must exist; the reason stands where they are left out."""
+    """Return the mark that runs a test with every weighting except these, which must exist."""
     assert set(left_out) <= set(WEIGHTINGS)
     kept = [
         pytest.param(make, id=name, marks=needs_torchjd if name in BY_TORCHJD else ())
@@ -133,43 +132,52 @@ def all_but(*left_out: str) -> pytest.MarkDecorator:
 weighting_is = all_but()
 
 
-def live(
+def run_weighting(
     weighting: Weighting, *batches: torch.Tensor, active: Active | None = None
 ) -> torch.Tensor:
-    """Epochs of two steps, with everything that a run tells a weighting; returns the last weights and objective ``[T + 1]``."""
-    own = OwnOptimizers(weighting, Adam)
+    """Call a weighting as a run does, in epochs of two steps.
+
+    Args:
+        weighting: The weighting.
+        *batches: The losses of each step, ``[T]``.
+        active: The activity of the tasks; by default all take part.
+
+    Returns:
+        The weights and the objective of the last step, ``[T + 1]``.
+    """
+    own_optimizers = OwnOptimizers(weighting, Adam)
     for step, losses in enumerate(batches):
         if step % 2 == 0:
             begin_epoch(weighting)
         weights, objective = weighting.weigh(losses, active)
         if isinstance(weighting, ObservesNorms):
-            pulls = torch.zeros_like(losses)
+            norms = torch.zeros_like(losses)
             for t in range(len(losses)) if active is None else active.tasks:
-                pulls[t] = NORMS[t] * (losses[t] != 0)
-            weighting.observe_norms(pulls, losses, active)
+                norms[t] = NORMS[t] * (losses[t] != 0)
+            weighting.observe_norms(norms, losses, active)
         if isinstance(weighting, ObservesLosses):
             weighting.observe_losses(losses, 0.9 * losses, active)
-        own.step()
+        own_optimizers.step()
     return torch.cat([weights, objective.reshape(1)])
 
 
 def means_of(*losses: float) -> EpochMeans:
-    """An epoch with these mean losses."""
+    """Return the means of an epoch with these mean losses."""
     ones = [1.0] * len(losses)
     return EpochMeans(list(losses), ones, ones, objective=1.0)
 
 
-# SGD, the optimizer that follows the gradient itself, is not among those that AdaTask has a formula for.
+# Not AdaTask, which has no formula for SGD, the optimizer that follows the gradient itself.
 @weighting_is
 @pytest.mark.parametrize("update", [Joint, PerTask])
 def test_one_task_alone_moves_along_its_own_gradient(
     make_weighting: Make, update: type[Update]
 ) -> None:
-    """Breaks if a strategy does more to a single task than scale its loss."""
+    """Breaks if a strategy changes the direction of the steps of a single task."""
     tasks = make_tasks(a="regression")
     split = make_split(tasks)
     model = make_mlp(tasks)
-    before, gradient = flat(model), gradients_of(model, tasks, split)[0]
+    before, gradient = flat_parameters(model), gradients_of(model, tasks, split)[0]
     train(
         make_learner(
             tasks, split, model=model, weighting=make_weighting(tasks), optimizer=SGD, update=update
@@ -177,11 +185,11 @@ def test_one_task_alone_moves_along_its_own_gradient(
         split,
         1,
     )
-    cosine = torch.nn.functional.cosine_similarity(before - flat(model), gradient, dim=0)
+    cosine = torch.nn.functional.cosine_similarity(before - flat_parameters(model), gradient, dim=0)
     assert cosine.item() == pytest.approx(1.0, abs=1e-12)
 
 
-# Random weights are drawn by position: which task gets which draw is a matter of the order.
+# Not the random weights: which task gets which draw depends on the order.
 @all_but("random_normal", "random_dirichlet")
 @update_is
 def test_permuting_the_tasks_permutes_everything(
@@ -191,9 +199,9 @@ def test_permuting_the_tasks_permutes_everything(
     kinds = {"a": "regression", "b": "classification", "c": "regression_l1"}
     forward, backward = make_tasks(**kinds), make_tasks(**dict(reversed(kinds.items())))
     split = make_split(forward)
-    model, turned = make_mlp(forward), make_mlp(backward)
-    turned.trunk.load_state_dict(model.trunk.state_dict())
-    for head, twin in zip(model.heads, reversed(turned.heads), strict=True):
+    model, reversed_model = make_mlp(forward), make_mlp(backward)
+    reversed_model.trunk.load_state_dict(model.trunk.state_dict())
+    for head, twin in zip(model.heads, reversed(reversed_model.heads), strict=True):
         twin.load_state_dict(head.state_dict())
     histories = [
         train(
@@ -201,22 +209,25 @@ def test_permuting_the_tasks_permutes_everything(
             split,
             10,
         )
-        for tasks, m in ((forward, model), (backward, turned))
+        for tasks, m in ((forward, model), (backward, reversed_model))
     ]
-    near(histories[1].weights.flip(1), histories[0].weights, 1e-10)
-    near(histories[1].losses.flip(1), histories[0].losses, 1e-10)
-    near(copied(turned.trunk.state_dict()), copied(model.trunk.state_dict()), 1e-10)
+    assert_near(histories[1].weights.flip(1), histories[0].weights, 1e-10)
+    assert_near(histories[1].losses.flip(1), histories[0].losses, 1e-10)
+    assert_near(
+        copy_state(reversed_model.trunk.state_dict()), copy_state(model.trunk.state_dict()), 1e-10
+    )
 
 
-# Weights that are recomputed from the losses as constants (uw_o, uw_so, famo's c) are no slopes of the objective's value, and random
-# ones change between two looks; stch and pbi bend within the finite step (each has its own test against autograd).
+# Not the weights that are recomputed from the losses as constants (uw_o, uw_so, famo's c), which
+# are no slopes of the objective's value; nor random ones, which change between two calls; nor stch
+# and pbi, which bend within the finite step (each has its own test against autograd).
 @all_but("uw_o", "uw_so", "famo", "random_normal", "random_dirichlet", "stch", "pbi")
 @QUICK
 @given(losses=st.lists(st.floats(1e-3, 1e3), min_size=3, max_size=3))
 def test_the_reported_weight_is_the_slope_of_the_reported_objective(
     make_weighting: Make, losses: list[float]
 ) -> None:
-    """Breaks if the log shows weights that were not the ones in use."""
+    """Breaks if other weights are logged than used."""
     weighting = make_weighting(make_tasks(a="regression", b="classification", c="multilabel"))
     values = torch.tensor(losses)
     weights, _ = weighting.weigh(values)
@@ -225,29 +236,30 @@ def test_the_reported_weight_is_the_slope_of_the_reported_objective(
         shift[index] = 1e-3 * values[index]
         inner = weighting(values + shift) - weighting(values - shift)
         outer = weighting(values + 2 * shift) - weighting(values - 2 * shift)
-        slope = (8 * inner - outer) / (12 * shift[index])  # exact up to the fourth order
+        # Exact up to the fourth order.
+        slope = (8 * inner - outer) / (12 * shift[index])
         assert weights[index].item() == pytest.approx(slope.item(), rel=1e-6, abs=1e-7)
 
 
 @weighting_is
-def test_idle_tasks_have_no_weight_and_no_say_in_the_objective(make_weighting: Make) -> None:
-    """Breaks if a task that does not take part shifts the weights of those that do, now or in the epochs after."""
-    found = []
+def test_idle_tasks_have_no_weight_and_no_part_in_the_objective(make_weighting: Make) -> None:
+    """Breaks if an idle task changes the weights of the others, in this epoch or a later one."""
+    results = []
     for garbage in (0.0, 12345.0):
         weighting = make_weighting(make_tasks(a="regression", b="classification", c="multilabel"))
         batches = [torch.tensor([2.0 / (1 + step), garbage, 0.5]) for step in range(6)]
-        found.append(live(weighting, *batches, active=some(0, 2)))
-        weights = found[-1]
+        results.append(run_weighting(weighting, *batches, active=only_active(0, 2)))
+        weights = results[-1]
         assert weights[1] == 0
         assert weights[0] > 0
         assert weights[2] > 0
-    near(found[1], found[0], 1e-12)
+    assert_near(results[1], results[0], 1e-12)
 
 
 @pytest.mark.parametrize("early", [0, 3])
 @pytest.mark.parametrize("make_weighting", LEARNED.values(), ids=LEARNED)
-def test_what_is_learned_of_an_idle_task_stands_still(make_weighting: Make, early: int) -> None:
-    """Breaks if the weight of an idle task moves, or its optimizer's clock runs, while the others train."""
+def test_learned_parameters_of_an_idle_task_do_not_move(make_weighting: Make, early: int) -> None:
+    """Breaks if the weight of an idle task moves, or Adam counts steps for it."""
     tasks = make_tasks(a="regression", b="regression", c="regression_l1")
     split = make_split(tasks)
     weighting = make_weighting(tasks)
@@ -259,7 +271,7 @@ def test_what_is_learned_of_an_idle_task_stands_still(make_weighting: Make, earl
     before = [parameter.detach().clone() for parameter in learned]
     for _ in range(5):
         learner.step(split, Active((1.0, 0.0, 1.0)))
-    same_bits(learned[1].detach(), before[1])
+    assert_same_bits(learned[1].detach(), before[1])
     assert learned[0] != before[0]
     assert learned[2] != before[2]
     steps = [
@@ -271,7 +283,7 @@ def test_what_is_learned_of_an_idle_task_stands_still(make_weighting: Make, earl
 
 @weighting_is
 def test_the_random_stream_of_the_run_is_left_alone(make_weighting: Make) -> None:
-    """Breaks if dropout and later draws differ between strategies with the same seed."""
+    """Breaks if dropout or later random draws differ between strategies with the same seed."""
     tasks = make_tasks(a="regression", b="classification")
     split = make_split(tasks)
     states = []
@@ -290,7 +302,7 @@ def test_a_loss_of_zero_gives_finite_weights(make_weighting: Make, dtype: torch.
     torch.set_default_dtype(dtype)
     weighting = make_weighting(make_tasks(a="regression", b="classification", c="regression_l1"))
     for solved in ([0.0, 1.0, 0.0], [0.0, 0.0, 0.0], [1.0, 0.0, 1.0]):
-        assert live(weighting, *[torch.tensor(solved)] * 3).isfinite().all()
+        assert run_weighting(weighting, *[torch.tensor(solved)] * 3).isfinite().all()
     assert all(p.isfinite().all() for p in weighting.parameters())
 
 
@@ -299,11 +311,11 @@ def test_a_negative_loss_gives_finite_weights(make_weighting: Make) -> None:
     """Breaks if a negative log-likelihood, which is legal, turns the run into NaN."""
     weighting = make_weighting(make_tasks(a="regression", b="classification", c="regression_l1"))
     for losses in ([0.5, 1.0, 2.0], [-0.5, 1.0, 0.5], [-1.0, -0.5, -2.0], [1.0, 1.0, -1e-3]):
-        assert live(weighting, *[torch.tensor(losses)] * 2).isfinite().all()
+        assert run_weighting(weighting, *[torch.tensor(losses)] * 2).isfinite().all()
     assert all(p.isfinite().all() for p in weighting.parameters())
 
 
-# Sums with weights that do not depend on the losses' size, and distances from an ideal, are as good below 0 as above.
+# Weights that do not depend on the size of the losses are as good below 0 as above.
 INDIFFERENT = (
     "fixed",
     "fixed_mean",
@@ -312,33 +324,37 @@ INDIFFERENT = (
     "random_normal",
     "random_dirichlet",
 )
+# So are distances from an ideal point.
 BELOW_ZERO = ("stch", "stch_smooth", "pbi", "cosmos")
 
 
 @all_but(*INDIFFERENT, *BELOW_ZERO)
 def test_a_weighting_by_logarithms_or_ratios_warns_of_a_negative_loss(make_weighting: Make) -> None:
-    """Breaks if a negative log-likelihood is silently taken as 1e-12 (dwa) or stops a weight (gradnorm)."""
+    """Breaks if a weighting that cannot use negative losses is given one without a warning.
+
+    For example dwa takes it as 1e-12, and under gradnorm the weight stops.
+    """
     tasks = make_tasks(a="regression", b="regression")
     learner = make_learner(tasks, make_split(tasks), weighting=make_weighting(tasks))
-    assert set(lessons_of_losses(learner, means_of(0.5, -0.5))) == {"b"}
-    assert lessons_of_losses(learner, means_of(0.5, 0.5)) == {}
+    assert set(advice_on_losses(learner, means_of(0.5, -0.5))) == {"b"}
+    assert advice_on_losses(learner, means_of(0.5, 0.5)) == {}
 
 
 @pytest.mark.parametrize("name", INDIFFERENT)
 def test_a_weighted_sum_does_not_warn_of_a_negative_loss(name: str) -> None:
-    """Breaks if a legal loss is called a mistake where it is none."""
+    """Breaks if there is a warning of a negative loss where it does no harm."""
     tasks = make_tasks(a="regression", b="regression")
     learner = make_learner(tasks, make_split(tasks), weighting=WEIGHTINGS[name](tasks))
-    assert lessons_of_losses(learner, means_of(0.5, -0.5)) == {}
+    assert advice_on_losses(learner, means_of(0.5, -0.5)) == {}
 
 
-# The learned weights are negative controls: they promise no task anything.
+# Not the learned weights, which are negative controls and may starve a task.
 @all_but("learned_softmax", "learned_exp")
 @update_is
 def test_training_lowers_every_loss_of_an_easy_problem(
     make_weighting: Make, update: type[Update]
 ) -> None:
-    """Breaks if a strategy starves a task that nothing stands in the way of."""
+    """Breaks if a strategy starves a task that does not conflict with another."""
     tasks = make_tasks(a="regression", b="classification", c="multilabel")
     split = make_split(tasks, rows=8)
     learner = make_learner(tasks, split, weighting=make_weighting(tasks), update=update)
@@ -355,16 +371,17 @@ def test_a_nan_is_reported_with_the_name_of_its_task(
     """Breaks if a diverged run goes on, or blames the wrong task."""
     tasks = make_tasks(a="regression", b="regression")
     split = make_split(tasks)
-    split.targets[broken][5] = torch.nan  # not marked as missing: what a broken loss looks like
+    # A NaN that is not marked as missing makes the loss NaN, as a diverged model does.
+    split.targets[broken][5] = torch.nan
     learner = make_learner(
         tasks, split, weighting=make_weighting(tasks), update=update, optimizer=Adam
     )
-    totals = EpochTotals(tasks, 3, torch.device("cpu"))
-    everyone = Active((1.0, 1.0))
+    buffer = EpochBuffer(tasks, 3, torch.device("cpu"))
+    active = Active((1.0, 1.0))
     for _ in range(3):
-        totals.add(learner.step(split, everyone), everyone)
+        buffer.add(learner.step(split, active), active)
     with pytest.raises(DivergedError, match=rf"task '{broken}' became nan in epoch 7, step 101"):
-        totals.take(7, 101)
+        buffer.take(7, 101)
 
 
 @weighting_is
@@ -378,8 +395,9 @@ def test_weights_of_a_fresh_copy_continue_from_a_saved_state(make_weighting: Mak
         train(learner, split, 2)
     twin = make_weighting(tasks)
     twin.load_state_dict(learner.weighting.state_dict())
-    for _ in range(2):  # within the epoch, and in the next
+    # Within the epoch, and in the next one.
+    for _ in range(2):
         values = losses_of(learner.model, tasks, split).detach()
-        same_bits(twin.weigh(values), learner.weighting.weigh(values))
+        assert_same_bits(twin.weigh(values), learner.weighting.weigh(values))
         begin_epoch(twin)
         begin_epoch(learner.weighting)

@@ -1,4 +1,4 @@
-"""On a GPU the runner does what it does on the CPU. Skipped where there is none (CI has none)."""
+"""A run on a GPU equals the run on the CPU. Skipped where there is no GPU, as in CI."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(
 def test_a_run_on_a_gpu_equals_the_run_on_the_cpu_to_rounding(
     mtl: Command, tmp_path: Path, weighting: str
 ) -> None:
-    """Breaks if something is left on the host, or the two devices see different data or initial weights."""
+    """Breaks if a tensor stays on the CPU, or the devices get different data or weights."""
     losses = {}
     for device in ("cpu", "cuda"):
         options = (

@@ -1,4 +1,7 @@
-"""What the exact likelihoods learn, held against closed forms and known generators; and where they do not weigh at all."""
+"""The exact likelihoods learn the noise that closed forms and known generators prescribe.
+
+Of a classification with a free last layer they do not change the balance at all.
+"""
 
 from __future__ import annotations
 
@@ -21,15 +24,15 @@ from mtl_runner.weighting import Uncertainty
 from tests.support.builders import (
     INPUTS,
     QUICK,
-    linear,
+    assert_near,
+    assert_same_bits,
     losses_of,
+    make_linear,
     make_split,
     make_tasks,
     minimise,
-    near,
-    same_bits,
 )
-from tests.unit.likelihood.references import (
+from tests.support.likelihoods import (
     constant_noise,
     learner_with,
     make_task,
@@ -42,12 +45,13 @@ pytestmark = pytest.mark.usefixtures("float64")
 reduce_is = pytest.mark.parametrize("reduce", ["sum", "mean"])
 
 
-def values(likelihood: Homoscedastic) -> Tensor:
+def log_variances(likelihood: Homoscedastic) -> Tensor:
+    """Return a copy of all log-variances, ``[T]``."""
     return torch.stack([s.detach().clone() for s in likelihood.log_variance])
 
 
 def fit(model: nn.Module, likelihood: Homoscedastic, split: Split) -> float:
-    """Train model and sigma together as far as float64 goes; the objective at the end."""
+    """Train model and sigma together as far as float64 goes; return the objective at the end."""
     minimise(
         [*model.parameters(), *likelihood.parameters()],
         lambda: likelihood(model(split.inputs), split.targets).sum(),
@@ -64,7 +68,7 @@ def fit(model: nn.Module, likelihood: Homoscedastic, split: Split) -> float:
 def test_sigma_is_the_rms_residual_and_b_the_mean_absolute_one(
     reduce: str, exponent: float
 ) -> None:
-    """Breaks if the learned noise of a fixed model is not the maximum-likelihood one, in sum over outputs or in mean."""
+    """Breaks if the learned noise of a fixed model is not the maximum-likelihood one."""
     tasks = make_tasks(a="regression", b="regression_l1")
     split = make_split(tasks)
     scale = 10.0**exponent
@@ -77,7 +81,7 @@ def test_sigma_is_the_rms_residual_and_b_the_mean_absolute_one(
         (outputs["a"] - targets["a"]).square().mean().log(),
         (outputs["b"] - targets["b"]).abs().mean().log(),
     ]
-    near(values(likelihood), torch.stack(expected), 1e-7)
+    assert_near(log_variances(likelihood), torch.stack(expected), 1e-7)
     assert likelihood.sigmas() == [
         pytest.approx(math.exp(expected[0] / 2), rel=1e-7),
         pytest.approx(math.exp(expected[1]), rel=1e-7),
@@ -86,11 +90,11 @@ def test_sigma_is_the_rms_residual_and_b_the_mean_absolute_one(
 
 @reduce_is
 def test_sigma_and_a_linear_model_end_at_least_squares(reduce: str) -> None:
-    """Breaks if learning sigma beside the model biases the model, or sigma is not the RMS residual of least squares."""
+    """Breaks if learning sigma biases the model, or sigma is not least squares' RMS residual."""
     tasks = make_tasks(a="regression", b="regression")
     split = make_split(tasks)
     split.targets["a"] *= 30
-    model, likelihood = linear(tasks), Homoscedastic(tasks, reduce=reduce, init=2.0)
+    model, likelihood = make_linear(tasks), Homoscedastic(tasks, reduce=reduce, init=2.0)
     fit(model, likelihood, split)
     design = np.column_stack([split.inputs.numpy(), np.ones(len(split))])
     for name, sigma in zip("ab", likelihood.sigmas(), strict=True):
@@ -106,7 +110,9 @@ def test_the_distance_to_the_optimum_is_zero_there() -> None:
     outputs = {t.name: outputs_for(t, len(split)).detach() for t in tasks}
     likelihood = Homoscedastic(tasks, init=1.0)
     minimise(likelihood.parameters(), lambda: likelihood(outputs, split.targets).sum())
-    for pair in likelihood.off_optimum(likelihood.standard_losses(outputs, split.targets).tolist()):
+    for pair in likelihood.values_and_optima(
+        likelihood.standard_losses(outputs, split.targets).tolist()
+    ):
         assert pair is not None
         assert pair[0] == pytest.approx(pair[1], abs=1e-7)
 
@@ -117,11 +123,11 @@ def test_the_distance_to_the_optimum_is_zero_there() -> None:
 def test_other_units_move_sigma_by_two_log_c_and_nothing_else(
     kind: str, power: float, exponent: float
 ) -> None:
-    """Breaks if a task in other units is weighed differently: weighted loss and slopes must stay what they are."""
+    """Breaks if the weighted loss or the slopes of a task depend on the unit of its target."""
     c = 10.0**exponent
     task = Task("a", kind, size=2)
     target = make_split([task]).targets["a"]
-    ends, seen = [], []
+    ends, starts = [], []
     for factor in (1.0, c):
         shift = power * math.log(factor)
         scaled = {"a": factor * target}
@@ -129,26 +135,28 @@ def test_other_units_move_sigma_by_two_log_c_and_nothing_else(
         likelihood = Homoscedastic([task], init=0.5 + shift)
         nll = likelihood({"a": output}, scaled).sum()
         slopes = torch.autograd.grad(nll, [output, likelihood.log_variance[0]])
-        weighted = torch.exp(-values(likelihood)[0]) * task.loss({"a": output.detach()}, scaled)
-        seen.append(
+        frozen = {"a": output.detach()}
+        weighted = torch.exp(-log_variances(likelihood)[0]) * task.loss(frozen, scaled)
+        # The likelihood of two outputs shifts by 2 log c.
+        starts.append(
             (nll.detach() - 2 * math.log(factor), weighted, factor * slopes[0], slopes[1])
-        )  # two outputs: 2 log c
-        still = {"a": output.detach()}
-        minimise(likelihood.parameters(), lambda u=likelihood, o=still, t=scaled: u(o, t).sum())
-        ends.append(values(likelihood)[0].item())
-    near(seen[1], seen[0], 3e-10)
+        )
+        minimise(likelihood.parameters(), lambda u=likelihood, o=frozen, t=scaled: u(o, t).sum())
+        ends.append(log_variances(likelihood)[0].item())
+    assert_near(starts[1], starts[0], 3e-10)
     assert ends[1] - ends[0] == pytest.approx(power * math.log(c), abs=1e-7)
 
 
-def test_two_tasks_end_balanced_whatever_their_units() -> None:
+def test_two_tasks_end_balanced_in_all_units() -> None:
     """Breaks if a shared trunk serves the task with the larger numbers once sigmas are learned."""
     tasks = make_tasks(a="regression", b="regression")
     split = make_split(tasks)
-    found = []
+    ends = []
     for factor in (1.0, 1000.0):
         scaled = Split(split.inputs, {"a": factor * split.targets["a"], "b": split.targets["b"]})
         torch.manual_seed(0)
-        line = nn.Linear(INPUTS, 1)  # one number must serve both tasks
+        # One number must serve both tasks.
+        line = nn.Linear(INPUTS, 1)
         heads = {"a": torch.tensor([[factor, -factor]]), "b": torch.tensor([[1.0, 2.0]])}
 
         def outputs(
@@ -161,15 +169,18 @@ def test_two_tasks_end_balanced_whatever_their_units() -> None:
             [*line.parameters(), *likelihood.parameters()],
             lambda u=likelihood, s=scaled, o=outputs: u(o(s.inputs), s.targets).sum(),
         )
-        found.append(nn.utils.parameters_to_vector(line.parameters()).detach())
-    near(found[1], found[0], 1e-7)
+        ends.append(nn.utils.parameters_to_vector(line.parameters()).detach())
+    assert_near(ends[1], ends[0], 1e-7)
 
 
 # The temperature
 
 
 def drawn(kind: str, temperature: float, rows: int = 20_000) -> tuple[Task, Tensor, Tensor]:
-    """Frozen logits, and labels drawn from their softmax (or sigmoid) at a temperature."""
+    """Return a task, frozen logits, and labels drawn from their softmax (or sigmoid).
+
+    The logits are divided by the temperature before the labels are drawn.
+    """
     task = Task("a", kind, size=5)
     random = np.random.default_rng(0)
     logits = 2 * random.standard_normal((rows, task.size))
@@ -200,58 +211,65 @@ def test_the_temperature_of_frozen_logits_is_recovered(kind: str, temperature: f
 @pytest.mark.parametrize("kind", ["classification", "multilabel"])
 @reduce_is
 def test_the_expected_logit_is_the_mean_logit_of_the_labels(kind: str, reduce: str) -> None:
-    """Breaks if the exact likelihood of frozen logits is not at its optimum: E[sum_c p_c f_c] = E[f_y] there."""
+    """Breaks if the exact likelihood of frozen logits does not end at its optimum.
+
+    There E[sum_c p_c f_c] = E[f_y].
+    """
     task, logits, labels = drawn(kind, temperature=1.7, rows=500)
     likelihood = Homoscedastic([task], reduce=reduce, init=0.0)
     minimise(likelihood.parameters(), lambda: likelihood({"a": logits}, {"a": labels}).sum())
     sharp = logits / likelihood.log_variance[0].detach().exp()
     if kind == "classification":
-        expected, found = (
-            (sharp.softmax(1) * logits).sum(1).mean(),
-            logits.gather(1, labels[:, None]).mean(),
-        )
+        expected_logit = (sharp.softmax(1) * logits).sum(1).mean()
+        logit_of_labels = logits.gather(1, labels[:, None]).mean()
     else:
-        expected, found = (sharp.sigmoid() * logits).sum(1).mean(), (labels * logits).sum(1).mean()
-    near(expected, found, 1e-5)
+        expected_logit = (sharp.sigmoid() * logits).sum(1).mean()
+        logit_of_labels = (labels * logits).sum(1).mean()
+    assert_near(expected_logit, logit_of_labels, 1e-5)
 
 
 @pytest.mark.parametrize("kind", ["classification", "multilabel"])
 @QUICK
 @given(s=st.floats(-5, 5), k=st.floats(0.01, 100))
 def test_logits_and_sigma_rescale_together_at_the_same_loss(kind: str, s: float, k: float) -> None:
-    """Breaks if the exact likelihood weighs a classification whose last layer is free: no scale of the loss is left in it."""
+    """Breaks if sigma has an effect on a classification that a factor on the logits cannot undo."""
     task = make_task(kind)
     split, output = make_split([task]), outputs_for(task, 24).detach()
-    one = Homoscedastic([task], init=s)({"a": output}, split.targets)
-    other = Homoscedastic([task], init=s + math.log(k))({"a": k * output}, split.targets)
-    near(other, one, 1e-12 * (1 + one.item()))
+    loss = Homoscedastic([task], init=s)({"a": output}, split.targets)
+    rescaled = Homoscedastic([task], init=s + math.log(k))({"a": k * output}, split.targets)
+    assert_near(rescaled, loss, 1e-12 * (1 + loss.item()))
 
 
 @pytest.mark.parametrize("kind", ["classification", "multilabel"])
 def test_with_a_free_last_layer_every_frozen_sigma_ends_at_the_same_loss(kind: str) -> None:
-    """Breaks if a frozen sigma weighs a classification (it must not) or fails to weigh a regression (it must)."""
+    """Breaks if a frozen sigma weighs a classification, or does not weigh a regression."""
     tasks = make_tasks(a=kind)
     split = make_split(tasks)
     ends = []
     for sigma in (0.5, 1.0, 3.0):
-        ends.append(fit(linear(tasks), Homoscedastic(tasks, frozen=sigma), split))
-    near(torch.tensor(ends), torch.tensor([ends[0]] * 3), 1e-9)
+        ends.append(fit(make_linear(tasks), Homoscedastic(tasks, frozen=sigma), split))
+    assert_near(torch.tensor(ends), torch.tensor([ends[0]] * 3), 1e-9)
     numbers = make_tasks(a="regression")
     split = make_split(numbers)
     weighed = [
-        fit(linear(numbers), Homoscedastic(numbers, frozen=sigma), split) for sigma in (0.5, 3.0)
+        fit(make_linear(numbers), Homoscedastic(numbers, frozen=sigma), split)
+        for sigma in (0.5, 3.0)
     ]
     assert abs(weighed[0] - weighed[1]) > 0.1
 
 
 @pytest.mark.parametrize("kind", ["classification", "multilabel"])
 def test_a_frozen_sigma_is_only_another_unit_of_the_last_layer(kind: str) -> None:
-    """Breaks if a frozen sigma does more than rename the logits: with head and rate in its unit, every step is the same."""
+    """Breaks if a frozen sigma is more than a unit of the logits.
+
+    With the head and the learning rate in its unit, every step is the same.
+    """
     tasks = make_tasks(a=kind)
     split = make_split(tasks)
     histories = []
-    for temperature in (1.0, 4.0):  # powers of two: rescaling is exact
-        model = linear(tasks)
+    # Rescaling by powers of two is exact.
+    for temperature in (1.0, 4.0):
+        model = make_linear(tasks)
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter *= temperature
@@ -267,7 +285,7 @@ def test_a_frozen_sigma_is_only_another_unit_of_the_last_layer(kind: str) -> Non
         histories.append(
             torch.stack([learner.step(split, Active.all(1)).measured["nll"] for _ in range(20)])
         )
-    near(histories[1], histories[0], 1e-12)
+    assert_near(histories[1], histories[0], 1e-12)
     assert histories[0][-1] < histories[0][0] - 0.1
 
 
@@ -275,7 +293,10 @@ def test_a_frozen_sigma_is_only_another_unit_of_the_last_layer(kind: str) -> Non
 
 
 def approximation_error(logits: Tensor, variance: float) -> Tensor:
-    """The approximate minus the exact negative log-likelihood of single rows, both of classes of ours."""
+    """Return the approximate minus the exact negative log-likelihood of single rows.
+
+    Both are computed by the classes of mtl_runner.
+    """
     task = Task("a", "classification", size=logits.shape[1])
     sigma = math.sqrt(variance)
     approximate, exact = Uncertainty([task], frozen=sigma), Homoscedastic([task], frozen=sigma)
@@ -289,20 +310,20 @@ def approximation_error(logits: Tensor, variance: float) -> Tensor:
 
 
 def closed_form_error(logits: Tensor, variance: float) -> Tensor:
-    """log of (sum exp f)^(1/sigma^2) over 1/sigma sum exp(f/sigma^2)."""
+    """Return the log of (sum exp f)^(1/sigma^2) over 1/sigma sum exp(f/sigma^2)."""
     return (
         logits.logsumexp(1) / variance - (logits / variance).logsumexp(1) + 0.5 * math.log(variance)
     )
 
 
 def test_the_approximation_is_exact_at_sigma_one_and_only_there() -> None:
-    """Breaks if `weighting=uncertainty` and the exact likelihood differ by anything but Kendall's approximation."""
+    """Breaks if Kendall's approximation is not all that tells `uncertainty` from the likelihood."""
     logits = 2 * torch.randn(200, 5, generator=torch.Generator().manual_seed(0))
-    same_bits(approximation_error(logits[:20], 1.0), torch.zeros(20))
+    assert_same_bits(approximation_error(logits[:20], 1.0), torch.zeros(20))
     means = []
     for variance in (0.9, 0.7, 0.5, 0.3):
         error = approximation_error(logits, variance)
-        near(error, closed_form_error(logits, variance), 1e-12)
+        assert_near(error, closed_form_error(logits, variance), 1e-12)
         means.append(error.abs().mean().item())
     assert means == sorted(means)
     assert means[0] > 0.01
@@ -310,28 +331,34 @@ def test_the_approximation_is_exact_at_sigma_one_and_only_there() -> None:
 
 @pytest.mark.parametrize(("variance", "expected"), [(0.9, 0.051), (0.5, 0.435)])
 def test_the_approximations_measured_error_is_reproduced(variance: float, expected: float) -> None:
-    """Breaks if the documented error of Kendall's approximation (five logits from N(0, 4)) cannot be made with this code."""
+    """Breaks if the documented error of Kendall's approximation cannot be reproduced.
+
+    It is the error of five logits from N(0, 4).
+    """
     logits = 2 * torch.randn(100_000, 5, generator=torch.Generator().manual_seed(0))
     assert closed_form_error(logits, variance).abs().mean().item() == pytest.approx(
         expected, abs=0.002
     )
     few = approximation_error(logits[:100], variance)
-    near(few, closed_form_error(logits[:100], variance), 1e-12)
+    assert_near(few, closed_form_error(logits[:100], variance), 1e-12)
 
 
 def test_the_approximation_weighs_a_classification_and_the_exact_likelihood_does_not() -> None:
-    """Breaks if the caveat of the README is wrong: the approximate sigma has an optimum of its own beside a free last layer."""
+    """Breaks if the caveat of the documentation on classifications is wrong.
+
+    With a free last layer, the sigma of the approximation has an optimum. The exact sigma has none.
+    """
     tasks = make_tasks(a="classification")
     split = make_split(tasks)
-    model, weighting = linear(tasks), Uncertainty(tasks, init=0.0)
+    model, weighting = make_linear(tasks), Uncertainty(tasks, init=0.0)
     minimise(
         [*model.parameters(), *weighting.parameters()],
         lambda: weighting(losses_of(model, tasks, split)),
     )
     loss = losses_of(model, tasks, split).item()
-    near(weighting.log_variance[0].detach(), torch.tensor(math.log(2 * loss)), 1e-6)
+    assert_near(weighting.log_variance[0].detach(), torch.tensor(math.log(2 * loss)), 1e-6)
     exact = Homoscedastic(tasks, init=0.7)
-    outputs = {"a": linear(tasks)(split.inputs)["a"].detach()}
+    outputs = {"a": make_linear(tasks)(split.inputs)["a"].detach()}
     (slope_of_s,) = torch.autograd.grad(
         exact(outputs, split.targets).sum(), list(exact.parameters())
     )
@@ -339,9 +366,8 @@ def test_the_approximation_weighs_a_classification_and_the_exact_likelihood_does
     (slope_of_head,) = torch.autograd.grad(
         exact({"a": scale * outputs["a"]}, split.targets).sum(), scale
     )
-    near(
-        slope_of_s, -slope_of_head, 1e-12
-    )  # one direction, counted twice: sigma adds nothing that the head has not
+    # Sigma moves the outputs in the same direction as a factor on the head.
+    assert_near(slope_of_s, -slope_of_head, 1e-12)
 
 
 # A noise for every sample
@@ -349,7 +375,7 @@ def test_the_approximation_weighs_a_classification_and_the_exact_likelihood_does
 
 @reduce_is
 def test_a_constant_noise_head_ends_where_the_learned_sigma_ends(reduce: str) -> None:
-    """Breaks if heteroscedastic with a constant s is another method than homoscedastic."""
+    """Breaks if heteroscedastic with a constant s differs from homoscedastic."""
     tasks = make_tasks(a="regression", b="regression_l1")
     split = make_split(tasks)
     outputs = {t.name: outputs_for(t, len(split)).detach() for t in tasks}
@@ -362,11 +388,14 @@ def test_a_constant_noise_head_ends_where_the_learned_sigma_ends(reduce: str) ->
     minimise(
         constants, lambda: predicted(constant_noise(outputs, tasks, constants), split.targets).sum()
     )
-    near(torch.stack([c.detach() for c in constants]), values(learned), 1e-7)
+    assert_near(torch.stack([c.detach() for c in constants]), log_variances(learned), 1e-7)
 
 
 def two_groups(kind: str, rows: int = 8000) -> tuple[Split, Tensor]:
-    """Rows of two groups with means 1 and -2 and noise scales 0.5 and 4; the input says which group."""
+    """Return rows of two groups with means 1 and -2 and noise scales 0.5 and 4, and their groups.
+
+    The input of a row is the one-hot group.
+    """
     random = np.random.default_rng(0)
     group = np.arange(rows) % 2
     noise = random.standard_normal(rows) if kind == "regression" else random.laplace(size=rows)
@@ -378,7 +407,7 @@ def two_groups(kind: str, rows: int = 8000) -> tuple[Split, Tensor]:
 
 @pytest.mark.parametrize("beta", [0.0, 0.5])
 def test_two_groups_get_the_noise_that_generated_them(beta: float) -> None:
-    """Breaks if a predicted sigma is not the RMS residual of its own group, to the last digit, and so the generator's."""
+    """Breaks if a predicted sigma is not the RMS residual of the rows of its group."""
     task = Task("a", size=1)
     split, group = two_groups("regression")
     head = nn.Linear(2, 2, bias=False)
@@ -393,16 +422,16 @@ def test_two_groups_get_the_noise_that_generated_them(beta: float) -> None:
     assert sigma is not None
     for g, (mean, noise) in enumerate(((1.0, 0.5), (-2.0, 4.0))):
         target = split.targets["a"][group == g]
-        found = sigma[group == g].detach()
-        near(found, torch.full_like(found, target.std(correction=0).item()), 1e-7)
-        near(outputs()["a"][group == g][0].detach(), target.mean(0), 1e-7)
-        assert found[0].item() == pytest.approx(noise, rel=0.03)
+        predicted = sigma[group == g].detach()
+        assert_near(predicted, torch.full_like(predicted, target.std(correction=0).item()), 1e-7)
+        assert_near(outputs()["a"][group == g][0].detach(), target.mean(0), 1e-7)
+        assert predicted[0].item() == pytest.approx(noise, rel=0.03)
         assert target.mean().item() == pytest.approx(mean, abs=0.2)
-    # Where every group has parameters of its own, beta changes the way there, not the end.
+    # The groups share no parameter, so beta changes the way to the optimum, not the optimum.
     stationary = torch.autograd.grad(
         Heteroscedastic([task], beta=beta)(outputs(), split.targets).sum(), head.weight
     )[0]
-    near(stationary, torch.zeros_like(stationary), 1e-7)
+    assert_near(stationary, torch.zeros_like(stationary), 1e-7)
 
 
 def test_two_groups_get_the_laplace_scale_that_generated_them() -> None:
@@ -419,13 +448,13 @@ def test_two_groups_get_the_laplace_scale_that_generated_them() -> None:
             {**outputs, log_variance_key("a"): s[group].unsqueeze(1)}, split.targets
         ).sum(),
     )
-    found = likelihood.predicted_sigma(task, {log_variance_key("a"): s.detach()})
-    assert found is not None
+    scale = likelihood.predicted_sigma(task, {log_variance_key("a"): s.detach()})
+    assert scale is not None
     expected = torch.stack(
         [(split.targets["a"][group == g] - medians[g]).abs().mean() for g in (0, 1)]
     )
-    near(found, expected, 1e-7)
-    near(found / torch.tensor([0.5, 4.0]), torch.ones(2), 0.03)
+    assert_near(scale, expected, 1e-7)
+    assert_near(scale / torch.tensor([0.5, 4.0]), torch.ones(2), 0.03)
 
 
 def test_two_groups_get_the_temperature_that_generated_them() -> None:
@@ -438,17 +467,17 @@ def test_two_groups_get_the_temperature_that_generated_them() -> None:
     likelihood = Heteroscedastic([task])
 
     def objective() -> Tensor:
-        each = s[group].unsqueeze(1)
+        row_s = s[group].unsqueeze(1)
         return likelihood(
-            {"a": logits * torch.exp(-each), log_variance_key("a"): each}, {"a": labels}
+            {"a": logits * torch.exp(-row_s), log_variance_key("a"): row_s}, {"a": labels}
         ).sum()
 
     minimise([s], objective, restarts=2)
-    near(s.detach().exp() / torch.tensor([0.5, 2.0]), torch.ones(2), 0.03)
+    assert_near(s.detach().exp() / torch.tensor([0.5, 2.0]), torch.ones(2), 0.03)
 
 
-def test_a_trained_model_finds_both_noises() -> None:
-    """Breaks if the noise head of a model, trained as a run trains it, does not find the groups' sigmas."""
+def test_a_trained_model_learns_both_noises() -> None:
+    """Breaks if a model that is trained as a run trains it does not learn the groups' sigmas."""
     task = Task("a", size=1, trivial=(0.0,))
     split, group = two_groups("regression", rows=2000)
     torch.manual_seed(0)
@@ -479,32 +508,39 @@ def test_a_trained_model_finds_both_noises() -> None:
 
 
 def test_beta_gives_hard_samples_their_gradient_back() -> None:
-    """Breaks if beta does not undo the neglect of samples that are explained away as noise (Seitzer et al., section 3)."""
+    """Breaks if beta does not undo the neglect of samples that are taken for noise.
+
+    See Seitzer et al., section 3.
+    """
     task = Task("a", size=1)
     target = torch.tensor([[1.0], [10.0]])
-    s = torch.log(torch.tensor([[1.0], [100.0]]))  # the hard sample is taken for noise
-    pulls = {}
+    # The hard sample is taken for noise.
+    s = torch.log(torch.tensor([[1.0], [100.0]]))
+    gradients = {}
     for beta in (0.0, 0.5, 1.0):
         output = torch.zeros(2, 1, requires_grad=True)
         loss = Heteroscedastic([task], beta=beta)(
             {"a": output, log_variance_key("a"): s}, {"a": target}
         )
-        pulls[beta] = torch.autograd.grad(loss.sum(), output)[0].flatten()
-    ratio = {beta: (pull[1] / pull[0]).item() for beta, pull in pulls.items()}
+        gradients[beta] = torch.autograd.grad(loss.sum(), output)[0].flatten()
+    ratio = {beta: (gradient[1] / gradient[0]).item() for beta, gradient in gradients.items()}
     assert ratio == {0.0: pytest.approx(0.1), 0.5: pytest.approx(1.0), 1.0: pytest.approx(10.0)}
     squared = torch.zeros(2, 1, requires_grad=True)
     task.loss({"a": squared}, {"a": target}).backward()
     assert squared.grad is not None
-    near(pulls[1.0], 0.5 * squared.grad.flatten(), 1e-15)
+    assert_near(gradients[1.0], 0.5 * squared.grad.flatten(), 1e-15)
 
 
 def test_with_beta_of_one_the_mean_trains_step_for_step_as_under_the_standard_loss() -> None:
-    """Breaks if at beta = 1 the noise still changes how the answers train: SGD takes half the standard loss's steps."""
+    """Breaks if at beta = 1 the noise changes how the answers train.
+
+    SGD takes half the steps that it takes under the standard loss.
+    """
     task = Task("a", size=2)
     split = make_split([task])
     noisy = predicting_noise([task], trivial=[3.0], hidden=())
-    plain = linear([task])
-    near(noisy(split.inputs)["a"], plain(split.inputs)["a"], 1e-14)
+    plain = make_linear([task])
+    assert_near(noisy(split.inputs)["a"], plain(split.inputs)["a"], 1e-14)
     learner = learner_with(
         Heteroscedastic([task], beta=1.0, reduce="mean"),
         split,
@@ -517,5 +553,5 @@ def test_with_beta_of_one_the_mean_trains_step_for_step_as_under_the_standard_lo
         optimizer.zero_grad()
         losses_of(plain, [task], split).sum().backward()
         optimizer.step()
-    near(noisy(split.inputs)["a"], plain(split.inputs)["a"], 1e-12)
+    assert_near(noisy(split.inputs)["a"], plain(split.inputs)["a"], 1e-12)
     assert noisy(split.inputs)[log_variance_key("a")].std() > 1e-3, "while the noise trained too"

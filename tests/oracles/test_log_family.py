@@ -1,4 +1,7 @@
-"""The log family: methods with different objectives that stand still at the same points, where sum grad L_t / L_t = 0."""
+"""The log family: methods with different objectives whose stationary points are the same.
+
+At these points sum_t grad L_t / L_t = 0.
+"""
 
 from __future__ import annotations
 
@@ -21,20 +24,20 @@ from mtl_runner.weighting import (
     Weighting,
 )
 from tests.support.builders import (
-    NOTHING,
+    NO_DATA,
     SGD,
     Adam,
     Point,
+    assert_near,
     gradients_of,
-    linear,
     losses_of,
     make_learner,
+    make_linear,
     make_mlp,
     make_split,
     make_tasks,
+    make_terms,
     minimise,
-    near,
-    terms,
     train,
 )
 
@@ -51,15 +54,14 @@ FAMILY: dict[str, Make] = {
     "imtl_l": IMTLL,
     "uw_o": UncertaintyAnalytic,
 }
-WITH_A_VALUE = [
-    pytest.param(make, id=name) for name, make in FAMILY.items() if name != "uw_o"
-]  # uw_o's is constant
+# Not UW-O, the value of whose objective is constant.
+WITH_A_VALUE = [pytest.param(make, id=name) for name, make in FAMILY.items() if name != "uw_o"]
 STARTS = [(0.3, -0.7), (-2.0, 1.0), (3.0, 3.0)]
 
 
 def opposed() -> list[Task]:
-    """Three convex losses of a point with sizes from 1 to 1000, whose minima lie apart."""
-    return terms(
+    """Return three convex losses of a point with sizes from 1 to 1000 and different minima."""
+    return make_terms(
         a=lambda p: (p - 1).square().sum() + 0.5,
         b=lambda p: 100 * (p + 2).square().sum() + 700,
         c=lambda p: 0.1 * (p[0] - 4).square() + 0.2 * p[1].square() + 1,
@@ -67,9 +69,9 @@ def opposed() -> list[Task]:
 
 
 def residual(model: nn.Module, tasks: Sequence[Task]) -> float:
-    """|| sum_t grad L_t / L_t ||, after making sure that it is a balance of forces and not a common minimum."""
-    gradients = gradients_of(model, tasks, NOTHING) / losses_of(
-        model, tasks, NOTHING
+    """Return || sum_t grad L_t / L_t ||, after asserting that no single term is near 0."""
+    gradients = gradients_of(model, tasks, NO_DATA) / losses_of(
+        model, tasks, NO_DATA
     ).detach().unsqueeze(1)
     assert gradients.norm(dim=1).min() > 1e-2
     return gradients.sum(0).norm().item()
@@ -80,29 +82,32 @@ def residual(model: nn.Module, tasks: Sequence[Task]) -> float:
 def test_the_relative_gradients_cancel_at_convergence(
     make: Make, start: tuple[float, float]
 ) -> None:
-    """Breaks if a method of the family ends elsewhere than where the gradients of log L_t sum to zero."""
+    """Breaks if a method of the family does not end where the gradients of log L_t sum to zero."""
     tasks = opposed()
     model, weighting = Point(*start), make(tasks)
     minimise(
         [*model.parameters(), *weighting.parameters()],
-        lambda: weighting(losses_of(model, tasks, NOTHING)),
+        lambda: weighting(losses_of(model, tasks, NO_DATA)),
     )
     assert residual(model, tasks) < 1e-6
 
 
 @pytest.mark.parametrize("start", STARTS)
 def test_the_analytic_weights_end_at_the_same_balance(start: tuple[float, float]) -> None:
-    """Breaks if UW-O, whose objective has no value to minimise, moves along anything but the gradients of log L_t."""
+    """Breaks if UW-O does not move along the gradients of log L_t.
+
+    Its objective has no value that a solver could minimise.
+    """
     tasks = opposed()
     model = Point(*start)
     learner = make_learner(
         tasks,
-        NOTHING,
+        NO_DATA,
         model=model,
         weighting=UncertaintyAnalytic(tasks),
         optimizer=partial(torch.optim.SGD, lr=0.3),
     )
-    train(learner, NOTHING, 400)
+    train(learner, NO_DATA, 400)
     assert residual(model, tasks) < 1e-6
 
 
@@ -114,27 +119,32 @@ def test_the_analytic_weights_end_at_the_same_balance(start: tuple[float, float]
         partial(Uncertainty, form="liebel", init=0.0),
     ],
 )
-def test_the_balance_is_not_that_of_just_any_weighting(make: Make) -> None:
-    """Breaks if the facts above hold for every weighting, and so say nothing about these."""
+def test_other_weightings_end_at_another_balance(make: Make) -> None:
+    """Breaks if the facts above hold for every weighting, and so say nothing about this family."""
     tasks = opposed()
     model, weighting = Point(0.3, -0.7), make(tasks)
     minimise(
         [*model.parameters(), *weighting.parameters()],
-        lambda: weighting(losses_of(model, tasks, NOTHING)),
+        lambda: weighting(losses_of(model, tasks, NO_DATA)),
     )
     assert residual(model, tasks) > 1e-2
 
 
 def test_a_linear_model_ends_at_the_same_balance_for_every_member() -> None:
-    """Breaks if the family parts on data: heads share one weight, so that the tasks pull at each other."""
+    """Breaks if the methods of the family end at different models on data.
+
+    The heads share their weights, so that the tasks pull at each other.
+    """
     tasks = make_tasks(a="regression", b="regression")
     split = make_split(tasks)
     split.targets["a"] *= 30
 
     class Tied(nn.Module):
+        """A linear map whose output is the answer of both tasks."""
+
         def __init__(self) -> None:
             super().__init__()
-            self.map = linear(tasks[:1])
+            self.map = make_linear(tasks[:1])
 
         def forward(self, inputs: Tensor) -> dict[str, Tensor]:
             return dict.fromkeys("ab", self.map(inputs)["a"])
@@ -154,7 +164,7 @@ def test_a_linear_model_ends_at_the_same_balance_for_every_member() -> None:
     assert len(ends) == 6
 
 
-# What follows from it: the unit of a loss does not matter
+# A consequence: the unit of a loss does not matter
 
 
 @pytest.mark.parametrize("factor", [0.08, 1e3])
@@ -165,47 +175,49 @@ def test_a_rescaled_loss_takes_the_same_path(make: Make, factor: float) -> None:
     """Breaks if the unit in which a loss is written changes a single step."""
     ends = []
     for scale in (1.0, factor):
-        tasks = terms(
+        tasks = make_terms(
             a=lambda p, scale=scale: scale * ((p - 1).square().sum() + 0.5),
             b=lambda p: 9 * (p + 2).square().sum() + 7,
         )
         learner = make_learner(
-            tasks, NOTHING, model=Point(0.3, -0.7), weighting=make(tasks), optimizer=SGD
+            tasks, NO_DATA, model=Point(0.3, -0.7), weighting=make(tasks), optimizer=SGD
         )
-        history = train(learner, NOTHING, 100)
+        history = train(learner, NO_DATA, 100)
         ends.append(
             (learner.model.point.detach().clone(), history.weights * torch.tensor([scale, 1.0]))
         )
-    near(
-        ends[1], ends[0], 1e-9
-    )  # uncertainty's Adam begins at its optimum, with gradients of rounding errors: 5e-11
+    # Uncertainty's Adam starts at the optimum, where gradients are rounding errors: 5e-11.
+    assert_near(ends[1], ends[0], 1e-9)
 
 
 @pytest.mark.parametrize("factor", [0.08, 1e3])
 def test_a_rescaled_loss_takes_the_same_path_from_a_shifted_scale(factor: float) -> None:
-    """Breaks if IMTL-L's scale is not a unit of the loss: a factor c is a shift of s by -log c."""
+    """Breaks if a factor c on the loss is not a shift of IMTL-L's s by -log c."""
     ends = []
     for scale in (1.0, factor):
-        tasks = terms(
+        tasks = make_terms(
             a=lambda p, scale=scale: scale * ((p - 1).square().sum() + 0.5),
             b=lambda p: 9 * (p + 2).square().sum() + 7,
         )
         weighting = IMTLL(tasks, init={"a": -float(torch.tensor(scale).log())})
         learner = make_learner(
-            tasks, NOTHING, model=Point(0.3, -0.7), weighting=weighting, optimizer=SGD
+            tasks, NO_DATA, model=Point(0.3, -0.7), weighting=weighting, optimizer=SGD
         )
-        train(learner, NOTHING, 100)
+        train(learner, NO_DATA, 100)
         ends.append(learner.model.point.detach().clone())
-    near(ends[1], ends[0], 1e-12)
+    assert_near(ends[1], ends[0], 1e-12)
 
 
-def test_the_geometric_mean_goes_the_way_of_the_sum_of_logarithms() -> None:
-    """Breaks if the two differ in more than the length of the step: its gradient is G/T times that of sum log L."""
+def test_the_geometric_mean_has_the_direction_of_the_sum_of_logarithms() -> None:
+    """Breaks if the two gradients differ in more than their length.
+
+    The gradient of the geometric mean G is G/T times that of sum log L.
+    """
     tasks = make_tasks(a="regression", b="classification", c="regression_l1")
     split = make_split(tasks)
     losses = losses_of(make_mlp(tasks), tasks, split).detach()
     mean, total = GeometricMean(tasks), LogSum(tasks)
-    near(
+    assert_near(
         mean.weigh(losses)[0] / total.weigh(losses)[0],
         losses.prod().pow(1 / 3).expand(3) / 3,
         1e-13,
@@ -217,16 +229,18 @@ def test_the_geometric_mean_goes_the_way_of_the_sum_of_logarithms() -> None:
         for weighting in (mean, total)
     ]
     ends = [train(learner, split, 1).losses[-1] for learner in adams]
-    near(ends[0], ends[1], 0)
+    assert_near(ends[0], ends[1], 0)
     first = [
         nn.utils.parameters_to_vector(learner.model.parameters()).detach() for learner in adams
     ]
-    near(first[0], first[1], 1e-12)  # Adam's first step knows no length
+    # Adam's first step does not depend on the length of the gradient.
+    assert_near(first[0], first[1], 1e-12)
 
 
 def test_uncertainty_at_its_optimum_is_the_sum_of_logarithms() -> None:
-    """Breaks if closed-form uncertainty without memory, UW-O and the sum of logarithms are not one method."""
-    tasks = make_tasks(a="regression_l1", b="regression_l1")  # b = 1
+    """Breaks if closed-form uncertainty without momentum, UW-O and sum log L train differently."""
+    # With this kind the b of uncertainty weighting is 1.
+    tasks = make_tasks(a="regression_l1", b="regression_l1")
     split = make_split(tasks)
     ends = []
     for weighting in (
@@ -237,5 +251,5 @@ def test_uncertainty_at_its_optimum_is_the_sum_of_logarithms() -> None:
         learner = make_learner(tasks, split, weighting=weighting, optimizer=Adam)
         history = train(learner, split, 30)
         ends.append((history.losses, history.weights))
-    near(ends[1], ends[0], 1e-11)
-    near(ends[2], ends[0], 1e-11)
+    assert_near(ends[1], ends[0], 1e-11)
+    assert_near(ends[2], ends[0], 1e-11)

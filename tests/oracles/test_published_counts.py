@@ -1,8 +1,9 @@
 """The iterations that methods need on the CAGrad toy, as published: Elich et al. 2024, Table A3.
 
-Counted is the first iteration whose mean loss is below -15, in float32, with a constant learning rate, and the worst of the three
-starts. Iteration k is the point after k steps: the start is iteration 0, and the loss is looked at before the step. This convention
-gives every published number as it is printed; with the start as iteration 1 all of them would be one more.
+The count is the first iteration whose mean loss is below -15, in float32 and with a constant
+learning rate, for the worst of the three starts. Iteration k is the point after k steps, so the
+start is iteration 0. This convention gives every number as it is printed; with the start as
+iteration 1 all of them would be one more.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from tests.unit.update.learners import learner_with
 STARTS = ((-8.5, 7.5), (-8.5, -5.0), (9.0, 9.0))
 BELOW = -15.0
 
-# What is asked, the arguments of learner_with for it, the optimizer, and {learning rate: iterations}.
+# Name, arguments of learner_with, optimizer, and {learning rate: iterations}.
 PUBLISHED: tuple[tuple[str, dict[str, Any], type[torch.optim.Optimizer], dict[float, int]], ...] = (
     (
         "adam_on_the_mean",
@@ -40,15 +41,14 @@ PUBLISHED: tuple[tuple[str, dict[str, Any], type[torch.optim.Optimizer], dict[fl
     ),
 )
 
+# The longest run of CAGrad solves 2400 quadratic programs.
 CASES = [
     pytest.param(
         arguments,
         partial(optimizer, lr=lr),
         count,
         id=f"{name}-{lr}",
-        marks=[pytest.mark.long]
-        if name == "cagrad" and count > 500
-        else [],  # 2400 quadratic programs
+        marks=[pytest.mark.long] if name == "cagrad" and count > 500 else [],
     )
     for name, arguments, optimizer, counts in PUBLISHED
     for lr, count in counts.items()
@@ -56,16 +56,17 @@ CASES = [
 
 
 def iterations(start: tuple[float, float], most: int, *, update: Any, **arguments: Any) -> int:
-    """The first iteration below; ``most`` if there is none before it."""
+    """Return the first iteration whose mean loss is below -15, but at most ``most``."""
     data = CAGradToy()
     weighting = Fixed(data.tasks, dict.fromkeys(("l1", "l2"), 0.5))
     split = data.splits["train"]
     learner = learner_with(
         update, data.tasks, split, model=Point(start), weighting=weighting, **arguments
     )
-    everyone = Active((1.0, 1.0))
+    active = Active((1.0, 1.0))
     for iteration in range(most):
-        losses = learner.step(split, everyone).loss  # those before the step
+        # The losses before the step.
+        losses = learner.step(split, active).loss
         assert losses.dtype == torch.float32
         if losses.mean() < BELOW:
             return iteration
@@ -76,12 +77,13 @@ def iterations(start: tuple[float, float], most: int, *, update: Any, **argument
 def test_the_worst_start_takes_as_many_iterations_as_published(
     arguments: dict[str, Any], optimizer: Any, count: int
 ) -> None:
-    """Breaks if a step is not the method's, by as little as a factor of the loss or one step of the optimizer."""
+    """Breaks if a method's step differs from the published one, if only by a factor."""
     if arguments["update"] is Jacobian:
         pytest.importorskip("torchjd")
     worst = max(
         iterations(start, count + count // 10 + 2, optimizer=optimizer, **arguments)
         for start in STARTS
     )
-    tolerance = 0.05 if count > 500 else 0.0  # rounding adds up over a long way
+    # Over many iterations rounding adds up.
+    tolerance = 0.05 if count > 500 else 0.0
     assert worst == pytest.approx(count, abs=tolerance * count)

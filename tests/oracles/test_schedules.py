@@ -1,4 +1,4 @@
-"""Ramps, plateaus and turns in the real training step, against fixed weights, stages and plain loops."""
+"""Schedules in training, against fixed weights, against each other and against plain loops."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mtl_runner.experiment.learner import Learner
 from mtl_runner.models import SeparateMLPs
-from mtl_runner.schedule import Alternate, Length, Plateau, Ramp, Schedule, Staged
+from mtl_runner.schedule import Alternate, Plateau, Ramp, RunLength, Schedule, Staged
 from mtl_runner.tasks.task import Task
 from mtl_runner.train.batches import Batches
 from mtl_runner.update import Joint, PerTask, Update
@@ -19,14 +19,14 @@ from mtl_runner.weighting import Fixed, Uncertainty
 from tests.support.builders import (
     SGD,
     Adam,
+    assert_near,
+    assert_same_bits,
+    head_state,
     losses_of,
     make_learner,
     make_mlp,
     make_split,
     make_tasks,
-    near,
-    private,
-    same_bits,
     train,
     train_plainly,
 )
@@ -34,16 +34,17 @@ from tests.support.builders import (
 pytestmark = pytest.mark.usefixtures("float64")
 
 STEPS = 20
-LENGTH = Length(epochs=STEPS, steps_per_epoch=1)
+LENGTH = RunLength(epochs=STEPS, steps_per_epoch=1)
 update_is = pytest.mark.parametrize("update", [Joint, PerTask])
 
 
 def two_tasks() -> list[Task]:
+    """Return the tasks a and b of different kinds."""
     return make_tasks(a="regression", b="classification")
 
 
-def clocks(learner: Learner, name: str) -> set[int]:
-    """How many steps Adam has counted for the parameters of one task's head."""
+def adam_steps(learner: Learner, name: str) -> set[int]:
+    """Return the steps that Adam has counted for the parameters of one task's head."""
     tasks = learner.likelihood.tasks
     head = set(learner.model.heads[[task.name for task in tasks].index(name)].parameters())
     return {
@@ -57,27 +58,29 @@ def clocks(learner: Learner, name: str) -> set[int]:
 # Ramp
 
 
-@pytest.mark.parametrize("everyone", [False, True])
-def test_a_constant_ramp_is_a_fixed_weight(everyone: bool) -> None:
-    """Breaks if an activity of one half is anything else than half the weight."""
+@pytest.mark.parametrize("all_tasks", [False, True])
+def test_a_constant_ramp_is_a_fixed_weight(all_tasks: bool) -> None:
+    """Breaks if an activity of one half is anything but half the weight."""
     tasks = two_tasks()
     split = make_split(tasks)
-    halved = ["a", "b"] if everyone else ["b"]
+    halved = ["a", "b"] if all_tasks else ["b"]
     optimizer = partial(SGD, momentum=0.9)
     ramped = make_learner(tasks, split, optimizer=optimizer)
     fixed = make_learner(
         tasks, split, optimizer=optimizer, weighting=Fixed(tasks, dict.fromkeys(halved, 0.5))
     )
     schedule = Ramp(tasks, LENGTH, {name: [[0, 0.5]] for name in halved})
-    same_bits(train(ramped, split, STEPS, schedule).weights, train(fixed, split, STEPS).weights)
-    same_bits(ramped.model.state_dict(), fixed.model.state_dict())
+    assert_same_bits(
+        train(ramped, split, STEPS, schedule).weights, train(fixed, split, STEPS).weights
+    )
+    assert_same_bits(ramped.model.state_dict(), fixed.model.state_dict())
 
 
 @pytest.mark.parametrize("optimizer", [SGD, Adam], ids=["SGD", "Adam"])
 def test_a_rising_ramp_is_the_loop_that_multiplies_the_loss(
     optimizer: partial[torch.optim.Optimizer],
 ) -> None:
-    """Breaks if a weight on the way up is not the one of its step."""
+    """Breaks if the weight on a rising ramp is that of another step."""
     tasks = two_tasks()
     split = make_split(tasks)
     learner, plain = make_learner(tasks, split, optimizer=optimizer), make_mlp(tasks)
@@ -89,19 +92,19 @@ def test_a_rising_ramp_is_the_loop_that_multiplies_the_loss(
 
     train(learner, split, STEPS, Ramp(tasks, LENGTH, {"b": [[0, 0.25], ["100%", 0.75]]}))
     train_plainly(plain.parameters(), objective, STEPS, optimizer)
-    near(learner.model.state_dict(), plain.state_dict(), 1e-12)
+    assert_near(learner.model.state_dict(), plain.state_dict(), 1e-12)
 
 
 @update_is
 def test_a_ramp_that_jumps_is_a_stage(update: type[Update]) -> None:
-    """Breaks if a task at 0 on a ramp is less idle than a task that has not started."""
+    """Breaks if a task whose ramp is at 0 is trained, unlike a task that has not started."""
     tasks = two_tasks()
     split = make_split(tasks)
     optimizer = partial(torch.optim.AdamW, lr=0.01, weight_decay=0.1)
     ramped, staged = (make_learner(tasks, split, optimizer=optimizer, update=update) for _ in "12")
     train(ramped, split, STEPS, Ramp(tasks, LENGTH, {"b": [[7, 0], [7, 1], [15, 1], [15, 0]]}))
     train(staged, split, STEPS, Staged(tasks, LENGTH, start={"b": 7}, until={"b": 15}))
-    same_bits(ramped.model.state_dict(), staged.model.state_dict())
+    assert_same_bits(ramped.model.state_dict(), staged.model.state_dict())
 
 
 # Alternate
@@ -109,10 +112,10 @@ def test_a_ramp_that_jumps_is_a_stage(update: type[Update]) -> None:
 
 @update_is
 @pytest.mark.parametrize("proportions", [None, {"a": 2}])
-def test_a_turn_leaves_the_idle_head_and_its_clock_alone(
+def test_a_turn_leaves_the_idle_head_and_its_optimizer_alone(
     update: type[Update], proportions: dict[str, float] | None
 ) -> None:
-    """Breaks if momentum, weight decay or a gradient of zero moves the head of a task whose turn it is not."""
+    """Breaks if momentum, weight decay or a zero gradient moves the head of an idle task."""
     tasks = two_tasks()
     split = make_split(tasks)
     optimizer = partial(torch.optim.AdamW, lr=0.01, weight_decay=0.1)
@@ -125,17 +128,17 @@ def test_a_turn_leaves_the_idle_head_and_its_clock_alone(
         active = "ab"[schedule.activation(step).index(1.0)]
         idle = "b" if active == "a" else "a"
         before, sigmas = (
-            {name: private(learner.model, tasks, name) for name in "ab"},
+            {name: head_state(learner.model, tasks, name) for name in "ab"},
             learner.weighting.sigmas(),
         )
         train(learner, split, 1, schedule, first=step)
         taken[active] += 1
-        same_bits(private(learner.model, tasks, idle), before[idle])
+        assert_same_bits(head_state(learner.model, tasks, idle), before[idle])
         assert learner.weighting.sigmas()["ab".index(idle)] == sigmas["ab".index(idle)]
         assert not torch.equal(
-            private(learner.model, tasks, active)["weight"], before[active]["weight"]
+            head_state(learner.model, tasks, active)["weight"], before[active]["weight"]
         )
-        assert {name: clocks(learner, name) for name in "ab"} == {
+        assert {name: adam_steps(learner, name) for name in "ab"} == {
             name: {count} if count else set() for name, count in taken.items()
         }
     assert min(taken.values()) > 2
@@ -145,7 +148,7 @@ def test_a_turn_leaves_the_idle_head_and_its_clock_alone(
 def test_alternating_is_the_loop_with_one_loss_per_step(
     optimizer: partial[torch.optim.Optimizer],
 ) -> None:
-    """Breaks if another task's loss enters a turn."""
+    """Breaks if another task's loss is part of a turn."""
     tasks = two_tasks()
     split = make_split(tasks)
     learner, plain = make_learner(tasks, split, optimizer=optimizer), make_mlp(tasks)
@@ -157,10 +160,10 @@ def test_alternating_is_the_loop_with_one_loss_per_step(
         STEPS,
         optimizer,
     )
-    same_bits(learner.model.state_dict(), plain.state_dict())
+    assert_same_bits(learner.model.state_dict(), plain.state_dict())
 
 
-def test_without_shared_parameters_the_turns_are_training_alone() -> None:
+def test_without_shared_parameters_turns_train_every_task_as_alone() -> None:
     """Breaks if the other tasks' turns change a task that shares nothing with them."""
     tasks = two_tasks()
     split = make_split(tasks)
@@ -174,35 +177,35 @@ def test_without_shared_parameters_the_turns_are_training_alone() -> None:
         train_plainly(
             parameters, lambda t=task: losses_of(plain, tasks, split)[t], turns.count(task)
         )
-    same_bits(learner.model.state_dict(), plain.state_dict())
+    assert_same_bits(learner.model.state_dict(), plain.state_dict())
 
 
 @pytest.mark.parametrize("saved_at", [1, 9, 10])
 @pytest.mark.parametrize(
     "make", [partial(Alternate, proportions=1, seed=3), Ramp], ids=["alternate", "ramp"]
 )
-def test_a_new_schedule_goes_on_where_the_old_one_was_left(
+def test_a_new_schedule_continues_at_the_step_of_the_old_one(
     make: partial[Schedule], saved_at: int
 ) -> None:
-    """Breaks if a resumed run has other turns, or begins its ramp anew."""
+    """Breaks if a resumed run has other turns, or starts its ramp again."""
     tasks = two_tasks()
     split = make_split(tasks)
-    whole, parts = (make_learner(tasks, split) for _ in "12")
-    train(whole, split, STEPS, make(tasks, LENGTH))
-    train(parts, split, saved_at, make(tasks, LENGTH))
-    train(parts, split, STEPS - saved_at, make(tasks, LENGTH), first=saved_at)
-    same_bits(parts.model.state_dict(), whole.model.state_dict())
+    uninterrupted, resumed = (make_learner(tasks, split) for _ in "12")
+    train(uninterrupted, split, STEPS, make(tasks, LENGTH))
+    train(resumed, split, saved_at, make(tasks, LENGTH))
+    train(resumed, split, STEPS - saved_at, make(tasks, LENGTH), first=saved_at)
+    assert_same_bits(resumed.model.state_dict(), uninterrupted.model.state_dict())
 
 
 # Plateau
 
 
-def test_a_plateau_is_the_stage_that_its_losses_call_for() -> None:
-    """Breaks if the start that is decided after an epoch does not take effect with the next one, in the order of the data."""
+def test_a_plateau_is_the_stage_that_starts_where_it_did() -> None:
+    """Breaks if a start that is decided after an epoch does not take effect in the next one."""
     tasks = two_tasks()
     split = make_split(tasks)
     epochs, batch_size = 12, 8
-    length = Length(epochs, 3)
+    length = RunLength(epochs, 3)
 
     def run(schedule: Schedule) -> Learner:
         learner = make_learner(tasks, split, optimizer=partial(Adam, lr=0.3))
@@ -216,9 +219,8 @@ def test_a_plateau_is_the_stage_that_its_losses_call_for() -> None:
         return learner
 
     plateau = Plateau(tasks, length, patience=1)
-    found = run(plateau)
+    on_plateau = run(plateau)
     start = plateau.last_start()
     assert 1 < start < epochs
-    same_bits(
-        found.model.state_dict(), run(Staged(tasks, length, start={"b": start})).model.state_dict()
-    )
+    staged = run(Staged(tasks, length, start={"b": start}))
+    assert_same_bits(on_plateau.model.state_dict(), staged.model.state_dict())

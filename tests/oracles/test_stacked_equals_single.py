@@ -1,4 +1,4 @@
-"""A replica of a stack against the same run trained by itself: rows, failures, early ends and checkpoints."""
+"""A replica of a stack equals the single run: rows, failures, early stops and checkpoints."""
 
 from __future__ import annotations
 
@@ -17,26 +17,21 @@ from mtl_runner.errors import DivergedError
 from mtl_runner.experiment.build import build
 from mtl_runner.train import checkpoint
 from mtl_runner.train.interruption import Interrupted
-from mtl_runner.train.stack import Stack
-from mtl_runner.train.stack.eligibility import config_key, reason_against, signature
+from mtl_runner.train.stack import StackTrainer
+from mtl_runner.train.stack.eligibility import config_key, experiment_key, reason_not_to_stack
 from mtl_runner.train.trainer import Trainer
 from tests.oracles.methods.runs import FEW_ROWS, compose, prepare, start
 
 SMALL = ("model.hidden=[8]", "trainer.device=cpu", "trainer.epochs=20", "record.plots=none")
-TOY_MIXED = (
-    "data=toy_mixed",
-    *FEW_ROWS,
-    "data.batch_size=40",
-    *SMALL,
-)  # the last batch of an epoch is smaller
+# The last batch of an epoch is smaller.
+TOY_MIXED = ("data=toy_mixed", *FEW_ROWS, "data.batch_size=40", *SMALL)
 TOY_REGRESSION = ("data=toy_regression", "data.n=50", *SMALL)
 DIGITS = ("data=digits", "data.batch_size=256", *SMALL)
 FIRST_TASK = {TOY_MIXED: "value", TOY_REGRESSION: "y1", DIGITS: "digit"}
 
-FOUR = ([], [], [], [])
-NUMBERS: dict[
-    str, tuple[Sequence[str], ...]
-] = {  # options in which the four replicas differ, beside seed and learning rate
+NO_OPTIONS = ([], [], [], [])
+# Options in which the four replicas differ, besides seed and learning rate.
+OPTIONS: dict[str, tuple[Sequence[str], ...]] = {
     "fixed": tuple([f"weighting.weights={{FIRST: {w}}}"] for w in (1, 2, 3, 4)),
     "uncertainty_softmax": tuple([f"weighting.temperature={t}"] for t in (0.5, 1.0, 2.0, 5.0)),
     "famo": tuple([f"weighting.gamma={g}"] for g in (0.001, 0.01, 0.02, 0.1)),
@@ -79,7 +74,7 @@ RATES = (0.001, 0.003, 0.01, 0.003)
 
 
 def some_quickly(methods: Sequence[str], *quick: str) -> list[Any]:
-    """All the methods; most of them behind the marker."""
+    """Return all methods as parameters of a test, all but the quick ones marked ``long``."""
     return [
         method if method in quick else pytest.param(method, marks=pytest.mark.long)
         for method in methods
@@ -90,53 +85,65 @@ every_method = pytest.mark.parametrize("method", METHODS)
 in_float64 = pytest.mark.usefixtures("float64")
 
 
-def jobs(method: str, problem: tuple[str, ...] = TOY_MIXED, *further: str) -> list[tuple[str, ...]]:
-    """The options of four runs that differ in seed and learning rate, two of them with the same learning rate."""
-    found = []
-    for seed, (lr, numbers) in enumerate(zip(RATES, NUMBERS.get(method, FOUR), strict=True)):
-        own = [option.replace("FIRST", FIRST_TASK[problem]) for option in numbers]
-        found.append(
-            (*problem, *METHODS[method], *further, f"seed={seed}", f"optimizer.lr={lr}", *own)
-        )
-    return found
+def four_runs(
+    method: str, problem: tuple[str, ...] = TOY_MIXED, *options: str
+) -> list[tuple[str, ...]]:
+    """Return the options of four runs of a method on a problem.
+
+    They differ in their seeds, in their learning rates, of which two are the same, and in the
+    ``OPTIONS`` of the method.
+    """
+    runs = []
+    for seed, (lr, differing) in enumerate(
+        zip(RATES, OPTIONS.get(method, NO_OPTIONS), strict=True)
+    ):
+        replica_options = [option.replace("FIRST", FIRST_TASK[problem]) for option in differing]
+        common = (*problem, *METHODS[method], *options)
+        runs.append((*common, f"seed={seed}", f"optimizer.lr={lr}", *replica_options))
+    return runs
 
 
 def trainers_of(folder: Path, runs: Sequence[tuple[str, ...]]) -> list[Trainer]:
+    """Return a new trainer for each of the runs, which is not trained yet."""
     return [start(prepare(folder / str(i), *options)) for i, options in enumerate(runs)]
 
 
-def again(trainers: Sequence[Trainer]) -> list[Trainer]:
-    """What a new process makes of the same directories."""
+def reloaded(trainers: Sequence[Trainer]) -> list[Trainer]:
+    """Return new trainers for the same run directories, as a new process makes them."""
     return [start(trainer.directory) for trainer in trainers]
 
 
-def singly(folder: Path, runs: Sequence[tuple[str, ...]]) -> list[Trainer]:
+def trained_singly(folder: Path, runs: Sequence[tuple[str, ...]]) -> list[Trainer]:
+    """Train the runs one by one, and return their trainers."""
     trainers = []
-    for i, options in enumerate(
-        runs
-    ):  # one after another: each seeds the global generators for itself
+    # Each is made just before it is trained, since it seeds the global random generators.
+    for i, options in enumerate(runs):
         trainers += [start(prepare(folder / str(i), *options))]
         trainers[-1].run()
     return trainers
 
 
-def stacked(folder: Path, runs: Sequence[tuple[str, ...]], compiled: bool = False) -> list[Trainer]:
+def trained_as_stack(
+    folder: Path, runs: Sequence[tuple[str, ...]], compiled: bool = False
+) -> list[Trainer]:
+    """Train the runs as one stack, and return their trainers."""
     trainers = trainers_of(folder, runs)
-    stack = Stack(trainers, compiled=compiled)
+    stack = StackTrainer(trainers, compiled=compiled)
     stack.run()
     assert not stack.failed
     if compiled:
-        assert stack.replica_step.compiled  # it has not gone on without
+        # Otherwise the stack would have fallen back to the uncompiled step.
+        assert stack.replica_step.compiled
     return trainers
 
 
-def stopped(trainers: Sequence[Trainer], epoch: int) -> None:
-    """Train as a stack up to an epoch, as after Ctrl-C."""
-    stack = Stack(trainers)
+def stop_stack_after(trainers: Sequence[Trainer], epoch: int) -> None:
+    """Train as a stack that is stopped after an epoch, as by Ctrl-C."""
+    stack = StackTrainer(trainers)
 
-    def stop(done: int, objective: float) -> None:
+    def stop(finished_epoch: int, objective: float) -> None:
         del objective
-        stack.stop = done == epoch
+        stack.stop = finished_epoch == epoch
 
     stack.on_epoch = stop
     with pytest.raises(Interrupted):
@@ -145,36 +152,42 @@ def stopped(trainers: Sequence[Trainer], epoch: int) -> None:
 
 
 def rows(trainer: Trainer) -> list[list[str]]:
+    """Return the rows of the trainer's metrics.csv, with the header."""
     with (trainer.directory / "metrics.csv").open() as file:
         return list(csv.reader(file))
 
 
-def assert_same_rows(found: Trainer, expected: Trainer, tolerance: float) -> None:
-    """Every cell of metrics.csv, within a relative tolerance; numbers near 0 within 1/1000 of it."""
-    ours, theirs = rows(found), rows(expected)
-    assert len(theirs) > 1
-    assert len(ours) == len(theirs)
-    for i, (mine, other) in enumerate(zip(ours, theirs, strict=True)):
-        for name, a, b in zip(theirs[0], mine, other, strict=True):
+def assert_same_rows(replica: Trainer, single: Trainer, tolerance: float) -> None:
+    """Assert that two runs have the same metrics.csv.
+
+    Numbers agree within the relative tolerance, those near 0 within a thousandth of it.
+    """
+    replica_rows, single_rows = rows(replica), rows(single)
+    assert len(single_rows) > 1
+    assert len(replica_rows) == len(single_rows)
+    for i, (replica_row, single_row) in enumerate(zip(replica_rows, single_rows, strict=True)):
+        for name, a, b in zip(single_rows[0], replica_row, single_row, strict=True):
             if a != b:
                 x, y = float(a), float(b)
                 close = math.isclose(x, y, rel_tol=tolerance, abs_tol=tolerance / 1000)
-                assert close, f"row {i} {other[:4]}, {name}: {x} in the stack, {y} alone"
+                assert close, f"row {i} {single_row[:4]}, {name}: {x} in the stack, {y} alone"
 
 
 def assert_all_same(
-    found: Sequence[Trainer], expected: Sequence[Trainer], tolerance: float = 1e-9
+    replicas: Sequence[Trainer], singles: Sequence[Trainer], tolerance: float = 1e-9
 ) -> None:
-    for mine, other in zip(found, expected, strict=True):
-        assert_same_rows(mine, other, tolerance)
+    """Assert that the runs have the same metrics.csv, pair by pair."""
+    for replica, single in zip(replicas, singles, strict=True):
+        assert_same_rows(replica, single, tolerance)
 
 
-def assert_same_model(found: Trainer, expected: Trainer, name: str = "checkpoint.pt") -> None:
-    mine, other = (checkpoint.load(trainer.directory / name) for trainer in (found, expected))
+def assert_same_model(replica: Trainer, single: Trainer, name: str = "checkpoint.pt") -> None:
+    """Assert that two runs have the same epoch and model in a file of their directories."""
+    actual, expected = (checkpoint.load(trainer.directory / name) for trainer in (replica, single))
     for key in ("epoch", "epochs"):
-        assert mine.get(key) == other.get(key)
+        assert actual.get(key) == expected.get(key)
     for key in ("model", "weights"):
-        torch.testing.assert_close(mine.get(key, {}), other.get(key, {}), rtol=1e-7, atol=1e-9)
+        torch.testing.assert_close(actual.get(key, {}), expected.get(key, {}), rtol=1e-7, atol=1e-9)
 
 
 # Every method
@@ -183,36 +196,36 @@ def assert_same_model(found: Trainer, expected: Trainer, name: str = "checkpoint
 @every_method
 @in_float64
 def test_replica_is_the_single_run(method: str, tmp_path: Path) -> None:
-    """Breaks if a method's weights, updates or evaluations differ in a stack, or numbers of one replica reach another."""
-    runs = jobs(method)
-    alone = singly(tmp_path / "single", runs)
-    assert_all_same(stacked(tmp_path / "stack", runs), alone)
-    assert len({tuple(map(tuple, rows(trainer))) for trainer in alone}) == len(
-        alone
-    )  # the runs are not all the same
+    """Breaks if a method trains differently in a stack, or replicas are mixed up."""
+    runs = four_runs(method)
+    alone = trained_singly(tmp_path / "single", runs)
+    assert_all_same(trained_as_stack(tmp_path / "stack", runs), alone)
+    # The runs themselves differ.
+    assert len({tuple(map(tuple, rows(trainer))) for trainer in alone}) == len(alone)
 
 
 @every_method
 def test_method_stacks(method: str) -> None:
-    """Breaks if runs of the method that differ in these numbers are not put into one stack."""
-    configs = [compose(*options) for options in jobs(method)]
-    assert (
-        len({config_key(OmegaConf.to_container(config, resolve=True)) for config in configs}) == 1
-    )  # type: ignore[arg-type]
+    """Breaks if runs of the method that differ in their OPTIONS are not put into one stack."""
+    configs = [compose(*options) for options in four_runs(method)]
+    plain: list[Any] = [OmegaConf.to_container(config, resolve=True) for config in configs]
+    assert len({config_key(config) for config in plain}) == 1
     experiments = [build(config) for config in configs]
-    assert [reason_against(experiment) for experiment in experiments] == [""] * 4
-    assert len({signature(experiment) for experiment in experiments}) == 1
+    assert [reason_not_to_stack(experiment) for experiment in experiments] == [""] * 4
+    assert len({experiment_key(experiment) for experiment in experiments}) == 1
 
 
 @pytest.mark.long
 @every_method
 @in_float64
 def test_replica_is_the_single_run_on_toy_regression(method: str, tmp_path: Path) -> None:
-    """Breaks if targets with units of their own, or a model without shared layers, come out differently in a stack."""
+    """Breaks if target units, or a model without shared layers, are wrong in a stack."""
     if method in ("groups", "parts"):
         pytest.skip("the model of toy_regression shares nothing")
-    runs = jobs(method, TOY_REGRESSION)
-    assert_all_same(stacked(tmp_path / "stack", runs), singly(tmp_path / "single", runs))
+    runs = four_runs(method, TOY_REGRESSION)
+    assert_all_same(
+        trained_as_stack(tmp_path / "stack", runs), trained_singly(tmp_path / "single", runs)
+    )
 
 
 # Without heteroscedastic: on digits its training is chaotic, and rounding grows over the epochs.
@@ -221,8 +234,10 @@ def test_replica_is_the_single_run_on_toy_regression(method: str, tmp_path: Path
 @in_float64
 def test_replica_is_the_single_run_on_digits(method: str, tmp_path: Path) -> None:
     """Breaks if a replica drifts from its single run over many steps on real data."""
-    runs = jobs(method, DIGITS)
-    assert_all_same(stacked(tmp_path / "stack", runs), singly(tmp_path / "single", runs))
+    runs = four_runs(method, DIGITS)
+    assert_all_same(
+        trained_as_stack(tmp_path / "stack", runs), trained_singly(tmp_path / "single", runs)
+    )
 
 
 @pytest.mark.parametrize(
@@ -230,8 +245,10 @@ def test_replica_is_the_single_run_on_digits(method: str, tmp_path: Path) -> Non
 )
 def test_replica_is_the_single_run_in_float32(method: str, tmp_path: Path) -> None:
     """Breaks if a stack computes something in another precision than a single run."""
-    runs = jobs(method)
-    assert_all_same(stacked(tmp_path / "stack", runs), singly(tmp_path / "single", runs), 1e-4)
+    runs = four_runs(method)
+    assert_all_same(
+        trained_as_stack(tmp_path / "stack", runs), trained_singly(tmp_path / "single", runs), 1e-4
+    )
 
 
 @pytest.mark.parametrize(
@@ -239,24 +256,25 @@ def test_replica_is_the_single_run_in_float32(method: str, tmp_path: Path) -> No
 )
 @in_float64
 def test_every_replica_has_its_own_data(method: str, tmp_path: Path) -> None:
-    """Breaks if replicas train on or are evaluated with the data, units or trivial losses of another one."""
-    own = [
+    """Breaks if a replica uses the data, target units or trivial losses of another one."""
+    datasets = [
         ("data.seed=1", "data.noise={y1: 10.0, y2: 1.0}"),
         ("data.seed=2", "data.noise={y1: 10.0, y2: 1.0}"),
         ("data.seed=1", "data.noise={y1: 3.0, y2: 2.0}"),
         ("data.seed=3", "data.noise={y1: 1.0, y2: 20.0}"),
     ]
     runs = [
-        (*options, *numbers)
-        for options, numbers in zip(jobs(method, TOY_REGRESSION), own, strict=True)
+        (*options, *dataset)
+        for options, dataset in zip(four_runs(method, TOY_REGRESSION), datasets, strict=True)
     ]
-    runs.append(
-        (*runs[0][:-2], "data.seed=2", "data.noise={y1: 3.0, y2: 2.0}")
-    )  # differs from the first in its data alone
-    assert_all_same(stacked(tmp_path / "stack", runs), singly(tmp_path / "single", runs))
+    # This run differs from the first in its data alone.
+    runs.append((*runs[0][:-2], "data.seed=2", "data.noise={y1: 3.0, y2: 2.0}"))
+    assert_all_same(
+        trained_as_stack(tmp_path / "stack", runs), trained_singly(tmp_path / "single", runs)
+    )
 
 
-# torch's own compiler is imported at the first compilation, and uses what torch itself calls deprecated.
+# torch imports its compiler at the first compilation, which warns of deprecated functions.
 @pytest.mark.filterwarnings(
     "ignore::DeprecationWarning:torch", "ignore:.*torch.jit.script_method.*:DeprecationWarning"
 )
@@ -264,15 +282,18 @@ def test_every_replica_has_its_own_data(method: str, tmp_path: Path) -> None:
 @pytest.mark.long
 def test_compiled_replica_is_the_single_run(tmp_path: Path) -> None:
     """Breaks if the compiled step computes something else, or cannot be compiled at all."""
-    # Not init=log_loss: s starts where its first gradient is 0 but for rounding, of which Adam makes a whole step.
-    runs = jobs("uncertainty", TOY_MIXED, "trainer.epochs=5", "weighting.init=0.0")
+    # With init=log_loss the first gradient of s is rounding, of which Adam makes a whole step.
+    runs = four_runs("uncertainty", TOY_MIXED, "trainer.epochs=5", "weighting.init=0.0")
     assert_all_same(
-        stacked(tmp_path / "stack", runs, compiled=True), singly(tmp_path / "single", runs), 1e-4
+        trained_as_stack(tmp_path / "stack", runs, compiled=True),
+        trained_singly(tmp_path / "single", runs),
+        1e-4,
     )
 
 
 # Stopped and resumed
 
+# Methods, an optimizer and groups whose state must be in the checkpoint.
 WITH_STATE = (
     "uncertainty",
     "dwa",
@@ -289,44 +310,49 @@ WITH_STATE = (
 
 @pytest.mark.parametrize("method", some_quickly(WITH_STATE, "famo", "groups"))
 @in_float64
-def test_stopped_stack_goes_on(method: str, tmp_path: Path) -> None:
-    """Breaks if something of a stack is not in its replicas' checkpoints, or a single run reads it differently."""
-    runs = jobs(method)
-    expected = stacked(tmp_path / "through", runs)
+def test_stopped_stack_resumes(method: str, tmp_path: Path) -> None:
+    """Breaks if a state of a stack is not in its checkpoints, or not as a single run needs it."""
+    runs = four_runs(method)
+    uninterrupted = trained_as_stack(tmp_path / "through", runs)
     halves = trainers_of(tmp_path / "stack", runs)
-    stopped(halves, epoch=9)
+    stop_stack_after(halves, epoch=9)
     shutil.copytree(tmp_path / "stack", tmp_path / "single")
-    resumed = again(halves)
+    resumed = reloaded(halves)
     assert all(trainer.resumed and trainer.epoch == 9 for trainer in resumed)
-    stack = Stack(resumed)
+    stack = StackTrainer(resumed)
     stack.run()
     assert not stack.failed
-    assert_all_same(resumed, expected)
-    for i, other in enumerate(expected):
-        assert_same_model(resumed[i], other)
+    assert_all_same(resumed, uninterrupted)
+    for i, expected in enumerate(uninterrupted):
+        assert_same_model(resumed[i], expected)
         alone = start(tmp_path / "single" / str(i))
         alone.run()
-        assert_same_rows(alone, other, 1e-9)
-        assert_same_model(alone, other)
+        assert_same_rows(alone, expected, 1e-9)
+        assert_same_model(alone, expected)
 
 
 @pytest.mark.parametrize(
     "method", some_quickly(["uncertainty", "famo", "per_task_adam", "sgd"], "per_task_adam")
 )
 @in_float64
-def test_stopped_single_runs_go_on_as_a_stack(method: str, tmp_path: Path) -> None:
+def test_stopped_single_runs_resume_as_a_stack(method: str, tmp_path: Path) -> None:
     """Breaks if a stack does not start from the state of single runs."""
-    runs = jobs(method)
+    runs = four_runs(method)
     halves = []
     for i, options in enumerate(runs):
         trainer = start(prepare(tmp_path / "stack" / str(i), *options))
-        trainer.on_epoch = lambda done, _, trainer=trainer: setattr(trainer, "stop", done == 9)  # type: ignore[misc]
+
+        def stop(epoch: int, objective: float, trainer: Trainer = trainer) -> None:
+            del objective
+            trainer.stop = epoch == 9
+
+        trainer.on_epoch = stop
         with pytest.raises(Interrupted):
             trainer.run()
         halves.append(trainer)
-    resumed = again(halves)
-    Stack(resumed).run()
-    assert_all_same(resumed, singly(tmp_path / "single", runs))
+    resumed = reloaded(halves)
+    StackTrainer(resumed).run()
+    assert_all_same(resumed, trained_singly(tmp_path / "single", runs))
 
 
 # Replicas that end before the others
@@ -334,12 +360,12 @@ def test_stopped_single_runs_go_on_as_a_stack(method: str, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("method", ["fixed", "uncertainty"])
 @in_float64
-def test_diverging_replica_is_out_alone(method: str, tmp_path: Path) -> None:
-    """Breaks if a replica's NaN reaches the others, or is reported at another step than in a single run."""
-    runs = jobs(method, TOY_MIXED, "optimizer=sgd")
+def test_diverging_replica_fails_alone(method: str, tmp_path: Path) -> None:
+    """Breaks if a replica's NaN reaches the others, or is not reported as in a single run."""
+    runs = four_runs(method, TOY_MIXED, "optimizer=sgd")
     runs[1] = (*runs[1], "optimizer.lr=1e6")
     trainers = trainers_of(tmp_path / "stack", runs)
-    stack = Stack(trainers)
+    stack = StackTrainer(trainers)
     stack.run()
     assert list(stack.failed) == [1]
     assert isinstance(stack.failed[1], DivergedError)
@@ -347,18 +373,22 @@ def test_diverging_replica_is_out_alone(method: str, tmp_path: Path) -> None:
     with pytest.raises(DivergedError) as error:
         alone.run()
     assert str(stack.failed[1]) == str(error.value)
-    others = [0, 2, 3]
+    finite = [0, 2, 3]
     assert_all_same(
-        [trainers[i] for i in others], singly(tmp_path / "single", [runs[i] for i in others])
+        [trainers[i] for i in finite],
+        trained_singly(tmp_path / "single", [runs[i] for i in finite]),
     )
 
 
 def test_late_divergence_keeps_the_rows_before(tmp_path: Path) -> None:
-    """Breaks if the evaluated epochs before a divergence are lost, which a single run keeps in metrics.csv."""
-    runs = jobs("fixed", TOY_REGRESSION, "optimizer=sgd", "optimizer.momentum=0", "model.hidden=[]")
-    runs[1] = (*runs[1], "optimizer.lr=4.0")  # a linear model: its error grows by a factor a step
+    """Breaks if metrics.csv lacks the evaluated epochs before a divergence."""
+    runs = four_runs(
+        "fixed", TOY_REGRESSION, "optimizer=sgd", "optimizer.momentum=0", "model.hidden=[]"
+    )
+    # The model is linear, and its error grows by a factor in every step.
+    runs[1] = (*runs[1], "optimizer.lr=4.0")
     trainers = trainers_of(tmp_path / "stack", runs)
-    stack = Stack(trainers)
+    stack = StackTrainer(trainers)
     stack.run()
     assert list(stack.failed) == [1]
     alone = start(prepare(tmp_path / "single", *runs[1]))
@@ -374,19 +404,25 @@ def test_late_divergence_keeps_the_rows_before(tmp_path: Path) -> None:
 )
 @in_float64
 def test_early_stopping(method: str, tmp_path: Path) -> None:
-    """Breaks if a replica stops at another epoch than its single run, or is trained on after its end."""
-    runs = jobs(method, TOY_MIXED, "trainer.patience=2", "trainer.epochs=40")
+    """Breaks if a replica stops at another epoch than its single run, or trains after its stop."""
+    runs = four_runs(method, TOY_MIXED, "trainer.patience=2", "trainer.epochs=40")
     runs = [
         (*options, f"optimizer.lr={lr}")
         for options, lr in zip(runs, (0.3, 0.001, 0.1, 0.03), strict=True)
     ]
-    found, expected = stacked(tmp_path / "stack", runs), singly(tmp_path / "single", runs)
-    assert len({trainer.epoch for trainer in expected}) > 1
-    assert_all_same(found, expected)
-    for mine, other in zip(found, expected, strict=True):
-        assert mine.epoch == other.epoch
+    replicas, singles = (
+        trained_as_stack(tmp_path / "stack", runs),
+        trained_singly(tmp_path / "single", runs),
+    )
+    assert len({trainer.epoch for trainer in singles}) > 1
+    assert_all_same(replicas, singles)
+    for replica, single in zip(replicas, singles, strict=True):
+        assert replica.epoch == single.epoch
         torch.testing.assert_close(
-            mine.learner.model.state_dict(), other.learner.model.state_dict(), rtol=1e-7, atol=1e-9
+            replica.learner.model.state_dict(),
+            single.learner.model.state_dict(),
+            rtol=1e-7,
+            atol=1e-9,
         )
-        assert_same_model(mine, other)
-        assert_same_model(mine, other, "best.pt")
+        assert_same_model(replica, single)
+        assert_same_model(replica, single, "best.pt")

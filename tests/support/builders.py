@@ -1,4 +1,7 @@
-"""Small problems, models and training loops that the tests of several rooms share. Nothing here knows a formula of a method."""
+"""Small problems, models and training loops that the tests of several rooms share.
+
+Nothing here knows the formula of a method.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from mtl_runner.experiment.own_optimizers import OwnOptimizers
 from mtl_runner.experiment.step_record import StepRecord
 from mtl_runner.likelihood import Likelihood, Standard
 from mtl_runner.models import MLP
-from mtl_runner.schedule import Length, Schedule
+from mtl_runner.schedule import RunLength, Schedule
 from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task
 from mtl_runner.train.batches import Batches
@@ -42,24 +45,27 @@ QUICK = settings(
 Adam = partial(torch.optim.Adam, lr=0.01)
 SGD = partial(torch.optim.SGD, lr=0.01)
 
-same_bits = partial(torch.testing.assert_close, rtol=0, atol=0)
+assert_same_bits = partial(torch.testing.assert_close, rtol=0, atol=0)
 
 
-def near(found: Any, expected: Any, tolerance: float) -> None:
+def assert_near(actual: Any, expected: Any, tolerance: float) -> None:
     """Assert that tensors, or mappings of them, agree within an absolute tolerance."""
-    torch.testing.assert_close(found, expected, rtol=0, atol=tolerance)
+    torch.testing.assert_close(actual, expected, rtol=0, atol=tolerance)
 
 
 # Tasks and data
 
 
 def make_tasks(**kinds: str) -> list[Task]:
-    """Tasks by name and kind, ``make_tasks(a="regression", b="classification")``, each with a small fixed size."""
+    """Return tasks of small fixed sizes from their kinds by name.
+
+    For example ``make_tasks(a="regression", b="classification")``.
+    """
     return [Task(name, kind, size=SIZES[kind]) for name, kind in kinds.items()]
 
 
 def make_split(tasks: Sequence[Task], rows: int = ROWS, seed: int = 0) -> Split:
-    """Random inputs and fully labelled random targets, in the form that training relies on."""
+    """Return random inputs and fully labelled random targets, in the form that training needs."""
     generator = torch.Generator().manual_seed(seed)
     inputs = torch.randn(rows, INPUTS, generator=generator)
     targets = {}
@@ -77,21 +83,24 @@ def make_split(tasks: Sequence[Task], rows: int = ROWS, seed: int = 0) -> Split:
 
 @dataclass
 class Data:
-    """A user's dataset: three splits of one kind."""
+    """A user's dataset: its tasks and its splits."""
 
     tasks: list[Task]
     splits: dict[str, Split]
 
     @classmethod
     def of(cls, tasks: list[Task], **splits: Split) -> Data:
-        """A dataset in which every split that is not named is the training split."""
+        """Return a dataset in which every split that is not given is the training split."""
         return cls(
             tasks, {name: splits.get(name, splits["train"]) for name in ("train", "val", "test")}
         )
 
 
-def terms(**functions: Callable[[Tensor], Tensor]) -> list[Task]:
-    """Loss terms of the parameters of a :class:`Point`: ``terms(a=lambda p: p.square().sum())``."""
+def make_terms(**functions: Callable[[Tensor], Tensor]) -> list[Task]:
+    """Return loss terms of the parameters of a :class:`Point`.
+
+    For example ``terms(a=lambda p: p.square().sum())``.
+    """
     return [
         Task(name, "term", loss_term=lambda outputs, targets, f=function: f(outputs["point"]))
         for name, function in functions.items()
@@ -113,34 +122,35 @@ class Point(nn.Module):
         return {"point": self.point}
 
 
-NOTHING = Split(torch.zeros(1, 1), {})  # the data of a Point
+# The data of a Point, whose losses need none.
+NO_DATA = Split(torch.zeros(1, 1), {})
 
 
 def make_mlp(
     tasks: Sequence[Task], hidden: Sequence[int] = (8,), kind: Callable[..., nn.Module] = MLP
 ) -> nn.Module:
-    """A small smooth model with the same initial weights at every call."""
+    """Return a small smooth model with the same initial weights at every call."""
     torch.manual_seed(0)
     return kind(tasks, (INPUTS,), hidden, activation="tanh")
 
 
-def linear(tasks: Sequence[Task]) -> nn.Module:
-    """A linear map per task, so that every standard loss is convex in the parameters."""
+def make_linear(tasks: Sequence[Task]) -> nn.Module:
+    """Return a linear map per task, so that every standard loss is convex in the parameters."""
     return make_mlp(tasks, hidden=())
 
 
-def private(model: nn.Module, tasks: Sequence[Task], name: str) -> dict[str, Tensor]:
-    """A copy of the numbers in one task's head of an MLP."""
-    return copied(model.heads[[task.name for task in tasks].index(name)].state_dict())
+def head_state(model: nn.Module, tasks: Sequence[Task], name: str) -> dict[str, Tensor]:
+    """Return a copy of the parameters of one task's head of an MLP."""
+    return copy_state(model.heads[[task.name for task in tasks].index(name)].state_dict())
 
 
-def copied(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A state that later steps do not change."""
+def copy_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a copy of a state, which later steps do not change."""
     return {name: tensor.detach().clone() for name, tensor in state.items()}
 
 
-def some(*tasks: int) -> Active:
-    """These tasks are active, and at least one more is idle."""
+def only_active(*tasks: int) -> Active:
+    """Return the activity of a step in which these tasks are active and at least one is idle."""
     return Active(tuple(float(t in tasks) for t in range(max(tasks, default=0) + 2)))
 
 
@@ -157,7 +167,17 @@ def make_learner(
     update: type[Update] = Joint,
     **options: Any,
 ) -> Learner:
-    """A learner on the axes that the test names, with the plainest choice on the others."""
+    """Return a learner with the parts that the test names, and the plainest choice of the others.
+
+    Args:
+        tasks: The tasks.
+        split: The split whose shapes the parameters are sorted by.
+        model: The model; by default a small MLP.
+        weighting: The weighting; by default equal weights.
+        optimizer: Makes the optimizer of some parameters.
+        update: The class of the update.
+        **options: Further arguments of the update.
+    """
     model = make_mlp(tasks) if model is None else model
     weighting = Fixed(tasks) if weighting is None else weighting
     likelihood = Standard(tasks)
@@ -173,12 +193,12 @@ def make_learner(
     )
 
 
-def predicted(model: nn.Module, split: Split, rows: int = 10_000) -> dict[str, Tensor]:
-    """A model's outputs for a whole split, in eval mode."""
+def predict_split(model: nn.Module, split: Split, rows: int = 10_000) -> dict[str, Tensor]:
+    """Return a model's outputs for a whole split, in eval mode."""
     return split_outputs(ForwardPass(model, Standard([])), split, rows)
 
 
-def evaluated(
+def evaluate_split(
     model: nn.Module,
     tasks: Sequence[Task],
     split: Split,
@@ -186,14 +206,23 @@ def evaluated(
     rows: int = 10_000,
     likelihood: Likelihood | None = None,
 ) -> Evaluation:
-    """An evaluation by so many rows at a time, by default at once."""
+    """Return the evaluation of a model on a split.
+
+    Args:
+        model: The model.
+        tasks: The tasks.
+        split: The split.
+        trivial: The loss of the trivial predictor, one per task; by default unknown.
+        rows: Rows per batch; by default all rows are one batch.
+        likelihood: The likelihood; by default the standard one.
+    """
     forward = ForwardPass(model, likelihood or Standard(tasks))
     return evaluate(forward, tasks, split, trivial or [None] * len(tasks), rows)
 
 
 @dataclass
 class History:
-    """What every step returned, up to the objective."""
+    """The losses, weights (both ``[steps, T]``) and objectives ``[steps]`` of some steps."""
 
     losses: Tensor
     weights: Tensor
@@ -201,7 +230,7 @@ class History:
 
     @classmethod
     def of(cls, records: Sequence[StepRecord]) -> History:
-        """From the records of the steps."""
+        """Return the history of the steps with these records."""
         loss, weight, objective = (
             [getattr(r, name) for r in records] for name in ("loss", "weight", "objective")
         )
@@ -211,13 +240,13 @@ class History:
 def train(
     learner: Learner, split: Split, steps: int, schedule: Schedule | None = None, first: int = 0
 ) -> History:
-    """Steps on the whole split, numbered from ``first``."""
-    everyone = (1.0,) * len(learner.likelihood.tasks)
-    rows = [
-        learner.step(split, Active(schedule.activation(step) if schedule else everyone))
+    """Take steps on the whole split, numbered from ``first``, and return their history."""
+    all_active = (1.0,) * len(learner.likelihood.tasks)
+    records = [
+        learner.step(split, Active(schedule.activation(step) if schedule else all_active))
         for step in range(first, first + steps)
     ]
-    return History.of(rows)
+    return History.of(records)
 
 
 def train_epochs(
@@ -227,30 +256,30 @@ def train_epochs(
     batch_size: int,
     schedule: Callable[..., Schedule] = Schedule,
 ) -> History:
-    """Shuffled epochs, as the trainer runs them; the history is of the last one."""
+    """Run shuffled epochs, as the trainer does, and return the history of the last one."""
     tasks = learner.likelihood.tasks
     batches = Batches(
         split,
         tasks,
-        schedule(tasks, Length(epochs, -(-len(split) // batch_size))),
+        schedule(tasks, RunLength(epochs, -(-len(split) // batch_size))),
         batch_size,
         seed=0,
     )
-    rows: list[Any] = []
+    records: list[Any] = []
     for epoch in range(epochs):
         learner.own_optimizers.begin_epoch(epoch / epochs)
-        rows = [
+        records = [
             learner.step(batch, active)
             for batch, active in batches.epoch(epoch * batches.count)
             if active.tasks
         ]
-    return History.of(rows)
+    return History.of(records)
 
 
-def only_batch(split: Split, tasks: list[Task]) -> tuple[Split, Active]:
-    """The whole split as one batch, with what the runner finds out about its labels."""
+def whole_batch(split: Split, tasks: list[Task]) -> tuple[Split, Active]:
+    """Return the whole split as one batch, and which of its tasks have labels."""
     return next(
-        iter(Batches(split, tasks, Schedule(tasks, Length(1, 1)), len(split), seed=0).epoch(0))
+        iter(Batches(split, tasks, Schedule(tasks, RunLength(1, 1)), len(split), seed=0).epoch(0))
     )
 
 
@@ -260,7 +289,7 @@ def train_plainly(
     steps: int,
     optimizer: Callable[..., torch.optim.Optimizer] = Adam,
 ) -> None:
-    """The textbook loop, with nothing of ours in it: what a strategy is compared with."""
+    """Train in the textbook loop of plain torch, with which a strategy is compared."""
     optimizer_ = optimizer(list(parameters))
     for _ in range(steps):
         optimizer_.zero_grad()
@@ -271,7 +300,7 @@ def train_plainly(
 def minimise(
     parameters: Iterable[nn.Parameter], objective: Callable[[], Tensor], restarts: int = 5
 ) -> None:
-    """Converge as far as float64 goes."""
+    """Minimise the objective over the parameters as far as float64 goes, by L-BFGS."""
     solvers = [
         torch.optim.LBFGS(
             list(parameters),
@@ -294,20 +323,20 @@ def minimise(
 
 
 def losses_of(model: nn.Module, tasks: Sequence[Task], split: Split) -> Tensor:
-    """The standard losses ``[T]`` of a model, differentiable."""
+    """Return the standard losses ``[T]`` of a model, differentiable."""
     return Standard(tasks)(model(split.inputs), split.targets)
 
 
 def gradients_of(model: nn.Module, tasks: Sequence[Task], split: Split) -> Tensor:
-    """The gradient of each task's loss over all parameters, ``[T, P]``."""
+    """Return the gradient of each task's loss over all parameters, ``[T, P]``."""
     parameters = list(model.parameters())
     rows = []
     for loss in losses_of(model, tasks, split):
-        found = torch.autograd.grad(loss, parameters, retain_graph=True, materialize_grads=True)
-        rows.append(torch.cat([gradient.flatten() for gradient in found]))
+        gradients = torch.autograd.grad(loss, parameters, retain_graph=True, materialize_grads=True)
+        rows.append(torch.cat([gradient.flatten() for gradient in gradients]))
     return torch.stack(rows)
 
 
-def flat(model: nn.Module) -> Tensor:
-    """All parameters as one vector, a copy."""
+def flat_parameters(model: nn.Module) -> Tensor:
+    """Return a copy of all parameters as one vector."""
     return nn.utils.parameters_to_vector(model.parameters()).detach().clone()

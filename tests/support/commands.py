@@ -14,16 +14,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-QUICK = (
-    "model.hidden=[16]",
-    "trainer.epochs=3",
-    "record.plots=none",
-)  # a run of a tenth of a second
+# Options of a run of a tenth of a second.
+QUICK = ("model.hidden=[16]", "trainer.epochs=3", "record.plots=none")
 
 
 @dataclass(frozen=True)
 class Result:
-    """How a command ended."""
+    """The exit code and the output of a command that has ended."""
 
     code: int
     out: str
@@ -31,11 +28,12 @@ class Result:
 
     @property
     def last_line(self) -> str:
+        """The last line of stderr; empty if there is none."""
         return self.err.strip().splitlines()[-1] if self.err.strip() else ""
 
 
 class Server:
-    """A process that forks for every command."""
+    """A process of :mod:`tests.support.server`, which forks for every command."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -51,8 +49,16 @@ class Server:
         )
 
     def run(
-        self, *argv: str, cwd: Path, env: dict[str, str], meddle: Callable[[int], None] | None
+        self, *argv: str, cwd: Path, env: dict[str, str], meanwhile: Callable[[int], None] | None
     ) -> Result:
+        """Run a command, and return how it ended.
+
+        Args:
+            *argv: The command and its arguments.
+            cwd: The directory it runs in.
+            env: Variables that are added to the environment.
+            meanwhile: Called with the process id in a thread, while the command runs.
+        """
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         out, err = self.folder / "out.txt", self.folder / "err.txt"
@@ -66,11 +72,11 @@ class Server:
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
         pid = int(self.process.stdout.readline())
-        if meddle is not None:
-            thread = threading.Thread(target=meddle, args=(pid,))
+        if meanwhile is not None:
+            thread = threading.Thread(target=meanwhile, args=(pid,))
             thread.start()
         code = int(self.process.stdout.readline())
-        if meddle is not None:
+        if meanwhile is not None:
             thread.join()
         return Result(code, out.read_text(), err.read_text())
 
@@ -79,9 +85,14 @@ Command = Callable[..., Result]
 
 
 def send(number: signal.Signals, after: float | Callable[[], bool]) -> Callable[[int], None]:
-    """Something that sends a signal to a process after some seconds, or once a condition holds."""
+    """Return a function that sends a signal to a process, for ``meanwhile`` of a command.
 
-    def meddle(pid: int) -> None:
+    Args:
+        number: The signal.
+        after: Seconds to wait, or a condition to wait for.
+    """
+
+    def meanwhile(pid: int) -> None:
         if callable(after):
             deadline = time.monotonic() + 60
             while not after() and time.monotonic() < deadline:
@@ -93,9 +104,9 @@ def send(number: signal.Signals, after: float | Callable[[], bool]) -> Callable[
         except ProcessLookupError:
             return
 
-    return meddle
+    return meanwhile
 
 
 def kill_somewhere(chance: random.Random, seconds: float) -> Callable[[int], None]:
-    """SIGKILL at a random instant of a run that takes so long."""
+    """Return a function that kills a process at a random instant of its first ``seconds``."""
     return send(signal.SIGKILL, chance.uniform(0, seconds))

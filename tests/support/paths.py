@@ -1,4 +1,4 @@
-"""Where the project's files lie, so that a test can move without counting folders."""
+"""Paths of the project's folders, so that a test can be moved to another folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What reads like a dialect in the code: ``python -m tests.support.prose mtl_runner/weighting`` lists it."""
+"""A list of the places where names, docstrings or long lines would stop a newcomer.
+
+``python -m tests.support.prose mtl_runner/weighting`` prints it for a folder.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,16 @@ from tests.support.paths import ROOT
 
 LINE_LENGTH = 100
 
-# As a part of a name (``found_runs``): words that say how the author came by a thing, not what it is.
-DIALECT_NAMES = frozenset(
-    "found mine said further alike opened told worded everyone whoever anybody somebody theirs "
-    "himself itself thing things stuff meddle".split()
-)
+# As part of a name (``found_runs``): words that say how a thing was got, not what it is.
+DIALECT_NAMES = {
+    "found", "mine", "said", "further", "alike", "opened", "told", "worded", "everyone", "whoever",
+    "anybody", "somebody", "theirs", "himself", "itself", "thing", "things", "stuff", "meddle",
+}  # fmt: skip
 # As a whole name: too little to know what is meant.
-BARE_NAMES = frozenset("own rest last each one other others all_of_it what who where whole".split())
+BARE_NAMES = {
+    "own", "rest", "last", "each", "one", "other", "others", "all_of_it", "what", "who", "where",
+    "whole",
+}  # fmt: skip
 # A docstring that begins so has no subject and no verb.
 DIALECT_BEGINNINGS = ("Of ", "Those ", "That of ", "That ", "What ", "All of it", "Do it", "Its ")
 DIALECT_PHRASES = (
@@ -32,7 +38,11 @@ DIALECT_PHRASES = (
     "is alike",
     "whoever",
     "the said",
+    "one's own",
+    "as ever",
+    "has its say",
 )
+DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
 def python_files(*paths: Path) -> list[Path]:
@@ -51,9 +61,8 @@ def names(tree: ast.AST) -> Iterator[tuple[int, str]]:
             yield node.lineno, node.attr
         elif isinstance(node, ast.arg):
             yield node.lineno, node.arg
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            if not node.name.startswith("test_"):
-                yield node.lineno, node.name
+        elif isinstance(node, DEFINITIONS) and not node.name.startswith("test_"):
+            yield node.lineno, node.name
 
 
 def docstrings(tree: ast.AST) -> Iterator[tuple[int, str]]:
@@ -80,29 +89,30 @@ def dialect(path: Path) -> list[str]:
     """Return a line for every place in a file that a newcomer would stumble over."""
     source = path.read_text()
     tree = ast.parse(source)
-    where = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
+    file = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
     complaints = []
     for line, name in names(tree):
         words = set(re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower().split("_"))
         if words & DIALECT_NAMES or name in BARE_NAMES:
-            complaints.append(f"{where}:{line}: the name {name}")
+            complaints.append(f"{file}:{line}: the name {name}")
     for line, text in docstrings(tree):
         if text.startswith(DIALECT_BEGINNINGS):
-            complaints.append(f"{where}:{line}: begins without subject or verb: {text[:60]!r}")
-        complaints += [f"{where}:{line}: {p!r}" for p in DIALECT_PHRASES if p in text.lower()]
+            complaints.append(f"{file}:{line}: begins without subject or verb: {text[:60]!r}")
+        complaints += [f"{file}:{line}: {p!r}" for p in DIALECT_PHRASES if p in text.lower()]
         complaints += [
-            f"{where}:{line}: several arguments on one line: {row}"
+            f"{file}:{line}: several arguments on one line: {row}"
             for row in arguments_on_one_line(text)
         ]
     for number, row in enumerate(source.splitlines(), 1):
         if len(row) > LINE_LENGTH and not is_one_piece(row):
-            complaints.append(f"{where}:{number}: {len(row)} characters")
+            complaints.append(f"{file}:{number}: {len(row)} characters")
     return complaints
 
 
 def is_one_piece(row: str) -> bool:
-    """Return whether a long line may be long: a sentence for the user, or a URL."""
-    return re.match(r"""\s*(\w+=|\w+\()?[rf]*["'](?!"")""", row) is not None or "://" in row
+    """Return whether a long line may be long: it holds a URL, or a sentence for the user."""
+    sentence = re.search(r"""(["'])(?:(?!\1).){60,}""", row)
+    return "://" in row or (sentence is not None and '"""' not in row)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
-"""Runs commands of mtl-runner in forks of one process that has imported torch: real processes, without two seconds each.
+"""A script that runs commands of mtl-runner in forks of one process, which has imported torch.
 
-Reads JSON lines ``{argv, cwd, env, out, err}``; answers with the process id at once, and with the exit code when it ended.
+So every command is a real process, but does not take two seconds to start. The script reads JSON
+lines ``{argv, cwd, env, out, err}``. It answers with the process id at once, and with the exit code
+when the process has ended.
 """
 
 from __future__ import annotations
@@ -17,11 +19,12 @@ import mtl_runner.runs.runner  # noqa: F401
 from mtl_runner import cli
 
 
-def child(request: dict) -> None:
-    os.setsid()  # a Ctrl-C at the test's terminal is not meant for it
-    signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # which whoever started the tests in the background has switched off
+def run_command(request: dict) -> None:
+    """Run the command of a request in this process, and end the process."""
+    # A Ctrl-C at the terminal of the tests is not meant for the command.
+    os.setsid()
+    # A shell that starts the tests in the background makes them ignore SIGINT.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(request["cwd"])
     os.environ.update(request["env"])
     for stream, path in ((1, request["out"]), (2, request["err"])):
@@ -43,11 +46,12 @@ def child(request: dict) -> None:
     os._exit(code)
 
 
-for line in sys.stdin:
-    request = json.loads(line)
-    pid = os.fork()
-    if pid == 0:
-        child(request)
-    print(pid, flush=True)
-    _, status = os.waitpid(pid, 0)
-    print(os.waitstatus_to_exitcode(status), flush=True)
+if __name__ == "__main__":
+    for line in sys.stdin:
+        request = json.loads(line)
+        pid = os.fork()
+        if pid == 0:
+            run_command(request)
+        print(pid, flush=True)
+        _, status = os.waitpid(pid, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)

@@ -1,1 +1,1 @@
-"""Images of digits and what is made of them."""
+"""Images with several answers each: scikit-learn's digits, and files in MNIST's format."""

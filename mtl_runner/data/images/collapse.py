@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mtl_runner.data.dataset import random_splits
+from mtl_runner.data.images.sklearn_digits import BRIGHTEST, load_sklearn_digits
 from mtl_runner.errors import ConfigError, suggest
 from mtl_runner.tasks.task import Task
 
@@ -19,42 +20,57 @@ Outputs = Mapping[str, Tensor]
 
 
 class Collapse:
-    r"""scikit-learn's 8x8 digits in two "fonts", for an autoencoder with two reconstruction and two latent-consistency losses.
+    r"""scikit-learn's 8x8 digits in two "fonts", for an autoencoder with four losses.
 
-    Font a is the digit as it is, font b the same digit drawn otherwise, always in the same way. With an encoder :math:`E` and a decoder
-    :math:`D_f` per font, :math:`z_f = E(x_f)`, all four means over rows and entries:
+    Font a is the digit as it is, font b the same digit drawn otherwise, always in the same way.
+    With an encoder :math:`E` and a decoder :math:`D_f` per font, :math:`z_f = E(x_f)`, the losses
+    are two reconstructions and two latent consistencies, all four means over rows and entries:
 
-    ============= ============================================================================= ==========================
-    loss          formula                                                                       of a constant encoder
-    ============= ============================================================================= ==========================
-    reconstruct_f :math:`(D_f(z_f) - x_f)^2`                                                    the variance of the pixels
-    align         :math:`(z_a - z_b)^2`: a character has one latent, whatever its font          0
-    cycle         :math:`\tfrac12 [(E(D_b(z_a)) - z_a)^2 + (E(D_a(z_b)) - z_b)^2]`              0
-    ============= ============================================================================= ==========================
+    ============= ============================================ ==========================
+    loss          formula                                      of a constant encoder
+    ============= ============================================ ==========================
+    reconstruct_f :math:`(D_f(z_f) - x_f)^2`                   the variance of the pixels
+    align         :math:`(z_a - z_b)^2`                        0
+    cycle         :math:`\tfrac12 [(E(D_b(z_a)) - z_a)^2 +     0
+                  (E(D_a(z_b)) - z_b)^2]`
+    ============= ============================================ ==========================
 
-    Small latents make the last two small as well, at no cost in reconstruction once the decoders have grown to match: a small
-    ``latent_variance`` is a collapse only where reconstruction is no better than the mean image (``relative_loss`` 1).
+    ``align`` says that a character has one latent, whatever its font. Small latents make the last
+    two losses small as well, at no cost in reconstruction once the decoders have grown to match: a
+    small ``latent_variance`` is a collapse only where reconstruction is no better than the mean
+    image (``relative_loss`` 1).
 
-    ``align`` records two metrics: ``latent_variance``, over the rows, the mean over the latent's numbers and the fonts; and
-    ``latent_agreement``, one less the mean squared difference of a character's latents over that of any two rows' (1: the font leaves no
-    trace, 0: no more alike than two characters; of a constant encoder undefined).
+    ``align`` records two metrics: :func:`latent_variance` and :func:`latent_agreement`. The model
+    is :class:`~mtl_runner.models.TwoFonts`.
 
     Args:
-        font: how font b differs: ``italic`` (sheared), ``bold`` (thickened), ``inverse`` (white on black).
-        val, test: fractions of the rows. seed: of the split.
+        font: How font b differs: ``"italic"`` (sheared), ``"bold"`` (thickened) or ``"inverse"``
+            (white on black).
+        val: Fraction of the rows for validation.
+        test: Fraction of the rows for the test split.
+        seed: Seed of the split.
 
-    Shape: inputs ``[N, 2, 64]`` in [0, 1], targets ``[N, 64]``. The model is :class:`~mtl_runner.models.TwoFonts`. Raises ``ConfigError`` for
-    another ``font``.
+    Shape:
+        Inputs ``[N, 2, 64]`` in [0, 1], targets ``[N, 64]``.
+
+    Raises:
+        ConfigError: If ``font`` is unknown, or the fractions leave no training part.
+
+    Example:
+        >>> from mtl_runner.data import Collapse
+        >>> data = Collapse("bold")
+        >>> [task.name for task in data.tasks]
+        ['reconstruct_a', 'reconstruct_b', 'align', 'cycle']
+        >>> tuple(data.splits["train"].inputs.shape)
+        (1257, 2, 64)
     """
 
     def __init__(
         self, font: str = "italic", val: float = 0.15, test: float = 0.15, seed: int = 0
     ) -> None:
-        from sklearn.datasets import load_digits  # 1.2 s to import: only for those who use it
-
         if font not in DRAWN:
             raise ConfigError(f"data.font={font!r} is unknown; {suggest(font, DRAWN)}.")
-        images = torch.as_tensor(load_digits().images, dtype=torch.get_default_dtype()) / 16
+        images = load_sklearn_digits()[0] / BRIGHTEST
         pages = {"a": images.flatten(1), "b": DRAWN[font](images).flatten(1)}
         self.tasks = [Task(f"reconstruct_{name}", "regression", size=SIDE**2) for name in FONTS]
         self.tasks += [
@@ -66,18 +82,26 @@ class Collapse:
 
 
 def italic(images: Tensor) -> Tensor:
-    """Sheared: the two upper rows of pixels stand one pixel further right, the two lower ones further left; what leaves the page is lost."""
+    """Return images ``[N, 8, 8]`` sheared: upper rows to the right, lower rows to the left.
+
+    The two upper rows of pixels move by one pixel, and so do the two lower ones; what leaves the
+    page is lost.
+    """
     left, right = F.pad(images, (0, 1))[..., 1:], F.pad(images, (1, 0))[..., :-1]
     return torch.cat([right[:, :2], images[:, 2:-2], left[:, -2:]], 1)
 
 
 def bold(images: Tensor) -> Tensor:
-    """Each pixel as dark as the darkest of itself and its neighbours on the right, below, and between them."""
+    """Return images ``[N, 8, 8]`` in thicker strokes.
+
+    Each pixel is as dark as the darkest of itself and its neighbours on the right, below, and
+    between them.
+    """
     return F.max_pool2d(F.pad(images, (0, 1, 0, 1)).unsqueeze(1), 2, stride=1).squeeze(1)
 
 
 def inverse(images: Tensor) -> Tensor:
-    """White on black."""
+    """Return images in [0, 1] as white on black."""
     return 1 - images
 
 
@@ -86,41 +110,55 @@ DRAWN: dict[str, Callable[[Tensor], Tensor]] = {"italic": italic, "bold": bold, 
 
 @dataclass(frozen=True)
 class Align:
-    """The mean squared difference between the latents of a character in both fonts, and what is measured of them."""
+    """The loss term ``align``: mean squared difference of a character's latents in both fonts.
+
+    Example:
+        >>> import torch
+        >>> from mtl_runner.data.images.collapse import Align
+        >>> Align()({"latent_a": torch.zeros(5, 2), "latent_b": torch.full((5, 2), 3.0)}, {})
+        tensor(9.)
+    """
 
     @property
     def metrics(self) -> dict[str, Callable[[Outputs, Outputs], Tensor]]:
-        """What is recorded at every evaluation."""
+        """The measures of the latents that are recorded at every evaluation, by name."""
         return {"latent_variance": latent_variance, "latent_agreement": latent_agreement}
 
     def __call__(self, outputs: Outputs, targets: Outputs) -> Tensor:
+        """Return the loss of the outputs of a model; there are no targets."""
         del targets
-        a, b = _latents(outputs)
-        return F.mse_loss(a, b)
+        latent_a, latent_b = _latents(outputs)
+        return F.mse_loss(latent_a, latent_b)
 
 
 def cycle(outputs: Outputs, targets: Outputs) -> Tensor:
-    """The mean squared difference between a latent and that of its image in the other font."""
+    """Return the mean squared difference of a latent and that of its image in the other font."""
     del targets
     losses = [
-        F.mse_loss(outputs[f"cycle_{name}"], z)
-        for name, z in zip(FONTS, _latents(outputs), strict=True)
+        F.mse_loss(outputs[f"cycle_{font}"], latent)
+        for font, latent in zip(FONTS, _latents(outputs), strict=True)
     ]
     return (losses[0] + losses[1]) / 2
 
 
 def latent_variance(outputs: Outputs, targets: Outputs) -> Tensor:
-    """The variance over the rows, mean over the latent's numbers and the fonts."""
+    """Return the variance of the latents over the rows, mean over their numbers and the fonts."""
     del targets
-    a, b = _latents(outputs)
-    return (a.var(0, correction=0).mean() + b.var(0, correction=0).mean()) / 2
+    latent_a, latent_b = _latents(outputs)
+    return (latent_a.var(0, correction=0).mean() + latent_b.var(0, correction=0).mean()) / 2
 
 
 def latent_agreement(outputs: Outputs, targets: Outputs) -> Tensor:
-    """One less the squared difference of a character's latents over that of any two rows' of the fonts."""
-    a, b = _latents(outputs)
-    any_two = 2 * latent_variance(outputs, targets) + (a.mean(0) - b.mean(0)).square().mean()
-    return 1 - F.mse_loss(a, b) / any_two
+    """Return how much more alike a character's two latents are than those of any two rows.
+
+    It is one less the mean squared difference of a character's latents over that of any two rows'
+    of the fonts: 1 if the font leaves no trace, 0 if the two are no more alike than two characters;
+    of a constant encoder it is undefined.
+    """
+    latent_a, latent_b = _latents(outputs)
+    mean_difference = (latent_a.mean(0) - latent_b.mean(0)).square().mean()
+    of_any_two_rows = 2 * latent_variance(outputs, targets) + mean_difference
+    return 1 - F.mse_loss(latent_a, latent_b) / of_any_two_rows
 
 
 # A constant encoder has neither, so more of them is better.

@@ -1,4 +1,4 @@
-"""IDX files, the format of MNIST and its successors: a header, then unsigned bytes; plain or packed by gzip."""
+"""IDX files, the format of MNIST and its successors: a header, then bytes; plain or .gz."""
 
 from __future__ import annotations
 
@@ -26,7 +26,19 @@ WANTED = f"{', '.join(FILES[:-1])} and {FILES[-1]} (each plain or .gz)"
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """Grey images ``[N, H, W]`` from 0 to 255 (bytes) and their classes ``[N]``."""
+    """Grey images and their classes.
+
+    Attributes:
+        images: Grey levels ``[N, H, W]`` from 0 to 255, bytes.
+        labels: Class indices ``[N]``.
+
+    Example:
+        >>> import torch
+        >>> from mtl_runner.data.images.idx import LabelledImages
+        >>> images = LabelledImages(torch.zeros(3, 28, 20), torch.tensor([4, 5, 6]))
+        >>> len(images), images.size, images.rows(torch.tensor([2, 0])).labels
+        (3, '28x20', tensor([6, 4]))
+    """
 
     images: Tensor
     labels: Tensor
@@ -34,59 +46,82 @@ class LabelledImages:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def size(self) -> str:
+        """Height and width of an image as ``"28x28"``."""
+        return "x".join(str(side) for side in self.images.shape[1:])
+
     def rows(self, index: Tensor) -> LabelledImages:
-        """Some of them."""
+        """Return some of the images, in the order of the index."""
         return LabelledImages(self.images[index], self.labels[index])
 
 
 def read_idx_folder(path: str, key: str = "data.path") -> dict[str, LabelledImages]:
-    """The parts ``train`` and ``t10k`` of a folder with the four files of MNIST or of a set in its format.
+    """Return the parts ``train`` and ``t10k`` of a folder with the four files of MNIST's format.
 
     Args:
-        path: the folder. key: the option that named it, for the errors.
+        path: The folder.
+        key: The option that named it, for the errors.
 
-    Raises ``DataError`` for a folder or file that is missing and for files that do not belong together, beside those of :func:`read_idx`.
+    Raises:
+        DataError: If the folder or a file is missing, the files do not belong together, or one is
+            wrong (see :func:`read_idx`).
     """
     folder = Path(path).expanduser()
     if not folder.is_dir():
-        what = "is a file" if folder.exists() else "does not exist"
+        state = "is a file" if folder.exists() else "does not exist"
         raise DataError(
-            f"The folder {path!r} {what} (looked in {folder.absolute().parent}); set {key} to the folder that holds {WANTED}."
+            f"The folder {path!r} {state} (looked in {folder.absolute().parent}); set {key} to the folder that holds {WANTED}."
         )
     parts = {}
     for part in ("train", "t10k"):
-        images = read_idx(_find(folder, f"{part}-images-idx3-ubyte", key), 3)
-        labels = read_idx(_find(folder, f"{part}-labels-idx1-ubyte", key), 1)
+        images = read_idx(_existing_file(folder, f"{part}-images-idx3-ubyte", key), 3)
+        labels = read_idx(_existing_file(folder, f"{part}-labels-idx1-ubyte", key), 1)
         if len(images) != len(labels):
             raise DataError(
                 f"The folder {path!r} has {len(images)} {part} images, but {len(labels)} {part} labels; it needs one label per image."
             )
         parts[part] = LabelledImages(images, labels.long())
-    sizes = {
-        part: "x".join(str(side) for side in data.images.shape[1:]) for part, data in parts.items()
-    }
-    if sizes["train"] != sizes["t10k"]:
+    train_size, t10k_size = parts["train"].size, parts["t10k"].size
+    if train_size != t10k_size:
         raise DataError(
-            f"The folder {path!r} has train images of {sizes['train']} pixels and t10k images of {sizes['t10k']}; all must have one size."
+            f"The folder {path!r} has train images of {train_size} pixels and t10k images of {t10k_size}; all must have one size."
         )
     return parts
 
 
 def read_idx(file: Path, dimensions: int) -> Tensor:
-    """The bytes of an IDX file as a tensor of so many dimensions (3: images ``[N, H, W]``, 1: labels ``[N]``).
+    """Return the bytes of an IDX file as a tensor.
 
-    The header is 00 00, the type of the numbers (08: unsigned bytes), the number of dimensions, and each dimension as four bytes,
-    the highest first (http://yann.lecun.com/exdb/mnist, "The IDX file format").
+    The header is 00 00, the type of the numbers (08: unsigned bytes), the number of dimensions, and
+    each dimension as four bytes, the highest first (http://yann.lecun.com/exdb/mnist, "The IDX file
+    format").
 
-    Raises ``DataError`` for a file that is none, holds another number of dimensions, is cut off or longer than it says, or is empty.
+    Args:
+        file: The file, plain or packed by gzip.
+        dimensions: How many dimensions it must have, 3 for images ``[N, H, W]``, 1 for labels.
+
+    Raises:
+        DataError: If the file is no IDX file of unsigned bytes, has another number of dimensions,
+            is cut off or longer than it says, or is empty.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from mtl_runner.data.images.idx import read_idx
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder, "labels")
+        ...     _ = file.write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 3, 7, 2, 9]))
+        ...     read_idx(file, dimensions=1)
+        tensor([7, 2, 9], dtype=torch.uint8)
     """
     content = _unpacked(file)
     magic = bytes([0, 0, 8, dimensions])
     if content[:4] != magic:
-        what = "images" if dimensions == 3 else "labels"
-        found = content[:4].hex(" ") or "nothing"
+        kind = "images" if dimensions == 3 else "labels"
+        beginning = content[:4].hex(" ") or "nothing"
         raise DataError(
-            f"The file {str(file)!r} is no IDX file of {what}: it begins with {found}, and should with {magic.hex(' ')}."
+            f"The file {str(file)!r} is no IDX file of {kind}: it begins with {beginning}, and should with {magic.hex(' ')}."
         )
     start = 4 + 4 * dimensions
     shape = [int.from_bytes(content[at : at + 4], "big") for at in range(4, start, 4)]
@@ -115,8 +150,8 @@ def _unpacked(file: Path) -> bytes:
         ) from error
 
 
-def _find(folder: Path, name: str, key: str) -> Path:
-    """The file, packed or not; some copies of MNIST have a dot where the others have a hyphen."""
+def _existing_file(folder: Path, name: str, key: str) -> Path:
+    """Return the file, packed or not; some copies of MNIST have a dot for a hyphen in its name."""
     for candidate in (name, name.replace("-idx", ".idx")):
         for file in (folder / candidate, folder / f"{candidate}.gz"):
             if file.is_file():

@@ -1,29 +1,45 @@
-"""Two of scikit-learn's real digits on one canvas: the smallest honest MultiMNIST, with nothing to fetch."""
+"""Two of scikit-learn's real digits on one canvas: the smallest honest MultiMNIST."""
 
 from __future__ import annotations
 
 import torch
 
-from mtl_runner.data.dataset import Split, cut
+from mtl_runner.data.dataset import Split, split_slices
 from mtl_runner.data.images.multi_mnist import check_rows, draw_pairs, overlay
+from mtl_runner.data.images.sklearn_digits import BRIGHTEST, DIGIT_NAMES, load_sklearn_digits
 from mtl_runner.tasks.task import Task
 
-SHIFT = 4  # from 8x8 to 12x12: a quarter of each digit lies under or over the other
-BRIGHTEST = 16
+SHIFT = 4  # pixels, from 8x8 to 12x12: a quarter of each digit lies under or over the other
 
 
 class MultiDigits:
-    """Two 8x8 digits on 12x12 pixels, one upper left, one lower right: two classifications, ``left`` and ``right``.
+    """Two 8x8 digits on 12x12 pixels, with their classes as the tasks ``left`` and ``right``.
 
-    The overlap is the pixelwise maximum, as in Sener & Koltun (NeurIPS 2018); see :class:`~mtl_runner.data.images.multi_mnist.MultiMNIST`.
-    The 1797 digits are cut into the three splits first and paired then, so that no digit stands in two splits.
+    One digit lies in the upper left corner, the other in the lower right; where they overlap the
+    brighter pixel stands, as in Sener & Koltun (NeurIPS 2018), see
+    :class:`~mtl_runner.data.images.multi_mnist.MultiMNIST`. The 1797 digits are cut into the three
+    splits first and paired then, so that no digit stands in two splits. There is nothing to fetch.
 
     Args:
-        rows: training pairs; there are about 1.6 million. Validation and test have as many per digit of theirs.
-        val, test: shares of the digits. seed: of the splits and of the pairs.
-        reconstruct: add the regressions ``left_image`` and ``right_image``, the two digits without the other, 64 pixels each.
+        rows: Number of training pairs; there are about 1.6 million. Validation and test have as
+            many per digit of theirs.
+        val: Share of the digits for validation.
+        test: Share of the digits for the test split.
+        seed: Seed of the splits and of the pairs.
+        reconstruct: Whether to add the regressions ``left_image`` and ``right_image``: each digit
+            without the other.
 
-    Shape: inputs ``[N, 1, 12, 12]`` in [0, 1]; targets ``[N]`` and ``[N, 64]``. Raises ``ConfigError`` for options that cannot be.
+    Shape:
+        Inputs ``[N, 1, 12, 12]`` in [0, 1]; targets ``[N]``, and ``[N, 64]`` of the images.
+
+    Raises:
+        ConfigError: If an option is impossible.
+
+    Example:
+        >>> from mtl_runner.data import MultiDigits
+        >>> train = MultiDigits(rows=100, reconstruct=True).splits["train"]
+        >>> tuple(train.inputs.shape), list(train.targets)
+        ((100, 1, 12, 12), ['left', 'right', 'left_image', 'right_image'])
     """
 
     def __init__(
@@ -34,28 +50,25 @@ class MultiDigits:
         seed: int = 0,
         reconstruct: bool = False,
     ) -> None:
-        from sklearn.datasets import load_digits  # 1.2 s to import: only for those who use it
-
         check_rows(rows)
-        bunch = load_digits()
-        images = torch.as_tensor(bunch.images, dtype=torch.get_default_dtype()) / BRIGHTEST
-        labels = torch.as_tensor(bunch.target)
-        names = tuple(str(digit) for digit in range(10))
-        self.tasks = [Task(name, "classification", classes=names) for name in ("left", "right")]
+        grey_levels, labels = load_sklearn_digits()
+        images = grey_levels / BRIGHTEST
+        self.tasks = [
+            Task(name, "classification", classes=DIGIT_NAMES) for name in ("left", "right")
+        ]
         if reconstruct:
             self.tasks += [Task(f"{task.name}_image", "regression") for task in self.tasks]
         generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(len(images), generator=generator)
-        slices = cut(
-            len(images), val, test
-        )  # train stands last: its size changes nothing in the others
-        per_digit = rows / (slices["train"].stop - slices["train"].start)
+        # Train stands last: its size changes nothing in the others.
+        slices = split_slices(len(images), val, test)
+        pairs_per_digit = rows / (slices["train"].stop - slices["train"].start)
         self.splits = {}
         for name, part in slices.items():
-            mine = order[part]
-            pairs = rows if name == "train" else max(1, round(per_digit * len(mine)))
-            first, second = draw_pairs(len(mine), len(mine), pairs, generator, same=True)
-            left, right = mine[first], mine[second]
+            digits = order[part]
+            pairs = rows if name == "train" else max(1, round(pairs_per_digit * len(digits)))
+            first, second = draw_pairs(len(digits), len(digits), pairs, generator, same=True)
+            left, right = digits[first], digits[second]
             targets = {"left": labels[left], "right": labels[right]}
             if reconstruct:
                 targets |= {

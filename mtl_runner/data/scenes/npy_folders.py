@@ -1,54 +1,45 @@
-"""The preprocessed scenes that the MTAN, CAGrad, Nash-MTL and LibMTL papers use: NYUv2 and Cityscapes as folders of ``.npy`` files.
+"""NYUv2 and Cityscapes as the MTAN, CAGrad, Nash-MTL and LibMTL papers use them: ``.npy`` files.
 
-Every split is a folder with one folder per kind of array, each with the files ``0.npy``, ``1.npy``, ... They are read once into a few
-large files in the cache folder, which are memory-mapped from then on: neither the images nor the targets have to fit into memory.
+Every split is a folder with one folder per kind of array, each with the files ``0.npy``, ``1.npy``,
+... They are read once into a few large files in the cache folder, which are memory-mapped from then
+on: neither the images nor the targets have to fit into memory.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
 
-from mtl_runner.data.cache import default_directory
 from mtl_runner.data.dataset import Split
+from mtl_runner.data.pixel_metrics import DEPTH_METRICS, NORMAL_METRICS, SEGMENTATION_METRICS
+from mtl_runner.data.scenes.npy_files import ArrayKind
+from mtl_runner.data.scenes.packed_arrays import packed_folder, read_packed
 from mtl_runner.errors import ConfigError, DataError, suggest
-from mtl_runner.errors.checks import whole
-from mtl_runner.tasks.kinds import MISSING_CLASS
+from mtl_runner.errors.checks import whole_number
 from mtl_runner.tasks.task import Task
-
-VERSION = 1  # of the files in the cache
-Array = np.ndarray
-
-
-@dataclass(frozen=True)
-class Field:
-    """One kind of array: the folders that may hold it (the first one there counts), its channels (0: a class per pixel), and its task."""
-
-    folders: tuple[str, ...]
-    channels: int
-    task: str = ""  # empty: the image
 
 
 class NpyFolders:
-    """Scenes from folders of ``.npy`` files.
+    """Scenes from folders of ``.npy`` files; the base of :class:`NYUv2` and :class:`Cityscapes`.
 
-    The folder ``val`` of the files is the test split, as in the papers; validation is a share of their training images. (The papers choose
-    nothing on a validation split, and report the best or the mean of the last epochs on test.)
+    The folder ``val`` of the files is the test split, as in the papers; validation is a share of
+    their training images. (The papers choose nothing on a validation split, and report the best or
+    the mean of the last epochs on test.)
 
     Args:
-        path: the folder that holds ``train`` and ``val``. val: the share of the training images that is held back for validation.
-        seed: of that choice; every one has packed files of its own. cache: folder for them; None: the user's cache folder.
+        path: The folder that holds ``train`` and ``val``.
+        kinds: The kinds of arrays; one of them is the image.
+        val: Share of the training images that is held back for validation.
+        seed: Seed of that choice; every seed has packed files of its own.
+        cache: Folder for the packed files; None: the user's cache folder.
 
-    Raises ``DataError`` for what is missing or has another shape, ``ConfigError`` for options that cannot be.
+    Raises:
+        ConfigError: If an option is impossible.
+        DataError: If something is missing or has another shape.
     """
 
     name: ClassVar[str]
@@ -57,81 +48,101 @@ class NpyFolders:
     def __init__(
         self,
         path: str | None,
-        fields: Sequence[Field],
-        classes: int,
+        kinds: Sequence[ArrayKind],
         val: float,
         seed: int,
         cache: str | None,
     ) -> None:
         if path is None:
             raise ConfigError(
-                f"data={self.name} needs data.path, the folder that holds train and val; {self._where()}"
+                f"data={self.name} needs data.path, the folder that holds train and val; {self._source_hint()}"
             )
-        whole(seed, "data.seed", 0)
+        whole_number(seed, "data.seed", 0)
         if not 0 < val < 1:
             raise ConfigError(
                 f"data.val must lie between 0 and 1, a share of the training images; found {val!r}."
             )
         folder = Path(path).expanduser()
-        found = {split: self.find(folder, split, fields) for split in ("train", "val")}
-        packed = _Packed.of(self, folder, found, fields, classes, seed, cache)
-        arrays = {split: packed.read(split) for split in found}
+        files = {split: self.find_files(folder, split, kinds) for split in ("train", "val")}
+        packed = packed_folder(self.name, folder, files, kinds, seed, cache)
+        arrays = {split: read_packed(packed, split) for split in files}
         rows = len(arrays["train"]["image"])
-        held = round(val * rows)
-        if not 0 < held < rows:
+        n_val = round(val * rows)
+        if not 0 < n_val < rows:
             raise DataError(
                 f"data.val={val} of {rows} training images leaves a split empty; choose another share."
             )
-        train = _split(arrays["train"], fields)
+        train = _split(arrays["train"], kinds)
         # Slices, which are no copies.
-        self.splits = {"train": train.rows(slice(held, rows)), "val": train.rows(slice(0, held))}
-        self.splits["test"] = _split(arrays["val"], fields)
+        self.splits = {"train": train.rows(slice(n_val, rows)), "val": train.rows(slice(0, n_val))}
+        self.splits["test"] = _split(arrays["val"], kinds)
 
     @classmethod
-    def find(cls, folder: Path, split: str, fields: Sequence[Field]) -> dict[str, list[Path]]:
-        """The files of every field of a split, in order. Raises ``DataError`` for what is missing."""
+    def find_files(
+        cls, folder: Path, split: str, kinds: Sequence[ArrayKind]
+    ) -> dict[str, list[Path]]:
+        """Return the files of every kind of a split, in order of their numbers.
+
+        Raises:
+            DataError: If a folder or file is missing.
+        """
         if not folder.is_dir():
-            raise DataError(f"data.path={str(folder)!r} is not a folder; {cls._where()}")
+            raise DataError(f"data.path={str(folder)!r} is not a folder; {cls._source_hint()}")
         if not (folder / split).is_dir():
             raise DataError(
-                f"{str(folder)!r} has no folder {split!r}; it needs train and val. {cls._where().capitalize()}"
+                f"{str(folder)!r} has no folder {split!r}; it needs train and val; {cls._source_hint()}"
             )
-        found: dict[str, list[Path]] = {}
-        for field in fields:
-            there = [name for name in field.folders if (folder / split / name).is_dir()]
-            if not there:
-                wanted = " or ".join(repr(name) for name in field.folders)
+        files = {kind.name: cls._files_of_kind(folder / split, kind) for kind in kinds}
+        numbers = {name: [path.stem for path in paths] for name, paths in files.items()}
+        for name, stems in numbers.items():
+            if stems != numbers["image"]:
+                odd = min(set(stems) ^ set(numbers["image"]), key=int)
                 raise DataError(
-                    f"{str(folder / split)!r} has no folder {wanted}, which data={cls.name} needs."
-                )
-            files = [
-                path for path in (folder / split / there[0]).glob("*.npy") if path.stem.isdigit()
-            ]
-            if not files:
-                raise DataError(
-                    f"{str(folder / split / there[0])!r} holds no file 0.npy, 1.npy, ..."
-                )
-            found[field.task or "image"] = sorted(files, key=lambda path: int(path.stem))
-        stems = {name: [path.stem for path in files] for name, files in found.items()}
-        for name, numbers in stems.items():
-            if numbers != stems["image"]:
-                odd = min(set(numbers) ^ set(stems["image"]), key=int)
-                raise DataError(
-                    f"In {str(folder / split)!r} there are {len(numbers)} files of {name!r}, but {len(stems['image'])} of 'image': "
+                    f"In {str(folder / split)!r} there are {len(stems)} files of {name!r}, but {len(numbers['image'])} of 'image': "
                     f"{odd}.npy has no partner."
                 )
-        return found
+        return files
 
     @classmethod
-    def _where(cls) -> str:
+    def _files_of_kind(cls, folder: Path, kind: ArrayKind) -> list[Path]:
+        existing = [name for name in kind.folders if (folder / name).is_dir()]
+        if not existing:
+            wanted = " or ".join(repr(name) for name in kind.folders)
+            raise DataError(f"{str(folder)!r} has no folder {wanted}, which data={cls.name} needs.")
+        numbered = [path for path in (folder / existing[0]).glob("*.npy") if path.stem.isdigit()]
+        if not numbered:
+            raise DataError(f"{str(folder / existing[0])!r} holds no file 0.npy, 1.npy, ...")
+        return sorted(numbered, key=lambda path: int(path.stem))
+
+    @classmethod
+    def _source_hint(cls) -> str:
         return f"python scripts/fetch_data.py {cls.name} says where to get it."
 
 
 class NYUv2(NpyFolders):
-    """NYUv2 (Silberman et al., ECCV 2012) as preprocessed by Liu, Johns & Davison (MTAN, CVPR 2019): 288x384, 795 + 654 images.
+    """NYUv2 (Silberman et al., ECCV 2012), preprocessed as for MTAN (Liu et al., CVPR 2019).
 
-    Tasks as there: ``segmentation`` of 13 classes (-1: unknown), ``depth`` in metres (mean absolute error; 0: unknown) and ``normal``
-    (one less the cosine; 0: unknown). Folders: ``image``, ``label``, ``depth``, ``normal``. Arguments: see :class:`NpyFolders`.
+    795 training and 654 test images of 288x384 pixels. Tasks as there: ``segmentation`` of 13
+    classes (-1: unknown), ``depth`` in metres (mean absolute error; 0: unknown) and ``normal`` (one
+    less the cosine; 0: unknown). Folders: ``image``, ``label``, ``depth``, ``normal``.
+
+    Args:
+        path: The folder that holds ``train`` and ``val``; ``val`` is the test split.
+        val: Share of the training images that is held back for validation.
+        seed: Seed of that choice; every seed has packed files of its own.
+        cache: Folder for the packed files; None: the user's cache folder.
+
+    Shape:
+        Inputs ``[N, 3, 288, 384]`` in [0, 1]; targets ``[N, 288, 384]`` of classes,
+        ``[N, 1, 288, 384]`` and ``[N, 3, 288, 384]``.
+
+    Raises:
+        ConfigError: If an option is impossible.
+        DataError: If something is missing or has another shape.
+
+    Example:
+        >>> from mtl_runner.data import NYUv2
+        >>> data = NYUv2("data/nyuv2")  # doctest: +SKIP
     """
 
     name = "nyuv2"
@@ -141,32 +152,44 @@ class NYUv2(NpyFolders):
         self, path: str | None = None, val: float = 0.1, seed: int = 0, cache: str | None = None
     ) -> None:
         self.tasks = [
-            Task("segmentation", "classification", size=13, metrics=("miou", "pixel_accuracy")),
-            Task("depth", "regression_l1", size=1, metrics=("abs_err", "rel_err")),
-            Task(
-                "normal",
-                "direction",
-                size=3,
-                metrics=("angle_mean", "angle_median", "within_11", "within_22", "within_30"),
-            ),
+            Task("segmentation", "classification", size=13, metrics=SEGMENTATION_METRICS),
+            Task("depth", "regression_l1", size=1, metrics=DEPTH_METRICS),
+            Task("normal", "direction", size=3, metrics=NORMAL_METRICS),
         ]
-        fields = [
-            Field(("image",), 3),
-            Field(("label",), 0, "segmentation"),
-            Field(("depth",), 1, "depth"),
-            Field(("normal",), 3, "normal"),
+        kinds = [
+            ArrayKind(("image",), self.size, channels=3),
+            ArrayKind(("label",), self.size, classes=13, task="segmentation"),
+            ArrayKind(("depth",), self.size, channels=1, task="depth"),
+            ArrayKind(("normal",), self.size, channels=3, task="normal"),
         ]
-        super().__init__(path, fields, 13, val, seed, cache)
+        super().__init__(path, kinds, val, seed, cache)
 
 
 class Cityscapes(NpyFolders):
-    """Cityscapes (Cordts et al., CVPR 2016) as preprocessed by Liu, Johns & Davison (MTAN, CVPR 2019): 128x256, 2975 + 500 images.
+    """Cityscapes (Cordts et al., CVPR 2016), preprocessed as for MTAN (Liu et al., CVPR 2019).
 
-    Tasks as there: ``segmentation`` of 7 or 19 classes (-1: unknown) and ``depth``, which is inverse depth (mean absolute error; 0:
-    unknown). Folders: ``image``, ``label_7`` or ``label_19`` (or ``label``), ``depth``.
+    2975 training and 500 test images of 128x256 pixels. Tasks as there: ``segmentation`` of 7 or 19
+    classes (-1: unknown) and ``depth``, which is inverse depth (mean absolute error; 0: unknown).
+    Folders: ``image``, ``label_7`` or ``label_19`` (or ``label``), ``depth``.
 
     Args:
-        classes: 7 or 19. Others: see :class:`NpyFolders`.
+        path: The folder that holds ``train`` and ``val``; ``val`` is the test split.
+        classes: 7 or 19.
+        val: Share of the training images that is held back for validation.
+        seed: Seed of that choice; every seed has packed files of its own.
+        cache: Folder for the packed files; None: the user's cache folder.
+
+    Shape:
+        Inputs ``[N, 3, 128, 256]`` in [0, 1]; targets ``[N, 128, 256]`` of classes and
+        ``[N, 1, 128, 256]``.
+
+    Raises:
+        ConfigError: If an option is impossible.
+        DataError: If something is missing or has another shape.
+
+    Example:
+        >>> from mtl_runner.data import Cityscapes
+        >>> data = Cityscapes("data/cityscapes", classes=19)  # doctest: +SKIP
     """
 
     name = "cityscapes"
@@ -185,142 +208,18 @@ class Cityscapes(NpyFolders):
                 f"data.classes={classes!r} is unknown; {suggest(str(classes), ['7', '19'])}."
             )
         self.tasks = [
-            Task(
-                "segmentation", "classification", size=classes, metrics=("miou", "pixel_accuracy")
-            ),
-            Task("depth", "regression_l1", size=1, metrics=("abs_err", "rel_err")),
+            Task("segmentation", "classification", size=classes, metrics=SEGMENTATION_METRICS),
+            Task("depth", "regression_l1", size=1, metrics=DEPTH_METRICS),
         ]
-        fields = [
-            Field(("image",), 3),
-            Field((f"label_{classes}", "label"), 0, "segmentation"),
-            Field(("depth",), 1, "depth"),
+        labels = (f"label_{classes}", "label")
+        kinds = [
+            ArrayKind(("image",), self.size, channels=3),
+            ArrayKind(labels, self.size, classes=classes, task="segmentation"),
+            ArrayKind(("depth",), self.size, channels=1, task="depth"),
         ]
-        super().__init__(path, fields, classes, val, seed, cache)
+        super().__init__(path, kinds, val, seed, cache)
 
 
-@dataclass(frozen=True)
-class _Packed:
-    """The files of a dataset as one large array per field and split."""
-
-    folder: Path
-
-    @classmethod
-    def of(
-        cls,
-        dataset: NpyFolders,
-        source: Path,
-        found: Mapping[str, Mapping[str, list[Path]]],
-        fields: Sequence[Field],
-        classes: int,
-        seed: int,
-        cache: str | None,
-    ) -> _Packed:
-        """Those in the cache, made first if they are not there; the training images in a random order.
-
-        The time stamps of the files are part of the key.
-        """
-        stamps = {
-            split: {
-                name: [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-                for name, files in kinds.items()
-            }
-            for split, kinds in found.items()
-        }
-        key = json.dumps(
-            [str(source.resolve()), classes, seed, stamps, VERSION, str(torch.get_default_dtype())]
-        )
-        base = default_directory() if cache is None else Path(cache)
-        folder = base / f"{dataset.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
-        if not folder.is_dir():
-            building = base / f".{folder.name}.{os.getpid()}"
-            shutil.rmtree(building, ignore_errors=True)  # of a run that was killed
-            building.mkdir(parents=True)
-            try:
-                for split, kinds in found.items():
-                    order = np.arange(len(kinds["image"]))
-                    if split == "train":
-                        np.random.default_rng(seed).shuffle(order)
-                    for field in fields:
-                        files = [kinds[field.task or "image"][i] for i in order]
-                        _pack(
-                            building / f"{split}.{field.task or 'image'}.npy",
-                            files,
-                            field,
-                            dataset.size,
-                            classes,
-                        )
-                building.replace(folder)
-            except OSError:
-                if not folder.is_dir():  # otherwise another run was faster
-                    raise
-            finally:
-                shutil.rmtree(building, ignore_errors=True)
-        return cls(folder)
-
-    def read(self, split: str) -> dict[str, Array]:
-        """Memory-mapped, and never written back."""
-        files = sorted(self.folder.glob(f"{split}.*.npy"))
-        return {path.name.split(".")[1]: np.load(path, mmap_mode="c") for path in files}
-
-
-def _pack(
-    path: Path, files: Sequence[Path], field: Field, size: tuple[int, int], classes: int
-) -> None:
-    shape = (field.channels, *size) if field.channels else size
-    kind: Any = (
-        np.int64
-        if not field.channels
-        else np.dtype(str(torch.get_default_dtype()).removeprefix("torch."))
-    )
-    header = {
-        "descr": np.lib.format.dtype_to_descr(np.dtype(kind)),
-        "fortran_order": False,
-        "shape": (len(files), *shape),
-    }
-    with path.open(
-        "wb"
-    ) as packed:  # not through a memory map: on a full disk that is killed, not told
-        np.lib.format.write_array_header_1_0(packed, header)
-        for file in files:
-            packed.write(
-                np.ascontiguousarray(_read(file, field, size, classes), dtype=kind).tobytes()
-            )
-
-
-def _read(file: Path, field: Field, size: tuple[int, int], classes: int) -> Array:
-    """One file as ``[H, W]`` of classes or ``[channels, H, W]`` of numbers, with what is unknown marked."""
-    try:
-        with file.open("rb") as opened:  # np.load would take archives, too
-            array = np.lib.format.read_array(opened, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise DataError(
-            f"{str(file)!r} is not a whole .npy file ({error}); get it again."
-        ) from None
-    wanted = (*size, field.channels) if field.channels else size
-    squeezed = array.reshape(size) if array.shape == (*size, 1) and field.channels <= 1 else array
-    if squeezed.shape != wanted and not (field.channels == 1 and squeezed.shape == size):
-        raise DataError(
-            f"{str(file)!r} has shape {array.shape}; it must have {wanted} (height, width{', channels' * bool(field.channels)})."
-        )
-    if not np.issubdtype(array.dtype, np.number):
-        raise DataError(f"{str(file)!r} holds {array.dtype}; it must hold numbers.")
-    if not field.channels:
-        labels = squeezed.astype(np.float64)
-        labels = np.where(np.isnan(labels) | (labels < 0) | (labels == 255), MISSING_CLASS, labels)
-        if labels.max() >= classes or (labels != labels.round()).any():
-            raise DataError(
-                f"{str(file)!r} holds class {labels.max():g}; the classes are 0 to {classes - 1}, and -1 where unknown."
-            )
-        return np.asarray(labels, dtype=np.int64)
-    numbers = squeezed.reshape(*size, field.channels).transpose(2, 0, 1)
-    if not field.task:
-        return np.asarray(numbers / 255 if array.dtype == np.uint8 else numbers)
-    unknown = (numbers == 0).all(0) | np.isnan(numbers).any(0)
-    return np.where(unknown, np.nan, numbers)
-
-
-def _split(arrays: Mapping[str, Array], fields: Sequence[Field]) -> Split:
+def _split(arrays: Mapping[str, np.ndarray], kinds: Sequence[ArrayKind]) -> Split:
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    return Split(
-        tensors["image"], {field.task: tensors[field.task] for field in fields if field.task}
-    )
+    return Split(tensors["image"], {kind.task: tensors[kind.task] for kind in kinds if kind.task})

@@ -1,6 +1,8 @@
-"""Small road scenes drawn with NumPy: an image, and for every pixel its class, instance centre, inverse depth and surface normal.
+"""Small road scenes drawn with NumPy: an image, and four answers for every pixel.
 
-A pinhole camera at a height of 1.5 m looks along a straight road. Metres: x to the right, y up, z ahead. Everything is drawn far to near.
+The answers are its class, the centre of its instance, inverse depth and surface normal. A pinhole
+camera at a height of 1.5 m looks along a straight road. Lengths are in metres: x to the right, y
+up, z ahead. Everything is drawn from far to near.
 """
 
 from __future__ import annotations
@@ -11,9 +13,9 @@ import numpy as np
 
 CLASSES = ("sky", "road", "pavement", "grass", "building", "car", "person", "tree")
 SKY, ROAD, PAVEMENT, GRASS, BUILDING, CAR, PERSON, TREE = range(len(CLASSES))
-CAMERA_HEIGHT = 1.5
-FOG = 1 / 90  # per metre
-PIXEL_NOISE = 0.02
+CAMERA_HEIGHT = 1.5  # metres
+FOG = 1 / 90  # share of the light that is lost per metre
+PIXEL_NOISE = 0.02  # standard deviation; colours lie in [0, 1]
 BASE_COLOURS = np.array(
     [
         (0.62, 0.76, 0.92),
@@ -32,18 +34,35 @@ Array = np.ndarray
 
 @dataclass
 class Scene:
-    """One scene under construction: arrays of ``[H, W]``, vectors last."""
+    """A scene under construction: one array per answer.
+
+    Attributes:
+        colour: Colours in [0, 1], ``[H, W, 3]``.
+        label: Classes, ``[H, W]``.
+        inverse_depth: Inverse depth in 1/m, 0 in the sky, ``[H, W]``.
+        normal: Surface normals, NaN where there is no surface, ``[H, W, 3]``.
+        centre: Row and column of the centre of a pixel's instance, NaN where there is none,
+            ``[H, W, 2]``.
+    """
 
     colour: Array
     label: Array
     inverse_depth: Array
-    normal: Array  # NaN where there is no surface
-    centre: Array  # (row, column) of a pixel's instance; NaN where there is none
+    normal: Array
+    centre: Array
 
     def draw(
         self, mask: Array, label: int, colour: Array, inverse_depth: float | Array, normal: Array
     ) -> None:
-        """Paint over everything behind."""
+        """Paint a surface over everything behind it.
+
+        Args:
+            mask: The pixels of the surface, ``[H, W]``.
+            label: Its class.
+            colour: Its colour, ``[3]`` or ``[H, W, 3]``.
+            inverse_depth: Its inverse depth in 1/m, a number or ``[H, W]``.
+            normal: Its normal, ``[3]`` or ``[H, W, 3]``.
+        """
         self.label[mask] = label
         self.colour[mask] = colour[mask] if colour.ndim == 3 else colour
         self.inverse_depth[mask] = (
@@ -54,7 +73,19 @@ class Scene:
 
 
 def render(random: np.random.Generator, height: int, width: int) -> Scene:
-    """Draw one scene; the generator decides everything in it."""
+    """Return one scene.
+
+    Args:
+        random: Decides everything in the scene.
+        height: Height of the image in pixels.
+        width: Width of the image in pixels.
+
+    Example:
+        >>> import numpy as np
+        >>> from mtl_runner.data.scenes.renderer import render
+        >>> render(np.random.default_rng(0), height=16, width=32).colour.shape
+        (16, 32, 3)
+    """
     return _Painter(random, height, width).paint()
 
 
@@ -84,24 +115,27 @@ class _Painter:
         self._ground(scene)
         for side in (-1, 1):
             self._buildings(scene, side)
-        things = [
-            (z, kind)
-            for kind, (z_low, most) in self._population().items()
-            for z in self._depths(z_low, most)
+        objects = [
+            (z, label)
+            for label, (nearest, limit) in self._population().items()
+            for z in self._depths(nearest, limit)
         ]
-        for z, kind in sorted(things, reverse=True):
-            {CAR: self._car, PERSON: self._person, TREE: self._tree}[kind](scene, z)
+        for z, label in sorted(objects, reverse=True):
+            {CAR: self._car, PERSON: self._person, TREE: self._tree}[label](scene, z)
         self._weather(scene)
         return scene
 
     def _population(self) -> dict[int, tuple[float, int]]:
-        """Nearest distance in metres and largest number of each kind of thing."""
+        """Return the nearest distance in metres and the largest number of objects of each class."""
         return {CAR: (6.0, 4), PERSON: (4.0, 4), TREE: (6.0, 4)}
 
-    def _depths(self, nearest: float, most: int) -> Array:
-        """Evenly spread over what can be seen, that is over the logarithm of the distance."""
+    def _depths(self, nearest: float, limit: int) -> Array:
+        """Return distances of up to ``limit`` objects.
+
+        They are spread evenly over what can be seen, that is over the logarithm of the distance.
+        """
         return np.exp(
-            self.random.uniform(np.log(nearest), np.log(40), self.random.integers(0, most + 1))
+            self.random.uniform(np.log(nearest), np.log(40), self.random.integers(0, limit + 1))
         )
 
     def _ground(self, scene: Scene) -> None:
@@ -124,12 +158,12 @@ class _Painter:
         scene.colour[line] = 0.85 * self.light
 
     def _buildings(self, scene: Scene, side: int) -> None:
-        """A row of facades along the road, with gaps."""
+        """Draw a row of facades along one side of the road, with gaps."""
         z = self.random.uniform(3, 12)
         depth = np.where(
             side * self.across > 1e-3, self.wall / np.maximum(side * self.across, 1e-3), 1e9
         )
-        elevation = -self.below * depth + CAMERA_HEIGHT  # metres over the ground
+        elevation = -self.below * depth + CAMERA_HEIGHT  # metres above the ground
         normal = np.array([-float(side), 0.0, 0.0])
         while z < 60:
             length, tall = self.random.uniform(6, 16), self.random.uniform(3.5, 14)
@@ -148,7 +182,7 @@ class _Painter:
             z += length + (self.random.uniform(2, 10) if self.random.random() < 0.4 else 0.0)
 
     def _place(self, x: float, z: float) -> tuple[float, float, float]:
-        """Column and row of a point on the ground, and pixels per metre there."""
+        """Return column and row of a point on the ground, and pixels per metre there."""
         return (
             self.middle + self.focal * x / z,
             self.horizon + self.focal * CAMERA_HEIGHT / z,
@@ -208,7 +242,7 @@ class _Painter:
         )
 
     def _mark(self, scene: Scene, mask: Array) -> None:
-        """The middle of what of an instance lies in the picture, whatever hides it later."""
+        """Set the centre of an instance: of what lies in the picture, whatever hides it later."""
         if mask.any():
             scene.centre[mask] = self.rows[mask].mean(), self.columns[mask].mean()
 
@@ -216,7 +250,7 @@ class _Painter:
         return 1 + spread * self.random.standard_normal(3)
 
     def _lit(self, colour: Array, normal: Array) -> Array:
-        """Sky light, and the sun's on what faces it."""
+        """Return the colour in the light of the sky, and of the sun where the surface faces it."""
         facing = np.maximum(normal @ self.sun, 0.0)
         return np.asarray(colour * self.light * (0.55 + 0.55 * facing[..., None]))
 

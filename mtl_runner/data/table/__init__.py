@@ -1,1 +1,1 @@
-"""Tables as people have them: CSV, TSV and Parquet."""
+"""Tables: columns of a CSV or Parquet file as features and targets."""

@@ -1,6 +1,7 @@
-"""Feature columns to numbers: numeric columns imputed and scaled, categories one-hot; the fitted state is plain numbers.
+"""Feature columns to numbers: numeric columns imputed and scaled, categories one-hot.
 
-Plain numbers, not pickled estimators, so that a checkpoint loads with ``weights_only=True``.
+What is fitted are plain numbers and strings, not pickled estimators, so that a checkpoint loads
+with ``weights_only=True``.
 """
 
 from __future__ import annotations
@@ -18,24 +19,45 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FeatureColumn:
-    """One fitted feature column: numeric if ``categories`` is None.
+    """A fitted feature column of a table, numeric or a category.
 
-    ``indicator``: whether a 0/1 column says where the value was missing (when it was in the training split).
+    Attributes:
+        name: Name of the column in the table.
+        mean: Subtracted from a number.
+        scale: What the difference is divided by.
+        fill: What stands for a missing number: the mean of the training rows.
+        indicator: Whether one more number says (0 or 1) that the value was missing; so where any
+            was in the training rows.
+        categories: One number (0 or 1) for each of these; None for a numeric column.
+
+    Example:
+        >>> import numpy as np, pandas as pd
+        >>> from mtl_runner.data.table.columns import FeatureColumn
+        >>> numbers = np.zeros((3, 2))
+        >>> FeatureColumn("city", categories=["Bonn", "Rome"]).write(
+        ...     pd.Series(["Rome", None, "Bonn"]), numbers
+        ... )
+        >>> numbers.tolist()
+        [[0.0, 1.0], [0.0, 0.0], [1.0, 0.0]]
     """
 
     name: str
     mean: float = 0.0
     scale: float = 1.0
-    fill: float = 0.0  # what stands for a missing value: the training mean
+    fill: float = 0.0
     indicator: bool = False
     categories: list[str] | None = None
 
     @property
     def width(self) -> int:
+        """How many numbers a row has in this column."""
         return 1 + self.indicator if self.categories is None else len(self.categories)
 
     def write(self, values: pd.Series, out: np.ndarray) -> None:
-        """Write the column's numbers into ``out`` ``[N, width]``; unknown and missing categories are all zero."""
+        """Write the column's numbers into ``out`` ``[N, width]``, which holds zeros.
+
+        An unknown or missing category is all zero.
+        """
         import pandas as pd
 
         if self.categories is not None:
@@ -52,7 +74,16 @@ class FeatureColumn:
 
 @dataclass(frozen=True)
 class Features:
-    """The fitted columns, in order."""
+    """The fitted feature columns of a table, in order.
+
+    Example:
+        >>> import pandas as pd
+        >>> from mtl_runner.data.table.columns import Features
+        >>> train = pd.DataFrame({"area": [50.0, 70.0], "city": ["Bonn", "Rome"]})
+        >>> features = Features.fit(train, ["area", "city"], scale=True, max_categories=100)
+        >>> features.transform(pd.DataFrame({"area": [60.0], "city": ["Rome"]})).tolist()
+        [[0.0, 0.0, 1.0]]
+    """
 
     columns: list[FeatureColumn]
 
@@ -60,33 +91,46 @@ class Features:
     def fit(
         cls, frame: pd.DataFrame, names: list[str], *, scale: bool, max_categories: int
     ) -> Features:
-        """Fit on the training rows: mean and standard deviation of numeric columns, the categories of the others."""
+        """Return columns fitted on the training rows.
+
+        Args:
+            frame: The training rows.
+            names: Names of the feature columns, in order.
+            scale: Whether numeric columns get mean 0 and standard deviation 1.
+            max_categories: How many categories of a column, the most frequent ones, get a number.
+        """
         return cls([_fit(frame[name], name, scale, max_categories) for name in names])
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Features:
+        """Return the columns of a saved :meth:`state`."""
         return cls([FeatureColumn(**column) for column in state["columns"]])
 
     def state(self) -> dict[str, Any]:
-        """Plain numbers and strings."""
+        """Return the fitted columns as plain numbers and strings, for the checkpoint."""
         return {"columns": [asdict(column) for column in self.columns]}
 
     @property
     def width(self) -> int:
+        """How many numbers a row has."""
         return sum(column.width for column in self.columns)
 
     def transform(self, frame: pd.DataFrame) -> np.ndarray:
-        """Numbers ``[N, width]`` in float32. Raises ``DataError`` for a missing column or text in a numeric one."""
-        out = np.zeros((len(frame), self.width), dtype=np.float32)
-        at = 0
+        """Return the rows of a table as numbers, ``[N, width]`` in float32.
+
+        Raises:
+            DataError: If a column is missing, or a numeric one holds text.
+        """
+        numbers = np.zeros((len(frame), self.width), dtype=np.float32)
+        start = 0
         for column in self.columns:
             if column.name not in frame.columns:
                 raise DataError(
                     f"The table has no column {column.name!r}, which the training table had."
                 )
-            column.write(frame[column.name], out[:, at : at + column.width])
-            at += column.width
-        return out
+            column.write(frame[column.name], numbers[:, start : start + column.width])
+            start += column.width
+        return numbers
 
 
 def _text(values: pd.Series) -> pd.Series:
@@ -94,13 +138,14 @@ def _text(values: pd.Series) -> pd.Series:
 
 
 def _numbers(name: str, values: pd.Series) -> np.ndarray:
+    """Return the values as floats, NaN where they are missing or infinite."""
     import pandas as pd
 
     numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
-    text = np.isnan(numbers) & values.notna().to_numpy()
-    if text.any():
+    is_text = np.isnan(numbers) & values.notna().to_numpy()
+    if is_text.any():
         raise DataError(
-            f"FeatureColumn {name!r} is numeric in the training rows but holds {values[text].iloc[0]!r}; clean it or leave it out."
+            f"Column {name!r} is numeric in the training rows but holds {values[is_text].iloc[0]!r}; clean it or leave it out."
         )
     return np.where(np.isinf(numbers), np.nan, numbers)
 

@@ -1,4 +1,4 @@
-"""Target columns of a table: what the user wrote in ``data.targets``, fitted into tasks and numbers."""
+"""Target columns of a table: from ``data.targets`` as written to tasks and numbers."""
 
 from __future__ import annotations
 
@@ -21,48 +21,82 @@ _TABLE_KINDS = [name for name, kind in KINDS.items() if kind.column]
 
 @dataclass(frozen=True)
 class Target:
-    """One target: the column(s) it is read from and the task it makes."""
+    """A target of a table: the columns it is read from and the task it makes.
+
+    Attributes:
+        task: The task; after :meth:`fit` with its classes, offset and scale.
+        columns: The columns; several only for a multilabel target.
+        positive: For a derived binary target: the value that makes class 1; None: no such target.
+        separator: What separates the labels of a multilabel target in one text column.
+
+    Example:
+        >>> import pandas as pd
+        >>> from mtl_runner import Task
+        >>> from mtl_runner.data.table.targets import Target
+        >>> frame = pd.DataFrame({"state": ["new", "ruin", None]})
+        >>> target = Target(Task("state", "classification"), ("state",))
+        >>> target = target.fit({"train": frame}, scale=True)
+        >>> target.task.classes, target.values(frame).tolist()
+        (('new', 'ruin'), [0, 1, -100])
+    """
 
     task: Task
     columns: tuple[str, ...]
-    positive: str | None = None  # a derived binary target: is the column equal to this?
-    separator: str | None = None  # multilabel in one text column
+    positive: str | None = None
+    separator: str | None = None
 
     def fit(self, frames: Mapping[str, pd.DataFrame], scale: bool) -> Target:
-        """Classes from all splits (a class only seen in test is still a class); mean and scale from training alone."""
-        task = self.task
-        form = task.spec.column
+        """Return the target with its classes, or its offset and scale.
+
+        Args:
+            frames: The rows of each split. Classes come from all of them (one that only the test
+                rows hold is still a class), offset and scale from ``train`` alone.
+            scale: Whether a numeric target gets mean 0 and standard deviation 1.
+
+        Raises:
+            DataError: If a numeric target holds text.
+        """
+        form = self.task.spec.column
         if form == "numbers":
-            numbers = self._numeric(frames["train"])
-            for frame in frames.values():
-                self._numeric(frame)
-            known = numbers[
-                np.isfinite(numbers)
-            ]  # prepare() words what is wrong with none, or with infinity
-            if not scale or not task.spec.numeric or not len(known):
-                return self
-            return replace(
-                self,
-                task=replace(task, offset=float(known.mean()), scale=float(known.std()) or 1.0),
-            )
+            return self._fit_scale(frames, scale)
         if form == "labels" and self.separator is None:
-            return replace(self, task=replace(task, classes=self.columns))
+            return self._with_classes(self.columns)
         if form == "classes" and self.positive is not None:
-            return replace(
-                self, task=replace(task, classes=(f"not {self.positive}", self.positive))
-            )
-        seen: set[str] = set()
+            return self._with_classes((f"not {self.positive}", self.positive))
+        classes: set[str] = set()
         for frame in frames.values():
             values = _labels(frame[self.columns[0]].dropna())
-            seen |= (
+            classes |= (
                 {part for value in values for part in _parts(value, self.separator)}
                 if self.separator
                 else set(values)
             )
-        return replace(self, task=replace(task, classes=tuple(sorted(seen, key=_numeric_first))))
+        return self._with_classes(tuple(sorted(classes, key=_numeric_first)))
+
+    def _fit_scale(self, frames: Mapping[str, pd.DataFrame], scale: bool) -> Target:
+        numbers = self._numeric(frames["train"])
+        for frame in frames.values():
+            self._numeric(frame)  # raises if the target holds text
+        # Where none is known, or one is infinite, `prepare` says what is wrong.
+        known = numbers[np.isfinite(numbers)]
+        if not scale or not self.task.spec.numeric or not len(known):
+            return self
+        offset, deviation = float(known.mean()), float(known.std())
+        return replace(self, task=replace(self.task, offset=offset, scale=deviation or 1.0))
+
+    def _with_classes(self, classes: tuple[str, ...]) -> Target:
+        return replace(self, task=replace(self.task, classes=classes))
 
     def values(self, frame: pd.DataFrame) -> np.ndarray:
-        """The target of these rows in training units: floats with NaN, or class indices with ``MISSING_CLASS``."""
+        """Return the target of some rows in training units.
+
+        Returns:
+            Floats ``[N]`` or ``[N, labels]`` with NaN where missing, or class indices ``[N]`` with
+            ``MISSING_CLASS`` where missing.
+
+        Raises:
+            DataError: If a numeric target holds text.
+        """
         import pandas as pd
 
         form = self.task.spec.column
@@ -77,9 +111,9 @@ class Target:
         labels = _labels(column[known])
         if form == "labels":
             matrix = np.full((len(frame), len(self.task.classes)), np.nan)
-            rows = [set(_parts(label, self.separator)) for label in labels]
+            label_sets = [set(_parts(label, self.separator)) for label in labels]
             for k, name in enumerate(self.task.classes):
-                matrix[known, k] = [name in row for row in rows]
+                matrix[known, k] = [name in label_set for label_set in label_sets]
             return matrix
         index = np.full(len(frame), MISSING_CLASS, dtype=np.int64)
         if self.positive is not None:
@@ -99,72 +133,95 @@ def read_targets(
     columns: Sequence[str],
     frame: pd.DataFrame,
 ) -> list[Target]:
-    """Understand the three ways to write ``data.targets``. Raises ``ConfigError`` with the nearest name."""
+    """Return the targets that ``data.targets`` describes in one of its three ways, not yet fitted.
+
+    Args:
+        targets: ``{name: kind}``, a list of names, or a list of mappings of options.
+        columns: The columns of the table.
+        frame: The training rows, off which missing kinds are read.
+
+    Raises:
+        ConfigError: If an option, column, kind or value is unknown; it names the nearest one.
+
+    Example:
+        >>> import pandas as pd
+        >>> from mtl_runner.data.table.targets import read_targets
+        >>> frame = pd.DataFrame({"price": [1.5, 2.5, 3.5], "state": ["new", "ruin", "new"]})
+        >>> [target.task.kind for target in read_targets(["price", "state"], frame.columns, frame)]
+        ['regression', 'classification']
+    """
     if isinstance(targets, str) or not isinstance(targets, Mapping | Sequence):
         raise ConfigError(
             f"data.targets={targets!r} must be a mapping {{name: kind}} or a list, e.g. '[{targets}]'."
         )
-    listed: list[Any] = (
-        [{"name": k, "kind": v} for k, v in targets.items()]
+    entries: list[Any] = (
+        [{"name": name, "kind": kind} for name, kind in targets.items()]
         if isinstance(targets, Mapping)
         else list(targets)
     )
-    found = []
-    for entry in listed:
-        spec = dict(entry) if isinstance(entry, Mapping) else {"name": str(entry)}
-        for key in spec:
-            if key not in _OPTIONS:
-                raise ConfigError(
-                    f"data.targets has the unknown option {key!r}; {suggest(key, _OPTIONS)}."
-                )
-        if "name" not in spec:
-            raise ConfigError(
-                f"The target {spec} in data.targets has no name; write {{name: ..., kind: ...}}."
-            )
-        name = str(spec["name"])
-        if isinstance(spec.get("columns"), str):
-            raise ConfigError(
-                f"Target {name!r}: columns must be a list, e.g. columns: [{spec['columns']}]."
-            )
-        sources = tuple(str(c) for c in spec.get("columns") or [spec.get("column", name)])
-        for source in sources:
-            if source not in columns:
-                raise ConfigError(
-                    f"data.targets: the table has no column {source!r}; {suggest(source, columns)}."
-                )
-        kind = spec.get("kind") or _infer(spec, frame[sources[0]])
-        kind = kind if isinstance(kind, Kind) else str(kind)
-        if kind not in _TABLE_KINDS and not (isinstance(kind, Kind) and kind.column):
-            raise ConfigError(
-                f"Target {name!r} has the unknown kind {kind!r}; {suggest(str(kind), _TABLE_KINDS)}."
-            )
-        form = kind.column if isinstance(kind, Kind) else KINDS[kind].column
-        positive = _label(spec["positive"]) if "positive" in spec else None
-        if positive is not None and positive not in set(_labels(frame[sources[0]].dropna())):
-            raise ConfigError(
-                f"Target {name!r}: column {sources[0]!r} never holds {positive!r} in the training rows."
-            )
-        if positive is not None and form != "classes":
-            raise ConfigError(
-                f"Target {name!r}: positive makes a classification of two classes, but its kind is {kind!r}."
-            )
-        weights = tuple(float(w) for w in spec.get("class_weights", ()))
-        found.append(
-            Target(
-                Task(name, kind, class_weights=weights), sources, positive, spec.get("separator")
-            )
+    return [
+        _read_target(
+            dict(entry) if isinstance(entry, Mapping) else {"name": str(entry)}, columns, frame
         )
-    return found
+        for entry in entries
+    ]
 
 
-def _infer(spec: Mapping[str, Any], values: pd.Series) -> str:
-    """Text, booleans and two-valued numbers are classes; other numbers are a regression."""
+def _read_target(options: dict[str, Any], columns: Sequence[str], frame: pd.DataFrame) -> Target:
+    for key in options:
+        if key not in _OPTIONS:
+            raise ConfigError(
+                f"data.targets has the unknown option {key!r}; {suggest(key, _OPTIONS)}."
+            )
+    if "name" not in options:
+        raise ConfigError(
+            f"The target {options} in data.targets has no name; write {{name: ..., kind: ...}}."
+        )
+    name = str(options["name"])
+    if isinstance(options.get("columns"), str):
+        raise ConfigError(
+            f"Target {name!r}: columns must be a list, e.g. columns: [{options['columns']}]."
+        )
+    sources = tuple(str(c) for c in options.get("columns") or [options.get("column", name)])
+    for source in sources:
+        if source not in columns:
+            raise ConfigError(
+                f"data.targets: the table has no column {source!r}; {suggest(source, columns)}."
+            )
+    kind = _kind(name, options, frame[sources[0]])
+    form = kind.column if isinstance(kind, Kind) else KINDS[kind].column
+    positive = _label(options["positive"]) if "positive" in options else None
+    if positive is not None and positive not in set(_labels(frame[sources[0]].dropna())):
+        raise ConfigError(
+            f"Target {name!r}: column {sources[0]!r} never holds {positive!r} in the training rows."
+        )
+    if positive is not None and form != "classes":
+        raise ConfigError(
+            f"Target {name!r}: positive makes a classification of two classes, but its kind is {kind!r}."
+        )
+    class_weights = tuple(float(weight) for weight in options.get("class_weights", ()))
+    task = Task(name, kind, class_weights=class_weights)
+    return Target(task, sources, positive, options.get("separator"))
+
+
+def _kind(name: str, options: Mapping[str, Any], values: pd.Series) -> str | Kind:
+    kind = options.get("kind") or _inferred_kind(options, values)
+    kind = kind if isinstance(kind, Kind) else str(kind)
+    if kind not in _TABLE_KINDS and not (isinstance(kind, Kind) and kind.column):
+        raise ConfigError(
+            f"Target {name!r} has the unknown kind {kind!r}; {suggest(str(kind), _TABLE_KINDS)}."
+        )
+    return kind
+
+
+def _inferred_kind(options: Mapping[str, Any], values: pd.Series) -> str:
+    """Return the kind of a target: classes for text, booleans and two-valued numbers."""
     from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
-    if "columns" in spec or "separator" in spec:
+    if "columns" in options or "separator" in options:
         return "multilabel"
     if (
-        "positive" in spec
+        "positive" in options
         or is_bool_dtype(values)
         or not is_numeric_dtype(values)
         or values.nunique() <= 2
@@ -174,19 +231,20 @@ def _infer(spec: Mapping[str, Any], values: pd.Series) -> str:
 
 
 def _numbers(values: pd.Series, column: str, name: str) -> np.ndarray:
+    """Return the values as floats, NaN where they are missing."""
     import pandas as pd
 
     numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
-    text = np.isnan(numbers) & values.notna().to_numpy()
-    if text.any():
+    is_text = np.isnan(numbers) & values.notna().to_numpy()
+    if is_text.any():
         raise DataError(
-            f"Target {name!r}: column {column!r} holds {values[text].iloc[0]!r}, which is not a number; use kind: classification or clean it."
+            f"Target {name!r}: column {column!r} holds {values[is_text].iloc[0]!r}, which is not a number; use kind: classification or clean it."
         )
     return numbers
 
 
 def _label(value: object) -> str:
-    """Class labels as text; 1.0 (an integer column with gaps) and 1 are the same class."""
+    """Return a class label as text; 1.0 (an integer column with gaps) and 1 are the same class."""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
@@ -199,6 +257,7 @@ def _parts(value: str, separator: str | None) -> list[str]:
 
 
 def _numeric_first(label: str) -> tuple[int, float, str]:
+    """Return a sort key: numbers in their order, then other labels in the alphabet's."""
     try:
         return (0, float(label), label)
     except ValueError:

@@ -1,4 +1,7 @@
-"""Reads Reuters-21578 as it lies on disk: the original SGML files, or JSON lines. Knows nothing of words or tensors."""
+"""Reuters-21578 as it lies on disk: the original SGML files, or JSON lines.
+
+This module knows nothing of words or tensors.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +18,13 @@ from typing import Any, TypeGuard
 
 from mtl_runner.errors import ConfigError, DataError
 
-SGML = "reut2-*.sgm"
-LISTED = "topics90.json"
+SGML_FILES = "reut2-*.sgm"
+TOPICS_FILE = "topics90.json"
 
 
 @dataclass(frozen=True)
 class Document:
-    """One news text with the names of its topics and places."""
+    """A news text with the names of its topics and places."""
 
     title: str
     body: str
@@ -31,7 +34,13 @@ class Document:
 
 @dataclass(frozen=True)
 class Collection:
-    """The texts that have at least one of the topics; ``test`` is None where the folder holds no test texts."""
+    """The texts that have at least one of the topics.
+
+    Attributes:
+        train: The training texts.
+        test: The test texts; None where the folder holds none.
+        topics: The names of the topics.
+    """
 
     train: list[Document]
     test: list[Document] | None
@@ -39,12 +48,28 @@ class Collection:
 
 
 def read_collection(path: str | Path | None) -> Collection:
-    """Read a folder of either layout and keep the texts with at least one of the topics.
+    """Return the texts of a folder, of either layout, that have at least one of the topics.
 
-    The topics are those of ``topics90.json`` where the folder has it. Without it they are those with at least one training and one
-    test text (90 in the ModApte split; Debole & Sebastiani, JASIST 2005), or, where there are no test texts, all that occur.
+    The topics are those of ``topics90.json`` where the folder has it. Without it they are those
+    with at least one training and one test text (90 in the ModApte split; Debole & Sebastiani,
+    JASIST 2005), or, where there are no test texts, all that occur.
 
-    Raises ``ConfigError`` without a path, ``DataError`` for a folder or a file that is not as described.
+    Args:
+        path: The folder.
+
+    Raises:
+        ConfigError: If the path is None.
+        DataError: If the folder or a file in it is not as described.
+
+    Example:
+        >>> import json, tempfile
+        >>> from pathlib import Path
+        >>> from mtl_runner.data.text.reuters_files import read_collection
+        >>> text = {"title": "Oil", "body": "up", "topics": ["crude"], "places": ["usa"]}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = Path(folder, "train.jsonl").write_text(json.dumps(text))
+        ...     read_collection(folder).topics
+        ('crude',)
     """
     if path is None:
         raise ConfigError(
@@ -55,23 +80,23 @@ def read_collection(path: str | Path | None) -> Collection:
         raise DataError(
             f"data.path={str(path)!r} is not a folder; it must hold reut2-*.sgm or train.jsonl (or train.jsonl.gz)."
         )
-    files = sorted(folder.glob(SGML))
+    files = sorted(folder.glob(SGML_FILES))
     train, test = _read_sgml(files) if files else _read_json(folder)
     topics = (
-        _listed_topics(folder / LISTED)
-        if (folder / LISTED).exists()
+        _listed_topics(folder / TOPICS_FILE)
+        if (folder / TOPICS_FILE).exists()
         else _common_topics(train, test)
     )
     if not topics:
         raise DataError(
             f"No topic of {folder} has both a training and a test text; are all 22 files of Reuters-21578 there?"
         )
-    kept = _with_topics(train, topics)
-    if not kept:
+    train_kept = _with_topics(train, topics)
+    if not train_kept:
         raise DataError(
             f"No training text of {folder} has one of the {len(topics)} topics; each needs one to be of use."
         )
-    return Collection(kept, None if test is None else _with_topics(test, topics), topics)
+    return Collection(train_kept, None if test is None else _with_topics(test, topics), topics)
 
 
 def _with_topics(documents: Sequence[Document], topics: Sequence[str]) -> list[Document]:
@@ -80,12 +105,12 @@ def _with_topics(documents: Sequence[Document], topics: Sequence[str]) -> list[D
 
 
 def _common_topics(train: Sequence[Document], test: Sequence[Document] | None) -> tuple[str, ...]:
-    found = [
-        {topic for document in part for topic in document.topics}
-        for part in (train, test)
-        if part is not None
+    topics_of_splits = [
+        {topic for document in documents for topic in document.topics}
+        for documents in (train, test)
+        if documents is not None
     ]
-    return tuple(sorted(set.intersection(*found)))
+    return tuple(sorted(set.intersection(*topics_of_splits)))
 
 
 def _listed_topics(file: Path) -> tuple[str, ...]:
@@ -94,7 +119,7 @@ def _listed_topics(file: Path) -> tuple[str, ...]:
     except (ValueError, OSError) as error:
         raise DataError(f"{file} cannot be read as JSON ({error}).") from None
     topics = content.get("topics90") if isinstance(content, dict) else None
-    if not _is_names(topics) or not topics:
+    if not _is_list_of_names(topics) or not topics:
         raise DataError(f'{file} must hold {{"topics90": [names of the topics]}}.')
     topic, count = Counter(topics).most_common(1)[0]
     if count > 1:
@@ -104,7 +129,7 @@ def _listed_topics(file: Path) -> tuple[str, ...]:
     return tuple(topics)
 
 
-def _is_names(value: Any) -> TypeGuard[list[str]]:
+def _is_list_of_names(value: Any) -> TypeGuard[list[str]]:
     return isinstance(value, list) and all(isinstance(name, str) for name in value)
 
 
@@ -112,7 +137,10 @@ _FILLER = re.compile(r"(\bblah\b[\s.]*)+$|\breuters?\s*$", re.IGNORECASE)
 
 
 def _body(text: str) -> str:
-    """The body without its last line: the agency's name, or the filler of a text that is a title only ("Blah blah blah.")."""
+    """Return the body without its last line, where that is the agency's name or a filler.
+
+    A text that is a title only has the filler "Blah blah blah.".
+    """
     return _FILLER.sub("", text.strip()).rstrip()
 
 
@@ -120,15 +148,15 @@ def _body(text: str) -> str:
 
 
 def _read_json(folder: Path) -> tuple[list[Document], list[Document] | None]:
-    train, test = (_first_of(folder, name) for name in ("train", "test"))
+    train, test = (_existing_file(folder, name) for name in ("train", "test"))
     if train is None:
         raise DataError(
-            f"data.path={str(folder)!r} holds neither {SGML} nor train.jsonl (or train.jsonl.gz)."
+            f"data.path={str(folder)!r} holds neither {SGML_FILES} nor train.jsonl (or train.jsonl.gz)."
         )
     return _read_lines(train), None if test is None else _read_lines(test)
 
 
-def _first_of(folder: Path, name: str) -> Path | None:
+def _existing_file(folder: Path, name: str) -> Path | None:
     files = (folder / f"{name}.jsonl", folder / f"{name}.jsonl.gz")
     return next((file for file in files if file.is_file()), None)
 
@@ -142,7 +170,7 @@ def _read_lines(file: Path) -> list[Document]:
             f"{file} cannot be read as {'gzipped ' if file.suffix == '.gz' else ''}UTF-8 text ({error})."
         ) from None
     documents = [
-        _from_json(line, f"Line {number} of {file}")
+        _from_json(line, place=f"Line {number} of {file}")
         for number, line in enumerate(lines, 1)
         if line.strip()
     ]
@@ -151,23 +179,23 @@ def _read_lines(file: Path) -> list[Document]:
     return documents
 
 
-def _from_json(line: str, where: str) -> Document:
+def _from_json(line: str, place: str) -> Document:
     try:
         fields = json.loads(line)
     except ValueError as error:
-        raise DataError(f"{where} is not JSON ({error}).") from None
+        raise DataError(f"{place} is not JSON ({error}).") from None
     if not isinstance(fields, dict):
-        raise DataError(f"{where} is no JSON object; it needs title, body, topics and places.")
+        raise DataError(f"{place} is no JSON object; it needs title, body, topics and places.")
     for name in ("topics", "places"):
-        if not _is_names(fields.get(name)):
-            raise DataError(f"{where} needs {name!r}, a list of names; found {fields.get(name)!r}.")
+        if not _is_list_of_names(fields.get(name)):
+            raise DataError(f"{place} needs {name!r}, a list of names; found {fields.get(name)!r}.")
     for name in ("title", "body"):
         if not isinstance(fields.get(name, ""), str | None):
-            raise DataError(f"{where} needs {name!r} to be a text; found {fields[name]!r}.")
-    texts = [fields.get(name) or "" for name in ("title", "body")]
-    if not any(texts):
-        raise DataError(f"{where} has neither a title nor a body.")
-    return Document(texts[0], _body(texts[1]), tuple(fields["topics"]), tuple(fields["places"]))
+            raise DataError(f"{place} needs {name!r} to be a text; found {fields[name]!r}.")
+    title, body = (fields.get(name) or "" for name in ("title", "body"))
+    if not title and not body:
+        raise DataError(f"{place} has neither a title nor a body.")
+    return Document(title, _body(body), tuple(fields["topics"]), tuple(fields["places"]))
 
 
 # SGML
@@ -180,26 +208,29 @@ _TAG = re.compile(r"</?[A-Z]+\b[^>]*>")
 
 
 def _read_sgml(files: Sequence[Path]) -> tuple[list[Document], list[Document]]:
-    """Training and test texts of the ModApte split: LEWISSPLIT says which, TOPICS="YES" that an indexer saw the text."""
+    """Return the training and test texts of the ModApte split.
+
+    LEWISSPLIT says which a text belongs to, TOPICS="YES" that an indexer saw it.
+    """
     train: list[Document] = []
     test: list[Document] = []
     for file in files:
-        # One file has bytes outside ASCII and no encoding is declared; Latin-1 reads any byte.
-        found = _DOCUMENT.findall(file.read_text(encoding="latin-1"))
-        if not found:
+        # One file has bytes outside ASCII and declares no encoding; Latin-1 reads any byte.
+        elements = _DOCUMENT.findall(file.read_text(encoding="latin-1"))
+        if not elements:
             raise DataError(
                 f"{file} holds no <REUTERS ...> element; is it a file of Reuters-21578?"
             )
-        for number, (head, content) in enumerate(found, 1):
+        for number, (head, content) in enumerate(elements, 1):
             attributes = dict(_ATTRIBUTE.findall(head))
             for name in ("LEWISSPLIT", "TOPICS"):
                 if name not in attributes:
                     raise DataError(
                         f"Text {number} of {file} has no attribute {name}; the ModApte split needs it."
                     )
-            part = {"TRAIN": train, "TEST": test}.get(attributes["LEWISSPLIT"])
-            if part is not None and attributes["TOPICS"] == "YES":
-                part.append(_from_sgml(content))
+            documents = {"TRAIN": train, "TEST": test}.get(attributes["LEWISSPLIT"])
+            if documents is not None and attributes["TOPICS"] == "YES":
+                documents.append(_from_sgml(content))
     for name, documents in (("training", train), ("test", test)):
         if not documents:
             raise DataError(
@@ -224,8 +255,8 @@ def _from_sgml(content: str) -> Document:
 
 
 def _element(content: str, tag: str) -> str:
-    """What stands between the first opening and closing tag, or nothing."""
-    opened = re.search(rf"<{tag}\b[^>]*>", content)
-    if opened is None:
+    """Return what stands between the first opening and closing tag, or nothing."""
+    opening = re.search(rf"<{tag}\b[^>]*>", content)
+    if opening is None:
         return ""
-    return content[opened.end() :].partition(f"</{tag}>")[0]
+    return content[opening.end() :].partition(f"</{tag}>")[0]

@@ -1,4 +1,4 @@
-"""Synthetic problems from known generators, so that what a strategy learns can be held against the truth."""
+"""Synthetic problems from known generators, so that results can be compared with the truth."""
 
 from __future__ import annotations
 
@@ -12,28 +12,50 @@ from mtl_runner.data.dataset import Split
 from mtl_runner.errors import ConfigError
 from mtl_runner.tasks.task import Task
 
-Array = np.ndarray
-SLOPES, INTERCEPTS, NOISE = (
-    {"y1": 2.0, "y2": 3.0},
-    {"y1": 8.0, "y2": 3.0},
-    {"y1": 10.0, "y2": 1.0},
-)  # of the published toy
-
-
-def _float(array: Array) -> torch.Tensor:
-    return torch.as_tensor(array, dtype=torch.get_default_dtype())
+# Those of the published toy.
+SLOPES = {"y1": 2.0, "y2": 3.0}
+INTERCEPTS = {"y1": 8.0, "y2": 3.0}
+NOISE = {"y1": 10.0, "y2": 1.0}
 
 
 class ToyRegression:
-    r"""Lines with noise of very different scale: ``x ~ N(0, 1)``, ``y_t = slope_t x + intercept_t + noise_t eps``.
+    r"""Lines with noise of very different scale.
 
-    With the defaults the training split is, number for number, the published toy of uncertainty weighting
-    (``np.random.seed(0)``; x, then the noise of y1, then that of y2; 100 points). Validation and test are fresh points.
+    .. math:: x \sim N(0, 1), \qquad y_t = a_t x + b_t + \sigma_t \varepsilon_t, \quad
+        \varepsilon_t \sim N(0, 1)
+
+    where
+
+    - :math:`a_t, b_t` are slope and intercept of task t,
+    - :math:`\sigma_t` is its noise, which is its true sigma.
+
+    With the defaults the training split is, number for number, the published toy of uncertainty
+    weighting (``np.random.seed(0)``; x, then the noise of y1, then that of y2; 100 points).
+    Validation and test are fresh points.
 
     Args:
-        n: training points. n_val, n_test: fresh points of the other splits.
-        slopes, intercepts, noise: one number per task; ``noise`` is the true sigma.
-        seed: of the generator; the run's own ``seed`` changes initial weights and batch order, not the data.
+        n: Number of training points.
+        n_val: Number of validation points.
+        n_test: Number of test points.
+        slopes: Slope of each task, by name.
+        intercepts: Intercept of each task.
+        noise: Standard deviation of each task's noise, its true sigma.
+        seed: Seed of the generator; the run's own ``seed`` changes initial weights and batch
+            order, not the data.
+
+    Shape:
+        Inputs ``[N, 1]``, targets ``[N, 1]``.
+
+    Raises:
+        ConfigError: If a task has a slope, but no intercept or noise.
+
+    Example:
+        >>> from mtl_runner.data import ToyRegression
+        >>> data = ToyRegression(n=50)
+        >>> [(task.name, task.true_sigma) for task in data.tasks]
+        [('y1', 10.0), ('y2', 1.0)]
+        >>> {name: len(split) for name, split in data.splits.items()}
+        {'train': 50, 'val': 200, 'test': 1000}
     """
 
     def __init__(
@@ -56,27 +78,49 @@ class ToyRegression:
             Task(name, "regression", size=1, true_sigma=float(noise[name])) for name in slopes
         ]
         self.splits = {}
-        for stream, (name, size) in enumerate({"train": n, "val": n_val, "test": n_test}.items()):
-            random = np.random.RandomState(
-                seed if name == "train" else [seed, stream]
-            )  # the legacy stream is the published one
-            x = random.randn(size, 1)
+        for stream, (name, rows) in enumerate({"train": n, "val": n_val, "test": n_test}.items()):
+            # The legacy stream is the published one.
+            random = np.random.RandomState(seed if name == "train" else [seed, stream])
+            x = random.randn(rows, 1)
             targets = {
-                task: slopes[task] * x + intercepts[task] + noise[task] * random.randn(size, 1)
+                task: slopes[task] * x + intercepts[task] + noise[task] * random.randn(rows, 1)
                 for task in slopes
             }
-            self.splits[name] = Split(_float(x), {task: _float(y) for task, y in targets.items()})
+            self.splits[name] = Split(
+                _float_tensor(x), {task: _float_tensor(y) for task, y in targets.items()}
+            )
 
 
 class ToyMixed:
-    r"""One regression and one classification that share their inputs, with known noise scale and temperature.
+    r"""A regression and a classification on the same inputs, of known noise and temperature.
 
-    ``x ~ N(0, I_d)``; ``y = w.x + sigma eps`` with ``|w| = 2 sigma``; ``label ~ softmax(f(x) / temperature)`` with ``f(x) = V x``. The true sigma of
-    the classification is the root of the temperature.
+    .. math:: x \sim N(0, I_d), \qquad y = w^\top x + \sigma \varepsilon, \quad
+        \varepsilon \sim N(0, 1), \qquad c \sim \mathrm{softmax}(V^\top x / T)
+
+    where
+
+    - :math:`y` is the target of the regression ``value``, :math:`c` that of the classification
+      ``label``,
+    - :math:`w` has length :math:`2\sigma`, so that four fifths of the variance can be explained,
+    - :math:`\sigma` is the true sigma of the regression, :math:`\sqrt T` of the classification.
 
     Args:
-        n, n_val, n_test: points per split. dim: input dimensions. classes: number of classes.
-        sigma: noise scale of the regression. temperature: of the labels. seed: of the generator.
+        n: Number of training points.
+        n_val: Number of validation points.
+        n_test: Number of test points.
+        dim: Dimension d of the inputs.
+        classes: Number of classes.
+        sigma: Noise scale of the regression.
+        temperature: Temperature T of the labels.
+        seed: Seed of the generator.
+
+    Shape:
+        Inputs ``[N, dim]``, targets ``[N]``.
+
+    Example:
+        >>> from mtl_runner.data import ToyMixed
+        >>> [(task.name, task.true_sigma) for task in ToyMixed(sigma=3.0, temperature=4.0).tasks]
+        [('value', 3.0), ('label', 2.0)]
     """
 
     def __init__(
@@ -99,13 +143,15 @@ class ToyMixed:
             Task("label", "classification", size=classes, true_sigma=math.sqrt(temperature)),
         ]
         self.splits = {}
-        for name, size in {"train": n, "val": n_val, "test": n_test}.items():
-            x = random.standard_normal((size, dim))
-            value = x @ slope + sigma * random.standard_normal(size)
-            gumbel = random.gumbel(
-                size=(size, classes)
-            )  # argmax(f/T + Gumbel) is a draw from softmax(f/T)
-            label = (x @ logit_slopes / temperature + gumbel).argmax(1)
-            self.splits[name] = Split(
-                _float(x), {"value": _float(value), "label": torch.as_tensor(label)}
-            )
+        for name, rows in {"train": n, "val": n_val, "test": n_test}.items():
+            x = random.standard_normal((rows, dim))
+            value = x @ slope + sigma * random.standard_normal(rows)
+            # The argmax of f / T + Gumbel noise is a draw from softmax(f / T).
+            gumbel_noise = random.gumbel(size=(rows, classes))
+            label = (x @ logit_slopes / temperature + gumbel_noise).argmax(1)
+            targets = {"value": _float_tensor(value), "label": torch.as_tensor(label)}
+            self.splits[name] = Split(_float_tensor(x), targets)
+
+
+def _float_tensor(array: np.ndarray) -> torch.Tensor:
+    return torch.as_tensor(array, dtype=torch.get_default_dtype())

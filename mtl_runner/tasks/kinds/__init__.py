@@ -1,4 +1,4 @@
-"""The kinds of tasks: each holds everything that its outputs and targets mean."""
+"""The kinds of tasks: each class holds everything that its outputs and targets mean."""
 
 from mtl_runner.tasks.kinds.base import Kind, Noise
 from mtl_runner.tasks.kinds.classification import MISSING_CLASS, Classification

@@ -1,4 +1,4 @@
-"""What a kind of task is: everything that its outputs and targets mean, in one class."""
+"""The base class of all kinds of tasks, and their noise models."""
 
 from __future__ import annotations
 
@@ -18,15 +18,27 @@ from mtl_runner.tasks.metrics.base import Metric
 
 @dataclass(frozen=True)
 class Noise:
-    r"""How a kind's standard loss :math:`L` becomes a negative log-likelihood with a noise scale.
+    r"""How a kind's standard loss becomes a negative log-likelihood with a noise scale.
 
     .. math:: a\, e^{-s} L + b\, s + c, \qquad s = \log\sigma^2 \quad (\text{Laplace: } s = \log b)
 
+    where :math:`L` is the standard loss and :math:`s` is learned. The constants :math:`a` and
+    :math:`b` are those of Kendall, Gal & Cipolla (CVPR 2018, eq. 7 and 10).
+
     Attributes:
-        form: ``"gaussian"``, ``"laplace"``; ``"temperature"``, where the likelihood is the loss of the outputs over
-            :math:`\sigma^2`; or ``""``: there is no likelihood. Of the last two the formula is an approximation, without c.
-        a, b: The constants of Kendall, Gal & Cipolla (CVPR 2018, eq. 7 and 10).
-        c: The logarithm of the normaliser.
+        form: ``"gaussian"`` or ``"laplace"``, where the formula is exact; ``"temperature"``, where
+            the likelihood is the loss of the outputs divided by :math:`\sigma^2` and the formula
+            is an approximation without :math:`c`; ``""``, where there is no likelihood.
+        a: Factor of the loss.
+        b: Factor of :math:`s`.
+        c: Logarithm of the normaliser.
+
+    Example:
+        >>> noise = Noise("gaussian", a=0.5, b=0.5, c=0.5 * math.log(2 * math.pi))
+        >>> noise.sigma_of(0.0), noise.log_variance(1.0)
+        (1.0, 0.0)
+        >>> noise.negative_log_likelihood(torch.tensor([1.0]), torch.tensor(0.0))
+        tensor([1.4189])
     """
 
     form: str
@@ -45,19 +57,27 @@ class Noise:
         return self.form in ("gaussian", "laplace")
 
     def sigma(self, s: Tensor) -> Tensor:
-        """The noise scale: a standard deviation, the Laplace scale, or the square root of the temperature."""
+        """Return the noise scales of log-variances.
+
+        They are standard deviations, Laplace scales, or square roots of temperatures.
+        """
         return torch.exp(s if self.form == "laplace" else s / 2)
 
     def sigma_of(self, s: float) -> float:
-        """:meth:`sigma` of a number."""
+        """Return the noise scale of a log-variance that is a plain number."""
         return math.exp(s if self.form == "laplace" else s / 2)
 
     def log_variance(self, sigma: float) -> float:
-        """The inverse of :meth:`sigma_of`."""
+        """Return the log-variance of a noise scale: the inverse of :meth:`sigma_of`."""
         return math.log(sigma) if self.form == "laplace" else 2 * math.log(sigma)
 
     def negative_log_likelihood(self, errors: Tensor, s: Tensor) -> Tensor:
-        """Of every entry, from its standard loss and its log-variance."""
+        """Return the negative log-likelihood of every entry.
+
+        Args:
+            errors: The standard losses of the entries.
+            s: Their log-variances, or one for all.
+        """
         return self.a * torch.exp(-s) * errors + self.b * s + self.c if self.numeric else errors
 
 
@@ -68,19 +88,68 @@ NO_NOISE = Noise("", 1.0, 0.5)
 
 
 class Kind(ABC):
-    """Base of all kinds. A subclass is one file: what a target is, how wrong an output is, what it says, how that is measured.
+    """Everything that the outputs and targets of a kind of task mean.
 
-    Instances hold no state, but may hold options of their own: plain values, given to the constructor
-    and kept under its parameters' names, so that a checkpoint can make the kind again.
+    Subclass it for a kind of your own: a subclass says which targets are valid, how wrong an output
+    is, which constant output is best, and what an output means as an answer. Training, evaluation,
+    likelihoods, predictions and pictures ask only these methods. To use the kind, pass an instance
+    as ``Task(name, kind)``, or name the class in a table's config:
+    ``data.targets=[{name: grade, kind: {_target_: my_module.Ordinal, levels: 4}}]``.
+
+    Every subclass needs the attribute ``name`` and two methods:
+
+    - :meth:`entry_errors`: the loss of every entry of a target;
+    - :meth:`trivial`: the best constant output.
+
+    If a target and an output have different shapes, override :meth:`size`, :meth:`output_shape` and
+    :meth:`filled` as well; if an output is not yet the answer (as a logit is not), :meth:`answer`.
+    All other methods have defaults that suit numbers, with NaN as the mark of a missing label.
+
+    An instance has no state, but it may have options: plain values that the constructor takes and
+    keeps in attributes of the same names. A checkpoint saves the class's import path and these.
 
     Attributes:
-        name: What users write as ``kind``.
-        noise: How the loss becomes a likelihood.
-        metrics: Recorded at every evaluation unless ``data.metrics`` says otherwise; the first is the main one.
-        more_metrics: Those that ``data.metrics`` can name beside them.
-        numeric: Whether answers are numbers in the units of the target, which is then scaled for training.
-        column: How a column of a table becomes a target: ``"numbers"``, ``"classes"``, ``"labels"``, or ``""``: it cannot.
-        has_target: False for a loss term, which has neither a target nor an output of its own.
+        name: The name of the kind, as in ``summary.json``.
+        noise: How the loss becomes a likelihood; :data:`NO_NOISE`: it does not.
+        metrics: The metrics that are recorded unless the task or ``data.metrics`` names others;
+            the first is the main one, which tables and pictures show.
+        more_metrics: Further metrics that a task or ``data.metrics`` can name.
+        numeric: Whether answers are numbers in the units of the target. Such a target is scaled
+            for training.
+        column: How a column of a table becomes a target: ``"numbers"``, ``"classes"``,
+            ``"labels"``, or ``""`` if it cannot.
+        has_target: False only for loss terms, which have neither a target nor an output.
+
+    Example:
+        Counts, such as visits per day, with the Poisson loss; the output is the log of the rate:
+
+        >>> class Counts(Kind):
+        ...     name = "counts"
+        ...     column = "numbers"
+        ...
+        ...     def entry_errors(self, output, target, task):
+        ...         return output.exp() - target * output
+        ...
+        ...     def trivial(self, target, task):
+        ...         return target.double().nanmean(0).log()
+        ...
+        ...     def answer(self, output, task):
+        ...         return output.exp()
+
+        A task of this kind is trained, evaluated and predicted like any other:
+
+        >>> from mtl_runner import Task
+        >>> visits = Task("visits", Counts(), size=1, missing=True)
+        >>> output, target = torch.zeros(3, 1), torch.tensor([[2.0], [4.0], [torch.nan]])
+        >>> visits.loss({"visits": output}, {"visits": target})
+        tensor(1.)
+        >>> visits.answer(output).flatten()
+        tensor([1., 1., 1.])
+        >>> Counts().trivial(target, visits).exp()
+        tensor([3.0000], dtype=torch.float64)
+
+        ``tests/unit/tasks/ordinal.py`` is a longer example, with metrics, an option, and outputs of
+        another shape than the target.
     """
 
     name: ClassVar[str]
@@ -91,43 +160,58 @@ class Kind(ABC):
     column: ClassVar[str] = ""
     has_target: ClassVar[bool] = True
 
-    # What a target is
+    # Targets
 
-    def clean(self, target: Tensor, mask: Tensor | None, where: str) -> Tensor:
-        """A target in the form that training relies on: floats ``[N, size, ...]``, NaN where a label is missing.
+    def clean(self, target: Tensor, mask: Tensor | None, location: str) -> Tensor:
+        """Return a target in the form that training relies on.
+
+        By default that is floats ``[N, size, ...]``, NaN where a label is missing.
 
         Args:
-            target: As the dataset gave it.
-            mask: Of the same shape, True where a label is known; None: the target says it itself.
-            where: The end of a sentence about it, ``"in the val split"``; :class:`DataError` messages are completed with it.
+            target: The target as the dataset gave it.
+            mask: True where a label is known, in the shape of the target or ``[N]``; None: the
+                target marks missing labels itself.
+            location: Where the target lies, for errors: ``"in the val split"``.
 
         Raises:
-            DataError: If a value cannot be a label; the text begins after the name of the task.
+            DataError: If a value cannot be a label. The text starts after the name of the task,
+                which the caller adds.
         """
         target = target.to(torch.get_default_dtype()) if not target.is_floating_point() else target
         if target.dim() == 1:
-            target = target.unsqueeze(
-                1
-            )  # outputs are [N, size]; [N] against [N, 1] would broadcast to [N, N]
+            # Outputs are [N, size]; [N] against [N, 1] would broadcast to [N, N].
+            target = target.unsqueeze(1)
         if mask is not None:
             target = torch.where(spread(mask, target), target, torch.nan)
         if bool(target.isinf().any()):
-            raise DataError(f"has an infinite target {where}; remove it or mark it missing (NaN)")
+            raise DataError(
+                f"has an infinite target {location}; remove it or mark it missing (NaN)"
+            )
         return target
 
     def known(self, target: Tensor) -> Tensor:
-        """Which entries of a target are labels, a bool tensor of its shape."""
+        """Return which entries of a target are labels, as booleans of its shape."""
         return ~target.isnan()
 
-    def mass(self, target: Tensor, task: TaskFields) -> Tensor:
-        """What the mean over a batch's labelled entries divides by: losses of parts, weighed by it, add up to the whole's."""
+    def loss_denominator(self, target: Tensor, task: TaskFields) -> Tensor:
+        """Return the number, in float64, by which :meth:`loss` divides the sum of its entries.
+
+        It weighs the losses of batches so that their weighted mean is the loss of the split.
+        """
         return self.known(target).sum().double()
 
     def size(self, targets: Mapping[str, Tensor], task: TaskFields) -> int:
-        """The number of outputs, read off the targets of all splits where the task does not say it.
+        """Return the number of outputs that a task needs.
+
+        By default it is the task's own ``size``, or else the number of columns or channels of the
+        target.
+
+        Args:
+            targets: The cleaned target of every split.
+            task: The task; its ``size`` is 0 if the data decide.
 
         Raises:
-            DataError: If the targets contradict it; the text begins after the name of the task.
+            DataError: If a target contradicts the task. The text starts after the name of the task.
         """
         dense = targets["train"].dim() > 2
         widths = {
@@ -143,70 +227,105 @@ class Kind(ABC):
         return size
 
     def places(self, target: Tensor) -> tuple[int, ...]:
-        """The places of an answer, behind its channels: height and width of an image, nothing for one answer per row."""
+        """Return the dimensions of a target behind its channels.
+
+        They are the height and width of an image, and empty for one answer per sample.
+        """
         return tuple(target.shape[2:])
 
-    # How wrong an output is
+    # Losses
 
     def output_shape(self, target: Sequence[int], task: TaskFields) -> tuple[int, ...]:
-        """The shape that a model's output must have for a target of a shape."""
+        """Return the shape that an output must have for a target of a given shape."""
         return tuple(target)
 
     def noise_outputs(self, size: int) -> int:
-        """How many outputs a model needs beside its answers to predict the noise of each: 0 where there is no likelihood."""
+        """Return how many more outputs a model needs to predict the noise of its outputs.
+
+        Args:
+            size: The number of outputs of the task.
+        """
         return (size if self.noise.numeric else 1) if self.noise.has_likelihood else 0
 
     @abstractmethod
     def entry_errors(self, output: Tensor, target: Tensor, task: TaskFields) -> Tensor:
-        """The loss of every entry of the target; anything, but finite, where the target is not known."""
+        """Return the loss of every entry of the target.
+
+        Args:
+            output: The output, in the shape of :meth:`output_shape`.
+            target: The cleaned target. Entries without a label hold the values of :meth:`filled`;
+                their losses are not used, but they must be finite.
+            task: The task.
+        """
 
     def loss(self, output: Tensor, target: Tensor, task: TaskFields) -> Tensor:
-        """The standard loss of a batch, a scalar: the mean over its labelled entries, exactly 0 where there are none."""
+        """Return the standard loss of a batch: the mean over its labels, 0 if it has none.
+
+        Args:
+            output: The output, in the shape of :meth:`output_shape`.
+            target: The cleaned target.
+            task: The task.
+        """
         if not task.missing:
             return self.entry_errors(output, target, task).mean()
         known = self.known(target)
-        # The target is replaced before the error is taken: NaN times a zero gradient would still be NaN.
+        # NaN is replaced before the error is taken: times a zero gradient it would stay NaN.
         errors = self.entry_errors(output, self.filled(target, known, output), task)
         return torch.where(known, errors, 0.0).sum() / known.sum().clamp(min=1)
 
     def filled(self, target: Tensor, known: Tensor, output: Tensor) -> Tensor:
-        """The target with something harmless where it is not known."""
+        """Return the target with finite values, of no effect, in place of missing labels.
+
+        Args:
+            target: The cleaned target.
+            known: Which of its entries are labels.
+            output: The output, which the default takes as values.
+        """
         return torch.where(known, target, output.detach())
 
-    # What a model without inputs would say
+    # The trivial predictor
 
     @abstractmethod
     def trivial(self, target: Tensor, task: TaskFields) -> Tensor:
-        """The output ``[size]`` of the best constant predictor of a target."""
+        """Return the constant output ``[size]`` with the smallest loss on a target.
+
+        Losses are reported relative to that of this trivial predictor.
+        """
 
     def trivial_output(self, target: Tensor, task: TaskFields) -> Tensor:
-        """The trivial predictor's output for every row of the target, in the shape that the model's output would have."""
+        """Return the trivial predictor's output for a target, in the shape of a model's output."""
         constant = torch.tensor(task.trivial, dtype=torch.get_default_dtype(), device=target.device)
         shape = self.output_shape(target.shape, task)
         if task.places or tuple(shape) != tuple(target.shape):
             return constant.view(1, task.size, *(1,) * (len(shape) - 2)).expand(shape)
         return constant.view(1, *target.shape[1:]).expand_as(target)
 
-    # What an output says
+    # Answers
 
     def answer(self, output: Tensor, task: TaskFields) -> Tensor:
-        """What an output says: for numeric kinds numbers in the target's own units."""
+        """Return the answer that an output stands for.
+
+        By default it is the output itself; for numeric kinds in the target's own units.
+        """
         return task.offset + task.scale * output if self.numeric else output
 
     def in_units(self, target: Tensor, task: TaskFields) -> Tensor:
-        """A target in the units of :meth:`answer`."""
+        """Return a cleaned target in the units of :meth:`answer`."""
         return task.offset + task.scale * target if self.numeric else target
 
     def predictions(
         self, output: Tensor, target: Tensor, task: TaskFields
     ) -> tuple[Tensor, Tensor]:
-        """Predictions and labels of the rows without a missing label, as ``torchmetrics`` takes them."""
+        """Return predictions and labels as ``torchmetrics`` takes them.
+
+        Samples with a missing label are left out.
+        """
         rows = self.known(target).flatten(1).all(1) if target.dim() > 1 else self.known(target)
         answers, labels = self.answer(output[rows], task), self.in_units(target[rows], task)
         return (answers.squeeze(1), labels.squeeze(1)) if task.size == 1 else (answers, labels)
 
     def columns(self, answer: Tensor, task: TaskFields) -> dict[str, Any]:
-        """Answers ``[N, size]`` as columns of a table."""
+        """Return answers ``[N, size]`` as columns of a table, by name."""
         values = answer.cpu().numpy()
         if values.shape[1] == 1:
             return {task.name: values[:, 0]}
@@ -214,24 +333,31 @@ class Kind(ABC):
         return {f"{task.name}.{name}": values[:, i] for i, name in enumerate(names)}
 
     def picture(self, values: Tensor) -> Tensor:
-        """Answers, or targets in their units, as numbers to draw: NaN where there is none."""
+        """Return answers, or targets in their units, as numbers to draw; NaN is not drawn."""
         return values.double()
 
     def legend(self, task: TaskFields) -> tuple[str, ...]:
-        """Names of the classes that :meth:`picture` shows; empty for numbers."""
+        """Return the names of the classes that :meth:`picture` shows; empty for numbers."""
         return ()
 
 
 def spread(mask: Tensor, target: Tensor) -> Tensor:
-    """A mask of rows as a mask of every entry of the target."""
+    """Return a mask of samples ``[N]`` as a mask of every entry of the target.
+
+    Example:
+        >>> spread(torch.tensor([True, False]), torch.zeros(2, 2))
+        tensor([[ True,  True],
+                [False, False]])
+    """
     if mask.dim() == target.dim():
         return mask
     return mask.reshape(mask.shape[0], *(1,) * (target.dim() - 1)).expand_as(target)
 
 
 def channel_means(target: Tensor, task: TaskFields) -> Tensor:
-    """The mean of every output's known targets, ``[size]``."""
-    if target.dim() > 2:  # per channel; summed in double precision, without a copy in it
+    """Return the mean of the labels of every output, ``[size]``, in float64."""
+    if target.dim() > 2:
+        # The sum is taken in double precision without a copy of the target in it.
         dims = [d for d in range(target.dim()) if d != 1]
         return target.nansum(dims, dtype=torch.float64) / (~target.isnan()).sum(dims)
     return target.double().nanmean(0).reshape(task.size)

@@ -1,4 +1,4 @@
-"""One of several classes."""
+"""One of several classes per sample or pixel."""
 
 from __future__ import annotations
 
@@ -24,14 +24,25 @@ from mtl_runner.tasks.metrics.classification import (
 )
 from mtl_runner.tasks.metrics.ranking import CLASS_AUC, CLASS_AVERAGE_PRECISION
 
-MISSING_CLASS = -100  # PyTorch's own ignore_index
+# The default ignore_index of PyTorch's cross entropy.
+MISSING_CLASS = -100
 
 
 class Classification(Kind):
-    """Class indices ``[N, ...]``, outputs are ``size`` logits ``[N, size, ...]``, with the cross entropy.
+    """One of several classes, with the cross entropy.
 
-    Class weights, where the task has some, count in the loss and its mean, in no metric. The trivial predictor knows how
-    frequent each class is.
+    Targets are class indices ``[N, ...]``, ``MISSING_CLASS`` where a label is missing; outputs are
+    ``size`` logits, ``[N, size, ...]``. Class weights, if the task has some, weigh the mean of the
+    loss, but no metric. The trivial predictor knows how frequent each class is.
+
+    Example:
+        >>> from mtl_runner import Task
+        >>> task = Task("label", "classification", size=3)
+        >>> logits = torch.tensor([[0.0, 2.0, 1.0]])
+        >>> task.answer(logits)
+        tensor([1])
+        >>> Classification().loss(logits, torch.tensor([1]), task)
+        tensor(0.4076)
     """
 
     name = "classification"
@@ -47,29 +58,40 @@ class Classification(Kind):
     )
     column = "classes"
 
-    def clean(self, target: Tensor, mask: Tensor | None, where: str) -> Tensor:
-        """Class indices, ``MISSING_CLASS`` where a label is missing."""
+    def clean(self, target: Tensor, mask: Tensor | None, location: str) -> Tensor:
+        """Return class indices, ``MISSING_CLASS`` where a label is missing.
+
+        Args:
+            target: The target as the dataset gave it: integers, or floats with NaN.
+            mask: True where a label is known; None: the target marks missing labels itself.
+            location: Where the target lies, for errors.
+
+        Raises:
+            DataError: If a class is negative or not a whole number.
+        """
         mask = None if mask is None else spread(mask, target)
         if target.is_floating_point():
             if mask is None:
                 mask = ~target.isnan()
             target = torch.where(mask, target, MISSING_CLASS)
             if bool((target != target.round()).any()):
-                raise DataError(f"has classes that are not whole numbers {where}")
+                raise DataError(f"has classes that are not whole numbers {location}")
         target = target.long()
         known = target != MISSING_CLASS if mask is None else mask
         if mask is not None:
             target = torch.where(known, target, MISSING_CLASS)
         if bool(((target < 0) & known).any()):
             raise DataError(
-                f"has a negative class {where}; classes count from 0, and {MISSING_CLASS} is a missing label"
+                f"has a negative class {location}; classes count from 0, and {MISSING_CLASS} is a missing label"
             )
         return target
 
     def known(self, target: Tensor) -> Tensor:
+        """Return which entries of a target are classes, as booleans of its shape."""
         return target != MISSING_CLASS
 
-    def mass(self, target: Tensor, task: TaskFields) -> Tensor:
+    def loss_denominator(self, target: Tensor, task: TaskFields) -> Tensor:
+        """Return the number of labels, or the sum of their class weights."""
         known = self.known(target)
         if not task.class_weights:
             return known.sum().double()
@@ -77,6 +99,18 @@ class Classification(Kind):
         return torch.where(known, weights[target.clamp(min=0)], 0.0).sum()
 
     def size(self, targets: Mapping[str, Tensor], task: TaskFields) -> int:
+        """Return the number of classes.
+
+        It is the task's own ``size``, or the number of its class names, or what the targets hold.
+
+        Args:
+            targets: The cleaned target of every split.
+            task: The task; its ``size`` is 0 if the data decide.
+
+        Raises:
+            DataError: If a split holds a class beyond the last one, or there is only one class.
+            ConfigError: If the number of class weights is another one.
+        """
         largest = {name: int(target.max()) for name, target in targets.items()}
         size = task.size or len(task.classes) or max(largest.values()) + 1
         for name, top in largest.items():
@@ -93,12 +127,15 @@ class Classification(Kind):
         return size
 
     def places(self, target: Tensor) -> tuple[int, ...]:
+        """Return the dimensions of a target behind the samples; empty for one class per sample."""
         return tuple(target.shape[1:])
 
     def output_shape(self, target: Sequence[int], task: TaskFields) -> tuple[int, ...]:
+        """Return the shape of the logits for a target of a given shape."""
         return (target[0], task.size, *target[1:])
 
     def entry_errors(self, output: Tensor, target: Tensor, task: TaskFields) -> Tensor:
+        """Return the cross entropy of every entry, times its class weight."""
         return F.cross_entropy(
             output,
             target,
@@ -108,10 +145,10 @@ class Classification(Kind):
         )
 
     def loss(self, output: Tensor, target: Tensor, task: TaskFields) -> Tensor:
+        """Return the cross entropy of a batch, averaged over its labels by class weight."""
         weights = self._weights(output, task)
-        if not task.missing and all(
-            task.class_weights
-        ):  # a batch of classes that weigh 0 alone would be 0/0
+        # A batch that holds only classes of weight 0 would be 0/0 in PyTorch's mean.
+        if not task.missing and all(task.class_weights):
             return F.cross_entropy(output, target, weights)
         total = F.cross_entropy(
             output, target, weights, reduction="sum", ignore_index=MISSING_CLASS
@@ -119,51 +156,53 @@ class Classification(Kind):
         known = self.known(target)
         if weights is None:
             return total / known.sum().clamp(min=1)
-        mass = torch.where(known, weights[target.clamp(min=0)], 0.0).sum()
-        return total / torch.where(mass > 0, mass, 1.0)
+        denominator = torch.where(known, weights[target.clamp(min=0)], 0.0).sum()
+        return total / torch.where(denominator > 0, denominator, 1.0)
 
     def filled(self, target: Tensor, known: Tensor, output: Tensor) -> Tensor:
-        return target  # cross entropy leaves missing classes out by itself
+        """Return the target itself: cross entropy ignores ``MISSING_CLASS``."""
+        return target
 
     def trivial(self, target: Tensor, task: TaskFields) -> Tensor:
+        """Return the logarithms of the classes' frequencies."""
         counts = torch.bincount(target[self.known(target)].flatten(), minlength=task.size).double()
-        return torch.log(
-            (counts + 1e-6) / (counts + 1e-6).sum()
-        )  # a class absent from the training split stays finite
+        # The small number keeps the logit of a class without samples finite.
+        return torch.log((counts + 1e-6) / (counts + 1e-6).sum())
 
     def answer(self, output: Tensor, task: TaskFields) -> Tensor:
-        """The indices ``[N, ...]`` of the most probable classes."""
+        """Return the indices ``[N, ...]`` of the most probable classes."""
         return output.argmax(1)
 
     def predictions(
         self, output: Tensor, target: Tensor, task: TaskFields
     ) -> tuple[Tensor, Tensor]:
-        """Probabilities ``[N, classes, ...]`` and class indices."""
+        """Return probabilities ``[N, classes, ...]`` and class indices, for torchmetrics."""
         rows = self.known(target).flatten(1).all(1) if target.dim() > 1 else self.known(target)
         return output[rows].softmax(1), target[rows]
 
     def columns(self, answer: Tensor, task: TaskFields) -> dict[str, Any]:
-        """One column with the names of the classes."""
+        """Return one column: the names of the classes, or their indices if they have none."""
         return {task.name: [task.classes[i] if task.classes else i for i in answer.tolist()]}
 
     def picture(self, values: Tensor) -> Tensor:
+        """Return class indices as numbers to draw; NaN where a label is missing."""
         return torch.where(values == MISSING_CLASS, torch.nan, values.double())
 
     def legend(self, task: TaskFields) -> tuple[str, ...]:
+        """Return the names of the classes, or their indices if they have none."""
         return task.classes or tuple(map(str, range(task.size)))
 
     @staticmethod
     def _weights(like: Tensor, task: TaskFields) -> Tensor | None:
-        return (
-            class_weight_tensor(task.class_weights, like.dtype, like.device)
-            if task.class_weights
-            else None
-        )
+        """Return the class weights as a tensor like another; None if there are none."""
+        if not task.class_weights:
+            return None
+        return class_weight_tensor(task.class_weights, like.dtype, like.device)
 
 
 @functools.cache
 def class_weight_tensor(
     weights: tuple[float, ...], dtype: torch.dtype, device: torch.device
 ) -> Tensor:
-    """Class weights as a tensor, made once, not at every step."""
+    """Return class weights as a tensor, which is made only once."""
     return torch.tensor(weights, dtype=dtype, device=device)

@@ -1,4 +1,4 @@
-"""Any number of labels per row."""
+"""Any number of labels per sample."""
 
 from __future__ import annotations
 
@@ -22,7 +22,17 @@ from mtl_runner.tasks.metrics.ranking import LABEL_AUC, LABEL_AVERAGE_PRECISION
 
 
 class Multilabel(Kind):
-    """Zeros and ones ``[N, size, ...]``, outputs are logits of that shape, with the binary cross entropy."""
+    """Any number of labels per sample, with the binary cross entropy.
+
+    Targets are zeros and ones ``[N, size, ...]``; outputs are logits of the same shape. The trivial
+    predictor knows how frequent each label is.
+
+    Example:
+        >>> from mtl_runner import Task
+        >>> task = Task("topics", "multilabel", size=2)
+        >>> task.answer(torch.tensor([[3.0, -1.0]]))
+        tensor([[1, 0]])
+    """
 
     name = "multilabel"
     noise = TEMPERATURE
@@ -30,32 +40,43 @@ class Multilabel(Kind):
     more_metrics = (LABEL_AUC, LABEL_AVERAGE_PRECISION, LOG_LOSS)
     column = "labels"
 
-    def clean(self, target: Tensor, mask: Tensor | None, where: str) -> Tensor:
-        target = super().clean(target, mask, where)
+    def clean(self, target: Tensor, mask: Tensor | None, location: str) -> Tensor:
+        """Return a target of zeros and ones as floats, NaN where a label is missing.
+
+        Args:
+            target: The target as the dataset gave it.
+            mask: True where a label is known; None: the target marks missing labels itself.
+            location: Where the target lies, for errors.
+
+        Raises:
+            DataError: If a value is neither 0 nor 1.
+        """
+        target = super().clean(target, mask, location)
         if not bool(((target == 0) | (target == 1) | target.isnan()).all()):
-            raise DataError(f"is multilabel and has values other than 0 and 1 {where}")
+            raise DataError(f"is multilabel and has values other than 0 and 1 {location}")
         return target
 
     def entry_errors(self, output: Tensor, target: Tensor, task: TaskFields) -> Tensor:
+        """Return the binary cross entropy of every entry."""
         return F.binary_cross_entropy_with_logits(output, target, reduction="none")
 
     def loss(self, output: Tensor, target: Tensor, task: TaskFields) -> Tensor:
-        return (
-            super().loss(output, target, task)
-            if task.missing
-            else F.binary_cross_entropy_with_logits(output, target)
-        )
+        """Return the mean binary cross entropy over the known labels of a batch."""
+        if task.missing:
+            return super().loss(output, target, task)
+        return F.binary_cross_entropy_with_logits(output, target)
 
     def trivial(self, target: Tensor, task: TaskFields) -> Tensor:
+        """Return the logits of the labels' frequencies."""
         return torch.logit(channel_means(target, task), eps=1e-6)
 
     def answer(self, output: Tensor, task: TaskFields) -> Tensor:
-        """0 or 1 per label."""
+        """Return 1 for every label that is more likely than not, else 0."""
         return (output > 0).to(torch.int64)
 
     def predictions(
         self, output: Tensor, target: Tensor, task: TaskFields
     ) -> tuple[Tensor, Tensor]:
-        """Probabilities and 0/1, ``[N, labels, ...]``."""
+        """Return probabilities and zeros and ones, ``[N, labels, ...]``, for torchmetrics."""
         rows = self.known(target).flatten(1).all(1)
         return output[rows].sigmoid(), target[rows].long()

@@ -1,4 +1,4 @@
-"""Numbers, judged by their squared or absolute error."""
+"""Kinds of numbers, with the squared or the absolute error."""
 
 from __future__ import annotations
 
@@ -13,7 +13,16 @@ from mtl_runner.tasks.metrics.regression import MAE, MEDIAN_ABSOLUTE_ERROR, R2, 
 
 
 class Regression(Kind):
-    """Numbers ``[N, size, ...]`` with the mean squared error; the trivial predictor is the mean."""
+    """Numbers with the mean squared error.
+
+    Outputs and targets are ``[N, size, ...]``. The trivial predictor is the mean.
+
+    Example:
+        >>> from mtl_runner import Task
+        >>> task = Task("price", "regression", size=1)
+        >>> Regression().loss(torch.tensor([[1.0], [2.0]]), torch.zeros(2, 1), task)
+        tensor(2.5000)
+    """
 
     name = "regression"
     noise = GAUSSIAN
@@ -23,31 +32,45 @@ class Regression(Kind):
     column = "numbers"
 
     def entry_errors(self, output: Tensor, target: Tensor, task: TaskFields) -> Tensor:
+        """Return the squared error of every entry."""
         return (output - target).square()
 
     def loss(self, output: Tensor, target: Tensor, task: TaskFields) -> Tensor:
+        """Return the mean squared error over the labels of a batch."""
         return super().loss(output, target, task) if task.missing else F.mse_loss(output, target)
 
     def trivial(self, target: Tensor, task: TaskFields) -> Tensor:
+        """Return the mean of every output's labels."""
         return channel_means(target, task)
 
 
 class RegressionL1(Regression):
-    """Numbers ``[N, size, ...]`` with the mean absolute error; the trivial predictor is the median."""
+    """Numbers with the mean absolute error.
+
+    Outputs and targets are ``[N, size, ...]``. The trivial predictor is the median.
+
+    Example:
+        >>> from mtl_runner import Task
+        >>> task = Task("price", "regression_l1", size=1)
+        >>> RegressionL1().loss(torch.tensor([[1.0], [2.0]]), torch.zeros(2, 1), task)
+        tensor(1.5000)
+    """
 
     name = "regression_l1"
     noise = LAPLACE
     metrics = (MAE, RMSE, R2, RRMSE)
 
     def entry_errors(self, output: Tensor, target: Tensor, task: TaskFields) -> Tensor:
+        """Return the absolute error of every entry."""
         return (output - target).abs()
 
     def loss(self, output: Tensor, target: Tensor, task: TaskFields) -> Tensor:
+        """Return the mean absolute error over the labels of a batch."""
         return Kind.loss(self, output, target, task) if task.missing else F.l1_loss(output, target)
 
     def trivial(self, target: Tensor, task: TaskFields) -> Tensor:
+        """Return the median of every output's labels."""
         if target.dim() > 2:
-            return torch.stack(
-                [channel.flatten().nanmedian() for channel in target.unbind(1)]
-            ).double()
+            channels = target.unbind(1)
+            return torch.stack([channel.flatten().nanmedian() for channel in channels]).double()
         return target.double().nanmedian(0).values.reshape(task.size)

@@ -1,4 +1,4 @@
-"""Metrics as tensor functions: computed on the device, without waiting for it, equal to scikit-learn's."""
+"""Metrics as tensor functions: computed on the device and equal to scikit-learn's."""
 
 from mtl_runner.tasks.metrics.base import Metric
 

@@ -1,4 +1,4 @@
-"""What a metric is: sums that add up over batches and a finish, or rows that are collected and a finish."""
+"""The form of a metric: a function of one batch, and a function of all batches together."""
 
 from __future__ import annotations
 
@@ -12,49 +12,86 @@ from torch import Tensor
 from mtl_runner.errors import ConfigError
 from mtl_runner.tasks.fields import TaskFields
 
-OfBatch = Callable[
-    [Tensor, Tensor, Any], Tensor
-]  # output, target and task of a batch -> sums, or rows
-Finish = Callable[[Tensor, Any], Tensor]  # sums or rows of all batches, and the task -> the number
+# (output, target, task) of one batch -> sums or rows
+BatchFunction = Callable[[Tensor, Tensor, Any], Tensor]
+# (sums or rows of all batches, task) -> the value
+Finish = Callable[[Tensor, Any], Tensor]
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A number that says how good the answers of a task are.
+    """A number that says how good a model's answers for a task are.
 
-    Most metrics add up: ``sums`` makes a vector of a batch, the vectors of all batches (and replicas, and processes) are
-    added, and ``finish`` makes the number. What is no sum, such as the area under a curve, ``collects`` rows instead, which are
-    put one after another.
+    A metric is computed in two steps, so that a split can be evaluated in batches of any size:
+
+    1. A function of one batch. Most metrics use ``sums``: it returns a vector, and the vectors of
+       all batches (and replicas, and processes) are added. A metric that is no function of sums,
+       such as the area under a curve, uses ``collects`` instead: it returns one row per sample,
+       and the rows of all batches are concatenated.
+    2. ``finish`` turns the sums or rows of all batches into the value.
+
+    Both are plain tensor functions and run on the device of the outputs. To use a metric, name it
+    in a task (``Task("price", metrics=("rmse", my_metric))``) or in the config
+    (``data.metrics={price: [rmse, {_target_: my_module.my_metric}]}``, where ``my_metric`` is a
+    function that returns the metric). A ``torchmetrics.Metric`` can be used in the same places.
 
     Args:
-        name: The column of ``metrics.csv``.
-        higher_is_better: The direction; None: not known, and then the metric cannot be a monitor.
-        sums: ``(output, target, task) -> Tensor [k]`` in float64, of one batch. Missing labels count nothing. Metrics with the
-            same function share its sums.
-        finish: ``(sums or rows, task) -> Tensor []``, of all batches. NaN means "undefined".
-        collects: Instead of sums: ``(output, target, task) -> Tensor [N, k]``, what is kept of each row, NaN where a label is
-            missing.
-        in_delta_m: Whether a relative difference of it means something; not where it can be near 0 or negative.
+        name: Name of the column of ``metrics.csv``.
+        higher_is_better: Whether a higher value is better; None if nobody knows. Then the metric
+            can be neither the monitor nor the first metric of a task.
+        sums: ``(output, target, task) -> Tensor [k]`` in float64 for one batch, in which missing
+            labels count nothing. Outputs and targets are in training units; multiply errors by
+            ``task.scale`` for the target's own units. Metrics with the same function share it.
+        finish: ``(sums or rows of all batches, task) -> Tensor []``; NaN means undefined.
+        collects: Instead of ``sums``: ``(output, target, task) -> Tensor [N, k]`` for one batch,
+            NaN where a label is missing.
+        in_delta_m: Whether relative differences of the metric make sense, so that it counts in
+            delta-m. Set it to False where the value can be near 0 or negative.
 
     Raises:
-        ConfigError: If not exactly one of ``sums`` and ``collects`` is given.
+        ConfigError: If ``finish`` is missing, or not exactly one of ``sums`` and ``collects`` is
+            given.
 
     Example:
-        >>> bias = Metric(
-        ...     "bias",
-        ...     higher_is_better=None,
-        ...     sums=lambda output, target, task: torch.stack([(output - target).double().sum(), torch.tensor(len(target))]),
-        ...     finish=lambda sums, task: sums[0] / sums[1],
+        The mean signed error:
+
+        >>> def signed_sums(output, target, task):
+        ...     known = ~target.isnan()
+        ...     errors = torch.where(known, output - target, 0.0).double() * task.scale
+        ...     return torch.stack([errors.sum(), known.sum()])
+        >>> bias = Metric("bias", None, signed_sums, lambda sums, task: sums[0] / sums[1])
+
+        It is recorded for a task that names it:
+
+        >>> from mtl_runner import Task
+        >>> task = Task("price", size=1, scale=10.0, metrics=("rmse", bias))
+        >>> output, target = torch.tensor([[1.0], [2.0]]), torch.zeros(2, 1)
+        >>> bias.compute_batch(output, target, task)
+        tensor(15., dtype=torch.float64)
+
+        Sums of batches add up to those of the split:
+
+        >>> parts = [signed_sums(output[i:i+1], target[i:i+1], task) for i in range(2)]
+        >>> bias.compute(parts[0] + parts[1], task)
+        tensor(15., dtype=torch.float64)
+
+        A median needs all rows:
+
+        >>> median = Metric(
+        ...     "median_error",
+        ...     higher_is_better=False,
+        ...     collects=lambda output, target, task: (output - target).abs() * task.scale,
+        ...     finish=lambda rows, task: rows.nanmedian(),
         ... )
-        >>> bias.of(torch.tensor([[1.0], [2.0]]), torch.tensor([[0.0], [0.0]]), None)
-        tensor(1.5000, dtype=torch.float64)
+        >>> median.compute_batch(output, target, task)
+        tensor(10.)
     """
 
     name: str
     higher_is_better: bool | None
-    sums: OfBatch | None = None
+    sums: BatchFunction | None = None
     finish: Finish | None = None
-    collects: OfBatch | None = None
+    collects: BatchFunction | None = None
     in_delta_m: bool = True
 
     def __post_init__(self) -> None:
@@ -64,27 +101,45 @@ class Metric:
             )
 
     @property
-    def of_batch(self) -> OfBatch:
-        """What is measured of a batch."""
-        measured = self.sums or self.collects
-        assert measured is not None
-        return measured
+    def batch_function(self) -> BatchFunction:
+        """The function of one batch: ``sums`` or ``collects``."""
+        function = self.sums or self.collects
+        assert function is not None
+        return function
 
-    def number(self, measured: Tensor, task: TaskFields | None) -> Tensor:
-        """The number from the sums, or the rows, of all batches."""
+    def compute(self, measured: Tensor, task: TaskFields | None) -> Tensor:
+        """Return the value.
+
+        Args:
+            measured: The sums, or the rows, of all batches.
+            task: The task that is measured.
+        """
         assert self.finish is not None
         return self.finish(measured, task)
 
-    def of(self, output: Tensor, target: Tensor, task: TaskFields | None) -> Tensor:
-        """The number of one batch."""
-        return self.number(self.of_batch(output, target, task), task)
+    def compute_batch(self, output: Tensor, target: Tensor, task: TaskFields | None) -> Tensor:
+        """Return the value for a single batch.
+
+        Args:
+            output: The model's output, ``[N, size, ...]``.
+            target: The target, in training units.
+            task: The task that is measured.
+        """
+        return self.compute(self.batch_function(output, target, task), task)
 
 
 def ratio(sums: Tensor, task: TaskFields) -> Tensor:
-    """The first sum over the second, the finish of every mean; 0/0 is NaN: undefined."""
+    """Return the first sum over the second; 0/0 is NaN, which means undefined.
+
+    It is the ``finish`` of every metric that is a mean.
+
+    Example:
+        >>> ratio(torch.tensor([3.0, 2.0]), None)
+        tensor(1.5000)
+    """
     return sums[0] / sums[1]
 
 
 def pair(total: Tensor, count: Tensor) -> Tensor:
-    """Two sums as one vector."""
+    """Return a total and a count as one float64 vector, the ``sums`` of a mean."""
     return torch.stack([total.double(), count.double()])

@@ -1,7 +1,8 @@
-"""Areas under curves: how well scores rank the rows with a label above those without. Exact, so the rows are collected.
+"""Areas under curves: how well scores rank the samples with a label above those without it.
 
-Rows are ``[N, 2 * K]``: K scores, then the K labels (0, 1, NaN where missing) that they are for. Of several columns the mean over
-those that hold both labels counts; without any the number is undefined.
+They are exact, so all rows of a split are collected. A row holds K scores, then K labels (0, 1, NaN
+where missing): ``[N, 2 * K]``. The value is the mean over the columns that contain both labels; if
+there is none, it is undefined.
 """
 
 from __future__ import annotations
@@ -16,7 +17,19 @@ from mtl_runner.tasks.metrics.base import Metric
 
 
 def area_under_roc(scores: Tensor, labels: Tensor) -> Tensor:
-    """The probability that a row with the label scores higher than one without; a tie counts half. Scores and labels are ``[N]``."""
+    """Return the area under the ROC curve.
+
+    It is the probability that a sample with the label has a higher score than one without; a tie
+    counts half.
+
+    Args:
+        scores: The scores, ``[N]``.
+        labels: 1 with the label, 0 without, ``[N]``.
+
+    Example:
+        >>> area_under_roc(torch.tensor([0.9, 0.4, 0.5]), torch.tensor([1.0, 1.0, 0.0]))
+        tensor(0.5000, dtype=torch.float64)
+    """
     positives, negatives = scores[labels > 0.5], scores[labels < 0.5].sort().values
     below = torch.searchsorted(negatives, positives, right=False).double().sum()
     not_above = torch.searchsorted(negatives, positives, right=True).double().sum()
@@ -24,20 +37,34 @@ def area_under_roc(scores: Tensor, labels: Tensor) -> Tensor:
 
 
 def average_precision(scores: Tensor, labels: Tensor) -> Tensor:
-    """The mean of the precision over the recall, step by step as thresholds fall (scikit-learn's definition, no interpolation)."""
+    """Return the area under the precision-recall curve, without interpolation.
+
+    It is scikit-learn's definition: the precision at every threshold, weighted by the gain of recall.
+
+    Args:
+        scores: The scores, ``[N]``.
+        labels: 1 with the label, 0 without, ``[N]``.
+
+    Example:
+        >>> average_precision(torch.tensor([0.9, 0.4, 0.5]), torch.tensor([1.0, 0.0, 0.0]))
+        tensor(1., dtype=torch.float64)
+    """
     ordered, order = scores.sort(descending=True, stable=True)
     hits = labels[order].double().cumsum(0)
-    # Rows with equal scores fall under one threshold: only the last of them is a point of the curve.
-    last = torch.ones_like(ordered, dtype=torch.bool)
-    last[:-1] = ordered[1:] != ordered[:-1]
-    precision = hits[last] / (torch.arange(1, len(ordered) + 1, device=ordered.device)[last])
-    gained = torch.diff(hits[last], prepend=hits.new_zeros(1)) / hits[-1]
-    return (gained * precision).sum()
+    # Equal scores share a threshold: only the final one of them is a point of the curve.
+    is_point = torch.ones_like(ordered, dtype=torch.bool)
+    is_point[:-1] = ordered[1:] != ordered[:-1]
+    ranks = torch.arange(1, len(ordered) + 1, device=ordered.device)
+    precision = hits[is_point] / ranks[is_point]
+    recall_gain = torch.diff(hits[is_point], prepend=hits.new_zeros(1)) / hits[-1]
+    return (recall_gain * precision).sum()
 
 
 def _mean_over_columns(
     area: Callable[[Tensor, Tensor], Tensor],
 ) -> Callable[[Tensor, TaskFields], Tensor]:
+    """Return a ``finish`` that averages an area over the columns that contain both labels."""
+
     def finish(rows: Tensor, task: TaskFields) -> Tensor:
         areas = []
         for scores, labels in zip(*(half.unbind(1) for half in rows.chunk(2, dim=1)), strict=True):
@@ -51,31 +78,36 @@ def _mean_over_columns(
 
 
 def _class_rows(output: Tensor, target: Tensor, task: TaskFields) -> Tensor:
-    """Of two classes the difference of the logits, for the second one; of more each class's probability, against all others."""
-    places = output.movedim(1, -1).reshape(-1, task.size).double()
+    """Return scores and labels of classes.
+
+    Two classes have one column: the difference of the logits is the score of the second class. More
+    classes have one column each: its probability is the score against all others.
+    """
+    logits = output.movedim(1, -1).reshape(-1, task.size).double()
     true = target.flatten()
     if task.size == 2:
-        scores, labels = (places[:, 1] - places[:, 0]).unsqueeze(1), (true == 1).unsqueeze(1)
+        scores, labels = (logits[:, 1] - logits[:, 0]).unsqueeze(1), (true == 1).unsqueeze(1)
     else:
-        scores = places.softmax(1)
+        scores = logits.softmax(1)
         labels = true.unsqueeze(1) == torch.arange(task.size, device=true.device)
     return torch.cat([scores, torch.where((true >= 0).unsqueeze(1), labels.double(), torch.nan)], 1)
 
 
 def _label_rows(output: Tensor, target: Tensor, task: TaskFields) -> Tensor:
-    places = (tensor.movedim(1, -1).reshape(-1, task.size).double() for tensor in (output, target))
-    return torch.cat(list(places), 1)
+    """Return the logits and the labels of every label, one column each."""
+    columns = [tensor.movedim(1, -1).reshape(-1, task.size).double() for tensor in (output, target)]
+    return torch.cat(columns, 1)
 
 
 CLASS_AUC = Metric("auc", True, collects=_class_rows, finish=_mean_over_columns(area_under_roc))
-"""Area under the ROC curve; of more than two classes one against the others, averaged over the classes."""
+"""Area under the ROC curve; for more than two classes the mean of one class against the others."""
 CLASS_AVERAGE_PRECISION = Metric(
     "average_precision", True, collects=_class_rows, finish=_mean_over_columns(average_precision)
 )
-"""Area under the precision-recall curve, likewise."""
+"""Area under the precision-recall curve; for more than two classes the mean over the classes."""
 LABEL_AUC = Metric("auc", True, collects=_label_rows, finish=_mean_over_columns(area_under_roc))
 """Area under the ROC curve of each label, averaged over the labels."""
 LABEL_AVERAGE_PRECISION = Metric(
     "average_precision", True, collects=_label_rows, finish=_mean_over_columns(average_precision)
 )
-"""Area under the precision-recall curve of each label, likewise."""
+"""Area under the precision-recall curve of each label, averaged over the labels."""

@@ -1,4 +1,7 @@
-"""Metrics of numbers, in the target's own units; equal to scikit-learn's. Outputs and targets are ``[N, size, ...]``."""
+"""Metrics of numbers, in the target's own units and equal to scikit-learn's.
+
+Outputs and targets are ``[N, size, ...]`` in training units, NaN where a label is missing.
+"""
 
 from __future__ import annotations
 
@@ -10,21 +13,19 @@ from mtl_runner.tasks.metrics.base import Metric, pair, ratio
 
 
 def _errors(output: Tensor, target: Tensor, task: TaskFields) -> tuple[Tensor, Tensor]:
-    """Signed errors in the target's units (0 where the label is missing) and the mask of the known entries."""
+    """Return signed errors in the target's units (0 where missing) and the mask of known labels."""
     known = ~target.isnan()
     return torch.where(known, output - target, 0.0).double() * task.scale, known
 
 
 def _trivial(target: Tensor, task: TaskFields) -> Tensor:
-    """The trivial predictor's answer, in training units and in the shape of one row of the target; 0 if it is not known."""
+    """Return the trivial predictor's output in the shape of one row; 0 if it is not known."""
     trivial = torch.tensor(task.trivial or (0.0,), dtype=torch.float64, device=target.device)
     if not task.trivial:
         return trivial
-    return (
-        trivial.view(task.size, *(1,) * len(task.places))
-        if task.places
-        else trivial.view(target.shape[1:])
-    )
+    if task.places:
+        return trivial.view(task.size, *(1,) * len(task.places))
+    return trivial.view(target.shape[1:])
 
 
 def _squared_sums(output: Tensor, target: Tensor, task: TaskFields) -> Tensor:
@@ -38,15 +39,17 @@ def _absolute_sums(output: Tensor, target: Tensor, task: TaskFields) -> Tensor:
 
 
 def _baseline_sums(output: Tensor, target: Tensor, task: TaskFields) -> Tensor:
+    """Return the summed squared errors of the model and of the trivial predictor."""
     error, known = _errors(output, target, task)
     baseline = torch.where(known, target - _trivial(target, task), 0.0).double() * task.scale
     return pair(error.square().sum(), baseline.square().sum())
 
 
 def _variance_sums(output: Tensor, target: Tensor, task: TaskFields) -> Tensor:
-    """The squared errors, and for each entry of a row the count, sum and sum of squares of the target, less the trivial answer.
+    """Return the summed squared errors, then each column's count, sum and sum of squares.
 
-    Less the trivial answer (the training mean), so that the sums do not cancel for targets far from 0.
+    The trivial output, which is the training mean, is subtracted from the target first: otherwise
+    the sums of a target far from 0 would cancel.
     """
     error, known = _errors(output, target, task)
     value = torch.where(known, target.double() - _trivial(target, task), 0.0) * task.scale
@@ -58,10 +61,10 @@ def _variance_sums(output: Tensor, target: Tensor, task: TaskFields) -> Tensor:
     return torch.cat([error.square().sum().reshape(1), *columns])
 
 
-def _explained(sums: Tensor, task: TaskFields) -> Tensor:
+def _explained_variance(sums: Tensor, task: TaskFields) -> Tensor:
     count, total, squares = sums[1:].view(3, -1)
-    spread = (squares - total.square() / count.clamp(min=1)).sum()
-    explained: Tensor = 1 - sums[0] / spread.clamp(min=0)
+    variation = (squares - total.square() / count.clamp(min=1)).sum()
+    explained: Tensor = 1 - sums[0] / variation.clamp(min=0)
     return explained
 
 
@@ -78,15 +81,13 @@ RMSE = Metric("rmse", False, _squared_sums, lambda sums, task: ratio(sums, task)
 """Root of the mean squared error over samples and outputs."""
 MAE = Metric("mae", False, _absolute_sums, ratio)
 """Mean absolute error over samples and outputs."""
-R2 = Metric("r2", True, _variance_sums, _explained, in_delta_m=False)
-"""Explained share of the variance, outputs weighed by their variance (scikit-learn's ``variance_weighted``); of a constant target -inf."""
+R2 = Metric("r2", True, _variance_sums, _explained_variance, in_delta_m=False)
+"""Explained share of the variance, outputs weighted by their variance; -inf if it is constant."""
 RRMSE = Metric(
     "rrmse", False, _baseline_sums, lambda sums, task: ratio(sums, task).sqrt(), in_delta_m=False
 )
-"""RMSE over that of the trivial predictor (the training split's mean, for L1 its median); 1 is as good as it."""
+"""RMSE over that of the trivial predictor, the training split's mean (its median for L1)."""
 MEDIAN_ABSOLUTE_ERROR = Metric(
     "median_absolute_error", False, collects=_absolute_rows, finish=_median
 )
-"""Median absolute error over samples, its mean over outputs (those that have a label)."""
-
-REGRESSION = (RMSE, MAE, R2, RRMSE)
+"""Median absolute error over samples, averaged over the outputs that have a label."""

@@ -1,4 +1,4 @@
-"""A ``torchmetrics.Metric`` of the user's, as a metric of a task."""
+"""An adapter that makes a ``torchmetrics.Metric`` a metric of a task."""
 
 from __future__ import annotations
 
@@ -10,26 +10,38 @@ import torch
 from torch import Tensor
 
 
-def is_torchmetric(made: object) -> bool:
-    """Whether an object has the methods of a ``torchmetrics.Metric``; the package itself is not needed to tell."""
+def is_torchmetric(candidate: object) -> bool:
+    """Return whether an object has the methods of a ``torchmetrics.Metric``.
+
+    The package itself is not needed to tell.
+
+    Example:
+        >>> is_torchmetric("accuracy")
+        False
+    """
     return all(
-        callable(getattr(made, name, None)) for name in ("update", "compute", "reset", "clone")
+        callable(getattr(candidate, name, None)) for name in ("update", "compute", "reset", "clone")
     )
 
 
 @dataclass(frozen=True, eq=False)
 class TorchMetric:
-    """A ``torchmetrics.Metric`` that is told every batch of an evaluation.
+    """A ``torchmetrics.Metric`` that is updated with every batch of an evaluation.
 
-    It is given what the kind of the task calls predictions and labels (:meth:`~mtl_runner.tasks.kinds.Kind.predictions`): numbers
-    in the target's own units, or probabilities and classes; rows with a missing label are left out.
+    It is updated with the predictions and labels of the task's kind
+    (:meth:`Kind.predictions <mtl_runner.tasks.kinds.Kind.predictions>`): numbers in the target's
+    own units, or probabilities and classes. Rows with a missing label are left out.
 
     Args:
-        prototype: The metric; every evaluation takes a fresh copy.
-        name: The column of ``metrics.csv``; by default the name of its class in snake case.
+        prototype: The torchmetric; every evaluation takes a fresh copy.
+        name: Name of the column of ``metrics.csv``; by default its class's name in snake case.
+        in_delta_m: Whether relative differences of the metric make sense.
 
-    Attributes:
-        higher_is_better: The direction that it knows itself; None where it does not.
+    Example:
+        >>> import torchmetrics
+        >>> metric = TorchMetric(torchmetrics.MeanSquaredError())
+        >>> metric.name, metric.higher_is_better
+        ('mean_squared_error', False)
     """
 
     prototype: Any
@@ -37,21 +49,22 @@ class TorchMetric:
     in_delta_m: bool = False
 
     def __post_init__(self) -> None:
-        plain = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(self.prototype).__name__).lower()
-        object.__setattr__(self, "name", self.name or plain)
+        snake_case = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(self.prototype).__name__).lower()
+        object.__setattr__(self, "name", self.name or snake_case)
 
     @property
     def higher_is_better(self) -> bool | None:
+        """The direction that the torchmetric knows itself; None if it does not."""
         direction: bool | None = getattr(self.prototype, "higher_is_better", None)
         return direction
 
-    def begin(self, device: torch.device) -> Any:
-        """A fresh copy on a device."""
+    def fresh_copy(self, device: torch.device) -> Any:
+        """Return a copy of the torchmetric without any data, on a device."""
         copy = self.prototype.clone().to(device)
         copy.reset()
         return copy
 
     @staticmethod
-    def number(copy: Any) -> Tensor:
-        """What a copy has computed, as a scalar in float64."""
-        return torch.as_tensor(copy.compute()).double().mean()
+    def compute(updated: Any) -> Tensor:
+        """Return the value of an updated copy as a scalar in float64."""
+        return torch.as_tensor(updated.compute()).double().mean()

@@ -1,23 +1,33 @@
-"""A single run with the compiled step, as a stack of one."""
+"""A single run with a compiled step, as a stack of one replica."""
 
 from __future__ import annotations
 
-from mtl_runner.train.interruption import gracefully
-from mtl_runner.train.progress import Progress
-from mtl_runner.train.stack.eligibility import reason_against
-from mtl_runner.train.stack.loop import Stack
-from mtl_runner.train.stack.step import CannotStackError
+from mtl_runner.train.interruption import graceful_interruption
+from mtl_runner.train.progress import ProgressBar
+from mtl_runner.train.stack.eligibility import reason_not_to_stack
+from mtl_runner.train.stack.stack_trainer import StackTrainer
+from mtl_runner.train.stack.stacked_step import CannotStackError
 from mtl_runner.train.trainer import Trainer
 
 
 def run_compiled(trainer: Trainer) -> str:
-    """Train a single run with the compiled step, as a stack of one. Returns why that cannot be, in which case nothing was trained."""
-    reason = reason_against(trainer.experiment)
+    """Train a single run with a compiled step, as a stack of one replica.
+
+    Args:
+        trainer: The trainer of the run.
+
+    Returns:
+        An empty text, or the reason why the run cannot be stacked; then nothing was trained.
+
+    Raises:
+        Exception: Whatever ended the training, such as ``DivergedError`` or ``Interrupted``.
+    """
+    reason = reason_not_to_stack(trainer.experiment)
     if reason:
         return reason
-    stack = Stack([trainer], compiled=True, snapshots=False)
+    stack = StackTrainer([trainer], compiled=True, snapshots=False)
     try:
-        with Progress(stack), gracefully(stack):
+        with ProgressBar(stack), graceful_interruption(stack):
             stack.run()
     except CannotStackError as error:
         return f"torch.func refuses the model ({error})"

@@ -1,4 +1,4 @@
-"""Which runs can train as one stack: by their configs, and, since configs do not tell everything, by what was built from them."""
+"""Which runs can train as one stack: by their configs, and by the experiments built from them."""
 
 from __future__ import annotations
 
@@ -13,16 +13,29 @@ from torch import Tensor, nn
 from mtl_runner.compat.torch_modules import draws_at_random, keeps_running_statistics
 from mtl_runner.data.inputs import InputTensors
 from mtl_runner.experiment.build import Experiment
-from mtl_runner.train.stack.optimizers import ELEMENTWISE
+from mtl_runner.train.stack.stacked_optimizer import ELEMENTWISE
 
 PLAIN = (bool, int, float, str, type(None))
 
 
 def config_key(config: Mapping[str, Any]) -> str:
-    """A text that is equal for configs that differ only in numbers in which replicas may differ.
+    """Return a text that is equal for configs that differ only as replicas may differ.
 
-    Those are the seeds, the optimizer's settings, the numbers of the data (their seed, noise, ...), and the options that weighting
-    and likelihood name in ``replica_options``. A 0 is no number like the others: it can switch something off.
+    Replicas may differ in the seeds, the optimizer's settings, the numbers of the data (seed,
+    noise, ...), and the options that weighting and likelihood name in ``replica_options``. A 0
+    differs from other numbers: it can switch something off.
+
+    Args:
+        config: The composed config as plain dictionaries and lists.
+
+    Example:
+        >>> def config(lr, clip):
+        ...     groups = dict.fromkeys(("data", "weighting", "likelihood"), {})
+        ...     return {**groups, "optimizer": {"lr": lr}, "trainer": {"clip": clip}}
+        >>> config_key(config(lr=0.1, clip=1.0)) == config_key(config(lr=0.2, clip=1.0))
+        True
+        >>> config_key(config(lr=0.1, clip=1.0)) == config_key(config(lr=0.1, clip=2.0))
+        False
     """
     key = {name: node for name, node in config.items() if name not in ("seed", "name")}
     key["optimizer"] = _without_numbers(key["optimizer"])
@@ -32,7 +45,7 @@ def config_key(config: Mapping[str, Any]) -> str:
     }
     key["data"].pop("seed", None)
     for part in ("weighting", "likelihood"):
-        options = _stacks(key[part].get("_target_"))
+        options = _replica_options(key[part].get("_target_"))
         key[part] = {
             name: _without_numbers(node) if name in options else node
             for name, node in key[part].items()
@@ -40,8 +53,8 @@ def config_key(config: Mapping[str, Any]) -> str:
     return json.dumps(key, sort_keys=True, default=str)
 
 
-def reason_against(experiment: Experiment) -> str:
-    """Why a run cannot stack, whatever the others are; empty if it can."""
+def reason_not_to_stack(experiment: Experiment) -> str:
+    """Return why a run cannot be a replica of any stack; empty if it can."""
     learner, settings = experiment.learner, experiment.settings
     for part in (learner.weighting, learner.likelihood):
         # A subclass inherits the promise of its parent, but may not keep it.
@@ -57,10 +70,11 @@ def reason_against(experiment: Experiment) -> str:
         return "record.gradients looks at each run's gradients"
     if settings.debug:
         return "debug=true"
-    return _optimizer_against(experiment) or _module_against(learner.model)
+    return _reason_in_optimizers(experiment) or _reason_in_modules(learner.model)
 
 
-def _optimizer_against(experiment: Experiment) -> str:
+def _reason_in_optimizers(experiment: Experiment) -> str:
+    """Return why an optimizer or learning-rate scheduler cannot be stacked; empty if all can."""
     learner = experiment.learner
     for optimizer in (*learner.update.optimizers, *learner.own_optimizers.optimizers):
         if type(optimizer) not in ELEMENTWISE:
@@ -73,7 +87,8 @@ def _optimizer_against(experiment: Experiment) -> str:
     return ""
 
 
-def _module_against(model: nn.Module) -> str:
+def _reason_in_modules(model: nn.Module) -> str:
+    """Return why a module of a model cannot be stacked; empty if all can."""
     for module in model.modules():
         if draws_at_random(module):
             return "the model has dropout"
@@ -84,35 +99,43 @@ def _module_against(model: nn.Module) -> str:
     return ""
 
 
-def signature(experiment: Experiment) -> str:
-    """A text that is equal for experiments that can be replicas of one stack, given equal :func:`config_key`."""
+def experiment_key(experiment: Experiment) -> str:
+    """Return a text that is equal for experiments that can be replicas of one stack.
+
+    It tells apart what their configs do not (:func:`config_key`): tasks, shapes and attributes of
+    what was built.
+    """
     learner, data = experiment.learner, experiment.data
-    numbers = {
+    # Only evaluations use these fields, and replicas may differ in them.
+    evaluation_fields: dict[str, Any] = {
         "offset": 0.0,
         "scale": 1.0,
         "true_sigma": None,
         "trivial": (),
-    }  # of use in evaluations alone
-    # A dataset's own term says by its name what it is: of two with an address in it, the first would be used for both.
-    found: list[Any] = [
-        replace(task, **numbers, loss_term=None if task.has_target else task.loss_term)
-        for task in data.tasks
-    ]  # type: ignore[arg-type]
+    }
+    # A dataset's own loss term stays in the text: the stack would use that of the first replica for all.
+    facts: list[Any] = []
+    for task in data.tasks:
+        loss_term = None if task.has_target else task.loss_term
+        facts.append(replace(task, **evaluation_fields, loss_term=loss_term))
     for name, split in data.splits.items():
         inputs = InputTensors(split.inputs).tensors
-        found += [
+        facts += [
             (name, key, tensor.shape, tensor.dtype)
             for key, tensor in {**inputs, **split.targets}.items()
         ]
     for part in (learner.model, learner.likelihood, learner.weighting):
-        found += [(name, p.shape, p.dtype, p.requires_grad) for name, p in part.named_parameters()]
-        found += [(name, b.shape, b.dtype) for name, b in part.named_buffers()]
-    found += [_attributes(module) for module in learner.model.modules()]
-    return repr(found)
+        facts += [(name, p.shape, p.dtype, p.requires_grad) for name, p in part.named_parameters()]
+        facts += [(name, b.shape, b.dtype) for name, b in part.named_buffers()]
+    facts += [_attributes(module) for module in learner.model.modules()]
+    return repr(facts)
 
 
 def _attributes(module: nn.Module) -> list[Any]:
-    """What a module is beside its parameters and buffers: a function of the first replica's would be used for all."""
+    """Return class, plain attributes and tensors of a module, beside its parameters and buffers.
+
+    A stack computes with those of the first replica, so they must be equal in all.
+    """
     attributes = [
         (name, value)
         for name, value in vars(module).items()
@@ -131,7 +154,15 @@ def _is_plain(value: Any) -> bool:
 
 
 def replica_bytes(experiment: Experiment, own_data: bool) -> int:
-    """About how much memory one more replica takes: parameters, gradients, moments, two copies, and a batch on its way through."""
+    """Return about how much memory one more replica takes, in bytes.
+
+    It counts parameters, gradients, moments and two copies of them, the data, and the activations
+    of a batch.
+
+    Args:
+        experiment: The experiment of a replica.
+        own_data: Whether every replica has data of its own.
+    """
     parameters = [
         p
         for part in (experiment.learner.model, experiment.learner.weighting)
@@ -140,21 +171,28 @@ def replica_bytes(experiment: Experiment, own_data: bool) -> int:
     weights = sum(p.numel() * p.element_size() for p in parameters)
     split = experiment.data.splits["train"]
     tensors = [*InputTensors(split.inputs).tensors.values(), *split.targets.values()]
-    rows = sum(t.numel() * t.element_size() for t in tensors) if own_data else 0
+    data = sum(t.numel() * t.element_size() for t in tensors) if own_data else 0
     width = sum(p.shape[0] * p.element_size() for p in parameters if p.dim())
-    return 8 * weights + 3 * rows + 8 * width * max(experiment.settings.batch_size, 1)
+    return 8 * weights + 3 * data + 8 * width * max(experiment.settings.batch_size, 1)
 
 
-def _stacks(target: Any) -> Sequence[str]:
+def _replica_options(target: Any) -> Sequence[str]:
+    """Return the options in which replicas of a class may differ; none if it is unknown.
+
+    Args:
+        target: The name of the class, as in ``_target_``.
+    """
     from hydra.utils import get_object
 
     try:
         return vars(get_object(str(target))).get("replica_options") or ()
-    except Exception:  # building it words what is wrong with it
+    except Exception:
+        # The user is told what is wrong with it when it is built.
         return ()
 
 
 def _without_numbers(node: Any) -> Any:
+    """Return a part of a config with its numbers replaced: one text for 0, one for others."""
     if isinstance(node, Mapping):
         return {name: _without_numbers(item) for name, item in node.items()}
     if isinstance(node, list | tuple):

@@ -15,16 +15,19 @@ from tests.oracles.golden.make import (
     read,
     twenty_steps,
 )
-from tests.oracles.methods.runs import METHODS, solvers_may_chat
+from tests.oracles.methods.runs import METHODS, ignore_solver_warnings
 
 STORED = read()
 
 
-@solvers_may_chat
+@ignore_solver_warnings
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize(("method", "problem"), [(m, p) for m in METHODS for p in problems_of(m)])
 def test_twenty_steps_end_where_they_always_did(method: str, problem: str) -> None:
-    """Breaks if a formula, a default, a random stream or the order of two operations has changed; make.py says what 1e-9 can see."""
+    """Breaks if a formula, a default, a random stream or the order of two operations has changed.
+
+    The docstring of make.py says which changes a tolerance of 1e-9 shows.
+    """
     golden = STORED.get(method, {}).get(problem)
     assert golden is not None, (
         f"{method} has no golden run on {problem} yet; make it with: {COMMAND} {method}"
@@ -36,13 +39,13 @@ def test_twenty_steps_end_where_they_always_did(method: str, problem: str) -> No
 
 
 def test_no_golden_run_is_of_a_method_that_is_gone() -> None:
-    """Breaks if golden.json keeps what nothing compares itself with."""
+    """Breaks if golden.json keeps the runs of a method that does not exist any more."""
     assert set(STORED) == set(METHODS)
 
 
 @pytest.mark.parametrize("problem", PROBLEMS)
 def test_no_method_does_the_same_as_another(problem: str) -> None:
-    """Breaks if a method does nothing: its run is then that of equal weights, and would stay so whatever its formula says."""
+    """Breaks if a method has no effect: its golden run is then that of equal weights."""
     runs = {
         method: torch.tensor(list(golden[problem]["validation"].values()))
         for method, golden in STORED.items()

@@ -1,7 +1,8 @@
-"""What the weights of every weighting must have been, given what its run logged.
+"""The weights that every weighting must have used in a run, computed from the log of the run.
 
-Written from the formulas of the papers, in float64 and with a textbook Adam; nothing of ours takes part. A replay gets what
-metrics.csv says of a run with one step per epoch and returns, for each step, the slope of the objective with respect to the losses, by
+The objectives are written from the formulas of the papers, in float64 and with a textbook Adam,
+without any code of mtl-runner. A replay gets the log of a run with one step per epoch, read from
+metrics.csv. It returns for each step the slopes of the objective with respect to the losses, by
 autograd, and the objective itself.
 """
 
@@ -18,31 +19,40 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Log:
-    """A run: tables ``[steps, T]``, and the kinds of the tasks."""
+    """The log of a run with one step per epoch.
 
-    losses: Tensor  # that the weighting saw, before the step
+    Attributes:
+        losses: The losses that the weighting saw, before the step, ``[steps, T]``.
+        active: The activity of the tasks, ``[steps, T]``.
+        s: log sigma^2 (L1: log b) after the step, from the column sigma, ``[steps, T]``; NaN where
+            there is none.
+        norms: Norms of the gradients at the last shared weight, ``[steps, T]``.
+        kinds: The kinds of the tasks.
+    """
+
+    losses: Tensor
     active: Tensor
-    s: Tensor  # log sigma^2 (L1: log b) after the step, from the column sigma; NaN where there is none
-    norms: Tensor  # of the gradients at the last shared weight
+    s: Tensor
+    norms: Tensor
     kinds: Sequence[str]
 
     def tasks(self, step: int) -> list[int]:
-        """Who takes part in a step."""
+        """Return the indices of the tasks that take part in a step."""
         return self.active[step].nonzero().flatten().tolist()
 
     @property
     def steps(self) -> int:
+        """The number of steps."""
         return len(self.losses)
 
 
 Replay = Callable[[Log], tuple[Tensor, Tensor]]
-Objective = Callable[
-    [int, list[int], Tensor], Tensor
-]  # of a step, the tasks that take part in it and their losses
+# Takes the number of a step, the tasks that take part in it, and their losses.
+Objective = Callable[[int, list[int], Tensor], Tensor]
 
 
 def slopes(log: Log, objective: Objective) -> tuple[Tensor, Tensor]:
-    """The weights ``[steps, T]``, 0 for idle tasks, and the objective ``[steps]``."""
+    """Return the weights ``[steps, T]``, 0 for idle tasks, and the objective ``[steps]``."""
     weights, values = torch.zeros_like(log.losses), []
     for step in range(log.steps):
         tasks = log.tasks(step)
@@ -54,18 +64,19 @@ def slopes(log: Log, objective: Objective) -> tuple[Tensor, Tensor]:
 
 
 def memoryless(formula: Callable[[Tensor], Tensor]) -> Replay:
-    """An objective of the losses alone."""
+    """Return the replay of an objective that depends on the losses of the step alone."""
     return lambda log: slopes(log, lambda step, tasks, losses: formula(losses))
 
 
 class Adam:
-    """Kingma & Ba, algorithm 1, for one number."""
+    """Adam for a single number (Kingma & Ba, ICLR 2015, algorithm 1)."""
 
     def __init__(self) -> None:
         self.m = self.v = 0.0
         self.t = 0
 
     def change(self, gradient: float, lr: float) -> float:
+        """Return by how much the next step changes the number."""
         self.t += 1
         self.m = 0.9 * self.m + 0.1 * gradient
         self.v = 0.999 * self.v + 0.001 * gradient**2
@@ -73,12 +84,12 @@ class Adam:
 
 
 def settling(step: int, steps: int) -> float:
-    """The factor of an annealed learning rate: it falls to 0 over the last 30 % of the run."""
+    """Return the factor of an annealed learning rate, which falls to 0 over the last 30 %."""
     return min(1.0, (1 - step / steps) / 0.3)
 
 
 class Trained:
-    """One number per task with an Adam of its own, so that an idle task's does not move."""
+    """A trained number per task, each with its own Adam, so that an idle task's does not move."""
 
     def __init__(self, tasks: int, start: float, lr: float = 0.025) -> None:
         self.numbers = torch.full((tasks,), start, dtype=torch.float64)
@@ -86,24 +97,34 @@ class Trained:
         self.lr = lr
 
     def of(self, tasks: list[int]) -> Tensor:
+        """Return a copy of the numbers of some tasks, to be differentiated."""
         return self.numbers[tasks].requires_grad_()
 
     def descend(self, tasks: list[int], gradient: Tensor, factor: float = 1.0) -> None:
+        """Take a step of Adam for some tasks, with a factor on the learning rate."""
         for task, slope in zip(tasks, gradient.tolist(), strict=True):
             self.numbers[task] += self.adams[task].change(slope, self.lr * factor)
 
 
 def learned(formula: Callable[[Tensor, Tensor], Tensor], start: float, anneal: bool) -> Replay:
-    """An objective of the losses and one trained number per task, which the same objective trains."""
+    """Return the replay of an objective of the losses and of one number per task.
+
+    The numbers are trained on the same objective.
+
+    Args:
+        formula: The objective as a function of the losses and the numbers.
+        start: The initial value of the numbers.
+        anneal: Whether their learning rate falls to 0 at the end of the run.
+    """
 
     def replay(log: Log) -> tuple[Tensor, Tensor]:
-        numbers = Trained(len(log.kinds), start)
+        trained = Trained(len(log.kinds), start)
 
         def objective(step: int, tasks: list[int], losses: Tensor) -> Tensor:
-            own = numbers.of(tasks)
-            value = formula(losses, own)
-            (gradient,) = torch.autograd.grad(value, own, retain_graph=True)
-            numbers.descend(tasks, gradient, settling(step, log.steps) if anneal else 1.0)
+            numbers = trained.of(tasks)
+            value = formula(losses, numbers)
+            (gradient,) = torch.autograd.grad(value, numbers, retain_graph=True)
+            trained.descend(tasks, gradient, settling(step, log.steps) if anneal else 1.0)
             return value
 
         return slopes(log, objective)
@@ -111,7 +132,7 @@ def learned(formula: Callable[[Tensor, Tensor], Tensor], start: float, anneal: b
     return replay
 
 
-# Uncertainty: the trained numbers stand in metrics.csv
+# Uncertainty weighting, whose trained numbers are in metrics.csv
 
 
 KENDALL = {
@@ -123,7 +144,7 @@ KENDALL = {
 
 
 def uncertainty_terms(form: str, kinds: Sequence[str], losses: Tensor, s: Tensor) -> Tensor:
-    """The terms of the objective, one per task."""
+    """Return the terms of the objective of a form of uncertainty weighting, one per task."""
     if form == "liebel":
         return 0.5 * torch.exp(-s) * losses + torch.log(1 + torch.exp(s))
     pairs = {
@@ -136,7 +157,7 @@ def uncertainty_terms(form: str, kinds: Sequence[str], losses: Tensor, s: Tensor
 
 
 def uncertainty_optimum(form: str, kinds: Sequence[str], losses: Tensor) -> Tensor:
-    """The minimum over s for given losses, by Newton's method."""
+    """Return the s ``[T]`` at which the objective is least for given losses, by Newton's method."""
     s = torch.zeros_like(losses)
     for _ in range(100):
         s = s.detach().requires_grad_()
@@ -149,7 +170,10 @@ def uncertainty_optimum(form: str, kinds: Sequence[str], losses: Tensor) -> Tens
 
 
 def s_before(form: str, start: float | None, log: Log, step: int) -> Tensor:
-    """The s ``[T]`` that a step used: what the step before it left, at a task's first step the start (None: the optimum)."""
+    """Return the s ``[T]`` that a step used, which is the one that the previous step left.
+
+    At the first step of a task it is ``start``, or the optimum if that is None.
+    """
     optimum = uncertainty_optimum(form, log.kinds, log.losses[step])
     first = optimum if start is None else torch.full_like(optimum, start)
     if not step:
@@ -159,6 +183,8 @@ def s_before(form: str, start: float | None, log: Log, step: int) -> Tensor:
 
 
 def uncertainty(form: str, start: float | None = None) -> Replay:
+    """Return the replay of a form of uncertainty weighting, with the logged sigmas."""
+
     def replay(log: Log) -> tuple[Tensor, Tensor]:
         def objective(step: int, tasks: list[int], losses: Tensor) -> Tensor:
             kinds = [log.kinds[t] for t in tasks]
@@ -172,7 +198,10 @@ def uncertainty(form: str, start: float | None = None) -> Replay:
 
 
 def uncertainty_closed_form(log: Log) -> tuple[Tensor, Tensor]:
-    """s at the optimum for the mean of the losses so far, each step's counting .99 as much as the next one's."""
+    """Replay uncertainty weighting with s at the optimum for a moving mean of the losses.
+
+    In the mean the loss of each step counts .99 times as much as that of the next step.
+    """
     seen: dict[int, list[float]] = {}
 
     def objective(step: int, tasks: list[int], losses: Tensor) -> Tensor:
@@ -191,7 +220,7 @@ def uncertainty_closed_form(log: Log) -> tuple[Tensor, Tensor]:
 
 
 def uncertainty_analytic(log: Log) -> tuple[Tensor, Tensor]:
-    """UW-O: one half over the loss for Gaussian tasks, one over it for all others."""
+    """Replay UW-O, whose weights are 0.5 / loss for Gaussian tasks and 1 / loss for all others."""
     halves = [0.5 if kind == "regression" else 1.0 for kind in log.kinds]
 
     def objective(step: int, tasks: list[int], losses: Tensor) -> Tensor:
@@ -201,11 +230,14 @@ def uncertainty_analytic(log: Log) -> tuple[Tensor, Tensor]:
     return slopes(log, objective)
 
 
-# Those with a memory of their own
+# Weightings with another memory
 
 
 def dwa(log: Log) -> tuple[Tensor, Tensor]:
-    """Temperature 2; the rate of a task is 1 until it has taken part in two epochs."""
+    """Replay DWA with temperature 2.
+
+    The rate of a task is 1 until it has taken part in two epochs.
+    """
     seen: dict[int, list[float]] = {t: [] for t in range(len(log.kinds))}
 
     def objective(step: int, tasks: list[int], losses: Tensor) -> Tensor:
@@ -220,7 +252,10 @@ def dwa(log: Log) -> tuple[Tensor, Tensor]:
 
 
 def famo(log: Log) -> tuple[Tensor, Tensor]:
-    """With all rows in every step, the losses after a step are those before the next one. lr .025, gamma .01."""
+    """Replay FAMO with learning rate .025 and gamma .01.
+
+    Every step is on all rows, so the losses after a step are those before the next one.
+    """
     xi = Trained(len(log.kinds), 0.0)
 
     def objective(step: int, tasks: list[int], losses: Tensor) -> Tensor:
@@ -240,14 +275,18 @@ def famo(log: Log) -> tuple[Tensor, Tensor]:
 
 
 def gradnorm(log: Log, lr: float = 0.025) -> tuple[Tensor, Tensor]:
-    """alpha 1.5; the weights of those that take part are scaled to sum to their number at every step."""
+    """Replay GradNorm with alpha 1.5.
+
+    The weights of the active tasks are scaled at every step, so that they sum to their number.
+    """
     w = Trained(len(log.kinds), 1.0, lr)
     first: dict[int, float] = {}
 
     def objective(step: int, tasks: list[int], losses: Tensor) -> Tensor:
-        w.numbers[tasks] = w.numbers[tasks].clamp(min=0.001)  # where ours departs from the paper
+        # The lower bound is a departure from the paper.
+        w.numbers[tasks] = w.numbers[tasks].clamp(min=0.001)
         w.numbers[tasks] *= len(tasks) / w.numbers[tasks].sum()
-        own = w.of(tasks)
+        weights = w.of(tasks)
         progress = torch.tensor(
             [
                 log.losses[step, t].item() / first.setdefault(t, log.losses[step, t].item())
@@ -255,10 +294,10 @@ def gradnorm(log: Log, lr: float = 0.025) -> tuple[Tensor, Tensor]:
             ],
             dtype=torch.float64,
         )
-        pulls = own * log.norms[step, tasks]
-        targets = pulls.mean().detach() * (progress / progress.mean()) ** 1.5
-        (gradient,) = torch.autograd.grad((pulls - targets).abs().sum(), own)
-        value = (own.detach() * losses).sum()
+        weighted_norms = weights * log.norms[step, tasks]
+        targets = weighted_norms.mean().detach() * (progress / progress.mean()) ** 1.5
+        (gradient,) = torch.autograd.grad((weighted_norms - targets).abs().sum(), weights)
+        value = (weights.detach() * losses).sum()
         w.descend(tasks, gradient)
         return value
 
@@ -266,7 +305,10 @@ def gradnorm(log: Log, lr: float = 0.025) -> tuple[Tensor, Tensor]:
 
 
 def random(log: Log) -> tuple[Tensor, Tensor]:
-    """The softmax of normal numbers, times the number of tasks, from a generator with the run's seed (0)."""
+    """Replay random weights: the softmax of normal numbers, times the number of tasks.
+
+    The numbers are drawn from a generator with the run's seed, 0.
+    """
     generator = torch.Generator().manual_seed(0)
 
     def objective(step: int, tasks: list[int], losses: Tensor) -> Tensor:
@@ -277,7 +319,7 @@ def random(log: Log) -> tuple[Tensor, Tensor]:
     return slopes(log, objective)
 
 
-# Around a preference, which is equal for all tasks
+# Weightings around a preference, which here is equal for all tasks
 
 
 def _preference(losses: Tensor) -> Tensor:
@@ -285,10 +327,12 @@ def _preference(losses: Tensor) -> Tensor:
 
 
 def stch(losses: Tensor) -> Tensor:
+    """Return the smooth Tchebycheff objective with mu 0.1."""
     return 0.1 * torch.log(torch.exp(_preference(losses) * losses / 0.1).sum())
 
 
 def pbi(losses: Tensor) -> Tensor:
+    """Return the penalty-based boundary intersection objective with theta 5."""
     direction = _preference(losses) / _preference(losses).norm()
     along = (losses * direction).sum()
     away = (losses - along * direction).norm()
@@ -296,6 +340,7 @@ def pbi(losses: Tensor) -> Tensor:
 
 
 def cosmos(losses: Tensor) -> Tensor:
+    """Return the COSMOS objective with penalty 1."""
     preference = _preference(losses)
     cosine = (losses * preference).sum() / (losses.norm() * preference.norm())
     return (preference * losses).sum() - 1.0 * cosine

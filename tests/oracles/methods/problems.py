@@ -15,7 +15,10 @@ from mtl_runner.tasks.task import Task
 
 
 class FourKinds(ToyMixed):
-    """The mixed toy (whose regression is scaled down by 2), with a multilabel task and an L1 regression scaled down by 5."""
+    """The mixed toy with two more tasks, a multilabel task and an L1 regression.
+
+    The targets of its regression are scaled down by 2, those of the L1 regression by 5.
+    """
 
     def __init__(
         self,
@@ -54,7 +57,10 @@ class FourKinds(ToyMixed):
 
 
 class OneWeight(MLP):
-    """A trunk without a bias: the gradient of everything shared is the gradient of the last shared weight."""
+    """An MLP whose trunk has no bias.
+
+    So the gradient of all shared parameters is the gradient of the last shared weight.
+    """
 
     def __init__(
         self,

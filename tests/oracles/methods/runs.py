@@ -1,4 +1,7 @@
-"""Every method as a run: how it is chosen, on which problems, and how it is trained, stopped and resumed in this process."""
+"""Every method as a run: the options that choose it, problems for it, and helpers that train it.
+
+The helpers train, stop and resume a run in this process.
+"""
 
 from __future__ import annotations
 
@@ -24,20 +27,23 @@ from mtl_runner.train.trainer import Trainer
 CONF = conf_directory()
 NEED_THREE_TASKS = ("krum", "trimmed_mean")
 
-# NashMTL of three tasks and more: CVXPY has something to say of TorchJD's problem and of ECOS's solutions.
-solvers_may_chat = pytest.mark.filterwarnings(
+# Of NashMTL with more than two tasks: CVXPY warns of TorchJD's problem and of ECOS's solutions.
+ignore_solver_warnings = pytest.mark.filterwarnings(
     "ignore:You are solving a parameterized problem that is not DPP:UserWarning",
     "ignore:Solution may be inaccurate:UserWarning",
 )
 
 
 def options_of(group: str) -> list[str]:
-    """The options of a config group, read off its folder: a new file is a new method in every test here."""
+    """Return the options of a config group, which are the files of its folder.
+
+    So a new file is a new method in every test that uses this list.
+    """
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
-def _further(group: str, known: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
-    """The options of another axis that no preset of ``conf/weighting`` stands for."""
+def _without_preset(group: str, known: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """Return the options of a group that no preset of ``conf/weighting`` chooses."""
     return {
         name: ("weighting=fixed", f"{group}={name}")
         for name in options_of(group)
@@ -47,17 +53,17 @@ def _further(group: str, known: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
 
 METHODS: dict[str, tuple[str, ...]] = {
     **{name: (f"weighting={name}",) for name in options_of("weighting")},
-    **_further("schedule", known=("all", "staged")),
-    **_further("update", known=("joint", "per_task", "adatask", "jacobian")),
-    **_further("likelihood", known=("standard", "homoscedastic", "heteroscedastic")),
-    # So hard to please that the second task starts in the middle of a run of eight epochs.
+    **_without_preset("schedule", known=("all", "staged")),
+    **_without_preset("update", known=("joint", "per_task", "adatask", "jacobian")),
+    **_without_preset("likelihood", known=("standard", "homoscedastic", "heteroscedastic")),
+    # With these numbers the second task starts in the middle of a run of eight epochs.
     "plateau": (
         "weighting=fixed",
         "schedule=plateau",
         "schedule.patience=4",
         "schedule.min_delta=1e9",
     ),
-    # Forms with a state that the defaults have not, or do not use in a short run.
+    # Forms with a state that the defaults do not have, or do not use in a short run.
     "alternate_drawn": ("weighting=fixed", "schedule=alternate", "schedule.proportions=1"),
     "uncertainty_closed_form": ("weighting=uncertainty", "weighting.solver=closed_form"),
     "gradnorm_fast": ("weighting=gradnorm", "weighting.lr=0.1"),
@@ -77,6 +83,7 @@ SMALL = (
     "record.plots=none",
 )
 FEW_ROWS = ("data.n=90", "data.n_val=40", "data.n_test=40")
+# Each has three batches an epoch, of which the last one is mostly smaller.
 PROBLEMS: dict[str, tuple[str, ...]] = {
     "toy_regression": ("data=toy_regression", "data.n=50"),
     "toy_mixed": ("data=toy_mixed", *FEW_ROWS, "data.batch_size=40"),
@@ -86,33 +93,39 @@ PROBLEMS: dict[str, tuple[str, ...]] = {
         "data.targets=[{name: heating, column: Y1, kind: regression}, {name: cooling, column: Y2, kind: regression}]",
         "data.batch_size=200",
     ),
-}  # three batches an epoch, most of them with a smaller last one
+}
 
 
 @cache
 def compose(*options: str) -> DictConfig:
-    """The config of a command line. Not to be changed: it is kept."""
-    opened = [f"++{option}" if "." in option.split("=", 1)[0] else option for option in options]
+    """Return the config of a command line; do not change it, since it is cached."""
+    overrides = [f"++{option}" if "." in option.split("=", 1)[0] else option for option in options]
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        return hydra.compose("config", ["name=run", *opened])
+        return hydra.compose("config", ["name=run", *overrides])
 
 
 def prepare(directory: Path, *options: str) -> Path:
-    """A run directory with the config that every start of the run is built from."""
+    """Make a run directory with the config that every start of the run is built from."""
     directory.mkdir(parents=True)
     OmegaConf.save(compose(*options), directory / "config.yaml")
     return directory
 
 
 def start(directory: Path) -> Trainer:
-    """What a new process does: everything anew from the saved config, and from the checkpoint if there is one."""
+    """Return a new trainer for a run directory, as a new process makes it.
+
+    It is built from the saved config, and from the checkpoint if there is one.
+    """
     config = OmegaConf.load(directory / "config.yaml")
     assert isinstance(config, DictConfig)
     return Trainer(build(config), directory)
 
 
 def stop_after(directory: Path, epoch: int) -> None:
-    """Train up to an evaluated epoch, then lose all that is in memory, and half a row too many is on disk."""
+    """Train up to an evaluated epoch, as a process that is killed there.
+
+    It leaves half a row too many in metrics.csv, and the global random generators in another state.
+    """
     trainer = start(directory)
     trainer.on_epoch = lambda done, _: setattr(trainer, "stop", done == epoch)
     with pytest.raises(Interrupted):
@@ -125,7 +138,7 @@ def stop_after(directory: Path, epoch: int) -> None:
 
 
 def finish(directory: Path) -> tuple[bytes, str]:
-    """Train to the end; metrics.csv, and what summary.json would say without its times."""
+    """Train to the end; return metrics.csv, and summary.json as it would be without its times."""
     trainer = start(directory)
     trainer.run()
     summary = summarize(trainer, *trainer.finish())
@@ -134,12 +147,13 @@ def finish(directory: Path) -> tuple[bytes, str]:
 
 
 def train(directory: Path, *options: str) -> list[dict[str, str]]:
-    """A run without interruption; the rows of its metrics.csv."""
+    """Train a run without interruption, and return the rows of its metrics.csv."""
     start(prepare(directory, *options)).run()
     return read(directory)
 
 
 def read(directory: Path) -> list[dict[str, str]]:
+    """Return the rows of a run's metrics.csv."""
     with (directory / "metrics.csv").open() as file:
         return list(csv.DictReader(file))
 
@@ -147,10 +161,17 @@ def read(directory: Path) -> list[dict[str, str]]:
 def column(
     rows: list[dict[str, str]], name: str, split: str = "train", total: bool = False
 ) -> torch.Tensor:
-    """A column of metrics.csv, ``[epochs, T]`` or for the rows of the total ``[epochs]``; NaN where it is empty."""
-    found: dict[str, list[float]] = {}
+    """Return a column of metrics.csv ``[epochs, T]``; NaN where a cell is empty.
+
+    Args:
+        rows: The rows of metrics.csv.
+        name: The name of the column.
+        split: The split whose rows are meant.
+        total: Whether to return the column of the rows of the total instead, ``[epochs]``.
+    """
+    values: dict[str, list[float]] = {}
     for row in rows:
         if row["split"] == split and (row["task"] == "total") == total:
-            found.setdefault(row["task"], []).append(float(row[name] or math.nan))
-    table = torch.tensor(list(found.values()), dtype=torch.float64)
+            values.setdefault(row["task"], []).append(float(row[name] or math.nan))
+    table = torch.tensor(list(values.values()), dtype=torch.float64)
     return table[0] if total else table.T

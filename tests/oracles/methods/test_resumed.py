@@ -1,4 +1,4 @@
-"""Every method on every kind of problem: it runs, and a run that was stopped ends as if nothing had happened."""
+"""Every method runs on every kind of problem, and a stopped and resumed run ends the same."""
 
 from __future__ import annotations
 
@@ -16,44 +16,48 @@ from tests.oracles.methods.runs import (
     SMALL,
     column,
     finish,
+    ignore_solver_warnings,
     prepare,
     read,
-    solvers_may_chat,
     start,
     stop_after,
 )
 
-SCHEDULES = ("plateau", "staged")  # methods that start the tasks one after another
-EVALUATED = (1, 2, 4, 6)  # and 8, the last
-# Dropout, so that the global random state takes part in every step.
+# Methods that start the tasks one after another.
+SCHEDULES = ("plateau", "staged")
+# The evaluated epochs before the last one, which is 8.
+EVALUATED = (1, 2, 4, 6)
+# With dropout the global random state takes part in every step.
 LENGTH = ("model.dropout=0.2", "trainer.epochs=8", "trainer.evaluate_every=2")
 
 
-def stopped_and_left_alone(folder: Path, chance: random.Random, *options: str) -> None:
-    """A run that is stopped twice, the second time while it goes on, against one that is left alone."""
-    whole = finish(prepare(folder / "whole", *options))
+def assert_stops_change_nothing(folder: Path, chance: random.Random, *options: str) -> None:
+    """Compare a run that is stopped at two random epochs with one that is not stopped."""
+    uninterrupted = finish(prepare(folder / "whole", *options))
     stopped = prepare(folder / "stopped", *options)
     for epoch in sorted(chance.sample(EVALUATED, 2)):
         stop_after(stopped, epoch)
-    found = finish(stopped)
-    assert found == whole
-    assert whole[0].count(b",train,total,") == len(EVALUATED) + 1
+    resumed = finish(stopped)
+    assert resumed == uninterrupted
+    assert uninterrupted[0].count(b",train,total,") == len(EVALUATED) + 1
 
 
 @pytest.fixture
 def chance(request: pytest.FixtureRequest) -> random.Random:
-    """The same for every run of a test, another one for every test."""
+    """Return a random generator whose seed is the name of the test."""
     return random.Random(request.node.nodeid)
 
 
-@solvers_may_chat
+@ignore_solver_warnings
 @pytest.mark.parametrize("method", METHODS)
 def test_a_stopped_run_of_every_method_ends_in_the_same_bytes(
     tmp_path: Path, chance: random.Random, method: str
 ) -> None:
-    """Breaks if a state of this method is not in the checkpoint, or is not taken up again."""
+    """Breaks if a state of this method is not in the checkpoint, or is not loaded from it."""
     problem = "digits" if method in NEED_THREE_TASKS else "toy_mixed"
-    stopped_and_left_alone(tmp_path, chance, *METHODS[method], *PROBLEMS[problem], *SMALL, *LENGTH)
+    assert_stops_change_nothing(
+        tmp_path, chance, *METHODS[method], *PROBLEMS[problem], *SMALL, *LENGTH
+    )
     active = column(read(tmp_path / "whole"), "active")
     if method in SCHEDULES:
         assert active[0].tolist() == [1, 0]
@@ -62,16 +66,16 @@ def test_a_stopped_run_of_every_method_ends_in_the_same_bytes(
 
 @pytest.mark.parametrize("method", ["fixed", "single_task"])
 def test_the_best_model_is_remembered_over_a_stop(tmp_path: Path, method: str) -> None:
-    """Breaks if a resumed run takes its own best epoch for the best of the whole run."""
+    """Breaks if a resumed run forgets the best epoch before the stop."""
     worse_at_last = (
         "trainer.lr_scheduler={_target_: torch.optim.lr_scheduler.StepLR, step_size: 4, gamma: 300}"
     )
     options = (*METHODS[method], *PROBLEMS["toy_mixed"], *SMALL, *LENGTH, worse_at_last)
-    whole = finish(prepare(tmp_path / "whole", *options))
+    uninterrupted = finish(prepare(tmp_path / "whole", *options))
     stopped = prepare(tmp_path / "stopped", *options)
     stop_after(stopped, 6)
-    assert finish(stopped) == whole
-    best = json.loads(whole[1])["monitor"]["best_epoch"]
+    assert finish(stopped) == uninterrupted
+    best = json.loads(uninterrupted[1])["monitor"]["best_epoch"]
     assert max([best] if isinstance(best, int) else best.values()) < 6, (
         "the best epoch comes after the stop: nothing is tested"
     )
@@ -80,7 +84,7 @@ def test_the_best_model_is_remembered_over_a_stop(tmp_path: Path, method: str) -
 @pytest.mark.parametrize("problem", ["toy_regression", "toy_mixed"])
 @pytest.mark.parametrize("method", NEED_THREE_TASKS)
 def test_a_method_for_three_tasks_says_so_to_two(tmp_path: Path, method: str, problem: str) -> None:
-    """Breaks if a run goes on with an aggregator that has to fail, or to stand for another one, at its first step."""
+    """Breaks if a run starts with an aggregator that is not defined for its number of tasks."""
     directory = prepare(tmp_path / "run", *METHODS[method], *PROBLEMS[problem], *SMALL)
     with pytest.raises(
         ConfigError,
@@ -90,7 +94,7 @@ def test_a_method_for_three_tasks_says_so_to_two(tmp_path: Path, method: str, pr
 
 
 @pytest.mark.long
-@solvers_may_chat
+@ignore_solver_warnings
 @pytest.mark.parametrize("schedule", ["alone", "staged"])
 @pytest.mark.parametrize("problem", PROBLEMS)
 @pytest.mark.parametrize("method", METHODS)
@@ -102,7 +106,10 @@ def test_every_method_runs_and_resumes_on_every_problem(
     problem: str,
     schedule: str,
 ) -> None:
-    """Breaks if the axes do not combine freely: as above, with two to four tasks, real data, and tasks that start late."""
+    """Breaks if a method cannot be combined with every problem and schedule, and be resumed.
+
+    The problems have two to four tasks and real data; under a schedule some tasks start late.
+    """
     options = [*METHODS[method], *PROBLEMS[problem], *SMALL, *LENGTH]
     if problem == "table":
         options.append(
@@ -110,8 +117,8 @@ def test_every_method_runs_and_resumes_on_every_problem(
         )
     if schedule == "staged":
         if method == "staged" or any(option.startswith("schedule=") for option in options):
-            pytest.skip("this method has a schedule of its own")
+            pytest.skip("this method chooses its schedule")
         options.append("schedule=staged")
     if method in NEED_THREE_TASKS and problem != "digits":
         pytest.skip("this method is not defined for two tasks")
-    stopped_and_left_alone(tmp_path, chance, *options)
+    assert_stops_change_nothing(tmp_path, chance, *options)

@@ -1,4 +1,4 @@
-"""The weights and the objective that a run logs are those of its method's formula, for every method."""
+"""The weights and the objective that a run logs are those of its method's formula."""
 
 from __future__ import annotations
 
@@ -19,25 +19,38 @@ from tests.oracles.methods.objectives import (
     settling,
     uncertainty_terms,
 )
-from tests.oracles.methods.runs import CONF, METHODS, column, options_of, solvers_may_chat, train
+from tests.oracles.methods.runs import (
+    CONF,
+    METHODS,
+    column,
+    ignore_solver_warnings,
+    options_of,
+    train,
+)
 
 KINDS = ("regression", "classification", "multilabel", "regression_l1")
 SCALES = torch.tensor([2.0, 1.0, 1.0, 5.0], dtype=torch.float64)
 LR = 0.01
 # A step is an epoch on all rows, so that metrics.csv holds every step.
 PROBLEM = (
-    "data=toy_mixed", "data._target_=tests.oracles.methods.problems.FourKinds", "data.n=64", "data.n_val=8", "data.n_test=8",
-    "data.batch_size=64", "model=mlp", "model.hidden=[8]", f"optimizer.lr={LR}", "trainer.epochs=12", "trainer.evaluate_every=1",
-    "trainer.lr_scheduler=null", "trainer.device=cpu",
-)  # fmt: skip
-SETTLED = (
-    "optimizer.lr=0.05",
-    "trainer.epochs=40",
-)  # so long that the weights reach their targets, which depend on alpha
-MEASURED = (
-    "model._target_=tests.oracles.methods.problems.OneWeight",
-    "record.gradients=true",
-)  # what GradNorm sees is logged
+    "data=toy_mixed",
+    "data._target_=tests.oracles.methods.problems.FourKinds",
+    "data.n=64",
+    "data.n_val=8",
+    "data.n_test=8",
+    "data.batch_size=64",
+    "model=mlp",
+    "model.hidden=[8]",
+    f"optimizer.lr={LR}",
+    "trainer.epochs=12",
+    "trainer.evaluate_every=1",
+    "trainer.lr_scheduler=null",
+    "trainer.device=cpu",
+)
+# So long that GradNorm's weights reach their targets, which depend on alpha.
+SETTLED = ("optimizer.lr=0.05", "trainer.epochs=40")
+# So that the gradient norms that GradNorm uses are in the log.
+MEASURED = ("model._target_=tests.oracles.methods.problems.OneWeight", "record.gradients=true")
 FORMS = {
     "uncertainty_jde": ("weighting=uncertainty", "weighting.form=jde"),
     "uncertainty_liebel": ("weighting=uncertainty", "weighting.form=liebel"),
@@ -53,7 +66,11 @@ SCHEDULES = {"all": (), "staged": ("schedule=staged",), "ramp": ("schedule=ramp"
 
 
 def log_of(rows: list[dict[str, str]]) -> Log:
-    """Under a likelihood with a noise scale the weighting sees the negative log-likelihoods."""
+    """Return the log of a run from the rows of its metrics.csv.
+
+    Its losses are those that the weighting saw: under a likelihood with a noise scale the negative
+    log-likelihoods.
+    """
     sigma = column(rows, "sigma") / SCALES
     laplace = torch.tensor([kind == "regression_l1" for kind in KINDS])
     norms = (
@@ -70,14 +87,19 @@ def log_of(rows: list[dict[str, str]]) -> Log:
     )
 
 
-def close(found: Tensor, expected: Tensor) -> None:
-    """As near as float32 comes; a weight below 1e-6 counts as none."""
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+def assert_close(actual: Tensor, expected: Tensor) -> None:
+    """Assert that two tensors agree to the precision of float32; numbers below 1e-6 count as 0."""
+    torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-6)
 
 
 def replayed() -> list[Any]:
-    """Every method by itself; those with an objective of their own also with tasks that start late, or by and by."""
-    equal = [m for m in CASES if m not in REPLAYS]  # equal weights and another axis
+    """Return pairs of a method and a schedule.
+
+    Every method runs without a schedule; those with a replay also with tasks that start late, or
+    whose weights rise slowly.
+    """
+    # These have equal weights, and differ in update, schedule or likelihood.
+    equal = [m for m in CASES if m not in REPLAYS]
     return [
         *((m, "all") for m in REPLAYS),
         *((m, "staged") for m in REPLAYS),
@@ -88,7 +110,7 @@ def replayed() -> list[Any]:
 
 @pytest.mark.parametrize("method", options_of("weighting"))
 def test_the_objective_of_every_weighting_is_written_down(method: str) -> None:
-    """Breaks if a method is added whose weights nothing holds against its formula."""
+    """Breaks if a method is added whose weights are not tested against its formula."""
     plain = (
         "fixed@weighting" in (CONF / "weighting" / f"{method}.yaml").read_text()
         or method == "fixed"
@@ -98,17 +120,17 @@ def test_the_objective_of_every_weighting_is_written_down(method: str) -> None:
     )
 
 
-@solvers_may_chat
+@ignore_solver_warnings
 @pytest.mark.parametrize(("method", "schedule"), replayed())
 def test_the_logged_weights_are_the_slopes_of_the_objective(
     tmp_path: Path, method: str, schedule: str
 ) -> None:
-    """Breaks if a method weighs by another formula than its paper's, or logs other weights than it uses."""
+    """Breaks if a method's weights are not its paper's, or other weights are logged than used."""
     rows = train(tmp_path / "run", *PROBLEM, *CASES[method], *SCHEDULES[schedule])
     log = log_of(rows)
     weights, objective = REPLAYS.get(method, fixed)(log)
-    close(column(rows, "weight"), weights * log.active)
-    close(column(rows, "loss", total=True), objective)
+    assert_close(column(rows, "weight"), weights * log.active)
+    assert_close(column(rows, "loss", total=True), objective)
     if schedule != "all":
         assert log.active[0].count_nonzero() == 1
         assert log.active[-1].tolist() == [1, 1, 1, 1]
@@ -127,7 +149,7 @@ def test_the_logged_weights_are_the_slopes_of_the_objective(
 def test_the_logged_sigmas_descend_on_the_objective(
     tmp_path: Path, method: str, form: str, lr: float | None, schedule: str
 ) -> None:
-    """Breaks if a log-variance has another rate, another gradient or another clock than it should, or another unit in the log."""
+    """Breaks if a log-variance has a wrong learning rate, gradient, clock or unit in the log."""
     log = log_of(train(tmp_path / "run", *PROBLEM, *CASES[method], *SCHEDULES[schedule]))
     start = None if lr is None else 0.0
     moved = 0
@@ -143,16 +165,14 @@ def test_the_logged_sigmas_descend_on_the_objective(
             (slope,) = torch.autograd.grad(term.sum(), before)
             rate = 0.025 * settling(step, log.steps) if lr is None else lr
             change = adam.change(slope.item(), rate)
-            found = log.s[step, task].item() - before.item()
-            if (
-                adam.t == 1 and lr is None
-            ):  # at the optimum: the slope is rounding, and Adam makes it up to half a rate
-                assert abs(found) <= rate
+            logged_change = log.s[step, task].item() - before.item()
+            # At the optimum the slope is rounding, of which Adam makes up to half a learning rate.
+            if adam.t == 1 and lr is None:
+                assert abs(logged_change) <= rate
             else:
-                assert found == pytest.approx(
-                    change, abs=rate / 500
-                )  # the second slope is still small: its rounding counts
-                moved += abs(found) > rate / 10
+                # The second slope is still so small that its rounding counts.
+                assert logged_change == pytest.approx(change, abs=rate / 500)
+                moved += abs(logged_change) > rate / 10
     assert moved > 10
 
 
@@ -161,29 +181,33 @@ def test_the_logged_sigmas_descend_on_the_objective(
 def test_under_an_exact_likelihood_the_weights_are_those_of_the_logged_nll(
     tmp_path: Path, method: str, likelihood: str
 ) -> None:
-    """Breaks if a weighting is given the standard losses where the likelihood's are trained, or those are not what is logged."""
+    """Breaks if a weighting is given the standard losses under an exact likelihood.
+
+    It breaks, too, if the logged negative log-likelihoods are not those that the weighting saw.
+    """
     rows = train(tmp_path / "run", *PROBLEM, *CASES[method], f"likelihood={likelihood}")
     log = log_of(rows)
     assert (log.losses > 0).all()
     weights, objective = REPLAYS[method](log)
-    close(column(rows, "weight"), weights)
-    close(column(rows, "loss", total=True), objective)
+    assert_close(column(rows, "weight"), weights)
+    assert_close(column(rows, "loss", total=True), objective)
 
 
 def test_the_logged_nll_is_the_density_of_the_logged_loss_and_sigma(tmp_path: Path) -> None:
-    """Breaks if a likelihood lacks a constant, takes the wrong noise scale, or logs it in another unit."""
+    """Breaks if a likelihood lacks a constant, uses a wrong sigma, or logs it in a wrong unit."""
     rows = train(tmp_path / "run", *PROBLEM, *CASES["uncertainty_exact"])
     losses, s, nll = column(rows, "loss"), log_of(rows).s[:-1], column(rows, "nll")
-    # A step used the s that the step before it left.
+    # A step uses the s that the previous step left.
     gaussian = torch.exp(-s[:, 0]) * losses[1:, 0] / 2 + s[:, 0] / 2 + math.log(2 * math.pi) / 2
     laplace = torch.exp(-s[:, 3]) * losses[1:, 3] + s[:, 3] + math.log(2)
-    close(nll[1:, 0], gaussian)
-    close(nll[1:, 3], laplace)
+    assert_close(nll[1:, 0], gaussian)
+    assert_close(nll[1:, 3], laplace)
 
 
 def test_the_logged_loss_of_a_classification_is_its_likelihood(tmp_path: Path) -> None:
-    """Breaks if the loss in the log is of another temperature than the one that was trained, or the two are not of the same step."""
+    """Breaks if the logged loss and nll have different temperatures, or are of different steps."""
     rows = train(tmp_path / "run", *PROBLEM, *CASES["uncertainty_exact"])
     losses, nll = column(rows, "loss"), column(rows, "nll")
-    close(nll[:, 1], losses[:, 1])
-    close(nll[:, 2], 2 * losses[:, 2])  # the sum over two labels
+    assert_close(nll[:, 1], losses[:, 1])
+    # The likelihood is summed over the two labels, the loss is their mean.
+    assert_close(nll[:, 2], 2 * losses[:, 2])

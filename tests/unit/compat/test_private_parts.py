@@ -1,22 +1,19 @@
-"""Private parts of other packages that compat/ relies on: where a new version moves one, the test says what, and where to mend it."""
+"""The private parts of other packages that compat/ touches are where they were.
+
+Where a new version moves one, the test says which, and which file has to change.
+"""
 
 from __future__ import annotations
 
-import copy
 import inspect
 from collections.abc import Callable
 from importlib.metadata import version
-from typing import Any
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 from torch import nn
 
 from mtl_runner.compat import torch_modules
-from mtl_runner.compat.omegaconf_yaml import yaml_of
-from mtl_runner.compat.torch_optimizers import defer_compiler, stepper
-from mtl_runner.compat.torchjd_state import STATES, get_state, set_state
 from mtl_runner.gradients.parameters import leaves_of
 
 
@@ -41,9 +38,8 @@ def _omegaconf_dumper() -> bool:
 
 
 def _torch_wrappers() -> bool:
-    optimizer = torch.optim.Adam(
-        [nn.Parameter(torch.zeros(1))]
-    )  # the first one wraps the step of its class
+    # The first optimizer of a class wraps the step of the class.
+    optimizer = torch.optim.Adam([nn.Parameter(torch.zeros(1))])
     inner = getattr(getattr(type(optimizer).step, "__wrapped__", None), "__wrapped__", None)
     return inner is not None and inner.__qualname__.endswith(".step")
 
@@ -68,6 +64,7 @@ def _torch_graph() -> bool:
     return set(used) == {first, second} and used[second] > used[first]
 
 
+# Per part: the package, the file of compat/ that touches it, and whether it is there.
 PARTS: dict[str, tuple[str, str, Callable[[], bool]]] = {
     "how Hydra puts overrides into a config": ("hydra-core", "hydra_compose.py", _hydra_loader),
     "Hydra's basic launcher": ("hydra-core", "hydra_launcher.py", _hydra_launcher),
@@ -79,54 +76,14 @@ PARTS: dict[str, tuple[str, str, Callable[[], bool]]] = {
 }
 
 
-@pytest.mark.parametrize("what", PARTS)
-def test_a_private_part_is_where_it_was(what: str) -> None:
+@pytest.mark.parametrize("part", PARTS)
+def test_a_private_part_is_where_it_was(part: str) -> None:
     """Breaks if a new version of a package moves what compat/ touches."""
-    package, file, is_there = PARTS[what]
+    package, file, is_there = PARTS[part]
     try:
-        found = is_there()
+        there = is_there()
     except (ImportError, AttributeError, TypeError) as error:
         pytest.fail(
-            f"{package} {version(package)} moved {what} ({error}); mend mtl_runner/compat/{file}."
+            f"{package} {version(package)} moved {part} ({error}); mend mtl_runner/compat/{file}."
         )
-    assert found, f"{package} {version(package)} moved {what}; mend mtl_runner/compat/{file}."
-
-
-@pytest.mark.parametrize(
-    "content",
-    [{"a": 1, "b": [1, 2.5, None], "c": "1e3", "d": {"e": "yes", "f": "x: y"}}, ["a=1", "b='x'"]],
-)
-def test_yaml_is_omegaconfs_own(content: Any) -> None:
-    """Breaks if a recorded config reads back as another one."""
-    assert yaml_of(content).decode() == OmegaConf.to_yaml(OmegaConf.create(content))
-
-
-@pytest.mark.parametrize("name", STATES)
-def test_the_state_of_an_aggregator_comes_back(name: str) -> None:
-    """Breaks if a new version of TorchJD keeps a state elsewhere: a resumed run would begin anew, without a word."""
-    aggregation = pytest.importorskip("torchjd.aggregation")
-    rows = [torch.randn(3, 5, generator=torch.Generator().manual_seed(seed)) for seed in range(4)]
-    first, second = getattr(aggregation, name)(), getattr(aggregation, name)()
-    for row in rows[:3]:
-        first(row)
-    saved = copy.deepcopy(get_state(first))
-    assert saved, (
-        f"torchjd {version('torchjd')} moved the state of {name}; mend mtl_runner/compat/torchjd_state.py."
-    )
-    set_state(second, saved)
-    torch.manual_seed(0)
-    expected = first(rows[3])
-    torch.manual_seed(0)
-    torch.testing.assert_close(second(rows[3]), expected)
-
-
-def test_without_the_wrappers_the_ordinary_step_is_taken() -> None:
-    """Breaks if a class of a user's own, which nothing is known of, is stepped in another way than by its step."""
-
-    class Mine(torch.optim.SGD):
-        pass
-
-    optimizer = Mine([nn.Parameter(torch.zeros(1))], lr=0.1)
-    assert stepper(optimizer) == optimizer.step
-    defer_compiler()  # twice, or with the compiler there: nothing happens
-    defer_compiler()
+    assert there, f"{package} {version(package)} moved {part}; mend mtl_runner/compat/{file}."

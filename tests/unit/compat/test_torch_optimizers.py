@@ -1,4 +1,4 @@
-"""An optimizer's step without its wrappers: the same numbers, and nothing lost that somebody registered."""
+"""An optimizer's step without its wrappers: the same numbers, and every hook is called."""
 
 from __future__ import annotations
 
@@ -10,9 +10,15 @@ import torch
 from torch import nn
 from torch.optim import optimizer as torch_optimizer
 
-from mtl_runner.compat.torch_optimizers import stepper
+from mtl_runner.compat.torch_optimizers import defer_compiler, step_function
 from mtl_runner.errors import ConfigError
-from tests.support.builders import flat, make_mlp, make_split, make_tasks, same_bits
+from tests.support.builders import (
+    assert_same_bits,
+    flat_parameters,
+    make_mlp,
+    make_split,
+    make_tasks,
+)
 
 Make = Callable[..., torch.optim.Optimizer]
 
@@ -39,7 +45,7 @@ OPTIMIZERS: dict[str, Make] = {
 def steps_of(
     make: Make, take: Callable[[torch.optim.Optimizer], Callable[[], object]], steps: int = 15
 ) -> torch.Tensor:
-    """Where a small network arrives when the optimizer's steps are taken in this way."""
+    """Return the parameters of a small network after steps that are taken in this way."""
     model = make_mlp(tasks := make_tasks(a="regression"))
     split = make_split(tasks)
     optimizer = make(model.parameters(), lr=0.01)
@@ -48,18 +54,20 @@ def steps_of(
         optimizer.zero_grad()
         tasks[0].loss(model(split.inputs), split.targets).backward()
         if index % 3 == 0:
-            model.heads[0].bias.grad = None  # an idle parameter
+            model.heads[0].bias.grad = None
         step()
-    return flat(model)
+    return flat_parameters(model)
 
 
 @pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
 def test_a_step_is_the_optimizers_own_to_the_last_bit(make: Make) -> None:
     """Breaks if leaving out the wrappers changes what an optimizer does."""
-    same_bits(steps_of(make, stepper), steps_of(make, lambda optimizer: optimizer.step))
+    assert_same_bits(
+        steps_of(make, step_function), steps_of(make, lambda optimizer: optimizer.step)
+    )
 
 
-def test_a_learning_rate_scheduler_still_has_its_say() -> None:
+def test_a_learning_rate_scheduler_keeps_its_effect() -> None:
     """Breaks if the quick step uses the learning rate from when it was made."""
 
     def scheduled(take: Callable[[torch.optim.Optimizer], Callable[[], object]]) -> torch.Tensor:
@@ -74,26 +82,26 @@ def test_a_learning_rate_scheduler_still_has_its_say() -> None:
 
         return steps_of(torch.optim.Adam, both)
 
-    same_bits(scheduled(stepper), scheduled(lambda optimizer: optimizer.step))
+    assert_same_bits(scheduled(step_function), scheduled(lambda optimizer: optimizer.step))
 
 
 def one_parameter(make: Make = torch.optim.SGD) -> tuple[nn.Parameter, torch.optim.Optimizer]:
-    """A parameter with a gradient, and its optimizer."""
+    """Return a parameter with a gradient, and its optimizer."""
     parameter = nn.Parameter(torch.ones(1))
     parameter.grad = torch.ones(1)
     return parameter, make([parameter], lr=0.1)
 
 
-@pytest.mark.parametrize("when", ["register_step_pre_hook", "register_step_post_hook"])
-def test_a_hook_registered_before_is_called(when: str) -> None:
+@pytest.mark.parametrize("register", ["register_step_pre_hook", "register_step_post_hook"])
+def test_a_hook_registered_before_is_called(register: str) -> None:
     """Breaks if a user's hook on an optimizer is silently skipped."""
     parameter, optimizer = one_parameter()
     called: list[str] = []
-    getattr(optimizer, when)(lambda *_: called.append(when))
-    step = stepper(optimizer)
+    getattr(optimizer, register)(lambda *_: called.append(register))
+    step = step_function(optimizer)
     step()
     step()
-    assert called == [when, when]
+    assert called == [register, register]
     assert parameter.item() == pytest.approx(0.8)
 
 
@@ -106,7 +114,7 @@ def test_a_hook_for_all_optimizers_is_called(register: str) -> None:
     called: list[str] = []
     handle = getattr(torch_optimizer, register)(lambda *_: called.append(register))
     try:
-        stepper(optimizer)()
+        step_function(optimizer)()
     finally:
         handle.remove()
     assert called == [register]
@@ -140,7 +148,7 @@ class Logged(torch.optim.SGD):
 def test_a_users_own_optimizer_is_stepped_as_it_stands(make: Make) -> None:
     """Breaks if `optimizer._target_=my_module.Mine` is replaced by its base class, or fails."""
     parameter, optimizer = one_parameter(make)
-    step = stepper(optimizer)
+    step = step_function(optimizer)
     step()
     step()
     assert parameter.item() == pytest.approx(0.8)
@@ -151,7 +159,7 @@ def test_lbfgs_is_refused_with_what_to_use_instead() -> None:
     """Breaks if LBFGS ends in a TypeError about a missing closure in the middle of a run."""
     _, optimizer = one_parameter(torch.optim.LBFGS)
     with pytest.raises(ConfigError) as error:
-        stepper(optimizer)
+        step_function(optimizer)
     assert str(error.value) == (
         "optimizer._target_=torch.optim.LBFGS needs a closure, which no update here gives; use Adam, AdamW or SGD."
     )
@@ -162,6 +170,23 @@ def test_a_parameter_without_a_gradient_is_left_alone(make: Make) -> None:
     """Breaks if an idle parameter moves or its clock runs."""
     parameter, optimizer = one_parameter(make)
     parameter.grad = None
-    stepper(optimizer)()
+    step_function(optimizer)()
     assert parameter.item() == 1.0
     assert optimizer.state.get(parameter, {}) == {}
+
+
+def test_an_unknown_class_takes_its_ordinary_step() -> None:
+    """Breaks if a user's own class is stepped in another way than by its ``step``."""
+
+    class OwnSGD(torch.optim.SGD):
+        pass
+
+    optimizer = OwnSGD([nn.Parameter(torch.zeros(1))], lr=0.1)
+    assert step_function(optimizer) == optimizer.step
+
+
+def test_the_compiler_can_be_deferred_twice() -> None:
+    """Breaks if a second run in one process fails, or an optimizer cannot be made any more."""
+    defer_compiler()
+    defer_compiler()
+    torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1).zero_grad()

@@ -1,4 +1,4 @@
-"""The signature is the home of a default; the yaml lists it for readers, and says the same."""
+"""The defaults in the yaml files are those of the signatures."""
 
 from __future__ import annotations
 
@@ -15,18 +15,14 @@ from mtl_runner.config.conf_directory import conf_directory
 from mtl_runner.config.settings import RecordOptions, Settings, TrainerOptions
 
 CONF = conf_directory()
-OF_THE_RUN = {
-    "trivial_losses",
-    "seed",
-    "clip",
-    "clip_blocks",
-    "tasks",
-    "length",
-}  # given by the run, not by its config
+# Arguments that the run passes; no config lists them.
+RUN_ARGUMENTS = {"trivial_losses", "seed", "clip", "clip_blocks", "tasks", "length"}
+# Methods that are another one with other options; only those options are listed.
+ALIASES = ("uncertainty_analytic", "uncertainty_simplified")
 
 
 def nodes(path: Path) -> dict[str, dict[str, Any]]:
-    """The nodes of a file that make something of ours, by where they stand in it."""
+    """Return the nodes of a file whose target is ours, by their key."""
     content = yaml.safe_load(path.read_text()) or {}
     parts = {
         "": content,
@@ -40,7 +36,7 @@ def nodes(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def plain(value: Any) -> Any:
-    """Values that mean the same as one: nothing given is an empty mapping, too; a reference stands for its default."""
+    """Return a value in one form: None for an empty one, the default for a reference."""
     if isinstance(value, str) and (match := re.fullmatch(r"\$\{oc\.select:[^,]+,(.+)\}", value)):
         return yaml.safe_load(match[1])
     value = list(value) if isinstance(value, tuple) else value
@@ -60,19 +56,13 @@ def test_a_config_lists_the_defaults_of_what_it_makes(path: Path) -> None:
             if name in defaults:
                 assert plain(value) == plain(defaults[name]), name
         if path.parent.name != "data":
-            hidden = set(defaults) - set(node) - OF_THE_RUN
+            hidden = set(defaults) - set(node) - RUN_ARGUMENTS
             assert (
                 not hidden
                 or "@package _global_" in path.read_text()
                 or len(node) == 1
                 or path.stem in ALIASES
             ), hidden
-
-
-ALIASES = (
-    "uncertainty_analytic",
-    "uncertainty_simplified",
-)  # a method with other options: only those are listed
 
 
 @pytest.mark.parametrize(

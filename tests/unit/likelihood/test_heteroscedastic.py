@@ -1,4 +1,4 @@
-"""The exact likelihood with a noise scale that the model predicts: what it is, what beta does, and what it refuses."""
+"""The exact likelihood with predicted noise: its value, what beta does, and what it refuses."""
 
 from __future__ import annotations
 
@@ -12,12 +12,20 @@ from torch import Tensor
 
 from mtl_runner.errors import ConfigError
 from mtl_runner.likelihood import Heteroscedastic, Homoscedastic
-from mtl_runner.models.predicts_noise import widened
+from mtl_runner.models.predicts_noise import with_noise_outputs
 from mtl_runner.tasks.kinds import MISSING_CLASS
 from mtl_runner.tasks.protocols import HasOptimum, HasSigmas
 from mtl_runner.tasks.task import Task, log_variance_key
-from tests.support.builders import KINDS, QUICK, ROWS, make_split, make_tasks, near, same_bits
-from tests.unit.likelihood.references import (
+from tests.support.builders import (
+    KINDS,
+    QUICK,
+    ROWS,
+    assert_near,
+    assert_same_bits,
+    make_split,
+    make_tasks,
+)
+from tests.support.likelihoods import (
     constant_noise,
     make_task,
     nll_by_hand,
@@ -35,22 +43,28 @@ gaps_are = pytest.mark.parametrize("gaps", [False, True])
 
 
 def noise_for(task: Task, rows: int = ROWS, seed: int = 3) -> Tensor:
-    """Log-variances as a model would predict them: one per output of a regression, one per sample of the others."""
+    """Return log-variances as a model would predict them.
+
+    There is one per output of a regression, and one per sample of the other kinds.
+    """
     width = task.size if task.kind.startswith("regression") else 1
     return torch.randn(rows, width, generator=torch.Generator().manual_seed(seed)).requires_grad_()
 
 
 def given_noise(task: Task, output: Tensor, s: Tensor) -> dict[str, Tensor]:
-    """The outputs of a model that predicts ``s``: logits are divided by their temperature already."""
+    """Return the outputs of a model that predicts ``s``.
+
+    Logits are divided by their temperature already.
+    """
     answers = output if task.kind.startswith("regression") else output * torch.exp(-s)
     return {"a": answers, log_variance_key("a"): s}
 
 
 def entry_errors(task: Task, output: Tensor, target: Tensor, s: Tensor) -> Tensor:
-    """The negative log-likelihood of every entry of a fully labelled target."""
-    one = Task("a", task.kind, size=task.size)
+    """Return the negative log-likelihood of every entry of a fully labelled target."""
+    unweighted_task = Task("a", task.kind, size=task.size)
     rows = [
-        nll_by_hand(one, output[i : i + 1], target[i : i + 1], s[i : i + 1], "mean")
+        nll_by_hand(unweighted_task, output[i : i + 1], target[i : i + 1], s[i : i + 1], "mean")
         for i in range(len(target))
     ]
     return torch.stack(rows)
@@ -62,7 +76,7 @@ def entry_errors(task: Task, output: Tensor, target: Tensor, s: Tensor) -> Tenso
 def test_the_loss_is_the_negative_log_likelihood_of_torch_distributions(
     kind: str, reduce: str, gaps: bool
 ) -> None:
-    """Breaks if a constant, a factor or a sign of a density is wrong, in the value or in the gradients that train."""
+    """Breaks if a constant, factor or sign of a density is wrong, in the value or its gradients."""
     task = make_task(kind, missing=gaps)
     split = with_gaps(make_split([task])) if gaps else make_split([task])
     output, s = outputs_for(task, ROWS), noise_for(task)
@@ -70,8 +84,10 @@ def test_the_loss_is_the_negative_log_likelihood_of_torch_distributions(
         given_noise(task, output, s), split.targets
     )
     expected = nll_by_hand(task, output, split.targets["a"], s, reduce)
-    near(loss, expected, 1e-12)
-    near(torch.autograd.grad(loss, [output, s]), torch.autograd.grad(expected, [output, s]), 1e-12)
+    assert_near(loss, expected, 1e-12)
+    assert_near(
+        torch.autograd.grad(loss, [output, s]), torch.autograd.grad(expected, [output, s]), 1e-12
+    )
 
 
 @reduce_is
@@ -79,17 +95,17 @@ def test_the_loss_is_the_negative_log_likelihood_of_torch_distributions(
 def test_class_weights_average_the_log_likelihoods_as_cross_entropy_does(
     reduce: str, gaps: bool
 ) -> None:
-    """Breaks if a weighted class counts differently under a predicted temperature than under the standard loss."""
+    """Breaks if a class weight acts otherwise under a predicted temperature than without one."""
     task = make_task("classification", missing=gaps, class_weights=True)
     split = with_gaps(make_split([task])) if gaps else make_split([task])
     output, s = outputs_for(task, ROWS), noise_for(task)
     likelihood, outputs = Heteroscedastic([task], reduce=reduce), given_noise(task, output, s)
-    near(
+    assert_near(
         likelihood(outputs, split.targets)[0],
         nll_by_hand(task, output, split.targets["a"], s, reduce),
         1e-12,
     )
-    near(
+    assert_near(
         likelihood.standard_losses(outputs, split.targets)[0],
         task.loss(outputs, split.targets).detach(),
         0,
@@ -113,7 +129,7 @@ def test_a_temperature_per_pixel_serves_its_pixel(
         torch.randn(5, 1, 3, 2, generator=generator),
     )
     outputs = given_noise(task, output, s)
-    near(
+    assert_near(
         Heteroscedastic([task], reduce=reduce)(outputs, {"a": target})[0],
         nll_by_hand(task, output, target, s, reduce),
         1e-12,
@@ -126,7 +142,7 @@ def test_a_temperature_per_pixel_serves_its_pixel(
     counts = known * (
         torch.tensor(task.class_weights)[target.clamp(min=0)] if class_weights else 1.0
     )
-    near(beta, (counts * errors * (s.squeeze(1) / 2).exp()).sum() / counts.sum(), 1e-12)
+    assert_near(beta, (counts * errors * (s.squeeze(1) / 2).exp()).sum() / counts.sum(), 1e-12)
 
 
 @kind_is
@@ -136,18 +152,22 @@ def test_a_temperature_per_pixel_serves_its_pixel(
 def test_constant_noise_equals_the_homoscedastic_likelihood(
     kind: str, reduce: str, gaps: bool, class_weights: bool
 ) -> None:
-    """Breaks if the two likelihoods are not one formula: value, and gradients of outputs and of s."""
+    """Breaks if the two likelihoods are not one formula, in the value or its gradients."""
     task = make_task(kind, missing=gaps, class_weights=class_weights and kind == "classification")
     split = with_gaps(make_split([task])) if gaps else make_split([task])
     output = outputs_for(task, ROWS)
     learned = Homoscedastic([task], reduce=reduce, init=0.8)
     (s,) = learned.log_variance
-    (one,) = learned.losses({"a": output}, split.targets)
-    (other,) = Heteroscedastic([task], reduce=reduce).losses(
+    (learned_loss,) = learned.losses({"a": output}, split.targets)
+    (predicted_loss,) = Heteroscedastic([task], reduce=reduce).losses(
         constant_noise({"a": output}, [task], [s]), split.targets
     )
-    near(other, one, 1e-13)
-    near(torch.autograd.grad(other, [output, s]), torch.autograd.grad(one, [output, s]), 1e-12)
+    assert_near(predicted_loss, learned_loss, 1e-13)
+    assert_near(
+        torch.autograd.grad(predicted_loss, [output, s]),
+        torch.autograd.grad(learned_loss, [output, s]),
+        1e-12,
+    )
 
 
 @kind_is
@@ -160,15 +180,15 @@ def test_without_a_label_the_loss_and_every_gradient_are_exactly_zero(
     split = without_labels(make_split([task]), "a")
     output, s = outputs_for(task, ROWS), noise_for(task)
     (loss,) = Heteroscedastic([task], beta=beta).losses(given_noise(task, output, s), split.targets)
-    same_bits(loss.detach(), torch.tensor(0.0))
+    assert_same_bits(loss.detach(), torch.tensor(0.0))
     for gradient in torch.autograd.grad(loss, [output, s]):
-        same_bits(gradient, torch.zeros_like(gradient))
+        assert_same_bits(gradient, torch.zeros_like(gradient))
 
 
 @kind_is
 @pytest.mark.parametrize("beta", [0.0, 1.0])
 def test_missing_entries_leave_the_gradients_of_the_others(kind: str, beta: float) -> None:
-    """Breaks if a NaN target, or the noise predicted beside it, leaks into the rows that are labelled."""
+    """Breaks if a NaN target, or the noise predicted beside it, leaks into labelled rows."""
     task = make_task(kind, missing=True)
     split = with_gaps(make_split([task]))
     output, s = outputs_for(task, ROWS), noise_for(task)
@@ -177,14 +197,14 @@ def test_missing_entries_leave_the_gradients_of_the_others(kind: str, beta: floa
     assert rows.any()
     for gradient in torch.autograd.grad(loss, [output, s]):
         assert gradient.isfinite().all()
-        same_bits(gradient[rows], torch.zeros_like(gradient[rows]))
+        assert_same_bits(gradient[rows], torch.zeros_like(gradient[rows]))
 
 
 @kind_is
 @QUICK
 @given(beta=st.floats(0, 1))
 def test_beta_multiplies_each_samples_gradient_by_sigma_to_two_beta(kind: str, beta: float) -> None:
-    """Breaks if beta is not a factor per sample that no gradient flows through (Seitzer et al., eq. 3)."""
+    """Breaks if beta is no factor per sample without a gradient (Seitzer et al., eq. 3)."""
     task = make_task(kind)
     split = make_split([task])
     output, s = outputs_for(task, ROWS), noise_for(task)
@@ -195,13 +215,13 @@ def test_beta_multiplies_each_samples_gradient_by_sigma_to_two_beta(kind: str, b
         given_noise(task, output, s), split.targets
     )
     factor = s.detach().exp() ** beta
-    found, expected = (
+    gradients, plain_gradients = (
         torch.autograd.grad(loss, [output, s]),
         torch.autograd.grad(plain, [output, s]),
     )
-    near(found, tuple(factor * gradient for gradient in expected), 1e-12)
+    assert_near(gradients, tuple(factor * gradient for gradient in plain_gradients), 1e-12)
     if task.kind == "classification":
-        near(
+        assert_near(
             loss,
             (factor.squeeze(1) * entry_errors(task, output, split.targets["a"], s)).mean(),
             1e-12,
@@ -221,7 +241,7 @@ def test_beta_of_one_trains_the_mean_as_the_standard_loss_does(
         given_noise(task, output, s), split.targets
     )
     standard = task.loss({"a": output}, split.targets)
-    near(
+    assert_near(
         torch.autograd.grad(loss, output)[0],
         share * torch.autograd.grad(standard, output)[0],
         1e-13,
@@ -235,10 +255,10 @@ def test_the_logged_likelihood_is_without_beta(kind: str, gaps: bool) -> None:
     task = make_task(kind, missing=gaps)
     split = with_gaps(make_split([task])) if gaps else make_split([task])
     outputs = given_noise(task, outputs_for(task, ROWS), noise_for(task))
-    found = Heteroscedastic([task], beta=0.7).negative_log_likelihoods(outputs, split.targets)
-    near(found, Heteroscedastic([task])(outputs, split.targets).detach(), 0)
-    assert not found.requires_grad
-    assert (Heteroscedastic([task], beta=0.7)(outputs, split.targets) - found).abs() > 1e-3
+    logged = Heteroscedastic([task], beta=0.7).negative_log_likelihoods(outputs, split.targets)
+    assert_near(logged, Heteroscedastic([task])(outputs, split.targets).detach(), 0)
+    assert not logged.requires_grad
+    assert (Heteroscedastic([task], beta=0.7)(outputs, split.targets) - logged).abs() > 1e-3
 
 
 def test_every_task_has_the_noise_that_was_predicted_for_it() -> None:
@@ -247,12 +267,12 @@ def test_every_task_has_the_noise_that_was_predicted_for_it() -> None:
     split = make_split(tasks)
     outputs = {task.name: outputs_for(task, ROWS, seed=i).detach() for i, task in enumerate(tasks)}
     s = [torch.tensor(value) for value in (0.1, -0.2, 0.3, -0.4)]
-    found = Heteroscedastic(tasks)(constant_noise(outputs, tasks, s), split.targets)
+    losses = Heteroscedastic(tasks)(constant_noise(outputs, tasks, s), split.targets)
     expected = [
         nll_by_hand(t, outputs[t.name], split.targets[t.name], v)
         for t, v in zip(tasks, s, strict=True)
     ]
-    near(found, torch.stack(expected), 1e-12)
+    assert_near(losses, torch.stack(expected), 1e-12)
 
 
 def test_a_loss_term_is_taken_as_it_is() -> None:
@@ -262,8 +282,8 @@ def test_a_loss_term_is_taken_as_it_is() -> None:
         "b", size=2, loss_term=lambda outputs, targets: 3 * outputs["b"].square().mean()
     )
     likelihood, outputs = Heteroscedastic([term, replaced], beta=0.5), {"b": torch.ones(4, 2)}
-    near(likelihood(outputs, {"b": torch.zeros(4, 2)}), torch.tensor([1.0, 3.0]), 0)
-    assert [widened(task).size for task in (term, replaced)] == [0, 2]
+    assert_near(likelihood(outputs, {"b": torch.zeros(4, 2)}), torch.tensor([1.0, 3.0]), 0)
+    assert [with_noise_outputs(task).size for task in (term, replaced)] == [0, 2]
     assert [likelihood.predicted_sigma(task, outputs) for task in (term, replaced)] == [None, None]
 
 
@@ -276,13 +296,13 @@ def test_the_predicted_sigma_is_in_the_units_of_the_target(kind: str, power: int
     task = Task("a", kind, size=3, offset=7.0, scale=4.0)
     s = noise_for(task)
     unit = 4.0 if kind.startswith("regression") else 1.0
-    found = Heteroscedastic([task]).predicted_sigma(task, {log_variance_key("a"): s})
-    assert found is not None
-    near(found, unit * s.exp() ** (1 / power), 1e-13)
+    sigma = Heteroscedastic([task]).predicted_sigma(task, {log_variance_key("a"): s})
+    assert sigma is not None
+    assert_near(sigma, unit * s.exp() ** (1 / power), 1e-13)
 
 
 def test_nothing_is_learned_beside_the_model() -> None:
-    """Breaks if a likelihood whose noise the model predicts hands parameters to an optimizer of its own."""
+    """Breaks if a likelihood whose noise the model predicts has parameters of its own."""
     likelihood = Heteroscedastic(make_tasks(a="regression", b="classification"))
     assert list(likelihood.parameters()) == []
     assert not isinstance(likelihood, HasSigmas | HasOptimum)
@@ -298,8 +318,8 @@ def test_a_wild_log_variance_stays_finite(start: float) -> None:
         torch.nn.init.constant_(head.bias[task.size :], start)
     losses = Heteroscedastic(tasks)(model(split.inputs), split.targets)
     assert losses.isfinite().all()
-    found = torch.autograd.grad(losses.sum(), list(model.parameters()))
-    assert all(gradient.isfinite().all() for gradient in found)
+    gradients = torch.autograd.grad(losses.sum(), list(model.parameters()))
+    assert all(gradient.isfinite().all() for gradient in gradients)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The exact likelihood with a learned sigma: what it is, by ``torch.distributions``, and what it refuses."""
+"""The exact likelihood with a learned sigma, by ``torch.distributions``, and what it refuses."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ from mtl_runner.errors import ConfigError
 from mtl_runner.likelihood import Homoscedastic
 from mtl_runner.tasks.kinds import MISSING_CLASS
 from mtl_runner.tasks.task import Task
-from tests.support.builders import KINDS, QUICK, ROWS, make_split, make_tasks, near, same_bits
-from tests.unit.likelihood.references import (
-    make_task,
-    nll_by_hand,
-    outputs_for,
-    with_gaps,
-    without_labels,
+from tests.support.builders import (
+    KINDS,
+    QUICK,
+    ROWS,
+    assert_near,
+    assert_same_bits,
+    make_split,
+    make_tasks,
 )
+from tests.support.likelihoods import make_task, nll_by_hand, outputs_for, with_gaps, without_labels
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -31,6 +33,7 @@ reduce_is = pytest.mark.parametrize("reduce", ["sum", "mean"])
 
 
 def gradients(loss: Tensor, output: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the gradients of a loss by the output and by s."""
     return torch.autograd.grad(loss, [output, s], retain_graph=True)
 
 
@@ -42,16 +45,18 @@ def gradients(loss: Tensor, output: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
 def test_the_loss_is_the_negative_log_likelihood_of_torch_distributions(
     kind: str, reduce: str, gaps: bool, start: float
 ) -> None:
-    """Breaks if a constant, a factor or a sign of a density is wrong, in the value or in the gradient that trains."""
+    """Breaks if a constant, factor or sign of a density is wrong, in the value or its gradients."""
     task = make_task(kind, missing=gaps)
     split = with_gaps(make_split([task])) if gaps else make_split([task])
     likelihood, output = Homoscedastic([task], reduce=reduce, init=start), outputs_for(task, ROWS)
     (s,) = likelihood.log_variance
     (loss,) = likelihood.losses({"a": output}, split.targets)
     expected = nll_by_hand(task, output, split.targets["a"], s, reduce)
-    near(loss, expected, 1e-12 * (1 + expected.abs().item()))
-    found, wanted = gradients(loss, output, s), gradients(expected, output, s)
-    near(found, wanted, 1e-12 * (1 + max(g.abs().max().item() for g in wanted)))
+    assert_near(loss, expected, 1e-12 * (1 + expected.abs().item()))
+    slopes, expected_slopes = gradients(loss, output, s), gradients(expected, output, s)
+    assert_near(
+        slopes, expected_slopes, 1e-12 * (1 + max(g.abs().max().item() for g in expected_slopes))
+    )
 
 
 @reduce_is
@@ -59,18 +64,18 @@ def test_the_loss_is_the_negative_log_likelihood_of_torch_distributions(
 def test_class_weights_average_the_log_likelihoods_as_cross_entropy_does(
     reduce: str, gaps: bool
 ) -> None:
-    """Breaks if a weighted class counts differently under a likelihood than under the standard loss."""
+    """Breaks if a class weight acts otherwise under a likelihood than under the standard loss."""
     task = make_task("classification", missing=gaps, class_weights=True)
     split = with_gaps(make_split([task])) if gaps else make_split([task])
     likelihood, output = Homoscedastic([task], reduce=reduce, init=0.7), outputs_for(task, ROWS)
     (loss,) = likelihood.losses({"a": output}, split.targets)
-    near(
+    assert_near(
         loss,
         nll_by_hand(task, output, split.targets["a"], likelihood.log_variance[0], reduce),
         1e-12,
     )
     neutral = Homoscedastic([task], reduce=reduce, init=0.0)
-    near(
+    assert_near(
         neutral.losses({"a": output}, split.targets)[0],
         task.loss({"a": output}, split.targets),
         1e-14,
@@ -83,7 +88,7 @@ def test_class_weights_average_the_log_likelihoods_as_cross_entropy_does(
 def test_a_class_per_pixel_counts_once_per_pixel(
     reduce: str, gaps: bool, class_weights: bool
 ) -> None:
-    """Breaks if a segmentation's likelihood is that of one pixel, or a mean over pixels when the sum is asked for."""
+    """Breaks if a segmentation's likelihood is one pixel's, or a mean instead of the sum."""
     task = make_task("classification", missing=gaps, class_weights=class_weights)
     generator = torch.Generator().manual_seed(1)
     target = torch.randint(4, (5, 3, 2), generator=generator)
@@ -92,12 +97,12 @@ def test_a_class_per_pixel_counts_once_per_pixel(
     output = torch.randn(5, 4, 3, 2, generator=generator)
     likelihood = Homoscedastic([task], reduce=reduce, init=-0.4)
     (loss,) = likelihood.losses({"a": output}, {"a": target})
-    near(loss, nll_by_hand(task, output, target, likelihood.log_variance[0], reduce), 1e-12)
+    assert_near(loss, nll_by_hand(task, output, target, likelihood.log_variance[0], reduce), 1e-12)
 
 
 @kind_is
 def test_sum_and_mean_differ_by_the_number_of_outputs(kind: str) -> None:
-    """Breaks if `reduce: mean` does not weigh a target of many outputs as the standard loss does."""
+    """Breaks if `reduce: mean` does not weigh many outputs as the standard loss does."""
     task = make_task(kind)
     split, output = make_split([task]), outputs_for(task, ROWS)
     total, mean = (
@@ -105,12 +110,12 @@ def test_sum_and_mean_differ_by_the_number_of_outputs(kind: str) -> None:
         for r in ("sum", "mean")
     )
     entries = 1 if kind == "classification" else task.size
-    near(total, entries * mean, 1e-12)
+    assert_near(total, entries * mean, 1e-12)
     if kind == "regression":  # 1/2 at sigma 1, in the units of the standard loss
         slope = Homoscedastic([task], reduce="mean", init=0.0).losses({"a": output}, split.targets)[
             0
         ]
-        near(
+        assert_near(
             slope - 0.5 * math.log(2 * math.pi),
             0.5 * task.loss({"a": output}, split.targets),
             1e-12,
@@ -127,21 +132,21 @@ def test_without_a_label_the_loss_and_every_gradient_are_exactly_zero(
     split = without_labels(make_split([task]), "a")
     likelihood, output = Homoscedastic([task], reduce=reduce, init=1.3), outputs_for(task, ROWS)
     (loss,) = likelihood.losses({"a": output}, split.targets)
-    same_bits(loss.detach(), torch.tensor(0.0))
+    assert_same_bits(loss.detach(), torch.tensor(0.0))
     for gradient in gradients(loss, output, likelihood.log_variance[0]):
-        same_bits(gradient, torch.zeros_like(gradient))
+        assert_same_bits(gradient, torch.zeros_like(gradient))
 
 
 @kind_is
 def test_looking_for_gaps_changes_nothing_where_there_are_none(kind: str) -> None:
-    """Breaks if a fully labelled batch has another likelihood because a label is missing in another split."""
+    """Breaks if a label missing in another split changes the likelihood of a full batch."""
     split, output = make_split([make_task(kind)]), outputs_for(make_task(kind), ROWS)
     plain, looking = (Homoscedastic([make_task(kind, missing=m)], init=0.5) for m in (False, True))
-    near(looking({"a": output}, split.targets), plain({"a": output}, split.targets), 1e-13)
+    assert_near(looking({"a": output}, split.targets), plain({"a": output}, split.targets), 1e-13)
 
 
 def test_every_task_has_a_sigma_of_its_own() -> None:
-    """Breaks if the tasks' scales are dealt out in another order than the losses."""
+    """Breaks if the tasks' scales have another order than the losses."""
     tasks = make_tasks(a="regression", b="classification", c="regression_l1", d="multilabel")
     split = make_split(tasks)
     likelihood = Homoscedastic(tasks, init={"a": 0.1, "b": -0.2, "c": 0.3, "d": -0.4})
@@ -150,8 +155,8 @@ def test_every_task_has_a_sigma_of_its_own() -> None:
         nll_by_hand(t, outputs[t.name], split.targets[t.name], torch.tensor(s))
         for t, s in zip(tasks, (0.1, -0.2, 0.3, -0.4), strict=True)
     ]
-    near(likelihood(outputs, split.targets), torch.stack(expected), 1e-12)
-    near(
+    assert_near(likelihood(outputs, split.targets), torch.stack(expected), 1e-12)
+    assert_near(
         likelihood.negative_log_likelihoods(outputs, split.targets),
         torch.stack(expected).detach(),
         1e-12,
@@ -159,7 +164,7 @@ def test_every_task_has_a_sigma_of_its_own() -> None:
 
 
 def test_standard_losses_are_those_of_the_calibrated_answers() -> None:
-    """Breaks if the loss that strategies are compared by ignores the temperature that the answers are divided by."""
+    """Breaks if the loss that strategies are compared by ignores the learned temperature."""
     tasks = make_tasks(a="regression", b="classification", d="multilabel")
     split = make_split(tasks)
     likelihood = Homoscedastic(tasks, init={"a": 0.9, "b": 0.6, "d": -0.6})
@@ -169,9 +174,9 @@ def test_standard_losses_are_those_of_the_calibrated_answers() -> None:
         "b": outputs["b"] / math.exp(0.6),
         "d": outputs["d"] / math.exp(-0.6),
     }
-    near(likelihood.answers(outputs), answers, 1e-13)
+    assert_near(likelihood.tempered_outputs(outputs), answers, 1e-13)
     expected = torch.stack([task.loss(answers, split.targets) for task in tasks])
-    near(likelihood.standard_losses(outputs, split.targets), expected, 1e-13)
+    assert_near(likelihood.standard_losses(outputs, split.targets), expected, 1e-13)
     assert not likelihood.standard_losses(outputs, split.targets).requires_grad
 
 
@@ -184,11 +189,11 @@ def test_a_loss_term_is_taken_as_it_is() -> None:
     likelihood = Homoscedastic([term, replaced], init=2.0)
     output = torch.ones(4, 2, requires_grad=True)
     losses = likelihood.losses({"b": output}, {"b": torch.zeros(4, 2)})
-    near(torch.stack(losses), torch.tensor([1.0, 3.0]), 0)
+    assert_near(torch.stack(losses), torch.tensor([1.0, 3.0]), 0)
     assert not term.has_likelihood
     assert not replaced.has_likelihood
     assert likelihood.sigmas() == [None, None]
-    assert likelihood.off_optimum([1.0, 3.0]) == [None, None]
+    assert likelihood.values_and_optima([1.0, 3.0]) == [None, None]
     assert torch.autograd.grad(sum(losses), list(likelihood.parameters()), allow_unused=True) == (
         None,
         None,
@@ -199,18 +204,18 @@ def test_a_loss_term_is_taken_as_it_is() -> None:
 
 
 def test_log_loss_starts_at_the_trivial_predictors_optimum() -> None:
-    """Breaks if sigma starts so far from the data's scale that the first epochs only look for it."""
+    """Breaks if sigma starts far from the data's scale, so that the first epochs search for it."""
     tasks = make_tasks(a="regression", b="regression_l1", c="classification", d="multilabel")
     likelihood = Homoscedastic(tasks, trivial_losses=[9.0, 4.0, 1.3, 0.6])
-    near(
+    assert_near(
         torch.stack(list(likelihood.log_variance)),
         torch.tensor([math.log(9), math.log(4), 0.0, 0.0]),
         1e-15,
     )
     assert likelihood.sigmas() == [pytest.approx(3.0), pytest.approx(4.0), 1.0, 1.0]
     nothing_known = Homoscedastic(tasks, trivial_losses=[None] * 4)
-    near(torch.stack(list(nothing_known.log_variance)), torch.zeros(4), 0)
-    near(torch.stack(list(Homoscedastic(tasks).log_variance)), torch.zeros(4), 0)
+    assert_near(torch.stack(list(nothing_known.log_variance)), torch.zeros(4), 0)
+    assert_near(torch.stack(list(Homoscedastic(tasks).log_variance)), torch.zeros(4), 0)
 
 
 @pytest.mark.parametrize(("init", "expected"), [(1.5, [1.5, 1.5]), ({"b": -2}, [0.0, -2.0])])
@@ -219,7 +224,7 @@ def test_init_is_the_log_variance_itself(init: object, expected: list[float]) ->
     likelihood = Homoscedastic(
         make_tasks(a="regression", b="classification"), init=init, trivial_losses=[5.0, 1.0]
     )
-    near(torch.stack(list(likelihood.log_variance)), torch.tensor(expected), 0)
+    assert_near(torch.stack(list(likelihood.log_variance)), torch.tensor(expected), 0)
 
 
 @pytest.mark.parametrize(("frozen", "free"), [({"b": 2.0}, ["a", "c"]), (2.0, [])])
@@ -242,7 +247,7 @@ def test_frozen_is_a_sigma_per_task_or_one_for_all(frozen: object, free: list[st
     [("regression", 2), ("regression_l1", 1), ("classification", 2), ("multilabel", 2)],
 )
 def test_sigma_is_in_the_units_of_the_target(kind: str, power: int) -> None:
-    """Breaks if standardising a target changes the sigma that is reported, or the one that `frozen` asks for."""
+    """Breaks if standardising a target changes the reported sigma, or the one of `frozen`."""
     unit = 4.0 if kind.startswith("regression") else 1.0
     task = Task("a", kind, size=3, offset=7.0, scale=4.0)
     assert Homoscedastic([task], init=math.log(5.0)).sigmas()[0] == pytest.approx(
@@ -261,24 +266,26 @@ def test_a_standardised_targets_density_differs_by_the_jacobian_alone(kind: str)
     output, target = outputs_for(raw, ROWS).detach(), torch.linspace(-3, 9, 2 * ROWS).view(ROWS, 2)
     in_units = Homoscedastic([raw], frozen=2.5)({"a": output}, {"a": target})
     shrunk = {"a": (output - offset) / scale}, {"a": (target - offset) / scale}
-    near(Homoscedastic([standardised], frozen=2.5)(*shrunk) + 2 * math.log(scale), in_units, 1e-12)
+    assert_near(
+        Homoscedastic([standardised], frozen=2.5)(*shrunk) + 2 * math.log(scale), in_units, 1e-12
+    )
 
 
 def test_the_distance_to_the_optimum_is_known_for_numbers_only() -> None:
-    """Breaks if a frozen sigma, or a temperature whose optimum the loss does not tell, is called unconverged."""
+    """Breaks if a frozen sigma, or a temperature, which has no optimum, is called unconverged."""
     tasks = make_tasks(
         a="regression", b="regression_l1", c="classification", d="multilabel", e="regression"
     )
     likelihood = Homoscedastic(tasks, init=0.25, frozen={"e": 1.0})
-    found = likelihood.off_optimum([9.0, 0.0, 1.0, 1.0, 9.0])
-    assert found == [
+    pairs = likelihood.values_and_optima([9.0, 0.0, 1.0, 1.0, 9.0])
+    assert pairs == [
         (0.25, pytest.approx(math.log(9.0))),
         (0.25, pytest.approx(math.log(1e-12))),
         None,
         None,
         None,
     ]
-    unseen = likelihood.off_optimum([math.nan] * 5)[0]
+    unseen = likelihood.values_and_optima([math.nan] * 5)[0]
     assert unseen is not None
     assert np.isnan(unseen[1]), (
         "a task without a label in the last epoch has no optimum, and no error"

@@ -1,34 +1,32 @@
-"""The LeNet of the MultiMNIST papers: its published sizes, its padding, and that it stacks."""
+"""The LeNet of the MultiMNIST papers: its published sizes and its padding."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import pandas as pd
 import pytest
 import torch
 from torch import nn
 
-from mtl_runner.data.dataset import Split
+from mtl_runner.data import Split
 from mtl_runner.errors import ConfigError
 from mtl_runner.experiment.find_parameters import find_parameters
 from mtl_runner.likelihood import Standard
 from mtl_runner.models import LeNet
 from mtl_runner.tasks.task import Task
-from tests.support.commands import Command
 
 TASKS = [Task("left", "classification", size=10), Task("right", "classification", size=10)]
 
 
 def count(model: nn.Module) -> int:
+    """Return the number of parameters."""
     return sum(p.numel() for p in model.parameters())
 
 
 def test_sizes_are_those_of_the_papers() -> None:
-    """Breaks comparisons with published numbers: parameters counted by hand from the papers' layers.
+    """Breaks comparisons with published numbers.
 
-    Sener & Koltun on 28x28: 260 + 5020 + (320 -> 50) 16 050 in the shared part. Lin et al. on 36x36, kernels 9 and 5:
-    820 + 5020 + (500 -> 50) 25 050 shared, two heads (50 -> 10) of 510.
+    Parameters are counted by hand from the papers' layers. Sener & Koltun on 28x28: 260 + 5020 +
+    (320 -> 50) 16 050 in the shared part. Lin et al. on 36x36, kernels 9 and 5: 820 + 5020 +
+    (500 -> 50) 25 050 shared, two heads (50 -> 10) of 510.
     """
     assert count(LeNet(TASKS, (1, 28, 28)).trunk) == 260 + 5020 + 16_050
     assert count(LeNet(TASKS, (1, 36, 36), kernels=[9, 5])) == 820 + 5020 + 25_050 + 2 * 510
@@ -61,7 +59,7 @@ def test_small_images_are_padded_and_large_ones_are_not(
 
 
 def test_every_task_has_a_head_and_all_share_the_trunk() -> None:
-    """Breaks heads of regressions, names with dots, loss terms without an output, or what is shared."""
+    """Breaks heads of regressions, dots in names, terms without an output, or what is shared."""
     tasks = [
         *TASKS,
         Task("a.b", "regression", size=64),
@@ -75,12 +73,15 @@ def test_every_task_has_a_head_and_all_share_the_trunk() -> None:
     }
     labels = torch.zeros(4, dtype=torch.long)
     split = Split(torch.rand(4, 1, 12, 12), {"left": labels, "right": labels})
-    found = find_parameters(LeNet(TASKS, (1, 12, 12)), Standard(TASKS), split)
-    assert [p.numel() for p in found.shared] == [250, 10, 5000, 20, 9000, 50]
+    parameters = find_parameters(LeNet(TASKS, (1, 12, 12)), Standard(TASKS), split)
+    assert [p.numel() for p in parameters.shared] == [250, 10, 5000, 20, 9000, 50]
 
 
 def test_a_digit_moved_by_four_pixels_moves_the_features_by_one() -> None:
-    """Breaks the convolutions: each pooling halves, so that a shift of the image by four pixels is one of one place at the end."""
+    """Breaks the convolutions.
+
+    Each pooling halves, so that a shift of the image by four pixels is one of one place at the end.
+    """
     torch.manual_seed(0)
     convolutions = LeNet(TASKS, (1, 36, 36)).trunk[:6]
     image = torch.zeros(1, 1, 36, 36)
@@ -133,20 +134,3 @@ def test_wrong_inputs_and_options_have_their_sentence(
     with pytest.raises(ConfigError) as error:
         LeNet(TASKS, shape, **options)  # type: ignore[arg-type]
     assert str(error.value) == sentence
-
-
-@pytest.mark.long
-def test_a_stacked_sweep_gives_the_numbers_of_single_runs(mtl: Command, tmp_path: Path) -> None:
-    """Breaks `-m hydra/launcher=stacked` with convolutions: it must stack, and equal the runs by themselves."""
-    quick = ("data.rows=200", "trainer.epochs=2", "trainer.threads=1", "record.plots=none")
-    sweep = ("-m", "data=multi_digits", *quick, "seed=0,1", "weighting=fixed")
-    stacked = mtl("mtl-run", *sweep, "hydra/launcher=stacked", "hydra.sweep.dir=stacked")
-    assert stacked.code == 0, stacked.err
-    assert "one by one" not in stacked.out
-    single = mtl("mtl-run", *sweep, "hydra.sweep.dir=single")
-    assert single.code == 0, single.err
-    for one in sorted((tmp_path / "single").glob("*/metrics.csv")):
-        found = pd.read_csv(tmp_path / "stacked" / one.parent.name / "metrics.csv")
-        pd.testing.assert_frame_equal(
-            found, pd.read_csv(one), rtol=1e-4, atol=1e-6, check_exact=False
-        )

@@ -11,20 +11,21 @@ from torch import Tensor
 from mtl_runner.errors import ConfigError, ModelError
 from mtl_runner.models import TextRCNN
 from mtl_runner.tasks.task import Task
-from tests.support.builders import near, same_bits
+from tests.support.builders import assert_near, assert_same_bits
 
 TASKS = [Task("topics.a", "multilabel", size=3), Task("length", size=1)]
 WORDS = 20
 
 
 def network(tokens: int, **options: object) -> TextRCNN:
-    """A small network with the same weights at every call, for any number of tokens."""
+    """Return a small network with the same weights at every call, for any number of tokens."""
     torch.manual_seed(0)
     sizes = {"words": WORDS, "embedding": 5, "hidden": 4, "features": 6, **options}
     return TextRCNN(TASKS, (tokens,), **sizes)  # type: ignore[arg-type]
 
 
 def padded(rows: Sequence[Sequence[int]], tokens: int) -> Tensor:
+    """Return rows of word numbers, padded with 0 behind."""
     return torch.tensor([[*row, *[0] * (tokens - len(row))] for row in rows])
 
 
@@ -44,7 +45,7 @@ def test_one_answer_per_task_with_its_size() -> None:
 def test_padding_does_not_change_an_answer() -> None:
     """Breaks if the backward network reads the padding first, or padding wins a maximum."""
     short, long = network(5)(padded(TEXTS, 5)), network(40)(padded(TEXTS, 40))
-    near(long, short, 1e-14)
+    assert_near(long, short, 1e-14)
 
 
 @pytest.mark.usefixtures("float64")
@@ -53,7 +54,7 @@ def test_texts_of_a_batch_do_not_touch_each_other() -> None:
     model = network(5)
     together = model(padded(TEXTS, 5))
     alone = [model(padded([text], 5)) for text in TEXTS]
-    near(
+    assert_near(
         together,
         {name: torch.cat([outputs[name] for outputs in alone]) for name in together},
         1e-14,
@@ -61,39 +62,50 @@ def test_texts_of_a_batch_do_not_touch_each_other() -> None:
 
 
 def test_padding_gets_no_gradient() -> None:
-    """Breaks if training moves what stands for nothing, or a weight depends on how long the longest text is."""
+    """Breaks if training moves what stands for nothing.
+
+    Nor may a gradient depend on how long the longest text is.
+    """
     gradients = []
     for tokens in (5, 12):
         model = network(tokens)
-        sum(output.sum() for output in model(padded(TEXTS, tokens)).values()).backward()  # type: ignore[union-attr]
+        outputs = model(padded(TEXTS, tokens))
+        torch.stack([output.sum() for output in outputs.values()]).sum().backward()
         gradients.append({name: p.grad for name, p in model.named_parameters()})
     assert not gradients[0]["embedding.weight"][0].any()  # type: ignore[index]
     assert all(g is not None and bool(g.any()) for g in gradients[0].values())
-    near(gradients[1], gradients[0], 1e-5)
+    assert_near(gradients[1], gradients[0], 1e-5)
 
 
 @pytest.mark.usefixtures("float64")
 def test_a_text_read_backwards_with_the_two_networks_exchanged_is_the_same_text() -> None:
-    """Breaks if the two contexts are not mirror images: one of them is a place off, or includes the word itself."""
+    """Breaks if the two contexts are not mirror images.
+
+    One of them is a place off, or includes the word itself.
+    """
     model, mirrored = network(5), network(5)
     mirrored.before.load_state_dict(model.behind.state_dict())
     mirrored.behind.load_state_dict(model.before.state_dict())
     left, word, right = model.layer.weight.split([4, 5, 4], dim=1)
     mirrored.layer.weight.data = torch.cat([right, word, left], dim=1).detach()
-    near(mirrored(padded([text[::-1] for text in TEXTS], 5)), model(padded(TEXTS, 5)), 1e-14)
+    assert_near(mirrored(padded([text[::-1] for text in TEXTS], 5)), model(padded(TEXTS, 5)), 1e-14)
 
 
 @pytest.mark.usefixtures("float64")
 def test_the_context_of_a_word_leaves_the_word_itself_out() -> None:
-    """Breaks equations 1 and 2: the left context of the last word knows the words before it, the right one of the first those behind."""
+    """Breaks equations 1 and 2.
+
+    The left context of the last word knows the words before it, the right one of the first those
+    behind.
+    """
     model = network(3)
     with torch.no_grad():
         word = model.layer.weight[:, 4:9]
         word.zero_()  # only contexts are left: with a single word there is none
-    one, other = model(padded([[7], [9]], 3))["length"]
-    same_bits(one, other)
-    two, three = model(padded([[7, 8], [9, 8]], 3))["length"]
-    assert not torch.equal(two, three)
+    alone_7, alone_9 = model(padded([[7], [9]], 3))["length"]
+    assert_same_bits(alone_7, alone_9)
+    after_7, after_9 = model(padded([[7, 8], [9, 8]], 3))["length"]
+    assert not torch.equal(after_7, after_9)
 
 
 def test_order_matters() -> None:
@@ -123,7 +135,7 @@ def test_dropout_acts_in_training_only() -> None:
     model, inputs = network(5, dropout=0.5), padded(TEXTS, 5)
     assert not torch.equal(model(inputs)["length"], model(inputs)["length"])
     model.eval()
-    same_bits(model(inputs), model(inputs))
+    assert_same_bits(model(inputs), model(inputs))
 
 
 @pytest.mark.parametrize("option", ["words", "embedding", "hidden", "features"])
@@ -161,7 +173,7 @@ def test_inputs_that_are_no_word_numbers_are_refused() -> None:
 
 @pytest.mark.parametrize("number", [22, -1])
 def test_a_word_beyond_the_vocabulary_is_refused(number: int) -> None:
-    """Breaks if a model.words that is less than data.words ends in an "index out of range in self"."""
+    """Breaks if a model.words below data.words ends in an "index out of range in self"."""
     with pytest.raises(
         ModelError,
         match=r"model\.words=20 knows the numbers 0 to 21, .* model\.words must be at least data\.words\.",

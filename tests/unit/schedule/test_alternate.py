@@ -13,15 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mtl_runner.errors import ConfigError
-from mtl_runner.schedule import Alternate, Length
+from mtl_runner.schedule import Alternate, RunLength
 from tests.support.builders import QUICK
 from tests.unit.schedule.runs import LENGTH, TASKS, THREE, active
 
-LONG = Length(epochs=300, steps_per_epoch=100)
+LONG = RunLength(epochs=300, steps_per_epoch=100)
 
 
 def turns(schedule: Alternate) -> list[int]:
-    """The task of every step."""
+    """Return the task of every step."""
     return [schedule.activation(step).index(1.0) for step in range(schedule.length.steps)]
 
 
@@ -31,7 +31,7 @@ def turns(schedule: Alternate) -> list[int]:
 @pytest.mark.parametrize("proportions", [None, 1, {"a": 3, "c": 0.5}])
 @pytest.mark.parametrize("every", ["step", "epoch"])
 def test_exactly_one_task_is_active_at_every_step(every: str, proportions: Any) -> None:
-    """Breaks if two tasks share a turn, a turn is nobody's, or a task is active in part."""
+    """Breaks if two tasks share a turn, a turn has no task, or a task is active in part."""
     schedule = Alternate(THREE, LENGTH, every, proportions)
     assert {tuple(sorted(schedule.activation(step))) for step in range(200)} == {(0.0, 0.0, 1.0)}
 
@@ -75,7 +75,10 @@ def test_a_single_task_always_has_its_turn() -> None:
 )
 @pytest.mark.parametrize("seed", [0, 1, 12345])
 def test_tasks_are_drawn_in_proportion(proportions: Any, shares: list[float], seed: int) -> None:
-    """Breaks if a task has more or fewer turns than its proportion says: five standard deviations of 30 000 draws."""
+    """Breaks if a task has more or fewer turns than its proportion says.
+
+    The bound is five standard deviations of 30 000 draws.
+    """
     count = Counter(turns(Alternate(THREE, LONG, proportions=proportions, seed=seed)))
     for task, share in enumerate(shares):
         assert abs(count[task] / 30_000 - share) < 5 * (share * (1 - share) / 30_000) ** 0.5
@@ -87,8 +90,8 @@ def test_a_draw_says_nothing_about_the_next_one() -> None:
     bound = 5 * 0.5 / 30_000**0.5
     for lag in (1, 2, 5, 100):
         assert abs((drawn[:, lag:] == drawn[:, :-lag]).mean() - 0.5) < bound
-    for other in range(1, 4):
-        assert abs((drawn[0] == drawn[other]).mean() - 0.5) < bound
+    for seed in range(1, 4):
+        assert abs((drawn[0] == drawn[seed]).mean() - 0.5) < bound
 
 
 @QUICK
@@ -96,7 +99,10 @@ def test_a_draw_says_nothing_about_the_next_one() -> None:
 def test_a_step_has_the_same_task_in_whatever_order_the_steps_are_asked_for(
     seed: int, steps: list[int]
 ) -> None:
-    """Breaks if the draws are a stream: a resumed run, which begins in the middle, would train other tasks."""
+    """Breaks if the draws are a stream.
+
+    A resumed run, which begins in the middle, would train other tasks.
+    """
     once = Alternate(THREE, LENGTH, proportions={"a": 2}, seed=seed)
     again = Alternate(THREE, LENGTH, proportions={"a": 2}, seed=seed)
     forwards = [once.activation(step) for step in steps]
@@ -106,7 +112,7 @@ def test_a_step_has_the_same_task_in_whatever_order_the_steps_are_asked_for(
 
 def test_the_draws_are_the_same_on_every_machine_and_in_every_version() -> None:
     """Breaks if an update changes the order of the tasks in runs that have been published."""
-    drawn = turns(Alternate(THREE, Length(1, 30), proportions={"a": 2}, seed=0))
+    drawn = turns(Alternate(THREE, RunLength(1, 30), proportions={"a": 2}, seed=0))
     assert "".join("abc"[task] for task in drawn) == "aaacbbaacaccacacabbaaaaacaaccb"
 
 
@@ -118,9 +124,8 @@ def test_another_seed_draws_other_turns() -> None:
         )
         == 50
     )
-    assert turns(Alternate(THREE, LENGTH, seed=0)) == turns(
-        Alternate(THREE, LENGTH, seed=1)
-    )  # a round robin has no chance
+    # A round robin has no chance.
+    assert turns(Alternate(THREE, LENGTH, seed=0)) == turns(Alternate(THREE, LENGTH, seed=1))
 
 
 def test_global_random_states_are_neither_read_nor_changed() -> None:
@@ -133,15 +138,15 @@ def test_global_random_states_are_neither_read_nor_changed() -> None:
             random.getstate(),
         ]  # type: ignore[index]
 
-    found = []
+    drawn = []
     for seed in (0, 1):
         torch.manual_seed(seed)
         np.random.seed(seed)
         random.seed(seed)
         before = states()
-        found.append(turns(Alternate(THREE, LENGTH, proportions=1)))
+        drawn.append(turns(Alternate(THREE, LENGTH, proportions=1)))
         assert states() == before
-    assert found[0] == found[1]
+    assert drawn[0] == drawn[1]
 
 
 # What is told about it
@@ -161,9 +166,9 @@ def test_turns_are_not_marked_in_the_plots() -> None:
 
 
 def test_a_task_that_has_no_turn_in_the_run_is_named() -> None:
-    """Breaks if nobody warns that the run is too short for a round, or a proportion too small for a draw."""
+    """Breaks if no warning says that the run is too short for a round or a draw."""
     assert Alternate(THREE, LENGTH).never_active() == []
-    assert Alternate(THREE, Length(2, 100), every="epoch").never_active() == ["c"]
+    assert Alternate(THREE, RunLength(2, 100), every="epoch").never_active() == ["c"]
     rare = Alternate(THREE, LENGTH, proportions={"b": 1e-9})
     assert rare.never_active() == ["b"]
     assert rare.last_start() == max(steps[0] for steps in active(rare) if steps) / 5

@@ -20,14 +20,14 @@ INFINITE = float("inf")
 
 
 def watch(schedule: Plateau, losses: Sequence[float], first: int = 1, every: int = 1) -> Plateau:
-    """Show it the same loss of every task at the end of each evaluated epoch."""
+    """Show the schedule the same loss of every task at the end of each evaluated epoch."""
     for i, loss in enumerate(losses):
         schedule.observe(first + i * every, {task.name: loss for task in schedule.tasks})
     return schedule
 
 
 def state_of(schedule: Plateau) -> tuple[Any, ...]:
-    """All that a run sees of a schedule."""
+    """Return what a run sees of a schedule."""
     return active(schedule), schedule.epoch_marks(), schedule.last_start(), schedule.never_active()
 
 
@@ -35,13 +35,13 @@ def state_of(schedule: Plateau) -> tuple[Any, ...]:
 
 
 def test_before_the_first_evaluation_only_the_first_task_is_active() -> None:
-    """Breaks if a later task starts at once, or a run warns that it never will, or stops early before it has."""
+    """Breaks if a later task starts at once, or a run stops early before it has started."""
     schedule = Plateau(THREE, LENGTH)
     assert state_of(schedule) == ([list(range(200)), [], []], {}, INFINITE, [])
 
 
 def test_the_next_task_starts_when_the_loss_has_not_improved_for_patience_epochs() -> None:
-    """Breaks if patience is off by one, counts from another epoch than the best, or the start is not at an epoch's begin."""
+    """Breaks if patience is off by one, or does not count from the best epoch."""
     schedule = watch(Plateau(TASKS, LENGTH, patience=3), [5.0, 4.0, 4.0, 4.5])  # best at epoch 2
     assert active(schedule)[1] == []
     watch(schedule, [4.0], first=5)
@@ -62,14 +62,13 @@ def test_a_loss_that_improves_lets_the_next_task_wait() -> None:
 
 def test_patience_is_counted_in_epochs_however_seldom_one_is_evaluated() -> None:
     """Breaks if `trainer.evaluate_every` changes the meaning of patience."""
-    seldom = watch(
-        Plateau(TASKS, LENGTH, patience=6), [1.0, 1.0, 1.0], first=4, every=4
-    )  # epochs 4, 8, 12
+    # Evaluated are the epochs 4, 8 and 12.
+    seldom = watch(Plateau(TASKS, LENGTH, patience=6), [1.0, 1.0, 1.0], first=4, every=4)
     assert seldom.epoch_marks() == {"y2 starts": 12.0}
 
 
 def test_a_loss_under_the_threshold_starts_the_next_task_at_once() -> None:
-    """Breaks if the threshold waits for patience, counts at equality, or belongs to a task that is not training."""
+    """Breaks if the threshold waits for patience, counts at equality, or is another task's."""
     schedule = watch(Plateau(TASKS, LENGTH, threshold={"y1": 0.5, "y2": 100.0}), [3.0, 0.5])
     assert schedule.epoch_marks() == {}
     assert watch(schedule, [0.49], first=3).epoch_marks() == {"y2 starts": 3.0}
@@ -88,9 +87,8 @@ def test_a_loss_under_the_threshold_starts_the_next_task_at_once() -> None:
 def test_min_delta_is_an_absolute_improvement_over_the_best() -> None:
     """Breaks if small gains count one by one, add up to nothing, or are measured in per cent."""
     slow = [1.0 - 0.004 * i for i in range(8)]
-    assert (
-        watch(Plateau(TASKS, LENGTH, patience=3, min_delta=0.01), slow).last_start() == INFINITE
-    )  # .012 in three epochs
+    # It falls by .012 in three epochs.
+    assert watch(Plateau(TASKS, LENGTH, patience=3, min_delta=0.01), slow).last_start() == INFINITE
     assert watch(Plateau(TASKS, LENGTH, patience=2, min_delta=0.01), slow).epoch_marks() == {
         "y2 starts": 3.0
     }
@@ -114,7 +112,7 @@ def test_only_the_loss_of_the_task_that_started_last_counts() -> None:
 
 
 def test_a_task_that_has_just_started_is_not_measured_by_what_was_before() -> None:
-    """Breaks if a best loss, of the task before or of the task itself before it trained, uses up the patience."""
+    """Breaks if a best loss from before the task's start uses up its patience."""
     schedule = watch(Plateau(THREE, LENGTH, patience=2), [1.0, 1.0, 1.0])  # b starts after epoch 3
     assert watch(schedule, [9.0, 9.0], first=4).epoch_marks() == {"b starts": 3.0}
     assert watch(schedule, [9.0], first=6).epoch_marks() == {"b starts": 3.0, "c starts": 6.0}
@@ -191,33 +189,36 @@ def test_a_start_is_the_first_epoch_that_is_patience_epochs_after_the_best_one(
 def test_a_resumed_run_starts_its_tasks_when_the_uninterrupted_one_does(
     tmp_path: Path, losses: list[float], cut: int, options: dict[str, Any]
 ) -> None:
-    """Breaks if a checkpoint forgets the best loss, its epoch or who has started, or cannot be loaded without running code."""
+    """Breaks if a checkpoint forgets the best loss, its epoch or the started tasks.
+
+    It also breaks if the checkpoint cannot be loaded without running code.
+    """
     order = ["b", "c", "a"]
-    whole = watch(Plateau(THREE, LENGTH, order, **options), losses)
-    first, second = (
+    uninterrupted = watch(Plateau(THREE, LENGTH, order, **options), losses)
+    interrupted, resumed = (
         Plateau(THREE, LENGTH, order, **options),
         Plateau(THREE, LENGTH, order, **options),
     )
-    watch(first, losses[:cut])
-    checkpoint.save(tmp_path / "checkpoint.pt", {"schedule": first.state_dict()})
-    watch(first, [0.0] * 20, first=cut + 1)  # what came after the checkpoint is lost
-    second.load_state_dict(checkpoint.load(tmp_path / "checkpoint.pt")["schedule"])
-    watch(second, losses[cut:], first=cut + 1)
-    assert state_of(second) == state_of(whole)
-    assert second.state_dict() == whole.state_dict()
+    watch(interrupted, losses[:cut])
+    checkpoint.save(tmp_path / "checkpoint.pt", {"schedule": interrupted.state_dict()})
+    watch(interrupted, [0.0] * 20, first=cut + 1)  # what came after the checkpoint is lost
+    resumed.load_state_dict(checkpoint.load(tmp_path / "checkpoint.pt")["schedule"])
+    watch(resumed, losses[cut:], first=cut + 1)
+    assert state_of(resumed) == state_of(uninterrupted)
+    assert resumed.state_dict() == uninterrupted.state_dict()
 
 
 def test_a_state_is_a_copy() -> None:
     """Breaks if a state that was saved or loaded changes with the run."""
     schedule = Plateau(TASKS, LENGTH, patience=1)
     before = schedule.state_dict()
-    other = Plateau(TASKS, LENGTH, patience=1)
-    other.load_state_dict(before)
-    watch(other, [1.0])
-    saved = other.state_dict()
-    watch(other, [1.0], first=2)
+    restored = Plateau(TASKS, LENGTH, patience=1)
+    restored.load_state_dict(before)
+    watch(restored, [1.0])
+    saved = restored.state_dict()
+    watch(restored, [1.0], first=2)
     assert saved["started"] == {"y1": 0}
-    assert other.state_dict()["started"] == {"y1": 0, "y2": 2}
+    assert restored.state_dict()["started"] == {"y1": 0, "y2": 2}
     assert before == schedule.state_dict() == Plateau(TASKS, LENGTH).state_dict()
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mtl_runner.errors import ConfigError
-from mtl_runner.schedule import Length, Ramp, Staged
+from mtl_runner.schedule import Ramp, RunLength, Staged
 from tests.support.builders import QUICK
 from tests.unit.schedule.runs import LENGTH, TASKS, THREE, values
 
@@ -20,8 +20,8 @@ points = st.lists(st.tuples(st.integers(0, 250), st.floats(0, 1)), min_size=1, m
 )
 
 
-def ramp(*knots: tuple[int, float], length: Length = LENGTH) -> Ramp:
-    """A ramp of y2, with times in steps."""
+def ramp(*knots: tuple[int, float], length: RunLength = LENGTH) -> Ramp:
+    """Return a ramp of y2, with times in steps."""
     return Ramp(TASKS, length, {"y2": [[f"{step} steps", value] for step, value in knots]})
 
 
@@ -33,7 +33,7 @@ def ramp(*knots: tuple[int, float], length: Length = LENGTH) -> Ramp:
 def test_a_ramp_is_exact_at_its_knots_and_constant_outside_of_them(
     knots: list[tuple[int, float]],
 ) -> None:
-    """Breaks if a task is not as active at a written time as was written, or goes on changing after the last knot."""
+    """Breaks if a task is not as active as its knot says, or changes after the last knot."""
     schedule = ramp(*knots)
     for step, value in dict(knots).items():  # of several at a step, the last
         assert schedule.activation(step) == (1.0, value)
@@ -44,25 +44,25 @@ def test_a_ramp_is_exact_at_its_knots_and_constant_outside_of_them(
 @QUICK
 @given(knots=points)
 def test_a_ramp_is_straight_between_its_knots(knots: list[tuple[int, float]]) -> None:
-    """Breaks if the activation is not linear in the step, or leaves the range of the two knots around it."""
+    """Breaks if the activation is not linear in the step, or leaves the range of its knots."""
     schedule = ramp(*knots)
     for (begin, low), (end, high) in pairwise(knots):
         for step in range(begin + 1, end):
             share = Fraction(step - begin, end - begin)
-            found = schedule.activation(step)[1]
-            assert found == pytest.approx(
+            activation = schedule.activation(step)[1]
+            assert activation == pytest.approx(
                 float((1 - share) * Fraction(low) + share * Fraction(high)), abs=1e-15
             )
-            assert min(low, high) <= found <= max(low, high)
+            assert min(low, high) <= activation <= max(low, high)
 
 
 def test_two_knots_at_the_same_step_are_a_jump() -> None:
     """Breaks if a jump comes a step late or early, is smoothed, or reaches its height before it."""
-    found = values(ramp((10, 0.0), (20, 0.5), (20, 1.0), (30, 0.0)), 1)
-    assert found[:11] == [0.0] * 11
-    assert found[19] == pytest.approx(0.45)
-    assert found[20] == 1.0
-    assert found[21] == pytest.approx(0.9)
+    activations = values(ramp((10, 0.0), (20, 0.5), (20, 1.0), (30, 0.0)), 1)
+    assert activations[:11] == [0.0] * 11
+    assert activations[19] == pytest.approx(0.45)
+    assert activations[20] == 1.0
+    assert activations[21] == pytest.approx(0.9)
     assert values(ramp((0, 0.0), (7, 0.0), (7, 1.0)), 1) == [0.0] * 7 + [1.0] * 193
     assert values(ramp((7, 0.2), (7, 0.9), (7, 0.4)), 1) == [0.2] * 7 + [0.4] * 193
 
@@ -123,7 +123,7 @@ def test_one_knot_is_a_constant() -> None:
 
 
 @pytest.mark.parametrize(
-    ("knots", "marks", "last"),
+    ("knots", "marks", "last_start"),
     [
         ([(0, 0), (100, 1)], {"y2 ramped up": 20.0}, 20.0),
         ([(50, 0), (100, 1)], {"y2 starts": 10.0, "y2 ramped up": 20.0}, 20.0),
@@ -148,12 +148,12 @@ def test_one_knot_is_a_constant() -> None:
     ],
 )
 def test_the_plots_and_early_stopping_know_when_a_task_rises_and_ends(
-    knots: list[tuple[int, float]], marks: dict[str, float], last: float
+    knots: list[tuple[int, float]], marks: dict[str, float], last_start: float
 ) -> None:
-    """Breaks if a mark stands at the wrong epoch, or a run is stopped early while a task's weight still rises."""
+    """Breaks if a mark is at the wrong epoch, or a run stops early while a weight still rises."""
     schedule = ramp(*knots)
     assert schedule.epoch_marks() == marks
-    assert schedule.last_start() == last
+    assert schedule.last_start() == last_start
     assert schedule.never_active() == []
 
 
@@ -170,10 +170,10 @@ def test_what_is_told_about_a_ramp_is_what_every_step_of_it_shows(
 ) -> None:
     """Breaks if the few steps that are looked at miss one that matters."""
     schedule = ramp(*knots)
-    found = values(schedule, 1)
-    active = [step for step, value in enumerate(found) if value > 0]
+    activations = values(schedule, 1)
+    active = [step for step, value in enumerate(activations) if value > 0]
     assert schedule.never_active() == ([] if active else ["y2"])
-    assert schedule.last_start() == found.index(max(found)) / 5
+    assert schedule.last_start() == activations.index(max(activations)) / 5
     marks = schedule.epoch_marks()
     if active and active[-1] < 199:
         assert marks["y2 ends"] == (active[-1] + 1) / 5
@@ -189,7 +189,7 @@ def test_what_is_told_about_a_ramp_is_what_every_step_of_it_shows(
     "knots", [[(0, 0)], [(200, 0), (200, 1)], [(250, 0), (300, 1)], [(9, 0), (10, 1), (10, 0)]]
 )
 def test_a_ramp_that_stays_at_zero_never_takes_part(knots: list[tuple[int, float]]) -> None:
-    """Breaks if nobody warns that a task is never trained, or early stopping waits for it."""
+    """Breaks if no warning says that a task is never trained, or early stopping waits for it."""
     schedule = ramp(*knots)
     assert schedule.never_active() == ["y2"]
     assert schedule.epoch_marks() == {}
@@ -248,7 +248,10 @@ def test_a_ramp_that_cannot_be_says_why(knots: Any, sentence: str) -> None:
 def test_a_ramp_is_refused_if_and_only_if_some_step_has_no_active_task(
     first: list[tuple[int, float]], second: list[tuple[int, float]]
 ) -> None:
-    """Breaks if a gap between two ramps is overlooked (the update would have nothing to do), or seen where there is none."""
+    """Breaks if a gap between two ramps is overlooked, or seen where there is none.
+
+    In a gap the update would have nothing to do.
+    """
     knots = [
         [[f"{step} steps", float(value > 0.5)] for step, value in knots]
         for knots in (first, second)

@@ -1,4 +1,4 @@
-"""The protocol of a fair study: everybody is tuned alike, and nothing is chosen on what it is judged by."""
+"""The protocol of a fair study: all are tuned the same, on data that does not judge them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mtl_runner.config.open_keys import override_or_add
 from mtl_runner.study import Candidate, Plan, PlannedRun, Protocol
-from mtl_runner.study.weights import fixed_candidates, shares
+from mtl_runner.study.protocol import fixed_overrides
 from tests.support.builders import QUICK
 
 EQUAL = Candidate("equal", "equal", ("weighting=fixed",))
@@ -21,36 +23,40 @@ PLAN = Plan(lr=1e-3, seeds=4)
 Monitor = Callable[[PlannedRun], float]
 
 
-def played(protocol: Protocol, monitor: Monitor) -> list[list[PlannedRun]]:
-    """All rounds, with what each run would have said."""
+def play(protocol: Protocol, monitor: Monitor) -> list[list[PlannedRun]]:
+    """Return the runs of all rounds, if each run had the monitor that the function gives it."""
     rounds = protocol.rounds()
-    found: list[list[PlannedRun]] = []
-    values: Sequence[float] | None = None
+    played: list[list[PlannedRun]] = []
+    monitors: Sequence[float] | None = None
     while True:
         try:
-            jobs = next(rounds) if values is None else rounds.send(values)
+            runs = next(rounds) if monitors is None else rounds.send(monitors)
         except StopIteration:
-            return found
-        found.append(jobs)
-        values = [monitor(job) for job in jobs]
+            return played
+        played.append(runs)
+        monitors = [monitor(run) for run in runs]
 
 
 def valley(best: float) -> Monitor:
-    """A monitor whose only concern is how far the learning rate is from the best one."""
-    return lambda job: abs(math.log10(job.lr / best))
+    """Return a monitor that is the distance of the learning rate from the best one, in decades."""
+    return lambda run: abs(math.log10(run.lr / best))
 
 
 def study(
     *candidates: Candidate,
     plan: Plan = PLAN,
     weights: dict[str, float] | None = None,
-    **given: object,
+    **options: object,
 ) -> Protocol:
-    return Protocol(plan, candidates, lambda _: weights, **given)  # type: ignore[arg-type]
+    """Return a protocol for these candidates; every strategy has the same average weights."""
+    return Protocol(plan, candidates, lambda _: weights, **options)  # type: ignore[arg-type]
 
 
 def test_the_grid_has_three_points_per_decade_over_two_decades() -> None:
-    """Breaks if learning rates are too sparse: a sparse grid alone makes one strategy look better (Gama & Grassi 2025)."""
+    """Breaks if learning rates are so sparse that they alone make a strategy look better.
+
+    Gama & Grassi (2025) measured it.
+    """
     assert PLAN.grid == pytest.approx(
         [1e-4, 2.154e-4, 4.642e-4, 1e-3, 2.154e-3, 4.642e-3, 1e-2], rel=1e-3
     )
@@ -64,18 +70,16 @@ def test_all_have_the_same_number_of_trials_wherever_their_best_lies(
     """Breaks if a strategy that is extended is tuned longer than the others."""
     plan = Plan(lr=1e-3, seeds=2, extensions=extensions)
     monitors = {"equal": valley(1e-3), "dwa": valley(10**best), "famo": valley(3e-3)}
-    rounds = played(
-        study(EQUAL, DWA, FAMO, plan=plan), lambda job: monitors[job.candidate.name](job)
-    )
-    counts = Counter(job.candidate.name for jobs in rounds for job in jobs if not job.final)
+    rounds = play(study(EQUAL, DWA, FAMO, plan=plan), lambda run: monitors[run.candidate.name](run))
+    counts = Counter(run.candidate.name for runs in rounds for run in runs if not run.final)
     assert len(set(counts.values())) == 1
     assert counts["dwa"] >= plan.least_trials
     assert len(
         {
-            (job.candidate.name, job.lr, job.extra_overrides)
-            for jobs in rounds
-            for job in jobs
-            if not job.final
+            (run.candidate.name, run.lr, run.extra_overrides)
+            for runs in rounds
+            for run in runs
+            if not run.final
         }
     ) == sum(counts.values()), "no trial is made twice"
 
@@ -83,49 +87,49 @@ def test_all_have_the_same_number_of_trials_wherever_their_best_lies(
 def test_a_best_learning_rate_on_the_edge_is_followed_outwards() -> None:
     """Breaks if a grid that is too narrow decides for a strategy."""
     protocol = study(EQUAL, FAMO)
-    rounds = played(protocol, lambda job: valley(4e-2 if job.candidate is FAMO else 1e-3)(job))
-    tried = [job.lr for jobs in rounds for job in jobs if job.candidate is FAMO and job.phase == 2]
+    rounds = play(protocol, lambda run: valley(4e-2 if run.candidate is FAMO else 1e-3)(run))
+    tried = [run.lr for runs in rounds for run in runs if run.candidate is FAMO and run.phase == 2]
     assert tried[:2] == pytest.approx([10 ** (-2 + 1 / 3), 10 ** (-2 + 2 / 3)])
     assert protocol.best(FAMO).lr == pytest.approx(4e-2, rel=0.25)
     assert protocol.notes == []
 
 
-def test_who_ends_on_the_edge_is_noted() -> None:
+def test_a_candidate_that_ends_on_the_edge_is_noted() -> None:
     """Breaks if a reader is not told that the tuning did not end."""
     protocol = study(EQUAL, FAMO, plan=Plan(lr=1e-3, seeds=2, extensions=1))
-    played(protocol, lambda job: valley(1e3 if job.candidate is FAMO else 1e-3)(job))
+    play(protocol, lambda run: valley(1e3 if run.candidate is FAMO else 1e-3)(run))
     assert protocol.notes == [
         "The best learning rate of famo (0.0215) lies on the edge of what was tried."
     ]
 
 
 def test_the_knob_is_tried_at_the_best_learning_rate() -> None:
-    """Breaks if a strategy's main option stays at a default that does not suit the data, or is tried elsewhere."""
+    """Breaks if a strategy's main option stays at its default, or is tried at another rate."""
     protocol = study(EQUAL, DWA)
-    rounds = played(
+    rounds = play(
         protocol,
-        lambda job: valley(1e-3)(job) - 0.5 * (job.extra_overrides == ("weighting.temperature=5",)),
+        lambda run: valley(1e-3)(run) - 0.5 * (run.extra_overrides == ("weighting.temperature=5",)),
     )
     trials = [
-        (job.lr, job.extra_overrides)
-        for jobs in rounds
-        for job in jobs
-        if job.candidate is DWA and job.phase == 3
+        (run.lr, run.extra_overrides)
+        for runs in rounds
+        for run in runs
+        if run.candidate is DWA and run.phase == 3
     ]
     assert trials == [
         (pytest.approx(1e-3), ("weighting.temperature=1",)),
         (pytest.approx(1e-3), ("weighting.temperature=5",)),
     ]
-    finals = [job for job in rounds[-1] if job.candidate is DWA]
-    assert all(job.extra_overrides == ("weighting.temperature=5",) for job in finals)
+    finals = [run for run in rounds[-1] if run.candidate is DWA]
+    assert all(run.extra_overrides == ("weighting.temperature=5",) for run in finals)
 
 
 def test_final_runs_have_fresh_seeds_and_the_same_for_all() -> None:
-    """Breaks if a winner is judged on the seed that chose it, or the pairs do not share their seeds."""
-    rounds = played(study(EQUAL, DWA, FAMO), valley(1e-3))
-    tuned = {job.seed for jobs in rounds for job in jobs if not job.final}
+    """Breaks if a winner is judged on the seed that chose it, or pairs do not share their seeds."""
+    rounds = play(study(EQUAL, DWA, FAMO), valley(1e-3))
+    tuned = {run.seed for runs in rounds for run in runs if not run.final}
     seeds = {
-        c.name: [job.seed for job in rounds[-1] if job.candidate is c] for c in (EQUAL, DWA, FAMO)
+        c.name: [run.seed for run in rounds[-1] if run.candidate is c] for c in (EQUAL, DWA, FAMO)
     }
     assert seeds["equal"] == seeds["dwa"] == seeds["famo"]
     assert len(set(seeds["equal"])) == PLAN.seeds
@@ -133,86 +137,43 @@ def test_final_runs_have_fresh_seeds_and_the_same_for_all() -> None:
 
 
 def test_a_twin_has_its_strategys_weights_learning_rate_and_seeds() -> None:
-    """Breaks if the frozen twin differs from its strategy in anything but that its weights stand still."""
-    rounds = played(study(EQUAL, DWA, weights={"a": 0.5, "b": 2.0}), valley(5e-3))
-    twins, finals = rounds[-1], [job for job in rounds[-2] if job.candidate is DWA]
-    assert {job.candidate.overrides for job in twins} == {
+    """Breaks if the frozen twin differs from its strategy in more than its weights."""
+    rounds = play(study(EQUAL, DWA, weights={"a": 0.5, "b": 2.0}), valley(5e-3))
+    twins, finals = rounds[-1], [run for run in rounds[-2] if run.candidate is DWA]
+    assert {run.candidate.overrides for run in twins} == {
         ("weighting=fixed", "weighting.weights.a=0.5", "weighting.weights.b=2")
     }
-    assert [(job.lr, job.seed) for job in twins] == [(job.lr, job.seed) for job in finals]
-    assert {(job.candidate.role, job.candidate.of, job.final) for job in twins} == {
+    assert [(run.lr, run.seed) for run in twins] == [(run.lr, run.seed) for run in finals]
+    assert {(run.candidate.role, run.candidate.twin_of, run.final) for run in twins} == {
         ("twin", "dwa", True)
     }
 
 
-def test_failed_trials_lose_and_who_fails_always_is_noted() -> None:
+def test_failed_trials_lose_and_a_candidate_that_always_fails_is_noted() -> None:
     """Breaks if a diverged run wins, or stops the study."""
     protocol = study(EQUAL, DWA, FAMO)
-    fails = lambda job: job.candidate is FAMO or job.lr > 1e-3  # noqa: E731
-    rounds = played(protocol, lambda job: math.nan if fails(job) else -job.lr)
-    assert {job.candidate.name for job in rounds[-1]} == {"equal", "dwa"}
-    assert all(job.lr <= 1e-3 for job in rounds[-1])
+    fails = lambda run: run.candidate is FAMO or run.lr > 1e-3  # noqa: E731
+    rounds = play(protocol, lambda run: math.nan if fails(run) else -run.lr)
+    assert {run.candidate.name for run in rounds[-1]} == {"equal", "dwa"}
+    assert all(run.lr <= 1e-3 for run in rounds[-1])
     assert "Every trial of famo failed." in protocol.notes
 
 
 def test_no_extension_goes_beyond_the_budget() -> None:
-    """Breaks if a study that was said to take so many runs takes more."""
-    protocol = study(EQUAL, FAMO, within=lambda _: False)
-    rounds = played(protocol, lambda job: valley(1e3)(job))
-    assert all(job.phase != 2 for jobs in rounds for job in jobs)
-
-
-# Fixed weights
-
-
-def test_two_tasks_are_swept_from_one_end_to_the_other() -> None:
-    """Breaks if the fixed weights that a strategy has to beat leave out the ends, where one task may need all."""
-    found = shares(2, 11)
-    assert [w for w, _ in found] == pytest.approx(
-        [0.01, 0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.8, 0.9, 0.99]
-    )
-    assert all(a + b == pytest.approx(1) for a, b in found)
-
-
-@given(st.integers(3, 6), st.integers(3, 20))
-@QUICK
-def test_more_tasks_get_as_many_points_spread_over_the_simplex(tasks: int, count: int) -> None:
-    """Breaks if weights are negative, do not add up, or are the same again."""
-    found = shares(tasks, count)
-    assert len(found) == count
-    assert all(min(row) > 0 and sum(row) == pytest.approx(1) for row in found)
-    assert len({tuple(row) for row in found}) == count
-
-
-def test_the_trivial_predictors_weights_make_its_losses_equal() -> None:
-    """Breaks if the baseline that needs no tuning (weights 1/L of the trivial predictor) is missing or wrong."""
-    (*_, last) = fixed_candidates(["a", "b"], {"a": 4.0, "b": 0.25}, 11)
-    weights = dict(
-        option.removeprefix("weighting.weights.").split("=") for option in last.overrides[1:]
-    )
-    assert 4.0 * float(weights["a"]) == pytest.approx(0.25 * float(weights["b"]), rel=1e-3)
-    assert float(weights["a"]) + float(weights["b"]) == pytest.approx(2, rel=1e-3)
-
-
-def test_shares_are_of_losses_on_a_common_scale() -> None:
-    """Breaks if a sweep over losses that differ by a thousand never leaves the largest one."""
-    for candidate in fixed_candidates(["a", "b"], {"a": 1000.0, "b": 1.0}, 3):
-        weights = dict(
-            option.removeprefix("weighting.weights.").split("=")
-            for option in candidate.overrides[1:]
-        )
-        share = 1000 * float(weights["a"]) / (1000 * float(weights["a"]) + float(weights["b"]))
-        assert min(abs(share - s) for s in (0.01, 0.5, 0.99)) < 1e-3
+    """Breaks if a study takes more runs than it announced."""
+    protocol = study(EQUAL, FAMO, within_budget=lambda _: False)
+    rounds = play(protocol, lambda run: valley(1e3)(run))
+    assert all(run.phase != 2 for runs in rounds for run in runs)
 
 
 def test_single_tasks_run_at_their_own_best_learning_rates() -> None:
-    """Breaks if one learning rate serves all single-task models, and everything is compared with a baseline that is not tuned."""
+    """Breaks if one learning rate serves all single-task models, so that the baseline is weak."""
     single = Candidate("single_task", "single_task", ("weighting=single_task",))
-    rounds = played(study(EQUAL, single, rates=lambda _: [1e-3, 1e-2]), valley(1e-3))
+    rounds = play(study(EQUAL, single, rates_per_task=lambda _: [1e-3, 1e-2]), valley(1e-3))
     finals = [
-        (job.candidate.name, job.lr, job.seed)
-        for job in rounds[-1]
-        if job.candidate.role == "single_task"
+        (run.candidate.name, run.lr, run.seed)
+        for run in rounds[-1]
+        if run.candidate.role == "single_task"
     ]
     assert len(finals) == 2 * PLAN.seeds
     assert {name for name, _, _ in finals} == {"single_task, lr=0.001", "single_task, lr=0.01"}
@@ -223,14 +184,16 @@ def test_a_twin_keeps_what_its_strategy_has_beside_its_weights() -> None:
     both = Candidate(
         "x", "strategy", ("weighting=uncertainty", "update=per_task", "model.hidden=[8]")
     )
-    rounds = played(study(EQUAL, both, weights={"a": 1.0, "b": 2.0}), valley(1e-3))
+    rounds = play(study(EQUAL, both, weights={"a": 1.0, "b": 2.0}), valley(1e-3))
     assert rounds[-1][0].candidate.overrides == (
         *("weighting=fixed", "weighting.weights.a=1", "weighting.weights.b=2"),
         *("update=per_task", "model.hidden=[8]"),
     )
 
 
-def test_a_task_without_a_trivial_predictor_has_no_such_weights() -> None:
-    """Breaks if a loss term stops the study."""
-    assert len(fixed_candidates(["a", "b"], {"a": 4.0, "b": None}, 11)) == 10
-    assert fixed_candidates(["a"], {"a": 1.0}, 11) == []
+@pytest.mark.parametrize("name", ["my column", "price (EUR)", "a=b", "{x}"])
+def test_tasks_may_have_any_name(name: str) -> None:
+    """Breaks if a study of a table with ordinary column names ends in an error of Hydra's."""
+    options = [override_or_add(option) for option in fixed_overrides({name: 0.5, "b": 1.5})]
+    parsed = OverridesParser.create().parse_overrides(options)
+    assert parsed[1].value() == {name: 0.5, "b": 1.5}

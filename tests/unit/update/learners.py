@@ -1,4 +1,4 @@
-"""Learners on any update, and a model with parameters of every kind of owner, for the tests of this room."""
+"""Learners on any update, and a model whose parameters have every kind of owner."""
 
 from __future__ import annotations
 
@@ -19,11 +19,25 @@ from tests.support.builders import INPUTS, Adam, make_learner
 
 Optimizer = Callable[..., torch.optim.Optimizer]
 KINDS_OF = {"a": "regression", "b": "classification", "c": "multilabel"}
+# Powers of two by which the losses of three tasks are multiplied.
+EXPONENTS = [(0, 20, -20), (-20, 13, 0), (5, -7, 1), (-3, -3, -3), (20, 20, 1)]
 PATTERNS = [(0, 1, 2), (0, 1), (0, 2), (1, 2), (0,), (1,), (2,)]
 
 
+def every_transition() -> list[tuple[int, ...]]:
+    """Return 50 sets of active tasks in a row, in which each set follows each set once."""
+    following = {pattern: list(PATTERNS) for pattern in PATTERNS}
+    open_path, tour = [PATTERNS[0]], []
+    while open_path:  # Hierholzer's way to an Eulerian circuit
+        if following[open_path[-1]]:
+            open_path.append(following[open_path[-1]].pop())
+        else:
+            tour.append(open_path.pop())
+    return tour[::-1]
+
+
 class Pairs(nn.Module):
-    """A trunk for three tasks, a layer that a and b share, one that b and c share, and a head each."""
+    """A trunk for three tasks, a layer for a and b, one for b and c, and a head for each task."""
 
     def __init__(self, tasks: Sequence[Task]) -> None:
         super().__init__()
@@ -54,19 +68,19 @@ def learner_with(
     optimizer: Optimizer = Adam,
     **options: Any,
 ) -> Learner:
-    """As :func:`make_learner`, for every update: all of them take the tasks."""
+    """Return a learner as :func:`make_learner` does, for any update; all of them take the tasks."""
     learner = make_learner(tasks, split, model=model, weighting=weighting, optimizer=optimizer)
     learner.update = update(learner.update.parameters, optimizer, tasks=tasks, **options)
     return learner
 
 
 def only(*active: int, of: int = 3) -> Active:
-    """Some of the tasks."""
+    """Return an activity in which only these tasks take part."""
     return Active(tuple(float(t in active) for t in range(of)))
 
 
 def through_a_file(state: dict[str, Any]) -> dict[str, Any]:
-    """A state as a checkpoint gives it back: tensors and plain values, nothing that could run code."""
+    """Return a state as a checkpoint gives it back; it may hold tensors and plain values only."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
     buffer.seek(0)
@@ -75,7 +89,7 @@ def through_a_file(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def projector() -> Any:
-    """TorchJD's projector on the dual cone with the thresholds that are ours."""
+    """Return TorchJD's projector onto the dual cone with our thresholds."""
     from torchjd.linalg import QuadprogProjector
 
     return QuadprogProjector(norm_eps=1e-12, reg_eps=1e-7)

@@ -1,4 +1,4 @@
-"""Dynamic weight average: the published formula, epoch by epoch, and tasks that come late or miss an epoch."""
+"""Dynamic weight average: the published formula, and tasks that come late or miss an epoch."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from mtl_runner.errors import ConfigError
 from mtl_runner.tasks.activity import Active
 from mtl_runner.weighting import DWA
 from tests.support.builders import (
-    NOTHING,
+    NO_DATA,
     QUICK,
     SGD,
     Point,
+    assert_near,
+    assert_same_bits,
     make_learner,
     make_tasks,
-    near,
-    same_bits,
-    some,
-    terms,
+    make_terms,
+    only_active,
     train,
 )
 
@@ -43,12 +43,13 @@ epochs = st.lists(
 def run_epoch(
     weighting: DWA, batches: Sequence[Sequence[float]], active: Active | None = None
 ) -> Tensor:
-    """The weights of every step of an epoch."""
+    """Return the weights of every step of an epoch."""
     weighting.begin_epoch()
     return torch.stack([weighting.weigh(torch.tensor(batch), active)[0] for batch in batches])
 
 
 def softmax(rates: Sequence[float], temperature: float) -> Tensor:
+    """Return k times the softmax of k rates."""
     exponentials = [math.exp(rate / temperature) for rate in rates]
     return len(rates) * torch.tensor(exponentials) / sum(exponentials)
 
@@ -58,31 +59,32 @@ def softmax(rates: Sequence[float], temperature: float) -> Tensor:
 def test_torchjds_dwa_agrees(history: list[Epoch]) -> None:
     """Breaks if weights or objective differ from TorchJD's, stepped at the end of every epoch."""
     scalarization = pytest.importorskip("torchjd.scalarization")
-    ours, theirs = DWA(TASKS), scalarization.DWA()
+    weighting, torchjd_dwa = DWA(TASKS), scalarization.DWA()
     for epoch in history:
-        ours.begin_epoch()
+        weighting.begin_epoch()
         for batch in epoch:
             values = torch.tensor(batch, requires_grad=True)
-            expected = theirs(values)
-            weights, objective = ours.weigh(values.detach())
-            near(weights, torch.autograd.grad(expected, values)[0], 1e-13)
-            near(objective, expected.detach(), 1e-12)
-        theirs.step()
+            expected = torchjd_dwa(values)
+            weights, objective = weighting.weigh(values.detach())
+            assert_near(weights, torch.autograd.grad(expected, values)[0], 1e-13)
+            assert_near(objective, expected.detach(), 1e-12)
+        torchjd_dwa.step()
 
 
 def test_weights_follow_the_ratio_of_the_last_two_epochs() -> None:
-    """Breaks if the rate is turned round, of other epochs, or of single batches instead of an epoch's mean."""
+    """Breaks if the rate is inverted, of other epochs, or of single batches."""
     weighting = DWA(TASKS, temperature=0.5)
+    # Means 3, 2, 2 and 1.5, 2, 1.
     first, second = (
         [[4.0, 1.0, 2.0], [2.0, 3.0, 2.0]],
         [[1.0, 2.0, 0.5], [2.0, 2.0, 1.5]],
-    )  # means 3, 2, 2 and 1.5, 2, 1
-    near(run_epoch(weighting, first), torch.ones(2, 3), 1e-15)
-    near(run_epoch(weighting, second), torch.ones(2, 3), 1e-15)
+    )
+    assert_near(run_epoch(weighting, first), torch.ones(2, 3), 1e-15)
+    assert_near(run_epoch(weighting, second), torch.ones(2, 3), 1e-15)
     third = run_epoch(weighting, [[9.0, 9.0, 9.0], [0.1, 1.0, 10.0]])
-    near(third, softmax([0.5, 1.0, 0.5], 0.5).expand(2, 3), 1e-14)
+    assert_near(third, softmax([0.5, 1.0, 0.5], 0.5).expand(2, 3), 1e-14)
     fourth = run_epoch(weighting, [[1.0, 1.0, 1.0]])
-    near(fourth[0], softmax([4.55 / 1.5, 5.0 / 2, 9.5 / 1], 0.5), 1e-13)
+    assert_near(fourth[0], softmax([4.55 / 1.5, 5.0 / 2, 9.5 / 1], 0.5), 1e-13)
 
 
 def test_the_published_temperature_is_the_default() -> None:
@@ -90,11 +92,14 @@ def test_the_published_temperature_is_the_default() -> None:
     weighting = DWA(TASKS)
     run_epoch(weighting, [[2.0, 1.0, 1.0]])
     run_epoch(weighting, [[1.0, 1.0, 1.0]])
-    near(run_epoch(weighting, [[1.0, 1.0, 1.0]])[0], softmax([0.5, 1.0, 1.0], 2.0), 1e-14)
+    assert_near(run_epoch(weighting, [[1.0, 1.0, 1.0]])[0], softmax([0.5, 1.0, 1.0], 2.0), 1e-14)
 
 
 @QUICK
-@given(history=epochs, active=st.sampled_from([None, some(0), some(1, 2), some(0, 2)]))
+@given(
+    history=epochs,
+    active=st.sampled_from([None, only_active(0), only_active(1, 2), only_active(0, 2)]),
+)
 def test_the_weights_sum_to_the_number_of_active_tasks(
     history: list[Epoch], active: Active | None
 ) -> None:
@@ -102,7 +107,7 @@ def test_the_weights_sum_to_the_number_of_active_tasks(
     weighting = DWA(TASKS, temperature=0.5)
     for epoch in history:
         weights = run_epoch(weighting, epoch, active)
-        near(
+        assert_near(
             weights.sum(1),
             torch.full((len(epoch),), float(3 if active is None else len(active.tasks))),
             1e-13,
@@ -114,19 +119,19 @@ def test_a_high_temperature_gives_equal_weights() -> None:
     weighting = DWA(TASKS, temperature=1e9)
     for batch in ([4.0, 1.0, 2.0], [1.0, 2.0, 0.5], [1.0, 1.0, 1.0]):
         weights = run_epoch(weighting, [batch])
-    near(weights[0], torch.ones(3), 1e-8)
+    assert_near(weights[0], torch.ones(3), 1e-8)
 
 
 def test_slow_tasks_get_more_weight_in_training() -> None:
     """Breaks if the method prefers tasks that learn fast."""
-    tasks = terms(
+    tasks = make_terms(
         fast=lambda p: p.square().sum() + 1e-3, slow=lambda p: 0.01 * p.square().sum() + 1e-3
     )
     weighting = DWA(tasks)
-    learner = make_learner(tasks, NOTHING, model=Point(5.0), weighting=weighting, optimizer=SGD)
+    learner = make_learner(tasks, NO_DATA, model=Point(5.0), weighting=weighting, optimizer=SGD)
     for _ in range(3):
         weighting.begin_epoch()
-        history = train(learner, NOTHING, 30)
+        history = train(learner, NO_DATA, 30)
     fast, slow = history.weights[-1].tolist()
     assert slow > 1 > fast
     assert fast + slow == pytest.approx(2)
@@ -138,45 +143,48 @@ def test_slow_tasks_get_more_weight_in_training() -> None:
 def test_a_late_task_has_two_epochs_of_rate_one() -> None:
     """Breaks if a task is compared with a time when it did not train, or makes the others wait."""
     weighting = DWA(TASKS, temperature=0.5)
-    run_epoch(weighting, [[4.0, 77.0, 1.0]], active=some(0, 2))
-    run_epoch(weighting, [[2.0, 0.0, 1.0]], active=some(0, 2))
-    near(run_epoch(weighting, [[1.0, 8.0, 1.0]])[0], softmax([0.5, 1.0, 1.0], 0.5), 1e-14)
-    near(run_epoch(weighting, [[1.0, 2.0, 1.0]])[0], softmax([0.5, 1.0, 1.0], 0.5), 1e-14)
-    near(run_epoch(weighting, [[1.0, 2.0, 1.0]])[0], softmax([1.0, 0.25, 1.0], 0.5), 1e-14)
+    run_epoch(weighting, [[4.0, 77.0, 1.0]], active=only_active(0, 2))
+    run_epoch(weighting, [[2.0, 0.0, 1.0]], active=only_active(0, 2))
+    assert_near(run_epoch(weighting, [[1.0, 8.0, 1.0]])[0], softmax([0.5, 1.0, 1.0], 0.5), 1e-14)
+    assert_near(run_epoch(weighting, [[1.0, 2.0, 1.0]])[0], softmax([0.5, 1.0, 1.0], 0.5), 1e-14)
+    assert_near(run_epoch(weighting, [[1.0, 2.0, 1.0]])[0], softmax([1.0, 0.25, 1.0], 0.5), 1e-14)
 
 
 def test_what_counts_are_the_last_two_epochs_in_which_a_task_took_part() -> None:
-    """Breaks if an idle task's loss, or a 0 in its place, becomes the mean of an epoch: its next rate would be 0 or infinite."""
+    """Breaks if an idle task's loss, or a 0 in its place, becomes the mean of an epoch.
+
+    Its next rate would be 0 or infinite.
+    """
     weighting = DWA(TASKS, temperature=0.5)
     run_epoch(weighting, [[4.0, 8.0, 1.0]])
     run_epoch(weighting, [[2.0, 2.0, 1.0]])
-    near(
-        run_epoch(weighting, [[1.0, 99.0, 1.0]], active=some(0, 2))[0, [0, 2]],
+    assert_near(
+        run_epoch(weighting, [[1.0, 99.0, 1.0]], active=only_active(0, 2))[0, [0, 2]],
         softmax([0.5, 1.0], 0.5),
         1e-14,
     )
-    near(run_epoch(weighting, [[1.0, 3.0, 1.0]])[0], softmax([0.5, 0.25, 1.0], 0.5), 1e-14)
-    near(run_epoch(weighting, [[1.0, 1.0, 1.0]])[0], softmax([1.0, 1.5, 1.0], 0.5), 1e-14)
+    assert_near(run_epoch(weighting, [[1.0, 3.0, 1.0]])[0], softmax([0.5, 0.25, 1.0], 0.5), 1e-14)
+    assert_near(run_epoch(weighting, [[1.0, 1.0, 1.0]])[0], softmax([1.0, 1.5, 1.0], 0.5), 1e-14)
 
 
 def test_a_negative_loss_counts_as_zero() -> None:
-    """Breaks the sentence that a run with a negative loss says: its task has the rate 0, the smallest."""
+    """Breaks the warning of negative losses: such a task has the rate 0, the smallest."""
     weighting = DWA(TASKS, temperature=0.5)
     run_epoch(weighting, [[1.0, 1.0, 1.0]])
     run_epoch(weighting, [[-1.0, 0.0, 1.0]])
-    near(run_epoch(weighting, [[1.0, 1.0, 1.0]])[0], softmax([0.0, 0.0, 1.0], 0.5), 1e-10)
+    assert_near(run_epoch(weighting, [[1.0, 1.0, 1.0]])[0], softmax([0.0, 0.0, 1.0], 0.5), 1e-10)
 
 
 def test_batches_without_a_label_do_not_count_in_the_mean() -> None:
-    """Breaks if a batch without labels of a task, whose loss is 0, pulls the mean of its epoch down."""
+    """Breaks if a batch without labels, whose loss is 0, pulls the mean of its epoch down."""
     weighting = DWA(TASKS, temperature=0.5)
     for scale in (1.0, 0.5):
         weighting.begin_epoch()
         weighting.weigh(scale * torch.tensor([4.0, 2.0, 1.0]))
-        weighting.weigh(scale * torch.tensor([0.0, 6.0, 1.0]), active=some(1, 2))
+        weighting.weigh(scale * torch.tensor([0.0, 6.0, 1.0]), active=only_active(1, 2))
         weighting.weigh(scale * torch.tensor([4.0, 1.0, 1.0]))
     weighting.begin_epoch()
-    near(weighting.last, torch.tensor([[2.0, 1.5, 0.5], [4.0, 3.0, 1.0]]), 1e-15)
+    assert_near(weighting.epoch_means, torch.tensor([[2.0, 1.5, 0.5], [4.0, 3.0, 1.0]]), 1e-15)
 
 
 def test_the_means_travel_in_the_checkpoint() -> None:
@@ -188,7 +196,7 @@ def test_the_means_travel_in_the_checkpoint() -> None:
     expected = run_epoch(weighting, [[1.0, 1.0, 1.0]] * 2)
     resumed = DWA(TASKS)
     resumed.load_state_dict(state)
-    same_bits(run_epoch(resumed, [[1.0, 1.0, 1.0]] * 2), expected)
+    assert_same_bits(run_epoch(resumed, [[1.0, 1.0, 1.0]] * 2), expected)
     assert expected[0].std() > 0.1
 
 
@@ -201,7 +209,7 @@ def test_looking_in_evaluation_mode_does_not_count() -> None:
     weighting.weigh(torch.tensor([100.0, 100.0, 100.0]))
     weighting.train()
     weighting.begin_epoch()
-    near(weighting.last[0], torch.full((3,), 2.0), 0)
+    assert_near(weighting.epoch_means[0], torch.full((3,), 2.0), 0)
 
 
 @pytest.mark.parametrize("temperature", [0, -2.0, math.inf, math.nan, "warm", False, None])

@@ -18,26 +18,26 @@ from mtl_runner.experiment.learner import Learner
 from mtl_runner.experiment.own_optimizers import OwnOptimizers
 from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task
-from mtl_runner.train.totals import EpochTotals
+from mtl_runner.train.epoch_record import EpochBuffer
 from mtl_runner.update import Joint, PerTask, Update
 from mtl_runner.weighting import FAMO, Fixed, Weighting
 from tests.support.builders import (
     INPUTS,
-    NOTHING,
+    NO_DATA,
     QUICK,
     SGD,
     Adam,
     Point,
-    copied,
+    assert_near,
+    assert_same_bits,
+    copy_state,
     losses_of,
     make_learner,
     make_mlp,
     make_split,
     make_tasks,
-    near,
-    same_bits,
-    some,
-    terms,
+    make_terms,
+    only_active,
     train,
 )
 
@@ -49,12 +49,14 @@ positive = st.lists(st.floats(0.01, 100), min_size=3, max_size=3)
 
 
 def set_logits(weighting: FAMO, values: Sequence[float]) -> None:
+    """Set the logits of all tasks."""
     with torch.no_grad():
         for parameter, value in zip(weighting.logits, values, strict=True):
             parameter.fill_(value)
 
 
 def logits(weighting: FAMO) -> Tensor:
+    """Return a copy of all logits."""
     return torch.stack([p.detach().clone() for p in weighting.logits])
 
 
@@ -71,7 +73,7 @@ def test_the_weights_are_those_of_the_published_objective(
     set_logits(weighting, start)
     weights, objective = weighting.weigh(torch.tensor(losses))
     shares = [math.exp(x) / loss for x, loss in zip(start, losses, strict=True)]
-    near(weights, torch.tensor(shares) / sum(shares), 1e-12)
+    assert_near(weights, torch.tensor(shares) / sum(shares), 1e-12)
     assert weights.sum().item() == pytest.approx(1.0, abs=1e-14)
     total = sum(math.exp(x) for x in start)
     c = total / sum(shares)
@@ -79,9 +81,8 @@ def test_the_weights_are_those_of_the_published_objective(
         math.exp(x) / total * math.log(loss) for x, loss in zip(start, losses, strict=True)
     )
     assert objective.item() == pytest.approx(expected, abs=1e-12)
-    assert [p.grad for p in weighting.parameters()] == [
-        None
-    ] * 3  # the objective itself trains no logit
+    # The objective itself trains no logit.
+    assert [p.grad for p in weighting.parameters()] == [None] * 3
 
 
 @QUICK
@@ -89,7 +90,10 @@ def test_the_weights_are_those_of_the_published_objective(
 def test_the_logits_follow_the_derivative_of_the_shares_times_the_progress(
     start: list[float], before: list[float], after: list[float], gamma: float
 ) -> None:
-    """Breaks if the logits move by another gradient than d/d xi of sum softmax(xi)_t (log L before - log L after) + gamma/2 xi^2."""
+    """Breaks if the logits move by another gradient than the published one.
+
+    It is d/d xi of sum softmax(xi)_t (log L before - log L after) + gamma/2 xi^2.
+    """
     weighting = FAMO(TASKS, gamma=gamma)
     set_logits(weighting, start)
     weighting.observe_losses(torch.tensor(before), torch.tensor(after))
@@ -97,12 +101,12 @@ def test_the_logits_follow_the_derivative_of_the_shares_times_the_progress(
     progress = (torch.tensor(before) / torch.tensor(after)).log()
     objective = (xi.softmax(0) * progress).sum() + gamma / 2 * xi.square().sum()
     (expected,) = torch.autograd.grad(objective, xi)
-    near(torch.stack([p.grad for p in weighting.logits]), expected, 1e-12)
+    assert_near(torch.stack([p.grad for p in weighting.logits]), expected, 1e-12)
 
 
 @pytest.mark.parametrize(("lr", "gamma"), [(0.025, 0.01), (0.3, 0.5)])
 def test_a_run_is_torchjds(lr: float, gamma: float) -> None:
-    """Breaks if weights, logits or model leave the path of TorchJD's FAMO, stepped after every update on the same batch."""
+    """Breaks if weights, logits or model leave the path of TorchJD's FAMO."""
     scalarization = pytest.importorskip("torchjd.scalarization")
     split = make_split(TASKS)
     weighting = FAMO(TASKS, lr=lr, gamma=gamma)
@@ -110,15 +114,17 @@ def test_a_run_is_torchjds(lr: float, gamma: float) -> None:
     history = train(learner, split, 40)
 
     # TorchJD adds 1e-8 to every loss; a lower bound of 1e-8 takes it away again.
-    theirs = scalarization.FAMO(3, min_losses=torch.full((3,), 1e-8), lr=lr, weight_decay=gamma)
+    torchjd_famo = scalarization.FAMO(
+        3, min_losses=torch.full((3,), 1e-8), lr=lr, weight_decay=gamma
+    )
     model = make_mlp(TASKS)
     optimizer = Adam(model.parameters())
     for step in range(40):
         losses = losses_of(model, TASKS, split)
-        objective = theirs(losses)
-        near(history.losses[step], losses.detach(), 1e-10)
-        near(history.objective[step], objective.detach(), 1e-10)
-        near(
+        objective = torchjd_famo(losses)
+        assert_near(history.losses[step], losses.detach(), 1e-10)
+        assert_near(history.objective[step], objective.detach(), 1e-10)
+        assert_near(
             history.weights[step],
             torch.autograd.grad(objective, losses, retain_graph=True)[0],
             1e-10,
@@ -126,9 +132,9 @@ def test_a_run_is_torchjds(lr: float, gamma: float) -> None:
         optimizer.zero_grad()
         objective.backward()
         optimizer.step()
-        theirs.update(losses_of(model, TASKS, split))
-    near(logits(weighting), theirs._w.detach(), 1e-10)
-    near(copied(learner.model.state_dict()), copied(model.state_dict()), 1e-10)
+        torchjd_famo.update(losses_of(model, TASKS, split))
+    assert_near(logits(weighting), torchjd_famo._w.detach(), 1e-10)
+    assert_near(copy_state(learner.model.state_dict()), copy_state(model.state_dict()), 1e-10)
     assert logits(weighting).abs().max() > 0.01
 
 
@@ -139,17 +145,19 @@ def test_without_progress_the_logits_only_decay() -> None:
     assert [p.grad.item() for p in weighting.logits] == [0, 0, 0]
     set_logits(weighting, [1.0, -2.0, 0.0])
     weighting.observe_losses(same, same)
-    near(torch.stack([p.grad for p in weighting.logits]), torch.tensor([0.01, -0.02, 0.0]), 1e-15)
+    assert_near(
+        torch.stack([p.grad for p in weighting.logits]), torch.tensor([0.01, -0.02, 0.0]), 1e-15
+    )
 
 
 def test_the_task_that_progresses_least_gets_more() -> None:
     """Breaks if the sign is turned and fast tasks get all the weight."""
     weighting = FAMO(TASKS)
-    own = OwnOptimizers(weighting, SGD)
+    optimizers = OwnOptimizers(weighting, SGD)
     for _ in range(50):
         weighting.weigh(torch.ones(3))
         weighting.observe_losses(torch.ones(3), torch.tensor([0.5, 0.9, 1.1]))
-        own.step()
+        optimizers.step()
     weights = weighting.weigh(torch.ones(3))[0]
     assert weights[2] > weights[1] > weights[0]
     assert weights[0] < 0.2
@@ -157,20 +165,21 @@ def test_the_task_that_progresses_least_gets_more() -> None:
 
 def test_losses_of_very_different_size_fall_at_the_same_rate() -> None:
     """Breaks the method's purpose: a loss 10 000 times as small must not be left behind."""
-    tasks = terms(
+    tasks = make_terms(
         a=lambda p: (p[0] - 1).square() + 1e-9, b=lambda p: 1e-4 * (p[1] - 1).square() + 1e-13
     )
     fallen = []
+    # FAMO's weights sum to 1: longer steps.
     makers: list[tuple[type[Weighting], float]] = [
         (Fixed, 0.3),
         (FAMO, 300.0),
-    ]  # FAMO's weights sum to 1: longer steps
+    ]
     for kind, lr in makers:
         optimizer = partial(torch.optim.SGD, lr=lr)
         learner = make_learner(
-            tasks, NOTHING, model=Point(0.0, 0.0), weighting=kind(tasks), optimizer=optimizer
+            tasks, NO_DATA, model=Point(0.0, 0.0), weighting=kind(tasks), optimizer=optimizer
         )
-        history = train(learner, NOTHING, 40)
+        history = train(learner, NO_DATA, 40)
         fallen.append((history.losses[-1] / history.losses[0]).tolist())
     assert fallen[0][0] < 1e-6
     assert fallen[0][1] > 0.99  # equal weights leave it where it was
@@ -182,15 +191,15 @@ def test_the_published_learning_rate_is_the_default() -> None:
     """Breaks if lr or gamma are not what the docs say: the published code has several defaults."""
     assert (FAMO(TASKS).lr, FAMO(TASKS).gamma) == (0.025, 0.01)
     weighting = FAMO(TASKS)
-    own = OwnOptimizers(weighting, SGD)
+    optimizers = OwnOptimizers(weighting, SGD)
     weighting.weigh(torch.ones(3))
     weighting.observe_losses(torch.ones(3), torch.tensor([0.5, 1.0, 1.0]))
-    own.step()
-    near(logits(weighting), torch.tensor([-0.025, 0.025, 0.025]), 1e-6)  # Adam's first step
+    optimizers.step()
+    assert_near(logits(weighting), torch.tensor([-0.025, 0.025, 0.025]), 1e-6)  # Adam's first step
 
 
 def test_a_negative_loss_stops_all_tasks() -> None:
-    """Breaks the sentence that a run with a negative loss says, or turns the logits into NaN."""
+    """Breaks the warning of negative losses, or if the logits become NaN."""
     weighting = FAMO(TASKS)
     losses = torch.tensor([-1.0, 0.5, 4.0])
     assert (weighting.weigh(losses)[0] < 1e-9).all()
@@ -200,17 +209,17 @@ def test_a_negative_loss_stops_all_tasks() -> None:
 
 def test_only_the_active_tasks_are_compared() -> None:
     """Breaks if an idle task's loss or share moves the others', or theirs its logit."""
-    found = []
+    outcomes = []
     for garbage in (3.0, 1e9):
         weighting = FAMO(TASKS, gamma=0.1)
         set_logits(weighting, [0.5, garbage, -0.5])
         before, after = torch.tensor([1.0, garbage, 2.0]), torch.tensor([0.8, 0.1, 1.9])
-        weights, objective = weighting.weigh(before, some(0, 2))
+        weights, objective = weighting.weigh(before, only_active(0, 2))
         assert weights[1] == 0
         assert weights.sum().item() == pytest.approx(1.0)
-        weighting.observe_losses(before, after, some(0, 2))
+        weighting.observe_losses(before, after, only_active(0, 2))
         assert weighting.logits[1].grad is None
-        found.append(
+        outcomes.append(
             [
                 *weights.tolist(),
                 objective.item(),
@@ -218,13 +227,13 @@ def test_only_the_active_tasks_are_compared() -> None:
                 weighting.logits[2].grad.item(),
             ]
         )
-    assert found[0] == found[1]
+    assert outcomes[0] == outcomes[1]
     pair = FAMO([TASKS[0], TASKS[2]], gamma=0.1)
     with torch.no_grad():
         pair.logits[0].fill_(0.5)
         pair.logits[1].fill_(-0.5)
     pair.observe_losses(torch.tensor([1.0, 2.0]), torch.tensor([0.8, 1.9]))
-    assert [p.grad.item() for p in pair.logits] == found[0][4:]
+    assert [p.grad.item() for p in pair.logits] == outcomes[0][4:]
 
 
 def test_a_gradient_of_an_earlier_step_does_not_move_an_idle_task() -> None:
@@ -242,7 +251,7 @@ def test_a_gradient_of_an_earlier_step_does_not_move_an_idle_task() -> None:
 
 
 class Noisy(nn.Module):
-    """A model with everything that a forward pass may leave behind: BatchNorm's statistics, dropout's draws, a counter."""
+    """A model with BatchNorm and dropout, which notes what dropout let through in each pass."""
 
     def __init__(self, tasks: Sequence[Task]) -> None:
         super().__init__()
@@ -260,6 +269,7 @@ class Noisy(nn.Module):
 
 
 def noisy(weighting: Weighting, update: type[Update] = Joint, lr: float = 0.1) -> Learner:
+    """Return a learner of the model with BatchNorm and dropout."""
     model = Noisy(TASKS)
     optimizer = partial(torch.optim.SGD, lr=lr)
     learner = make_learner(
@@ -288,7 +298,7 @@ def test_the_losses_are_computed_a_second_time_with_the_same_dropout() -> None:
 
 
 def test_a_model_that_does_not_move_shows_no_progress() -> None:
-    """Breaks if anything but the update - dropout, BatchNorm's statistics - changes the losses between the two passes."""
+    """Breaks if dropout or BatchNorm's statistics change the losses between the two passes."""
     weighting = FAMO(TASKS)
     learner = noisy(weighting, lr=0.0)
     train(learner, make_split(TASKS), 5)
@@ -298,25 +308,24 @@ def test_a_model_that_does_not_move_shows_no_progress() -> None:
 @pytest.mark.parametrize("update", [Joint, PerTask])
 def test_the_second_pass_leaves_statistics_and_random_stream_alone(update: type[Update]) -> None:
     """Breaks if FAMO's runs see other dropout masks, or BatchNorm counts every batch twice."""
-    found = []
+    states = []
     for weighting in (Fixed(TASKS), FAMO(TASKS)):
-        learner = noisy(
-            weighting, update, lr=0.0
-        )  # the same model throughout, so that the statistics can be compared
+        # The same model throughout, so that the statistics can be compared.
+        learner = noisy(weighting, update, lr=0.0)
         history = train(learner, make_split(TASKS), 3)
         state = {
-            **copied(dict(learner.model.named_buffers())),
+            **copy_state(dict(learner.model.named_buffers())),
             "random": torch.get_rng_state(),
             "losses": history.losses,
         }
-        found.append(state)
-    same_bits(found[1], found[0])
-    assert found[0]["trunk.1.num_batches_tracked"] == 3
+        states.append(state)
+    assert_same_bits(states[1], states[0])
+    assert states[0]["trunk.1.num_batches_tracked"] == 3
 
 
 def test_a_loss_that_draws_at_random_draws_the_same_again() -> None:
-    """Breaks if a loss term with random samples (collocation points, negatives) is compared with one of other samples."""
-    tasks = terms(
+    """Breaks if a loss term with random samples is compared with one of other samples."""
+    tasks = make_terms(
         a=lambda p: (p - torch.rand(3)).square().sum() + 1,
         b=lambda p: (p * torch.rand(3)).square().sum() + 1,
     )
@@ -325,32 +334,32 @@ def test_a_loss_that_draws_at_random_draws_the_same_again() -> None:
         torch.manual_seed(0)
         still = partial(torch.optim.SGD, lr=0.0)
         learner = make_learner(
-            tasks, NOTHING, model=Point(0.1, 0.2, 0.3), weighting=weighting, optimizer=still
+            tasks, NO_DATA, model=Point(0.1, 0.2, 0.3), weighting=weighting, optimizer=still
         )
-        train(learner, NOTHING, 3)
+        train(learner, NO_DATA, 3)
         states.append(torch.get_rng_state())
         assert all(p == 0 for p in weighting.parameters())  # no update, no progress
     assert torch.equal(*states)
 
 
 def test_the_record_holds_the_losses_before_the_update() -> None:
-    """Breaks if the second pass enters the train log: another loss, another row, or another column."""
+    """Breaks if the second pass enters the train log as a loss, a row or a column."""
     split = make_split(TASKS)
     learner = make_learner(TASKS, split, weighting=FAMO(TASKS), optimizer=SGD)
-    totals = EpochTotals(TASKS, 3, torch.device("cpu"), learner.layout)
+    buffer = EpochBuffer(TASKS, 3, torch.device("cpu"), learner.layout)
     expected = []
     for _ in range(3):
         expected.append(losses_of(learner.model, TASKS, split).detach())
-        totals.add(learner.step(split, Active.all(3)), Active.all(3))
-    record = totals.take(1, 1)
+        buffer.add(learner.step(split, Active.all(3)), Active.all(3))
+    record = buffer.take(1, 1)
     assert record.table.shape == (3, 7)
-    near(record.table[:, :3], torch.stack(expected), 1e-15)
-    near(record.table[:, 3:6].sum(1), torch.ones(3), 1e-14)
+    assert_near(record.table[:, :3], torch.stack(expected), 1e-15)
+    assert_near(record.table[:, 3:6].sum(1), torch.ones(3), 1e-14)
     assert learner.layout.measured == {}
 
 
 def test_the_second_pass_gives_no_gradient() -> None:
-    """Breaks if looking at the new losses moves the model: two runs with equal shares for ever must be one run."""
+    """Breaks if the look at the new losses moves the model: with equal shares it must not."""
     split = make_split(TASKS)
     learner = make_learner(TASKS, split, weighting=FAMO(TASKS, lr=1e-300), optimizer=SGD)
     twin = make_mlp(TASKS)
@@ -361,7 +370,7 @@ def test_the_second_pass_gives_no_gradient() -> None:
         optimizer.zero_grad()
         (losses.log().sum() / (1 / losses.detach()).sum()).backward()  # c sum z log L with z = 1/3
         optimizer.step()
-    near(copied(learner.model.state_dict()), copied(twin.state_dict()), 1e-14)
+    assert_near(copy_state(learner.model.state_dict()), copy_state(twin.state_dict()), 1e-14)
 
 
 @pytest.mark.parametrize(

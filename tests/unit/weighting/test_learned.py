@@ -13,17 +13,17 @@ from mtl_runner.errors import ConfigError
 from mtl_runner.experiment.own_optimizers import OwnOptimizers
 from mtl_runner.weighting import Learned, Uncertainty, Weighting
 from tests.support.builders import (
-    NOTHING,
+    NO_DATA,
     QUICK,
     SGD,
     Point,
+    assert_near,
+    assert_same_bits,
     make_learner,
     make_tasks,
+    make_terms,
     minimise,
-    near,
-    same_bits,
-    some,
-    terms,
+    only_active,
     train,
 )
 
@@ -35,6 +35,7 @@ numbers = st.lists(st.floats(-3, 3), min_size=3, max_size=3)
 
 
 def set_logits(weighting: Learned, values: list[float]) -> None:
+    """Set the logits of all tasks."""
     with torch.no_grad():
         for parameter, value in zip(weighting.logits, values, strict=True):
             parameter.fill_(value)
@@ -57,9 +58,9 @@ def test_weights_and_their_gradient_are_those_of_the_formula(
     expected = (
         exponentials * values if form == "exp" else shares * (values - torch.dot(shares, values))
     )
-    near(weights, exponentials if form == "exp" else shares, 1e-12)
-    near(objective, torch.dot(weights, values), 1e-10)
-    near(torch.stack([p.grad for p in weighting.logits]), expected, 1e-10)
+    assert_near(weights, exponentials if form == "exp" else shares, 1e-12)
+    assert_near(objective, torch.dot(weights, values), 1e-10)
+    assert_near(torch.stack([p.grad for p in weighting.logits]), expected, 1e-10)
     if form == "softmax":
         assert weights.sum().item() == pytest.approx(1.0, abs=1e-14)
 
@@ -67,7 +68,7 @@ def test_weights_and_their_gradient_are_those_of_the_formula(
 @pytest.mark.parametrize(("form", "weight"), [("softmax", 1 / 3), ("exp", 1.0)])
 def test_it_starts_from_equal_weights(form: str, weight: float) -> None:
     """Breaks if the negative control favours a task from the start."""
-    near(
+    assert_near(
         Learned(TASKS, form).weigh(torch.tensor([1.0, 5.0, 0.1]))[0],
         torch.full((3,), weight),
         1e-15,
@@ -75,25 +76,24 @@ def test_it_starts_from_equal_weights(form: str, weight: float) -> None:
 
 
 def learn(weighting: Weighting, losses: torch.Tensor, steps: int) -> torch.Tensor:
-    """The weights of every step while the weighting learns from constant losses."""
-    own = OwnOptimizers(weighting, SGD)
+    """Return the weights of every step while the weighting learns from constant losses."""
+    optimizers = OwnOptimizers(weighting, SGD)
     weights = []
     for _ in range(steps):
         weights.append(weighting.weigh(losses)[0])
-        own.step()
+        optimizers.step()
     return torch.stack(weights)
 
 
 def test_the_exponential_form_drives_every_weight_to_zero() -> None:
-    """Breaks the lesson: without the regulariser that uncertainty weighting adds, no loss is the best loss."""
+    """Breaks the lesson: without uncertainty weighting's regulariser, no loss is the best loss."""
     losses = torch.tensor([2.0, 0.5, 3.0])
     weights = learn(Learned(TASKS, "exp"), losses, 400)
     assert (weights.diff(dim=0) < 0).all()
-    assert (
-        weights[-1] < 0.032
-    ).all()  # .0313; Adam slows down as the gradient, e^a L, vanishes with the weight
+    # It is .0313: Adam slows down as the gradient, e^a L, vanishes with the weight.
+    assert (weights[-1] < 0.032).all()
     regularised = learn(Uncertainty(TASKS, form="simplified", init=0.0), losses, 400)
-    near(regularised[-1] * losses, torch.ones(3), 1e-2)
+    assert_near(regularised[-1] * losses, torch.ones(3), 1e-2)
 
 
 def test_the_exponential_form_has_its_minimum_at_weights_of_zero() -> None:
@@ -108,21 +108,21 @@ def test_the_softmax_form_gives_all_to_the_easiest_task() -> None:
     losses = torch.tensor([2.0, 0.5, 3.0])
     weights = learn(Learned(TASKS, "softmax"), losses, 400)
     assert (weights[:, 1].diff() > 0).all()
-    near(weights[-1], torch.tensor([0.0, 1.0, 0.0]), 6e-3)
+    assert_near(weights[-1], torch.tensor([0.0, 1.0, 0.0]), 6e-3)
     weighting = Learned(TASKS, "softmax")
     minimise(weighting.parameters(), lambda: weighting(losses))
-    near(weighting.weigh(losses)[0], torch.tensor([0.0, 1.0, 0.0]), 1e-9)
+    assert_near(weighting.weigh(losses)[0], torch.tensor([0.0, 1.0, 0.0]), 1e-9)
 
 
 def test_the_hard_task_is_forgotten_in_training() -> None:
-    """Breaks the lesson in a run: two tasks that pull a point apart, and only the easier one gets it."""
-    tasks = terms(
+    """Breaks the lesson in a run: of two tasks that pull a point apart, the easier one gets it."""
+    tasks = make_terms(
         easy=lambda p: 0.1 * (p - 1).square().sum(), hard=lambda p: (p + 1).square().sum() + 1
     )
-    learner = make_learner(tasks, NOTHING, model=Point(0.0), weighting=Learned(tasks))
-    history = train(learner, NOTHING, 1000)
+    learner = make_learner(tasks, NO_DATA, model=Point(0.0), weighting=Learned(tasks))
+    history = train(learner, NO_DATA, 1000)
     assert history.weights[-1][0] > 0.999
-    near(learner.model.point.detach(), torch.tensor([1.0]), 0.02)
+    assert_near(learner.model.point.detach(), torch.tensor([1.0]), 0.02)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -130,7 +130,7 @@ def test_an_idle_task_has_no_gradient_and_takes_no_share(form: str) -> None:
     """Breaks if the weight of a task that does not take part is trained."""
     weighting = Learned(TASKS, form)
     set_logits(weighting, [0.5, 9.0, -1.0])
-    weights, _ = weighting.weigh(torch.tensor([1.0, 99.0, 2.0]), active=some(0, 2))
+    weights, _ = weighting.weigh(torch.tensor([1.0, 99.0, 2.0]), active=only_active(0, 2))
     assert weighting.logits[1].grad is None
     assert weighting.logits[0].grad is not None
     pair = Learned([TASKS[0], TASKS[2]], form)
@@ -138,15 +138,16 @@ def test_an_idle_task_has_no_gradient_and_takes_no_share(form: str) -> None:
         pair.logits[0].fill_(0.5)
         pair.logits[1].fill_(-1.0)
     alone, _ = pair.weigh(torch.tensor([1.0, 2.0]))
-    same_bits(weights, torch.stack([alone[0], torch.tensor(0.0), alone[1]]))
+    assert_same_bits(weights, torch.stack([alone[0], torch.tensor(0.0), alone[1]]))
 
 
 def test_the_learning_rate_is_the_weights_own() -> None:
     """Breaks if `weighting.lr` is ignored, or `null` does not mean the model's optimizer."""
+    # Adam's first step is lr; SGD's is lr times the gradient.
     for lr, expected in (
         (0.5, -0.5),
         (None, -0.01 * 2.0),
-    ):  # Adam's first step is lr; SGD's is lr times the gradient
+    ):
         weighting = Learned(TASKS[:1], "exp", lr=lr)
         learn(weighting, torch.tensor([2.0]), 1)
         assert weighting.logits[0].item() == pytest.approx(expected)

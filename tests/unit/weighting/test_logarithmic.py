@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mtl_runner.weighting import GeometricMean, LogSum, Weighting
-from tests.support.builders import QUICK, make_tasks, near, same_bits, some
+from tests.support.builders import QUICK, assert_near, assert_same_bits, make_tasks, only_active
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -25,7 +25,7 @@ positive_losses = st.lists(
 def test_the_weights_of_the_sum_of_logarithms_are_the_inverse_losses(losses: list[float]) -> None:
     """Breaks if the objective is not sum log L."""
     weights, objective = LogSum(TASKS).weigh(torch.tensor(losses))
-    near(weights * torch.tensor(losses), torch.ones(3), 1e-12)
+    assert_near(weights * torch.tensor(losses), torch.ones(3), 1e-12)
     assert objective.item() == pytest.approx(math.log(math.prod(losses)), abs=1e-12)
 
 
@@ -36,8 +36,8 @@ def test_the_geometric_mean_is_the_root_of_the_product(losses: list[float]) -> N
     weights, objective = GeometricMean(TASKS).weigh(torch.tensor(losses))
     values = torch.tensor(losses, requires_grad=True)
     root = values.prod() ** (1 / 3)
-    near(objective / root.detach(), torch.tensor(1.0), 1e-12)
-    near(weights / torch.autograd.grad(root, values)[0], torch.ones(3), 1e-11)
+    assert_near(objective / root.detach(), torch.tensor(1.0), 1e-12)
+    assert_near(weights / torch.autograd.grad(root, values)[0], torch.ones(3), 1e-11)
 
 
 @QUICK
@@ -46,8 +46,8 @@ def test_torchjds_geometric_mean_agrees(losses: list[float]) -> None:
     """Breaks if ours differs from TorchJD's where both are defined."""
     scalarization = pytest.importorskip("torchjd.scalarization")
     values = torch.tensor(losses, requires_grad=True)
-    (theirs,) = torch.autograd.grad(scalarization.GeometricMean()(values), values)
-    near(GeometricMean(TASKS).weigh(values.detach())[0] / theirs, torch.ones(3), 1e-12)
+    (expected,) = torch.autograd.grad(scalarization.GeometricMean()(values), values)
+    assert_near(GeometricMean(TASKS).weigh(values.detach())[0] / expected, torch.ones(3), 1e-12)
 
 
 @QUICK
@@ -56,26 +56,26 @@ def test_torchjds_geometric_mean_agrees(losses: list[float]) -> None:
 def test_the_unit_of_a_loss_does_not_change_the_balance(
     kind: type[Weighting], losses: list[float], factor: float
 ) -> None:
-    """Breaks if rescaling a loss changes what the tasks' weighted losses are to each other: they are all equal."""
+    """Breaks if rescaling a loss changes the ratios of the weighted losses, which are all 1."""
     values = torch.tensor(losses)
     scaled = values * torch.tensor([factor, 1.0, 1.0])
-    for found in (values, scaled):
-        pulls = kind(TASKS).weigh(found)[0] * found
-        near(pulls / pulls[0], torch.ones(3), 1e-12)
+    for losses_in_unit in (values, scaled):
+        weighted_losses = kind(TASKS).weigh(losses_in_unit)[0] * losses_in_unit
+        assert_near(weighted_losses / weighted_losses[0], torch.ones(3), 1e-12)
 
 
 @pytest.mark.parametrize("kind", [LogSum, GeometricMean])
 def test_only_the_active_tasks_count(kind: type[Weighting]) -> None:
     """Breaks if an idle task's loss enters the product, or its place the root's degree."""
-    weights, objective = kind(TASKS).weigh(torch.tensor([2.0, 1e6, 8.0]), active=some(0, 2))
+    weights, objective = kind(TASKS).weigh(torch.tensor([2.0, 1e6, 8.0]), active=only_active(0, 2))
     alone, expected = kind(TASKS[:2]).weigh(torch.tensor([2.0, 8.0]))
-    same_bits(weights, torch.stack([alone[0], torch.tensor(0.0), alone[1]]))
-    same_bits(objective, expected)
+    assert_same_bits(weights, torch.stack([alone[0], torch.tensor(0.0), alone[1]]))
+    assert_same_bits(objective, expected)
     assert objective.item() == pytest.approx(4.0 if kind is GeometricMean else math.log(16.0))
 
 
 def test_a_negative_loss_stops_all_tasks_of_the_geometric_mean() -> None:
-    """Breaks the sentence that a run with a negative loss says."""
+    """Breaks the warning of negative losses."""
     assert (GeometricMean(TASKS).weigh(torch.tensor([-1.0, 0.5, 4.0]))[0] < 1e-3).all()
 
 
@@ -87,6 +87,6 @@ def test_a_solved_task_counts_as_the_floor_and_gets_no_gradient(
     """Breaks if a loss of 0 makes the objective minus infinity and all weights NaN."""
     weights, objective = kind(TASKS).weigh(torch.tensor([solved, 0.5, 4.0]))
     floor, expected = kind(TASKS).weigh(torch.tensor([1e-12, 0.5, 4.0]))
-    same_bits(objective, expected)
+    assert_same_bits(objective, expected)
     assert weights[0] == 0
-    same_bits(weights[1:], floor[1:])
+    assert_same_bits(weights[1:], floor[1:])

@@ -14,17 +14,17 @@ from torch import Tensor
 from mtl_runner.errors import ConfigError
 from mtl_runner.experiment import seeding
 from mtl_runner.models import MLP
-from mtl_runner.schedule import Length, Schedule
+from mtl_runner.schedule import RunLength, Schedule
 from mtl_runner.train.batches import Batches
 from mtl_runner.weighting import Fixed, Random, Weighting
 from tests.support.builders import (
     INPUTS,
+    assert_near,
+    assert_same_bits,
     make_learner,
     make_split,
     make_tasks,
-    near,
-    same_bits,
-    some,
+    only_active,
 )
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -36,7 +36,7 @@ distribution_is = pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 
 
 def draw(weighting: Weighting, steps: int) -> Tensor:
-    """The weights of so many steps, ``[steps, T]``."""
+    """Return the weights of so many steps, shape ``[steps, T]``."""
     return torch.stack([weighting.weigh(LOSSES[: len(weighting.tasks)])[0] for _ in range(steps)])
 
 
@@ -50,17 +50,17 @@ def test_the_weights_sum_to_one_or_to_the_number_of_active_tasks(
     """Breaks if the size of the step depends on the draw, or counts idle tasks."""
     weighting = Random(TASKS, distribution, total)
     weights = draw(weighting, 20)
-    near(weights.sum(1), torch.full((20,), tasks_total), 1e-14)
+    assert_near(weights.sum(1), torch.full((20,), tasks_total), 1e-14)
     assert (weights > 0).all()
-    partly, objective = weighting.weigh(LOSSES, active=some(1, 3))
+    partly, objective = weighting.weigh(LOSSES, active=only_active(1, 3))
     assert partly.sum().item() == pytest.approx(subset_total, abs=1e-14)
     assert partly[[0, 2]].tolist() == [0, 0]
-    near(objective, torch.dot(partly, LOSSES), 1e-14)
+    assert_near(objective, torch.dot(partly, LOSSES), 1e-14)
 
 
 def test_by_default_the_weights_sum_to_the_number_of_tasks() -> None:
     """Breaks if the default's learning rate means something else than with equal weights of 1."""
-    near(draw(Random(TASKS), 3).sum(1), torch.full((3,), 4.0), 1e-14)
+    assert_near(draw(Random(TASKS), 3).sum(1), torch.full((3,), 4.0), 1e-14)
 
 
 @distribution_is
@@ -80,7 +80,10 @@ def test_normal_weights_are_a_softmax_of_standard_normal_numbers() -> None:
 
 
 def test_dirichlet_weights_are_uniform_on_the_simplex() -> None:
-    """Breaks if the distribution is not Dirichlet(1): each weight is Beta(1, T - 1), each partial sum of two is Beta(2, T - 2)."""
+    """Breaks if the distribution is not Dirichlet(1).
+
+    Each weight is Beta(1, T - 1), each sum of two is Beta(2, T - 2).
+    """
     weights = draw(Random(TASKS, "dirichlet", "one"), 3000)
     for i in range(4):
         assert stats.kstest(weights[:, i].numpy(), stats.beta(1, 3).cdf).pvalue > 0.01
@@ -100,7 +103,7 @@ def test_steps_are_independent(distribution: str) -> None:
 @distribution_is
 def test_the_seed_decides_the_draws(distribution: str) -> None:
     """Breaks if a run cannot be repeated, or other seeds see the same weights."""
-    same_bits(
+    assert_same_bits(
         draw(Random(TASKS, distribution, seed=5), 10), draw(Random(TASKS, distribution, seed=5), 10)
     )
     different = draw(Random(TASKS, distribution, seed=6), 10) != draw(
@@ -117,7 +120,7 @@ def test_the_global_generator_neither_feeds_it_nor_is_drawn_from(distribution: s
     first = draw(Random(TASKS, distribution), 10)
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(1)
-    same_bits(draw(Random(TASKS, distribution), 10), first)
+    assert_same_bits(draw(Random(TASKS, distribution), 10), first)
 
 
 def test_batch_order_and_dropout_are_those_of_fixed_weights() -> None:
@@ -134,7 +137,7 @@ def test_batch_order_and_dropout_are_those_of_fixed_weights() -> None:
         )
         learner = make_learner(tasks, split, model=model, weighting=weighting)
         masks.clear()  # of the look at the parameters
-        batches = Batches(split, tasks, Schedule(tasks, Length(2, 4)), batch_size=6, seed=0)
+        batches = Batches(split, tasks, Schedule(tasks, RunLength(2, 4)), batch_size=6, seed=0)
         rows = []
         for epoch in range(2):
             for batch, active in batches.epoch(4 * epoch):
@@ -142,8 +145,8 @@ def test_batch_order_and_dropout_are_those_of_fixed_weights() -> None:
                 rows.append(batch.inputs)
         seen.append([*rows, *masks])
     assert len(seen[0]) == len(seen[1]) == 16
-    for mine, theirs in zip(*seen, strict=True):
-        assert torch.equal(mine, theirs)
+    for of_fixed, of_random in zip(*seen, strict=True):
+        assert torch.equal(of_fixed, of_random)
     assert any(mask.any() for mask in seen[0][8:])
 
 
@@ -158,24 +161,23 @@ def test_a_resumed_run_goes_on_with_the_same_draws(distribution: str, steps: int
     expected = draw(weighting, 6)
     resumed = Random(TASKS, distribution, seed=3)
     resumed.load_state_dict(saved)
-    same_bits(
-        resumed.state_dict()["_extra_state"], saved["_extra_state"]
-    )  # saved again before the first step
-    same_bits(draw(resumed, 6), expected)
+    # It can be saved again before the first step.
+    assert_same_bits(resumed.state_dict()["_extra_state"], saved["_extra_state"])
+    assert_same_bits(draw(resumed, 6), expected)
     worn = Random(TASKS, distribution, seed=3)
     draw(worn, 3)
     worn.load_state_dict(saved)
-    same_bits(draw(worn, 6), expected)
+    assert_same_bits(draw(worn, 6), expected)
 
 
 @distribution_is
 def test_an_idle_task_does_not_shift_later_draws(distribution: str) -> None:
-    """Breaks if the weights of every later step depend on who was idle in an earlier one."""
+    """Breaks if later weights depend on which task was idle in an earlier step."""
     plain, partly = Random(TASKS, distribution), Random(TASKS, distribution)
     draw(plain, 3)
-    for active in (None, some(1, 2), some(3)):
+    for active in (None, only_active(1, 2), only_active(3)):
         partly.weigh(LOSSES, active)
-    same_bits(draw(partly, 5), draw(plain, 5))
+    assert_same_bits(draw(partly, 5), draw(plain, 5))
 
 
 @pytest.mark.parametrize(

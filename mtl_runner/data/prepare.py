@@ -1,0 +1,203 @@
+"""The checks that every dataset passes before training, and the one form it is brought into."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mtl_runner.data.dataset import SPLITS, Dataset, Split
+from mtl_runner.data.inputs import InputTensors
+from mtl_runner.errors import ConfigError, DataError, suggest
+from mtl_runner.errors.checks import check_task_names
+from mtl_runner.tasks.task import Task
+
+
+@dataclass
+class Prepared:
+    """A checked dataset, in the form that training relies on.
+
+    Attributes:
+        tasks: The tasks with their sizes and trivial predictors filled in.
+        splits: The splits ``train``, ``val`` and ``test``; a missing label is NaN or -100.
+        preprocessing: Fitted preprocessing as plain values for the checkpoint, if there is any.
+    """
+
+    tasks: list[Task]
+    splits: dict[str, Split]
+    preprocessing: dict[str, Any] | None = None
+
+
+def prepare(
+    dataset: Dataset,
+    *,
+    keep: Sequence[str] | None = None,
+    terms: Mapping[str, Any] | None = None,
+    metrics: Mapping[str, tuple[Any, ...]] | None = None,
+    rows: int | None = None,
+) -> Prepared:
+    """Check a dataset and bring it into the form that training relies on.
+
+    The dataset itself is not changed.
+
+    Args:
+        dataset: Any object with ``tasks`` and ``splits``.
+        keep: Names of the tasks to keep (``data.tasks``); None keeps all.
+        terms: Loss terms by name (``data.losses``): the name of a task replaces the loss of that
+            task, a new name adds a task.
+        metrics: Metrics by task (``data.metrics``), the main one first, instead of those that the
+            task records by default.
+        rows: Number of rows to keep of each split (``+debug=true``); None keeps all.
+
+    Raises:
+        DataError: If the data are not as described; it names the split, the task and both shapes.
+        ConfigError: If an option names an unknown task, or the object is no dataset.
+
+    Example:
+        >>> from mtl_runner.data import ToyMixed
+        >>> from mtl_runner.data.prepare import prepare
+        >>> prepared = prepare(ToyMixed(n=50), keep=["label"], rows=10)
+        >>> [task.name for task in prepared.tasks], len(prepared.splits["train"])
+        (['label'], 10)
+    """
+    missing_attributes = [name for name in ("tasks", "splits") if not hasattr(dataset, name)]
+    if missing_attributes:
+        raise ConfigError(
+            f"The dataset {type(dataset).__name__} has no attribute {missing_attributes[0]!r}; a dataset needs `tasks` and `splits`."
+        )
+    tasks = _with_metrics(_select(list(dataset.tasks), keep), metrics or {})
+    for name in SPLITS:
+        if name not in dataset.splits:
+            raise DataError(f"The dataset has no split {name!r}; it needs {', '.join(SPLITS)}.")
+        if len(dataset.splits[name]) == 0:
+            raise DataError(f"The {name} split is empty; every split needs at least one row.")
+    splits = {name: _clean(name, dataset.splits[name], tasks) for name in SPLITS}
+    _check_equal_shapes(splits)
+    tasks = [_complete(task, splits) for task in tasks]
+    if rows is not None:
+        splits = {name: split.rows(slice(0, rows)) for name, split in splits.items()}
+    return Prepared(
+        _with_terms(tasks, dict(terms or {})), splits, getattr(dataset, "preprocessing", None)
+    )
+
+
+def _select(tasks: list[Task], keep: Sequence[str] | None) -> list[Task]:
+    names = [task.name for task in tasks]
+    for name in names:
+        if names.count(name) > 1:
+            raise DataError(f"Two tasks are called {name!r}; every task needs a name of its own.")
+    if not tasks:
+        raise DataError("The dataset has no task; it needs at least one.")
+    if keep is None:
+        return tasks
+    for name in keep:
+        if name not in names:
+            raise ConfigError(
+                f"data.tasks names the unknown task {name!r}; {suggest(name, names)}."
+            )
+    if not keep:
+        raise ConfigError(f"data.tasks is empty; name at least one of {', '.join(names)}.")
+    return [task for task in tasks if task.name in keep]
+
+
+def _with_metrics(tasks: list[Task], metrics: Mapping[str, tuple[Any, ...]]) -> list[Task]:
+    check_task_names(metrics, tasks, "data.metrics")
+    return [replace(task, metrics=metrics.get(task.name, task.metrics)) for task in tasks]
+
+
+def _with_terms(tasks: list[Task], terms: dict[str, Any]) -> list[Task]:
+    replaced = [replace(task, loss_term=terms.pop(task.name, task.loss_term)) for task in tasks]
+    return replaced + [Task(name, "term", loss_term=term) for name, term in terms.items()]
+
+
+def _clean(name: str, split: Split, tasks: list[Task]) -> Split:
+    """Return a split in fixed form: finite inputs, targets of each task's type and shape."""
+    _check_inputs(name, split)
+    targets = {task.name: _target(name, split, task) for task in tasks if task.has_target}
+    return Split(split.inputs, targets).apply(_default_precision)
+
+
+def _check_inputs(name: str, split: Split) -> None:
+    inputs = InputTensors(split.inputs).tensors
+    for key, tensor in (*inputs.items(), *split.targets.items(), *split.masks.items()):
+        if not isinstance(tensor, Tensor):
+            subject = (
+                f"{key!r} of the {name} split is" if key else f"inputs of the {name} split are"
+            )
+            raise DataError(
+                f"The {subject} of type {type(tensor).__name__}; it must be a tensor, e.g. torch.as_tensor(x)."
+            )
+    for key, tensor in inputs.items():
+        subject = f"input {key!r} of the {name} split" if key else f"inputs of the {name} split"
+        if len(tensor) != len(split):
+            raise DataError(
+                f"The {subject} {'has' if key else 'have'} {len(tensor)} rows, but the split has {len(split)}."
+            )
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            row = int((~tensor.isfinite()).flatten(1 if tensor.dim() > 1 else 0).nonzero()[0, 0])
+            raise DataError(
+                f"The {subject} {'holds' if key else 'hold'} NaN or infinity (first in row {row}); fill or drop such rows."
+            )
+
+
+def _target(name: str, split: Split, task: Task) -> Tensor:
+    if task.name not in split.targets:
+        raise DataError(
+            f"The {name} split has no target for task {task.name!r}; {suggest(task.name, split.targets)}."
+        )
+    target = split.targets[task.name]
+    if len(target) != len(split):
+        raise DataError(
+            f"Task {task.name!r} has {len(target)} targets in the {name} split, but its inputs have {len(split)} rows."
+        )
+    mask = split.masks.get(task.name)
+    if mask is not None and len(mask) != len(target):
+        raise DataError(
+            f"Task {task.name!r} has a mask of {len(mask)} rows in the {name} split, but {len(target)} targets."
+        )
+    try:
+        return task.spec.clean(target, mask, f"in the {name} split")
+    except DataError as error:
+        raise DataError(f"Task {task.name!r} {error}.") from None
+
+
+def _default_precision(tensor: Tensor) -> Tensor:
+    """Return floats in the model's precision; NumPy's default is double, PyTorch's is not."""
+    return tensor.to(torch.get_default_dtype()) if tensor.is_floating_point() else tensor
+
+
+def _check_equal_shapes(splits: dict[str, Split]) -> None:
+    """Check that the inputs of every split fit the model that is made for the training split."""
+    train_inputs = splits["train"].inputs
+    for name, split in splits.items():
+        if (
+            isinstance(train_inputs, Tensor)
+            and isinstance(split.inputs, Tensor)
+            and train_inputs.shape[1:] != split.inputs.shape[1:]
+        ):
+            raise DataError(
+                f"The inputs of the {name} split have shape {tuple(split.inputs.shape)}, those of the train split {tuple(train_inputs.shape)}; all but the rows must be equal."
+            )
+
+
+def _complete(task: Task, splits: dict[str, Split]) -> Task:
+    """Return the task with its size, its trivial predictor and ``missing``, read off the data."""
+    if not task.has_target:
+        return task
+    targets = {name: split.targets[task.name] for name, split in splits.items()}
+    for name, target in targets.items():
+        if not bool(task.labelled(target).any()):
+            raise DataError(
+                f"Task {task.name!r} has no label in the {name} split; every split needs some."
+            )
+    try:
+        size = task.spec.size(targets, task)
+    except (ConfigError, DataError) as error:
+        raise type(error)(f"Task {task.name!r} {error}.") from None
+    missing = any(not bool(task.known(target).all()) for target in targets.values())
+    task = replace(task, size=size, missing=missing, places=task.spec.places(targets["train"]))
+    trivial = task.spec.trivial(targets["train"], task)
+    return replace(task, trivial=tuple(trivial.nan_to_num(0.0).tolist()))

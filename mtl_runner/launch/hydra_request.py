@@ -1,0 +1,84 @@
+"""From a config that Hydra composed to the request for one run. Free of torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+from mtl_runner.runs.request import Request
+
+# The environment variable with choices and overrides of the run that is repeated; workers see it.
+REPEATED_RUN = "MTL_RUNNER_REPEATED"
+
+
+def request_of_job(config: DictConfig) -> Request:
+    """Return the request for a run, in a job of Hydra's.
+
+    Args:
+        config: The config of the job, without its ``hydra`` node; values that only Hydra can
+            resolve are replaced in it.
+    """
+    hydra = HydraConfig.get()
+    _resolve_hydra_values(config)
+    repeated = json.loads(os.environ.get(REPEATED_RUN, "{}"))
+    overrides = list(hydra.overrides.task)
+    sweeping = hydra.mode == RunMode.MULTIRUN
+    return Request(
+        config=config,
+        directory=Path(hydra.runtime.output_dir),
+        overrides=[*repeated.get("overrides", ()), *overrides],
+        choices=repeated.get("choices") or _choices(hydra.runtime.choices),
+        hydra=HydraConfig.instance().cfg,  # type: ignore[arg-type]
+        job=f"{hydra.job.num}: {' '.join(override.lstrip('+') for override in overrides)}"
+        if sweeping
+        else "",
+    )
+
+
+def request_of_composed(
+    config: DictConfig, directory: Callable[[DictConfig], Path]
+) -> tuple[Request, DictConfig]:
+    """Return the request for a run, outside of a job of Hydra's.
+
+    Args:
+        config: The config as Hydra composed it; its ``hydra`` node is taken out.
+        directory: A function from the config to the run directory.
+
+    Returns:
+        The request, and Hydra's own config.
+    """
+    before = HydraConfig.instance().cfg
+    try:
+        HydraConfig.instance().set_config(config)
+        hydra: Any = HydraConfig.instance().cfg
+        with read_write(hydra.hydra.runtime), open_dict(hydra.hydra.runtime):
+            hydra.hydra.runtime.output_dir = str(directory(config).absolute())
+        with read_write(config), open_dict(config):
+            del config["hydra"]
+        return request_of_job(config), hydra
+    finally:
+        HydraConfig.instance().cfg = before
+
+
+def _resolve_hydra_values(config: DictConfig) -> None:
+    """Replace ``${hydra:...}`` and ``${now:...}``, so that the recorded config needs no Hydra."""
+    pending: list[tuple[str, Any]] = [("", OmegaConf.to_container(config))]
+    while pending:
+        path, node = pending.pop()
+        if isinstance(node, dict):
+            pending += [(f"{path}.{key}" if path else str(key), item) for key, item in node.items()]
+        elif isinstance(node, str) and re.search(r"\$\{(hydra|now):", node):
+            OmegaConf.update(config, path, OmegaConf.select(config, path))
+
+
+def _choices(choices: Mapping[str, Any]) -> dict[str, str]:
+    """Return the option of each of our config groups; those of Hydra's own have a slash."""
+    return {group: choice for group, choice in choices.items() if "/" not in str(group) and choice}

@@ -1,0 +1,314 @@
+"""The numbers of a data set's runs at one epoch on one split; every statistic rests on these."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from mtl_runner.results.records.dataset import DatasetRuns, Records, Strategy
+from mtl_runner.results.records.run import Run
+from mtl_runner.results.records.summary import Metrics
+from mtl_runner.results.records.task_metrics import TaskMetrics
+
+Values = Mapping[str, Metrics]  # {task: {metric: value}}
+
+
+@dataclass(frozen=True)
+class StrategyEvidence:
+    """The numbers of one strategy. A replicate is a seed (and fold): ``"seed=3"``.
+
+    Attributes:
+        name: The strategy, with its settings that vary.
+        role: ``single_task``, ``equal``, ``fixed``, ``strategy`` or ``twin``.
+        twin_of: The strategy that a twin belongs to, else empty.
+        values: ``{replicate: {task: {metric: value}}}`` of the usable runs.
+        relative_loss: ``{replicate: mean over tasks of the relative loss}``, where known.
+        monitor: ``{replicate: trainer.monitor}`` on validation, for choices between strategies.
+        best_monitor: The same at each run's best epoch, whichever epoch is judged.
+        validation: ``{replicate: {task: loss on validation}}``.
+        failures: ``{replicate: reason}`` of runs that failed or have no number for a task.
+        unfinished: Replicates that were killed or still run: no evidence of anything.
+        seconds: ``{replicate: training time}``.
+        backward_passes: Backward passes per step; NaN where they are not recorded.
+        tuning: ``{learning rate: best monitor of the trials with it, over the other settings}``.
+        grid: The learning rates of a study's first phase, before it refines and widens.
+        trials: The number of trials of a strategy that a study gave up, because none ended with a
+            number; else 0.
+    """
+
+    name: str
+    role: str
+    twin_of: str = ""
+    values: Mapping[str, Values] = field(default_factory=dict)
+    relative_loss: Mapping[str, float] = field(default_factory=dict)
+    monitor: Mapping[str, float] = field(default_factory=dict)
+    best_monitor: Mapping[str, float] = field(default_factory=dict)
+    validation: Mapping[str, Metrics] = field(default_factory=dict)
+    failures: Mapping[str, str] = field(default_factory=dict)
+    unfinished: tuple[str, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    backward_passes: float = math.nan
+    tuning: Mapping[float, float] = field(default_factory=dict)
+    grid: tuple[float, ...] = ()
+    trials: int = 0
+
+    @cached_property
+    def mean_monitor(self) -> float:
+        """Mean of the monitor over the replicates, lower is better; infinite without one."""
+        return finite_mean(self.monitor.values(), default=math.inf)
+
+    def mean_validation(self, task: str) -> float:
+        """Return the mean validation loss of a task; infinite without one."""
+        losses = [losses.get(task, math.nan) for losses in self.validation.values()]
+        return finite_mean(losses, default=math.inf)
+
+    def metric(self, task: str, metric: str) -> list[float]:
+        """Return a metric's value of every usable replicate; NaN where it has none."""
+        return [v.get(task, {}).get(metric, math.nan) for v in self.values.values()]
+
+    @cached_property
+    def mean_values(self) -> dict[str, dict[str, float]]:
+        """Mean over the replicates of every metric that was recorded; NaN without a number."""
+        recorded: dict[str, dict[str, list[float]]] = {}
+        for values in self.values.values():
+            for task, metrics in values.items():
+                for metric, value in metrics.items():
+                    recorded.setdefault(task, {}).setdefault(metric, []).append(value)
+        return {
+            task: {metric: finite_mean(values) for metric, values in metrics.items()}
+            for task, metrics in recorded.items()
+        }
+
+
+@dataclass(frozen=True)
+class DatasetEvidence:
+    """The numbers of all strategies on one data set.
+
+    Attributes:
+        name: The data set.
+        tasks: ``{task: the metrics it is measured by}``.
+        strategies: The strategies, those included that a study gave up.
+        margin: The margin of the study that made the runs; None where it names none.
+    """
+
+    name: str
+    tasks: Mapping[str, TaskMetrics]
+    strategies: tuple[StrategyEvidence, ...]
+    margin: float | None = None
+
+    @cached_property
+    def has_relative_loss(self) -> bool:
+        """Whether all runs have a positive mean relative loss, so that they can be judged by it."""
+        joint = [s for s in self.strategies if s.role != "single_task"]
+        return all(s.relative_loss.get(r, 0.0) > 0 for s in joint for r in s.values)
+
+    @cached_property
+    def by_name(self) -> dict[str, StrategyEvidence]:
+        """The strategies by their names."""
+        return {strategy.name: strategy for strategy in self.strategies}
+
+    @cached_property
+    def recorded_metrics(self) -> dict[str, list[str]]:
+        """The metrics of each task that any run recorded, in their order."""
+        metrics: dict[str, dict[str, None]] = {task: {} for task in self.tasks}
+        for strategy in self.strategies:
+            for values in strategy.values.values():
+                for task, row in values.items():
+                    metrics.setdefault(task, {}).update(dict.fromkeys(row))
+        return {task: list(names) for task, names in metrics.items()}
+
+    def main_metric(self, task: str) -> str:
+        """Return the task's main metric."""
+        return self.tasks[task].main
+
+    def of_role(self, *roles: str) -> list[StrategyEvidence]:
+        """Return the strategies of these roles."""
+        return [s for s in self.strategies if s.role in roles]
+
+    @cached_property
+    def equal(self) -> StrategyEvidence | None:
+        """The equal-weight baseline: of several, the best by the monitor (on validation)."""
+        candidates = [s for s in self.of_role("equal") if s.values]
+        return min(candidates, key=lambda s: s.mean_monitor, default=None)
+
+    @cached_property
+    def best_fixed(self) -> StrategyEvidence | None:
+        """The best fixed weights by the monitor, equal ones included; None without a sweep.
+
+        They are chosen among runs that are evidence too, which flatters them: the burden of proof
+        is on the methods.
+        """
+        if not any(s.values for s in self.of_role("fixed")):
+            return None
+        candidates = [s for s in self.of_role("fixed", "equal") if s.values]
+        return min(candidates, key=lambda s: s.mean_monitor)
+
+    def twin(self, strategy: str) -> StrategyEvidence | None:
+        """Return the strategy's frozen twin: fixed weights at its own average."""
+        return next((s for s in self.of_role("twin") if s.twin_of == strategy and s.values), None)
+
+    @cached_property
+    def single_task(self) -> Values | None:
+        """The single-task baseline's mean metrics; None unless every task has one.
+
+        Tasks that share nothing may be tuned one by one, so each task is taken from the runs that
+        are best for it on validation.
+        """
+        values = {}
+        for task in self.tasks:
+            candidates = [
+                s
+                for s in self.of_role("single_task")
+                if any(task in values for values in s.values.values())
+            ]
+            if not candidates:
+                return None
+            best = min(candidates, key=lambda s: s.mean_validation(task))
+            values[task] = best.mean_values.get(task, {})
+        return values
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The numbers of all data sets that have runs to judge by.
+
+    Attributes:
+        at: The epoch, ``final`` or ``best``.
+        split: The split, ``val`` or ``test``.
+        datasets: One entry per data set.
+    """
+
+    at: str
+    split: str
+    datasets: tuple[DatasetEvidence, ...]
+
+
+def gather(records: Records, at: str = "final", split: str | None = None) -> Evidence:
+    """Gather the evidence of all data sets.
+
+    Args:
+        records: The runs by data set and strategy.
+        at: ``final`` (the last epoch) or ``best`` (the best epoch by the monitor).
+        split: ``val`` or ``test``. By default ``test`` for a study, where nothing is chosen by it,
+            and ``val`` for a sweep, which is looked at again and again while one chooses.
+    """
+    split = split or ("test" if records.study else "val")
+    judged = [data for data in records.datasets if data.has_final_runs]
+    return Evidence(at, split, tuple(evidence_of(data, at, split) for data in judged))
+
+
+def evidence_of(data: DatasetRuns, at: str, split: str) -> DatasetEvidence:
+    """Return the numbers of one data set at an epoch on a split."""
+    strategies = [
+        _given_up(s) if s.given_up else _strategy(s, data.tasks, at, split) for s in data.strategies
+    ]
+    return DatasetEvidence(data.name, data.tasks, tuple(strategies), data.margin)
+
+
+def finite_mean(values: Iterable[float], default: float = math.nan) -> float:
+    """Return the mean of the values that are finite; the default without any."""
+    finite = [value for value in values if math.isfinite(value)]
+    return sum(finite) / len(finite) if finite else default
+
+
+def _strategy(
+    strategy: Strategy, tasks: Mapping[str, TaskMetrics], at: str, split: str
+) -> StrategyEvidence:
+    values: dict[str, Values] = {}
+    failures: dict[str, str] = {}
+    unfinished = []
+    for replicate, run in strategy.runs.items():
+        if run.status == "failed":
+            failures[replicate] = run.reason or "failed"
+        elif not run.finished:
+            unfinished.append(replicate)
+        elif reason := _missing(run, strategy, tasks, at, split):
+            failures[replicate] = reason
+        else:
+            values[replicate] = _values(run, at, split)
+    summaries = {replicate: strategy.runs[replicate].summary for replicate in values}
+    grid = {role.learning_rate for role in strategy.trials if role.phase == 1}
+    return StrategyEvidence(
+        name=strategy.name,
+        role=strategy.role,
+        twin_of=strategy.twin_of,
+        values=values,
+        relative_loss=_relative_losses(values),
+        monitor={r: summary.monitor.at(at) for r, summary in summaries.items()},
+        best_monitor={r: summary.monitor.best for r, summary in summaries.items()},
+        validation={r: _losses(strategy.runs[r], at) for r in values},
+        failures=failures,
+        unfinished=tuple(unfinished),
+        seconds={r: s.seconds for r, s in summaries.items() if math.isfinite(s.seconds)},
+        backward_passes=finite_mean(s.backward_passes for s in summaries.values()),
+        tuning=_tuning(strategy),
+        grid=tuple(sorted(rate for rate in grid if math.isfinite(rate))),
+    )
+
+
+def _given_up(strategy: Strategy) -> StrategyEvidence:
+    """Return the evidence of a strategy of which a study has trials only, all without a number."""
+    failures = {
+        role.run.directory.name: role.run.reason
+        or ("no number to choose by" if role.run.finished else "failed")
+        for role in strategy.trials
+        if role.run.finished or role.run.status == "failed"
+    }
+    names = [role.run.directory.name for role in strategy.trials]
+    return StrategyEvidence(
+        strategy.name,
+        strategy.role,
+        strategy.twin_of,
+        failures=failures,
+        unfinished=tuple(name for name in names if name not in failures),
+        trials=len(strategy.trials),
+    )
+
+
+def _missing(
+    run: Run, strategy: Strategy, tasks: Mapping[str, TaskMetrics], at: str, split: str
+) -> str:
+    """Return why a finished run is no evidence: a task without a finite main metric."""
+    values = _values(run, at, split)
+    # A single-task run may hold one task only.
+    expected = [task for task in tasks if task in values or strategy.role != "single_task"]
+    lost = [
+        task
+        for task in expected
+        if not math.isfinite(values.get(task, {}).get(tasks[task].main, math.nan))
+    ]
+    if lost:
+        return f"no {split} value of {', '.join(lost)}"
+    return "" if values else "no task"
+
+
+def _values(run: Run, at: str, split: str) -> Values:
+    return {task: result.at(at, split) for task, result in run.summary.tasks.items()}
+
+
+def _losses(run: Run, at: str) -> Metrics:
+    return {task: v.get("loss", math.nan) for task, v in _values(run, at, "val").items()}
+
+
+def _relative_losses(values: Mapping[str, Values]) -> dict[str, float]:
+    means = {}
+    for replicate, tasks in values.items():
+        losses = [metrics.get("relative_loss", math.nan) for metrics in tasks.values()]
+        if all(map(math.isfinite, losses)):
+            means[replicate] = sum(losses) / len(losses)
+    return means
+
+
+def _tuning(strategy: Strategy) -> dict[float, float]:
+    """Return the best monitor of the trials per learning rate, at each run's best epoch."""
+    monitors: dict[tuple[float, str], list[float]] = {}
+    for role in strategy.trials:
+        monitor = role.run.summary.monitor.best if role.run.finished else math.nan
+        if math.isfinite(role.learning_rate) and math.isfinite(monitor):
+            monitors.setdefault((role.learning_rate, role.trial), []).append(monitor)
+    curve: dict[float, float] = {}
+    for (rate, _), values in sorted(monitors.items()):
+        curve[rate] = min(curve.get(rate, math.inf), sum(values) / len(values))
+    return curve

@@ -1,0 +1,92 @@
+"""Labels tell which runs share a strategy: the same overrides, seeds, folds and data aside."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from mtl_runner.results.records.run import Run
+
+BATCH_SIZE = "data.batch_size"  # a setting of the training, although its key says data
+_DATA = re.compile(r"data(\.|$)")
+_REPLICATE = re.compile(r"(^|\.)(seed|fold)$")
+_NOT_STRATEGY = re.compile(r"^(hydra|record)(\.|$)|^(name|debug)$")
+
+
+@dataclass(frozen=True)
+class Label:
+    """The place of a run in a comparison.
+
+    Attributes:
+        data: The data set, with its settings that vary.
+        strategy: The strategy, with its settings that vary.
+        replicate: Seed and fold, ``"seed=3"``.
+    """
+
+    data: str
+    strategy: str
+    replicate: str
+
+
+def label_runs(runs: Sequence[Run]) -> list[Label]:
+    """Return one label per run, made from what varies between the runs."""
+    settings = [settings_of(run, runs) for run in runs]
+    keys = sorted(
+        {key for setting in settings for key in setting}, key=lambda key: (key != "weighting", key)
+    )
+    varying = [key for key in keys if len({setting.get(key) for setting in settings}) > 1]
+    replicate_keys = [key for key in varying if _REPLICATE.search(key)]
+    data_keys = [
+        key
+        for key in varying
+        if _DATA.match(key) and key not in replicate_keys and key != BATCH_SIZE
+    ]
+    strategy_keys = [key for key in varying if key not in data_keys and key not in replicate_keys]
+    # A run that was killed before it recorded its choices is taken to have the data of the others.
+    known = {run.choices["data"] for run in runs if "data" in run.choices}
+    usual = known.pop() if len(known) == 1 else "data"
+    return [
+        Label(
+            data=_text(
+                run.choices.get("data", setting.get("data", usual)),
+                setting,
+                [key for key in data_keys if key != "data"],
+            ),
+            strategy=_text(
+                run.choices.get("weighting", setting.get("weighting", "run")),
+                setting,
+                [key for key in strategy_keys if key != "weighting"],
+            ),
+            replicate=", ".join(
+                f"{key.rsplit('.', 1)[-1]}={setting.get(key, '')}" for key in replicate_keys
+            ),
+        )
+        for run, setting in zip(runs, settings, strict=True)
+    ]
+
+
+def settings_of(run: Run, runs: Sequence[Run]) -> dict[str, str]:
+    """Return a run's overrides and, of config groups that other runs override, its choices."""
+    overridden = {key for member in runs for key in member.overrides}
+    choices = {group: choice for group, choice in run.choices.items() if group in overridden}
+    settings = {**choices, **run.overrides}
+    split = settings.pop("data.split", "")
+    if match := re.fullmatch(r"\{.*fold:\s*(\d+).*\}", split):
+        settings["data.split.fold"] = match.group(1)
+    elif split:
+        settings["data.split"] = split
+    if run.summary.seed is not None:
+        settings.setdefault("seed", str(run.summary.seed))
+    return {key: value for key, value in settings.items() if not _NOT_STRATEGY.search(key)}
+
+
+def _text(name: str, setting: Mapping[str, str], keys: Sequence[str]) -> str:
+    """Return the name with the values of the keys, each key by its end where that is clear."""
+    ends = [key.rsplit(".", 1)[-1] for key in keys]
+    parts = [name]
+    for key, end in zip(keys, ends, strict=True):
+        value = setting.get(key, "default")
+        short = end if ends.count(end) == 1 else key
+        parts.append(f"{short}={value}" if "." in key else value)
+    return ", ".join([name, *(part for part in parts[1:] if part)])

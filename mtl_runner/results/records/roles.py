@@ -1,0 +1,232 @@
+"""The role of each run in a comparison: read from the study that made it, or inferred."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from mtl_runner.results.records.labels import Label, label_runs
+from mtl_runner.results.records.run import Run
+from mtl_runner.results.records.summary import as_float
+
+# A run with these choices is plain; a run with other choices is a strategy, whatever its weights.
+PLAIN_CHOICES = {"update": "joint", "schedule": "all", "likelihood": "standard"}
+
+
+@dataclass(frozen=True)
+class RunRole:
+    """One run and its role.
+
+    Attributes:
+        run: The run.
+        data: The data set that it counts for.
+        strategy: The strategy that it counts for.
+        replicate: Its seed and fold, ``"seed=3"``.
+        role: ``single_task``, ``equal``, ``fixed``, ``strategy`` or ``twin``.
+        twin_of: The strategy that a twin belongs to, else empty.
+        final: Whether it is evidence; else it is a trial that chose settings.
+        trial: Tells the settings of trials apart.
+        learning_rate: The learning rate, where the study or the run's options name it.
+        study: The folder of the study that made it, empty without one.
+        phase: The phase of the study; phase 1 tries the regular grid of learning rates.
+    """
+
+    run: Run
+    data: str
+    strategy: str
+    replicate: str
+    role: str
+    twin_of: str = ""
+    final: bool = True
+    trial: str = ""
+    learning_rate: float = math.nan
+    study: str = ""
+    phase: int | None = None
+
+
+@dataclass(frozen=True)
+class StudyFolder:
+    """The settings of one study.
+
+    Attributes:
+        margin: The relative difference that is of no interest; None where the study names none.
+        notes: Remarks of the study about its own tuning.
+    """
+
+    margin: float | None
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RecordedStudies:
+    """The contents of all ``study.json`` beside some runs.
+
+    Attributes:
+        jobs: ``{resolved run directory: the study's entry of it}``.
+        folders: ``{resolved folder: its study}``.
+    """
+
+    jobs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    folders: Mapping[str, StudyFolder] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.folders)
+
+
+def read_study(runs: Sequence[Run]) -> RecordedStudies:
+    """Read the ``study.json`` beside the runs; empty if there is none that can be read."""
+    jobs: dict[str, Mapping[str, Any]] = {}
+    folders: dict[str, StudyFolder] = {}
+    for folder in _folders(runs):
+        if (content := _read(folder)) is not None:
+            folder_jobs, folders[str(folder)] = content
+            jobs |= {str(folder / name): job for name, job in folder_jobs.items()}
+    return RecordedStudies(jobs, folders)
+
+
+def without_study(runs: Sequence[Run]) -> list[Path]:
+    """Return the folders that a study made, but whose ``study.json`` is gone or not readable."""
+    return [folder for folder in _folders(runs) if _made_by_study(folder) and _read(folder) is None]
+
+
+def assign_roles(
+    runs: Sequence[Run], labels: Sequence[Label], study: RecordedStudies
+) -> list[RunRole]:
+    """Return every run's role: from the study where it lists the run's directory, else inferred.
+
+    Runs of different studies are never pooled, whatever they are called: each study is a data set
+    of its own then.
+    """
+    plain = _plain_runs(runs)
+    if len(study.folders) > 1:
+        labels = _labels_by_study(runs, labels, study)
+    roles = []
+    for run, label in zip(runs, labels, strict=True):
+        job = study.jobs.get(str(run.directory.resolve()))
+        parent = str(run.directory.resolve().parent)
+        role = RunRole(
+            run,
+            label.data,
+            label.strategy,
+            label.replicate,
+            infer_role(run, run.directory in plain),
+            learning_rate=as_float(run.overrides.get("optimizer.lr")),
+            study=parent if parent in study.folders else "",
+        )
+        roles.append(role if job is None else _role_of_job(role, job))
+    names = {folder: _data_of_study(roles, folder) for folder in study.folders}
+    roles = [
+        replace(role, data=names.get(role.study) or role.data)
+        if role.role == "single_task"
+        else role
+        for role in roles
+    ]
+    if len(study.folders) < 2:
+        return roles
+    short = short_names(study.folders)
+    return [
+        replace(role, data=f"{role.data} ({short[role.study]})") if role.study else role
+        for role in roles
+    ]
+
+
+def infer_role(run: Run, plain: bool = True) -> str:
+    """Return ``single_task``, ``equal``, ``fixed`` or ``strategy`` from the options of a run."""
+    weighting = run.choices.get("weighting") or run.overrides.get("weighting")
+    if weighting == "single_task":
+        return "single_task"
+    if weighting != "fixed" or not plain:
+        return "strategy"
+    return "fixed" if any(key.startswith("weighting.weights") for key in run.overrides) else "equal"
+
+
+def short_names(folders: Iterable[str]) -> dict[str, str]:
+    """Return each folder's last parts, as many as tell it from the others.
+
+    Example:
+        >>> short_names(["/a/x/study", "/a/y/study"])
+        {'/a/x/study': 'x/study', '/a/y/study': 'y/study'}
+    """
+    parts = {folder: Path(folder).parts for folder in folders}
+    for count in range(1, max(map(len, parts.values()), default=1)):
+        names = {folder: "/".join(split[-count:]) for folder, split in parts.items()}
+        if len(set(names.values())) == len(names):
+            return names
+    return {folder: folder for folder in parts}
+
+
+def _role_of_job(role: RunRole, job: Mapping[str, Any]) -> RunRole:
+    return replace(
+        role,
+        strategy=str(job["strategy"]),
+        role=job["role"],
+        twin_of=job.get("of") or "",
+        final=bool(job.get("final", True)),
+        trial=role.strategy,
+        learning_rate=as_float(job["lr"]) if job.get("lr") is not None else role.learning_rate,
+        phase=job.get("phase"),
+    )
+
+
+def _labels_by_study(
+    runs: Sequence[Run], labels: Sequence[Label], study: RecordedStudies
+) -> list[Label]:
+    """Label the runs of each study by themselves: what varies between studies is no strategy."""
+    parents = [str(run.directory.resolve().parent) for run in runs]
+    relabelled = list(labels)
+    for folder in study.folders:
+        members = [i for i, parent in enumerate(parents) if parent == folder]
+        for i, label in zip(members, label_runs([runs[i] for i in members]), strict=True):
+            relabelled[i] = label
+    return relabelled
+
+
+def _data_of_study(roles: Sequence[RunRole], folder: str) -> str:
+    """Return the data set of a study; its single-task runs (data.tasks=[y1]) name another one."""
+    joint = [role for role in roles if role.study == folder and role.role != "single_task"]
+    names = dict.fromkeys(role.data for role in joint)
+    return next(iter(names)) if len(names) == 1 else ""
+
+
+def _plain_runs(runs: Sequence[Run]) -> set[Path]:
+    """Return the directories of runs whose other axes are plain, or the same in all runs."""
+    varying = [
+        axis
+        for axis in PLAIN_CHOICES
+        if len({run.choices.get(axis) for run in runs if run.choices}) > 1
+    ]
+    return {
+        run.directory
+        for run in runs
+        if all(run.choices.get(a, PLAIN_CHOICES[a]) == PLAIN_CHOICES[a] for a in varying)
+    }
+
+
+def _folders(runs: Sequence[Run]) -> list[Path]:
+    return list(dict.fromkeys(run.directory.resolve().parent for run in runs))
+
+
+def _read(folder: Path) -> tuple[dict[str, dict[str, Any]], StudyFolder] | None:
+    """Return jobs and settings of the folder's ``study.json``; None if none can be read."""
+    try:
+        content = json.loads((folder / "study.json").read_text())
+        margin = content.get("margin")
+        jobs = {name: dict(job) for name, job in content["jobs"].items()}
+        notes = tuple(str(note) for note in content.get("notes") or [])
+        return jobs, StudyFolder(None if margin is None else float(margin), notes)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _made_by_study(folder: Path) -> bool:
+    try:
+        return (
+            re.search(r"FairSweeper|\+study=", (folder / "multirun.yaml").read_text()) is not None
+        )
+    except (OSError, ValueError):
+        return False

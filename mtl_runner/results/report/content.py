@@ -1,0 +1,316 @@
+"""The content of a report before it is HTML: data sets, strategies with colours, figures."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from mtl_runner.results.records.dataset import DatasetRuns, Records, Strategy
+from mtl_runner.results.records.evidence import DatasetEvidence, Evidence, gather
+from mtl_runner.results.records.labels import settings_of
+from mtl_runner.results.records.roles import RunRole
+from mtl_runner.results.records.run import Run
+from mtl_runner.results.records.summary import as_float
+from mtl_runner.results.report.curves import (
+    OVERALL,
+    averaged,
+    curves_of,
+    lines_for,
+    points_for,
+    rounded,
+)
+from mtl_runner.results.statistics.intervals import interval
+from mtl_runner.results.statistics.spread import Spread, spread
+
+CLOUD = 60  # resampled means of a strategy in the plane of two tasks
+DRAWN = 8  # strategies that the curves show at first: as many as there are colours
+RATE = "optimizer.lr"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One strategy in the figures.
+
+    Attributes:
+        name: The strategy.
+        family: Strategies of one family differ in numbers only and share a colour.
+        colour: The number of the colour.
+        drawn: Whether it is drawn before the reader chooses.
+        has_curves: Whether the page holds its curves.
+        runs: The runs that its curves are made of.
+    """
+
+    name: str
+    family: str
+    colour: int
+    drawn: bool
+    has_curves: bool
+    runs: Sequence[Run]
+
+    @property
+    def finished(self) -> bool:
+        """Whether any of its runs finished."""
+        return any(run.finished for run in self.runs)
+
+
+@dataclass(frozen=True)
+class Section:
+    """One data set and its strategies in the figures."""
+
+    data: DatasetRuns
+    lines: Sequence[Line]
+
+
+@dataclass(frozen=True)
+class Content:
+    """The content of a report.
+
+    Attributes:
+        records: The runs by data set and strategy.
+        at: The epoch, ``final`` or ``best``.
+        sections: One per data set.
+    """
+
+    records: Records
+    at: str
+    sections: Sequence[Section]
+
+    @classmethod
+    def of(cls, records: Records, at: str) -> Content:
+        """Sort the strategies of every data set into families and colours."""
+        families = _families(records.roles)
+        names = dict.fromkeys(families[id(role)] for role in records.roles)
+        colours = {name: i for i, name in enumerate(names)}
+        return cls(
+            records, at, [_section(data, families, colours, at) for data in records.datasets]
+        )
+
+    @property
+    def title(self) -> str:
+        """Data sets, strategies and runs in one line."""
+        names = {s.name for data in self.records.datasets for s in data.shown}
+        strategies = f"{len(names)} strategies, " if len(names) > 1 else ""
+        runs = len(self.records.runs)
+        data = ", ".join(data.name for data in self.records.datasets)
+        return f"{data}: {strategies}{runs} run{'s' if runs != 1 else ''}"
+
+    @property
+    def settings(self) -> list[dict[str, str]]:
+        """The options of every run, as far as any run changes them."""
+        return [settings_of(run, self.records.runs) for run in self.records.runs]
+
+    @cached_property
+    def evidence(self) -> Evidence:
+        """The numbers of the validation split."""
+        return gather(self.records, self.at, "val")
+
+    def spreads(self, section: Section) -> list[tuple[Line, Spread]]:
+        """Return the spreads of the methods, the references and the best fixed weights."""
+        evidence = self._evidence_of(section)
+        if evidence is None:
+            return []
+        lines = {line.name: line for line in section.lines}
+        return [
+            (lines[s.name], spread(s))
+            for s in evidence.strategies
+            if s.values and (s.role not in ("fixed", "twin") or s is evidence.best_fixed)
+        ]
+
+    def figures(self) -> list[dict[str, Any]]:
+        """Return the data of the figures, one entry per section: plain lists and numbers."""
+        curves = sum(
+            3 * sum(line.has_curves for line in section.lines) * (len(section.data.tasks) + 1)
+            for section in self.sections
+        )
+        return [self._figures_of(section, points_for(curves)) for section in self.sections]
+
+    def _evidence_of(self, section: Section) -> DatasetEvidence | None:
+        return next((d for d in self.evidence.datasets if d.name == section.data.name), None)
+
+    def _figures_of(self, section: Section, points: int) -> dict[str, Any]:
+        strategies = []
+        for line in section.lines:
+            entry: dict[str, Any] = {
+                "name": line.name,
+                "colour": line.colour,
+                "drawn": line.drawn,
+                "seeds": len(line.runs),
+            }
+            entry |= averaged(curves_of(line.runs), points) if line.has_curves else {}
+            if not line.finished:
+                entry["unfinished"] = True
+            strategies.append(entry)
+        return {
+            "tasks": list(section.data.tasks),
+            "overall": OVERALL,
+            "strategies": strategies,
+            "rates": self._rates(section),
+            "front": self._front(section),
+        }
+
+    def _rates(self, section: Section) -> list[dict[str, Any]]:
+        """Return per family the monitor over learning rates, with its range over seeds.
+
+        At each rate it is that of the best of the family's other settings.
+        """
+        trials = [role for role in section.data.roles if not role.final] or section.data.roles
+        families = _families(self.records.roles)
+        colours = {line.family: line.colour for line in section.lines}
+        monitors: dict[tuple[str, float], dict[tuple[Any, ...], list[float]]] = {}
+        failed: Counter[tuple[str, float]] = Counter()
+        for role in trials:
+            rate = as_float(role.run.overrides.get(RATE))
+            if not rate > 0:
+                continue
+            key = families[id(role)], rate
+            monitor = role.run.summary.monitor.at(self.at) if role.run.finished else math.nan
+            if math.isfinite(monitor):
+                monitors.setdefault(key, {}).setdefault(_other_settings(role), []).append(monitor)
+            else:
+                failed[key] += 1
+        entries = []
+        for family in dict.fromkeys(name for name, _ in [*monitors, *failed]):
+            rates = sorted({rate for name, rate in [*monitors, *failed] if name == family})
+            if len(rates) < 2:
+                continue
+            best = [
+                min(monitors.get((family, r), {}).values(), key=_mean, default=[]) for r in rates
+            ]
+            entries.append(
+                {
+                    "name": family,
+                    "colour": colours.get(family, len(colours)),
+                    "x": rates,
+                    "mean": [rounded(_mean(v)) if v else None for v in best],
+                    "low": [rounded(min(v)) if v else None for v in best],
+                    "high": [rounded(max(v)) if v else None for v in best],
+                    "failed": [failed[family, r] for r in rates],
+                }
+            )
+        return entries
+
+    def _front(self, section: Section) -> dict[str, Any] | None:
+        """Return the plane of two tasks: mean, resampled means and seeds of every strategy."""
+        if len(section.data.tasks) != 2:
+            return None
+        from mtl_runner.results.statistics.pareto import front
+
+        evidence = self._evidence_of(section)
+        plane = front(evidence, resamples=200) if evidence is not None else None
+        if evidence is None or plane is None:
+            return None
+        points = []
+        for strategy in evidence.strategies:
+            if strategy.name not in plane.means:
+                continue
+            seeds = zip(*(strategy.metric(t, plane.metric) for t in plane.tasks), strict=True)
+            cloud = plane.clouds.get(strategy.name, [])[:CLOUD]
+            points.append(
+                {
+                    "name": strategy.name,
+                    "mean": [rounded(v) for v in plane.means[strategy.name]],
+                    "seeds": [[rounded(v) for v in pair] for pair in seeds],
+                    "cloud": [[rounded(v) for v in pair] for pair in cloud],
+                }
+            )
+        return {
+            "tasks": list(plane.tasks),
+            "metric": plane.metric,
+            "points": points,
+            "front": plane.front,
+        }
+
+
+def _section(
+    data: DatasetRuns, families: Mapping[int, str], colours: Mapping[str, int], at: str
+) -> Section:
+    family_of = _family_of(data, families)
+    drawn = _drawn(data, family_of, at)
+    best_first = sorted(data.shown, key=lambda s: (s.name not in drawn, _monitor(s, at)))
+    with_curves = {s.name for s in best_first[: lines_for(len(data.tasks) or 1)]}
+    return Section(
+        data,
+        [
+            Line(
+                strategy.name,
+                family_of[strategy.name],
+                colours[family_of[strategy.name]],
+                strategy.name in drawn,
+                strategy.name in with_curves,
+                # A failed run is no part of a mean; where none finished, fragments are better
+                # than nothing.
+                strategy.finished or list(strategy.runs.values()),
+            )
+            for strategy in data.shown
+        ],
+    )
+
+
+def _families(roles: Sequence[RunRole]) -> dict[int, str]:
+    """Return each run's family, by the role's id: its strategy without settings that are numbers.
+
+    ``dwa, lr=0.001`` and ``dwa, lr=0.003`` are ``dwa``, and so is its frozen twin; ``fixed y1=0.5
+    y2=1.5`` is ``fixed``. If then nothing varies any more, only the learning rate is left out, and
+    if nothing varies even so, nothing.
+    """
+
+    def without(role: RunRole, drop: Callable[[str], bool]) -> str:
+        first, *settings = (role.twin_of or role.strategy).split(", ")
+        words = [word for word in first.split(" ") if role.role != "fixed" or not drop(word)]
+        return ", ".join([" ".join(words) or first, *(s for s in settings if not drop(s))])
+
+    def is_number(setting: str) -> bool:
+        return "=" in setting
+
+    def is_rate(setting: str) -> bool:
+        return setting.startswith(("lr=", f"{RATE}="))
+
+    def is_nothing(setting: str) -> bool:
+        return not setting
+
+    names: dict[int, str] = {}
+    for drop in (is_number, is_rate, is_nothing):
+        names = {id(role): without(role, drop) for role in roles}
+        if len(set(names.values())) > 1:
+            break
+    return names
+
+
+def _family_of(data: DatasetRuns, families: Mapping[int, str]) -> dict[str, str]:
+    """Return ``{strategy: family}``."""
+    names: dict[str, str] = {}
+    for role in data.roles:
+        name = role.strategy if role.final or data.has_final_runs else role.trial
+        names.setdefault(name, families[id(role)])
+    return names
+
+
+def _drawn(data: DatasetRuns, family_of: Mapping[str, str], at: str) -> set[str]:
+    """Return the best strategy of each family by the monitor, and of those the best few."""
+    best: dict[str, tuple[bool, float, str]] = {}
+    for strategy in data.shown:
+        entry = (strategy.role == "twin", _monitor(strategy, at), strategy.name)
+        family = family_of[strategy.name]
+        best[family] = min(best.get(family, entry), entry)
+    return {name for *_, name in sorted(best.values())[:DRAWN]}
+
+
+def _monitor(strategy: Strategy, at: str) -> float:
+    """Return the mean monitor, infinite where there is none: what is sorted by it comes last."""
+    mean = interval(run.summary.monitor.at(at) for run in strategy.finished).mean
+    return mean if math.isfinite(mean) else math.inf
+
+
+def _other_settings(role: RunRole) -> tuple[Any, ...]:
+    overrides = role.run.overrides.items()
+    return tuple(
+        sorted(o for o in overrides if o[0] != RATE and not o[0].endswith(("seed", "fold")))
+    )
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

@@ -1,0 +1,147 @@
+"""The runs of a report: which failed, what differs between them, and where they lie."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from mtl_runner.results.records.dataset import Records
+from mtl_runner.results.records.run import Run
+from mtl_runner.results.records.summary import as_float
+from mtl_runner.results.report.cells import Head, Number
+from mtl_runner.results.report.content import Content
+
+VALUES = 12  # the values that the table of differences names per option
+
+
+@dataclass(frozen=True)
+class RunLink:
+    """A link to a run's directory."""
+
+    name: str
+    address: str
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Runs that did not finish for the same reason."""
+
+    status: str
+    reason: str
+    links: Sequence[RunLink]
+
+
+@dataclass(frozen=True)
+class DifferingOption:
+    """An option that is not the same in all runs.
+
+    Attributes:
+        name: Its key.
+        values: ``(value, number of runs)``, the most common first.
+        default: The number of runs that leave it at its default.
+        more: How many values are not listed.
+    """
+
+    name: str
+    values: Sequence[tuple[str, int]]
+    default: int
+    more: int
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """A row of the table of runs."""
+
+    link: RunLink
+    data: str
+    strategy: str
+    tuning: bool
+    seed: str
+    seed_number: Number
+    status: str
+    monitor: Number
+    seconds: Number
+
+
+def failures(records: Records, folder: Path) -> list[Failure]:
+    """Return the runs that did not finish by status and reason.
+
+    Args:
+        records: The runs.
+        folder: The folder that links are relative to.
+    """
+    reasons: dict[tuple[str, str], list[RunLink]] = {}
+    for run in records.unfinished:
+        reasons.setdefault((run.status, run.reason), []).append(run_link(run, folder))
+    return [Failure(status, reason, links) for (status, reason), links in reasons.items()]
+
+
+def differing_options(content: Content) -> list[DifferingOption]:
+    """Return the options, versions and devices that are not the same in all runs."""
+    settings = [
+        {**settings, **run.summary.environment}
+        for settings, run in zip(content.settings, content.records.runs, strict=True)
+    ]
+    # A run that was killed before it wrote anything down tells nothing about its environment.
+    environment = {key for run in content.records.runs for key in run.summary.environment}
+    options = []
+    for key in sorted({key for setting in settings for key in setting}):
+        counts = Counter(setting[key] for setting in settings if key in setting)
+        default = 0 if key in environment else len(settings) - sum(counts.values())
+        if len(counts) + (default > 0) > 1:
+            more = max(0, len(counts) - VALUES)
+            options.append(DifferingOption(key, counts.most_common(VALUES), default, more))
+    return options
+
+
+def run_rows(content: Content, folder: Path) -> list[RunRow]:
+    """Return one row per run, with a link to its directory relative to a folder."""
+    rows = []
+    for role in content.records.roles:
+        run, summary = role.run, role.run.summary
+        rows.append(
+            RunRow(
+                link=run_link(run, folder),
+                data=role.data,
+                strategy=role.trial or role.strategy,
+                tuning=not role.final,
+                seed="" if summary.seed is None else str(summary.seed),
+                seed_number=Number(as_float(summary.seed)),
+                status=run.status,
+                monitor=Number(summary.monitor.at(content.at) if run.finished else math.nan),
+                seconds=Number(summary.seconds, 3),
+            )
+        )
+    return rows
+
+
+def run_heads(several_datasets: bool) -> list[Head]:
+    """Return the heads of the table of runs."""
+    return [
+        Head("run"),
+        *([Head("data")] if several_datasets else []),
+        Head("strategy"),
+        Head("seed", "low"),
+        Head("status"),
+        Head("monitor", "low"),
+        Head("time", "low", "s"),
+    ]
+
+
+def run_link(run: Run, folder: Path) -> RunLink:
+    """Return a link to a run's directory, relative to a folder where there is a way."""
+    return RunLink(run.name, directory_link(run.directory, folder))
+
+
+def directory_link(target: Path, folder: Path) -> str:
+    """Return the quoted path from a folder to a directory; absolute to another drive."""
+    try:
+        path = Path(os.path.relpath(target.resolve(), folder.resolve())).as_posix()
+    except ValueError:
+        return target.resolve().as_uri() + "/"
+    return quote(f"./{path}/")

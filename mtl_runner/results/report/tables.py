@@ -1,0 +1,330 @@
+"""The table of the strategies of a report, and how far learning rates and seeds move a result."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mtl_runner.results.records.run import Run
+from mtl_runner.results.records.summary import as_float
+from mtl_runner.results.report.cells import Head, Number, Sort
+from mtl_runner.results.report.content import Content, Line, Section
+from mtl_runner.results.strategies_table import Row
+from mtl_runner.results.text import number
+
+# Strategies that a long table shows at first; of a sweep over fixed weights only drawn ones.
+ROWS = 15
+
+
+@dataclass(frozen=True)
+class ReportColumn:
+    """A column of numbers over strategies.
+
+    Attributes:
+        title: What it shows.
+        key: The key of its numbers in a row.
+        unit: Its unit.
+        higher_is_better: Whether a higher number is better.
+        has_interval: Whether there is an interval beside the mean.
+        marks_best: Whether the best number is marked; the best of a cost is not.
+    """
+
+    title: str
+    key: str
+    unit: str = ""
+    higher_is_better: bool = False
+    has_interval: bool = True
+    marks_best: bool = True
+
+    def mean(self, row: Row) -> float:
+        """Return the number of a row."""
+        return as_float(row.get(f"{self.key}.mean" if self.has_interval else self.key))
+
+    def ends(self, row: Row) -> tuple[float, float]:
+        """Return the ends of its interval; NaN without one."""
+        if not self.has_interval:
+            return math.nan, math.nan
+        return as_float(row.get(f"{self.key}.low")), as_float(row.get(f"{self.key}.high"))
+
+    @property
+    def sort(self) -> Sort:
+        """The order from best to worst."""
+        return "high" if self.higher_is_better else "low"
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The range that a column's whiskers show, and its best mean; NaN for fewer than two means."""
+
+    least: float = math.nan
+    most: float = math.nan
+    best: float = math.nan
+
+    def percent(self, value: float) -> str:
+        """Return the place of a value between the ends."""
+        clipped = min(max(value, self.least), self.most)
+        return f"{100 * (clipped - self.least) / (self.most - self.least):.1f}"
+
+
+@dataclass(frozen=True)
+class MeanCell:
+    """A mean in the table: its number, half its interval, its whisker, and whether it is best."""
+
+    number: Number
+    half: str = ""
+    whisker: str = ""
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class StrategyRow:
+    """A row of the table.
+
+    Attributes:
+        line: The strategy in the figures.
+        hidden: The classes of a row that is not shown at first.
+        runs: The number of finished runs.
+        failed: The number of runs that did not finish.
+        cells: One per column.
+    """
+
+    line: Line
+    hidden: str
+    runs: int
+    failed: int
+    cells: Sequence[MeanCell]
+
+
+@dataclass(frozen=True)
+class StrategiesTable:
+    """The strategies on one split, the best mean of each column marked.
+
+    Attributes:
+        label: The name of the table for a screen reader.
+        caption: What the numbers are.
+        heads: The heads of its columns.
+        shows_runs: Whether there is a column of the numbers of runs.
+        chooses: Whether boxes choose what is drawn.
+        rows: One per strategy.
+        button: The text of the button that shows all rows; empty if they all are shown.
+    """
+
+    label: str
+    caption: str
+    heads: Sequence[Head]
+    shows_runs: bool
+    chooses: bool
+    rows: Sequence[StrategyRow]
+    button: str
+
+
+@dataclass(frozen=True)
+class SpreadRow:
+    """How far one strategy's result moves."""
+
+    line: Line
+    cells: Sequence[Number]
+
+
+def strategies_table(
+    section: Section, rows: Sequence[Row], at: str, split: str, study: bool = False
+) -> StrategiesTable:
+    """Return the table of a section; columns in which nothing varies are left out.
+
+    Args:
+        section: The data set.
+        rows: As ``strategy_rows`` gives them.
+        at: The epoch, ``final`` or ``best``.
+        split: ``val`` or ``test``.
+        study: Whether a study made the runs, which is judged on test.
+    """
+    if split == "val":
+        runs = {strategy.name: strategy.finished for strategy in section.data.shown}
+        rows = [row | _costs(runs[row["strategy"]]) for row in rows]
+    columns = _shown_columns(_columns(section, split), rows)
+    by_monitor = next((column for column in columns if column.key == "monitor"), None)
+    if by_monitor is not None:
+        rows = sorted(rows, key=lambda row: _order(by_monitor.mean(row)))
+    counts = {(row["runs"], row["failed"]) for row in rows}
+    shows_runs = len(rows) > 1 and (len(counts) > 1 or any(failed for _, failed in counts))
+    heads = [Head("strategy"), *([Head("runs", "high")] if shows_runs else [])]
+    for column in columns:
+        is_sorted = column is by_monitor and len(rows) > 1
+        heads.append(Head(column.title, column.sort, column.unit, "ascending" * is_sorted))
+    is_long = len(rows) > ROWS + 3
+    fixed = {role.strategy for role in section.data.roles if role.role == "fixed"}
+    swept = {
+        line.name for line in section.lines if is_long and line.name in fixed and not line.drawn
+    }
+    which = f"{len(rows)} strategies{', with all fixed weights' if swept else ''}"
+    return StrategiesTable(
+        label=f"Strategies, {'test' if split == 'test' else 'validation'}",
+        caption=_caption(columns, rows, at, split, study, shows_runs),
+        heads=heads,
+        shows_runs=shows_runs,
+        chooses=split == "val",
+        rows=_rows(section, columns, rows, swept, is_long),
+        button=f"Show all {which}" if is_long else "",
+    )
+
+
+def spreads_table(content: Content, section: Section) -> list[SpreadRow]:
+    """Return per strategy how far learning rates and the seed move its result.
+
+    Empty where no grid of learning rates tells.
+    """
+    spreads = content.spreads(section)
+    if not any(math.isfinite(spread.grids) for _, spread in spreads):
+        return []
+    return [SpreadRow(line, [Number(s.grids, 2), Number(s.seeds, 2)]) for line, s in spreads]
+
+
+def _columns(section: Section, split: str) -> list[ReportColumn]:
+    columns = [
+        ReportColumn(
+            task,
+            f"{split}.{task}.{metrics.main}",
+            metrics.main,
+            metrics.higher_is_better(metrics.main),
+        )
+        for task, metrics in section.data.tasks.items()
+    ]
+    if split == "val":
+        columns.append(ReportColumn("all tasks", "monitor", _monitor_name(section)))
+    for title, key, unit in (
+        ("mean rank", "mean_rank", ""),
+        ("delta-m", "delta_m", "%"),
+        ("delta-m", "delta_m_task", "% by task"),
+    ):
+        columns.append(ReportColumn(title, f"{split}.{key}", unit, has_interval=False))
+    if split == "val":
+        for title, key, unit in (
+            ("backward", "passes", "passes / step"),
+            ("time", "seconds", "s per run"),
+        ):
+            columns.append(ReportColumn(title, key, unit, has_interval=False, marks_best=False))
+    return columns
+
+
+def _shown_columns(columns: Sequence[ReportColumn], rows: Sequence[Row]) -> list[ReportColumn]:
+    """Leave out columns without numbers, in which nothing varies, or that repeat another one."""
+    shown: list[ReportColumn] = []
+    for column in columns:
+        known = any(math.isfinite(column.mean(row)) for row in rows)
+        varies = (
+            column.has_interval or len(rows) < 2 or len({row.get(column.key) for row in rows}) > 1
+        )
+        repeats = any(
+            earlier.title == column.title
+            and all(_same(earlier.mean(row), column.mean(row)) for row in rows)
+            for earlier in shown
+        )
+        if known and varies and not repeats:
+            shown.append(column)
+    return shown
+
+
+def _rows(
+    section: Section,
+    columns: Sequence[ReportColumn],
+    rows: Sequence[Row],
+    swept: set[str],
+    is_long: bool,
+) -> list[StrategyRow]:
+    lines = {line.name: line for line in section.lines}
+    scales = [_scale(column, rows) for column in columns]
+    major = [row["strategy"] for row in rows if row["strategy"] not in swept]
+    table = []
+    for row in rows:
+        line = lines[row["strategy"]]
+        if line.name in swept:
+            hidden = "more minor"
+        else:
+            hidden = "more" if is_long and major.index(line.name) >= ROWS else ""
+        cells = [_cell(c, row, scale) for c, scale in zip(columns, scales, strict=True)]
+        table.append(StrategyRow(line, hidden, row["runs"], row["failed"], cells))
+    return table
+
+
+def _cell(column: ReportColumn, row: Row, scale: Scale) -> MeanCell:
+    mean, (low, high) = column.mean(row), column.ends(row)
+    if not math.isfinite(mean):
+        return MeanCell(Number(mean))
+    half = number((high - low) / 2, 2) if math.isfinite(high - low) else ""
+    whisker = ""
+    if column.has_interval and scale.most > scale.least:
+        ends = (low, high) if half else (mean, mean)
+        places = zip("mlh", (mean, *ends), strict=True)
+        whisker = ";".join(f"--{name}:{scale.percent(value)}" for name, value in places)
+    best = column.marks_best and mean == scale.best and scale.most > scale.least
+    return MeanCell(Number(mean), half, whisker, best)
+
+
+def _scale(column: ReportColumn, rows: Sequence[Row]) -> Scale:
+    means = [mean for row in rows if math.isfinite(mean := column.mean(row))]
+    if len(means) < 2:
+        return Scale()
+    values = [v for row in rows for v in (column.mean(row), *column.ends(row)) if math.isfinite(v)]
+    # An interval of few seeds may be far wider than all else: it is cut, so that it hides nothing.
+    spread = max(means) - min(means) or max(values) - min(values)
+    return Scale(
+        max(min(values), min(means) - spread),
+        min(max(values), max(means) + spread),
+        max(means) if column.higher_is_better else min(means),
+    )
+
+
+def _caption(
+    columns: Sequence[ReportColumn],
+    rows: Sequence[Row],
+    at: str,
+    split: str,
+    study: bool,
+    shows_runs: bool,
+) -> str:
+    if split == "test":
+        name = "Test"
+    elif study:
+        name = "Validation, which chose all settings; the verdict is on test"
+    else:
+        name = "Validation"
+    several = any(row["runs"] > 1 for row in rows)
+    notes = [
+        f"{name}. {at.capitalize()} epoch: {'mean ± 95 % interval over runs; ' if several else ''}the best of each column is bold."
+    ]
+    if len(rows) > 1 and not shows_runs:
+        runs = rows[0]["runs"]
+        notes.append(f"{runs} run{'s' if runs != 1 else ''} each.")
+    if any(column.title == "delta-m" for column in columns):
+        notes.append(
+            "Delta-m is the mean change against single-task training, the lower the better."
+        )
+    if any(column.key == "seconds" for column in columns):
+        notes.append("Runs of one stack share its time.")
+    return " ".join(notes)
+
+
+def _costs(runs: Sequence[Run]) -> Row:
+    return {
+        "seconds": _mean([run.summary.seconds for run in runs]),
+        "passes": _mean([run.summary.backward_passes for run in runs]),
+    }
+
+
+def _mean(values: Sequence[float]) -> float:
+    known = [value for value in values if math.isfinite(value)]
+    return sum(known) / len(known) if known else math.nan
+
+
+def _same(a: float, b: float) -> bool:
+    return (math.isnan(a) and math.isnan(b)) or math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-9)
+
+
+def _order(value: float) -> float:
+    return value if math.isfinite(value) else math.inf
+
+
+def _monitor_name(section: Section) -> str:
+    names = {run.summary.monitor.name for s in section.data.shown for run in s.finished}
+    return (names.pop() if len(names) == 1 else "monitor").replace("_", " ")

@@ -1,0 +1,46 @@
+"""Means with 95 % t-intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with its 95 % confidence interval; with one value the ends are NaN."""
+
+    mean: float
+    low: float
+    high: float
+    count: int
+
+
+def interval(values: Iterable[float]) -> Interval:
+    """Return Student's t interval of the mean of independent values (seeds, folds).
+
+    Values that are not finite are left out.
+
+    Example:
+        >>> result = interval([1.0, 2.0, 3.0])
+        >>> round(result.mean, 3), round(result.low, 3), round(result.high, 3)
+        (2.0, -0.484, 4.484)
+    """
+    known = [value for value in values if math.isfinite(value)]
+    n = len(known)
+    mean = sum(known) / n if n else math.nan
+    if n < 2:
+        return Interval(mean, math.nan, math.nan, n)
+    deviation = math.sqrt(sum((value - mean) ** 2 for value in known) / (n - 1))
+    half = _t_quantile(n - 1) * deviation / math.sqrt(n)
+    return Interval(mean, mean - half, mean + half, n)
+
+
+@cache
+def _t_quantile(degrees_of_freedom: int) -> float:
+    """Return Student's t at 97.5 %; kept, since a report asks thousands of times for the same."""
+    from scipy.stats import t
+
+    return float(t.ppf(0.975, degrees_of_freedom))

@@ -1,0 +1,127 @@
+"""Paired differences of few seeds: mean and interval, a sign-flip test, Holm's correction."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mtl_runner.results.statistics.intervals import interval
+
+LEVEL = 0.05
+EXACT = 16  # up to this number of pairs all 2^n sign patterns are enumerated
+SAMPLED = 2**16  # with more pairs, this number of random patterns is drawn
+DIGITS = 12  # of a mean difference: patterns that tie with the observed one round differently
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Paired differences of two strategies.
+
+    Attributes:
+        mean: The mean difference.
+        low: The lower end of its 95 % t-interval; NaN for one pair.
+        high: The upper end.
+        count: The number of pairs.
+        p: The two-sided p-value of the sign-flip test.
+        p_holm: The same after Holm's correction; NaN before it is known.
+    """
+
+    mean: float
+    low: float
+    high: float
+    count: int
+    p: float
+    p_holm: float = math.nan
+
+    @property
+    def known(self) -> bool:
+        """Whether there is an interval: two pairs at least."""
+        return math.isfinite(self.low)
+
+
+def paired(differences: Iterable[float]) -> Paired:
+    """Return the statistics of differences between runs with the same seeds.
+
+    Differences that are not finite are left out.
+    """
+    known = [value for value in differences if math.isfinite(value)]
+    mean = interval(known)
+    return Paired(mean.mean, mean.low, mean.high, mean.count, sign_flip(known))
+
+
+def sign_flip(differences: Sequence[float], seed: int = 0) -> float:
+    """Return the two-sided p-value of a mean of paired differences under random signs.
+
+    Fisher's randomisation test, by :func:`scipy.stats.permutation_test`: if two strategies do not
+    differ, each difference is as likely as its negative. Up to ``EXACT`` pairs all sign patterns
+    are enumerated; beyond, ``SAMPLED`` random ones are drawn.
+
+    Args:
+        differences: The differences, one per seed.
+        seed: The seed of the random patterns.
+
+    Returns:
+        The p-value; NaN without a pair.
+
+    Example:
+        >>> sign_flip([0.1, 0.2, 0.3, 0.4, 0.5])
+        0.0625
+    """
+    return _sign_flip(tuple(differences), seed)
+
+
+@lru_cache(maxsize=4096)
+def _sign_flip(differences: tuple[float, ...], seed: int) -> float:
+    from scipy.stats import permutation_test
+
+    values = np.asarray(differences, dtype=float)
+    scale = np.abs(values).max() if len(values) else math.nan
+    if not len(values) or scale == 0:
+        return math.nan if not len(values) else 1.0
+    if len(values) == 1:
+        return 1.0  # both sign patterns of one difference are as far from 0
+
+    def mean(sample: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+        means: NDArray[np.float64] = np.round(sample.mean(axis=axis), DIGITS)
+        return means
+
+    test = permutation_test(
+        (values / scale,),
+        mean,
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=np.inf if len(values) <= EXACT else SAMPLED,
+        batch=2**12,
+        random_state=np.random.default_rng(seed),
+    )
+    return float(test.pvalue)
+
+
+def least_p(count: int) -> float:
+    """Return the smallest two-sided p-value that a number of pairs can reach: 2 of 2^n patterns."""
+    return 2.0 ** (1 - count)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return Holm's step-down adjusted p-values in the given order; NaN is no hypothesis.
+
+    Holm, Scandinavian Journal of Statistics 6, 1979.
+
+    Example:
+        >>> holm([0.01, 0.04, 0.03])
+        [0.03, 0.06, 0.06]
+    """
+    adjusted = [math.nan] * len(p_values)
+    order = sorted(
+        (i for i, p in enumerate(p_values) if not math.isnan(p)), key=lambda i: p_values[i]
+    )
+    largest = 0.0
+    for rank, i in enumerate(order):
+        largest = max(largest, min(1.0, (len(order) - rank) * p_values[i]))
+        adjusted[i] = largest
+    return adjusted

@@ -1,0 +1,66 @@
+"""The rows of comparison.csv: one per strategy, with means and 95 % intervals over its runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mtl_runner.results.records.dataset import DatasetRuns
+from mtl_runner.results.records.evidence import (
+    DatasetEvidence,
+    evidence_of,
+)
+from mtl_runner.results.records.summary import SPLITS
+from mtl_runner.results.statistics.intervals import Interval, interval
+from mtl_runner.results.statistics.ranks import delta_to_single_task, mean_ranks
+
+Row = dict[str, Any]
+
+
+def strategy_rows(data: DatasetRuns, at: str) -> list[Row]:
+    """Return a row of ``comparison.csv`` for every strategy of a data set that has runs.
+
+    Args:
+        data: The data set.
+        at: ``final`` (the last epoch) or ``best`` (the best epoch by the monitor).
+    """
+    evidence = {split: evidence_of(data, at, split) for split in SPLITS}
+    rows = []
+    for strategy in data.shown:
+        row: Row = {
+            "data": data.name,
+            "strategy": strategy.name,
+            "runs": len(strategy.finished),
+            "failed": strategy.unfinished,
+            "at": at,
+        }
+        monitor = [run.summary.monitor.at(at) for run in strategy.finished]
+        row |= _interval_columns("monitor", interval(monitor))
+        for split in SPLITS:
+            row |= _split_columns(evidence[split], strategy.name, split)
+        rows.append(row)
+    for split in SPLITS:
+        columns = [
+            (
+                metrics.higher_is_better(metrics.main),
+                [row.get(f"{split}.{task}.{metrics.main}.mean", float("nan")) for row in rows],
+            )
+            for task, metrics in data.tasks.items()
+        ]
+        for row, rank in zip(rows, mean_ranks(columns), strict=False):
+            row[f"{split}.mean_rank"] = rank
+    return rows
+
+
+def _split_columns(data: DatasetEvidence, name: str, split: str) -> Row:
+    strategy = data.by_name[name]
+    row: Row = {}
+    for task in data.tasks:
+        for metric in data.recorded_metrics[task]:
+            mean = interval(strategy.metric(task, metric))
+            row |= _interval_columns(f"{split}.{task}.{metric}", mean)
+    row[f"{split}.delta_m"], row[f"{split}.delta_m_task"] = delta_to_single_task(data, strategy)
+    return row
+
+
+def _interval_columns(name: str, mean: Interval) -> dict[str, float]:
+    return {f"{name}.mean": mean.mean, f"{name}.low": mean.low, f"{name}.high": mean.high}

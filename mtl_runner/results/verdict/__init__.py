@@ -1,0 +1,1 @@
+"""The verdict on each strategy, in numbers and in plain English."""

@@ -1,0 +1,165 @@
+"""The verdicts of a comparison as columns, tables and lines, of a study or an ordinary sweep."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mtl_runner.results.records.dataset import DatasetRuns, Records
+from mtl_runner.results.records.evidence import DatasetEvidence, Evidence, gather
+from mtl_runner.results.statistics.differences import metric_differences
+from mtl_runner.results.statistics.paired import Paired
+from mtl_runner.results.verdict.judge import margin_of, verdicts
+from mtl_runner.results.verdict.sentences import answer, basis, missing
+from mtl_runner.results.verdict.verdict import Verdict
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ONE_TASK = "There is one task: weights between tasks cannot matter, they only change the step size."
+
+
+@dataclass(frozen=True)
+class Conclusions:
+    """The verdicts that follow from some runs.
+
+    Attributes:
+        records: The runs by data set and strategy.
+        evidence: The numbers that the verdicts rest on.
+        verdicts: One per judged strategy.
+        margins: ``{data set: the margin of its verdicts}``.
+    """
+
+    records: Records
+    evidence: Evidence
+    verdicts: Sequence[Verdict]
+    margins: dict[str, float]
+
+    def judged(self, data: str) -> list[Verdict]:
+        """Return the verdicts on a data set that has equal weights to compare with."""
+        return [v for v in self.verdicts if v.data == data and v.versus_equal is not None]
+
+    def sentences(self, data: str) -> list[str]:
+        """Return the answer for a data set and a line per strategy; empty without equal weights."""
+        judged = self.judged(data)
+        return [answer(judged, data), *(v.sentence for v in judged)] if judged else []
+
+    def basis(self, data: str) -> str:
+        """Return what the verdicts on a data set rest on."""
+        return basis(self.verdicts, data, self.evidence.split, self.evidence.at)
+
+    def missing(self, data: DatasetRuns) -> list[str]:
+        """Return what a fair comparison would have and this one lacks, then the study's notes."""
+        lacking = [
+            line
+            for evidence in self.evidence.datasets
+            if evidence.name == data.name
+            for line in _lacking(evidence)
+        ]
+        return list(dict.fromkeys([*lacking, *data.notes]))
+
+    def quantity(self, data: str) -> str:
+        """Return in words what the verdicts on a data set judge; empty where there is none."""
+        return next((v.quantity for v in self.verdicts if v.data == data), "")
+
+    def columns(self, data: str, strategy: str) -> dict[str, Any]:
+        """Return a strategy's columns of ``comparison.csv``; below 0 is better."""
+        verdict = next((v for v in self.judged(data) if v.strategy == strategy), None)
+        if verdict is None:
+            return {}
+        return {"verdict": verdict.kind, **_columns("versus_equal", verdict.versus_equal)}
+
+    @cached_property
+    def files(self) -> list[str]:
+        """The names of the files that :meth:`write` writes."""
+        any_judged = any(v.versus_equal is not None for v in self.verdicts)
+        return ["differences.csv", "verdicts.csv"] if any_judged else []
+
+    def tables(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Return verdicts and paired differences; empty without equal weights to compare with."""
+        import pandas as pd
+
+        if not self.files:
+            return pd.DataFrame(), pd.DataFrame()
+        rows = [
+            {
+                "data": data.name,
+                "strategy": row.strategy,
+                "against": data.equal.name if data.equal else "",
+                "task": row.task,
+                "split": self.evidence.split,
+                "at": self.evidence.at,
+                "metric": row.metric,
+                **_columns("", row.difference),
+                "runs": row.difference.count,
+            }
+            for data in self.evidence.datasets
+            for row in metric_differences(data)
+        ]
+        return pd.DataFrame([self._row(verdict) for verdict in self.verdicts]), pd.DataFrame(rows)
+
+    def write(self, folder: Path) -> None:
+        """Write ``differences.csv`` and ``verdicts.csv`` where there are verdicts."""
+        verdict_table, difference_table = self.tables()
+        if self.files:
+            difference_table.to_csv(folder / "differences.csv", index=False)
+            verdict_table.to_csv(folder / "verdicts.csv", index=False)
+
+    def _row(self, v: Verdict) -> dict[str, Any]:
+        return {
+            "data": v.data,
+            "strategy": v.strategy,
+            "split": self.evidence.split,
+            "at": self.evidence.at,
+            "margin": v.margin,
+            "quantity": v.quantity,
+            "verdict": v.kind,
+            "sentence": v.sentence,
+            "runs": v.seeds,
+            "failed": v.failed,
+            "unfinished": v.unfinished,
+            "equal": v.equal,
+            **_columns("versus_equal", v.versus_equal),
+            "fixed": v.fixed,
+            **_columns("versus_fixed", v.versus_fixed),
+            **_columns("versus_twin", v.versus_twin),
+            "dominated": v.dominated,
+            "delta_m": v.delta_m,
+            "delta_m_task": v.delta_m_task,
+            "learning_rate_spread": v.spread.grids,
+            "seed_spread": v.spread.seeds,
+            "seconds": v.seconds,
+            "backward_passes": v.backward_passes,
+        }
+
+
+def conclude(records: Records, at: str = "final", margin: float | None = None) -> Conclusions:
+    """Draw the conclusions from some runs.
+
+    Args:
+        records: The runs by data set and strategy.
+        at: ``final`` (the last epoch) or ``best`` (the best epoch by the monitor).
+        margin: The relative difference that is of no interest, as a fraction; by default that of
+            each data set's study, else 0.02.
+    """
+    evidence = gather(records, at)
+    margins = {data.name: margin_of(data, margin) for data in evidence.datasets}
+    return Conclusions(records, evidence, verdicts(evidence, margin), margins)
+
+
+def _lacking(data: DatasetEvidence) -> list[str]:
+    return [*missing(data), ONE_TASK] if len(data.tasks) == 1 else missing(data)
+
+
+def _columns(name: str, versus: Paired | None) -> dict[str, float]:
+    columns = ("mean", "low", "high", "p", "p_holm")
+    return {
+        f"{name}.{column}" if name else column: math.nan
+        if versus is None
+        else getattr(versus, column)
+        for column in columns
+    }

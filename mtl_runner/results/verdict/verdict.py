@@ -1,0 +1,80 @@
+"""The verdict on a strategy: its kind, its sentence and the numbers behind it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from mtl_runner.results.statistics.differences import TaskEffect
+from mtl_runner.results.statistics.paired import Paired
+from mtl_runner.results.statistics.spread import Spread
+
+NO_DIFFERENCE, HELPS, STATIC, HURTS, UNDECIDED = (
+    "no difference",
+    "helps",
+    "static weights suffice",
+    "hurts",
+    "undecided",
+)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One strategy's verdict and the numbers behind it.
+
+    Relative differences are fractions, below 0 is better.
+
+    Attributes:
+        data: The data set.
+        strategy: The strategy.
+        role: ``strategy``, or ``fixed`` for the best fixed weights.
+        kind: ``no difference``, ``helps``, ``static weights suffice``, ``hurts`` or ``undecided``.
+        sentence: The verdict in plain English.
+        margin: The relative difference that is of no interest.
+        equal: The name of the equal-weight baseline; empty without one.
+        fixed: The name of the best fixed weights; empty without a fixed-weight sweep.
+        versus_equal: Differences to equal weights.
+        versus_fixed: Differences to the best fixed weights; None for these themselves.
+        versus_twin: Differences to the frozen twin.
+        dominated: Share of resamples in which some fixed weights dominate it; NaN without any.
+        seeds: The number of usable runs.
+        failed: The number of failed runs.
+        lost: The number of failed runs whose seed equal weights finished; of a strategy that a
+            study gave up, of all that failed.
+        unfinished: The number of runs that were killed or still run.
+        delta_m: Change against the tuned single-task runs in percent, over metrics; NaN without.
+        delta_m_task: The same, averaged within each task first.
+        spread: How far learning rates and seeds move the result.
+        seconds: Mean training time of a run.
+        backward_passes: Backward passes per step; NaN where they are not recorded.
+        quantity: What the relative differences are of: "mean relative loss" or "main metrics".
+        effects: Per task the main metric under equal weights and under the strategy.
+        trials: The number of trials of a strategy that a study gave up; else 0.
+        reason: Why the first of its failed runs failed.
+    """
+
+    data: str
+    strategy: str
+    role: str
+    kind: str
+    sentence: str
+    margin: float
+    equal: str
+    fixed: str
+    versus_equal: Paired | None
+    versus_fixed: Paired | None
+    versus_twin: Paired | None
+    dominated: float
+    seeds: int
+    failed: int
+    lost: int
+    unfinished: int
+    delta_m: float
+    delta_m_task: float
+    spread: Spread
+    seconds: float
+    backward_passes: float = math.nan
+    quantity: str = ""
+    effects: tuple[TaskEffect, ...] = ()
+    trials: int = 0
+    reason: str = ""

@@ -1,0 +1,172 @@
+"""The best model of a run by the monitor; where tasks share nothing, the best copy of each task."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from mtl_runner.likelihood import Likelihood
+from mtl_runner.models import Unshared
+from mtl_runner.train import checkpoint
+from mtl_runner.train.evaluation import Evaluation
+from mtl_runner.train.monitor import Monitor
+
+
+def model_parts(model: nn.Module) -> dict[str, nn.Module]:
+    """Return the parts of a model that have a best epoch of their own.
+
+    Returns:
+        The copy of each task, by the task's name, where tasks share nothing; else the model, called
+        ``""``.
+
+    Example:
+        >>> model_parts(nn.Identity())
+        {'': Identity()}
+    """
+    return (
+        dict(zip(model.task_names, model.copies, strict=True))
+        if isinstance(model, Unshared)
+        else {"": model}
+    )
+
+
+class BestModel:
+    """Keeps the best value of the monitor, its epoch and the weights of the model at that epoch.
+
+    The likelihood's parameters are kept beside the weights: a classification's temperature is part
+    of what it predicts. Copies that share nothing are T runs in one, so each keeps the best epoch
+    of its own task.
+
+    Args:
+        model: The model that is trained.
+        monitor: The number that judges the model; less is better.
+        likelihood: The likelihood that is trained with the model.
+
+    Attributes:
+        header: More content of ``best.pt``: what :func:`mtl_runner.load` needs to rebuild the
+            model.
+
+    Example:
+        >>> from mtl_runner.likelihood import Standard
+        >>> from mtl_runner.tasks.task import Task
+        >>> model, tasks = nn.Linear(1, 1), [Task("depth")]
+        >>> best = BestModel(model, Monitor(None, "relative_loss"), Standard(tasks))
+        >>> losses = {1: 0.8, 2: 0.5, 3: 0.6}
+        >>> [best.update(epoch, Evaluation({"depth": {"loss": x}})) for epoch, x in losses.items()]
+        [True, True, False]
+        >>> best.value, best.latest_epoch
+        (0.5, 2)
+    """
+
+    def __init__(self, model: nn.Module, monitor: Monitor, likelihood: Likelihood) -> None:
+        self.model, self.likelihood = model, likelihood
+        self.monitor = monitor
+        self.parts = model_parts(model)
+        self.values = dict.fromkeys(self.parts, math.inf)
+        self.epochs = dict.fromkeys(self.parts, 0)
+        self.weights: dict[str, dict[str, Any]] = {}
+        self.likelihood_states: dict[str, dict[str, Any]] = {}
+        self.header: dict[str, Any] = {}
+
+    @property
+    def latest_epoch(self) -> int:
+        """The last epoch at which any part became better; patience counts from it."""
+        return max(self.epochs.values())
+
+    @property
+    def value(self) -> float:
+        """The best value of the monitor; the mean over copies where each has its own."""
+        monitored_task = self.monitor.task
+        return (
+            self.values[monitored_task]
+            if monitored_task in self.values
+            else sum(self.values.values()) / len(self.values)
+        )
+
+    def update(self, epoch: int, evaluation: Evaluation) -> bool:
+        """Keep the weights of the parts that an evaluation shows to be better than before.
+
+        Returns:
+            Whether any part became better. The first evaluation always counts.
+        """
+        improved = [
+            name
+            for name in self.parts
+            if self.monitor.value(evaluation, name or None) < self.values[name]
+            or not self.epochs[name]
+        ]
+        for name in improved:
+            self.values[name] = self.monitor.value(evaluation, name or None)
+            self.epochs[name] = epoch
+            self.weights[name] = _copy_state(self.parts[name])
+            self.likelihood_states[name] = _copy_state(self.likelihood)
+        return bool(improved)
+
+    def state(self) -> dict[str, Any]:
+        """Return the content of ``best.pt``."""
+        states = {"weights": self.weights, "noise": self.likelihood_states}
+        return {**states, **self.progress(), **self.header}
+
+    def progress(self) -> dict[str, Any]:
+        """Return what the checkpoint keeps: best values and their epochs, without the weights."""
+        return {"values": dict(self.values), "epochs": dict(self.epochs)}
+
+    def restore(self, directory: Path, progress: dict[str, Any]) -> None:
+        """Take up values and epochs from a checkpoint, and the weights from ``best.pt``.
+
+        Args:
+            directory: Directory of the run.
+            progress: What :meth:`progress` returned when the checkpoint was written.
+        """
+        self.values, self.epochs = progress["values"], progress["epochs"]
+        if self.latest_epoch:
+            saved = checkpoint.load(directory / "best.pt", next(self.model.parameters()).device)
+            self.weights, self.likelihood_states = saved["weights"], saved["noise"]
+
+    @contextlib.contextmanager
+    def loaded(self) -> Iterator[nn.Module]:
+        """Give model and likelihood their best parameters while the context lasts."""
+        current_model, current_likelihood = _copy_state(self.model), _copy_state(self.likelihood)
+        for name, weights in self.weights.items():
+            self.parts[name].load_state_dict(weights)
+        self.likelihood.load_state_dict(
+            merge_likelihood_states(self.likelihood, self.likelihood_states)
+        )
+        try:
+            yield self.model
+        finally:
+            self.model.load_state_dict(current_model)
+            self.likelihood.load_state_dict(current_likelihood)
+
+
+def merge_likelihood_states(
+    likelihood: Likelihood, states: dict[str, dict[str, Any]]
+) -> dict[str, Any]:
+    """Return one state of a likelihood from those kept with each part of the model.
+
+    Args:
+        likelihood: The likelihood, for its tasks and the names in its state.
+        states: Its state at the best epoch of each part, by the part's name (:func:`model_parts`);
+            where tasks share nothing, the entry of a task is taken from the state that was kept
+            with the task's copy.
+
+    Example:
+        >>> from mtl_runner.likelihood import Standard
+        >>> from mtl_runner.tasks.task import Task
+        >>> merge_likelihood_states(Standard([Task("depth")]), {"": {}})
+        {}
+    """
+    if "" in states or not states:
+        return states.get("", likelihood.state_dict())
+    names = {str(i): task.name for i, task in enumerate(likelihood.tasks)}
+    keys = likelihood.state_dict()
+    return {key: states[names[key.rpartition(".")[2]]][key] for key in keys}
+
+
+def _copy_state(module: nn.Module) -> dict[str, Any]:
+    return {key: tensor.detach().clone() for key, tensor in module.state_dict().items()}

@@ -1,0 +1,327 @@
+"""The training of a stack: what ``Trainer`` does for one run, done for many runs at once."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import vmap
+
+from mtl_runner.experiment.functional import pure
+from mtl_runner.likelihood import Likelihood
+from mtl_runner.tasks.activity import Active
+from mtl_runner.tasks.meter import metrics_can_be_vmapped
+from mtl_runner.train import checkpoint
+from mtl_runner.train.epoch_record import EpochMeans, EpochRecord, check_finite
+from mtl_runner.train.evaluation import (
+    Evaluation,
+    Evaluator,
+    MeasurementKey,
+    Measurements,
+    make_evaluation,
+)
+from mtl_runner.train.interruption import Interrupted
+from mtl_runner.train.stack.stacked_split import StackedSplit, slice_rows
+from mtl_runner.train.stack.stacked_step import StackedStep, cannot_stack_on_error
+from mtl_runner.train.trainer import Trainer
+
+# Files are written after a quarter of the run, but after no fewer and no more steps than these.
+MIN_SNAPSHOT_STEPS, MAX_SNAPSHOT_STEPS = 1000, 5000
+GATHERED_BYTES = 2**28  # batches that are gathered at once
+EVALUATED_ROWS = 2**24  # rows times replicas that go through the model at once in an evaluation
+
+
+class StackTrainer:
+    """Trains many runs that differ only in numbers, as one.
+
+    Every replica keeps its own :class:`~mtl_runner.train.trainer.Trainer`, whose model, likelihood
+    and weighting become slices of the stack, so that records, checkpoints and the end of a run are
+    those of a single one.
+
+    Args:
+        trainers: One trainer per run, built as for a single run, all at the same epoch and of one
+            kind (:mod:`mtl_runner.train.stack.eligibility`).
+        compiled: Whether the step is compiled.
+        on_replica: Function called with the index of a replica before something is done, and
+            perhaps logged, for it.
+        snapshots: Whether files are written a few times in a run instead of at every evaluation.
+
+    Attributes:
+        live: Indices of the replicas that still train.
+        failed: The errors of the replicas that have failed, by index.
+        on_epoch: Function called at the end of every epoch with its number and its mean objective.
+        stop: Set to True to stop at the next evaluated epoch.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from hydra import compose, initialize_config_dir
+        >>> from mtl_runner.config.conf_directory import conf_directory
+        >>> from mtl_runner.experiment.build import build
+        >>> overrides = ["data=toy_regression", "trainer.epochs=2", "name=example"]
+        >>> with initialize_config_dir(str(conf_directory()), version_base="1.3"):
+        ...     configs = [compose("config", [*overrides, f"seed={seed}"]) for seed in range(2)]
+        >>> with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
+        ...     folders = Path(first), Path(second)
+        ...     trainers = [Trainer(build(config), f) for config, f in zip(configs, folders)]
+        ...     StackTrainer(trainers).run()
+        >>> [trainer.epoch for trainer in trainers]
+        [2, 2]
+    """
+
+    def __init__(
+        self,
+        trainers: Sequence[Trainer],
+        compiled: bool = False,
+        on_replica: Callable[[int], None] | None = None,
+        snapshots: bool = True,
+    ) -> None:
+        self.trainers = list(trainers)
+        self.first = self.trainers[0]
+        self.tasks = self.first.tasks
+        self.settings = self.first.settings
+        self.on_replica, self.snapshots = on_replica, snapshots
+        self.on_epoch: Callable[[int, float], None] | None = None
+        self.replica_step = StackedStep(self.trainers, compiled)
+        self.train_split, self.val_split = (
+            StackedSplit([trainer.experiment.data.splits[name] for trainer in self.trainers])
+            for name in ("train", "val")
+        )
+        # Metrics of replicas can differ in their units, which are no tensors: then one by one.
+        self.evaluates_as_stack = (
+            not self.first.learner.likelihood.predicts_noise
+            and metrics_can_be_vmapped(self.tasks)
+            and all(trainer.tasks == self.tasks for trainer in self.trainers)
+        )
+        self.layout = self.first.learner.layout
+        self.live = set(range(len(self.trainers)))
+        self.failed: dict[int, Exception] = {}
+        self.stop = False
+        self.epoch, self.step = self.first.epoch, self.first.step
+        self.evaluator = Evaluator(self.tasks, self.first.learner.likelihood)
+        self._keys: list[MeasurementKey] = []
+
+    def run(self) -> None:
+        """Train all replicas to their end.
+
+        A replica that diverges is in :attr:`failed`; the others go on.
+
+        Raises:
+            Interrupted: After a request to stop, when the last evaluated epoch is saved.
+            CannotStackError: If ``torch.func`` does not take the model.
+        """
+        settings = self.first.settings
+        started = time.perf_counter() - self.first.seconds * len(self.trainers)
+        for trainer in self.trainers:
+            trainer.learner.model.train()
+        saved_step = self.step
+        snapshot_steps = self._snapshot_steps()
+        while self.live and self.epoch < settings.trainer.epochs:
+            table, actives = self._train_epoch()
+            self._drop_diverged(table, actives)
+            self.replica_step.end_epoch()
+            if self.on_epoch is not None:
+                self.on_epoch(self.epoch, self.layout.of(table, "objective").mean().item())
+            if settings.trainer.should_evaluate(self.epoch):
+                self._record(table, actives, (time.perf_counter() - started) / len(self.trainers))
+                ends = self.epoch == settings.trainer.epochs or self.stop
+                if ends or self.step - saved_step >= snapshot_steps:
+                    self.save()
+                    saved_step = self.step
+                if self.stop and self.live and self.epoch < settings.trainer.epochs:
+                    raise Interrupted
+
+    def save(self) -> None:
+        """Write the files of all replicas that still train.
+
+        A kill in between leaves every run a checkpoint of an epoch that all runs have.
+        """
+        self.replica_step.sync_replicas(self.step)
+        for index in sorted(self.live):
+            with self._errors_of_replica(index):
+                self.trainers[index].save(keep_previous=len(self.live) > 1)
+        for index in sorted(self.live):
+            checkpoint.delete_previous(self.trainers[index].directory)
+
+    def _snapshot_steps(self) -> int:
+        """Return how many steps lie between two times that files are written, at least."""
+        if not self.snapshots:
+            return 0
+        quarter = self.settings.trainer.epochs * self.first.batches.count // 4
+        return min(max(quarter, MIN_SNAPSHOT_STEPS), MAX_SNAPSHOT_STEPS)
+
+    def _train_epoch(self) -> tuple[Tensor, list[Active]]:
+        """Train one epoch of steps.
+
+        Returns:
+            The records of the steps on the host, ``[steps, S, columns]``, and the active tasks of
+            each step.
+        """
+        self.replica_step.begin_epoch(self.epoch / self.settings.trainer.epochs)
+        batches, size = self.first.batches, self.first.batches.batch_size
+        orders = torch.stack([trainer.batches.order() for trainer in self.trainers]).to(
+            self.train_split.replicas.device
+        )
+        width = self.layout.width
+        table = orders.new_zeros(
+            (batches.count, len(self.trainers), width), dtype=torch.get_default_dtype()
+        )
+        batch_bytes = self.train_split.row_bytes * len(self.trainers) * size
+        block_rows = size * max(1, GATHERED_BYTES // max(1, batch_bytes))
+        actives: list[Active] = []
+        for block_start in range(0, self.train_split.rows, block_rows):
+            rows = orders[:, block_start : block_start + block_rows]
+            inputs, targets = self.train_split.gather(rows)
+            for start in range(0, rows.shape[1], size):
+                batch = slice(start, start + size)
+                active = batches.active(self.step)
+                labels = {name: target[:, batch] for name, target in targets.items()}
+                self.replica_step(slice_rows(inputs, batch), labels, active, table[len(actives)])
+                actives.append(active)
+                self.step += 1
+        self.epoch += 1
+        return table.cpu(), actives
+
+    def _drop_diverged(self, table: Tensor, actives: list[Active]) -> None:
+        """Drop replicas whose records are not finite; what the stack still computes is ignored."""
+        finite = table.isfinite().all(2).all(0)
+        for index in sorted(self.live):
+            if not finite[index]:
+                record = EpochRecord(table[:, index], actives, self.layout)
+                with self._errors_of_replica(index):
+                    check_finite(record, self.tasks, self.epoch, self.step - len(table) + 1)
+
+    @contextlib.contextmanager
+    def _errors_of_replica(self, index: int) -> Iterator[None]:
+        """Let an error, such as a diverged loss or a full disk, end this replica alone."""
+        if self.on_replica is not None:
+            self.on_replica(index)
+        try:
+            yield
+        except Exception as error:
+            self._fail(index, error)
+
+    def _fail(self, index: int, error: Exception) -> None:
+        """Drop a replica, and write its rows and its best model; its last checkpoint stays."""
+        # The disk may be full, and this may be the very error.
+        with contextlib.suppress(OSError):
+            self.trainers[index].write_metrics_and_best()
+        self.failed[index] = error
+        self.live.discard(index)
+
+    def _end(self, index: int) -> None:
+        """End a replica that stops early, with everything as it is now."""
+        self.replica_step.sync_replicas(self.step, index)
+        self.trainers[index].save()
+        self.live.discard(index)
+        self.replica_step.release(index)
+
+    def _record(self, table: Tensor, actives: list[Active], seconds: float) -> None:
+        """Record an evaluated epoch of every replica that still trains.
+
+        Args:
+            table: Records of the steps, ``[steps, S, columns]``.
+            actives: The active tasks of each step.
+            seconds: Wall time of the training so far, per replica.
+        """
+        evaluations = self._evaluate()
+        means = self._means(table, actives)
+        for index in sorted(self.live):
+            trainer = self.trainers[index]
+            trainer.epoch, trainer.step, trainer.seconds = self.epoch, self.step, seconds
+            with self._errors_of_replica(index):
+                trainer.check_losses("val", evaluations[index])
+                trainer.record(means[index], evaluations[index], save=False)
+                if trainer.out_of_patience():
+                    self._end(index)
+
+    def _means(self, table: Tensor, actives: list[Active]) -> list[EpochMeans]:
+        """Return the means over the steps of an epoch, for every replica."""
+        active = torch.tensor([a.values for a in actives], dtype=torch.float64).mean(0).tolist()
+        means = table.double().mean(0)
+        fields = {name: self.layout.of(means, name).tolist() for name in self.layout.slices}
+        return [
+            EpochMeans(
+                fields["loss"][k],
+                fields["weight"][k],
+                active,
+                fields["objective"][k][0],
+                {name: fields[name][k] for name in self.layout.measured},
+            )
+            for k in range(len(self.trainers))
+        ]
+
+    @torch.no_grad()
+    def _evaluate(self) -> list[Evaluation]:
+        """Evaluate the validation split with every replica's model."""
+        if not self.evaluates_as_stack:
+            return [trainer.measure("val") for trainer in self.trainers]
+        learner = self.first.learner
+        outputs_of = pure(learner.forward_pass, "outputs")
+        measure_outputs = pure(learner.likelihood, self._measure_outputs)
+
+        def measure(parameters: Any, constants: Any, inputs: Any, targets: Any) -> Any:
+            model, likelihood = (
+                {**parameters[part], **constants[part]} for part in ("model", "likelihood")
+            )
+            outputs = outputs_of(
+                {f"model.{name}": tensor for name, tensor in model.items()}, inputs
+            )
+            return measure_outputs(likelihood, outputs, targets)
+
+        data_dim = None if self.val_split.shared else 0
+        learner.model.eval()
+        replicas_at_once = max(1, EVALUATED_ROWS // max(1, self.val_split.rows))
+        with cannot_stack_on_error():
+            measured = vmap(
+                measure, in_dims=(0, 0, data_dim, data_dim), chunk_size=replicas_at_once
+            )(
+                self.replica_step.parameters,
+                self.replica_step.constants,
+                self.val_split.inputs,
+                self.val_split.targets,
+            )
+        learner.model.train()
+        rows = (
+            measured.tolist()
+            if isinstance(measured, Tensor)
+            else self._compute_by_replica(*measured)
+        )
+        trivial_losses = [trainer.experiment.trivial_losses("val") for trainer in self.trainers]
+        return [
+            make_evaluation(self._keys, row, losses)
+            for row, losses in zip(rows, trivial_losses, strict=True)
+        ]
+
+    def _measure_outputs(self, likelihood: Likelihood, outputs: Any, targets: Any) -> Any:
+        """Return the numbers of a replica in one tensor, computed under ``vmap``.
+
+        Where the numbers of rows need more than pure tensor code: the sums, and the rows and terms.
+        """
+        evaluator = Evaluator(self.tasks, likelihood)
+        sums, rows = evaluator.measure_batch(outputs, targets)
+        terms = evaluator.measure_terms(outputs, targets)
+        return (sums, rows | terms) if rows else self._as_row(evaluator.compute(sums, terms))
+
+    def _compute_by_replica(
+        self, sums: Measurements, rows_and_terms: Measurements
+    ) -> list[list[float]]:
+        """Return the numbers of every replica, from stacked sums, rows and terms ``[S, ...]``."""
+
+        def of_replica(measurements: Measurements, k: int) -> Measurements:
+            return {key: value[k] for key, value in measurements.items()}
+
+        rows = [
+            self._as_row(self.evaluator.compute(of_replica(sums, k), of_replica(rows_and_terms, k)))
+            for k in range(len(self.trainers))
+        ]
+        return torch.stack(rows).tolist()
+
+    def _as_row(self, measurements: Measurements) -> Tensor:
+        """Return measurements as one tensor, and keep their keys."""
+        self._keys = list(measurements)
+        return torch.stack([value.double() for value in measurements.values()])

@@ -1,0 +1,230 @@
+"""The report in a real browser: headless Chromium, from file://. Skipped where there is none."""
+
+from __future__ import annotations
+
+import shutil
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mtl_runner.results.report.write import write_report
+from tests.support.chromium import BINARY, Chromium
+from tests.unit.results.run_builders import write_trained_run
+
+pytestmark = pytest.mark.skipif(BINARY is None, reason="no chromium here: apt-get install chromium")
+HOSTILE = "<script>alert(1)</script>"
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write a report with failures, learning rates and a hostile name, and copy it elsewhere."""
+    root = tmp_path_factory.mktemp("browser") / "sweep"
+    number = 0
+    for weighting, factor in (("fixed", 1.0), ("uncertainty", 0.8), (HOSTILE, 1.3)):
+        for rate in ("0.001", "0.01"):
+            for seed in range(2):
+                write_trained_run(
+                    root / f"{number}_{seed}",
+                    weighting,
+                    seed,
+                    loss_factor=factor,
+                    optimizer__lr=rate,
+                )
+                number += 1
+    write_trained_run(
+        root / HOSTILE.replace("/", "_"),
+        "famo",
+        0,
+        status="failed",
+        reason=HOSTILE,
+        optimizer__lr="0.001",
+    )
+    write_report([root], root / "report.html")
+    return Path(shutil.copytree(root, root.parent / "copy")) / "report.html"
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
+    """Start a browser for all tests of this file."""
+    with Chromium(tmp_path_factory.mktemp("profile")) as started:
+        yield started
+
+
+@pytest.fixture
+def page(browser: Chromium, file: Path) -> Chromium:
+    """Open the report afresh."""
+    browser.open(file)
+    return browser
+
+
+def box(page: Chromium, selector: str) -> dict[str, float]:
+    """Return the place of an element, after scrolling to it."""
+    place: dict[str, float] = page.run(
+        f"(() => {{ const e = document.querySelector({selector!r}); e.scrollIntoView({{block: 'center'}});"
+        "const b = e.getBoundingClientRect(); return {x: b.x, y: b.y, width: b.width, height: b.height}; })()"
+    )
+    return place
+
+
+def column(page: Chromium, number: int) -> list[Any]:
+    """Return a column of the strategies' table from top to bottom."""
+    values: list[Any] = page.run(
+        f"[...document.querySelector('.strategies').tBodies[0].rows].map(r => r.cells[{number}].dataset.value ?? null)"
+    )
+    return values
+
+
+def readout(page: Chromium, plot: int = 0) -> str | None:
+    """Return the text beside the pointer over a figure; None if it is hidden."""
+    text: str | None = page.run(
+        f"(r => r && !r.hidden ? r.textContent : null)(document.querySelectorAll('.plot')[{plot}].querySelector('.readout'))"
+    )
+    return text
+
+
+def test_it_loads_without_a_word_on_the_console_and_without_a_request(
+    page: Chromium, file: Path
+) -> None:
+    """Breaks if the page throws, warns, asks for another file, or runs a script from a name."""
+    assert page.complaints() == []
+    assert page.requests() == [file.resolve().as_uri()]
+    assert not [e for e in page.events if e.get("method") == "Page.javascriptDialogOpening"]
+    assert HOSTILE in page.run("document.body.innerText")
+    # All tasks and two losses, two weights, two sigmas, the learning rates and the front.
+    assert page.run("document.querySelectorAll('figure .plot svg').length") == 9
+
+
+def test_the_policy_stops_a_script_that_came_in_all_the_same(page: Chromium) -> None:
+    """Breaks if the second line of defence, the page's own policy, is not in force."""
+    page.run(
+        "document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"window.bad = 1\">')"
+    )
+    page.run(
+        "(s => { s.textContent = 'window.bad = 2'; document.body.append(s); })(document.createElement('script'))"
+    )
+    assert page.run("new Promise(done => setTimeout(() => done(window.bad ?? 0), 100))") == 0
+
+
+def test_a_click_sorts_and_a_second_one_turns_round(page: Chromium) -> None:
+    """Breaks if the table cannot be sorted, or puts strategies without a number first."""
+    number = page.run(
+        "[...document.querySelectorAll('.strategies thead th')].findIndex(h => h.innerText.startsWith('y2'))"
+    )
+    for direction, sign in (("ascending", 1), ("descending", -1)):
+        place = box(page, f".strategies thead th:nth-child({number + 1}) button")
+        page.click(place["x"] + place["width"] / 2, place["y"] + place["height"] / 2)
+        assert (
+            page.run(
+                f"document.querySelector('.strategies thead th:nth-child({number + 1})').ariaSort"
+            )
+            == direction
+        )
+        values = column(page, number)
+        assert values[-1] is None
+        known = [float(value) for value in values if value is not None]
+        assert known == sorted(known, key=lambda v: sign * v)
+    assert page.run("document.querySelectorAll('.strategies [aria-sort]').length") == 1
+    assert "y2" in page.run("document.getElementById('announce').textContent")
+
+
+def test_the_keyboard_sorts_too(page: Chromium) -> None:
+    """Breaks if someone without a mouse cannot sort."""
+    page.run("document.querySelector('.strategies .sort').focus()")
+    page.press("Enter", 13)
+    names = page.run(
+        "[...document.querySelectorAll('.strategies')][0].tBodies[0].innerText.match(/^.*lr=.*$/gm)"
+    )
+    assert names == sorted(names)
+    assert len(names) > 3
+
+
+def test_hovering_reads_values_out(page: Chromium) -> None:
+    """Breaks if the pointer over a curve does not tell the epoch and every strategy's value."""
+    place = box(page, ".plot")
+    page.hover(place["x"] + place["width"] - 20, place["y"] + 100)
+    text = readout(page)
+    assert text is not None
+    assert text.startswith("epoch 20")
+    assert HOSTILE in text
+    assert "uncertainty" in text
+    page.hover(5, 5)
+    assert readout(page) is None
+
+
+def test_arrow_keys_read_values_out(page: Chromium) -> None:
+    """Breaks if a curve cannot be read without a pointer, or a screen reader hears nothing."""
+    page.run("document.querySelector('.plot').focus()")
+    page.press("End", 35)
+    page.press("ArrowLeft", 37)
+    assert (readout(page) or "").startswith("epoch 19")
+    assert page.run("document.querySelector('.plot').ariaValueText").startswith("epoch 19: ")
+    page.press("Escape", 27)
+    assert readout(page) is None
+
+
+def test_a_touch_reads_values_out(page: Chromium) -> None:
+    """Breaks if a phone shows curves without numbers."""
+    place = box(page, ".plot")
+    at = {"x": place["x"] + place["width"] / 2, "y": place["y"] + 80}
+    page.send("Input.dispatchTouchEvent", type="touchStart", touchPoints=[at])
+    page.send("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+    assert (readout(page) or "").startswith("epoch")
+
+
+def test_boxes_choose_what_is_drawn(page: Chromium) -> None:
+    """Breaks if a strategy's box does not take its line from every figure and legend."""
+    count = "document.querySelectorAll('.figures[data-kind=loss] .line').length"
+    keys = "document.querySelector('.legend[data-kind=loss]').children.length"
+    lines, names = page.run(count), page.run(keys)
+    page.run("[...document.querySelectorAll('.strategies input')].find(b => b.checked).click()")
+    assert page.run(keys) == names - 1
+    assert page.run(count) == lines - 3
+
+
+def test_the_logarithmic_switch_draws_anew(page: Chromium) -> None:
+    """Breaks if the switch of the scale does nothing."""
+    path = "document.querySelector('.figures .line').getAttribute('d')"
+    before = page.run(path)
+    page.run("document.querySelector('.scale').click()")
+    assert page.run("document.querySelector('.scale').ariaPressed") == "true"
+    assert page.run(path) != before
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_it_fits_the_window_and_its_ground_follows_the_readers_choice(
+    browser: Chromium, file: Path, tmp_path: Path, width: int, dark: bool
+) -> None:
+    """Breaks if the page must be scrolled sideways on a phone, or stays white at night."""
+    browser.open(file, width=width, dark=dark)
+    assert browser.run("document.documentElement.scrollWidth") <= width
+    red, green, blue = map(
+        int,
+        browser.run("getComputedStyle(document.body).backgroundColor").strip("rgb()").split(","),
+    )
+    assert (red + green + blue < 150) is dark
+    browser.screenshot(tmp_path / "page.png", beyond_window=False)
+    assert struct.unpack(">II", (tmp_path / "page.png").read_bytes()[16:24])[0] == width
+
+
+@pytest.mark.long
+def test_four_hundred_runs_open_in_under_a_second(browser: Chromium, tmp_path: Path) -> None:
+    """Breaks if a large study's page keeps its reader waiting, by the browser's own clock."""
+    for number in range(400):
+        write_trained_run(
+            tmp_path / "runs" / str(number),
+            f"m{number % 50}",
+            number // 50,
+            epochs=50,
+            optimizer__lr=0.001,
+        )
+    file = write_report([tmp_path], tmp_path / "report.html")
+    times = []
+    for _ in range(3):  # the fastest: the machine may have other things to do
+        browser.open(file)
+        times.append(browser.run("performance.getEntriesByType('navigation')[0].loadEventEnd"))
+    assert browser.complaints() == []
+    assert min(times) < 1000

@@ -1,0 +1,128 @@
+"""Tables are read from CSV, TSV and Parquet files; any other file gets its sentence."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mtl_runner.data import Table
+from mtl_runner.data.prepare import prepare
+from mtl_runner.errors import DataError
+from tests.unit.data.table.houses import ROWS, SPLITS, fails, of_all_splits
+
+
+def test_parquet_equals_csv(table, tmp_path, houses):
+    """Breaks Parquet files: the same rows must give the same tensors."""
+    houses["rooms"] = houses["rooms"].where(houses["id"] % 5 != 0)
+    houses.loc[3, "state"] = None
+    targets = [
+        "price",
+        "state",
+        {"name": "rooms", "kind": "classification"},
+        {"name": "tags", "separator": ";"},
+    ]
+    csv = table(targets, houses)
+    houses.to_parquet(tmp_path / "houses.parquet")
+    parquet = prepare(Table(str(tmp_path / "houses.parquet"), targets))
+    assert parquet.tasks == csv.tasks
+    for name in SPLITS:
+        torch.testing.assert_close(parquet.splits[name].inputs, csv.splits[name].inputs)
+        for task in csv.tasks:
+            torch.testing.assert_close(
+                parquet.splits[name].targets[task.name],
+                csv.splits[name].targets[task.name],
+                equal_nan=True,
+            )
+
+
+@pytest.mark.parametrize(
+    ("column", "dtype", "target", "classes"),
+    [
+        ("rooms", "Int64", {"name": "rooms", "kind": "classification"}, ("1", "2", "3", "4")),
+        ("garden", "boolean", {"name": "garden"}, ("False", "True")),
+        (
+            "garden",
+            "boolean",
+            {"name": "it", "column": "garden", "positive": True},
+            ("not True", "True"),
+        ),
+        ("state", "category", {"name": "state"}, ("new", "ruin", "used")),
+        ("state", "string", {"name": "state"}, ("new", "ruin", "used")),
+        ("tags", "category", {"name": "tags", "separator": ";"}, ("lift", "quiet", "view")),
+    ],
+)
+def test_typed_parquet_columns_with_gaps_are_classes(
+    tmp_path, houses, column, dtype, target, classes
+):
+    """Breaks Parquet's own types as targets with missing labels.
+
+    They are nullable integers and truth values, and categories.
+    """
+    houses[column] = houses[column].astype(dtype).where(houses["id"] % 5 != 0)
+    houses.to_parquet(tmp_path / "houses.parquet")
+    prepared = prepare(Table(str(tmp_path / "houses.parquet"), [target], features=["area"]))
+    task = prepared.tasks[0]
+    values = of_all_splits(prepared, task.name)
+    assert task.classes == classes
+    assert task.missing
+    assert (
+        int((values.isnan().any(1) if values.is_floating_point() else values == -100).sum())
+        == ROWS // 5
+    )
+
+
+@pytest.mark.parametrize(
+    "dtype", ["Int64", "boolean", "category", "string", "datetime64[ns]", "float32"]
+)
+def test_typed_parquet_columns_with_gaps_are_features(tmp_path, houses, dtype):
+    """Breaks Parquet's own types as features."""
+    houses["x"] = houses["gas"].astype(dtype).where(houses["id"] % 5 != 0)
+    houses.to_parquet(tmp_path / "houses.parquet")
+    x = of_all_splits(prepare(Table(str(tmp_path / "houses.parquet"), ["price"], features=["x"])))
+    assert x.shape == (ROWS, 2)  # value and gap, or two categories
+    assert bool(x.isfinite().all())
+
+
+@pytest.mark.parametrize(
+    ("name", "separator"), [("t.csv.gz", ","), ("t.tsv", "\t"), ("t.tsv.gz", "\t")]
+)
+def test_compressed_and_tab_separated_files_are_read(tmp_path, houses, name, separator):
+    """Breaks `.csv.gz`, `.tsv` and both together."""
+    houses.to_csv(tmp_path / name, index=False, sep=separator)
+    prepared = prepare(Table(str(tmp_path / name), ["price"], features=["area", "city"]))
+    assert of_all_splits(prepared).shape == (ROWS, 4)
+
+
+def test_home_is_expanded_in_the_path(tmp_path, monkeypatch, houses):
+    """Breaks `data.path=~/houses.csv` where no shell expands it, as in a yaml file."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    houses.to_csv(tmp_path / "houses.csv", index=False)
+    assert len(Table("~/houses.csv", ["price"]).splits["train"]) == 70
+
+
+def test_a_missing_file_is_named_with_the_folder_looked_in(tmp_path):
+    """Breaks the sentence for a wrong path: relative paths are wrong more often than names."""
+    with fails(DataError, "There is no file", "none.csv", f"looked in {tmp_path}", "set data.path"):
+        Table(str(tmp_path / "none.csv"), ["price"])
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("empty.csv", b""),
+        ("ragged.csv", b"a,b\n1,2\n1,2,3\n"),
+        ("latin.csv", "a,b\nK\xf6ln,2\n".encode("latin-1")),
+        ("not.parquet", b"a,b\n1,2\n"),
+    ],
+)
+def test_an_unreadable_file_is_named_with_the_reason(tmp_path, name, content):
+    """Breaks the sentence for a file that is no table; pandas' own error would be a traceback."""
+    (tmp_path / name).write_bytes(content)
+    with fails(
+        DataError,
+        "The table",
+        name,
+        "cannot be read (",
+        "it should be CSV with a header line, or Parquet.",
+    ):
+        Table(str(tmp_path / name), ["a"])

@@ -1,0 +1,112 @@
+"""A table as a dataset: which columns are features, which options are needed."""
+
+from __future__ import annotations
+
+import pytest
+
+from mtl_runner.data import Table
+from mtl_runner.data.prepare import prepare
+from mtl_runner.errors import ConfigError, DataError
+from tests.unit.data.table.houses import fails
+
+
+def test_a_list_of_features_picks_those_in_their_order(table):
+    """Breaks `data.features=[...]`."""
+    prepared = table(["price"], features=["rooms", "area"])
+    assert [column["name"] for column in prepared.preprocessing["columns"]] == ["rooms", "area"]
+
+
+def test_dropped_columns_and_targets_are_no_features(table):
+    """Breaks `data.features={drop: [...]}`, or lets a target leak into the inputs."""
+    prepared = table(
+        {"price": "regression", "tags": "classification"}, features={"drop": ["id", "city"]}
+    )
+    names = [column["name"] for column in prepared.preprocessing["columns"]]
+    assert names == ["area", "age", "garden", "state", "rooms", "gas", "oil", "sun"]
+
+
+def test_the_source_column_of_a_derived_target_is_no_feature(table):
+    """Breaks honesty: the answer would stand in the inputs."""
+    targets = [{"name": "ruin", "column": "state", "kind": "classification", "positive": "ruin"}]
+    names = [column["name"] for column in table(targets).preprocessing["columns"]]
+    assert "state" not in names
+    assert "area" in names
+
+
+def test_a_path_is_needed():
+    """Breaks the sentence for `mtl-run data=table` without a file."""
+    with fails(ConfigError, "data=table needs data.path, the CSV or Parquet file to read."):
+        Table(None, ["price"])
+
+
+@pytest.mark.parametrize("targets", [None, {}, []])
+def test_targets_are_needed(tmp_path, targets):
+    """Breaks the sentence for a table without targets; it shows how to write them."""
+    with fails(
+        ConfigError,
+        "data=table needs data.targets, e.g. data.targets='{price: regression, sold: classification}'.",
+    ):
+        Table(str(tmp_path / "houses.csv"), targets)
+
+
+def test_a_target_missing_in_a_split_file_is_named(table, tmp_path, houses):
+    """Breaks the sentence about files that do not fit each other.
+
+    A KeyError would be a traceback.
+    """
+    houses.to_csv(tmp_path / "val.csv", index=False)
+    houses.drop(columns="price").to_csv(tmp_path / "test.csv", index=False)
+    with fails(DataError, "test", "no column 'price'"):
+        table(
+            ["price"], split={"val": str(tmp_path / "val.csv"), "test": str(tmp_path / "test.csv")}
+        )
+
+
+@pytest.mark.parametrize(
+    "features", ["area", {"keep": ["area"]}, {"drop": ["area"], "keep": ["age"]}]
+)
+def test_features_of_another_form(table, features):
+    """Breaks the sentence about data.features that is neither a list nor {drop: [...]}."""
+    with fails(ConfigError, "data.features must be a list of columns or {drop: [columns]}."):
+        table(["price"], features=features)
+
+
+def test_a_dropped_feature_that_is_one_word_is_not_read_letter_by_letter(table):
+    """Breaks `data.features={drop: city}`: the sentence must not speak of a column 'c'."""
+    with fails(ConfigError, "data.features must be a list of columns or {drop: [columns]}."):
+        table(["price"], features={"drop": "city"})
+
+
+@pytest.mark.parametrize("features", [["area", "citty"], {"drop": ["citty"]}])
+def test_an_unknown_feature_gets_the_nearest_name(table, features):
+    """Breaks the sentence about a mistyped feature."""
+    with fails(
+        ConfigError,
+        "data.features names the unknown column 'citty'",
+        "did you mean 'city'?",
+        "allowed: age, area",
+    ):
+        table(["price"], features=features)
+
+
+def test_a_target_cannot_be_a_feature(table):
+    """Breaks the sentence about a target among the features.
+
+    The answer would stand in the inputs.
+    """
+    with fails(ConfigError, "data.features names 'price', which is a target"):
+        table(["price"], features=["area", "price"])
+
+
+def test_some_feature_must_be_left(table, houses):
+    """Breaks the sentence about a table of targets only."""
+    with fails(ConfigError, "No feature column is left; name some in data.features."):
+        table(["price", "area"], houses[["price", "area"]])
+
+
+def test_data_tasks_keeps_a_subset_of_the_targets(tmp_path, houses):
+    """Breaks `data.tasks=[price]` on a table."""
+    houses.to_csv(tmp_path / "houses.csv", index=False)
+    prepared = prepare(Table(str(tmp_path / "houses.csv"), ["price", "state"]), keep=["price"])
+    assert [task.name for task in prepared.tasks] == ["price"]
+    assert set(prepared.splits["train"].targets) == {"price"}

@@ -1,0 +1,170 @@
+"""An experiment built from a config: its checks, its device, its trivial predictors."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mtl_runner.data.dataset import Split
+from mtl_runner.errors import ConfigError
+from mtl_runner.experiment.build import build, choose_device, is_built_in, trivial_losses
+from mtl_runner.schedule import RunLength, Staged
+from mtl_runner.tasks.task import Task
+from tests.oracles.methods.runs import compose
+from tests.support.builders import assert_near, assert_same_bits, make_terms
+
+DATA = ("data=toy_mixed", "data.n=40", "data.batch_size=40", "model=mlp", "model.hidden=[6]")
+
+
+# From config to experiment
+
+
+def test_the_strategy_does_not_touch_the_initial_weights() -> None:
+    """Breaks if two strategies of one seed start from different models."""
+    fixed, famo = (
+        build(compose(*DATA, "trainer.device=cpu", f"weighting={name}"))
+        for name in ("fixed", "famo")
+    )
+    assert_same_bits(dict(fixed.learner.model.state_dict()), dict(famo.learner.model.state_dict()))
+
+
+def test_a_dataset_of_ours_is_built_once() -> None:
+    """Breaks if each run of a sweep reads its data again, or gets data of another config."""
+    datasets: dict = {}
+    first, again, longer = (
+        build(compose(*DATA, "trainer.device=cpu", option), datasets)
+        for option in ("seed=1", "seed=2", "data.n=41")
+    )
+    assert again.data is first.data
+    assert longer.data is not first.data
+    assert len(datasets) == 2
+
+
+def test_a_dataset_of_a_user_is_not_kept() -> None:
+    """Breaks if a dataset that draws from the run's seed is used for another seed."""
+    assert is_built_in({"_target_": "mtl_runner.data.Digits"})
+    assert not is_built_in({"_target_": "my_data.Digits"})
+    assert not is_built_in({})
+
+
+def test_gradnorm_needs_a_shared_weight() -> None:
+    """Breaks if GradNorm silently has equal weights where nothing is shared."""
+    with pytest.raises(ConfigError, match=r"The weighting GradNorm compares the tasks' gradients"):
+        build(compose(*DATA, "model=separate_mlps", "trainer.device=cpu", "weighting=gradnorm"))
+
+
+def test_the_last_smaller_batch_of_an_epoch_is_a_step_of_its_length() -> None:
+    """Breaks if times in epochs or percent are off where the batch size divides no epoch."""
+    experiment = build(
+        compose(
+            *("data=toy_mixed", "data.n=40", "data.batch_size=16", "model=mlp", "model.hidden=[6]"),
+            *("trainer.device=cpu", "trainer.epochs=4", "schedule=staged"),
+            *("schedule.start={label: 1}", "schedule.until={value: 75%}"),
+        )
+    )
+    schedule = experiment.schedule
+    assert isinstance(schedule, Staged)
+    assert schedule.length == RunLength(epochs=4, steps_per_epoch=3)
+    assert sorted(schedule.start_steps) == [0, 3]
+    assert sorted(schedule.end_steps) == [9, 12]
+
+
+# Devices and trivial predictors
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("cuda:99", "trainer.device=cuda:99: this machine has "),
+        ("gpu", "trainer.device='gpu' is not a device; use auto, cpu, cuda or cuda:0."),
+        ("meta", "trainer.device='meta' is not supported; use auto, cpu, cuda or cuda:0."),
+    ],
+)
+def test_a_device_that_there_is_not_is_named(name: str, words: str) -> None:
+    """Breaks if a run starts on another device than the one asked for, or ends in a traceback."""
+    with pytest.raises(ConfigError) as error:
+        choose_device(name)
+    assert str(error.value).startswith(words)
+
+
+def test_auto_takes_a_gpu_if_there_is_one() -> None:
+    """Breaks if `auto` stays on the CPU of a machine with a GPU."""
+    assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def test_trivial_losses_are_those_of_the_mean_where_there_is_something_to_predict() -> None:
+    """Breaks if `relative_loss` is taken over another predictor, or over a loss of 0."""
+    tasks = [
+        Task("a", size=1, trivial=(2.0,)),
+        Task("constant", size=1, trivial=(1.0,)),
+        *make_terms(term=lambda p: p.sum()),
+    ]
+    targets = {"a": torch.tensor([[1.0], [3.0]]), "constant": torch.ones(2, 1)}
+    losses = trivial_losses(tasks, Split(torch.zeros(2, 1), targets))
+    assert losses[1:] == [None, None]
+    assert_near(torch.tensor(losses[0]), torch.tensor(1.0), 1e-6)
+
+
+# Settings of parts
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("optimizer.parts={trunk: {lr: 1}}", "optimizer.parts names 'trunk', which is no part of the model; allowed: label, shared, value."),
+        ("optimizer.parts={shared: 0.1}", "optimizer.parts.shared must be settings such as {lr: 0.01}; found 0.1."),
+        ("optimizer.parts=0.1", "optimizer.parts must be {shared: {lr: 0.001}, <task>: {lr: 0.01}}; found 0.1."),
+        ("optimizer.parts={shared: {lrr: 1}}", "optimizer.parts.shared.lrr is not an option of Adam; did you mean 'lr'? allowed: amsgrad, betas, capturable, decoupled_weight_decay, differentiable, eps, foreach, fused, lr, maximize, weight_decay."),
+        ("optimizer.parts={shared: {lr: -0.01}}", "optimizer.parts.shared: torch.optim.Adam refuses its options (lr=-0.01): Invalid learning rate: -0.01."),
+        ("optimizer.parts={value: {lr: abc}}", "optimizer.parts.value: torch.optim.Adam refuses its options (lr='abc'): '<=' not supported between instances of 'float' and 'str'."),
+    ],
+)  # fmt: skip
+def test_wrong_parts_are_one_sentence(override: str, sentence: str) -> None:
+    """Breaks if a typing mistake leaves a part at the optimizer's settings, without a word."""
+    with pytest.raises(ConfigError) as error:
+        build(compose(*DATA, override))
+    assert str(error.value) == sentence
+
+
+DECOUPLED = "optimizer.parts={shared: {decoupled_weight_decay: true, weight_decay: 0.1}, value: {weight_decay: 0.1}}"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (("update=adatask", "optimizer.parts={shared: {amsgrad: true}}"), "update=adatask does not know the optimizer's option 'amsgrad'; leave it at its default."),
+        (("update=per_task", DECOUPLED), "optimizer.parts: decoupled_weight_decay must be the same for all parts that have a weight_decay."),
+    ],
+)  # fmt: skip
+def test_an_option_of_a_part_counts_as_one_of_the_optimizer(
+    overrides: tuple[str, ...], sentence: str
+) -> None:
+    """Breaks if what an update cannot do for a part is left out, without a word."""
+    with pytest.raises(ConfigError) as error:
+        build(compose(*DATA, *overrides))
+    assert str(error.value) == sentence
+
+
+def test_a_part_has_one_home() -> None:
+    """Breaks if one of two settings of a part is ignored."""
+    with pytest.raises(ConfigError) as error:
+        build(
+            compose(*DATA, "optimizer.parts.shared.lr=0.001", "update.groups={shared: {lr: 0.1}}")
+        )
+    assert (
+        str(error.value)
+        == "optimizer.parts.shared and update.groups.shared both set the optimizer of one part; keep one of them."
+    )
+
+
+def test_without_shared_parameters_the_sentence_says_so() -> None:
+    """Breaks if a setting for nothing is ignored."""
+    with pytest.raises(
+        ConfigError,
+        match=r"^optimizer\.parts\.shared is empty: no parameter is shared by two tasks; leave it out\.$",
+    ):
+        build(
+            compose(
+                *DATA, "model=separate_mlps", "model.hidden=[4]", "optimizer.parts.shared.lr=0.001"
+            )
+        )

@@ -1,0 +1,77 @@
+"""The launcher ``stacked``: its labels, its lines and what it returns to Hydra."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import initialize_config_dir
+from hydra._internal.callbacks import Callbacks
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.utils import JobStatus
+from hydra.types import HydraContext, RunMode
+
+from mtl_runner.config.conf_directory import conf_directory
+from mtl_runner.launch.plugins import register
+from mtl_runner.launch.stacked_launcher import LISTED_JOBS, StackedLauncher
+
+TINY = ["model.hidden=[4]", "trainer.epochs=1", "record.plots=none", "trainer.device=cpu"]
+Launch = Callable[..., Any]
+
+
+@pytest.fixture
+def launch(tmp_path: Path) -> Iterator[Launch]:
+    """``launch(["seed=0"], ["seed=1"])`` runs these jobs in one sweep."""
+    register()
+    with initialize_config_dir(str(conf_directory()), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        config = loader.load_configuration(
+            "config", [f"hydra.sweep.dir={tmp_path}"], run_mode=RunMode.MULTIRUN
+        )
+        config.hydra.runtime.cwd = str(tmp_path)
+        launcher = StackedLauncher()
+        launcher.setup(
+            hydra_context=HydraContext(loader, Callbacks()),
+            task_function=lambda config: 0.0,
+            config=config,
+        )
+        yield lambda *jobs: launcher.launch([[*TINY, *job] for job in jobs], 0)
+
+
+def test_jobs_return_their_monitors_in_order(
+    launch: Launch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Breaks if a sweeper takes one run's result for another's."""
+    returns = launch(["seed=0"], ["seed=1"])
+    assert [job.status for job in returns] == [JobStatus.COMPLETED] * 2
+    assert all(isinstance(job.return_value, float) for job in returns)
+    folders = sorted(path.name for path in tmp_path.iterdir())
+    assert [folder[0] for folder in folders] == ["0", "1"]
+    lines = capsys.readouterr().out.splitlines()
+    labels = [line.split("]")[0] for line in lines if line.startswith("[")]
+    assert labels == ["[0: seed=0", "[1: seed=1"]
+
+
+def test_a_job_whose_directory_is_taken_fails_alone(launch: Launch, tmp_path: Path) -> None:
+    """Breaks if Hydra is not told of a failed job, or the others are lost with it."""
+    folder = tmp_path / "1_toy_regression_uncertainty_seed1"
+    folder.mkdir()
+    (folder / "metrics.csv").write_text("precious")
+    returns = launch(["seed=0"], ["seed=1"], ["seed=2"])
+    assert [job.status for job in returns] == [
+        JobStatus.COMPLETED,
+        JobStatus.FAILED,
+        JobStatus.COMPLETED,
+    ]
+
+
+def test_long_lists_of_jobs_are_cut_short(capsys: pytest.CaptureFixture[str]) -> None:
+    """Breaks if a sweep of a hundred jobs prints a hundred numbers, or hides a second reason."""
+    reasons = dict.fromkeys(range(LISTED_JOBS + 2), "the model has dropout")
+    StackedLauncher._print_reasons({**reasons, 20: "another reason"}, 30)
+    assert capsys.readouterr().out.splitlines() == [
+        "8 of 30 jobs run one by one (0, 1, 2, 3, 4, 5, ...): the model has dropout.",
+        "1 of 30 jobs run one by one (20): another reason.",
+    ]

@@ -1,0 +1,218 @@
+"""The numbers of the runs at one epoch on one split: which count, and what failed."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.results.evidence_builders import dataset_in, evidence_in
+from tests.unit.results.run_builders import METRICS, write_run, write_study
+
+
+def test_values_are_those_of_the_run_at_the_epoch_and_split(tmp_path: Path) -> None:
+    """Breaks if a number of the wrong epoch, split or seed is compared."""
+    for seed in (0, 1):
+        write_run(
+            tmp_path,
+            str(seed),
+            {t: {m: v + seed for m, v in values.items()} for t, values in METRICS.items()},
+            seed=seed,
+        )
+    summary = json.loads((tmp_path / "1" / "summary.json").read_text())
+    summary["tasks"]["a"]["best"]["test"]["rmse"] = 9.0
+    (tmp_path / "1" / "summary.json").write_text(json.dumps(summary))
+    evidence = evidence_in(tmp_path)
+    assert (evidence.at, evidence.split) == ("final", "val")
+    (s,) = evidence.datasets[0].strategies
+    assert s.values["seed=0"]["a"] == METRICS["a"]
+    assert s.values["seed=1"]["b"]["rmse"] == 3.0
+    assert s.relative_loss == pytest.approx({"seed=0": 0.6, "seed=1": 1.6})
+    assert s.seconds == {"seed=0": 1.5, "seed=1": 1.5}
+    assert (
+        dataset_in(tmp_path, at="best", split="test").strategies[0].values["seed=1"]["a"]["rmse"]
+        == 9.0
+    )
+
+
+@pytest.mark.parametrize("value", [math.nan, None, math.inf])
+def test_a_run_that_ends_without_a_number_failed(tmp_path: Path, value: float | None) -> None:
+    """Breaks if NaN counts as a missing value instead of a failure."""
+    write_run(tmp_path, "0", METRICS)
+    write_run(tmp_path, "1", {**METRICS, "b": {"rmse": value, "loss": 1.0}}, seed=1)
+    write_run(tmp_path, "2", METRICS, seed=2, status="failed")
+    write_run(tmp_path, "3", METRICS, seed=3, status="running")
+    (s,) = dataset_in(tmp_path).strategies
+    assert list(s.values) == ["seed=0"]
+    assert s.failures == {
+        "seed=1": "no val value of b",
+        "seed=2": "The loss of task 'a' became nan in epoch 3.",
+    }
+    assert s.unfinished == ("seed=3",)
+
+
+def test_a_study_says_what_is_evidence_and_what_was_tuning(tmp_path: Path) -> None:
+    """Breaks if a trial is evidence, or the learning-rate curve not the best over the settings."""
+    jobs = {}
+    for i, (rate, temperature, monitor) in enumerate(
+        [(0.1, 1, 0.9), (0.1, 2, 0.8), (0.01, 1, 0.5), (0.01, 2, 0.7)]
+    ):
+        options = {"optimizer.lr": rate, "weighting.temperature": temperature}
+        write_run(tmp_path, f"t{i}", METRICS, weighting="dwa", overrides=options, monitor=monitor)
+        jobs[f"t{i}"] = {"phase": 2, "strategy": "dwa", "final": False}
+    write_run(
+        tmp_path, "t4", METRICS, weighting="dwa", overrides={"optimizer.lr": 1.0}, status="failed"
+    )
+    jobs["t4"] = {"phase": 2, "strategy": "dwa", "final": False}
+    write_run(tmp_path, "t5", METRICS, weighting="dwa", monitor=0.6)
+    jobs["t5"] = {
+        "phase": 2,
+        "strategy": "dwa",
+        "final": False,
+        "lr": 0.001,
+    }  # as the study says, the optimizer's default
+    for seed in (100, 101):
+        write_run(
+            tmp_path,
+            f"d{seed}",
+            METRICS,
+            weighting="dwa",
+            seed=seed,
+            overrides={"optimizer.lr": 0.01},
+            backward_passes=2,
+        )
+        write_run(tmp_path, f"e{seed}", METRICS, seed=seed, overrides={"optimizer.lr": 0.1})
+        write_run(tmp_path, f"w{seed}", METRICS, seed=seed, overrides={"weighting.weights.a": 3})
+        jobs |= {
+            f"d{seed}": {"strategy": "dwa"},
+            f"e{seed}": {"strategy": "equal weights", "role": "equal"},
+            f"w{seed}": {"phase": 5, "strategy": "dwa, frozen", "role": "twin", "of": "dwa"},
+        }
+    write_study(tmp_path, jobs)
+    evidence = evidence_in(tmp_path)
+    assert evidence.split == "test"
+    data = dataset_in(tmp_path)
+    assert {s.name: (s.role, list(s.values)) for s in data.strategies} == {
+        "dwa": ("strategy", ["seed=100", "seed=101"]),
+        "equal weights": ("equal", ["seed=100", "seed=101"]),
+        "dwa, frozen": ("twin", ["seed=100", "seed=101"]),
+    }
+    dwa = next(s for s in data.strategies if s.name == "dwa")
+    assert dwa.tuning == {0.001: 0.6, 0.01: 0.5, 0.1: 0.8}
+    assert dwa.backward_passes == 2
+    assert not dwa.failures
+    twin = data.twin("dwa")
+    assert twin is not None
+    assert twin.name == "dwa, frozen"
+    assert data.equal is not None
+    assert data.equal.name == "equal weights"
+
+
+def test_single_task_runs_of_one_task_each_make_one_baseline(tmp_path: Path) -> None:
+    """Breaks if a task trained alone by data.tasks=[a] is another data set, or a failed task."""
+    jobs = {}
+    for task in METRICS:
+        write_run(
+            tmp_path, f"s{task}", {task: METRICS[task]}, overrides={"data.tasks": f"[{task}]"}
+        )
+        jobs[f"s{task}"] = {"phase": 4, "strategy": f"single {task}", "role": "single_task"}
+    write_run(tmp_path, "e", METRICS)
+    write_study(tmp_path, {**jobs, "e": {"strategy": "fixed", "role": "equal"}})
+    data = dataset_in(tmp_path)
+    assert data.single_task == METRICS
+    assert not any(s.failures for s in data.strategies)
+
+
+def test_the_single_task_baseline_is_chosen_on_validation(tmp_path: Path) -> None:
+    """Breaks if the reference of delta-m is chosen by the test numbers that it is held against."""
+    for rate, validation, test in ((0.1, 1.0, 3.0), (0.01, 2.0, 1.0)):
+        tasks = {"a": {"rmse": test, "loss": test}}
+        options = {"weighting": "single_task", "overrides": {"optimizer.lr": rate}}
+        write_run(tmp_path, str(rate), tasks, **options)
+        summary = tmp_path / str(rate) / "summary.json"
+        content = json.loads(summary.read_text())
+        content["tasks"]["a"]["final"]["val"]["loss"] = validation
+        summary.write_text(json.dumps(content))
+    assert dataset_in(tmp_path, split="test").single_task == {"a": {"rmse": 3.0, "loss": 3.0}}
+
+
+def test_the_best_of_several_baselines_is_taken_by_the_monitor(tmp_path: Path) -> None:
+    """Breaks if equal weights with a bad learning rate are what strategies must beat."""
+    for i, (rate, monitor) in enumerate([(0.1, 0.9), (0.01, 0.4)]):
+        write_run(tmp_path, f"e{i}", METRICS, overrides={"optimizer.lr": rate}, monitor=monitor)
+        write_run(
+            tmp_path,
+            f"f{i}",
+            METRICS,
+            overrides={"optimizer.lr": rate, "weighting.weights.a": 2},
+            monitor=monitor - 0.1,
+        )
+    data = dataset_in(tmp_path)
+    assert data.equal is not None
+    assert "lr=0.01" in data.equal.name
+    assert data.best_fixed is not None
+    assert "lr=0.01" in data.best_fixed.name
+    assert data.best_fixed.role == "fixed"
+
+
+def test_nothing_finished_is_no_evidence_and_no_crash(tmp_path: Path) -> None:
+    """Breaks if a sweep of which everything failed crashes the report of its failures."""
+    write_run(tmp_path, "0", METRICS, status="failed")
+    data = dataset_in(tmp_path)
+    assert (data.tasks, data.equal, data.best_fixed, data.single_task) == ({}, None, None, {})
+
+
+def write_given_up_study(folder: Path, *statuses: str, monitor: float | None = None) -> None:
+    """Write a final run of equal weights, and trials of gradnorm that ended with these statuses."""
+    write_run(folder, "e", METRICS)
+    jobs: dict[str, dict[str, Any]] = {"e": {"strategy": "equal", "role": "equal"}}
+    for i, status in enumerate(statuses):
+        rate = 10.0**-i
+        write_run(
+            folder,
+            f"{i}_g",
+            METRICS,
+            weighting="gradnorm",
+            status=status,
+            overrides={"optimizer.lr": rate},
+            monitor=monitor,
+        )
+        jobs[f"{i}_g"] = {"strategy": "gradnorm", "phase": 1, "final": False, "lr": rate}
+    write_study(folder, jobs)
+
+
+def test_a_strategy_of_which_every_trial_failed_stays(tmp_path: Path) -> None:
+    """Breaks if a method that never trains disappears from the study that tried it."""
+    write_given_up_study(tmp_path, "failed", "failed", "finished", "running")
+    gradnorm = dataset_in(tmp_path).strategies[-1]
+    assert (gradnorm.name, gradnorm.role, gradnorm.values, gradnorm.trials) == (
+        "gradnorm",
+        "strategy",
+        {},
+        4,
+    )
+    nan = "The loss of task 'a' became nan in epoch 3."
+    assert gradnorm.failures == {"0_g": nan, "1_g": nan, "2_g": "no number to choose by"}
+    assert gradnorm.unfinished == ("3_g",)
+
+
+def test_a_strategy_with_a_trial_that_ended_waits_for_its_final_runs(tmp_path: Path) -> None:
+    """Breaks if a study that was stopped before a strategy's final runs condemns it."""
+    write_given_up_study(tmp_path, "failed", "finished", monitor=0.5)
+    assert [s.name for s in dataset_in(tmp_path).strategies] == ["equal"]
+
+
+def test_the_grid_is_that_of_the_first_phase(tmp_path: Path) -> None:
+    """Breaks if refined learning rates count as the regular grid."""
+    jobs: dict[str, dict[str, Any]] = {"f": {"strategy": "dwa"}}
+    write_run(tmp_path, "f", METRICS, weighting="dwa")
+    for i, (rate, phase) in enumerate([(0.1, 1), (0.01, 1), (0.03, 3)]):
+        write_run(tmp_path, str(i), METRICS, weighting="dwa", overrides={"optimizer.lr": rate})
+        jobs[str(i)] = {"strategy": "dwa", "final": False, "phase": phase, "lr": rate}
+    write_study(tmp_path, jobs)
+    (dwa,) = dataset_in(tmp_path).strategies
+    assert dwa.grid == (0.01, 0.1)
+    assert list(dwa.tuning) == [0.01, 0.03, 0.1]

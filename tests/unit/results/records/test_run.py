@@ -1,0 +1,73 @@
+"""Run directories as records: found in order, and read whatever is broken in them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mtl_runner.errors import RunDirectoryError
+from mtl_runner.results.records.run import find_runs, read_run
+from tests.unit.results.run_builders import METRICS, write_run, write_trained_run
+
+
+def test_runs_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    """Breaks if run 10 stands before run 2, in every table."""
+    for name in ("10_a", "2_a", "alone", "1_b"):
+        write_run(tmp_path, name, METRICS)
+    assert [run.name for run in find_runs([tmp_path])] == ["1_b", "2_a", "10_a", "alone"]
+
+
+def test_a_run_that_is_named_twice_is_read_once(tmp_path: Path) -> None:
+    """Breaks if `mtl-compare sweep sweep/0` counts a run twice."""
+    write_run(tmp_path, "0", METRICS)
+    assert len(find_runs([tmp_path, tmp_path / "0", tmp_path / "0" / ".." / "0"])) == 1
+
+
+def test_what_holds_no_run_is_an_error(tmp_path: Path) -> None:
+    """Breaks if a misspelt path gives an empty comparison."""
+    with pytest.raises(RunDirectoryError, match="There is no directory"):
+        find_runs([tmp_path / "missing"])
+    with pytest.raises(RunDirectoryError, match="holds no run"):
+        find_runs([tmp_path])
+
+
+@pytest.mark.parametrize(
+    ("status", "recorded", "reason"),
+    [
+        ("finished", "finished", ""),
+        ("failed", "failed", "out of memory"),
+        ("running", "incomplete", "killed, or still running"),
+        ("killed", "incomplete", "killed before it began to train"),
+    ],
+)
+def test_a_run_that_did_not_finish_has_a_reason(
+    tmp_path: Path, status: str, recorded: str, reason: str
+) -> None:
+    """Breaks if a killed run passes for a finished one, or nothing tells what became of it."""
+    given = "out of memory" if status == "failed" else ""
+    run = read_run(write_trained_run(tmp_path / "0", status=status, reason=given))
+    assert (run.status, run.reason) == (recorded, reason)
+    assert run.finished == (status == "finished")
+
+
+@pytest.mark.parametrize("text", ["", '{"status": "fin', "[]", "3", "null"])
+def test_a_summary_that_is_not_readable_is_no_finished_run(tmp_path: Path, text: str) -> None:
+    """Breaks if one half-copied file stops the comparison of the others."""
+    directory = write_trained_run(tmp_path / "0", "dwa", optimizer__lr=0.1)
+    (directory / "summary.json").write_text(text)
+    run = read_run(directory)
+    assert (run.status, run.reason) == ("incomplete", "summary.json is not readable")
+    assert run.overrides["optimizer.lr"] == "0.1"
+    assert run.summary.tasks == {}
+
+
+def test_options_are_those_of_the_summary_else_of_hydra(tmp_path: Path) -> None:
+    """Breaks if a `+` of Hydra's is a part of a key, or a value with `=` is cut."""
+    directory = write_trained_run(tmp_path / "0", status="killed")
+    typed = ["+study=fair", "~data.path", "data.query=a=b", "++x.y=1"]
+    (directory / ".hydra" / "overrides.yaml").write_text(json.dumps(typed))
+    assert read_run(directory).overrides == {"study": "fair", "data.query": "a=b", "x.y": "1"}
+    (directory / "summary.json").write_text(json.dumps({"overrides": ["seed=4"]}))
+    assert read_run(directory).overrides == {"seed": "4"}

@@ -1,0 +1,125 @@
+"""The verdicts at the top of a report."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mtl_runner.errors import MtlError
+from mtl_runner.results.records.dataset import Records
+from mtl_runner.results.report import verdicts
+from mtl_runner.results.report.verdicts import SHOWN, verdict_part
+from mtl_runner.results.verdict.conclusions import Conclusions, conclude
+from mtl_runner.results.verdict.verdict import Verdict
+from tests.unit.results.report.parsed_page import report
+from tests.unit.results.run_builders import METRICS, write_run, write_trained_run
+from tests.unit.results.verdict.made_verdicts import verdict, versus
+
+
+@pytest.fixture
+def conclusions(tmp_path: Path) -> Conclusions:
+    """Return the conclusions on two runs, to be given other verdicts."""
+    for i, weighting in enumerate(("fixed", "dwa")):
+        write_run(tmp_path, str(i), METRICS, weighting=weighting)
+    return conclude(Records.read([tmp_path]))
+
+
+def part_of(conclusions: Conclusions, *judged: Verdict) -> verdicts.VerdictPart:
+    """Return the part of a report that shows these verdicts."""
+    conclusions = replace(conclusions, verdicts=list(judged))
+    return verdict_part(conclusions.records, "final", conclusions)
+
+
+def test_the_most_important_verdicts_come_first(conclusions: Conclusions) -> None:
+    """Breaks if a reader finds what helps below a list of what makes no difference."""
+    kinds = ["no difference", "undecided", "static weights suffice", "hurts", "helps"]
+    difference = versus(-0.5, -0.6, -0.4)
+    part = part_of(conclusions, *(verdict(f"s{i}", k, difference) for i, k in enumerate(kinds)))
+    (data,) = part.datasets
+    assert [item.kind for item in data.items] == [
+        "helps",
+        "hurts",
+        "static weights suffice",
+        "undecided",
+        "no difference",
+    ]
+
+
+def test_long_lists_are_folded(conclusions: Conclusions) -> None:
+    """Breaks if forty verdicts push the tables off the page, or some are lost."""
+    difference = versus(0.5, 0.4, 0.6)
+    part = part_of(conclusions, *(verdict(f"s{i}", "hurts", difference) for i in range(SHOWN + 3)))
+    (data,) = part.datasets
+    assert (len(data.first), len(data.more)) == (SHOWN, 3)
+
+
+def test_fixed_weights_help_rather_than_suffice(conclusions: Conclusions) -> None:
+    """Breaks if constants that beat equal weights are told to suffice, for what nobody asked."""
+    difference = versus(-0.5, -0.6, -0.4)
+    fixed = verdict("f", "static weights suffice", difference, "fixed")
+    method = verdict("s", "static weights suffice", difference)
+    (data,) = part_of(conclusions, fixed, method).datasets
+    assert [item.words for item in data.items] == ["fixed weights help", "static weights suffice"]
+
+
+def test_the_bar_is_on_a_log_scale(conclusions: Conclusions) -> None:
+    """Breaks if half the loss and twice the loss are not equally far from the middle."""
+    half = replace(verdict("s", "helps", versus(-0.5, -0.5, -0.5)), margin=0.02)
+    double = replace(verdict("t", "hurts", versus(1.0, 1.0, 1.0)), margin=0.02)
+    (data,) = part_of(conclusions, half, double).datasets
+    assert [item.forest.split(";--g")[0] for item in data.items] == [
+        "--m:0.0;--l:0.0;--h:0.0",
+        "--m:100.0;--l:100.0;--h:100.0",
+    ]
+
+
+def test_without_a_pair_there_is_no_bar(conclusions: Conclusions) -> None:
+    """Breaks if a strategy of which every run failed crashes the verdicts of the others."""
+    nothing = versus(float("nan"), float("nan"), float("nan"), 0)
+    lost = replace(verdict("s", "hurts", nothing), lost=3, failed=3, seeds=0)
+    (data,) = part_of(conclusions, lost).datasets
+    assert [item.forest for item in data.items] == [""]
+
+
+def test_the_name_is_apart_from_the_sentence(conclusions: Conclusions) -> None:
+    """Breaks if a name is not bold, or stands twice."""
+    judged = replace(verdict("s & t", "hurts", versus(0.5, 0.4, 0.6)), sentence="s & t hurts: x.")
+    (data,) = part_of(conclusions, judged).datasets
+    assert (data.items[0].name, data.items[0].sentence) == ("s & t", " hurts: x.")
+
+
+def test_what_a_user_can_mend_is_told_as_it_is(
+    conclusions: Conclusions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Breaks if an error with a remedy is called a mistake of the statistics."""
+
+    def refuse(*_: object) -> None:
+        raise MtlError("Give a margin.")
+
+    monkeypatch.setattr(verdicts, "conclude", refuse)
+    assert verdict_part(conclusions.records, "final").reason == "Give a margin."
+
+
+def test_no_verdict_leaves_the_tables(trained_sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Breaks if a mistake in the statistics takes the whole report with it."""
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("<b>oh</b>")
+
+    monkeypatch.setattr(verdicts, "conclude", broken)
+    page = report(trained_sweep)
+    assert "No verdict. It could not be drawn (ZeroDivisionError: <b>oh</b>)." in page.words
+    assert page.attributes("table")
+
+
+@pytest.mark.parametrize("status", ["finished", "killed", "failed", "cut off"])
+def test_one_run_is_enough_whatever_became_of_it(tmp_path: Path, status: str) -> None:
+    """Breaks if the report of a single run, of whatever end, raises or is empty."""
+    write_trained_run(
+        tmp_path / "only", status=status, reason="out of memory" if status == "failed" else ""
+    )
+    page = report(tmp_path)
+    assert "No verdict" in page.words
+    assert len(page.attributes("a")) >= 1

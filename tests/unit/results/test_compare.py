@@ -1,0 +1,90 @@
+"""The tables of a comparison: which runs stand where, and what they hold."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from mtl_runner.errors import MtlError, RunDirectoryError
+from mtl_runner.results.compare import compare, compare_directories
+from tests.unit.results.run_builders import METRICS, write_run, write_study
+
+
+def test_tuning_runs_stand_in_runs_csv_only(sweep: Path) -> None:
+    """Breaks if a study's table lists every trial, or a trial's failure as the strategy's."""
+    write_study(sweep, {f"d{i}": {"strategy": "dwa", "final": i in (1, 2)} for i in range(6)})
+    comparison = compare_directories([sweep], sweep, plots=False)
+    assert "Verdict (test, final epoch" in comparison.text()
+    strategies = pd.read_csv(sweep / "comparison.csv").set_index("strategy")
+    assert strategies.loc["dwa", "runs"] == 2
+    assert strategies.loc["dwa", "failed"] == 0
+    runs = pd.read_csv(sweep / "runs.csv").set_index("run")
+    assert len(runs) == 30
+    test = [column for column in runs if ".test." in column]
+    assert runs.loc["d0", test].isna().all()
+    assert runs.loc["d1", test].notna().all()
+    assert runs.loc["d0", [column for column in runs if ".val." in column]].notna().all()
+
+
+def test_a_study_that_still_tunes_shows_its_trials(sweep: Path) -> None:
+    """Breaks if the table of an interrupted study is empty, or it gives verdicts already."""
+    write_study(sweep, {run.name: {"strategy": "x", "final": False} for run in sweep.iterdir()})
+    comparison = compare(sweep)
+    assert "Verdict" not in comparison.text()
+    assert len(comparison.strategies) == 5
+    assert comparison.verdicts.empty
+
+
+def test_a_studys_own_margin_is_the_default(sweep: Path) -> None:
+    """Breaks if a study's verdicts change when its report is made again."""
+    write_study(sweep, {}, margin=0.1)
+    assert (compare(sweep).verdicts["margin"] == 0.1).all()
+    assert (compare(sweep, margin=0.05).verdicts["margin"] == 0.05).all()
+
+
+def test_a_run_that_failed_has_a_row_with_its_reason(sweep: Path) -> None:
+    """Breaks if a failed run is missing from runs.csv, or brings numbers along."""
+    runs = compare(sweep).runs.set_index("run")
+    failed = runs[runs["status"] == "failed"]
+    assert failed["reason"].tolist() == ["The loss of task 'a' became nan in epoch 3."]
+    assert failed.loc[:, "epochs":].isna().all(axis=None)
+    assert failed["overrides"].tolist() == ["weighting=dwa seed=5"]
+
+
+def test_a_notebook_shows_what_the_terminal_shows(sweep: Path) -> None:
+    """Breaks if a comparison in Python counts other runs, or lacks its verdicts."""
+    comparison = compare([sweep])
+    assert (comparison.total, comparison.failed, comparison.at) == (30, 1, "final")
+    assert repr(comparison) == comparison.text()
+    html = comparison._repr_html_()
+    assert "famo, a=default" in html
+    assert "helps" in html
+    assert list(sweep.glob("*.csv")) == []
+
+
+def test_the_best_run_is_taken_by_the_monitor_at_its_best_epoch(tmp_path: Path) -> None:
+    """Breaks if predictions are drawn of a worse run, or a run without a monitor comes first."""
+    for seed, monitor in enumerate((None, 0.4, 0.3, 0.5)):
+        write_run(tmp_path, str(seed), METRICS, seed=seed, monitor=monitor)
+    assert [run.name for run in compare(tmp_path).best] == ["2"]
+
+
+def test_separate_best_epochs_stand_in_one_cell(tmp_path: Path) -> None:
+    """Breaks if single tasks with a best epoch each have no row, or a dictionary in a cell."""
+    write_run(tmp_path, "0", METRICS)
+    summary = tmp_path / "0" / "summary.json"
+    content = json.loads(summary.read_text())
+    content["monitor"]["best_epoch"] = {"a": 3, "b": 7}
+    summary.write_text(json.dumps(content))
+    assert compare(tmp_path).runs["best_epoch"].tolist() == ["a:3 b:7"]
+
+
+def test_what_cannot_be_compared_is_an_error(tmp_path: Path) -> None:
+    """Breaks if a misspelt epoch or an empty folder gives an empty table."""
+    with pytest.raises(RunDirectoryError, match="holds no run"):
+        compare(tmp_path)
+    with pytest.raises(MtlError, match="at"):
+        compare(tmp_path, at="last")

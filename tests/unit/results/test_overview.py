@@ -1,0 +1,108 @@
+"""A comparison on the terminal: what stands beside the numbers, as text and as Markdown."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+from mtl_runner.results.compare import compare
+from tests.unit.results.run_builders import METRICS, write_run, write_study
+
+
+def test_markdown_is_a_table_that_shows_names_as_they_are(sweep: Path) -> None:
+    """Breaks if the table cannot be pasted into an issue, or a bar or a tag in a name breaks it."""
+    write_study(sweep, {f"g{i}": {"strategy": "<b>a|b_c</b>"} for i in range(6)})
+    lines = compare(sweep).text("md").splitlines()
+    head = next(
+        i
+        for i, line in enumerate(lines)
+        if line.startswith("| strategy | runs | a rmse | b rmse | monitor |")
+    )
+    assert set(lines[head + 1]) == set("| -")
+    bars = [line.replace("\\|", "").count("|") for line in lines[head : head + 7]]
+    assert len(set(bars)) == 1
+    assert any(line.startswith("| \\<b\\>a\\|b\\_c\\</b\\> | 6 |") for line in lines)
+    assert any(line.startswith("- \\<b\\>a\\|b\\_c\\</b\\> helps: ") for line in lines)
+
+
+def test_a_studys_notes_are_printed(sweep: Path) -> None:
+    """Breaks if remarks of a study on its own tuning stay in a file that nobody opens."""
+    note = "The best learning rate of dwa is the smallest that was tried."
+    trial = {"e0": {"strategy": "equal", "role": "equal", "final": False}}
+    for jobs in (trial, {}):  # also while it still tunes
+        write_study(sweep, jobs, notes=[note])
+        assert compare(sweep).text().count(note) == 1
+
+
+def test_two_studies_stand_side_by_side(sweep: Path) -> None:
+    """Breaks if studies are merged, or lose their own margins and notes."""
+    other_study = sweep.parent / "other"
+    shutil.copytree(sweep, other_study)
+    for folder, margin in ((sweep, 0.02), (other_study, 0.2)):
+        write_study(folder, {}, margin=margin, notes=[f"A note of {folder.name}."])
+    comparison = compare([sweep, other_study])
+    for name, margin in (("sweep", 2), ("other", 20)):
+        assert f"d ({name}) (validation" in comparison.text()
+        assert f"A note of {name}." in comparison.text()
+        assert f"margin {margin} %" in comparison.text()
+    verdicts = comparison.verdicts.set_index(["data", "strategy"])
+    assert verdicts.loc[("d (sweep)", "famo, a=default"), "verdict"] == "helps"
+    assert verdicts.loc[("d (other)", "famo, a=default"), "verdict"] == "no difference"
+    assert set(comparison.runs["data"]) == {"d (sweep)", "d (other)"}
+
+
+def test_a_lost_study_is_reported(sweep: Path) -> None:
+    """Breaks if tuning runs silently count as evidence because a file was not copied."""
+    (sweep / "multirun.yaml").write_text(
+        "hydra:\n  sweeper:\n    _target_: hydra_plugins.mtl_runner.FairSweeper\n"
+    )
+    assert (
+        "study.json is missing or not readable: tuning runs cannot be told from final ones."
+        in compare(sweep).text()
+    )
+
+
+def test_one_task_is_pointed_out(tmp_path: Path) -> None:
+    """Breaks if weights between tasks are judged where there is one task, without a remark."""
+    for i, weighting in enumerate(("fixed", "dwa")):
+        write_run(tmp_path, str(i), {"a": METRICS["a"]}, weighting=weighting)
+    text = compare(tmp_path).text()
+    assert "There is one task: weights between tasks cannot matter" in text
+
+
+def test_a_strategy_that_never_trained_has_its_verdict(sweep: Path) -> None:
+    """Breaks if a method of which every trial failed is missing from terminal and files."""
+    jobs = {f"e{i}": {"strategy": "equal", "role": "equal"} for i in range(6)}
+    write_study(sweep, {**jobs, "d5": {"strategy": "gradnorm", "final": False}})
+    comparison = compare(sweep)
+    assert (
+        "gradnorm failed: its only trial did not finish (The loss of task 'a' became nan"
+        in comparison.text()
+    )
+    verdicts = comparison.verdicts.set_index("strategy")
+    assert verdicts.loc["gradnorm", "verdict"] == "hurts"
+
+
+def test_numbers_have_their_interval_and_delta_m_its_columns(sweep: Path, tmp_path: Path) -> None:
+    """Breaks if half an interval is printed for one run, or delta-m without single-task runs."""
+    table = compare(sweep).text()
+    header = re.split(" {2,}", table.splitlines()[1])
+    assert header[-4:] == ["monitor", "mean rank", "delta-m %", "delta-m % (tasks)"]
+    famo = next(line for line in table.splitlines() if line.startswith("famo"))
+    assert "  0.91 ± 0.0026  " in famo
+    write_run(tmp_path / "one", "0", METRICS)
+    lines = compare(tmp_path / "one").text().splitlines()
+    assert lines[:4] == [
+        "d (validation, final epoch, mean ± 95 % interval over runs)",
+        "strategy  runs  a rmse  b rmse  monitor  mean rank",
+        "--------  ----  ------  ------  -------  ---------",
+        "fixed     1     1       2       0.5      1",
+    ]
+
+
+def test_what_did_not_finish_is_listed(sweep: Path) -> None:
+    """Breaks if a reader of the terminal does not learn which run failed and why."""
+    text = compare(sweep).text()
+    assert text.endswith("Not finished:\n  d5: failed: The loss of task 'a' became nan in epoch 3.")
+    assert "dwa, a=default          5 (1 failed)" in text

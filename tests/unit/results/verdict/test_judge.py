@@ -1,0 +1,424 @@
+"""The verdict rules on evidence made by hand: each kind, its borders, and what is missing."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mtl_runner.results.records.evidence import Evidence, StrategyEvidence
+from mtl_runner.results.statistics.differences import TaskEffect
+from mtl_runner.results.statistics.paired import Paired
+from mtl_runner.results.verdict.judge import decide, verdicts
+from mtl_runner.results.verdict.sentences import answer, missing
+from mtl_runner.results.verdict.verdict import Verdict
+from tests.support.builders import QUICK
+from tests.unit.results.evidence_builders import data_of, evidence_of, strategy
+
+EQUAL = strategy("fixed", "equal")
+SWEEP = (strategy("fixed, a=2", "fixed", (-6, 4)), strategy("fixed, a=.5", "fixed", (5, -4)))
+
+
+def judge(*strategies: StrategyEvidence, of: str = "s", margin: float = 0.02) -> Verdict:
+    """Return the verdict on one of the strategies."""
+    return next(v for v in verdicts(evidence_of(*strategies), margin) if v.strategy == of)
+
+
+# The quantity
+
+
+@QUICK
+@given(factor=st.floats(1e-3, 1e3))
+def test_the_unit_of_a_task_does_not_matter(factor: float) -> None:
+    """Breaks if a task in millimetres outweighs one in metres."""
+
+    def scaled(s: StrategyEvidence) -> StrategyEvidence:
+        return replace(
+            s,
+            values={
+                r: {**v, "a": {m: factor * x for m, x in v["a"].items()}}
+                for r, v in s.values.items()
+            },
+        )
+
+    s = strategy("s", "strategy", (4, -7))
+    before, after = judge(EQUAL, s), judge(scaled(EQUAL), scaled(s))
+    assert after.kind == before.kind
+    assert after.versus_equal is not None
+    assert before.versus_equal is not None
+    assert after.versus_equal.mean == pytest.approx(before.versus_equal.mean)
+    assert after.versus_equal.p == before.versus_equal.p
+
+
+# The kinds
+
+
+def test_no_difference_within_the_margin() -> None:
+    """Breaks if a difference of no interest is called a gain or a loss, however sure it is."""
+    for change in (0, 1, -1, 1.5, -1.5):
+        verdict = judge(EQUAL, *SWEEP, strategy("s", "strategy", change))
+        assert verdict.kind == "no difference"
+        assert "s makes no difference: " in verdict.sentence
+        assert "within ±2 %" in verdict.sentence
+
+
+def test_helps_beyond_equal_and_the_best_fixed_weights() -> None:
+    """Breaks if a real gain over every constant is not seen."""
+    verdict = judge(EQUAL, *SWEEP, strategy("s", "strategy", -9))
+    assert verdict.kind == "helps"
+    assert verdict.fixed == "fixed, a=2"  # by its monitor
+    assert verdict.dominated == 0
+    assert verdict.sentence.startswith("s helps: 9 % better than equal weights (95 % interval: 8.8")
+    assert "better than the best fixed weights (" in verdict.sentence
+    assert verdict.sentence.endswith("8 seeds.")
+
+
+def test_static_weights_suffice_if_the_best_fixed_ones_do_as_well() -> None:
+    """Breaks if a method gets credit for what tuned constants give too."""
+    verdict = judge(EQUAL, strategy("f", "fixed", -8), strategy("s", "strategy", -9))
+    assert verdict.kind == "static weights suffice"
+    assert verdict.sentence.startswith(
+        "s helps, but static weights suffice: 9 % better than equal weights"
+    )
+
+
+def test_static_weights_suffice_if_the_frozen_twin_does_as_well() -> None:
+    """Breaks if the twin, the method's own average as constants, is not asked."""
+    twin = strategy("s, frozen", "twin", -8.5, twin_of="s")
+    strategies = (EQUAL, *SWEEP, strategy("s", "strategy", -9), strategy("other", "strategy", -9))
+    assert judge(*strategies, twin).kind == "static weights suffice"
+    assert "its frozen twin" in judge(*strategies, twin).sentence
+    assert judge(*strategies, twin, of="other").kind == "helps"
+    assert judge(*strategies, strategy("s, frozen", "twin", -4, twin_of="s")).kind == "helps"
+    assert (
+        judge(EQUAL, strategy("s", "strategy", -9), twin).kind == "static weights suffice"
+    )  # no sweep needed for that
+
+
+def test_static_weights_suffice_if_their_front_dominates() -> None:
+    """Breaks if a strategy helps although some constants are better in every task."""
+    hidden = strategy("f", "fixed", -9.5, monitor={"seed=0": 5.0})
+    verdict = judge(EQUAL, *SWEEP, hidden, strategy("s", "strategy", -9))
+    assert verdict.fixed == "fixed, a=2"
+    assert verdict.dominated == 1
+    assert verdict.kind == "static weights suffice"
+
+
+def test_equal_weights_may_be_the_best_fixed_ones() -> None:
+    """Breaks if a sweep that verdict nothing better than equal weights counts as no sweep."""
+    verdict = judge(EQUAL, strategy("f", "fixed", 4), strategy("s", "strategy", -9))
+    assert (verdict.kind, verdict.fixed) == ("helps", "fixed")
+    assert "no fixed weights did better than equal ones on validation" in verdict.sentence
+
+
+def test_hurts_beyond_the_margin() -> None:
+    """Breaks if a strategy that is clearly worse is not named."""
+    verdict = judge(EQUAL, *SWEEP, strategy("s", "strategy", 5))
+    assert verdict.kind == "hurts"
+    assert "s hurts: 5 % worse than equal weights (95 % interval: 4.8" in verdict.sentence
+
+
+def test_undecided_where_the_interval_crosses_the_margin() -> None:
+    """Breaks if noise is taken for a result."""
+    for change in (-2, 2, 3):
+        verdict = judge(EQUAL, *SWEEP, strategy("s", "strategy", change, noise=20))
+        assert verdict.kind == "undecided"
+        assert verdict.sentence.startswith("s is undecided with 8 seeds: ")
+
+
+def test_the_best_fixed_weights_show_at_best_that_static_weights_suffice() -> None:
+    """Breaks if constants that beat equal weights go unsaid, or count as a method."""
+    best = strategy("f", "fixed", -40)
+    judged = verdicts(
+        evidence_of(EQUAL, best, strategy("g", "fixed", 3), strategy("s", "strategy", -20))
+    )
+    assert {v.strategy: v.kind for v in judged} == {
+        "f": "static weights suffice",
+        "s": "static weights suffice",
+    }
+    assert judged[0].sentence.startswith("f (the best fixed weights) ")
+    assert "40 % better than equal weights" in judged[0].sentence
+
+
+BORDERS = [
+    (-0.02, 0.02, "no difference"),
+    (-0.0200001, 0.0, "undecided"),
+    (0.0, 0.0200001, "undecided"),
+    (-0.05, -0.02, "undecided"),
+    (-0.05, -0.0200001, "helps"),
+    (0.02, 0.05, "undecided"),
+    (0.0200001, 0.05, "hurts"),
+    (0.0, 0.0, "no difference"),
+]
+
+
+@pytest.mark.parametrize(("low", "high", "kind"), BORDERS)
+def test_the_borders(low: float, high: float, kind: str) -> None:
+    """Breaks if an interval that only touches the margin counts as beyond it."""
+    verdict = judge(EQUAL, *SWEEP, strategy("s", "strategy", -9))
+    edge = Paired((low + high) / 2, low, high, 8, 0.01, 0.01)
+    assert decide(replace(verdict, versus_equal=edge)) == kind
+    if kind == "helps":
+        for against in ("versus_fixed", "versus_twin"):
+            touching = replace(edge, high=-0.02)
+            assert (
+                decide(replace(verdict, versus_equal=edge, **{against: touching}))
+                == "static weights suffice"
+            )
+        assert decide(replace(verdict, dominated=0.05)) == "helps"
+        assert decide(replace(verdict, dominated=0.051)) == "static weights suffice"
+
+
+@QUICK
+@given(change=st.floats(-30, 30), noise=st.floats(0, 30), margin=st.floats(0.001, 0.1))
+def test_verdicts_agree_with_their_intervals(change: float, noise: float, margin: float) -> None:
+    """Breaks if difference, noise and margin give a kind that its own interval contradicts."""
+    verdict = judge(EQUAL, *SWEEP, strategy("s", "strategy", change, noise=noise), margin=margin)
+    assert verdict.versus_equal is not None
+    low, high = verdict.versus_equal.low, verdict.versus_equal.high
+    expected = {
+        "no difference": -margin <= low and high <= margin,
+        "hurts": low > margin,
+        "helps": high < -margin,
+        "static weights suffice": high < -margin,
+        "undecided": low <= margin and high >= -margin and not (-margin <= low and high <= margin),
+    }
+    assert expected[verdict.kind]
+
+
+# What is missing
+
+
+def test_without_a_fixed_weight_sweep_nothing_helps() -> None:
+    """Breaks if a method is praised that nobody held against tuned constants."""
+    verdict = judge(EQUAL, strategy("s", "strategy", -9))
+    assert verdict.kind == "undecided"
+    assert (
+        "without a fixed-weight sweep nobody knows whether static weights suffice"
+        in verdict.sentence
+    )
+    assert missing(data_of(EQUAL, strategy("s", "strategy")))[0].startswith(
+        "No fixed-weight sweep: "
+    )
+
+
+def test_without_equal_weights_there_is_no_verdict() -> None:
+    """Breaks if a missing baseline crashes the comparison, or another strategy takes its place."""
+    s = strategy("s", "strategy", -9)
+    verdict = judge(*SWEEP, s)
+    assert (verdict.kind, verdict.versus_equal, verdict.equal) == ("undecided", None, "")
+    assert verdict.sentence.startswith(
+        "s is undecided with 8 seeds: there are no equal weights to compare with; "
+    )
+    assert (
+        missing(data_of(s))[0]
+        == "No verdict: add weighting=fixed to the sweep for the equal-weight baseline."
+    )
+    assert (
+        missing(data_of(s, strategy("fixed", "equal", seeds=2, failed=[0, 1])))[0]
+        == "No verdict: no run with equal weights finished."
+    )
+
+
+def test_one_seed_decides_nothing() -> None:
+    """Breaks if one lucky run is a result."""
+    strategies = (
+        strategy("fixed", "equal", seeds=1),
+        strategy("f", "fixed", seeds=1),
+        strategy("s", "strategy", -50, seeds=1),
+    )
+    verdict = judge(*strategies)
+    assert verdict.kind == "undecided"
+    assert verdict.sentence.startswith("s is undecided with 1 seed: ")
+    assert "one pair, no interval; 1 seed cannot reach p < .05" in verdict.sentence
+    assert "One seed says nothing about chance: add seed=range(0,10)." in missing(
+        data_of(*strategies)
+    )
+
+
+def test_other_seeds_are_no_pairs() -> None:
+    """Breaks if runs of different seeds are paired by their order."""
+    s = strategy("s", "strategy", -9)
+    verdict = judge(
+        EQUAL, replace(s, values={f"seed={10 + i}": v for i, v in enumerate(s.values.values())})
+    )
+    assert verdict.kind == "undecided"
+    assert "no run has a finished pair with equal weights on the same seed" in verdict.sentence
+
+
+@pytest.mark.parametrize(("seeds", "stated"), [(5, True), (6, False)])
+def test_fewer_than_six_seeds_cannot_reach_significance_and_the_sentence_says_so(
+    seeds: int, stated: bool
+) -> None:
+    """Breaks if five seeds are reported with a p-value as if it could have been small."""
+    verdict = judge(
+        strategy("fixed", "equal", seeds=seeds), strategy("s", "strategy", 5, seeds=seeds)
+    )
+    assert ("5 seeds cannot reach p < .05" in verdict.sentence) == stated
+    assert ("; p 0.031, 0.031 after Holm" in verdict.sentence) != stated
+
+
+def test_a_failed_run_is_the_worst_result_not_a_missing_one() -> None:
+    """Breaks if a strategy that diverges now and then is judged by its survivors."""
+    verdict = judge(EQUAL, *SWEEP, strategy("s", "strategy", -9, failed=[3]))
+    assert (verdict.kind, verdict.failed, verdict.lost) == ("undecided", 1, 1)
+    assert "1 of 8 runs failed" in verdict.sentence
+    assert judge(EQUAL, *SWEEP, strategy("s", "strategy", 0, failed=[3])).kind == "undecided"
+    assert judge(EQUAL, *SWEEP, strategy("s", "strategy", 9, failed=[3])).kind == "hurts"
+    assert judge(EQUAL, *SWEEP, strategy("s", "strategy", -9, failed=[0, 1, 2, 3])).kind == "hurts"
+    assert judge(EQUAL, *SWEEP, strategy("s", "strategy", -9, failed=range(8))).kind == "hurts"
+
+
+def test_a_seed_that_equal_weights_failed_too_is_no_loss() -> None:
+    """Breaks if a method pays for data on which everything diverges."""
+    equal = strategy("fixed", "equal", failed=[3])
+    verdict = judge(equal, *SWEEP, strategy("s", "strategy", -9, failed=[3]))
+    assert (verdict.kind, verdict.failed, verdict.lost) == ("helps", 1, 0)
+
+
+def test_an_unfinished_run_only_lowers_the_number_of_seeds() -> None:
+    """Breaks if a sweep that was interrupted condemns a strategy."""
+    verdict = judge(EQUAL, *SWEEP, strategy("s", "strategy", -9, seeds=7, unfinished=("seed=7",)))
+    assert verdict.kind == "helps"
+    assert "1 not finished; 7 seeds." in verdict.sentence
+
+
+def test_a_strategy_that_a_study_gave_up_hurts() -> None:
+    """Breaks if a method of which every trial diverges is not judged, or is only undecided."""
+    five = {f"{i}_x": "The loss became nan in epoch 1." for i in range(5)}
+    lost = strategy("gradnorm", "strategy", seeds=0, failures=five, trials=5)
+    verdict = judge(EQUAL, *SWEEP, lost, of="gradnorm")
+    assert (verdict.kind, verdict.failed, verdict.lost, verdict.seeds) == ("hurts", 5, 5, 0)
+    assert (
+        verdict.sentence
+        == "gradnorm failed: none of its 5 trials finished (The loss became nan in epoch 1)."
+    )
+    assert "gradnorm failed" in answer(verdicts(evidence_of(EQUAL, lost)), "d")
+    killed = strategy("gradnorm", "strategy", seeds=0, unfinished=("0_x",), trials=1)
+    assert judge(EQUAL, killed, of="gradnorm").kind == "undecided"
+    assert judge(*SWEEP, lost, of="gradnorm").kind == "undecided"
+
+
+def test_every_data_set_has_the_margin_of_its_study() -> None:
+    """Breaks if the margin of one study judges another one, or outweighs the user's."""
+    sets = [
+        replace(data_of(EQUAL, strategy("s", "strategy", 5)), name=n, margin=m)
+        for n, m in (("x", 0.1), ("y", None))
+    ]
+    evidence = Evidence("final", "test", tuple(sets))
+    assert [(v.margin, v.kind) for v in verdicts(evidence)] == [
+        (0.1, "no difference"),
+        (0.02, "hurts"),
+    ]
+    assert {v.margin for v in verdicts(evidence, 0.03)} == {0.03}
+
+
+# The numbers beside it
+
+
+def test_the_effect_on_every_task_stands_beside_the_verdict() -> None:
+    """Breaks if one task pays for another and the verdict does not tell."""
+    verdict = judge(EQUAL, strategy("s", "strategy", (-20, 10), seeds=7, noise=0))
+    # The seeds that both have.
+    mean = sum(EQUAL.values[f"seed={i}"]["a"]["rmse"] for i in range(7)) / 7
+    assert verdict.effects == (
+        TaskEffect("a", "rmse", pytest.approx(mean), pytest.approx(0.8 * mean)),
+        TaskEffect("b", "rmse", pytest.approx(10 * mean), pytest.approx(11 * mean)),
+    )
+    assert verdict.quantity == "mean relative loss"
+    assert judge(*SWEEP, strategy("s", "strategy")).effects == ()
+
+
+def test_p_values_are_adjusted_over_the_judged_strategies() -> None:
+    """Breaks if ten strategies have ten chances at .05, or the points of the sweep count too."""
+    judged = verdicts(
+        evidence_of(EQUAL, *SWEEP, strategy("s", "strategy", -9), strategy("t", "strategy", 5))
+    )
+    assert [v.strategy for v in judged] == ["fixed, a=2", "s", "t"]
+    least = 2 / 2**8
+    assert [v.versus_equal.p for v in judged if v.versus_equal][1:] == [least, least]
+    assert [v.versus_equal.p_holm for v in judged if v.versus_equal][1:] == [3 * least, 3 * least]
+
+
+def test_delta_m_is_taken_of_the_best_single_task_runs_of_each_task() -> None:
+    """Breaks if delta-m has another reference than tuned single-task training."""
+    first = strategy(
+        "single, lr=1", "single_task", (0, 50), validation={"seed=0": {"a": 1.0, "b": 3.0}}
+    )
+    second = strategy(
+        "single, lr=2", "single_task", (50, 0), validation={"seed=0": {"a": 3.0, "b": 1.0}}
+    )
+    verdict = judge(EQUAL, first, second, strategy("s", "strategy", (10, 20)))
+    assert verdict.delta_m == pytest.approx(15, abs=0.3)
+    assert verdict.delta_m_task == pytest.approx(15, abs=0.3)
+    assert math.isnan(judge(EQUAL, strategy("s", "strategy")).delta_m)
+    assert (
+        "No delta-m: add weighting=single_task to the sweep for the single-task baseline."
+        in missing(data_of(EQUAL))
+    )
+
+
+def test_spread_and_cost_stand_beside_the_verdict() -> None:
+    """Breaks if the spread of sparse learning-rate grids or the cost of a method is lost."""
+    rates = [1e-4, 2.15e-4, 4.64e-4, 1e-3, 2.15e-3, 4.64e-3, 1e-2]
+    tuning = dict(zip(rates, [0.9, 0.8, 0.7, 0.5, 0.6, 0.8, 0.9], strict=True))
+    verdict = judge(
+        EQUAL,
+        strategy(
+            "s",
+            "strategy",
+            5,
+            tuning=tuning,
+            seconds={"seed=0": 1.0, "seed=1": 3.0},
+            backward_passes=2.0,
+        ),
+    )
+    assert verdict.spread.grids == pytest.approx(0.1)  # of .5, .6, .7
+    assert verdict.spread.seeds == 0
+    assert (verdict.seconds, verdict.backward_passes) == (2.0, 2.0)
+    assert math.isnan(
+        judge(EQUAL, strategy("s", "strategy", 5, tuning={1e-3: 0.5, 1e-2: 0.4})).spread.grids
+    )
+
+
+# The answer
+
+
+def test_the_answer_for_a_data_set() -> None:
+    """Breaks if the first sentence of a report contradicts its verdicts."""
+
+    def answer_on(*strategies: StrategyEvidence) -> str:
+        return answer(verdicts(evidence_of(EQUAL, *strategies)), "d")
+
+    good, same, bad = (
+        strategy("s", "strategy", -9),
+        strategy("t", "strategy", 0),
+        strategy("u", "strategy", 9),
+    )
+    fair = strategy("f", "fixed", -1)
+    assert (
+        answer_on(fair, good, same)
+        == "Weighting matters on d: s beats equal and the best fixed weights by more than 2 %."
+    )
+    assert answer_on(strategy("f", "fixed", -9), good).startswith(
+        "Weights matter on d, but static ones suffice: s and the best fixed weights beat equal weights"
+    )
+    assert answer_on(fair, same).startswith(
+        "Weighting makes no difference on d: t and the best fixed weights lie within 2 %"
+    )
+    assert (
+        answer_on(same, bad)
+        == "No strategy helps on d: u hurts; t lies within 2 % of equal weights."
+    )
+    wild = strategy("v", "strategy", 0, noise=20)
+    assert (
+        answer_on(same, wild)
+        == "On d, t lies within 2 % of equal weights. With 8 seeds, v is undecided."
+    )
+    assert (
+        answer([], "d")
+        == "No verdict on d: there are no equal weights, or nothing to compare with them."
+    )

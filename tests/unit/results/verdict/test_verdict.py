@@ -1,0 +1,27 @@
+"""The kinds of verdict: words and marks for each."""
+
+from __future__ import annotations
+
+import pytest
+
+from mtl_runner.results.report.verdicts import MARKS
+from mtl_runner.results.verdict.sentences import answer, describe
+from mtl_runner.results.verdict.verdict import HELPS, HURTS, NO_DIFFERENCE, STATIC, UNDECIDED
+from tests.unit.results.verdict.made_verdicts import verdict, versus
+
+KINDS = (HELPS, HURTS, NO_DIFFERENCE, STATIC, UNDECIDED)
+
+
+@pytest.mark.parametrize("role", ["strategy", "fixed"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_has_a_sentence_an_answer_and_a_mark(kind: str, role: str) -> None:
+    """Breaks if a kind of verdict cannot be put into words for a method or for fixed weights."""
+    judged = verdict("s", kind, versus(-0.5, -0.6, -0.4), role)
+    assert describe(judged).startswith("s ")
+    assert "on d" in answer([judged], "d").lower()
+    assert MARKS[kind]
+
+
+def test_no_kind_has_a_mark_but_no_name() -> None:
+    """Breaks if a kind is renamed in one place only."""
+    assert set(MARKS) == set(KINDS)

@@ -1,0 +1,82 @@
+"""The beginning and the end of a run: its status on disk and its pictures."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from mtl_runner.errors import DataError
+from mtl_runner.runs.lifecycle import (
+    begin,
+    display_path,
+    draw_again,
+    outcome_if_finished,
+    record_failure,
+    write_status,
+)
+from mtl_runner.runs.runner import run
+from tests.unit.runs.small_runs import tiny_request
+
+
+def test_a_path_is_shown_as_short_as_it_can_be_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Breaks if the sentence `mtl-run resume=...` cannot be pasted, or is longer than needed."""
+    monkeypatch.chdir(tmp_path)
+    assert display_path(tmp_path / "outputs" / "run") == "outputs/run"
+    assert display_path(tmp_path.parent / "run") == str(tmp_path.parent / "run")
+
+
+def test_a_failure_leaves_its_sentence(tmp_path: Path) -> None:
+    """Breaks if a table of runs cannot say why one failed."""
+    request = tiny_request(tmp_path)
+    outcome = record_failure(DataError("The file is empty."), request)
+    assert (outcome.error, outcome.exit_code) == ("The file is empty.", 1)
+    assert math.isnan(outcome.monitor)
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert (summary["status"], summary["reason"]) == ("failed", "The file is empty.")
+
+
+def test_a_failure_is_worded_even_if_it_cannot_be_written(tmp_path: Path) -> None:
+    """Breaks if a full disk hides why a run failed."""
+    outcome = record_failure(DataError("No."), tiny_request(tmp_path / "does" / "not" / "exist"))
+    assert outcome.error == "No."
+
+
+@pytest.mark.parametrize("status", ["running", "failed", "interrupted"])
+def test_only_a_finished_run_has_an_outcome(tmp_path: Path, status: str) -> None:
+    """Breaks if a run that stopped early is taken for a finished one."""
+    request = tiny_request(tmp_path)
+    assert outcome_if_finished(request) is None
+    write_status(request, status)
+    assert outcome_if_finished(request) is None
+
+
+@pytest.mark.parametrize(("recorded", "expected"), [("0.25", 0.25), ("null", math.nan)])
+def test_a_finished_run_has_its_recorded_monitor(
+    tmp_path: Path, recorded: str, expected: float
+) -> None:
+    """Breaks if a resumed sweep judges a finished run anew, or fails on an infinite monitor."""
+    text = f'{{"status": "finished", "monitor": {{"best": {recorded}}}}}'
+    (tmp_path / "summary.json").write_text(text)
+    outcome = outcome_if_finished(tiny_request(tmp_path))
+    assert outcome is not None
+    assert outcome.monitor == pytest.approx(expected, nan_ok=True)
+
+
+def test_a_run_that_begins_is_marked_as_running(tmp_path: Path) -> None:
+    """Breaks if a killed run looks finished, or as if it had never begun."""
+    begin(tiny_request(tmp_path))
+    assert json.loads((tmp_path / "summary.json").read_text())["status"] == "running"
+
+
+def test_drawing_again_adds_pictures_and_changes_nothing_else(tmp_path: Path) -> None:
+    """Breaks if the pictures of a sweep's best run cost it rows of its metrics.csv."""
+    assert run(tiny_request(tmp_path, "trainer.epochs=3")).error == ""
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    draw_again(tmp_path)
+    assert {path: path.read_bytes() for path in before} == before
+    assert (tmp_path / "losses.png").exists()

@@ -1,0 +1,105 @@
+"""summary.json and the lines that a run ends with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mtl_runner.experiment.build import build
+from mtl_runner.runs.runner import run
+from mtl_runner.runs.summary import monitor_line, summarize, task_table
+from mtl_runner.train.evaluation import Evaluation
+from mtl_runner.train.trainer import Trainer
+from tests.unit.runs.small_runs import tiny_request
+
+
+def task(sigma: float | None = None, true_sigma: float | None = None, **val: Any) -> dict[str, Any]:
+    """Return what summary.json says of a task."""
+    return {"weight": 0.5, "sigma": sigma, "true_sigma": true_sigma, "final": {"val": val}}
+
+
+def test_columns_of_sigma_are_there_only_where_there_is_one() -> None:
+    """Breaks if the table has empty columns, or a known noise is not beside the learned one."""
+    columns = {
+        (None, None): "task val loss vs trivial metrics (val) weight",
+        (2.0, None): "task val loss vs trivial metrics (val) weight sigma",
+        (2.0, 1.5): "task val loss vs trivial metrics (val) weight sigma true sigma",
+        (None, 1.5): "task val loss vs trivial metrics (val) weight",
+    }
+    for (sigma, true_sigma), expected in columns.items():
+        table = task_table({"tasks": {"a": task(sigma, true_sigma, loss=1.0)}})
+        assert " ".join(table.splitlines()[0].split()) == expected
+
+
+def test_two_metrics_of_a_task_are_shown() -> None:
+    """Breaks if a table of twenty metrics is too wide for a terminal."""
+    val = {"loss": 1.0, "relative_loss": 0.5, "rmse": 1.0, "mae": 2.0, "r2": 0.5}
+    assert "rmse 1, mae 2 " in task_table({"tasks": {"a": task(**val)}})
+
+
+def test_copies_have_a_best_epoch_each() -> None:
+    """Breaks if the line about single-task runs names the best epoch of one of them."""
+    monitor = {
+        "name": "relative_loss",
+        "final": 0.5,
+        "best": 0.25,
+        "best_epoch": {"depth": 3, "label": 7},
+    }
+    line = monitor_line({"monitor": monitor})
+    assert line.endswith("best 0.25 at epoch 3 of depth, epoch 7 of label (best.pt)")
+
+
+def test_a_summary_knows_the_direction_of_every_metric(tmp_path: Path) -> None:
+    """Breaks if a comparison has to guess whether more of a metric is better."""
+    assert run(tiny_request(tmp_path, "data=toy_mixed", "model=mlp")).error == ""
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    for recorded in summary["tasks"].values():
+        assert recorded["main_metric"] in recorded["metrics"]
+        for metric in recorded["metrics"].values():
+            assert metric["higher_is_better"] in (True, False)
+    metrics = summary["tasks"]["label"]["metrics"]
+    assert metrics["accuracy"]["higher_is_better"] is True
+    assert summary["tasks"]["value"]["metrics"]["rmse"]["higher_is_better"] is False
+    assert summary["monitor"]["name"] == "relative_loss"
+    assert summary["parameters"]["trained"] <= summary["parameters"]["model"]
+
+
+def test_the_last_and_the_best_epoch_are_told_apart(tmp_path: Path) -> None:
+    """Breaks if the numbers called final are those of the best model, or the other way round."""
+    trainer = Trainer(build(tiny_request(tmp_path).config), tmp_path)
+
+    def evaluation(loss: float) -> Evaluation:
+        return Evaluation({t.name: {"loss": loss, "relative_loss": loss} for t in trainer.tasks})
+
+    trainer.best.update(5, evaluation(0.25))
+    final = {"val": evaluation(0.5), "test": evaluation(0.75)}
+    best = {"val": evaluation(0.25), "test": evaluation(0.125)}
+    summary = summarize(trainer, final, best)
+    monitor = {"name": "relative_loss", "best": 0.25, "best_epoch": 5, "final": 0.5}
+    assert summary["monitor"] == monitor
+    for recorded in summary["tasks"].values():
+        assert (recorded["final"]["val"]["loss"], recorded["final"]["test"]["loss"]) == (0.5, 0.75)
+        assert (recorded["best"]["val"]["loss"], recorded["best"]["test"]["loss"]) == (0.25, 0.125)
+
+
+def test_the_table_of_a_run_can_be_made_of_its_summary(tmp_path: Path) -> None:
+    """Breaks if JSON loses what the terminal showed, such as infinite numbers."""
+    assert run(tiny_request(tmp_path)).error == ""
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    log = (tmp_path / "run.log").read_text()
+    assert task_table(summary) in log
+    assert monitor_line(summary) in log
+
+
+@pytest.mark.parametrize("name", ["depth", "a very long name of a task"])
+def test_rows_line_up(name: str) -> None:
+    """Breaks if long names push the numbers out of their columns."""
+    header, _, first, second = task_table(
+        {"tasks": {name: task(loss=1.0), "b": task(loss=2.0)}}
+    ).splitlines()
+    column = header.index("val loss")
+    assert column == len(name) + 2
+    assert (first[column], second[column]) == ("1", "2")

@@ -1,0 +1,90 @@
+"""The scripts that reproduce published results: their commands and their tables."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from types import ModuleType
+
+import pandas as pd
+import pytest
+
+from mtl_runner.experiment.build import build
+from tests.support.whole_runs import compose_config
+from tests.unit.scripts.script_modules import load_script
+
+
+def test_a_table_of_collapse_counts_collapsed_runs() -> None:
+    """Breaks if a run whose reconstructions are no better than the mean image counts as trained."""
+    collapse = load_script("reproduce/collapse.py")
+    setting = collapse.Setting("[64]", "staged", "joint", 100.0)
+    courses = [
+        collapse.Course([1, 10, 40], [1.0, 0.5, 0.2], [1.0, 0.1, 0.3]),
+        collapse.Course([1, 10, 40], [1.0, 0.7, 1.0], [1.0, 0.3, 1e-9]),
+    ]
+    (line,) = collapse.table({setting: courses})[2:]
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells == ["[64]", "late", "one", "100", "0.60", "0.60", "0.2", "0.15", "1 of 2"]
+
+
+def test_a_picture_of_collapse_is_drawn(tmp_path: Path) -> None:
+    """Breaks if a variance of 0, as of a constant latent, cannot be drawn on a logarithmic axis."""
+    collapse = load_script("reproduce/collapse.py")
+    setting = collapse.Setting("[64]", "all", "joint", 1.0)
+    course = collapse.Course([1, 40], [1.0, 1.0], [1.0, 0.0])
+    collapse.picture(tmp_path / "collapse.png", {setting: [course]})
+    assert (tmp_path / "collapse.png").stat().st_size > 1000
+
+
+def test_the_strategies_of_the_gradnorm_toy_can_be_built() -> None:
+    """Breaks if the script ends hours later with an unknown option."""
+    strategies = load_script("reproduce/gradnorm_toy.py").strategies([1.0, 100.0])
+    assert "++weighting.weights={y1: 1, y2: 0.0001}" in strategies["fixed 1/sigma²"]
+    for overrides in strategies.values():
+        small = ("data=gradnorm_toy", "data.sigmas=[1.0, 100.0]", "data.n=50")
+        assert build(compose_config(*small, *overrides)).data.tasks[1].name == "y2"
+
+
+def test_rows_of_the_gradnorm_toy_are_averaged_by_task() -> None:
+    """Breaks if the means over seeds mix the tasks."""
+    mean = load_script("reproduce/gradnorm_toy.py").mean
+    assert mean([{"y1": 1.0, "y2": 4.0}, {"y1": 2.0, "y2": 6.0}]) == {"y1": 1.5, "y2": 5.0}
+
+
+@pytest.fixture(scope="module")
+def multi_mnist() -> ModuleType:
+    """Return scripts/reproduce/multi_mnist.py as a module."""
+    return load_script("reproduce/multi_mnist.py")
+
+
+@pytest.mark.parametrize("short", [False, True])
+def test_the_sweep_of_multi_mnist_is_the_published_protocol_unless_it_is_short(
+    multi_mnist: ModuleType, short: bool
+) -> None:
+    """Breaks if the long sweep departs from the protocol, or the short one takes hours."""
+    options = argparse.Namespace(
+        path=Path("/data"), second_path=None, seeds=3, epochs=None, short=short, output=Path("out")
+    )
+    command = multi_mnist.command(options)
+    assert ("optimizer=sgd" in command) == (not short)
+    assert f"trainer.epochs={5 if short else 100}" in command
+    assert {"-m", "data.path=/data", "seed=range(0,3)", "hydra.sweep.dir=out"} <= set(command)
+
+
+def test_the_table_of_multi_mnist_compares_with_equal_weights(multi_mnist: ModuleType) -> None:
+    """Breaks if a failed run counts, or the difference is to another strategy."""
+    runs = pd.DataFrame(
+        {
+            "status": ["finished", "finished", "finished", "failed"],
+            "strategy": ["fixed", "fixed", "uncertainty", "uncertainty"],
+            "final.test.left.accuracy": [0.80, 0.82, 0.90, 0.0],
+            "final.test.right.accuracy": [0.70, 0.72, 0.80, 0.0],
+            "seconds": [10.0, 12.0, 11.0, 1.0],
+        }
+    )
+    rows = multi_mnist.table(runs).splitlines()[2:]
+    assert rows == [
+        "| equal weights | 2 | 81.0 ± 1.4 | 71.0 ± 1.4 | 76.0 ± 1.4 | +0.0 | 11 |",
+        "| uncertainty | 1 | 90.0 | 80.0 | 85.0 | +9.0 | 11 |",
+        "| single task | 0 | | | | | |",
+    ]

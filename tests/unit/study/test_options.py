@@ -1,0 +1,149 @@
+"""The options of a study, and the candidates of a command line."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from omegaconf import OmegaConf
+
+from mtl_runner.config.conf_directory import conf_directory
+from mtl_runner.errors import ConfigError
+from mtl_runner.study import Candidate
+from mtl_runner.study.options import candidates_of, check_sweep, checked_options, run_limit
+
+KNOBS = {"dwa": {"weighting.temperature": ["1", "5"]}}
+
+
+def parsed(*overrides: str) -> list[Override]:
+    """Return the options of a command line as Hydra parses them."""
+    return OverridesParser.create().parse_overrides(list(overrides))
+
+
+def strategies(*overrides: str, default: str = "uncertainty") -> list[Candidate]:
+    """Return the candidates of a command line beside the two baselines."""
+    candidates = candidates_of(parsed(*overrides), KNOBS, default)
+    assert [candidate.name for candidate in candidates[:2]] == ["equal", "single_task"]
+    return candidates[2:]
+
+
+@pytest.fixture
+def options() -> dict[str, Any]:
+    """The defaults of a study."""
+    study = OmegaConf.load(conf_directory() / "study" / "fair.yaml").study
+    return dict(OmegaConf.to_container(study))  # type: ignore[arg-type]
+
+
+def test_the_defaults_are_valid(options: dict[str, Any]) -> None:
+    """Breaks if a study cannot be started without an option."""
+    assert checked_options(options) == options
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"seedz": 3}, "study.seedz is not an option of a study; did you mean 'seeds'?"),
+        ({"seeds": 1}, "study.seeds must be a whole number of at least 2; found 1."),
+        ({"seeds": True}, "study.seeds must be a whole number of at least 2; found True."),
+        ({"decades": math.inf}, "study.decades must be a positive number; found inf."),
+        ({"knobs": 3}, "study.knobs must name options and two values each, e.g. "),
+        ({"knobs": {"dwaa": {}}}, "study.knobs names the unknown weighting 'dwaa'; did you mean"),
+        ({"knobs": {"dwa": {"weighting.lr": [1]}}}, "study.knobs.dwa must give two values"),
+    ],
+)
+def test_a_wrong_option_is_named(
+    options: dict[str, Any], changes: dict[str, Any], sentence: str
+) -> None:
+    """Breaks if a typing error starts an hour of runs, or ends in Python's own words."""
+    with pytest.raises(ConfigError) as error:
+        checked_options({**options, **changes})
+    assert str(error.value).startswith(sentence)
+
+
+def test_a_missing_option_is_named(options: dict[str, Any]) -> None:
+    """Breaks if an own file in conf/study that leaves out an option ends in a KeyError."""
+    del options["margin"]
+    with pytest.raises(ConfigError, match=r"study\.margin is missing; conf/study/fair\.yaml"):
+        checked_options(options)
+
+
+def test_a_knob_may_be_that_of_a_users_weighting(
+    options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Breaks if a user's own weighting cannot be tuned as carefully as ours."""
+    (tmp_path / "conf" / "weighting").mkdir(parents=True)
+    (tmp_path / "conf" / "weighting" / "users.yaml").touch()
+    monkeypatch.chdir(tmp_path)
+    checked_options({**options, "knobs": {"users": {"weighting.beta": [1, 2]}}})
+
+
+@pytest.mark.parametrize(
+    "override", ["seed=0,1", "seed=range(0,3)", "optimizer.lr=1,2", "data=a,b", "data.n=1,2"]
+)
+def test_a_study_is_not_swept_over_what_it_chooses(override: str) -> None:
+    """Breaks if a study takes its seeds or learning rates from the command line, or mixes data."""
+    with pytest.raises(ConfigError):
+        check_sweep(parsed("weighting=fixed,dwa", override))
+
+
+def test_single_values_are_allowed() -> None:
+    """Breaks if the middle of the learning rates, or the dataset, cannot be chosen."""
+    check_sweep(parsed("seed=1", "optimizer.lr=0.1", "data=digits", "model.hidden=[8],[16]"))
+
+
+def test_every_combination_is_a_strategy_once() -> None:
+    """Breaks if a strategy that is named twice has twice the trials of the others."""
+    names = [s.name for s in strategies("weighting=dwa,famo,dwa", "model.dropout=0,0.1")]
+    assert names == [
+        *("dwa, dropout=0", "dwa, dropout=0.1"),
+        *("famo, dropout=0", "famo, dropout=0.1"),
+    ]
+
+
+def test_the_baselines_are_not_strategies_too() -> None:
+    """Breaks if equal weights, or single tasks, are tuned and judged twice."""
+    assert [s.name for s in strategies("weighting=fixed,single_task,famo")] == ["famo"]
+
+
+def test_a_strategy_has_the_knob_of_its_weighting_unless_it_is_swept() -> None:
+    """Breaks if the main option is left at its default, or set against the command line."""
+    (dwa, famo) = strategies("weighting=dwa,famo")
+    assert dwa.knob == ("weighting.temperature", ("1", "5"))
+    assert famo.knob is None
+    for strategy in strategies("weighting=dwa,famo", "weighting.temperature=2,3"):
+        assert strategy.knob is None
+
+
+def test_weights_of_a_user_are_fixed_weights() -> None:
+    """Breaks if weights that a user adds are judged as a strategy, with a frozen twin."""
+    weights = "weighting.weights.a=2,3"
+    candidates = strategies("weighting=fixed", weights, default="fixed")
+    assert [candidate.role for candidate in candidates] == ["fixed", "fixed"]
+    candidates = strategies("weighting=fixed,dwa", weights)
+    assert [candidate.role for candidate in candidates] == [*["fixed"] * 2, *["strategy"] * 2]
+
+
+def test_a_study_of_nothing_is_refused() -> None:
+    """Breaks if a study of its baselines alone runs for an hour."""
+    with pytest.raises(ConfigError, match="A study compares strategies; name some"):
+        strategies("data=digits")
+
+
+@pytest.mark.parametrize(
+    ("budget", "limit"),
+    [(None, math.inf), (400, 400), ("400 runs", 400), ("400 steps", 33), (" 7 ", 7)],
+)
+def test_a_budget_is_a_number_of_runs(budget: object, limit: float) -> None:
+    """Breaks if steps are taken for runs, or a part of a run is started."""
+    assert run_limit(budget, 12) == limit
+
+
+@pytest.mark.parametrize("budget", ["little", 0, True, "-3", "1.5 runs", "3 epochs"])
+def test_a_budget_that_is_none_is_named(budget: object) -> None:
+    """Breaks if a typing error in the budget means no budget."""
+    with pytest.raises(ConfigError, match=r"study\.budget=.* is unknown; give a number of runs"):
+        run_limit(budget, 12)

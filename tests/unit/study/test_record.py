@@ -1,0 +1,139 @@
+"""The record of a study: which directory is which run, and what is read from them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import OmegaConf
+
+from mtl_runner.files import write_json
+from mtl_runner.study import Candidate, PlannedRun
+from mtl_runner.study.record import StudyRecord
+
+DWA = Candidate("dwa", "strategy", ("weighting=dwa",))
+SINGLE = Candidate("single_task", "single_task", ("weighting=single_task",))
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> StudyRecord:
+    """The record of a study that has run nothing."""
+    return StudyRecord(tmp_path, margin=0.05)
+
+
+def returned(folder: Path, status: JobStatus = JobStatus.COMPLETED) -> JobReturn:
+    """Return what a launcher returns for a run in this folder."""
+    hydra: Any = OmegaConf.create({"hydra": {"runtime": {"output_dir": str(folder)}}})
+    return JobReturn(hydra_cfg=hydra, status=status)
+
+
+def finish(
+    record: StudyRecord, run: PlannedRun, summary: Mapping[str, Any], metrics: str = ""
+) -> JobReturn:
+    """Make a round of one run that leaves these files."""
+    folder = record.directory / f"{record.count}_run_seed{run.seed}"
+    folder.mkdir()
+    write_json(folder / "summary.json", dict(summary))
+    (folder / "metrics.csv").write_text(metrics)
+    record.begin_round([run])
+    job = returned(folder)
+    record.end_round([run], [job])
+    return job
+
+
+def test_every_run_is_named_with_its_settings(record: StudyRecord) -> None:
+    """Breaks if a report takes a run for another role, learning rate or seed than it has."""
+    finish(record, PlannedRun(DWA, 0.01, 1, 0), {})
+    twin = Candidate("dwa frozen", "twin", ("weighting=fixed",), twin_of="dwa")
+    finish(record, PlannedRun(twin, 0.02, 5, 3, final=True), {})
+    record.write(["A note."])
+    study = json.loads((record.directory / "study.json").read_text())
+    assert (study["version"], study["margin"], study["notes"]) == (1, 0.05, ["A note."])
+    assert study["jobs"] == {
+        "0_run_seed0": {
+            **{"phase": 1, "strategy": "dwa", "role": "strategy", "of": ""},
+            **{"final": False, "lr": 0.01, "seed": 0},
+        },
+        "1_run_seed3": {
+            **{"phase": 5, "strategy": "dwa frozen", "role": "twin", "of": "dwa"},
+            **{"final": True, "lr": 0.02, "seed": 3},
+        },
+    }
+
+
+def test_a_stopped_round_is_known_by_the_numbers_of_its_folders(record: StudyRecord) -> None:
+    """Breaks if Ctrl-C costs study.json the runs that were not over, or counts none for one."""
+    runs = [PlannedRun(DWA, 0.01, 1, seed) for seed in range(3)]
+    (record.directory / "0_a").mkdir()
+    (record.directory / "1_b").mkdir()
+    record.begin_round(runs)
+    record.end_round(runs, [returned(record.directory / "0_a")])
+    assert [name for _, name in record.runs] == ["0_a", "1_b"]
+    assert record.count == 3
+
+
+def test_the_monitor_is_that_of_the_last_epoch(record: StudyRecord) -> None:
+    """Breaks if a strategy is chosen by its best epoch, at which the final runs are not judged."""
+    run = PlannedRun(DWA, 0.01, 1, 0)
+    job = finish(record, run, {"monitor": {"final": 0.5, "best": 0.25}})
+    assert record.monitor(run, job) == 0.5
+    assert record.monitor(run, returned(record.directory, JobStatus.FAILED)) == math.inf
+
+
+@pytest.mark.parametrize("summary", [{}, {"monitor": {"final": None}}])
+def test_a_run_without_a_monitor_is_the_worst(record: StudyRecord, summary: dict[str, Any]) -> None:
+    """Breaks if a run that diverged, or left no summary, wins or stops the study."""
+    run = PlannedRun(DWA, 0.01, 1, 0)
+    assert record.monitor(run, finish(record, run, summary)) == math.inf
+
+
+def test_every_task_chooses_its_learning_rate(record: StudyRecord) -> None:
+    """Breaks if a task's baseline is held back by what another task needs."""
+    losses = {0.1: (3.0, 1.0), 0.01: (1.0, 2.0), 0.001: (2.0, 3.0)}
+    for lr, (first, second) in losses.items():
+        tasks = {
+            "a": {"final": {"val": {"loss": 0.0, "relative_loss": first}}},
+            "b": {"final": {"val": {"loss": second}}},
+        }
+        finish(record, PlannedRun(SINGLE, lr, 1, 0), {"tasks": tasks})
+    assert record.rates_per_task(SINGLE) == [0.01, 0.1]
+    assert record.rates_per_task(DWA) == []
+
+
+def metrics(*weights: tuple[float, float]) -> str:
+    """Return a metrics.csv with the train weights of two tasks, a row per epoch and task."""
+    rows = ["epoch,split,task,weight"]
+    for epoch, (first, second) in enumerate(weights, 1):
+        rows += [f"{epoch},train,a,{first}", f"{epoch},train,b,{second}"]
+        rows += [f"{epoch},train,total,", f"{epoch},val,a,99"]
+    return "\n".join(rows) + "\n"
+
+
+def test_average_weights_are_over_epochs_and_seeds_of_the_final_runs(record: StudyRecord) -> None:
+    """Breaks if the frozen twin stands at the weights of the tuning, or of one epoch."""
+    finish(record, PlannedRun(DWA, 0.1, 1, 0), {}, metrics((50, 50)))
+    finish(record, PlannedRun(DWA, 0.1, 4, 1, final=True), {}, metrics((1, 3), (2, 4)))
+    finish(record, PlannedRun(DWA, 0.1, 4, 2, final=True), {}, metrics((3, 5), (4, 6)))
+    assert record.average_weights(DWA) == {"a": 2.5, "b": 4.5}
+
+
+@pytest.mark.parametrize("weights", [(1.0, 1.0), (-1.0, 1.0), (math.nan, 1.0), (0.0, 0.0)])
+def test_a_strategy_without_weights_to_freeze_has_none(
+    record: StudyRecord, weights: tuple[float, float]
+) -> None:
+    """Breaks if a twin of equal or impossible weights is trained."""
+    finish(record, PlannedRun(DWA, 0.1, 4, 1, final=True), {}, metrics(weights))
+    assert record.average_weights(DWA) is None
+
+
+def test_final_runs_without_metrics_are_left_out(record: StudyRecord) -> None:
+    """Breaks if one lost file stops the study before its twins."""
+    finish(record, PlannedRun(DWA, 0.1, 4, 1, final=True), {}, metrics((1, 3)))
+    finish(record, PlannedRun(DWA, 0.1, 4, 2, final=True), {}, metrics((3, 5)))
+    (record.directory / "1_run_seed2" / "metrics.csv").unlink()
+    assert record.average_weights(DWA) == {"a": 1.0, "b": 3.0}

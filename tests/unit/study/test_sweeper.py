@@ -1,0 +1,134 @@
+"""The sweeper of a study: which jobs it hands to a launcher, and what it leaves if they stop."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import initialize_config_dir
+from hydra._internal.callbacks import Callbacks
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, RunMode
+from omegaconf import OmegaConf
+
+from mtl_runner.config.conf_directory import conf_directory
+from mtl_runner.errors import ConfigError
+from mtl_runner.files import write_json
+from mtl_runner.launch.plugins import register
+from mtl_runner.study.sweeper import FairSweeper
+
+DATA = ("data=toy_mixed", "data.n=60", "data.n_val=40", "data.n_test=40")
+SMALL = ("study.seeds=2", "study.fixed_points=3", "study.per_decade=1", "study.extensions=0")
+JOBS = 7 * 5  # equal, single_task, dwa, famo, two fixed and 1/trivial; three rates, two more
+Sweep = Callable[..., list[JobReturn]]
+
+
+class RecordingLauncher(Launcher):
+    """A launcher that trains nothing: each job leaves a summary at once."""
+
+    def __init__(self, folder: Path, stop_at: int | None = None) -> None:
+        self.folder, self.stop_at = folder, stop_at
+        self.jobs: list[list[str]] = []
+        self.first_numbers: list[int] = []
+
+    def setup(self, **context: Any) -> None:
+        """Take nothing of what Hydra offers."""
+
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
+        """Leave a summary per job, with a monitor that falls with the number of the job."""
+        self.first_numbers.append(initial_job_idx)
+        returns = []
+        for number, overrides in enumerate(job_overrides, initial_job_idx):
+            run = self.folder / f"{number}_run"
+            run.mkdir(parents=True)
+            write_json(run / "summary.json", {"monitor": {"final": 1 / (1 + number)}})
+            if number == self.stop_at:
+                raise KeyboardInterrupt
+            self.jobs.append(list(overrides))
+            hydra: Any = OmegaConf.create({"hydra": {"runtime": {"output_dir": str(run)}}})
+            job = JobReturn(hydra_cfg=hydra, status=JobStatus.COMPLETED)
+            job.return_value = 0.0
+            returns.append(job)
+        return returns
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Iterator[Sweep]:
+    """``sweep(launcher, *options)`` makes the study that these options ask for."""
+    register()
+    with initialize_config_dir(str(conf_directory()), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+
+        def run(launcher: Launcher, *options: str) -> list[JobReturn]:
+            swept = [option for option in options if "," in option]
+            single = [option for option in (*DATA, *SMALL, *options) if "," not in option]
+            config = loader.load_configuration(
+                "config",
+                ["+study=fair", f"hydra.sweep.dir={tmp_path / 'sweep'}", *single],
+                run_mode=RunMode.MULTIRUN,
+            )
+            sweeper = FairSweeper()
+            sweeper.setup(
+                hydra_context=HydraContext(loader, Callbacks()),
+                task_function=lambda config: 0.0,
+                config=config,
+            )
+            sweeper.launcher = launcher
+            return sweeper.sweep([*single, *swept])
+
+        yield run
+
+
+def test_every_round_goes_to_the_launcher_with_all_common_options(
+    sweep: Sweep, tmp_path: Path
+) -> None:
+    """Breaks if a run of a study trains on other data, draws pictures, or gets another's number."""
+    launcher = RecordingLauncher(tmp_path / "sweep")
+    returns = sweep(launcher, "weighting=dwa,famo", "trainer.epochs=2")
+    assert len(returns) == len(launcher.jobs)
+    assert launcher.first_numbers[:3] == [0, JOBS * 3 // 5, JOBS]
+    for overrides in launcher.jobs:
+        assert {*DATA, "trainer.epochs=2", "record.plots=none"} <= set(overrides)
+        assert not any(option.startswith("study") for option in overrides)
+        assert sum("optimizer.lr=" in option for option in overrides) == 1
+        assert sum(option.startswith("seed=") for option in overrides) == 1
+    study = json.loads((tmp_path / "sweep" / "study.json").read_text())
+    assert list(study["jobs"]) == [f"{number}_run" for number in range(len(launcher.jobs))]
+    assert (tmp_path / "sweep" / "multirun.yaml").exists(), "resume=true needs it"
+
+
+def test_a_stopped_study_knows_what_it_began(sweep: Sweep, tmp_path: Path) -> None:
+    """Breaks if Ctrl-C costs a study the record of its runs, or is taken for the end of a round."""
+    launcher = RecordingLauncher(tmp_path / "sweep", stop_at=4)
+    with pytest.raises(KeyboardInterrupt):
+        sweep(launcher, "weighting=dwa,famo")
+    study = json.loads((tmp_path / "sweep" / "study.json").read_text())
+    assert list(study["jobs"]) == [f"{number}_run" for number in range(5)]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("study.budget=1",), "The study needs at least "),
+        (("optimizer.lr=fast",), "optimizer.lr must be a positive number"),
+        (("data.tasks=[label]",), "A study needs at least two tasks, this one has label"),
+        (("study.seeds=1",), "study.seeds must be a whole number of at least 2"),
+    ],
+)
+def test_a_study_that_cannot_be_made_begins_nothing(
+    sweep: Sweep, tmp_path: Path, options: tuple[str, ...], sentence: str
+) -> None:
+    """Breaks if a refused study starts runs, or leaves a directory in the way of the next one."""
+    launcher = RecordingLauncher(tmp_path / "sweep")
+    with pytest.raises(ConfigError) as error:
+        sweep(launcher, "weighting=dwa,famo", *options)
+    assert str(error.value).startswith(sentence)
+    assert launcher.jobs == []
+    assert not (tmp_path / "sweep").exists()

@@ -1,0 +1,51 @@
+"""The parts of a metric, and how it is computed from them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mtl_runner.errors import ConfigError
+from mtl_runner.tasks.metrics import Metric
+from mtl_runner.tasks.metrics.base import pair, ratio
+
+
+def test_a_metric_says_what_it_needs() -> None:
+    """Breaks if a metric of both forms, or of none, fails deep in an evaluation."""
+    with pytest.raises(ConfigError, match=r"^The metric 'm' needs `finish` and either `sums`"):
+        Metric("m", True)
+    with pytest.raises(ConfigError, match=r"^The metric 'm' needs `finish` and either `sums`"):
+        Metric(
+            "m",
+            True,
+            sums=lambda o, t, task: o,
+            collects=lambda o, t, task: o,
+            finish=lambda s, task: s,
+        )
+
+
+def test_a_metric_of_one_batch_is_its_sums_and_its_finish() -> None:
+    """Breaks if the finish of a metric sees something else than the sums of its own batch."""
+    metric = Metric(
+        "m", True, lambda output, target, task: output.sum(0), lambda sums, task: sums[1]
+    )
+    assert metric.batch_function is metric.sums
+    output = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    assert metric.compute_batch(output, output, None) == 6.0
+    assert metric.compute(torch.tensor([0.0, 7.0]), None) == 7.0
+
+
+def test_a_metric_that_collects_rows_is_computed_from_rows() -> None:
+    """Breaks if rows are taken for sums."""
+    metric = Metric(
+        "m", None, collects=lambda o, t, task: o - t, finish=lambda rows, task: rows.amax()
+    )
+    assert metric.batch_function is metric.collects
+    assert metric.compute_batch(torch.tensor([1.0, 5.0]), torch.tensor([1.0, 2.0]), None) == 3.0
+
+
+def test_a_mean_of_nothing_is_undefined() -> None:
+    """Breaks if a split without labels gets a 0 that looks real, or an error."""
+    nothing = pair(torch.tensor(0.0), torch.tensor(0))
+    assert nothing.dtype == torch.float64
+    assert ratio(nothing, None).isnan()

@@ -1,0 +1,97 @@
+"""A task: its kind, its metrics, and what a checkpoint keeps of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from mtl_runner.errors import ConfigError
+from mtl_runner.tasks.metrics import Metric
+from mtl_runner.tasks.task import Task, log_variance_key
+from tests.unit.tasks.ordinal import Ordinal
+
+
+def test_a_kind_that_is_none_is_named() -> None:
+    """Breaks if a typing mistake in a dataset is an error deep in an evaluation."""
+    with pytest.raises(
+        ConfigError, match=r"^Task 'a' has the unknown kind 'regresion'; did you mean 'regression'"
+    ):
+        Task("a", "regresion")
+
+
+def test_unknown_metrics_are_named() -> None:
+    """Breaks if a typing mistake in a dataset is an error deep in an evaluation."""
+    with pytest.raises(
+        ConfigError,
+        match=r"^Task 'a' of kind 'direction' has no metric 'angle'; did you mean 'angle_mean'\? allowed: angle_mean, angle_median, rmse, within_11, within_22, within_30\.$",
+    ):
+        Task("a", "direction", metrics=("angle",))
+
+
+def test_the_main_metric_has_a_direction() -> None:
+    """Breaks if models are ranked by a number of which nobody says which end is the good one."""
+    bias = Metric("bias", None, sums=lambda o, t, task: (o - t).mean(), finish=lambda s, task: s)
+    assert Task("t", metrics=("rmse", bias)).main_metric == "rmse"
+    with pytest.raises(ConfigError) as error:
+        Task("t", metrics=(bias, "rmse"))
+    assert str(error.value) == (
+        "Task 't': its first metric is the main one, by which models are ranked, but nobody says whether a higher bias is better; put it after another, or give it `higher_is_better`."
+    )
+
+
+def test_a_term_needs_a_function_and_names_must_differ() -> None:
+    """Breaks if a task that cannot be trained, or two columns of one name, go through."""
+    with pytest.raises(ConfigError, match=r"^Task 'a' is of kind 'term' and needs a `loss_term`"):
+        Task("a", "term")
+    with pytest.raises(ConfigError, match=r"^Task 'a' has two metrics called 'mae'"):
+        Task("a", metrics=("mae", "rmse", "mae"))
+
+
+def test_the_metrics_of_a_loss_term_are_those_of_its_task() -> None:
+    """Breaks if what a term measures beside its loss has no column, or no direction."""
+
+    def agree(outputs: object, targets: object) -> torch.Tensor:
+        return torch.tensor(0.0)
+
+    def gap(outputs: object, targets: object) -> torch.Tensor:
+        return torch.tensor(1.0)
+
+    agree.metrics = {"gap": gap}  # type: ignore[attr-defined]
+    task = Task("t", "term", loss_term=agree)
+    assert task.metric_names == ["gap"]
+    assert task.main_metric == "loss"
+    assert task.directions == {"loss": False, "relative_loss": False, "gap": None}
+    gap.higher_is_better = True  # type: ignore[attr-defined]
+    assert task.directions["gap"] is True
+    assert (task.has_target, task.has_likelihood) == (False, False)
+
+
+def test_a_row_is_labelled_if_any_of_its_entries_is() -> None:
+    """Breaks if a task counts as idle although a batch holds a label of it."""
+    target = torch.tensor([[1.0, torch.nan], [torch.nan, torch.nan]])
+    assert Task("a", size=2).labelled(target).tolist() == [True, False]
+    assert Task("c", "classification", size=2).labelled(torch.tensor([1, -100])).tolist() == [
+        True,
+        False,
+    ]
+
+
+def test_answers_and_targets_have_the_same_units() -> None:
+    """Breaks if a prediction is in other units than the label beside it."""
+    task = Task("a", size=1, offset=5.0, scale=2.0)
+    assert task.answer(torch.tensor(1.5)) == task.in_units(torch.tensor(1.5)) == 8.0
+    assert log_variance_key("a") == "a/log_variance"
+
+
+def test_a_checkpoint_holds_plain_numbers() -> None:
+    """Breaks if a checkpoint of a user who gave NumPy's numbers cannot be loaded safely."""
+    fields = Task("a", size=np.int64(2), offset=np.float32(1.5), scale=np.float64(2.0)).plain()
+    assert [type(fields[name]) for name in ("size", "offset", "scale")] == [int, float, float]
+    assert not {"loss_term", "metrics"} & set(fields)
+
+
+def test_a_kind_of_ones_own_is_saved_by_its_path_and_options() -> None:
+    """Breaks if a saved task cannot be made again from its checkpoint."""
+    saved = Task("a", Ordinal(levels=5)).plain()["kind"]
+    assert saved == {"_target_": "tests.unit.tasks.ordinal.Ordinal", "levels": 5}

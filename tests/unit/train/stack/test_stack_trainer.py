@@ -1,0 +1,105 @@
+"""A stack of runs leaves what the runs would leave by themselves, also where one of them fails."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from mtl_runner.errors import DivergedError
+from mtl_runner.train import checkpoint
+from mtl_runner.train.interruption import Interrupted
+from mtl_runner.train.stack import StackTrainer
+from mtl_runner.train.trainer import Trainer
+from tests.unit.train.small_trainers import make_trainer
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+
+def make_trainers(folder: Path, *overrides: str) -> list[Trainer]:
+    """Return trainers of three runs that differ in their seed."""
+    return [make_trainer(folder / str(seed), f"seed={seed}", *overrides) for seed in range(3)]
+
+
+def numbers(trainer: Trainer) -> list[float]:
+    """Return all numbers in a run's metrics.csv, row by row."""
+    with (trainer.directory / "metrics.csv").open() as file:
+        cells = [cell for row in csv.DictReader(file) for cell in row.values()]
+    return [float(cell) for cell in cells if cell.replace(".", "").replace("e-", "").isdigit()]
+
+
+@pytest.mark.parametrize("likelihood", ["standard", "heteroscedastic"])
+def test_every_replica_records_what_its_single_run_records(likelihood: str, tmp_path: Path) -> None:
+    """Breaks if the evaluation of a stack differs from the evaluation of single runs."""
+    options = (f"likelihood={likelihood}", "weighting=fixed", "trainer.epochs=3")
+    replicas = make_trainers(tmp_path / "stack", *options)
+    stack = StackTrainer(replicas)
+    assert stack.evaluates_as_stack == (likelihood == "standard")
+    stack.run()
+    for seed, replica in enumerate(replicas):
+        single = make_trainer(tmp_path / "single" / str(seed), f"seed={seed}", *options)
+        single.run()
+        assert numbers(replica) == pytest.approx(numbers(single), rel=1e-9)
+        assert len(numbers(single)) > 50
+
+
+def test_a_replica_that_diverges_leaves_the_others_alone(tmp_path: Path) -> None:
+    """Breaks if one run of a sweep takes the others with it, or its error is lost."""
+    replicas = make_trainers(tmp_path, "optimizer=sgd")
+    replicas[1] = make_trainer(tmp_path / "diverges", "optimizer=sgd", "optimizer.lr=1e200")
+    stack = StackTrainer(replicas)
+    stack.run()
+    assert list(stack.failed) == [1]
+    assert isinstance(stack.failed[1], DivergedError)
+    assert stack.live == {0, 2}
+    assert [checkpoint.saved_epochs(replicas[k].directory) for k in (0, 2)] == [[4], [4]]
+
+
+def test_a_request_to_stop_is_honoured_after_saving(tmp_path: Path) -> None:
+    """Breaks if Ctrl-C loses the epochs of a stack since its last snapshot."""
+    replicas = make_trainers(tmp_path, "trainer.evaluate_every=1")
+    stack = StackTrainer(replicas)
+    objectives = {}
+
+    def stop(epoch: int, objective: float) -> None:
+        objectives[epoch] = objective
+        stack.stop = epoch == 2
+
+    stack.on_epoch = stop
+    with pytest.raises(Interrupted):
+        stack.run()
+    assert list(objectives) == [1, 2]
+    assert [checkpoint.saved_epochs(r.directory) for r in replicas] == [[2]] * 3
+
+
+@pytest.mark.parametrize(("snapshots", "saves"), [(True, 1), (False, 4)])
+def test_snapshots_are_fewer_than_evaluations(
+    snapshots: bool, saves: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Breaks if a stack of many short runs spends its time on files."""
+    calls = []
+    save = StackTrainer.save
+    monkeypatch.setattr(
+        StackTrainer, "save", lambda stack: (calls.append(stack.epoch), save(stack))
+    )
+    stack = StackTrainer(make_trainers(tmp_path, "trainer.evaluate_every=1"), snapshots=snapshots)
+    stack.run()
+    assert len(calls) == saves
+    assert calls[-1] == 4
+
+
+def test_a_full_disk_ends_one_replica(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Breaks if an error while one run's files are written ends the runs beside it."""
+    replicas = make_trainers(tmp_path)
+
+    def full_disk(self: Trainer, keep_previous: bool = False) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(replicas[2], "save", full_disk.__get__(replicas[2]))
+    on_replica: list[int] = []
+    stack = StackTrainer(replicas, on_replica=on_replica.append)
+    stack.run()
+    assert list(stack.failed) == [2]
+    assert [checkpoint.saved_epochs(replicas[k].directory) for k in (0, 1)] == [[4], [4]]
+    assert on_replica[-1] == 2

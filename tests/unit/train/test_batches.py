@@ -1,0 +1,110 @@
+"""Batches hold every row once per epoch, in the order of the seed, with the active tasks."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from mtl_runner.data.dataset import Split
+from mtl_runner.schedule import RunLength, Schedule, Staged
+from mtl_runner.tasks.kinds import MISSING_CLASS
+from mtl_runner.train import batches as batches_module
+from mtl_runner.train.batches import Batches
+from tests.support.builders import QUICK, ROWS, assert_same_bits, make_split, make_tasks
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+KINDS = {"a": "regression", "b": "regression_l1", "c": "classification", "d": "multilabel"}
+
+
+def without_labels(target: Tensor, places: Tensor) -> Tensor:
+    """Return a target without the labels at some places."""
+    missing = torch.nan if target.is_floating_point() else MISSING_CLASS
+    return torch.where(places, missing, target)
+
+
+@QUICK
+@given(seed=st.integers(0, 100), batch_size=st.integers(1, ROWS + 3), share=st.floats(0.05, 1.0))
+def test_a_task_is_active_in_a_batch_if_and_only_if_it_has_a_label_there(
+    seed: int, batch_size: int, share: float
+) -> None:
+    """Breaks if the activity that is known on the host does not fit the batch on the device."""
+    tasks = [replace(task, missing=True) for task in make_tasks(**KINDS)]
+    split = make_split(tasks, seed=seed)
+    generator = torch.Generator().manual_seed(seed)
+    targets = {
+        name: without_labels(target, torch.rand(target.shape, generator=generator) < share)
+        for name, target in split.targets.items()
+    }
+    split = Split(split.inputs, targets)
+    batches = Batches(split, tasks, Schedule(tasks, RunLength(2, 1)), batch_size, seed=seed)
+    for epoch in range(2):
+        pairs = list(batches.epoch(epoch * batches.count))
+        assert len(pairs) == batches.count == math.ceil(ROWS / batch_size)
+        for batch, active in pairs:
+            has_label = [
+                bool(
+                    (batch.targets[name] != MISSING_CLASS).any()
+                    if name == "c"
+                    else (~batch.targets[name].isnan()).any()
+                )
+                for name in KINDS
+            ]
+            assert [value > 0 for value in active.values] == has_label
+        inputs = torch.cat([batch.inputs for batch, _ in pairs])
+        assert_same_bits(
+            inputs[inputs[:, 0].argsort()], split.inputs[split.inputs[:, 0].argsort()]
+        )  # every row once
+
+
+def inputs_of_epochs(split: Split, seed: int, epochs: int = 3, batch_size: int = 5) -> Tensor:
+    """Return the inputs of all batches of some epochs, in their order."""
+    tasks = make_tasks(**KINDS)
+    batches = Batches(split, tasks, Schedule(tasks, RunLength(epochs, 5)), batch_size, seed)
+    return torch.cat(
+        [batch.inputs for epoch in range(epochs) for batch, _ in batches.epoch(epoch * 5)]
+    )
+
+
+def test_the_order_of_batches_depends_on_the_seed_alone() -> None:
+    """Breaks if two strategies with the same seed see different batches."""
+    split = make_split(make_tasks(**KINDS))
+    first = inputs_of_epochs(split, seed=0)
+    torch.rand(100)  # a model's own use of random numbers
+    assert_same_bits(inputs_of_epochs(split, seed=0), first)
+    assert not torch.equal(inputs_of_epochs(split, seed=1), first)
+
+
+def test_small_blocks_give_the_same_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Breaks if a training split that needs several blocks is cut differently, or loses rows."""
+    split = make_split(make_tasks(**KINDS))
+    in_one_block = inputs_of_epochs(split, seed=0)
+    monkeypatch.setattr(batches_module, "BLOCK_BYTES", 1)
+    assert_same_bits(inputs_of_epochs(split, seed=0), in_one_block)
+
+
+def test_steps_of_one_pattern_share_an_object() -> None:
+    """Breaks if what a pattern of activity caches is computed again at every step."""
+    tasks = make_tasks(a="regression", b="regression")
+    staged = Staged(tasks, RunLength(epochs=2, steps_per_epoch=3), start={"b": 1})
+    batches = Batches(make_split(tasks), tasks, staged, batch_size=8, seed=0)
+    assert batches.active(0) is batches.active(2)
+    assert batches.active(0).tasks == (0,)
+    assert batches.active(3).tasks == (0, 1)
+    assert batches.active(3, (False, True)).tasks == (1,)
+
+
+def test_patterns_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Breaks if a ramp, which has another pattern at every step, fills the memory."""
+    monkeypatch.setattr(batches_module, "MAX_PATTERNS", 3)
+    tasks = make_tasks(a="regression")
+    batches = Batches(make_split(tasks), tasks, Schedule(tasks, RunLength(1, 1)), 8, seed=0)
+    for i in range(10):
+        batches._pattern((i / 10,), None)
+    assert len(batches._patterns) <= 3

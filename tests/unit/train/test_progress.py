@@ -1,0 +1,50 @@
+"""The progress bar shows a training on a terminal, and leaves it alone elsewhere."""
+
+from __future__ import annotations
+
+import io
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from mtl_runner.train.progress import ProgressBar
+
+
+class Terminal(io.StringIO):
+    """A stream that claims to be a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def make_training() -> SimpleNamespace:
+    """Return a loop of 4 epochs that is resumed after the second one, at step 20."""
+    settings = SimpleNamespace(trainer=SimpleNamespace(epochs=4))
+    return SimpleNamespace(epoch=2, step=20, on_epoch=None, settings=settings)
+
+
+def test_a_terminal_shows_epochs_objective_and_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Breaks if the bar starts at 0 after a resume, or does not say how training goes."""
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    training = make_training()
+    with ProgressBar(training, "4 runs") as bar:
+        assert training.on_epoch == bar.update
+        training.step = 30
+        training.on_epoch(3, 0.12345)
+        bar.bar.refresh()
+    assert "4 runs" in terminal.getvalue()
+    assert "3/4" in terminal.getvalue()
+    assert "total loss 0.1235" in terminal.getvalue()
+    assert "steps/s" in terminal.getvalue()
+
+
+def test_a_pipe_gets_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Breaks if the log file of a batch job fills with bars."""
+    pipe = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", pipe)
+    training = make_training()
+    with ProgressBar(training):
+        assert training.on_epoch is None
+    assert pipe.getvalue() == ""

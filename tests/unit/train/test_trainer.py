@@ -1,0 +1,204 @@
+"""The trainer: what it records, when it stops, and that a resumed run goes on where it stopped."""
+
+from __future__ import annotations
+
+import logging
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mtl_runner.errors import ConfigError, DivergedError
+from mtl_runner.experiment.build import build
+from mtl_runner.tasks.metrics import Metric
+from mtl_runner.tasks.task import log_variance_key
+from mtl_runner.train import checkpoint
+from mtl_runner.train.epoch_record import EpochBuffer, EpochMeans
+from mtl_runner.train.evaluation import Evaluation
+from mtl_runner.train.interruption import Interrupted
+from mtl_runner.train.trainer import Trainer
+from tests.support.builders import KINDS, assert_same_bits
+from tests.support.likelihoods import nll_by_hand
+from tests.support.whole_runs import everything_config, read_rows
+from tests.unit.train.small_trainers import make_trainer
+
+
+def means(objective: float = 1.0) -> EpochMeans:
+    """Return the means of an epoch of four tasks."""
+    return EpochMeans([1.0] * 4, [1.0] * 4, [1.0] * 4, objective)
+
+
+def evaluation(loss: float) -> Evaluation:
+    """Return an evaluation with the same loss of every task."""
+    return Evaluation({kind: {"loss": loss, "relative_loss": loss} for kind in KINDS})
+
+
+def test_a_run_records_every_evaluated_epoch(tmp_path: Path) -> None:
+    """Breaks if an evaluated epoch has no row, a row of another epoch, or another objective."""
+    objectives = {}
+    trainer = make_trainer(tmp_path, "trainer.epochs=6", "trainer.evaluate_every=3")
+    trainer.on_epoch = objectives.__setitem__
+    trainer.run()
+    final, best = trainer.finish()
+    assert (trainer.epoch, trainer.step) == (6, 24)
+    assert list(objectives) == [1, 2, 3, 4, 5, 6]
+    totals = read_rows(tmp_path, split="train", task="total")
+    assert [(row["epoch"], row["step"]) for row in totals] == [("1", "4"), ("3", "12"), ("6", "24")]
+    assert [float(row["loss"]) for row in totals] == [objectives[epoch] for epoch in (1, 3, 6)]
+    (row,) = read_rows(tmp_path, split="test", task="regression")
+    assert float(row["rmse"]) == final["test"].values["regression"]["rmse"]
+    assert best["val"].relative_loss == trainer.best.value
+
+
+def test_a_resumed_run_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
+    """Breaks if something that training depends on is missing from the checkpoint."""
+    options = ("weighting=uncertainty", "schedule=staged", "schedule.start={multilabel: 2}")
+    uninterrupted = make_trainer(tmp_path / "uninterrupted", *options)
+    uninterrupted.run()
+    stopped = make_trainer(tmp_path / "stopped", *options)
+    stopped.on_epoch = lambda epoch, objective: setattr(stopped, "stop", epoch == 2)
+    with pytest.raises(Interrupted):
+        stopped.run()
+    resumed = make_trainer(tmp_path / "stopped", *options)
+    assert (resumed.resumed, resumed.epoch, resumed.means) == (True, 2, stopped.means)
+    resumed.run()
+    assert_same_bits(resumed.learner.model.state_dict(), uninterrupted.learner.model.state_dict())
+    assert (resumed.directory / "metrics.csv").read_bytes() == (
+        uninterrupted.directory / "metrics.csv"
+    ).read_bytes()
+
+
+def test_rows_after_the_checkpoint_are_cut_off(tmp_path: Path) -> None:
+    """Breaks if a kill between metrics.csv and checkpoint.pt leaves an epoch there twice."""
+    trainer = make_trainer(tmp_path)
+    trainer.run()
+    content = (tmp_path / "metrics.csv").read_bytes()
+    trainer.record(means(), evaluation(1.0), save=False)
+    trainer.write_metrics_and_best()  # and is killed here
+    make_trainer(tmp_path)
+    assert (tmp_path / "metrics.csv").read_bytes() == content
+
+
+@pytest.mark.parametrize("options", [(), ("schedule=staged", "schedule.start={multilabel: 3}")])
+def test_patience_counts_from_the_best_epoch_and_the_last_start(
+    options: tuple[str, ...], tmp_path: Path
+) -> None:
+    """Breaks if a run stops too late, or before a late task had its chance to get better."""
+    trainer = make_trainer(
+        tmp_path, "trainer.patience=2", "trainer.epochs=20", "trainer.evaluate_every=1", *options
+    )
+    first_counted = max(1, trainer.experiment.schedule.last_start())
+    for epoch in range(1, 10):
+        trainer.epoch = epoch
+        trainer.record(means(), evaluation(1.0), save=False)  # only the first one is better
+        assert trainer.out_of_patience() == (epoch - first_counted >= 2)
+
+
+def test_without_patience_a_run_never_stops_early(tmp_path: Path) -> None:
+    """Breaks if a run that gets no better ends before its last epoch unasked."""
+    trainer = make_trainer(tmp_path)
+    trainer.last_evaluated_epoch = 1000
+    assert not trainer.out_of_patience()
+
+
+def test_a_loss_that_is_not_finite_is_named_with_its_place(tmp_path: Path) -> None:
+    """Breaks if a diverged model is recorded as an evaluation, or the error does not help."""
+    trainer = make_trainer(tmp_path)
+    trainer.epoch, trainer.step = 3, 12
+    with pytest.raises(DivergedError) as error:
+        trainer.check_losses("val", evaluation(math.nan))
+    assert str(error.value) == (
+        "The val loss of task 'regression' became nan after epoch 3, step 12; "
+        "lower optimizer.lr or set trainer.clip."
+    )
+    trainer.check_losses("val", evaluation(1.0))
+
+
+def test_advice_on_losses_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Breaks if every epoch, or a resumed run, repeats the advice."""
+    caplog.set_level(logging.WARNING, "mtl_runner")
+    trainer = make_trainer(tmp_path, "weighting=uncertainty")
+    for objective in (1.0, -1.0, -2.0):
+        trainer.record(means(objective), evaluation(1.0))
+    assert [record.message[:26] for record in caplog.records] == ["The total loss is negative"]
+    make_trainer(tmp_path, "weighting=uncertainty").record(means(-3.0), evaluation(1.0))
+    assert len(caplog.records) == 1
+
+
+def test_a_metric_with_the_name_of_another_column_is_refused(tmp_path: Path) -> None:
+    """Breaks if a user's metric overwrites the weight or the loss in metrics.csv."""
+    metrics = {
+        "regression": ["rmse", {"_target_": "tests.unit.train.test_trainer.make_weight_metric"}]
+    }
+    with pytest.raises(ConfigError, match="has a metric called 'weight', which is another column"):
+        make_trainer(tmp_path, metrics=metrics)
+
+
+def make_weight_metric() -> Metric:
+    """Return a metric of a user's own with an unlucky name."""
+    return Metric(
+        "weight",
+        higher_is_better=False,
+        sums=lambda output, target, task: output.sum(),
+        finish=lambda total, task: total,
+    )
+
+
+def test_an_evaluation_takes_fewer_rows_of_images_at_once(tmp_path: Path) -> None:
+    """Breaks if an evaluation of images takes more memory than a training step by far."""
+    trainer = make_trainer(tmp_path)
+    assert trainer.evaluation_rows("val") == 1024
+    val = trainer.experiment.data.splits["val"]
+    val.inputs = torch.zeros(1, 3, 256, 256)
+    assert trainer.evaluation_rows("val") == max(16, 2**21 // (3 * 256 * 256))
+    val.inputs = torch.zeros(1, 3, 2048, 2048)
+    assert trainer.evaluation_rows("val") == 16, "a training batch fits"
+
+
+def test_the_best_model_is_saved_only_when_it_has_changed(tmp_path: Path) -> None:
+    """Breaks if best.pt holds another epoch's weights than the checkpoint claims."""
+    trainer = make_trainer(tmp_path)
+    for epoch, loss in ((1, 0.5), (2, 0.9)):
+        trainer.epoch = epoch
+        trainer.record(means(), evaluation(loss))
+        with torch.no_grad():
+            next(trainer.learner.model.parameters()).add_(1.0)
+    best = checkpoint.load(tmp_path / "best.pt")
+    assert best["epochs"] == {"": 1}
+    assert checkpoint.load(tmp_path / "checkpoint.pt")["best"] == {
+        "values": {"": 0.5},
+        "epochs": {"": 1},
+    }
+
+
+@pytest.mark.usefixtures("float64")
+def test_means_are_those_of_the_batches_that_hold_a_label(tmp_path: Path) -> None:
+    """Breaks if a batch without a label of a task counts as one with a likelihood of 0."""
+    config = everything_config("likelihood=heteroscedastic", "optimizer.lr=1e-12")
+    config.data.batch_size = 2  # every fourth row has no label at all, so many batches lack one
+    experiment = build(config)
+    trainer = Trainer(experiment, tmp_path)
+    expected: dict[str, list[float]] = {task.name: [] for task in trainer.tasks}
+    order = torch.randperm(60, generator=torch.Generator().manual_seed(0))
+    train = experiment.data.splits["train"]
+    for rows in order.split(2):
+        batch = train.rows(rows)
+        outputs = experiment.learner.model(batch.inputs)
+        for task in trainer.tasks:
+            target = batch.targets[task.name]
+            if task.labelled(target).any():
+                s = outputs[log_variance_key(task.name)].detach()
+                output = outputs[task.name].detach() * (
+                    1 if task.kind.startswith("regression") else s.exp()
+                )
+                expected[task.name].append(nll_by_hand(task, output, target, s).item())
+    buffer = EpochBuffer(
+        trainer.tasks, trainer.batches.count, experiment.device, trainer.learner.layout
+    )
+    means = trainer.train_epoch(buffer).means()
+    assert all(len(values) < 30 for values in expected.values())
+    assert means.measured["nll"] == [
+        pytest.approx(np.mean(values), abs=1e-8) for values in expected.values()
+    ]
