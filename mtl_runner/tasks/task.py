@@ -213,6 +213,10 @@ class Task:
     def term_metrics(self) -> Mapping[str, TermLoss]:
         """The functions that the loss term measures beside its loss, by name."""
         functions: Mapping[str, TermLoss] = getattr(self.loss_term, "metrics", {})
+        if not isinstance(functions, Mapping):
+            raise ConfigError(
+                f"The metrics of the loss term {self.name!r} must be a dict from names to functions; found {functions!r}."
+            )
         return functions
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -177,6 +177,10 @@ def _group_indices(groups: Sequence[Sequence[str]] | None, names: list[str]) -> 
     """
     if groups is None:
         return [[i] for i in range(len(names))]
+    if isinstance(groups, Mapping) or any(isinstance(group, str) for group in groups):
+        raise ConfigError(
+            "update.groups must be lists of tasks under update=per_task, e.g. [[y1], [y2]]; settings of a group, as in update.groups.y1.lr, belong to update=joint."
+        )
     listed = [name for group in groups for name in group]
     for name in listed:
         if name not in names:

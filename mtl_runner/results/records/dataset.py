@@ -10,8 +10,8 @@ from pathlib import Path
 
 from mtl_runner.results.records.labels import Label, label_runs
 from mtl_runner.results.records.roles import (
-    RunRole,
     RecordedStudies,
+    RunRole,
     assign_roles,
     read_study,
     without_study,

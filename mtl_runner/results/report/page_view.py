@@ -15,8 +15,8 @@ from mtl_runner.results.records.dataset import DatasetRuns, Records
 from mtl_runner.results.report.cells import Head
 from mtl_runner.results.report.content import Content, Section
 from mtl_runner.results.report.runs import (
-    Failure,
     DifferingOption,
+    Failure,
     RunRow,
     differing_options,
     failures,

@@ -57,9 +57,11 @@ def reason_not_to_stack(experiment: Experiment) -> str:
     """Return why a run cannot be a replica of any stack; empty if it can."""
     learner, settings = experiment.learner, experiment.settings
     for part in (learner.weighting, learner.likelihood):
-        # A subclass inherits the promise of its parent, but may not keep it.
-        if part.replica_options is None or vars(type(part)).get("replica_options") is None:
+        if part.replica_options is None:
             return f"{type(part).__name__} keeps a state or draws at random"
+        # A subclass inherits the promise of its parent, but may not keep it.
+        if "replica_options" not in vars(type(part)):
+            return f"{type(part).__name__} does not say which of its options may differ between the runs of a stack (replica_options)"
     if learner.update.optimizer_tasks is None:
         return f"the update {type(learner.update).__name__}, with these options, needs each run's gradients by themselves"
     if not experiment.schedule.can_stack:

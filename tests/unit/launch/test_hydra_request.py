@@ -51,9 +51,7 @@ def test_hydras_state_is_put_back(tmp_path: Path) -> None:
     assert HydraConfig.instance().cfg is before
 
 
-def test_a_repeated_run_keeps_its_choices(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_repeated_run_keeps_its_choices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Breaks if a repeated run is labelled by today's defaults, or forgets how it was started."""
     recorded = {"overrides": ["data=digits"], "choices": {"data": "digits"}}
     monkeypatch.setenv(REPEATED_RUN, json.dumps(recorded))

@@ -67,6 +67,18 @@ def test_the_metrics_of_a_loss_term_are_those_of_its_task() -> None:
     assert (task.has_target, task.has_likelihood) == (False, False)
 
 
+def test_metrics_of_a_loss_term_that_have_no_names_are_refused() -> None:
+    """Breaks if a list of functions ends in an error about `items`."""
+
+    def agree(outputs: object, targets: object) -> torch.Tensor:
+        return torch.tensor(0.0)
+
+    agree.metrics = [agree]  # type: ignore[attr-defined]
+    words = "^The metrics of the loss term 't' must be a dict from names to functions; found "
+    with pytest.raises(ConfigError, match=words):
+        Task("t", "term", loss_term=agree)
+
+
 def test_a_row_is_labelled_if_any_of_its_entries_is() -> None:
     """Breaks if a task counts as idle although a batch holds a label of it."""
     target = torch.tensor([[1.0, torch.nan], [torch.nan, torch.nan]])

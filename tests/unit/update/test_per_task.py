@@ -482,6 +482,7 @@ def test_within_a_group_an_idle_task_keeps_its_head() -> None:
             "update.groups names the task 'b' twice; each task belongs to one group",
         ),
         ({"groups": [["a"], ["b"]]}, "update.groups leaves out the task 'c'"),
+        ({"groups": {"a": {"lr": 0.1}}}, "must be lists of tasks under update=per_task"),
     ],
 )
 def test_a_wrong_option_is_named_with_what_would_be_right(

@@ -74,7 +74,7 @@ def test_the_axis_is_chosen_by_the_means(end: float, has_log_axis: bool) -> None
 def test_the_picture_of_two_data_sets_names_every_strategy_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Breaks if the legend lacks a strategy or repeats one, or a data set with fewer tasks fails."""
+    """Breaks if the legend lacks or repeats a strategy, or a data set with fewer tasks fails."""
     import mtl_runner.results.pictures.comparison as comparison
 
     figures = []

@@ -14,6 +14,7 @@ from mtl_runner.train.stack.eligibility import (
     reason_not_to_stack,
     replica_bytes,
 )
+from mtl_runner.weighting import Fixed
 from tests.support.whole_runs import everything_config
 
 
@@ -83,6 +84,18 @@ def test_what_a_stack_cannot_do_is_a_reason(
     reason = reason_not_to_stack(make_experiment(*options, gaps=gaps))
     assert part in reason
     assert bool(reason) == bool(part)
+
+
+def test_a_weighting_of_the_users_says_itself_what_may_differ() -> None:
+    """Breaks if a user reads that his stateless weighting keeps a state."""
+
+    class Roots(Fixed):
+        pass
+
+    experiment = make_experiment("weighting=fixed")
+    experiment.learner.weighting = Roots(experiment.data.tasks)
+    reason = reason_not_to_stack(experiment)
+    assert reason.startswith("Roots does not say which of its options may differ")
 
 
 def test_experiments_of_other_shapes_have_another_key() -> None:
