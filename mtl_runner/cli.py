@@ -37,7 +37,7 @@ def main() -> None:
         from mtl_runner.launch.explain import answer, is_question
 
         if is_question(arguments):
-            print(answer(arguments))
+            _print_answer(answer(arguments))
             sys.exit(0)
         resume, arguments = _take_option(arguments, "resume")
         repeat, arguments = _take_option(arguments, "repeat")
@@ -66,6 +66,15 @@ def main() -> None:
 
         _exit(cli_message(error), 1)
     sys.exit(code)
+
+
+def _print_answer(text: str) -> None:
+    """Print the answer to a question; a reader that has seen enough (``| head``) is no error."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # The interpreter flushes once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _compose_and_run(arguments: list[str], repeat: Path | None) -> None:

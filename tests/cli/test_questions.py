@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -10,14 +9,15 @@ from pathlib import Path
 import pytest
 
 from tests.support.commands import Command
+from tests.support.paths import ROOT
 
 QUESTIONS = [("--list",), ("--list", "weighting"), ("--explain", "weighting=uncertainty")]
 HEAVY = ("torch", "pandas", "matplotlib", "sklearn", "numpy", "scipy")
 
 
 @pytest.mark.parametrize("question", QUESTIONS, ids=" ".join)
-def test_an_answer_needs_neither_torch_nor_time(question: tuple[str, ...], tmp_path: Path) -> None:
-    """Breaks if a question waits for torch or pandas, or takes more than half a second."""
+def test_an_answer_waits_for_no_heavy_import(question: tuple[str, ...], tmp_path: Path) -> None:
+    """Breaks if a question takes seconds, since it imports torch or pandas."""
     code = (
         "import sys; from mtl_runner import cli\n"
         f"assert not {{*sys.modules}} & {{*{HEAVY}}}\n"
@@ -25,16 +25,10 @@ def test_an_answer_needs_neither_torch_nor_time(question: tuple[str, ...], tmp_p
         "try:\n    cli.main()\n"
         f"except SystemExit as end:\n    print(end.code, sorted({{*sys.modules}} & {{*{HEAVY}}}))\n"
     )
-    seconds = []
-    for _ in range(3):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        result = subprocess.run(
-            [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
-        )
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-        assert result.stdout.endswith("\n0 []\n"), result.stderr
-    assert min(seconds) < 0.5
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert result.stdout.endswith("\n0 []\n"), result.stderr
 
 
 def test_a_wrong_question_is_the_last_line_and_an_exit_status(mtl: Command) -> None:
@@ -55,3 +49,15 @@ def test_an_own_option_is_explained_from_its_folder(mtl: Command, tmp_path: Path
     result = mtl("mtl-run", "--config-dir", "elsewhere", "--explain", "weighting=roots")
     assert result.code == 0, result.err
     assert "Add the roots of the losses." in result.out
+
+
+def test_a_reader_that_closes_early_is_no_error() -> None:
+    """Breaks if `mtl-run --explain ... | head` ends in a sentence about a broken pipe."""
+    code = "import sys; from mtl_runner.cli import main; sys.argv[1:] = ['--list', 'data']; main()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT
+    )
+    process.stdout.close()  # type: ignore[union-attr]
+    process.stdout = None
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, b"")

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+import mtl_runner.weighting as package
 from mtl_runner.errors import DivergedError
 from mtl_runner.experiment.own_optimizers import OwnOptimizers
 from mtl_runner.models import MLP
@@ -88,6 +89,16 @@ WEIGHTINGS: dict[str, Make] = {
     "pbi": partial(PBI, theta=0.5, weights={"a": 2.0}),
     "cosmos": partial(COSMOS, penalty=0.1, weights={"a": 2.0}),
 }
+
+
+def test_every_weighting_is_here() -> None:
+    """Breaks if the properties below are not asked of a new method."""
+    classes = {getattr(make, "func", make) for make in WEIGHTINGS.values()}
+    weightings = {getattr(package, name) for name in package.__all__}
+    subclasses = {c for c in weightings if isinstance(c, type) and issubclass(c, Weighting)}
+    assert subclasses - {Weighting, package.WrappedScalarizer} <= classes
+
+
 LEARNED = {
     name: WEIGHTINGS[name]
     for name in (

@@ -13,14 +13,17 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from mtl_runner import weighting
 from mtl_runner.errors import DivergedError
 from mtl_runner.experiment.build import build
+from mtl_runner.launch.catalog import Catalog
 from mtl_runner.train import checkpoint
 from mtl_runner.train.interruption import Interrupted
 from mtl_runner.train.stack import StackTrainer
 from mtl_runner.train.stack.eligibility import config_key, experiment_key, reason_not_to_stack
 from mtl_runner.train.trainer import Trainer
 from tests.oracles.methods.runs import FEW_ROWS, compose, prepare, start
+from tests.support.paths import CONF
 
 SMALL = ("model.hidden=[8]", "trainer.device=cpu", "trainer.epochs=20", "record.plots=none")
 # The last batch of an epoch is smaller.
@@ -71,6 +74,15 @@ METHODS: dict[str, tuple[str, ...]] = {
     "parts": ("weighting=uncertainty", "optimizer.parts={shared: {lr: 0.004}}"),
 }
 RATES = (0.001, 0.003, 0.01, 0.003)
+
+
+def test_every_weighting_that_stacks_is_here() -> None:
+    """Breaks if a new method promises to stack and nobody compares it with single runs."""
+    classes = (getattr(weighting, name) for name in weighting.__all__)
+    stackable = {c.__name__ for c in classes if vars(c).get("replica_options") is not None}
+    options = Catalog([CONF]).options("weighting")
+    compared = {str(o.target).rpartition(".")[2] for o in options if o.name in METHODS}
+    assert stackable <= compared
 
 
 def some_quickly(methods: Sequence[str], *quick: str) -> list[Any]:

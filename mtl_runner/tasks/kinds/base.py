@@ -121,14 +121,16 @@ class Kind(ABC):
         has_target: False only for loss terms, which have neither a target nor an output.
 
     Example:
-        Counts, such as visits per day, with the Poisson loss; the output is the log of the rate:
+        Counts, such as visits per day, with half the Poisson deviance, which is 0 for a perfect
+        answer and never negative; the output is the log of the rate:
 
         >>> class Counts(Kind):
         ...     name = "counts"
         ...     column = "numbers"
         ...
         ...     def entry_errors(self, output, target, task):
-        ...         return output.exp() - target * output
+        ...         perfect = torch.xlogy(target, target) - target
+        ...         return output.exp() - target * output + perfect
         ...
         ...     def trivial(self, target, task):
         ...         return target.double().nanmean(0).log()
@@ -142,7 +144,7 @@ class Kind(ABC):
         >>> visits = Task("visits", Counts(), size=1, missing=True)
         >>> output, target = torch.zeros(3, 1), torch.tensor([[2.0], [4.0], [torch.nan]])
         >>> visits.loss({"visits": output}, {"visits": target})
-        tensor(1.)
+        tensor(1.4657)
         >>> visits.answer(output).flatten()
         tensor([1., 1., 1.])
         >>> Counts().trivial(target, visits).exp()

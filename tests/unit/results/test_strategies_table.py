@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -45,6 +46,21 @@ def test_ranks_are_over_the_main_metrics_of_each_split(sweep: Path) -> None:
     assert ranks["famo"] == 1.0
     assert ranks["dwa"] == len(rows)
     assert {row["test.mean_rank"] for row in rows.values()} == {1.0, 2.0, 3.0, 4.0, 5.0}
+
+
+def test_ranks_of_a_split_are_by_its_own_values(tmp_path: Path) -> None:
+    """Breaks if the ranks on test are those of validation."""
+    for name, val, test in (("fixed", 1.0, 9.0), ("dwa", 2.0, 3.0)):
+        write_run(tmp_path, name, {"a": {"rmse": val}}, weighting=name)
+        summary = tmp_path / name / "summary.json"
+        content = json.loads(summary.read_text())
+        content["tasks"]["a"]["final"]["test"]["rmse"] = test
+        summary.write_text(json.dumps(content))
+    rows = rows_of(tmp_path)
+    assert {n: (r["val.mean_rank"], r["test.mean_rank"]) for n, r in rows.items()} == {
+        "fixed": (1.0, 2.0),
+        "dwa": (2.0, 1.0),
+    }
 
 
 def test_single_task_runs_are_the_reference_of_delta_m(sweep: Path) -> None:

@@ -85,10 +85,10 @@ def test_a_field_of_a_wrong_type_is_as_if_missing(field: str, wrong: object) -> 
 
 def test_a_task_of_a_wrong_type_is_one_without_numbers() -> None:
     """Breaks if a damaged entry of one task hides the other tasks."""
-    tasks = {**CONTENT["tasks"], "b": None, "c": {"kind": "regression", "final": [1]}}
+    tasks = {**CONTENT["tasks"], "b": None, "c": {"final": [1]}, "d": {"final": {"val": 3}}}
     summary = Summary.of({**CONTENT, "tasks": tasks})
     assert summary.tasks["a"].weight == 0.5
-    assert summary.tasks["b"].at("final", "val") == summary.tasks["c"].at("final", "val") == {}
+    assert all(summary.tasks[name].at("final", "val") == {} for name in "bcd")
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,13 @@ def test_p_is_the_share_of_all_sign_patterns(differences: list[float]) -> None:
     assert sign_flip(differences) == np.mean([s >= sums[0] for s in sums])  # eighths add up exactly
 
 
+@QUICK
+@given(tenths=st.lists(st.integers(-50, 50), min_size=1, max_size=9))
+def test_ties_survive_rounding(tenths: list[int]) -> None:
+    """Breaks if tenths, which do not add up exactly, have another p than whole numbers."""
+    assert sign_flip([value / 10 for value in tenths]) == sign_flip(list(map(float, tenths)))
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_p_is_scipys(seed: int) -> None:
     """Breaks if the test differs from scipy's permutation test of paired samples."""
