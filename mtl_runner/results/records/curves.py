@@ -33,7 +33,7 @@ class RecordedCurves:
         for row in self.rows.get((split, task), ()):
             if row[place]:
                 try:
-                    curve[int(row[epoch])] = float(row[place])
+                    curve[int(float(row[epoch]))] = float(row[place])
                 except ValueError:
                     continue  # a cell that is no number belongs to no curve
         return curve
@@ -55,14 +55,16 @@ def read_curves(directory: Path) -> RecordedCurves:
     try:
         path = directory / "metrics.csv"
         with path.open(newline="", encoding="utf-8", errors="replace") as file:
-            reader = csv.reader(file)
-            columns = {name: place for place, name in enumerate(next(reader, []))}
-            if not {"epoch", "split", "task"} <= columns.keys():
-                return RecordedCurves()
-            split, task = columns["split"], columns["task"]
-            for row in reader:
-                if len(row) == len(columns):  # a run that was killed while it wrote ends in a part
-                    rows.setdefault((row[split], row[task]), []).append(row)
+            lines = file.read().split("\n")
+        # A line without its end is that of a run that was killed while it wrote a number.
+        reader = csv.reader(f"{line}\n" for line in lines[:-1])
+        columns = {name: place for place, name in enumerate(next(reader, []))}
+        if not {"epoch", "split", "task"} <= columns.keys():
+            return RecordedCurves()
+        split, task = columns["split"], columns["task"]
+        for row in reader:
+            if len(row) == len(columns):
+                rows.setdefault((row[split], row[task]), []).append(row)
     except (OSError, csv.Error):
         pass  # what was read before the file broke off stands
     return RecordedCurves(columns, rows)

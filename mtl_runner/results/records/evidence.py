@@ -24,6 +24,7 @@ class StrategyEvidence:
         role: ``single_task``, ``equal``, ``fixed``, ``strategy`` or ``twin``.
         twin_of: The strategy that a twin belongs to, else empty.
         values: ``{replicate: {task: {metric: value}}}`` of the usable runs.
+        recorded: The same of all finished runs, those included that lack a number for a task.
         relative_loss: ``{replicate: mean over tasks of the relative loss}``, where known.
         monitor: ``{replicate: trainer.monitor}`` on validation, for choices between strategies.
         best_monitor: The same at each run's best epoch, whichever epoch is judged.
@@ -42,6 +43,7 @@ class StrategyEvidence:
     role: str
     twin_of: str = ""
     values: Mapping[str, Values] = field(default_factory=dict)
+    recorded: Mapping[str, Values] = field(default_factory=dict)
     relative_loss: Mapping[str, float] = field(default_factory=dict)
     monitor: Mapping[str, float] = field(default_factory=dict)
     best_monitor: Mapping[str, float] = field(default_factory=dict)
@@ -65,20 +67,20 @@ class StrategyEvidence:
         return finite_mean(losses, default=math.inf)
 
     def metric(self, task: str, metric: str) -> list[float]:
-        """Return a metric's value of every usable replicate; NaN where it has none."""
-        return [v.get(task, {}).get(metric, math.nan) for v in self.values.values()]
+        """Return a metric's value of every finished replicate; NaN where it has none."""
+        return [v.get(task, {}).get(metric, math.nan) for v in self.recorded.values()]
 
     @cached_property
     def mean_values(self) -> dict[str, dict[str, float]]:
         """Mean over the replicates of every metric that was recorded; NaN without a number."""
-        recorded: dict[str, dict[str, list[float]]] = {}
-        for values in self.values.values():
+        columns: dict[str, dict[str, list[float]]] = {}
+        for values in self.recorded.values():
             for task, metrics in values.items():
                 for metric, value in metrics.items():
-                    recorded.setdefault(task, {}).setdefault(metric, []).append(value)
+                    columns.setdefault(task, {}).setdefault(metric, []).append(value)
         return {
             task: {metric: finite_mean(values) for metric, values in metrics.items()}
-            for task, metrics in recorded.items()
+            for task, metrics in columns.items()
         }
 
 
@@ -114,7 +116,7 @@ class DatasetEvidence:
         """The metrics of each task that any run recorded, in their order."""
         metrics: dict[str, dict[str, None]] = {task: {} for task in self.tasks}
         for strategy in self.strategies:
-            for values in strategy.values.values():
+            for values in strategy.recorded.values():
                 for task, row in values.items():
                     metrics.setdefault(task, {}).update(dict.fromkeys(row))
         return {task: list(names) for task, names in metrics.items()}
@@ -216,6 +218,7 @@ def finite_mean(values: Iterable[float], default: float = math.nan) -> float:
 def _strategy(
     strategy: Strategy, tasks: Mapping[str, TaskMetrics], at: str, split: str
 ) -> StrategyEvidence:
+    recorded = {r: _values(run, at, split) for r, run in strategy.runs.items() if run.finished}
     values: dict[str, Values] = {}
     failures: dict[str, str] = {}
     unfinished = []
@@ -227,7 +230,7 @@ def _strategy(
         elif reason := _missing(run, strategy, tasks, at, split):
             failures[replicate] = reason
         else:
-            values[replicate] = _values(run, at, split)
+            values[replicate] = recorded[replicate]
     summaries = {replicate: strategy.runs[replicate].summary for replicate in values}
     grid = {role.learning_rate for role in strategy.trials if role.phase == 1}
     return StrategyEvidence(
@@ -235,6 +238,7 @@ def _strategy(
         role=strategy.role,
         twin_of=strategy.twin_of,
         values=values,
+        recorded=recorded,
         relative_loss=_relative_losses(values),
         monitor={r: summary.monitor.at(at) for r, summary in summaries.items()},
         best_monitor={r: summary.monitor.best for r, summary in summaries.items()},

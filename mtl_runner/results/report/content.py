@@ -207,7 +207,10 @@ class Content:
         for strategy in evidence.strategies:
             if strategy.name not in plane.means:
                 continue
-            seeds = zip(*(strategy.metric(t, plane.metric) for t in plane.tasks), strict=True)
+            seeds = [
+                [values.get(task, {}).get(plane.metric, math.nan) for task in plane.tasks]
+                for values in strategy.values.values()
+            ]
             cloud = plane.clouds.get(strategy.name, [])[:CLOUD]
             points.append(
                 {

@@ -50,15 +50,16 @@ def delta_m(
 def delta_to_single_task(data: DatasetEvidence, strategy: StrategyEvidence) -> tuple[float, float]:
     """Return delta-m of a strategy's means over seeds against the single-task baseline.
 
-    A metric that either side never recorded is left out.
+    A metric that either side never recorded is left out; one that is NaN in all runs is recorded.
 
     Returns:
-        As :func:`delta_m`; NaN without single-task runs of every task.
+        As :func:`delta_m`; NaN without single-task runs of every task, and for a strategy that does
+        not have every task.
     """
-    baseline = data.single_task
-    if baseline is None or not strategy.values:
+    baseline, means = data.single_task, strategy.mean_values
+    compared = [task for task, metrics in data.tasks.items() if metrics.in_delta_m]
+    if baseline is None or not all(task in means for task in compared):
         return math.nan, math.nan
-    means = strategy.mean_values
     values = {
         task: {
             metric: means[task][metric]

@@ -63,6 +63,7 @@ def strategy(
         "name": name,
         "role": role,
         "values": values,
+        "recorded": values,
         "relative_loss": relative_losses(values),
         "monitor": monitor,
         "best_monitor": monitor,

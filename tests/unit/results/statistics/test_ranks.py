@@ -110,6 +110,16 @@ def test_a_metric_that_one_side_never_recorded_is_left_out() -> None:
 # Ranks
 
 
+def test_a_strategy_without_every_task_has_no_delta_m() -> None:
+    """Breaks if single-task runs of one task each are ranked by delta-m of that task alone."""
+    single = strategy("single", "single_task")
+    values = {"seed=0": {"a": {"rmse": 0.5, "loss": 1.0}}}
+    alone = strategy("single a", "single_task", values=values)
+    data = data_of(single, alone)
+    assert not math.isnan(delta_to_single_task(data, single)[0])
+    assert math.isnan(delta_to_single_task(data, alone)[0])
+
+
 def test_ranks_of_two_metrics_of_opposite_direction() -> None:
     """Breaks if rank 1 is not the best."""
     assert mean_ranks([(False, [1.0, 2.0, 3.0]), (True, [0.9, 0.8, 0.7])]) == [1.0, 2.0, 3.0]
