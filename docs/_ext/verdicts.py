@@ -28,6 +28,8 @@ def change(value: str, low: str, high: str, reference: str) -> str:
     Example:
         >>> change("-16", "-23", "-8.1", "the best fixed weights")
         '16 % less than the best fixed weights (95 % interval 8.1 to 23)'
+        >>> change("7.9", "-20", "45", "equal weights")
+        '7.9 % more than equal weights (95 % interval 20 % less to 45 % more)'
         >>> change("", "-2.4", "1.8", "equal weights")
         'between 2.4 % less and 1.8 % more than equal weights'
     """
@@ -36,6 +38,8 @@ def change(value: str, low: str, high: str, reference: str) -> str:
         if low and high:
             ends = sorted((abs(float(low)), abs(float(high))))
             interval = f" (95 % interval {ends[0]:g} to {ends[1]:g})"
+            if float(low) < 0 < float(high):
+                interval = f" (95 % interval {_size(low)} to {_size(high)})"
         return f"{_size(value)} than {reference}{interval}"
     if low and high:
         return f"between {_size(low)} and {_size(high)} than {reference}"
