@@ -5,18 +5,17 @@ This module imports neither torch nor pandas nor matplotlib, so that ``--help`` 
 
 from __future__ import annotations
 
+import contextlib
 import gc
-import json
 import os
-import re
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
-from omegaconf import DictConfig
+# Imports that take time stand in the functions: a Ctrl-C before `main` begins is a traceback.
+if TYPE_CHECKING:
+    from pathlib import Path
 
-from mtl_runner.config.conf_directory import conf_directory
-from mtl_runner.config.open_keys import override_or_add
-from mtl_runner.errors import ConfigError, MtlError
+    from omegaconf import DictConfig
 
 _exit_code = 0
 
@@ -25,40 +24,18 @@ def main() -> None:
     """Run the command ``mtl-run``: one run, or with ``-m`` a sweep."""
     # Collecting garbage during the imports would cost a tenth of the start-up.
     gc.disable()
-    arguments = sys.argv[1:]
-    # Configs may name the user's own code: `_target_: my_module.MyClass`.
-    sys.path.insert(0, str(Path.cwd()))
     full_error = os.environ.get("HYDRA_FULL_ERROR")
     if full_error:
         os.environ["MTL_RUNNER_FULL_ERROR"] = full_error
     # Hydra then raises its errors, instead of printing them, and we word them.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
-        from mtl_runner.launch.explain import answer, is_question
+        from mtl_runner.train.interruption import take_signals
 
-        if is_question(arguments):
-            _print_answer(answer(arguments))
-            sys.exit(0)
-        resume, arguments = _take_option(arguments, "resume")
-        repeat, arguments = _take_option(arguments, "repeat")
-        if resume is not None and resume.lower() not in ("true", "false"):
-            sys.exit(_resume(Path(resume), arguments))
-        if resume is not None and resume.lower() == "true":
-            from mtl_runner.launch.start import RESUME
-
-            os.environ[RESUME] = "1"
-        _compose_and_run(arguments, Path(repeat) if repeat is not None else None)
-        code = _exit_code
-    except KeyboardInterrupt:
-        from mtl_runner.launch import current_sweep
-
-        sweep = current_sweep()
-        _exit(
-            f"Stopped by Ctrl-C; go on with the same command and hydra.sweep.dir={sweep} resume=true."
-            if sweep
-            else "Stopped.",
-            130,
-        )
+        take_signals()
+        code = _obey(sys.argv[1:])
+    except KeyboardInterrupt as interrupt:
+        _exit(*_stopped(interrupt))
     except Exception as error:
         if full_error:
             raise
@@ -66,6 +43,45 @@ def main() -> None:
 
         _exit(cli_message(error), 1)
     sys.exit(code)
+
+
+def _obey(arguments: list[str]) -> int:
+    """Answer a question, resume a run, or start what is asked for; return the exit status."""
+    from pathlib import Path
+
+    from mtl_runner.config.working_directory import search_in_run, search_working_directory
+    from mtl_runner.launch.explain import answer, is_question
+
+    if is_question(arguments):
+        search_working_directory()
+        _print_answer(answer(arguments))
+        return 0
+    resume, arguments = _take_option(arguments, "resume")
+    repeat, arguments = _take_option(arguments, "repeat")
+    if resume is not None and resume.lower() not in ("true", "false"):
+        search_working_directory()
+        search_in_run()
+        return _resume(Path(resume), arguments)
+    if resume is not None and resume.lower() == "true":
+        from mtl_runner.launch.start import RESUME
+
+        os.environ[RESUME] = "1"
+    _compose_and_run(arguments, Path(repeat) if repeat is not None else None)
+    return _exit_code
+
+
+def _stopped(interrupt: KeyboardInterrupt) -> tuple[str, int]:
+    """Return the sentence and the exit status of a command that a signal stopped."""
+    from mtl_runner.train.interruption import exit_code, in_words, signal_of
+
+    number = signal_of(interrupt)
+    # An import that the signal has cut short cannot always be repeated.
+    start = getattr(sys.modules.get("mtl_runner.launch.start"), "SweepStart", None)
+    code, sweep = exit_code(number), start.directory if start else None
+    if sweep is None:
+        return ("Stopped." if code == 130 else f"Stopped by {in_words(number)}."), code
+    go_on = f"go on with the same command and hydra.sweep.dir={sweep} resume=true."
+    return f"Stopped by {in_words(number)}; {go_on}", code
 
 
 def _print_answer(text: str) -> None:
@@ -79,11 +95,18 @@ def _print_answer(text: str) -> None:
 
 def _compose_and_run(arguments: list[str], repeat: Path | None) -> None:
     """Hand the arguments to Hydra, which calls :func:`job`, and report on a sweep at its end."""
+    import json
+
     import hydra
 
+    from mtl_runner.config.conf_directory import conf_directory
+    from mtl_runner.config.open_keys import override_or_add
+    from mtl_runner.config.working_directory import search_working_directory
     from mtl_runner.launch import current_sweep, register
+    from mtl_runner.launch.start import forget_empty_sweep
 
     register()
+    search_working_directory()
     # A killed joblib worker leaves semaphores; the warning about them would follow our last line.
     os.environ["PYTHONWARNINGS"] = ",".join(
         filter(None, (os.environ.get("PYTHONWARNINGS"), "ignore:resource_tracker:UserWarning"))
@@ -116,6 +139,8 @@ def _compose_and_run(arguments: list[str], repeat: Path | None) -> None:
         # There is no summary if the jobs could not even be composed.
         if sweep is not None and any(sweep.glob("*/summary.json")):
             _report(sweep)
+        elif sweep is not None:
+            forget_empty_sweep(sweep)
 
 
 def job(config: DictConfig) -> float:
@@ -131,15 +156,16 @@ def job(config: DictConfig) -> float:
 
     Raises:
         MtlError: In a sweep, if the run directory holds something else.
-        KeyboardInterrupt: In a sweep, after Ctrl-C.
+        StoppedBySignal: In a sweep, after Ctrl-C or SIGTERM.
     """
-    from hydra.core.hydra_config import HydraConfig
-
+    from mtl_runner.config.working_directory import search_in_run
+    from mtl_runner.errors import MtlError
     from mtl_runner.launch.hydra_request import request_of_job
+    from mtl_runner.train.interruption import StoppedBySignal, take_signals
 
-    cwd = HydraConfig.get().runtime.cwd
-    if cwd not in sys.path:
-        sys.path.insert(0, cwd)
+    search_in_run()
+    # This may be the process of a worker.
+    take_signals()
     from mtl_runner.runs.runner import run
 
     _end_of_imports()
@@ -159,8 +185,8 @@ def job(config: DictConfig) -> float:
             raise
         _print_error(str(error), 1)
         return float("nan")
-    if sweeping and outcome.interrupted:
-        raise KeyboardInterrupt
+    if sweeping and outcome.stopped_by is not None:
+        raise StoppedBySignal(outcome.stopped_by)
     if outcome.error and not sweeping:
         _print_error(outcome.error, outcome.exit_code)
     elif outcome.error:
@@ -177,6 +203,7 @@ def _end_of_imports() -> None:
 
 def _resume(directory: Path, arguments: list[str]) -> int:
     """Resume a run from its recorded config, without Hydra; return the exit status."""
+    from mtl_runner.errors import ConfigError
     from mtl_runner.runs.directory import read_config, read_identity
 
     config = read_config(directory)
@@ -202,10 +229,12 @@ def _report(sweep: Path) -> None:
     comparison = compare_directories([sweep], output=sweep)
     best = [run.directory for run in comparison.best if run.summary.plots == "best"]
     if best:
+        from mtl_runner.config.working_directory import working_directory_searched
         from mtl_runner.runs.lifecycle import draw_again
 
-        for directory in best:
-            draw_again(directory)
+        with working_directory_searched():
+            for directory in best:
+                draw_again(directory)
     print(comparison.text(output=sweep))
     if comparison.failed:
         _print_error(
@@ -216,10 +245,12 @@ def _report(sweep: Path) -> None:
 
 def compare() -> None:
     """Run the command ``mtl-compare``: tables and pictures of finished runs, from their files."""
-    from mtl_runner.results.command import main as compare_main
-
     try:
+        from mtl_runner.results.command import main as compare_main
+
         compare_main(sys.argv[1:])
+    except KeyboardInterrupt:
+        _exit("Stopped.", 130)
     except Exception as error:
         if os.environ.get("HYDRA_FULL_ERROR"):
             raise
@@ -230,6 +261,8 @@ def compare() -> None:
 
 def _take_option(arguments: list[str], key: str) -> tuple[str | None, list[str]]:
     """Return the value of ``key=value``, if given, and the arguments without it."""
+    import re
+
     is_option = re.compile(rf"\+*{key}=").match
     values = [argument.split("=", 1)[1] for argument in arguments if is_option(argument)]
     kept = [argument for argument in arguments if not is_option(argument)]
@@ -240,13 +273,19 @@ def _print_error(sentence: str, code: int) -> None:
     """Print a sentence to the error output, and remember the exit status for the end."""
     global _exit_code
     _exit_code = code
-    print(sentence, file=sys.stderr)
+    _print_sentence(sentence)
 
 
-def _exit(sentence: str, code: int) -> None:
+def _exit(sentence: str, code: int) -> NoReturn:
     """Print a sentence to the error output, and end the process."""
-    print(sentence, file=sys.stderr)
+    _print_sentence(sentence)
     sys.exit(code)
+
+
+def _print_sentence(sentence: str) -> None:
+    """Print a sentence to the error output; that nobody reads it any more is no error."""
+    with contextlib.suppress(OSError):
+        print(sentence, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

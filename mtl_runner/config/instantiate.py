@@ -48,22 +48,14 @@ def make(
         mtl_runner.errors.ConfigError: model.act.inplce is not an option of ReLU; did you mean ...
     """
     from hydra.errors import InstantiationException
-    from hydra.utils import get_object, instantiate
+    from hydra.utils import instantiate
 
     if not isinstance(node, Mapping) or "_target_" not in node:
         raise ConfigError(
             f"{key} needs a `_target_`, the import path of a class or function, e.g. my_module.MyClass."
         )
     path = str(node["_target_"])
-    # Hydra would log a traceback before the sentence below.
-    logging.getLogger("hydra.utils").disabled = True
-    try:
-        target = get_object(path)
-    except (ImportError, ValueError, AttributeError, InstantiationException) as error:
-        reason = str(error.__cause__ or error).strip().splitlines()[0]
-        raise ConfigError(
-            f"{key}._target_={path!r} cannot be imported ({reason}).{_install_hint(path)}"
-        ) from error
+    target = import_target(path, f"{key}._target_")
     if not callable(target):
         raise ConfigError(
             f"{key}._target_={path!r} is a {type(target).__name__}; it must be a class or function."
@@ -83,12 +75,87 @@ def make(
     }
     try:
         # Bound first, called later: instantiate would turn the context's objects into configs.
-        partial = instantiate({**node, "_convert_": "all", "_partial_": True})
+        partial = instantiate(
+            {**node, "_convert_": "all", "_partial_": True}, **_execution_whitelist(node)
+        )
         return partial(**objects) if called else partial
     except InstantiationException as error:
         raise _cause(error, key, path, node) from error
     except (TypeError, ValueError) as error:
         raise ConfigError(_refusal(key, path, node, error)) from error
+
+
+def import_target(path: str, key: str) -> Any:
+    """Return the class or function at an import path.
+
+    Args:
+        path: The import path, e.g. ``"my_module.MyClass"``.
+        key: The key in the config that holds it, for the errors.
+
+    Raises:
+        ConfigError: If there is none.
+
+    Example:
+        >>> import_target("torch.nn.ReLU", "model._target_")
+        <class 'torch.nn.modules.activation.ReLU'>
+    """
+    from hydra.errors import InstantiationException
+    from hydra.utils import get_object
+
+    # Hydra would log a traceback before the sentence below.
+    logging.getLogger("hydra.utils").disabled = True
+    try:
+        return get_object(path)
+    except (ImportError, ValueError, AttributeError, InstantiationException) as error:
+        reason = str(error.__cause__ or error).strip().splitlines()[0]
+        raise ConfigError(
+            f"{key}={path!r} cannot be imported ({reason}).{_install_hint(path)}"
+        ) from error
+
+
+def import_path(target: Any) -> str:
+    """Return where a class or function is defined; ``""`` for an object that does not know.
+
+    Example:
+        >>> import_path(nn.ReLU)
+        'torch.nn.modules.activation.ReLU'
+    """
+    module, name = getattr(target, "__module__", None), getattr(target, "__qualname__", None)
+    return f"{module}.{name}" if module and name else ""
+
+
+def targets_of(tree: Any) -> list[str]:
+    """Return the import paths that a config tree names, at every depth.
+
+    Example:
+        >>> targets_of({"_target_": "a.Net", "layers": [{"_target_": "b.Layer"}]})
+        ['a.Net', 'b.Layer']
+    """
+    if isinstance(tree, Mapping):
+        paths = [tree["_target_"]] if isinstance(tree.get("_target_"), str) else []
+        return [*paths, *(path for value in tree.values() for path in targets_of(value))]
+    if isinstance(tree, list | tuple):
+        return [path for value in tree for path in targets_of(value)]
+    return []
+
+
+def _execution_whitelist(node: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the argument by which Hydra 1.4 and later allow the targets of a node.
+
+    Whether a node may be trusted is decided before it gets here, by the user who wrote it or in
+    :mod:`~mtl_runner.config.trust`, so all that it names is allowed, by the names in the node and
+    by where the objects are defined.
+    """
+    from hydra.utils import get_object, instantiate
+
+    if "_execution_whitelist_" not in inspect.signature(instantiate).parameters:
+        return {}
+    names = targets_of(node)
+    for path in tuple(names):
+        # Hydra raises the error if the target cannot be imported.
+        with contextlib.suppress(Exception):
+            names.append(import_path(get_object(path)))
+    return {"_execution_whitelist_": [name for name in dict.fromkeys(names) if name]}
 
 
 def _cause(error: Exception, key: str, path: str, node: Mapping[str, Any]) -> Exception:

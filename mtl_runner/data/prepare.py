@@ -93,7 +93,13 @@ def _select(tasks: list[Task], keep: Sequence[str] | None) -> list[Task]:
         raise DataError("The dataset has no task; it needs at least one.")
     if keep is None:
         return tasks
+    if isinstance(keep, str) or not isinstance(keep, Sequence):
+        raise ConfigError(
+            f"data.tasks must be a list of names, e.g. '[{names[0]}]'; found {keep!r}."
+        )
     for name in keep:
+        if list(keep).count(name) > 1:
+            raise ConfigError(f"data.tasks names {name!r} twice; name every task once.")
         if name not in names:
             raise ConfigError(
                 f"data.tasks names the unknown task {name!r}; {suggest(name, names)}."
@@ -117,7 +123,13 @@ def _clean(name: str, split: Split, tasks: list[Task]) -> Split:
     """Return a split in fixed form: finite inputs, targets of each task's type and shape."""
     _check_inputs(name, split)
     targets = {task.name: _target(name, split, task) for task in tasks if task.has_target}
-    return Split(split.inputs, targets).apply(_default_precision)
+    clean = Split(split.inputs, targets).apply(_default_precision)
+    for task, target in clean.targets.items():
+        if bool(target.isinf().any()):
+            raise DataError(
+                f"Task {task!r} holds a number in the {name} split that is infinite in {str(target.dtype).removeprefix('torch.')}; remove it, mark it missing (NaN), or use smaller units."
+            )
+    return clean
 
 
 def _check_inputs(name: str, split: Split) -> None:
@@ -136,8 +148,11 @@ def _check_inputs(name: str, split: Split) -> None:
             raise DataError(
                 f"The {subject} {'has' if key else 'have'} {len(tensor)} rows, but the split has {len(split)}."
             )
-        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-            row = int((~tensor.isfinite()).flatten(1 if tensor.dim() > 1 else 0).nonzero()[0, 0])
+        if not tensor.is_floating_point():
+            continue
+        finite = _default_precision(tensor).isfinite()  # 1e300 is infinite in single precision
+        if not bool(finite.all()):
+            row = int((~finite).flatten(1 if tensor.dim() > 1 else 0).nonzero()[0, 0])
             raise DataError(
                 f"The {subject} {'holds' if key else 'hold'} NaN or infinity (first in row {row}); fill or drop such rows."
             )

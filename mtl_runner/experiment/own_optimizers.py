@@ -30,10 +30,10 @@ class OwnOptimizers:
     """The optimizers of the own parameters of a weighting and of a likelihood.
 
     With a learning rate of their own (``weighting.lr``, ``likelihood.lr``) they have an Adam, whose
-    rate falls to 0 over the last 30 % of the run if ``anneal``, so that they first arrive and then
-    settle instead of following single batches; with ``lr: null`` an optimizer like the model's,
-    without weight decay. A parameter of an idle task has no gradient, so neither it nor its Adam
-    clock moves.
+    ``eps`` is the owner's ``smallest_slope``. Its rate falls to 0 over the last 30 % of the run if
+    ``anneal``, so that they first arrive and then settle instead of following single batches. With
+    ``lr: null`` they have an optimizer like the model's, without weight decay. A parameter of an
+    idle task has no gradient, so neither it nor its Adam clock moves.
 
     Args:
         weighting: The weighting.
@@ -155,5 +155,5 @@ def _trained(module: nn.Module) -> list[nn.Parameter]:
 
 def _optimizer(owner: Owner, make_optimizer: MakeOptimizer) -> Optimizer:
     if owner.lr is not None:
-        return torch.optim.Adam(_trained(owner), lr=owner.lr, fused=True)
+        return torch.optim.Adam(_trained(owner), lr=owner.lr, eps=owner.smallest_slope, fused=True)
     return make_optimizer([{"params": _trained(owner), "weight_decay": 0.0}])

@@ -13,6 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from mtl_runner.errors import ConfigError
 from mtl_runner.runs.request import Request
 
 # The environment variable with choices and overrides of the run that is repeated; workers see it.
@@ -25,8 +26,12 @@ def request_of_job(config: DictConfig) -> Request:
     Args:
         config: The config of the job, without its ``hydra`` node; values that only Hydra can
             resolve are replaced in it.
+
+    Raises:
+        ConfigError: If the name of the run leads out of its folder.
     """
     hydra = HydraConfig.get()
+    check_name(config.get("name"))
     _resolve_hydra_values(config)
     repeated = json.loads(os.environ.get(REPEATED_RUN, "{}"))
     overrides = list(hydra.overrides.task)
@@ -66,6 +71,41 @@ def request_of_composed(
         return request_of_job(config), hydra
     finally:
         HydraConfig.instance().cfg = before
+
+
+def check_name(name: Any) -> None:
+    """Check that the name of a run, which is a part of its directory's, stays in its folder.
+
+    Args:
+        name: The option ``name``.
+
+    Raises:
+        ConfigError: If a part of it is ``..``.
+
+    Example:
+        >>> check_name("group/first..second")
+    """
+    if ".." in re.split(r"[/\\]", str(name)):
+        raise ConfigError(f"name must not lead out of its folder by '..'; found {str(name)!r}.")
+
+
+def check_directory(key: str, directory: Any) -> None:
+    """Check that a directory for runs has a name.
+
+    Args:
+        key: The option that gives it.
+        directory: The directory.
+
+    Raises:
+        ConfigError: If it is empty: the run would be written into the working directory.
+
+    Example:
+        >>> check_directory("hydra.run.dir", "outputs/my_run")
+    """
+    if directory is None or not str(directory).strip():
+        raise ConfigError(
+            f"{key} is empty; give the directory a name, e.g. {key}=my_{key.split('.')[1]}."
+        )
 
 
 def _resolve_hydra_values(config: DictConfig) -> None:

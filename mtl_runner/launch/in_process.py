@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
 
 from mtl_runner.config.conf_directory import conf_directory
 from mtl_runner.config.open_keys import override_or_add
@@ -59,14 +61,27 @@ def run(*overrides: str) -> RunResult:
         raise outcome.cause
     if outcome.error:
         raise MtlError(outcome.error) from outcome.cause
-    return RunResult(request.directory)
+    return RunResult(request.directory, trust=_trusted_by(request.config))
+
+
+def _trusted_by(config: DictConfig) -> tuple[str, ...]:
+    """Return whose code the model of a run may be made of: what the user's own config names."""
+    from mtl_runner.config.instantiate import targets_of
+    from mtl_runner.config.trust import LARGE_PACKAGES
+
+    nodes = [
+        OmegaConf.to_container(config[key], resolve=True) for key in ("data", "model", "likelihood")
+    ]
+    paths = [path for path in targets_of(nodes) if not path.startswith("mtl_runner.")]
+    packages = [path.split(".")[0] for path in paths]
+    return (*paths, *(name for name in packages if name not in LARGE_PACKAGES))
 
 
 def _request(overrides: Sequence[str]) -> Request:
     """Return the request for the run that Hydra composes from the options."""
     from hydra import compose, initialize_config_dir
 
-    from mtl_runner.launch.hydra_request import request_of_composed
+    from mtl_runner.launch.hydra_request import check_directory, request_of_composed
     from mtl_runner.launch.plugins import register
 
     for override in overrides:
@@ -85,6 +100,9 @@ def _request(overrides: Sequence[str]) -> Request:
                 [override_or_add(override) for override in overrides],
                 return_hydra_config=True,
             )
+            # As it was typed: Hydra's own values, such as the time, are not known here yet.
+            typed: Any = OmegaConf.to_container(config.hydra.run, resolve=False)
+            check_directory("hydra.run.dir", typed["dir"])
             request, _ = request_of_composed(
                 config, lambda composed: Path(str(composed.hydra.run.dir))
             )

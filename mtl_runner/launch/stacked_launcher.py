@@ -6,7 +6,6 @@ Free of torch until it launches.
 from __future__ import annotations
 
 import gc
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from mtl_runner.compat.hydra_compose import Composer
 from mtl_runner.compat.hydra_launcher import BasicLauncher
+from mtl_runner.config.working_directory import search_in_run
 from mtl_runner.launch.hydra_request import request_of_composed
 from mtl_runner.runs.request import Request
 
@@ -74,8 +74,7 @@ class StackedLauncher(Launcher):
             What Hydra wants to know of each job, in their order.
         """
         setup_globals()
-        if self.config.hydra.runtime.cwd not in sys.path:
-            sys.path.insert(0, self.config.hydra.runtime.cwd)
+        search_in_run()
         jobs = {initial_job_idx + i: list(overrides) for i, overrides in enumerate(job_overrides)}
         requests, returns = {}, {}
         shared = set.intersection(*(set(overrides) for overrides in jobs.values()))

@@ -1,73 +1,177 @@
-"""The start of a sweep: its directory is remembered, and refused if it holds another sweep."""
+"""The start of a command: where it may write, and whose directory a sweep goes into."""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
+from mtl_runner.config.working_directory import leave_working_directory
+from mtl_runner.errors import ConfigError
+from mtl_runner.errors.messages import run_message
+from mtl_runner.files import write_json
+from mtl_runner.launch.hydra_request import check_directory, check_name
+from mtl_runner.runs.directory import SWEEP_RECORDS
+
 # The environment variable that is set for a sweep that was started with resume=true.
 RESUME = "MTL_RUNNER_RESUME"
 
 
-class SweepRefusedError(SystemExit):
-    """The end of a sweep before it writes anything.
+class RefusedError(SystemExit):
+    """The end of a command before it writes anything.
 
     It is no ordinary exception, since Hydra swallows those of its callbacks.
 
     Example:
-        >>> raise SweepRefusedError("'sweep' holds a sweep already")
+        >>> raise RefusedError("'sweep' holds a sweep already")
         Traceback (most recent call last):
-        mtl_runner.launch.start.SweepRefusedError: 'sweep' holds a sweep already
+        mtl_runner.launch.start.RefusedError: 'sweep' holds a sweep already
     """
 
 
 class SweepStart(Callback):
-    """The Hydra callback at the start of a multirun.
+    """The Hydra callback at the start of a run or a multirun.
 
     Attributes:
         directory: The directory of the sweep that this process started, for the whole class.
 
     Example:
-        >>> config = OmegaConf.create({"hydra": {"sweep": {"dir": "outputs/no_such_sweep"}}})
-        >>> SweepStart().on_multirun_start(config)
+        >>> import tempfile
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> hydra = {"sweep": {"dir": f"{folder.name}/s", "subdir": "0"}, "overrides": {"task": []}}
+        >>> SweepStart().on_multirun_start(OmegaConf.create({"hydra": hydra}))
         >>> current_sweep().name
-        'no_such_sweep'
+        's'
         >>> SweepStart.directory = None
+        >>> folder.cleanup()
     """
 
     directory: Path | None = None
 
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Look where a single run would be written, before Hydra makes the directory.
+
+        Args:
+            config: The config of the run, with its ``hydra`` node.
+            kwargs: Whatever else Hydra gives its callbacks.
+
+        Raises:
+            RefusedError: If the directory has no name, or the run's name leads out of it.
+        """
+        del kwargs
+        _check_places(config, "run.dir")
+
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Remember the directory of the sweep.
+        """Remember the directory of the sweep, and record there what it is.
 
         Args:
             config: The config of the sweep, with its ``hydra`` node.
             kwargs: Whatever else Hydra gives its callbacks.
 
         Raises:
-            SweepRefusedError: If the directory holds a sweep and ``resume=true`` was not given,
-                or a sweep with other options.
+            RefusedError: If the directory holds a sweep and ``resume=true`` was not given, or a
+                sweep with other options, or it cannot be written.
         """
         del kwargs
+        _check_places(config, "sweep.dir", "sweep.subdir")
         directory = Path(config.hydra.sweep.dir).absolute()
-        if (directory / "multirun.yaml").exists():
-            if not os.environ.get(RESUME):
-                raise SweepRefusedError(
-                    f"{str(directory)!r} holds a sweep already; add resume=true to go on with it, or choose another hydra.sweep.dir."
-                )
-            recorded = list(OmegaConf.load(directory / "multirun.yaml").hydra.overrides.task)
-            if recorded != list(config.hydra.overrides.task):
-                raise SweepRefusedError(
-                    f"{str(directory)!r} holds another sweep ({' '.join(recorded)}); resume=true goes on with the same options only, "
-                    "so give them, or choose another hydra.sweep.dir and compare both with mtl-compare."
-                )
+        options = [str(option) for option in config.hydra.overrides.task]
+        try:
+            _check_free(directory, options)
+            directory.mkdir(parents=True, exist_ok=True)
+            write_json(directory / SWEEP_RECORDS[0], {"version": 1, "overrides": options})
+        except OSError as error:
+            raise RefusedError(run_message(error)) from error
         SweepStart.directory = directory
+        leave_working_directory()
 
 
 def current_sweep() -> Path | None:
     """Return the directory of the sweep that this process started, if any."""
     return SweepStart.directory
+
+
+def forget_empty_sweep(directory: Path) -> None:
+    """Remove the record of a sweep that ended before its first run, and the empty directory.
+
+    Args:
+        directory: The directory of the sweep.
+    """
+    if not _holds_runs(directory):
+        (directory / SWEEP_RECORDS[0]).unlink(missing_ok=True)
+        # Something else may be in it.
+        with contextlib.suppress(OSError):
+            directory.rmdir()
+
+
+def _check_places(config: DictConfig, *keys: str) -> None:
+    """Raise an error if a run would be written where nobody expects it."""
+    try:
+        for key in keys:
+            check_directory(f"hydra.{key}", _as_typed(config, f"hydra.{key}"))
+        check_name(_as_typed(config, "name"))
+    except ConfigError as error:
+        raise RefusedError(str(error)) from error
+
+
+def _as_typed(config: DictConfig, key: str) -> Any:
+    """Return the value of a key, in which Hydra cannot resolve everything yet."""
+    node: Any = OmegaConf.to_container(config, resolve=False)
+    for part in key.split("."):
+        node = node.get(part, "unknown") if isinstance(node, dict) else "unknown"
+    return node
+
+
+def _holds_runs(directory: Path) -> bool:
+    """Return whether any run of a sweep has begun."""
+    return any(directory.glob("*/.hydra/config.yaml"))
+
+
+def _check_free(directory: Path, options: list[str]) -> None:
+    """Raise an error if a directory holds a sweep that this one does not go on with.
+
+    A sweep that ended before its first run, because of a wrong option, gives way.
+    """
+    recorded_there = any((directory / name).exists() for name in SWEEP_RECORDS)
+    if not recorded_there or not _holds_runs(directory):
+        return
+    if not os.environ.get(RESUME):
+        raise RefusedError(
+            f"{str(directory)!r} holds a sweep already; add resume=true to go on with it, or choose another hydra.sweep.dir."
+        )
+    recorded = _recorded_options(directory)
+    if recorded is None:
+        print(
+            f"{str(directory)!r} does not say with which options its sweep was started, since its multirun.yaml cannot be read; going on with these options.",
+            file=sys.stderr,
+        )
+    elif recorded != options:
+        raise RefusedError(
+            f"{str(directory)!r} holds another sweep ({' '.join(recorded)}); resume=true goes on with the same options only, "
+            "so give them, or choose another hydra.sweep.dir and compare both with mtl-compare."
+        )
+
+
+def _recorded_options(directory: Path) -> list[str] | None:
+    """Return the options of the sweep in a directory; None if they are not known.
+
+    Hydra's own record, of sweeps that are older than ours, may have been cut off by a kill.
+    """
+    ours, hydras = (directory / name for name in SWEEP_RECORDS)
+    try:
+        record: Any = json.loads(ours.read_text())
+        return [str(option) for option in record["overrides"]]
+    except (OSError, ValueError, LookupError, TypeError):
+        pass
+    try:
+        hydra: Any = OmegaConf.load(hydras)
+        return [str(option) for option in hydra.hydra.overrides.task]
+    except Exception:
+        # A file that is cut off can be anything.
+        return None

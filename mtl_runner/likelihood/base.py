@@ -33,6 +33,8 @@ class Likelihood(nn.Module):
         lr: Learning rate of the likelihood's own parameters; None trains them with the settings of
             the model's optimizer.
         anneal: Whether ``lr`` falls to 0 over the last 30 % of the run.
+        smallest_slope: The ``eps`` of that Adam: derivatives far below it hardly move the own
+            parameters. It is 0.001 for log scales, whose derivatives are numbers of size 1.
         replica_options: The options in which the replicas of a stack may differ, because their
             values are held in parameters and buffers; None if runs with this likelihood cannot be
             stacked.
@@ -53,6 +55,7 @@ class Likelihood(nn.Module):
     trains_nll: bool = True
     lr: float | None = None
     anneal: bool = False
+    smallest_slope: float = 1e-8
     replica_options: tuple[str, ...] | None = None
 
     def __init__(self, tasks: Sequence[Task]) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from mtl_runner.errors import ConfigError
 from mtl_runner.errors.checks import choice, flag, learning_rate, per_task
 from mtl_runner.likelihood.base import Likelihood, Tensors, entries_per_row, labelled_counts
-from mtl_runner.tasks.noise import initial_log_variances, log_variances, sigma_of
+from mtl_runner.tasks.noise import SMALLEST_SLOPE, initial_log_variances, log_variances, sigma_of
 from mtl_runner.tasks.task import Task
 
 # The floor of a loss inside a logarithm.
@@ -65,8 +65,8 @@ class Homoscedastic(Likelihood):
             64 times less).
         init: Initial :math:`s`: a number, ``{task: number}``, or ``"log_loss"``, the optimum of
             the trivial predictor.
-        lr: Learning rate of the log variances (Adam); None trains them with the settings of the
-            model's optimizer, without weight decay.
+        lr: Learning rate of the log variances (Adam, eps 0.001); None trains them with the
+            settings of the model's optimizer, without weight decay.
         anneal: Whether ``lr`` falls to 0 over the last 30 % of the run.
         frozen: ``{task: sigma}`` keeps a sigma fixed, in the units of the target; one number keeps
             all of them fixed.
@@ -88,6 +88,7 @@ class Homoscedastic(Likelihood):
     """
 
     has_noise = True
+    smallest_slope = SMALLEST_SLOPE
     replica_options = ("init", "frozen", "lr")
 
     def __init__(

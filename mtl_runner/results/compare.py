@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from mtl_runner.errors.checks import choice
+from mtl_runner.files import write_atomic
 from mtl_runner.results.overview import overview
 from mtl_runner.results.records.dataset import Records
 from mtl_runner.results.records.labels import Label
@@ -17,7 +19,10 @@ from mtl_runner.results.records.roles import RunRole
 from mtl_runner.results.records.run import Run
 from mtl_runner.results.records.summary import EPOCHS, SPLITS
 from mtl_runner.results.strategies_table import Row, strategy_rows
+from mtl_runner.results.text import csv_bytes
 from mtl_runner.results.verdict.conclusions import Conclusions, conclude
+
+log = logging.getLogger("mtl_runner")
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,7 @@ class Comparison:
             output: Where the files are; None if none were written.
         """
         if style == "csv":
-            return self.strategies.to_csv(index=False)
+            return csv_bytes(self.strategies).decode()
         folder = "" if output is None else _relative(output, Path.cwd())
         return overview(self.rows, self.conclusions, folder, style)
 
@@ -160,7 +165,7 @@ def comparison_of(
         for data in records.datasets
         for row in strategy_rows(data, at)
     ]
-    verdicts, differences = conclusions.tables()
+    verdicts, differences = conclusions.tables
     return Comparison(runs, pd.DataFrame(rows), verdicts, differences, rows, conclusions)
 
 
@@ -191,16 +196,29 @@ def compare_directories(
 
     comparison = comparison_of(paths, at=at, margin=margin, output=output)
     output.mkdir(parents=True, exist_ok=True)
-    comparison.runs.to_csv(output / "runs.csv", index=False)
-    comparison.strategies.to_csv(output / "comparison.csv", index=False)
+    write_atomic(output / "runs.csv", csv_bytes(comparison.runs))
+    write_atomic(output / "comparison.csv", csv_bytes(comparison.strategies))
     comparison.conclusions.write(output)
-    finished = [data for data in comparison.records.datasets if data.finished]
-    if plots and finished:
-        from mtl_runner.results.pictures.comparison import plot_comparison
-
-        plot_comparison(output / "comparison.png", finished, at)
     report_of(comparison.records, output / "report.html", at, comparison.conclusions)
+    if plots:
+        _draw(comparison, output / "comparison.png")
     return comparison
+
+
+def _draw(comparison: Comparison, path: Path) -> None:
+    """Draw the picture of a comparison; where that fails, a warning says why."""
+    from mtl_runner.results.pictures.comparison import plot_comparison
+
+    finished = [data for data in comparison.records.datasets if data.finished]
+    if not finished:
+        return
+    try:
+        plot_comparison(path, finished, comparison.at)
+    except OSError:  # a directory that cannot be written is the user's to know
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        log.warning("The comparison is complete, but not its picture: %s", reason)
 
 
 def _best_monitor(run: Run) -> float:

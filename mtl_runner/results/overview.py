@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from mtl_runner.results.records.dataset import DatasetRuns
 from mtl_runner.results.strategies_table import Row
-from mtl_runner.results.text import align, markdown_table, markdown_text, number
+from mtl_runner.results.text import align, markdown_table, markdown_text, number, printable
 from mtl_runner.results.verdict.conclusions import Conclusions
 
 SPLIT_WORDS = {"val": "validation", "test": "test"}
@@ -26,7 +26,7 @@ def overview(
         style: ``text`` or ``md``.
     """
     markdown = style == "md"
-    plain = markdown_text if markdown else str
+    plain = markdown_text if markdown else printable
     at = conclusions.evidence.at
     blocks = []
     for data in conclusions.records.datasets:
@@ -36,7 +36,7 @@ def overview(
         if markdown:
             blocks += [f"## {title}", markdown_table(table), *map(plain, notes)]
         else:
-            blocks.append("\n".join([title, align(table), *notes]))
+            blocks.append("\n".join([title, align(table), *map(plain, notes)]))
         if lines := conclusions.sentences(data.name):
             split = SPLIT_WORDS[conclusions.evidence.split]
             margin = number(100 * conclusions.margins[data.name])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,22 @@ from omegaconf import DictConfig, OmegaConf
 
 from mtl_runner.compat.omegaconf_yaml import to_yaml
 from mtl_runner.errors import RunDirectoryError
-from mtl_runner.files import write_atomic, write_json
+from mtl_runner.files import remove_temporary_files, write_atomic, write_json
 
 CONFIG = Path(".hydra") / "config.yaml"
 IDENTITY = Path(".hydra") / "run.json"
+# Ours, and Hydra's.
+SWEEP_RECORDS = ("sweep.json", "multirun.yaml")
+# Options that say where a run trains and not what, so that a run can move to another machine.
+PLACES = (
+    "data.path",
+    "data.second_path",
+    "data.cache",
+    "trainer.device",
+    "trainer.threads",
+    "record",
+    "name",
+)
 RUN_FILES = ("metrics.csv", "summary.json", "checkpoint.pt", "best.pt")
 
 
@@ -32,7 +45,7 @@ def read_config(directory: Path) -> DictConfig:
     Raises:
         RunDirectoryError: If the directory holds a sweep or no run.
     """
-    if (directory / "multirun.yaml").exists():
+    if any((directory / name).exists() for name in SWEEP_RECORDS):
         raise RunDirectoryError(
             f"{str(directory)!r} is a sweep; start the same command again with hydra.sweep.dir={directory} resume=true."
         )
@@ -80,16 +93,29 @@ def locked(directory: Path) -> Iterator[None]:
 
     The lock ends with the process, also when it is killed.
 
+    Args:
+        directory: The directory; it need not exist.
+
     Raises:
         RunDirectoryError: If another process holds the directory.
     """
+    (directory / ".hydra").mkdir(parents=True, exist_ok=True)
     try:
         import fcntl
     except ImportError:
         # Windows has no such locks.
         yield
         return
-    with (directory / ".hydra" / "lock").open("w") as lock:
+    # Nothing is written into the file, and a link that somebody has laid there is not followed.
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    path = directory / ".hydra" / "lock"
+    try:
+        lock = os.open(path, flags, 0o666)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise RunDirectoryError(f"{str(path)!r} is a link; remove it.") from error
+    try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -101,16 +127,21 @@ def locked(directory: Path) -> Iterator[None]:
             if error.errno not in (errno.ENOLCK, errno.ENOTSUP):
                 raise
         yield
+    finally:
+        os.close(lock)
 
 
-def claim(
+@contextlib.contextmanager
+def claimed(
     directory: Path,
     config: DictConfig,
     overrides: Sequence[str],
     choices: Mapping[str, str],
     hydra: DictConfig | None,
-) -> None:
-    """Reserve the directory for a run: write its config, unless this very run is there already.
+) -> Iterator[None]:
+    """Reserve the directory for a run, and keep other processes out of it.
+
+    Its config is written, unless this very run is there already.
 
     Args:
         directory: The directory; it need not exist.
@@ -121,32 +152,78 @@ def claim(
 
     Raises:
         RunDirectoryError: Before anything is touched, if the directory holds a run with another
-            config, or result files without a config.
+            config that has begun to train, or result files without a config.
 
     Example:
         >>> import tempfile
         >>> folder = tempfile.TemporaryDirectory()
         >>> config = OmegaConf.create({"seed": 1})
-        >>> claim(Path(folder.name), config, ["seed=1"], {}, None)
-        >>> claim(Path(folder.name), config, ["seed=1"], {}, None)  # to resume it is allowed
-        >>> read_config(Path(folder.name))
+        >>> with claimed(Path(folder.name), config, ["seed=1"], {}, None):
+        ...     read_config(Path(folder.name))
         {'seed': 1}
+        >>> with claimed(Path(folder.name), config, ["seed=1"], {}, None):
+        ...     pass  # to resume it is allowed
         >>> folder.cleanup()
     """
-    if (directory / CONFIG).exists():
-        recorded = OmegaConf.to_container(read_config(directory))
-        difference = _first_difference(recorded, OmegaConf.to_container(config))
-        if difference is not None:
-            raise RunDirectoryError(
-                f"{str(directory)!r} holds a run with another config ({difference}); choose another hydra.run.dir, or remove that directory."
-            )
+    _check_free(directory, config)
+    with locked(directory):
+        # Another process may have come first; now nobody else can.
+        _check_free(directory, config)
+        for folder in (directory, directory / ".hydra"):
+            remove_temporary_files(folder)
+        if not _holds_this_run(directory, config):
+            _record(directory, config, overrides, choices, hydra)
+        yield
+
+
+def _check_free(directory: Path, config: DictConfig) -> None:
+    """Raise an error, before anything is touched, if a directory is not free for a run."""
+    if not (directory / CONFIG).exists():
+        for name in RUN_FILES:
+            if (directory / name).exists():
+                raise RunDirectoryError(
+                    f"{str(directory)!r} already holds a {name} of unknown origin; choose another hydra.run.dir."
+                )
         return
-    for name in RUN_FILES:
-        if (directory / name).exists():
-            raise RunDirectoryError(
-                f"{str(directory)!r} already holds a {name} of unknown origin; choose another hydra.run.dir."
-            )
-    (directory / ".hydra").mkdir(parents=True, exist_ok=True)
+    recorded = OmegaConf.to_container(read_config(directory))
+    difference = _first_difference(recorded, OmegaConf.to_container(config))
+    if difference is not None and _has_trained(directory):
+        raise RunDirectoryError(
+            f"{str(directory)!r} holds a run with another config ({difference}); choose another hydra.run.dir, or remove that directory."
+        )
+
+
+def _has_trained(directory: Path) -> bool:
+    """Return whether the run in a directory came so far that it has something to lose.
+
+    One that was refused, because of a wrong option, gives way to the run with the right one.
+    """
+    files = ("metrics.csv", "checkpoint.pt", "best.pt")
+    return (
+        any((directory / name).exists() for name in files)
+        or read_summary(directory).get("status") == "finished"
+    )
+
+
+def _holds_this_run(directory: Path, config: DictConfig) -> bool:
+    """Return whether the config of this very run is recorded in a directory."""
+    if not (directory / CONFIG).exists():
+        return False
+    recorded = OmegaConf.to_container(read_config(directory))
+    return _first_difference(recorded, OmegaConf.to_container(config)) is None
+
+
+def _record(
+    directory: Path,
+    config: DictConfig,
+    overrides: Sequence[str],
+    choices: Mapping[str, str],
+    hydra: DictConfig | None,
+) -> None:
+    """Write the config of a run, and what its command line asked for."""
+    # A run that never began to train makes room for this one; its config goes last, too.
+    for name in ("summary.json", CONFIG):
+        (directory / name).unlink(missing_ok=True)
     write_atomic(directory / ".hydra" / "overrides.yaml", to_yaml(list(overrides)))
     write_json(directory / IDENTITY, {"overrides": list(overrides), "choices": dict(choices)})
     if hydra is not None:
@@ -156,6 +233,43 @@ def claim(
         )
     # The config comes last: it is what makes this a run directory.
     write_atomic(directory / CONFIG, to_yaml(OmegaConf.to_container(config, enum_to_str=True)))
+
+
+def trained_config(directory: Path, trained: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return the recorded config of a run, checked against the one its checkpoint was trained with.
+
+    Args:
+        directory: Directory of the run.
+        trained: The config in the checkpoint; None if there is no checkpoint, or it holds none.
+
+    Returns:
+        The recorded config, for the next checkpoint; None if there is none.
+
+    Raises:
+        RunDirectoryError: If somebody has edited the recorded config in between.
+    """
+    if not (directory / CONFIG).exists():
+        return None
+    recorded: Any = OmegaConf.to_container(read_config(directory))
+    if trained is not None:
+        difference = _first_difference(_without_places(trained), _without_places(recorded))
+        if difference is not None:
+            raise RunDirectoryError(
+                f"The recorded config of {str(directory)!r} is not the one that its checkpoint was trained with ({difference}); put it back to resume, or train anew with mtl-run repeat={directory}."
+            )
+    return recorded if isinstance(recorded, dict) else None
+
+
+def _without_places(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a config without the options that may change when a run goes on."""
+    kept = dict(config)
+    for place in PLACES:
+        group, _, key = place.partition(".")
+        if not key:
+            kept.pop(group, None)
+        elif isinstance(kept.get(group), dict):
+            kept[group] = {name: value for name, value in kept[group].items() if name != key}
+    return kept
 
 
 def _first_difference(old: Any, new: Any, key: str = "") -> str | None:

@@ -8,6 +8,7 @@ import math
 import shutil
 import tempfile
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 from omegaconf import OmegaConf
 
 from mtl_runner.data.inputs import InputTensors
+from mtl_runner.errors import RunDirectoryError
 from mtl_runner.errors.messages import run_message
 from mtl_runner.experiment.build import Datasets, Experiment, build
 from mtl_runner.files import write_json
@@ -42,6 +44,32 @@ def outcome_if_finished(request: Request) -> Outcome | None:
     return Outcome(float("nan") if best is None else float(best))
 
 
+@contextlib.contextmanager
+def claimed_for(request: Request) -> Iterator[None]:
+    """Hold the directory of a run, as long as the run is at work in it.
+
+    Args:
+        request: The run that is asked for.
+
+    Raises:
+        RunDirectoryError: If the directory holds another run, or cannot be written.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(
+                run_directory.claimed(
+                    request.directory,
+                    request.config,
+                    request.overrides,
+                    request.choices,
+                    request.hydra,
+                )
+            )
+        except OSError as error:
+            raise RunDirectoryError(run_message(error)) from error
+        yield
+
+
 def begin(request: Request, datasets: Datasets | None = None) -> Trainer:
     """Build a run, or restore it from its checkpoint, in a directory that is claimed.
 
@@ -58,6 +86,7 @@ def begin(request: Request, datasets: Datasets | None = None) -> Trainer:
     torch.autograd.set_detect_anomaly(bool(request.config.get("debug", False)))
     experiment = build(request.config, datasets)
     trainer = Trainer(experiment, request.directory)
+    trainer.config = run_directory.trained_config(request.directory, trainer.config)
     trainer.best.header = _header(request, experiment)
     log.info("%s", _start_line(trainer))
     for lesson in [] if trainer.resumed else advice_on_setup(experiment):
@@ -75,7 +104,7 @@ def end(trainer: Trainer, request: Request) -> Outcome:
         request: The request that it answers.
 
     Returns:
-        Its outcome, marked as interrupted if Ctrl-C was pressed meanwhile: a sweep stops then even
+        Its outcome, with the signal that asked to stop meanwhile, if any: a sweep stops then even
         if this run came to its end.
     """
     experiment, directory = trainer.experiment, request.directory
@@ -88,13 +117,13 @@ def end(trainer: Trainer, request: Request) -> Outcome:
             log.warning("%s", lesson)
     final, best = trainer.finish()
     summary = {**_summary_head(request, "finished"), **summarize(trainer, final, best)}
+    if experiment.settings.record.predictions:
+        write_predictions(trainer)
+    write_json(directory / "summary.json", summary)
     if experiment.settings.record.plots == "all" or (
         experiment.settings.record.plots == "best" and not request.job
     ):
         draw(trainer, summary, directory)
-    if experiment.settings.record.predictions:
-        write_predictions(trainer)
-    write_json(directory / "summary.json", summary)
     log.info("%s", task_table(summary))
     log.info("%s", monitor_line(summary))
     if trainer.settings.trainer.patience and trainer.epoch < trainer.settings.trainer.epochs:
@@ -105,11 +134,11 @@ def end(trainer: Trainer, request: Request) -> Outcome:
             trainer.settings.trainer.patience,
         )
     log.info("%s", display_path(directory))
-    return Outcome(trainer.best.value, interrupted=trainer.stop)
+    return Outcome(trainer.best.value, stopped_by=trainer.stop_signal if trainer.stop else None)
 
 
 def draw(trainer: Trainer, summary: dict[str, Any], directory: Path) -> None:
-    """Draw the pictures of a run.
+    """Draw the pictures of a run; where that fails, a warning says why.
 
     Args:
         trainer: The trained run.
@@ -121,24 +150,38 @@ def draw(trainer: Trainer, summary: dict[str, Any], directory: Path) -> None:
     from mtl_runner.runs.fit_curve import fit_curve
     from mtl_runner.runs.panel import validation_panel
 
-    plot_run(directory, summary, fit_curve(trainer))
-    panel = validation_panel(trainer)
-    if panel is not None:
-        plot_panel(directory / "panel.png", panel)
+    with _warning_instead_of_failure():
+        plot_run(directory, summary, fit_curve(trainer))
+        panel = validation_panel(trainer)
+        if panel is not None:
+            plot_panel(directory / "panel.png", panel)
 
 
 def draw_again(directory: Path) -> None:
     """Draw the pictures of a run that finished before (``record.plots=best``).
 
+    Where that fails, a warning says why.
+
     Args:
         directory: Its run directory.
     """
     # A copy, since restoring a run cuts its metrics.csv back to the checkpoint.
-    with tempfile.TemporaryDirectory() as folder:
+    with _warning_instead_of_failure(), tempfile.TemporaryDirectory() as folder:
         for name in ("checkpoint.pt", "best.pt", "metrics.csv"):
             shutil.copy2(directory / name, folder)
         trainer = Trainer(build(run_directory.read_config(directory)), Path(folder))
         draw(trainer, run_directory.read_summary(directory), directory)
+
+
+@contextlib.contextmanager
+def _warning_instead_of_failure() -> Iterator[None]:
+    """Turn an error into a warning, since the numbers are recorded and no picture is worth them."""
+    try:
+        yield
+    except Exception as error:
+        log.warning("The run is complete, but not its pictures: %s", run_message(error))
+        trace = "".join(traceback.format_exception(error))
+        logging.getLogger("mtl_runner.file").info("%s", trace)
 
 
 def _start_line(trainer: Trainer) -> str:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from mtl_runner import likelihood as likelihoods
+from mtl_runner import models
 from mtl_runner.config.instantiate import make
+from mtl_runner.config.trust import checked_trees, named_classes
 from mtl_runner.data.inputs import Inputs
 from mtl_runner.data.table.columns import Features
-from mtl_runner.errors import DataError
+from mtl_runner.errors import DataError, RunDirectoryError
+from mtl_runner.errors.messages import out_of_memory
 from mtl_runner.experiment.build import make_likelihood, model_from_shape
 from mtl_runner.experiment.forward import ForwardPass
 from mtl_runner.likelihood import Likelihood
+from mtl_runner.tasks import kinds
 from mtl_runner.tasks.task import Task
 from mtl_runner.train import checkpoint
 from mtl_runner.train.best_model import merge_likelihood_states, model_parts
@@ -26,6 +31,13 @@ if TYPE_CHECKING:
 
 # The likelihood of runs that were recorded before likelihoods were.
 STANDARD = {"_target_": "mtl_runner.likelihood.Standard"}
+# The classes that a best.pt may name without being trusted: they only make layers of tensors.
+SAFE_CLASSES = (
+    named_classes(models, nn.Module)
+    | named_classes(likelihoods, Likelihood)
+    | named_classes(kinds, kinds.Kind)
+    | named_classes(nn, nn.Module)
+)
 
 
 class Predictor:
@@ -114,30 +126,62 @@ class Predictor:
         )
 
 
-def load(run: str | Path, device: str = "cpu") -> Predictor:
+def load(run: str | Path, device: str = "cpu", trust: Sequence[str] = ()) -> Predictor:
     """Load the trained model of a run, at its best validation epoch.
+
+    Only ``best.pt`` is read, and it cannot run code: its model, likelihood and kinds of tasks must
+    be classes of mtl-runner or layers of ``torch.nn``, unless you trust others. Nothing is
+    downloaded, and no other file or folder that the run names is opened.
 
     Args:
         run: The run directory, as ``mtl-run`` printed it.
         device: Where the model should lie, e.g. ``"cuda"``.
+        trust: Packages, modules, or single classes and functions whose code the file may run: those
+            of your own model, e.g. ``["my_package"]``. They are imported as Python finds them.
 
     Returns:
         The model with its tasks and preprocessing.
 
     Raises:
-        RunDirectoryError: If the directory holds no finished evaluation.
+        RunDirectoryError: If the directory holds no finished evaluation, or its ``best.pt`` names
+            code that is neither mtl-runner's nor trusted.
+        ConfigError: If trusted code cannot be imported, or refuses its options.
 
     Example:
         >>> predictor = load("outputs/my_run")  # doctest: +SKIP
         >>> predictor.predict(table)  # doctest: +SKIP
     """
-    saved = checkpoint.load(Path(run) / "best.pt", device)
-    tasks = [task_from_plain(fields) for fields in saved["tasks"]]
+    file = Path(run) / "best.pt"
+    saved = checkpoint.load(file, device)
+    try:
+        return _rebuilt(saved, device, trust, file)
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        if out_of_memory(error):
+            raise
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".:")
+        raise RunDirectoryError(
+            f"The model in {str(file)!r} cannot be rebuilt ({reason}); is it the best.pt of this run, and is the code of its model as it was?"
+        ) from error
+
+
+def _rebuilt(saved: dict[str, Any], device: str, trust: Sequence[str], file: Path) -> Predictor:
+    """Return the predictor of a ``best.pt``, after its config was found to name safe code only."""
+    kind_keys = [f"tasks.{i}.kind" for i in range(len(saved["tasks"]))]
+    trees = {
+        "model": saved["model"],
+        "likelihood": saved.get("likelihood", STANDARD),
+        **{key: task["kind"] for key, task in zip(kind_keys, saved["tasks"], strict=True)},
+    }
+    trees = checked_trees(trees, SAFE_CLASSES, trust, file)
+    tasks = [
+        task_from_plain({**task, "kind": trees[key]})
+        for key, task in zip(kind_keys, saved["tasks"], strict=True)
+    ]
     shape = saved["input_shape"]
     shape = {k: tuple(v) for k, v in shape.items()} if isinstance(shape, dict) else tuple(shape)
-    likelihood = make_likelihood(saved.get("likelihood", STANDARD), tasks)
+    likelihood = make_likelihood(trees["likelihood"], tasks)
     model = model_from_shape(
-        saved["model"], tasks, shape, share=saved["share"], predicts_noise=likelihood.predicts_noise
+        trees["model"], tasks, shape, share=saved["share"], predicts_noise=likelihood.predicts_noise
     )
     parts = model_parts(model)
     for name, weights in saved["weights"].items():

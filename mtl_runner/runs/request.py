@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,7 +45,7 @@ class Outcome:
         monitor: The best value of ``trainer.monitor``; NaN if the run failed.
         error: The sentence that says why it failed or stopped; empty if it finished.
         exit_code: The exit status that the command should end with.
-        interrupted: Whether Ctrl-C was pressed.
+        stopped_by: The signal that asked to stop, such as Ctrl-C; also if the run came to its end.
         cause: The exception behind ``error``, if any.
 
     Example:
@@ -57,5 +58,10 @@ class Outcome:
     monitor: float = float("nan")
     error: str = ""
     exit_code: int = 0
-    interrupted: bool = False
+    stopped_by: signal.Signals | None = None
     cause: BaseException | None = field(default=None, compare=False)
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether a signal asked to stop."""
+        return self.stopped_by is not None

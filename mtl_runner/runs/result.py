@@ -24,6 +24,8 @@ class RunResult:
 
     Attributes:
         directory: The run directory.
+        trust: Import paths of classes and functions whose code the model may run, as in
+            :func:`mtl_runner.load`; those of the config, if ``mtl_runner.run`` made the result.
 
     Example:
         >>> import tempfile
@@ -35,6 +37,7 @@ class RunResult:
     """
 
     directory: Path
+    trust: tuple[str, ...] = ()
 
     @cached_property
     def summary(self) -> dict[str, Any]:
@@ -51,7 +54,7 @@ class RunResult:
     @cached_property
     def predictor(self) -> Predictor:
         """The trained model at its best validation epoch, with its tasks and preprocessing."""
-        return load(self.directory)
+        return load(self.directory, trust=self.trust)
 
     @property
     def pictures(self) -> list[Path]:

@@ -8,14 +8,15 @@ from __future__ import annotations
 import logging
 import os
 import shlex
+import signal
 from dataclasses import replace
 
-from mtl_runner.errors import RunDirectoryError
 from mtl_runner.errors.messages import run_message
 from mtl_runner.experiment.build import build
 from mtl_runner.runs import directory as run_directory
 from mtl_runner.runs.lifecycle import (
     begin,
+    claimed_for,
     display_path,
     end,
     outcome_if_finished,
@@ -25,7 +26,13 @@ from mtl_runner.runs.lifecycle import (
 from mtl_runner.runs.logs import logging_to
 from mtl_runner.runs.request import Outcome, Request
 from mtl_runner.runs.summary import monitor_line, task_table
-from mtl_runner.train.interruption import Interrupted, graceful_interruption
+from mtl_runner.train.interruption import (
+    Interrupted,
+    exit_code,
+    graceful_interruption,
+    in_words,
+    signal_of,
+)
 from mtl_runner.train.progress import ProgressBar
 from mtl_runner.train.trainer import Trainer
 
@@ -46,39 +53,36 @@ def run(request: Request) -> Outcome:
         RunDirectoryError: If the directory holds another run or cannot be written.
     """
     directory = request.directory
-    try:
-        run_directory.claim(
-            directory, request.config, request.overrides, request.choices, request.hydra
-        )
-    except OSError as error:
-        raise RunDirectoryError(run_message(error)) from error
-    with run_directory.locked(directory), logging_to(directory):
+    with claimed_for(request), logging_to(directory):
         if request.job:
             log.info("[%s]", request.job)
         try:
             return _run_claimed(request)
-        except Interrupted:
-            write_status(request, "interrupted", "stopped by Ctrl-C")
-            return Outcome(
-                error=f"Stopped; go on with: mtl-run resume={shlex.quote(display_path(directory))}",
-                exit_code=130,
-                interrupted=True,
-            )
-        except KeyboardInterrupt:
-            write_status(request, "interrupted", "stopped by Ctrl-C")
-            key = "resume" if (directory / "checkpoint.pt").exists() else "repeat"
-            option = f"{key}={shlex.quote(display_path(directory))}"
-            return Outcome(
-                error=f"Stopped at once; go on from the last evaluated epoch with: mtl-run {option}",
-                exit_code=130,
-                interrupted=True,
-            )
+        except KeyboardInterrupt as interrupt:
+            return _stopped(interrupt, request)
         except Exception as error:
             # A user's model, data or machine can raise anything.
             if os.environ.get("MTL_RUNNER_FULL_ERROR"):
                 write_status(request, "failed", run_message(error))
                 raise
             return replace(record_failure(error, request), cause=error)
+
+
+def _stopped(interrupt: KeyboardInterrupt, request: Request) -> Outcome:
+    """Record that a signal stopped a run; return the outcome, which says how to go on."""
+    number = signal_of(interrupt)
+    by = in_words(number)
+    write_status(request, "interrupted", f"stopped by {by}")
+    stopped = "Stopped" if number == signal.SIGINT else f"Stopped by {by}"
+    saved = (request.directory / "checkpoint.pt").exists()
+    command = (
+        f"mtl-run {'resume' if saved else 'repeat'}={shlex.quote(display_path(request.directory))}"
+    )
+    if isinstance(interrupt, Interrupted):
+        error = f"{stopped}; go on with: {command}"
+    else:
+        error = f"{stopped} at once; go on from the last evaluated epoch with: {command}"
+    return Outcome(error=error, exit_code=exit_code(number), stopped_by=number)
 
 
 def _run_claimed(request: Request) -> Outcome:
@@ -105,9 +109,9 @@ def _train(trainer: Trainer, request: Request) -> Trainer:
                 "trainer.compile=true has no effect: the step cannot be compiled, since %s.", reason
             )
         # The attempt has drawn batches, so the plain loop starts from a new trainer.
-        header = trainer.best.header
+        header, config = trainer.best.header, trainer.config
         trainer = Trainer(build(request.config), request.directory)
-        trainer.best.header = header
+        trainer.best.header, trainer.config = header, config
     with ProgressBar(trainer), graceful_interruption(trainer):
         trainer.run()
     return trainer

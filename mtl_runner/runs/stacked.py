@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import signal
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,12 +28,24 @@ from mtl_runner.experiment.build import (
     is_built_in,
 )
 from mtl_runner.runs import directory as run_directory
-from mtl_runner.runs.lifecycle import begin, end, outcome_if_finished, record_failure, write_status
+from mtl_runner.runs.lifecycle import (
+    begin,
+    claimed_for,
+    end,
+    outcome_if_finished,
+    record_failure,
+    write_status,
+)
 from mtl_runner.runs.logs import RunLogs, logging_to_many
 from mtl_runner.runs.request import Outcome, Request
 from mtl_runner.runs.summary import monitor_line
 from mtl_runner.train import checkpoint
-from mtl_runner.train.interruption import Interrupted, graceful_interruption
+from mtl_runner.train.interruption import (
+    StoppedBySignal,
+    graceful_interruption,
+    in_words,
+    signal_of,
+)
 from mtl_runner.train.progress import ProgressBar
 from mtl_runner.train.stack.eligibility import (
     config_key,
@@ -47,9 +60,10 @@ from mtl_runner.train.trainer import Trainer
 
 log = logging.getLogger("mtl_runner")
 
-# Each replica of a stack holds a lock on its directory, and systems allow 1024 open files.
+# Each replica of a stack holds a lock on its directory, and systems allow 256 or 1024 open files,
+# of which the process itself needs some.
 MAX_REPLICAS = 256
-STOPPED = "stopped by Ctrl-C"
+OTHER_FILES = 64
 
 
 @dataclass
@@ -86,7 +100,7 @@ class StackedRuns:
         """Train all runs that can be stacked.
 
         Raises:
-            KeyboardInterrupt: After Ctrl-C, when everything is saved.
+            StoppedBySignal: After Ctrl-C or SIGTERM, when everything is saved.
         """
         groups: dict[str, list[int]] = {}
         for index, request in self.requests.items():
@@ -114,7 +128,14 @@ class StackedRuns:
 
         A run that was killed just after it had saved is put back to the epoch of the others.
         """
-        saved = {index: checkpoint.saved_epochs(self.requests[index].directory) for index in group}
+        saved: dict[int, list[int]] = {}
+        for index in group:
+            request = self.requests[index]
+            with self._failures_of(index):
+                if checkpoint.is_damaged(request.directory):
+                    with claimed_for(request):
+                        checkpoint.go_back_if_damaged(request.directory)
+                saved[index] = checkpoint.saved_epochs(request.directory)
         counts = Counter(epoch for epochs in saved.values() for epoch in epochs)
         start = {
             index: max(epochs, key=lambda epoch: (counts[epoch], epoch))
@@ -122,10 +143,12 @@ class StackedRuns:
         }
         for index, epoch in start.items():
             if epoch != saved[index][0]:
-                checkpoint.restore_previous(self.requests[index].directory)
+                with self._failures_of(index), claimed_for(self.requests[index]):
+                    checkpoint.restore_previous(self.requests[index].directory)
+        members = [index for index in start if index not in self.refused]
         return [
-            [index for index in group if start[index] == epoch]
-            for epoch in dict.fromkeys(start.values())
+            [index for index in members if start[index] == epoch]
+            for epoch in dict.fromkeys(start[index] for index in members)
         ]
 
     def _run_group(self, members: Sequence[int]) -> None:
@@ -138,7 +161,7 @@ class StackedRuns:
             self.not_stacked |= dict.fromkeys(members, reason)
             return
         own_data = not is_built_in(self.requests[members[0]].config.data)
-        size = int(min(MAX_REPLICAS, max(1, self.memory // replica_bytes(experiment, own_data))))
+        size = int(min(max_replicas(), max(1, self.memory // replica_bytes(experiment, own_data))))
         del experiment
         for start in range(0, len(members), size):
             self._run_together(members[start : start + size])
@@ -162,12 +185,19 @@ class StackedRuns:
         try:
             with contextlib.ExitStack() as locks:
                 stacks: dict[str, dict[int, Trainer]] = {}
-                for index in members:
-                    with self._failures_of(index):
-                        trainer = self._begin(index, locks)
-                        stacks.setdefault(experiment_key(trainer.experiment), {})[index] = trainer
-                for trainers in stacks.values():
-                    self._train(trainers)
+                try:
+                    for index in members:
+                        with self._failures_of(index):
+                            trainer = self._begin(index, locks)
+                            key = experiment_key(trainer.experiment)
+                            stacks.setdefault(key, {})[index] = trainer
+                    for trainers in stacks.values():
+                        self._train(trainers)
+                except KeyboardInterrupt as interrupt:
+                    number = signal_of(interrupt)
+                    for index in (index for trainers in stacks.values() for index in trainers):
+                        self._record_stop(index, number)
+                    raise StoppedBySignal(number) from None
         except _TooLargeError:
             if len(members) == 1:
                 self.not_stacked[members[0]] = "there is not enough memory to stack it"
@@ -182,16 +212,16 @@ class StackedRuns:
                 for group in self._by_epoch(unfinished):
                     self._run_together(group)
 
+    def _record_stop(self, index: int, number: signal.Signals) -> None:
+        """Record that a signal stopped a run, unless it has ended before."""
+        if index not in self.outcomes and index not in self.not_stacked:
+            with self._failures_of(index):
+                write_status(self.requests[index], "interrupted", f"stopped by {in_words(number)}")
+
     def _begin(self, index: int, locks: contextlib.ExitStack) -> Trainer:
         """Claim, lock and begin a run; the lock is held until ``locks`` is closed."""
         request = self.requests[index]
-        try:
-            run_directory.claim(
-                request.directory, request.config, request.overrides, request.choices, request.hydra
-            )
-        except OSError as error:
-            raise RunDirectoryError(run_message(error)) from error
-        locks.enter_context(run_directory.locked(request.directory))
+        locks.enter_context(claimed_for(request))
         return begin(request, self.datasets)
 
     def _train(self, trainers: Mapping[int, Trainer]) -> None:
@@ -217,11 +247,6 @@ class StackedRuns:
         try:
             with ProgressBar(stack, f"{len(order)} runs"), graceful_interruption(stack):
                 stack.run()
-        except (Interrupted, KeyboardInterrupt):
-            for index in order:
-                with self._failures_of(index):
-                    write_status(self.requests[index], "interrupted", STOPPED)
-            raise KeyboardInterrupt from None
         except CannotStackError as error:
             self.not_stacked |= dict.fromkeys(order, f"they cannot be stacked ({error})")
             return
@@ -242,7 +267,7 @@ class StackedRuns:
                 summary = run_directory.read_summary(self.requests[index].directory)
                 self._print(index, monitor_line(summary))
         if stack.stop:
-            raise KeyboardInterrupt
+            raise StoppedBySignal(stack.stop_signal)
 
     @contextlib.contextmanager
     def _failures_of(self, index: int) -> Iterator[None]:
@@ -280,6 +305,24 @@ class StackedRuns:
 
 class _TooLargeError(Exception):
     """The stack does not fit into memory."""
+
+
+def max_replicas() -> int:
+    """Return how many runs can train in one stack: fewer where few files may be open.
+
+    Example:
+        >>> 1 <= max_replicas() <= MAX_REPLICAS
+        True
+    """
+    try:
+        import resource
+    except ImportError:
+        # Windows has no such limit.
+        return MAX_REPLICAS
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY:
+        return MAX_REPLICAS
+    return max(1, min(MAX_REPLICAS, limit - OTHER_FILES))
 
 
 def _optimizer_keys(trainer: Trainer) -> list[str]:

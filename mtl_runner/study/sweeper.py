@@ -19,8 +19,10 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from mtl_runner.config.open_keys import override_or_add
+from mtl_runner.config.working_directory import working_directory_searched
 from mtl_runner.errors import ConfigError
 from mtl_runner.errors.checks import is_number
+from mtl_runner.files import write_atomic
 from mtl_runner.study import Candidate, Plan, Protocol
 from mtl_runner.study.options import candidates_of, check_sweep, checked_options, run_limit
 from mtl_runner.study.record import StudyRecord
@@ -115,7 +117,7 @@ class FairSweeper(Sweeper):
                 "raise it, or lower study.seeds, study.fixed_points or trainer.epochs."
             )
         directory.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(self.sweep_config, directory / "multirun.yaml")
+        write_atomic(directory / "multirun.yaml", OmegaConf.to_yaml(self.sweep_config).encode())
         protocol = Protocol(
             plan,
             candidates,
@@ -162,10 +164,11 @@ class FairSweeper(Sweeper):
         from mtl_runner.experiment.build import build_data, trivial_losses
 
         plain: Any = OmegaConf.to_container(config, resolve=True)
-        data = build_data(plain["data"])
-        rows = len(data.splits["train"])
+        with working_directory_searched():
+            data = build_data(plain["data"])
+            rows = len(data.splits["train"])
+            losses = trivial_losses(data.tasks, data.splits["train"])
         settings = Settings.read(plain).with_batch_size_for(rows)
-        losses = trivial_losses(data.tasks, data.splits["train"])
         steps = settings.trainer.epochs * -(-rows // settings.batch_size)
         return config, steps, dict(zip([task.name for task in data.tasks], losses, strict=True))
 

@@ -16,6 +16,11 @@ from mtl_runner.errors import ConfigError
 from mtl_runner.errors.checks import per_task
 from mtl_runner.tasks.task import Task
 
+# The eps of an Adam for log scales. The derivative with respect to a log scale is a number of size
+# 1 whatever the units, and 0 at the optimum, where some log scales start. What is left of it there
+# is rounding, of which Adam makes a whole step in a random direction unless eps is far above it.
+SMALLEST_SLOPE = 1e-3
+
 
 def log_variances(
     tasks: Sequence[Task], start: Sequence[float], frozen: Mapping[str, float] | None, key: str

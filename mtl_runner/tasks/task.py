@@ -7,6 +7,7 @@ the target itself: NaN in floating-point targets, ``MISSING_CLASS`` in class tar
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +19,8 @@ from mtl_runner.errors import ConfigError, suggest
 from mtl_runner.tasks.kinds import KINDS, Kind
 from mtl_runner.tasks.metrics.base import Metric
 from mtl_runner.tasks.metrics.torchmetrics_adapter import TorchMetric
+
+TOTAL = "total"  # in metrics.csv the rows of the objective and of the mean over tasks
 
 TermLoss = Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], Tensor]
 AnyMetric = Metric | TorchMetric
@@ -67,8 +70,9 @@ class Task:
             tables and pictures show.
 
     Raises:
-        ConfigError: If the kind or a metric is unknown, two metrics have one name, the main metric
-            has no direction, or a task of kind ``"term"`` has no ``loss_term``.
+        ConfigError: If the name is empty or ``"total"``, the kind or a metric is unknown, two
+            metrics have one name, the main metric has no direction, ``scale`` or ``true_sigma`` is
+            not positive, or a task of kind ``"term"`` has no ``loss_term``.
 
     Example:
         A target with a mean of 100 and a standard deviation of 10 is trained in units of 10:
@@ -119,12 +123,19 @@ class Task:
     metrics: tuple[str | AnyMetric, ...] = ()
 
     def __post_init__(self) -> None:
+        self._check_name()
         # Checkpoints hold plain numbers, not NumPy's.
         object.__setattr__(self, "offset", float(self.offset))
         object.__setattr__(self, "scale", float(self.scale))
         object.__setattr__(self, "size", int(self.size))
         if self.true_sigma is not None:
             object.__setattr__(self, "true_sigma", float(self.true_sigma))
+        for field in ("scale", "true_sigma"):
+            value = getattr(self, field)
+            if value is not None and not 0 < value < math.inf:
+                raise ConfigError(
+                    f"Task {self.name!r}: {field} must be a positive number; found {value}."
+                )
         if not isinstance(self.kind, Kind) and self.kind not in KINDS:
             raise ConfigError(
                 f"Task {self.name!r} has the unknown kind {self.kind!r}; {suggest(str(self.kind), KINDS)}."
@@ -135,6 +146,16 @@ class Task:
             )
         object.__setattr__(self, "metrics", tuple(map(self._metric, self.metrics)))
         self._check_metrics()
+
+    def _check_name(self) -> None:
+        if not isinstance(self.name, str) or not self.name.strip():
+            raise ConfigError(
+                f"The name of a task must be a text that is not empty; found {self.name!r}."
+            )
+        if self.name == TOTAL:
+            raise ConfigError(
+                f"A task cannot be called {TOTAL!r}, the name of the objective in metrics.csv; give it another one (for a column of a table: {{name: other, column: {TOTAL}}})."
+            )
 
     def _metric(self, metric: str | AnyMetric) -> AnyMetric:
         """Return the kind's metric of a name; a metric stays as it is."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import nn
 
+from mtl_runner.errors import RunDirectoryError
 from mtl_runner.likelihood import Likelihood
 from mtl_runner.models import Unshared
 from mtl_runner.train import checkpoint
@@ -50,6 +51,7 @@ class BestModel:
     Attributes:
         header: More content of ``best.pt``: what :func:`mtl_runner.load` needs to rebuild the
             model.
+        run: The identity of the run, the same in its checkpoint; None in runs older than that.
 
     Example:
         >>> from mtl_runner.likelihood import Standard
@@ -72,6 +74,7 @@ class BestModel:
         self.weights: dict[str, dict[str, Any]] = {}
         self.likelihood_states: dict[str, dict[str, Any]] = {}
         self.header: dict[str, Any] = {}
+        self.run: str | None = None
 
     @property
     def latest_epoch(self) -> int:
@@ -110,7 +113,7 @@ class BestModel:
     def state(self) -> dict[str, Any]:
         """Return the content of ``best.pt``."""
         states = {"weights": self.weights, "noise": self.likelihood_states}
-        return {**states, **self.progress(), **self.header}
+        return {**states, **self.progress(), **self.header, "run": self.run}
 
     def progress(self) -> dict[str, Any]:
         """Return what the checkpoint keeps: best values and their epochs, without the weights."""
@@ -122,10 +125,18 @@ class BestModel:
         Args:
             directory: Directory of the run.
             progress: What :meth:`progress` returned when the checkpoint was written.
+
+        Raises:
+            RunDirectoryError: If ``best.pt`` cannot be read, or is another run's.
         """
         self.values, self.epochs = progress["values"], progress["epochs"]
         if self.latest_epoch:
-            saved = checkpoint.load(directory / "best.pt", next(self.model.parameters()).device)
+            path = directory / "best.pt"
+            saved = checkpoint.load(path, next(self.model.parameters()).device)
+            if self.run is not None and saved.get("run") != self.run:
+                raise RunDirectoryError(
+                    f"{str(path)!r} is not of the run of the checkpoint.pt beside it; put the right one back, or run again with mtl-run repeat={directory}."
+                )
             self.weights, self.likelihood_states = saved["weights"], saved["noise"]
 
     @contextlib.contextmanager

@@ -1,21 +1,54 @@
-"""Checkpoints: one file holds the whole state of a run.
+"""Checkpoints: one file holds the whole state of a run; the save before is kept until the next.
 
-Files are loaded with ``weights_only=True``, so a checkpoint cannot run code.
+Files are loaded with ``weights_only=True``, so reading one runs no code, and the checksums in
+their archive are compared first, which torch does not do.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
+import logging
+import os
+import shutil
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from mtl_runner.errors import RunDirectoryError
+from mtl_runner.errors.messages import out_of_memory
 from mtl_runner.files import write_atomic
 
+log = logging.getLogger("mtl_runner")
+
+# Files of an older format are read; the first one had no number.
+FORMAT = 1
+# In this order files are loaded; they are written in the other, since the checkpoint comes last.
 FILES = ("checkpoint.pt", "best.pt")
 PREVIOUS = ".previous"
+# A file in PREVIOUS while other runs of a stack may not have saved yet.
+STACK_IS_SAVING = "stack_is_saving"
+
+
+class State(dict[str, Any]):
+    """The content of a checkpoint, which names its file where something is missing.
+
+    Args:
+        content: The content.
+        path: The file.
+    """
+
+    def __init__(self, content: dict[str, Any], path: Path) -> None:
+        super().__init__(content)
+        self.path = path
+
+    def __missing__(self, key: str) -> Any:
+        raise RunDirectoryError(
+            f"{str(self.path)!r} has no {key!r}, which a checkpoint of this version needs; run again with mtl-run repeat={self.path.parent}."
+        )
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
@@ -37,11 +70,11 @@ def save(path: Path, state: dict[str, Any]) -> None:
         {'epoch': 3}
     """
     buffer = io.BytesIO()
-    torch.save(state, buffer)
+    torch.save({**state, "format": FORMAT}, buffer)
     write_atomic(path, buffer.getvalue())
 
 
-def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+def load(path: Path, device: torch.device | str = "cpu") -> State:
     """Return the state in a file that :func:`save` wrote.
 
     Args:
@@ -49,56 +82,201 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
         device: Device for its tensors.
 
     Raises:
-        RunDirectoryError: If there is no such file, or it is not a checkpoint.
+        RunDirectoryError: If there is no such file, it is not a checkpoint, it is damaged, or a
+            newer version wrote it.
     """
     try:
-        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        with path.open("rb") as file:
+            if not _is_whole(file):
+                raise ValueError("a checksum differs")
+            file.seek(0)
+            content = torch.load(file, map_location=device, weights_only=True)
     except FileNotFoundError:
         raise RunDirectoryError(f"There is no {path.name} in {str(path.parent)!r}.") from None
     except Exception as error:
+        if out_of_memory(error):
+            raise
+        content = error
+    if not isinstance(content, dict):
         raise RunDirectoryError(
             f"{str(path)!r} cannot be read as a checkpoint; run again with mtl-run repeat={path.parent}."
-        ) from error
-    return state
+        ) from (content if isinstance(content, Exception) else None)
+    version = content.pop("format", 0)
+    if not (isinstance(version, int) and version <= FORMAT):
+        raise RunDirectoryError(
+            f"{str(path)!r} has format {version}, and this version reads formats up to {FORMAT}; update mtl-runner to use it."
+        )
+    return State(content, path)
 
 
-def keep_previous(directory: Path) -> None:
-    """Copy checkpoint and best model of a run into ``.previous`` before new ones are written."""
-    if (directory / "checkpoint.pt").exists():
-        folder = directory / PREVIOUS
-        folder.mkdir(exist_ok=True)
-        for name in FILES:
-            if (directory / name).exists():
-                write_atomic(folder / name, (directory / name).read_bytes())
+def keep_previous(directory: Path, best_changes: bool = True, in_stack: bool = False) -> None:
+    """Keep checkpoint and best model of a run in ``.previous`` before new ones are written.
+
+    Args:
+        directory: Directory of the run.
+        best_changes: Whether ``best.pt`` is written now, too.
+        in_stack: Whether other runs save at the same time: until :func:`all_have_saved` this one
+            can go back, also to its start.
+    """
+    folder = directory / PREVIOUS
+    checkpoint, best = (directory / name for name in FILES)
+    if not (in_stack or checkpoint.exists()):
+        return
+    folder.mkdir(exist_ok=True)
+    if best.exists():
+        # A file that stays is copied: under two names it would be damaged at once.
+        _keep(best, folder / best.name, link=best_changes)
+    if checkpoint.exists():
+        _keep(checkpoint, folder / checkpoint.name, link=True)
+    else:
+        save(folder / checkpoint.name, {"epoch": 0})
+    if in_stack:
+        (folder / STACK_IS_SAVING).touch()
+    else:
+        (folder / STACK_IS_SAVING).unlink(missing_ok=True)
+
+
+def all_have_saved(directory: Path) -> None:
+    """Record that all runs of a stack have saved, so that this one need not go back any more."""
+    (directory / PREVIOUS / STACK_IS_SAVING).unlink(missing_ok=True)
 
 
 def delete_previous(directory: Path) -> None:
-    """Delete the copies that :func:`keep_previous` made."""
-    for name in FILES:
-        (directory / PREVIOUS / name).unlink(missing_ok=True)
-    if (directory / PREVIOUS).is_dir():
-        (directory / PREVIOUS).rmdir()
+    """Delete what :func:`keep_previous` keeps."""
+    # The mark goes first: it says that there is something to go back to.
+    all_have_saved(directory)
+    shutil.rmtree(directory / PREVIOUS, ignore_errors=True)
 
 
 def saved_epochs(directory: Path) -> list[int]:
     """Return the epochs from which a run can go on.
 
     Returns:
-        The epoch of the checkpoint, then that of the previous one, as far as there are any; ``[0]``
-        if the run has to start anew.
+        The epoch of the checkpoint, 0 if there is none; then that of the previous one, if the runs
+        of a stack were killed while they saved.
+
+    Raises:
+        RunDirectoryError: If a checkpoint cannot be read.
     """
-    paths = [
-        path
-        for path in (directory / "checkpoint.pt", directory / PREVIOUS / "checkpoint.pt")
-        if path.exists()
-    ]
-    return [load(path)["epoch"] for path in paths] or [0]
+    path, previous = directory / FILES[0], directory / PREVIOUS / FILES[0]
+    epochs = [load(path)["epoch"] if path.exists() else 0]
+    if epochs[0] and previous.exists() and (directory / PREVIOUS / STACK_IS_SAVING).exists():
+        epochs.append(load(previous)["epoch"])
+    return epochs
 
 
 def restore_previous(directory: Path) -> None:
-    """Replace checkpoint and best model by the copies that :func:`keep_previous` made."""
-    # The checkpoint comes last: it says to which epoch the other file belongs.
-    for name in reversed(FILES):
-        if (directory / PREVIOUS / name).exists():
-            (directory / PREVIOUS / name).replace(directory / name)
+    """Replace checkpoint and best model by the ones that :func:`keep_previous` kept."""
+    folder = directory / PREVIOUS
+    if load(folder / FILES[0])["epoch"]:
+        # The checkpoint comes last: it says to which epoch the other file belongs.
+        for name in reversed(FILES):
+            if (folder / name).exists():
+                _keep(folder / name, directory / name, link=True)
+    else:
+        for name in FILES:
+            (directory / name).unlink(missing_ok=True)
     delete_previous(directory)
+
+
+def is_damaged(directory: Path) -> bool:
+    """Return whether a file of a run's last save is not what was written."""
+    return bool(_damaged_files(directory))
+
+
+def go_back_if_damaged(directory: Path) -> None:
+    """Go back to the save before if a file of the last one is damaged, and say so.
+
+    Nothing is touched if the save before is damaged, too, or there is none.
+
+    Args:
+        directory: Directory of the run.
+    """
+    folder = directory / PREVIOUS
+    damaged = _damaged_files(directory)
+    exists = (folder / FILES[0]).exists()
+    if not damaged or not exists or _damaged_files(folder):
+        return
+    epoch = load(folder / FILES[0])["epoch"]
+    restore_previous(directory)
+    log.warning(
+        "%s was damaged; going on from the save before, %s.",
+        " and ".join(damaged),
+        f"after epoch {epoch}" if epoch else "which is the start",
+    )
+
+
+@contextlib.contextmanager
+def must_fit(path: Path) -> Iterator[None]:
+    """Name the file when its state does not fit the run that takes it up.
+
+    Args:
+        path: The file.
+
+    Raises:
+        RunDirectoryError: If something raises an error of Python or of torch in the context.
+    """
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        if out_of_memory(error):
+            raise
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".:")
+        raise RunDirectoryError(
+            f"{str(path)!r} does not fit this run ({reason}); run again with mtl-run repeat={path.parent}."
+        ) from error
+
+
+def _damaged_files(directory: Path) -> list[str]:
+    """Return the names of the files of a save that are there and are not what was written."""
+    damaged = []
+    for name in FILES:
+        if (directory / name).exists():
+            with (directory / name).open("rb") as file:
+                if not _is_whole(file):
+                    damaged.append(name)
+    return damaged
+
+
+def _is_whole(file: Any) -> bool:
+    """Return whether every part of an archive has the checksum that was written with it."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return archive.testzip() is None
+    # A damaged header can look like an archive that is encrypted, compressed or of another version.
+    except Exception as error:
+        if out_of_memory(error):
+            raise
+        return False
+
+
+def _keep(source: Path, target: Path, link: bool) -> None:
+    """Give a file a second name, or a copy where that is not possible or not wanted.
+
+    Args:
+        source: The file.
+        target: The other name; an existing file is replaced.
+        link: Whether both names may be the same file on the disk.
+    """
+    if target.exists():
+        if source.samefile(target):
+            if link:
+                return
+        elif not link and _looks_equal(source, target):
+            return
+    temporary = target.with_name(f".{target.name}.kept")
+    temporary.unlink(missing_ok=True)
+    try:
+        if not link:
+            raise OSError("a copy is wanted")
+        os.link(source, temporary)
+    except OSError:
+        # Not every file system has links. The date tells an equal copy later.
+        shutil.copy2(source, temporary)
+    temporary.replace(target)
+
+
+def _looks_equal(source: Path, target: Path) -> bool:
+    """Return whether a file is the copy of another, by size and date."""
+    a, b = source.stat(), target.stat()
+    return (a.st_size, a.st_mtime_ns) == (b.st_size, b.st_mtime_ns)

@@ -1,15 +1,23 @@
-"""metrics.csv: a row per evaluated epoch, split and task; a kill loses at most one epoch."""
+"""metrics.csv: a row per evaluated epoch, split and task; a kill loses at most one epoch.
+
+A file that somebody has edited is set aside when its run is resumed, never written into.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
+import itertools
+import logging
 import math
 import os
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from mtl_runner.errors import RunDirectoryError
+from mtl_runner.files import write_atomic
 from mtl_runner.tasks.task import Task
 
 BASE_COLUMNS = (
@@ -26,7 +34,12 @@ BASE_COLUMNS = (
 # Measurements that a step has once, not per task: they stand in the row of the total.
 ONCE_PER_STEP = ("norm_ratio",)
 
+# A longer file is not kept in the checkpoint: every save would write all of it again.
+KEPT_BYTES = 2**20
+
 Row = Mapping[str, str | int | float | None]
+
+log = logging.getLogger("mtl_runner")
 
 
 class MetricsFile:
@@ -35,16 +48,18 @@ class MetricsFile:
     Args:
         path: The file.
         tasks: The tasks, whose metrics are columns.
-        position: Length in bytes, from the checkpoint, to which an existing file is cut back; 0
-            starts a new file.
+        saved: What :meth:`state` returned when the checkpoint was written, to which an existing
+            file is cut back; None starts a new file.
         extra_columns: Names of more columns, after the metrics.
 
     Attributes:
         columns: The names of all columns.
         position: Length of the file in bytes, without the rows that are not written yet.
+        checksum: CRC-32 of these bytes; None in a run of an older version, which had none.
+        content: These bytes; None if they are too many to keep, or not known.
 
     Raises:
-        RunDirectoryError: If the file is shorter than ``position``.
+        RunDirectoryError: If the file is not what the run wrote, and that is not known.
 
     Example:
         >>> import tempfile
@@ -61,24 +76,21 @@ class MetricsFile:
         self,
         path: Path,
         tasks: Sequence[Task],
-        position: int = 0,
+        saved: Mapping[str, Any] | None = None,
         extra_columns: Sequence[str] = (),
     ) -> None:
         self.path = path
         self.pending = ""
         metrics = [name for task in tasks for name in task.metric_names]
         self.columns = [*BASE_COLUMNS, *dict.fromkeys(metrics), *extra_columns]
-        if position:
-            if not path.exists() or path.stat().st_size < position:
-                raise RunDirectoryError(
-                    f"{str(path)!r} is shorter than its checkpoint says; run again with mtl-run repeat={path.parent}."
-                )
-            os.truncate(path, position)
-            self.position = position
-        else:
+        self.position = 0
+        self.checksum: int | None = 0
+        self.content: bytes | None = b""
+        if saved is None:
             path.write_bytes(b"")
-            self.position = 0
             self.append([dict(zip(self.columns, self.columns, strict=True))])
+        else:
+            self._cut_back(saved)
 
     def append(self, rows: Sequence[Row], flush: bool = True) -> None:
         """Add rows.
@@ -103,8 +115,62 @@ class MetricsFile:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        self.position += len(data)
+        self._count(data)
         self.pending = ""
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps of the file, without the rows that are not written yet."""
+        content = None if self.content is None else self.content.decode()
+        return {"position": self.position, "checksum": self.checksum, "content": content}
+
+    def _count(self, data: bytes) -> None:
+        """Take up what was written."""
+        self.position += len(data)
+        if self.checksum is not None:
+            self.checksum = zlib.crc32(data, self.checksum)
+        if self.content is not None:
+            self.content = self.content + data if self.position <= KEPT_BYTES else None
+
+    def _cut_back(self, saved: Mapping[str, Any]) -> None:
+        """Cut the file back to a checkpoint, or write it anew if it is not what the run wrote."""
+        position, checksum, content = (
+            saved.get(key) for key in ("position", "checksum", "content")
+        )
+        data = self.path.read_bytes()[:position] if self.path.exists() else b""
+        if len(data) == position and checksum in (None, zlib.crc32(data)):
+            os.truncate(self.path, position)
+        elif content is not None:
+            data = content.encode()
+            self._write_anew(data)
+        else:
+            problem = (
+                f"is not what the run wrote (it differs in its first {position} bytes)"
+                if len(data) == position
+                else "is shorter than its checkpoint says"
+            )
+            raise RunDirectoryError(
+                f"{str(self.path)!r} {problem}; put the original back, or run again with mtl-run repeat={self.path.parent}."
+            )
+        self._count(data)
+        # An older checkpoint does not vouch for what it found.
+        if checksum is None:
+            self.checksum = self.content = None
+
+    def _write_anew(self, data: bytes) -> None:
+        """Write what the checkpoint knows, and keep what lies there under another name."""
+        name = self.path.name
+        if not self.path.exists():
+            log.warning("%s was missing; it is written anew from the checkpoint.", name)
+        else:
+            names = (f"{name}.edited{f'.{n}' if n else ''}" for n in itertools.count())
+            aside = next(path for path in map(self.path.with_name, names) if not path.exists())
+            self.path.replace(aside)
+            log.warning(
+                "%s was edited; it is set aside as %s and written anew from the checkpoint.",
+                name,
+                aside.name,
+            )
+        write_atomic(self.path, data)
 
 
 def _cell(value: str | int | float | None) -> str | int | float:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import math
+import signal
 import time
+import uuid
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ from mtl_runner.train.evaluation import (
     evaluate,
     sigma_statistics,
 )
-from mtl_runner.train.interruption import Interrupted
+from mtl_runner.train.interruption import Interrupted, stops_here
 from mtl_runner.train.metrics_file import (
     BASE_COLUMNS,
     MetricsFile,
@@ -65,7 +67,9 @@ class Trainer:
         means: Means over the steps of the last evaluated epoch; None before the first one.
         best: The best model so far.
         compiled: Whether the steps are compiled (:mod:`mtl_runner.train.stack`).
+        config: The recorded config that the checkpoint was trained with; None if it is not known.
         stop: Set to True to stop at the next evaluated epoch.
+        stop_signal: The signal that asks to stop; any but Ctrl-C stops at the end of this epoch.
 
     Example:
         >>> import tempfile
@@ -106,13 +110,18 @@ class Trainer:
         self.advice_given: set[str] = set()
         self.compiled = False
         self.best_is_unsaved = False
-        self.stop = False
+        self.stop, self.stop_signal = False, signal.SIGINT
         seeding.seed_everything(self.settings.seed)
+        self.config: dict[str, Any] | None = None
+        checkpoint.go_back_if_damaged(directory)
         saved = directory / "checkpoint.pt"
         self.resumed = saved.exists()
         if self.resumed:
-            self._restore(checkpoint.load(saved, experiment.device))
+            state = checkpoint.load(saved, experiment.device)
+            with checkpoint.must_fit(saved):
+                self._restore(state)
         else:
+            self.best.run = uuid.uuid4().hex
             self.metrics = self._open_metrics()
 
     def run(self) -> None:
@@ -120,7 +129,7 @@ class Trainer:
 
         Raises:
             DivergedError: If a loss, a weight or the objective is not finite.
-            Interrupted: After a request to stop, when the last evaluated epoch is saved.
+            Interrupted: After a request to stop, when the last epoch is saved.
         """
         buffer = EpochBuffer(
             self.tasks, self.batches.count, self.experiment.device, self.learner.layout
@@ -139,8 +148,11 @@ class Trainer:
                 self.seconds = time.perf_counter() - started
                 self.means = record.means()
                 self.record(self.means, evaluation)
-                if self.stop and self.epoch < self.settings.trainer.epochs:
-                    raise Interrupted
+            if stops_here(self, evaluation is not None):
+                if evaluation is None:
+                    self.seconds = time.perf_counter() - started
+                    self.save()
+                raise Interrupted(self.stop_signal)
 
     def train_epoch(self, buffer: EpochBuffer) -> EpochRecord:
         """Train one epoch of steps; nothing waits for the device before its end.
@@ -225,6 +237,7 @@ class Trainer:
         with self.best.loaded():
             best = {split: self.evaluate(split) for split in ("val", "test")}
         self.metrics.append(self._evaluation_rows("test", final["test"]))
+        checkpoint.delete_previous(self.directory)
         return final, best
 
     def out_of_patience(self) -> bool:
@@ -260,17 +273,16 @@ class Trainer:
         if save:
             self.save()
 
-    def save(self, keep_previous: bool = False) -> None:
+    def save(self, in_stack: bool = False) -> None:
         """Write the rows, then ``best.pt``, then the checkpoint that knows of both.
 
         In this order a resumed run can undo a kill at any instant.
 
         Args:
-            keep_previous: Whether to keep copies of the old files until
-                :func:`mtl_runner.train.checkpoint.delete_previous`.
+            in_stack: Whether other runs save at the same time: until
+                :func:`mtl_runner.train.checkpoint.all_have_saved` this one can go back.
         """
-        if keep_previous:
-            checkpoint.keep_previous(self.directory)
+        checkpoint.keep_previous(self.directory, self.best_is_unsaved, in_stack)
         self.write_metrics_and_best()
         checkpoint.save(self.directory / "checkpoint.pt", self._state())
 
@@ -332,8 +344,8 @@ class Trainer:
                 )
                 scheduler.step()
 
-    def _open_metrics(self, position: int = 0) -> MetricsFile:
-        """Open ``metrics.csv``, cut back to a position in bytes; 0 starts a new file."""
+    def _open_metrics(self, saved: Mapping[str, Any] | None = None) -> MetricsFile:
+        """Open ``metrics.csv``, cut back to what a checkpoint says; None starts a new file."""
         columns = measured_columns(self.learner.layout.measured, self.tasks)
         columns += list(QUANTILES) if self.learner.likelihood.predicts_noise else []
         for task in self.tasks:
@@ -341,7 +353,7 @@ class Trainer:
                 raise ConfigError(
                     f"Task {task.name!r} has a metric called {name!r}, which is another column of metrics.csv; rename it."
                 )
-        return MetricsFile(self.directory / "metrics.csv", self.tasks, position, columns)
+        return MetricsFile(self.directory / "metrics.csv", self.tasks, saved, columns)
 
     def _key(self, split: str, task: str) -> dict[str, str | int]:
         """Return the cells that identify a row of ``metrics.csv``."""
@@ -380,9 +392,12 @@ class Trainer:
         """Return the content of the checkpoint."""
         return {
             "epoch": self.epoch,
+            "evaluated": self.last_evaluated_epoch,
             "step": self.step,
             "seconds": self.seconds,
-            "position": self.metrics.position,
+            "run": self.best.run,
+            "config": self.config,
+            "metrics": self.metrics.state(),
             "model": self.learner.model.state_dict(),
             "likelihood": self.learner.likelihood.state_dict(),
             "weighting": self.learner.weighting.state_dict(),
@@ -402,7 +417,9 @@ class Trainer:
 
     def _restore(self, state: dict[str, Any]) -> None:
         """Take up the content of a checkpoint."""
-        self.epoch = self.last_evaluated_epoch = state["epoch"]
+        self.epoch = state["epoch"]
+        # Older checkpoints were written at evaluated epochs only.
+        self.last_evaluated_epoch = state.get("evaluated", self.epoch)
         self.step, self.seconds = state["step"], state["seconds"]
         self.learner.model.load_state_dict(state["model"])
         self.learner.likelihood.load_state_dict(state["likelihood"])
@@ -418,6 +435,9 @@ class Trainer:
             scheduler.load_state_dict(saved)
         self.batches.generator.set_state(state["order"].cpu())
         seeding.set_random_state(state["random"], self.experiment.device)
+        # Older checkpoints have no identity, no config, and of metrics.csv the length only.
+        self.best.run, self.config = state.get("run"), state.get("config")
         self.best.restore(self.directory, state["best"])
-        self.means = EpochMeans.from_state_dict(state["means"])
-        self.metrics = self._open_metrics(state["position"])
+        means = state["means"]
+        self.means = None if means is None else EpochMeans.from_state_dict(means)
+        self.metrics = self._open_metrics(state if "position" in state else state["metrics"])

@@ -1,7 +1,8 @@
 r"""The aggregators that ``update.aggregator`` takes by name: what each computes and needs.
 
-All but :class:`NashMTL` are computed by TorchJD. Each class is the card of one method and holds its
-settings; :class:`~mtl_runner.update.aggregators.Aggregation` makes the aggregator from them.
+All but :class:`MGDA` and :class:`NashMTL` are computed by TorchJD. Each class is the card of one
+method and holds its settings; :class:`~mtl_runner.update.aggregators.Aggregation` makes the
+aggregator from them.
 
 Notation: T active tasks; :math:`g_t` is the gradient of task t's weighted loss over the shared
 parameters, a row of the Jacobian J; :math:`G = J J^\top` is its Gramian; :math:`g_0` is the mean of
@@ -13,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from mtl_runner.errors.checks import whole_number
+
 # Squared norm of a Jacobian below which a solver gives up. TorchJD's default turns a method into
 # another one once the norm of the gradients is below 0.01.
 SMALLEST_SQUARED_NORM = 1e-12
@@ -22,7 +25,8 @@ class AggregatorMethod:
     """Base of the aggregators by name: class in TorchJD, our defaults, and what the method needs.
 
     Attributes:
-        torchjd_class: Name of the class in ``torchjd.aggregation``.
+        torchjd_class: Name of the class in ``torchjd.aggregation``; empty for a method that is
+            solved here.
         options: Our defaults of its options; ``update.options`` overrides them.
         per_task_options: The options that are one number per task, given as ``{task: number}`` or
             one number for all.
@@ -54,6 +58,10 @@ class AggregatorMethod:
         del options
         return 1
 
+    @staticmethod
+    def check(options: Mapping[str, Any]) -> None:
+        """Raise ``ConfigError`` for an option that TorchJD takes and the method does not have."""
+
 
 class AlignedMTL(AggregatorMethod):
     r"""Make the gradients orthogonal and equally long.
@@ -83,6 +91,9 @@ class AlignedMTL(AggregatorMethod):
 
     **When not:** nearly parallel gradients, since the steps are as short as the smallest singular
     value.
+
+    **Departs from the published code,** which sums the aligned gradients: its direction is T times
+    as long.
 
     **Options:** ``pref_vector`` (``{task: number}``; 1 each is the default), ``scale_mode``
     (``min``, ``median`` or ``rmse``).
@@ -123,8 +134,9 @@ class CAGrad(AggregatorMethod):
 
     **When not:** small models, since the solver costs more than their backward passes.
 
-    **Departs from TorchJD's defaults:** ``norm_eps`` is 1e-12. With 1e-4 the direction is 0 once
-    the Jacobian's norm is under 0.01.
+    **Departs from the published code,** which divides the direction by 1 + c² (``rescale=1``) and
+    multiplies it by T. **Departs from TorchJD's defaults:** ``norm_eps`` is 1e-12. With 1e-4 the
+    direction is 0 once the Jacobian's norm is under 0.01.
 
     **Options:** ``c`` (0.5), ``norm_eps``. Needs ``pip install 'mtl-runner[solvers]'``.
 
@@ -260,8 +272,11 @@ class ExcessMTL(AggregatorMethod):
 
     where
 
-    - :math:`E_t` estimates the excess risk of task t, :math:`E_t^{(0)}` is its value at the start,
-    - :math:`\eta` is ``robust_step_size``; the weights start at 1/T and sum to 1.
+    - :math:`E_t` estimates the excess risk of task t,
+    - :math:`E_t^{(0)}` is its mean over the first ``n_warmup_steps`` steps, during which the
+      weights stay 1/T. By default that is the first step alone, as in the published code; the
+      paper takes three epochs,
+    - :math:`\eta` is ``robust_step_size``; the weights sum to 1.
 
     **Cost per step:** T backward passes; it keeps a state ``[T, P]``.
 
@@ -270,21 +285,27 @@ class ExcessMTL(AggregatorMethod):
 
     **When not:** long runs with a large step size: the weights can saturate on one task.
 
-    **Departs from the paper, as TorchJD does:** with ``n_warmup_steps`` 0 the first step uses the
-    raw risk, not the relative one, so that its weights depend on the scale of the losses. The paper
-    collects :math:`E_t^{(0)}` for three epochs.
+    **Departs from the published code,** whose weights sum to T and weigh the heads, too. **Departs
+    from TorchJD's defaults:** ``n_warmup_steps`` is at least 1. With 0 TorchJD's first step uses
+    the raw risk, not the relative one, so that the weights depend on the scale of the losses.
 
-    **Options:** ``robust_step_size`` (1.0), ``n_warmup_steps`` (0).
+    **Options:** ``robust_step_size`` (1.0), ``n_warmup_steps`` (1).
 
     Example:
         >>> import torch
         >>> from mtl_runner.update.aggregators import aggregate
         >>> rows = torch.tensor([[4.0, 1.0], [-1.0, 1.0]])
-        >>> aggregate("excess_mtl", rows, n_warmup_steps=1)  # the mean, during the warm-up
+        >>> aggregate("excess_mtl", rows)  # the mean, since the first step sets the baseline
         tensor([1.5000, 1.0000])
     """
 
     torchjd_class = "ExcessMTL"
+    options: ClassVar[Mapping[str, Any]] = {"n_warmup_steps": 1}
+
+    @staticmethod
+    def check(options: Mapping[str, Any]) -> None:
+        """Raise ``ConfigError`` unless at least one step sets the baseline."""
+        whole_number(options["n_warmup_steps"], "update.options.n_warmup_steps", 1)
 
 
 class FairGrad(AggregatorMethod):
@@ -346,6 +367,9 @@ class GradDrop(AggregatorMethod):
     **When it helps:** as a regularizer, like dropout.
 
     **When not:** small batches, on which it is noisy.
+
+    **Departs from the paper,** which drops signs in the gradients of activations, times the sign of
+    the activation and summed over the batch; here it is the gradients of the shared parameters.
 
     Its direction is no weighted sum of the rows, so ``aggregator_weight`` is empty. It draws from a
     random stream of its own.
@@ -510,10 +534,9 @@ class MGDA(AggregatorMethod):
         d = \sum_t w_t g_t, \qquad
         w = \arg\min_{w \ge 0, \, \sum_t w_t = 1} \Bigl\|\sum_t w_t g_t\Bigr\|^2
 
-    where w are the weights of the gradients, found by Frank-Wolfe steps (algorithm 2 of the paper).
+    where w are the weights of the gradients.
 
-
-    **Cost per step:** T backward passes and a short iteration on a matrix ``[T, T]``.
+    **Cost per step:** T backward passes and a few systems ``[T, T]``.
 
     **When it helps:** never uphill on a task, to first order; it stops only where no direction
     serves all tasks.
@@ -521,7 +544,12 @@ class MGDA(AggregatorMethod):
     **When not:** gradients of different size: the task with the smallest sets the pace, so all slow
     down.
 
-    **Options:** ``epsilon`` (0.001) and ``max_iters`` (100) of the iteration.
+    **Departs from the paper:** the weights are found exactly
+    (:class:`~mtl_runner.update.shortest_vector.ShortestVector`), not by the Frank-Wolfe steps of
+    the paper's algorithm 2, which TorchJD follows: from three tasks on they stop at a vector that
+    is too long and may go uphill on a task. So it needs no package. Where no direction serves all
+    tasks the weights are 0. **Departs from the published code,** which weighs the heads, too, and
+    may divide the gradients by losses and norms first (``loss+``).
 
     Example:
         >>> import torch
@@ -529,8 +557,6 @@ class MGDA(AggregatorMethod):
         >>> aggregate("mgda", torch.tensor([[1.0, 0.0], [0.0, 10.0]])).round(decimals=2)
         tensor([0.9900, 0.1000])
     """
-
-    torchjd_class = "MGDA"
 
 
 class NashMTL(AggregatorMethod):
@@ -565,8 +591,6 @@ class NashMTL(AggregatorMethod):
         >>> aggregate("nash_mtl", torch.tensor([[1.0, 0.0], [0.0, 10.0]])).round(decimals=2)
         tensor([0.7100, 0.7100])
     """
-
-    torchjd_class = "NashMTL"
 
 
 class PCD(AggregatorMethod):

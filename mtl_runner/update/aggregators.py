@@ -20,9 +20,16 @@ from mtl_runner.compat.torchjd_state import get_state, set_state
 from mtl_runner.errors import ConfigError, suggest
 from mtl_runner.errors.checks import per_task
 from mtl_runner.tasks.task import Task
-from mtl_runner.update.aggregator_methods import METHODS, SMALLEST_SQUARED_NORM, AggregatorMethod
+from mtl_runner.update.aggregator_methods import (
+    METHODS,
+    MGDA,
+    SMALLEST_SQUARED_NORM,
+    AggregatorMethod,
+    NashMTL,
+)
 from mtl_runner.update.nash import Nash
 from mtl_runner.update.random_stream import RandomStream
+from mtl_runner.update.shortest_vector import ShortestVector
 
 log = logging.getLogger("mtl_runner")
 
@@ -32,6 +39,13 @@ REGULARIZATION = 1e-7
 
 # Sets of active tasks whose aggregator and state are kept; missing labels can make many.
 MOST_TASK_SETS = 32
+
+# The methods that are solved here, since TorchJD's iterations stop short of the solution. One
+# instance serves every set of tasks, for they keep no state.
+SOLVED_HERE: Mapping[type[AggregatorMethod], Callable[..., Any]] = {
+    MGDA: ShortestVector,
+    NashMTL: Nash,
+}
 
 #: Makes an aggregator for the tasks of these indices, on the device and in the type of a tensor.
 MakeAggregator = Callable[[Sequence[int], Tensor], Any]
@@ -252,7 +266,9 @@ def _is_weighted(aggregator: Any) -> bool:
 
     ConFIG has a ``weighting`` too, but its direction is something else.
     """
-    return any(base.__name__ == "WeightedAggregator" for base in type(aggregator).__mro__)
+    return isinstance(aggregator, ShortestVector) or any(
+        base.__name__ == "WeightedAggregator" for base in type(aggregator).__mro__
+    )
 
 
 def _factory(
@@ -268,9 +284,10 @@ def _factory(
         raise ConfigError(
             f"update.aggregator={label} makes its projector itself; give its norm_eps and reg_eps instead."
         )
-    if method.torchjd_class == "NashMTL":
-        nash = _construct(Nash, options, label)
-        return lambda active, like: nash  # noqa: ARG005
+    method.check(options)
+    if method in SOLVED_HERE:
+        solver = _construct(SOLVED_HERE[method], options, label)
+        return lambda active, like: solver  # noqa: ARG005
     try:
         from torchjd import aggregation
     except ImportError:

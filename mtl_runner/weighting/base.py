@@ -49,6 +49,8 @@ class Weighting(nn.Module, ABC):
         negative_losses: How the weights react to a negative loss, as the end of a sentence; empty
             for a weighting that is made for negative losses, too.
         anneal: Whether ``lr`` falls to 0 over the last 30 % of the run.
+        smallest_slope: The ``eps`` of that Adam: derivatives far below it hardly move the own
+            parameters. It is 0.001 for log scales, whose derivatives are numbers of size 1.
         replica_options: The options in which the replicas of a stack may differ; None if runs with
             this weighting cannot be stacked.
 
@@ -68,6 +70,7 @@ class Weighting(nn.Module, ABC):
     lr: float | None = None
     negative_losses: str = ""
     anneal: bool = False
+    smallest_slope: float = 1e-8
     replica_options: tuple[str, ...] | None = None
 
     def __init__(self, tasks: Sequence[Task]) -> None:

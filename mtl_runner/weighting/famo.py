@@ -50,8 +50,9 @@ class FAMO(Weighting):
         tasks: The tasks, in the order of the losses.
         lr: Learning rate of the logits (Adam); None trains them with the settings of the model's
             optimizer.
-        gamma: Decay of the logits, as an L2 term of their gradient. Published code has three
-            different defaults, so set it where you compare.
+        gamma: Decay of the logits, as an L2 term of their gradient. It is 0.01 in the authors'
+            package, 1e-5 in the code of their experiments and 0.001 in LibMTL, so set it where you
+            compare.
 
     Raises:
         ConfigError: If ``gamma`` is negative or ``lr`` is not positive.

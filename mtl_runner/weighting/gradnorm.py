@@ -45,7 +45,9 @@ class GradNorm(Weighting):
     weight would train its task upwards. :math:`L_t(0)` is the loss of the task's first batch with
     a gradient, so a task may start late.
 
-    **When it helps:** a task is starved in a shared trunk.
+    **When it helps:** the gradients that the tasks send into a shared trunk should be equally long.
+    The paper says that this frees a starved task; on the paper's own toy (``data=gradnorm_toy``)
+    the task with small gradients stays untrained here.
 
     **When not:** nothing is shared, since it needs a shared layer; or there is no time to tune
     ``alpha``.

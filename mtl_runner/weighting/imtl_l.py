@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mtl_runner.errors.checks import flag, learning_rate, per_task
 from mtl_runner.tasks.activity import Active
+from mtl_runner.tasks.noise import SMALLEST_SLOPE
 from mtl_runner.tasks.task import Task
 from mtl_runner.weighting.base import TINY, Weighting
 
@@ -44,8 +45,8 @@ class IMTLL(Weighting):
     Args:
         tasks: The tasks, in the order of the losses.
         init: Initial :math:`s_t`: a number, or ``{task: number}``.
-        lr: Learning rate of the log scales (Adam); None trains them with the settings of the
-            model's optimizer, without weight decay.
+        lr: Learning rate of the log scales (Adam, eps 0.001); None trains them with the
+            settings of the model's optimizer, without weight decay.
         anneal: Whether ``lr`` falls to 0 over the last 30 % of the run.
 
     Raises:
@@ -64,6 +65,7 @@ class IMTLL(Weighting):
     """
 
     negative_losses = "weighs more and more without bound"
+    smallest_slope = SMALLEST_SLOPE
     replica_options = ("init", "lr")
 
     def __init__(

@@ -32,7 +32,7 @@ class Random(Weighting):
     :math:`c`.
 
     **Departs from the paper:** by default the weights sum to the number of tasks, so that the step
-    has the size of equal weights. TorchJD has RLW, too; here the draws come from a generator of
+    has the size of equal weights; in the authors' code they sum to 1 (``total="one"``). TorchJD has RLW, too; here the draws come from a generator of
     their own, so that batch order and dropout stay those of every other strategy with the same
     seed, and a resumed run goes on with the same draws.
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mtl_runner.errors import ConfigError, suggest
 from mtl_runner.errors.checks import choice, flag, fraction, learning_rate, per_task
 from mtl_runner.tasks.activity import Active
-from mtl_runner.tasks.noise import log_variances, sigma_of
+from mtl_runner.tasks.noise import SMALLEST_SLOPE, log_variances, sigma_of
 from mtl_runner.tasks.task import Task
 from mtl_runner.weighting.base import TINY, Derivatives, Weighting
 
@@ -43,7 +43,8 @@ class Uncertainty(Weighting):
     leaves it unconverged for thousands of steps. That rate falls to 0 over the last 30 % of the
     run, so that :math:`s_t` settles instead of following single batches, and there is no weight
     decay on it. By default it starts at the optimum of the task's first batch: from
-    :math:`s_t = 0` a first gradient of thousands can stay in Adam's second moment for long. In
+    :math:`s_t = 0` a first gradient of thousands can stay in Adam's second moment for long. At the
+    optimum the gradient is rounding, so Adam's eps is 0.001, which makes no step of it. In
     classification the loss over :math:`\sigma^2` is the approximation of eq. 10, an equality only
     at :math:`\sigma = 1` (measured for five logits from N(0, 4): mean error .051 at
     :math:`\sigma^2 = .9`, .435 at .5); :class:`~mtl_runner.likelihood.Homoscedastic` is exact.
@@ -65,8 +66,8 @@ class Uncertainty(Weighting):
             running mean :math:`\bar L_t` of the loss.
         init: Initial :math:`s_t`: a number, ``{task: number}``, or ``"log_loss"``, the optimum of
             the task's first batch.
-        lr: Learning rate of the log variances (Adam); None trains them with the settings of the
-            model's optimizer, without weight decay.
+        lr: Learning rate of the log variances (Adam, eps 0.001); None trains them with the
+            settings of the model's optimizer, without weight decay.
         anneal: Whether ``lr`` falls to 0 over the last 30 % of the run.
         frozen: ``{task: sigma}`` keeps a sigma fixed, in the units of the target; one number keeps
             all of them fixed.
@@ -89,6 +90,7 @@ class Uncertainty(Weighting):
     """
 
     negative_losses = "weighs more and more without bound"
+    smallest_slope = SMALLEST_SLOPE
     replica_options: tuple[str, ...] | None = ("init", "frozen", "lr")
     a: Tensor
     log_a: Tensor

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from mtl_runner import load
 from tests.support.commands import QUICK, Command
 from tests.support.paths import ROOT
 
@@ -394,6 +395,28 @@ def test_a_constant_target_has_no_relative_loss(mtl: Command, tmp_path: Path) ->
     assert mtl("mtl-run", *options).code == 0
     tasks = json.loads((tmp_path / "run" / "summary.json").read_text())["tasks"]
     assert "relative_loss" not in tasks["c"]["final"]["val"]
+
+
+def test_an_odd_table_is_trained_and_drawn_as_it_is_meant(mtl: Command, tmp_path: Path) -> None:
+    """Breaks if a comma at the ends shifts the columns, or a dollar sign costs the result."""
+    lines = "".join(f"{i},{1000 + i % 7},{'yes' if i % 2 else 'no'},\n" for i in range(60))
+    (tmp_path / "t.csv").write_text("x,in_$#_out_$,sold\n" + lines)
+    options = (
+        "data=table",
+        "data.path=t.csv",
+        "data.targets=['in_$#_out_$',{name: sold, positive: yes}]",
+        "model.hidden=[4]",
+        "trainer.epochs=2",
+        "hydra.run.dir=run",
+    )
+    result = mtl("mtl-run", *options)
+    assert result.code == 0, result.err
+    assert "pictures" not in result.out
+    assert (tmp_path / "run" / "losses.png").exists()
+    predictor = load(tmp_path / "run")
+    (price, sold) = predictor.tasks
+    assert (price.name, sold.classes) == ("in_$#_out_$", ("no", "yes"))
+    assert 1000 < price.offset < 1006
 
 
 def test_a_task_that_never_takes_part_is_named(mtl: Command) -> None:

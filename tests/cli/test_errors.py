@@ -165,7 +165,7 @@ CASES: dict[str, tuple[tuple[str, ...], str]] = {
         "update.gradients='old' is unknown; allowed: same, fresh.",
     ),
     "subset": (("data.tasks=[y7]",), "data.tasks names the unknown task 'y7'; allowed: y1, y2."),
-    "no rows": (("data.n=0",), "The train split is empty; every split needs at least one row."),
+    "no rows": (("data.n=0",), "data.n must be a whole number of at least 1; found 0."),
     "batch size": (
         ("data.batch_size=0",),
         "data.batch_size must be a whole number of at least 1; found 0.",
@@ -351,6 +351,42 @@ def test_a_directory_with_another_run_is_left_untouched(mtl: Command, tmp_path: 
     assert before == {
         path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()
     }
+
+
+def test_a_refused_run_leaves_its_directory_to_the_corrected_command(
+    mtl: Command, tmp_path: Path
+) -> None:
+    """Breaks if a mistyped option takes the directory from the command that is right."""
+    refused = mtl("mtl-run", *QUICK, "record.conflicts=true", "hydra.run.dir=one")
+    assert refused.code == 1
+    corrected = mtl("mtl-run", *QUICK, "record.gradients=true", "hydra.run.dir=one")
+    assert corrected.code == 0, corrected.err
+    refused = mtl("mtl-run", "-m", *QUICK, "weighting=nope,fixed", "hydra.sweep.dir=sweep")
+    assert refused.code == 1
+    corrected = mtl("mtl-run", "-m", *QUICK, "weighting=dwa,fixed", "hydra.sweep.dir=sweep")
+    assert corrected.code == 0, corrected.err
+
+
+@pytest.mark.parametrize(
+    ("option", "sentence"),
+    [
+        (
+            "hydra.run.dir=",
+            "hydra.run.dir is empty; give the directory a name, e.g. hydra.run.dir=my_run.",
+        ),
+        (
+            "name=../../../../x",
+            "name must not lead out of its folder by '..'; found '../../../../x'.",
+        ),
+    ],
+)
+def test_a_run_is_not_written_where_nobody_expects_it(
+    mtl: Command, tmp_path: Path, option: str, sentence: str
+) -> None:
+    """Breaks if a run is written among the user's files, or somebody's config outside of outputs."""
+    refused = mtl("mtl-run", *QUICK, option)
+    assert (refused.code, refused.err.strip()) == (1, sentence)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_directory_with_foreign_results_is_left_untouched(mtl: Command, tmp_path: Path) -> None:

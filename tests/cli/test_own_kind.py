@@ -77,7 +77,7 @@ def test_a_kind_of_ones_own_trains_evaluates_predicts_and_plots(
     with (run / "predictions.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert {row["grade"] for row in rows} <= {"0", "1", "2", "3"}
-    predictor = mtl_runner.load(run)
+    predictor = mtl_runner.load(run, trust=["my_kind"])
     inputs = torch.tensor([[-2.0, 0.0, 0.0], [0.0, 0.0, 0.0], [2.0, 0.0, 0.0]])
     assert predictor.predict(inputs)["grade"].flatten().tolist() == [0, 1, 3]
 
@@ -104,7 +104,7 @@ def test_a_column_of_a_table_can_be_of_a_kind_of_ones_own(mtl: Command, project:
     assert result.code == 0, result.err
     summary = json.loads((project / "run" / "summary.json").read_text())
     assert summary["tasks"]["grade"]["final"]["test"]["accuracy"] > 0.7
-    answers = mtl_runner.load(project / "run").predict(
+    answers = mtl_runner.load(project / "run", trust=["my_kind"]).predict(
         pd.DataFrame({"a": [-3.0, 3.0], "b": [0.0, 0.0]})
     )
     assert answers["grade"].tolist() == [0, 3]

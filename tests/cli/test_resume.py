@@ -218,8 +218,9 @@ def test_what_only_hydra_can_resolve_is_recorded_as_its_value(mtl: Command, tmp_
     assert mtl("mtl-run", "resume=run").code == 0
 
 
-def test_a_metrics_file_that_lost_its_end_is_not_patched_up(mtl: Command, tmp_path: Path) -> None:
-    """Breaks if rows that a checkpoint knows of are replaced by zero bytes."""
+@pytest.mark.long  # every edit by itself: tests/unit/train/test_metrics_file.py
+def test_edited_files_are_written_anew_or_refused(mtl: Command, tmp_path: Path) -> None:
+    """Breaks if a resumed run goes on from something that it did not write."""
     command = ("mtl-run", *SLOW, "hydra.run.dir=run")
     assert (
         mtl(
@@ -227,13 +228,30 @@ def test_a_metrics_file_that_lost_its_end_is_not_patched_up(mtl: Command, tmp_pa
         ).code
         == -signal.SIGKILL
     )
-    (tmp_path / "run" / "metrics.csv").write_text("epoch\n")
-    result = mtl("mtl-run", "resume=run")
-    assert result.code == 1
+    run = tmp_path / "run"
+    config = run / ".hydra" / "config.yaml"
+    recorded = config.read_text()
+    config.write_text(recorded.replace("lr: 0.001", "lr: 0.5", 1))
+    assert config.read_text() != recorded
+    refused = mtl("mtl-run", "resume=run")
+    assert refused.code == 1
     assert (
-        "metrics.csv' is shorter than its checkpoint says; run again with mtl-run repeat="
-        in result.last_line
+        "is not the one that its checkpoint was trained with (optimizer.lr is 0.001 there and 0.5 here); put it back to resume, or train anew with mtl-run repeat="
+        in refused.last_line
     )
+    config.write_text(recorded)
+    edited = (run / "metrics.csv").read_bytes().replace(b"\n", b"\r\n")
+    (run / "metrics.csv").write_bytes(edited)
+    resumed = mtl("mtl-run", "resume=run")
+    assert resumed.code == 0, resumed.err
+    assert (
+        "metrics.csv was edited; it is set aside as metrics.csv.edited and written anew from the checkpoint."
+        in resumed.out + resumed.err
+    )
+    assert (run / "metrics.csv.edited").read_bytes() == edited
+    assert not (run / ".previous").exists()
+    assert mtl("mtl-run", *SLOW, "hydra.run.dir=undisturbed").code == 0
+    assert reproducible_files(run) == reproducible_files(tmp_path / "undisturbed")
 
 
 def test_a_finished_run_without_a_finite_monitor_stays_finished(

@@ -199,7 +199,7 @@ def test_a_killed_stack_goes_on_as_if_nothing_had_happened(mtl: Command, tmp_pat
     instants: dict[str, Callable[[Path], bool]] = {
         "amid": lambda sweep: any(sweep.glob("*/checkpoint.pt")),
         "after": lambda sweep: len(list(sweep.glob("*/checkpoint.pt"))) == 8,
-        "amid_second": lambda sweep: any(sweep.glob("*/.previous")),
+        "amid_second": lambda sweep: any(sweep.glob("*/.previous/best.pt")),
     }
     for name, instant in instants.items():
         sweep = tmp_path / name

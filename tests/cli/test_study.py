@@ -499,7 +499,7 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     "first seed": (("seed=x",), "seed must be a whole number of at least 0; found 'x'."),
     "data that is not there": (
         ("data.n=0",),
-        "The train split is empty; every split needs at least one row.",
+        "data.n must be a whole number of at least 1; found 0.",
     ),
 }
 
@@ -857,8 +857,9 @@ def test_equal_weights_lose_where_one_loss_is_a_thousand_times_the_other(
     sizes = ("data.dim=60", "data.outputs=30", "data.n_test=500", "model.hidden=[64,64,64,64]")
     study, verdict = best_fixed(mtl, tmp_path, *sizes)
     assert verdict["versus_equal.high"] < -study.recorded["margin"]
-    assert verdict["verdict"] == "static weights suffice"
-    assert verdict_of(study.folder, "uncertainty")["verdict"] == "static weights suffice"
+    assert verdict["verdict"] == "better than equal weights"
+    method = verdict_of(study.folder, "uncertainty")["verdict"]
+    assert method in {"static weights suffice", "better than equal weights"}
 
 
 @pytest.mark.long

@@ -24,7 +24,14 @@ OPTIONS = [
     for option in CATALOG.options(group)
 ]
 METHODS = [option for option in OPTIONS if option.group in AXES]
-VERDICTS = {"helps", "hurts", "no difference", "undecided", "static weights suffice"}
+VERDICTS = {
+    "helps",
+    "hurts",
+    "no difference",
+    "undecided",
+    "static weights suffice",
+    "better than equal weights",
+}
 
 
 def name(option: Option) -> str:

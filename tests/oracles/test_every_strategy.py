@@ -85,6 +85,7 @@ WEIGHTINGS: dict[str, Make] = {
     "imtl_l": IMTLL,
     "stch": partial(STCH, weights={"a": 2.0}),
     "stch_smooth": partial(STCH, mu=100.0),
+    "stch_log_nadir": partial(STCH, form="log_nadir", nadir={"a": 3.0}),
     # With a larger theta a weight may be negative.
     "pbi": partial(PBI, theta=0.5, weights={"a": 2.0}),
     "cosmos": partial(COSMOS, penalty=0.1, weights={"a": 2.0}),
@@ -118,7 +119,7 @@ UPDATES: dict[str, Callable[..., Update]] = {
     "adatask": AdaTask,
 }
 update_is = pytest.mark.parametrize("update", UPDATES.values(), ids=UPDATES)
-BY_TORCHJD = ("stch", "stch_smooth", "pbi", "cosmos")
+BY_TORCHJD = ("stch", "stch_smooth", "stch_log_nadir", "pbi", "cosmos")
 needs_torchjd = pytest.mark.skipif(find_spec("torchjd") is None, reason="TorchJD is not installed")
 NORMS = torch.tensor([3.0, 1.0, 0.2])
 

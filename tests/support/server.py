@@ -29,7 +29,8 @@ def run_command(request: dict) -> None:
     os.environ.update(request["env"])
     for stream, path in ((1, request["out"]), (2, request["err"])):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
-    sys.path[0] = ""
+    # The folder of this script; an installed command does not have it.
+    del sys.path[0]
     sys.argv = request["argv"]
     code = 0
     try:

@@ -9,7 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from mtl_runner.files import write_atomic, write_json
+from mtl_runner.files import (
+    open_regular,
+    read_regular,
+    remove_temporary_files,
+    write_atomic,
+    write_json,
+)
 
 
 def test_a_file_that_cannot_be_renamed_leaves_the_old_one(
@@ -34,3 +40,49 @@ def test_json_holds_null_for_what_json_has_no_number_for(tmp_path: Path) -> None
     write_json(tmp_path / "a.json", {"a": [math.nan, 1.5], "b": {"c": math.inf}, "d": (True, -1)})
     content = json.loads((tmp_path / "a.json").read_text(), parse_constant=pytest.fail)
     assert content == {"a": [None, 1.5], "b": {"c": None}, "d": [True, -1]}
+
+
+def test_a_link_is_replaced_and_never_followed(tmp_path: Path) -> None:
+    """Breaks if a link that lies where a file is written overwrites a file elsewhere."""
+    victim, path = tmp_path / "victim", tmp_path / "out" / "runs.csv"
+    victim.write_text("precious")
+    path.parent.mkdir()
+    path.symlink_to(victim)
+    (path.parent / ".runs.csv.tmp").symlink_to(victim)  # the temporary name of older versions
+    write_atomic(path, b"new")
+    assert victim.read_text() == "precious"
+    assert path.read_bytes() == b"new"
+    assert not path.is_symlink()
+
+
+def test_only_what_a_killed_write_left_is_removed(tmp_path: Path) -> None:
+    """Breaks if temporary files pile up, or a file of the user is removed with them."""
+    ours = tmp_path / ".best.pt.0123456789abcdef.tmp"
+    user_files = [tmp_path / ".best.pt.tmp", tmp_path / "a.0123456789abcdef.tmp"]
+    for path in [ours, *user_files]:
+        path.write_text("")
+    remove_temporary_files(tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted(user_files)
+
+
+def test_an_error_names_the_file_and_not_its_temporary_name(tmp_path: Path) -> None:
+    """Breaks if the sentence for the user names a file that nobody knows."""
+    with pytest.raises(OSError, match="No such file") as caught:
+        write_atomic(tmp_path / "none" / "a.txt", b"")
+    assert caught.value.filename == str(tmp_path / "none" / "a.txt")
+
+
+def test_only_regular_files_are_opened(tmp_path: Path) -> None:
+    """Breaks if a pipe or a device in the place of a file is waited for."""
+    os.mkfifo(tmp_path / "fifo")
+    for path in (tmp_path / "fifo", tmp_path, Path("/dev/zero")):
+        with pytest.raises(OSError, match="It is no regular file"):
+            open_regular(path)
+
+
+def test_a_file_larger_than_the_limit_is_not_read(tmp_path: Path) -> None:
+    """Breaks if a file of any size is taken into memory."""
+    (tmp_path / "a").write_bytes(b"x" * 2048)
+    assert len(read_regular(tmp_path / "a", 2048)) == 2048
+    with pytest.raises(OSError, match="It is larger than 1 KiB"):
+        read_regular(tmp_path / "a", 1024)

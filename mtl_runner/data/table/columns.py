@@ -6,12 +6,17 @@ with ``weights_only=True``.
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mtl_runner.data.table import cells
 from mtl_runner.errors import DataError
+
+log = logging.getLogger("mtl_runner")
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,7 +124,7 @@ class Features:
         """Return the rows of a table as numbers, ``[N, width]`` in float32.
 
         Raises:
-            DataError: If a column is missing, or a numeric one holds text.
+            DataError: If a column is missing, or a numeric one holds text or infinity.
         """
         numbers = np.zeros((len(frame), self.width), dtype=np.float32)
         start = 0
@@ -138,16 +143,51 @@ def _text(values: pd.Series) -> pd.Series:
 
 
 def _numbers(name: str, values: pd.Series) -> np.ndarray:
-    """Return the values as floats, NaN where they are missing or infinite."""
-    import pandas as pd
-
-    numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
-    is_text = np.isnan(numbers) & values.notna().to_numpy()
-    if is_text.any():
+    """Return the values as floats, NaN where they are missing."""
+    text = cells.cells_of_text(values)
+    if len(text):
         raise DataError(
-            f"Column {name!r} is numeric in the training rows but holds {values[is_text].iloc[0]!r}; clean it or leave it out."
+            f"Column {name!r} is numeric in the training rows but holds {text.iloc[0]!r}; clean it or leave it out."
         )
-    return np.where(np.isinf(numbers), np.nan, numbers)
+    cells.check_range(values, name)
+    return cells.numbers(values)
+
+
+def warn_about_categories(
+    frames: Mapping[str, pd.DataFrame], names: list[str], max_categories: int
+) -> None:
+    """Warn of columns that are hardly categories: numbers with a typo, dates, names.
+
+    Args:
+        frames: The rows of each split.
+        names: Names of the feature columns.
+        max_categories: How many categories of a column get a number.
+    """
+    import pandas as pd
+    from pandas.api.types import is_numeric_dtype
+
+    for name in names:
+        values = pd.concat([frame[name] for frame in frames.values() if name in frame])
+        if is_numeric_dtype(values):
+            continue
+        known, distinct, stray = values.count(), values.nunique(), cells.stray_text(values)
+        if len(stray):
+            log.warning(
+                "Column %r is a number in %d of %d rows, but row %s holds %r, so that every value became a category; clean it, or leave it out.",
+                name,
+                known - len(stray),
+                known,
+                cells.row_number(stray),
+                stray.iloc[0],
+            )
+        elif distinct > max_categories or cells.are_too_many(distinct, known):
+            log.warning(
+                "Column %r holds no numbers but %d different values in %d rows, of which the most frequent (at most %d) became an input each; make numbers of dates and of numbers with units or separators, or leave it out.",
+                name,
+                distinct,
+                known,
+                max_categories,
+            )
 
 
 def _fit(values: pd.Series, name: str, scale: bool, max_categories: int) -> FeatureColumn:

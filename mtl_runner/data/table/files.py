@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,8 @@ def read_table(path: str) -> pd.DataFrame:
     r"""Return the rows of a CSV, TSV or Parquet file; the first two may be compressed (``.gz``).
 
     Raises:
-        DataError: If the file does not exist or is no table, or pyarrow is not installed.
+        DataError: If the file does not exist or is no table, two of its columns have one name, a
+            line has more fields than the header, or pyarrow is not installed.
 
     Example:
         >>> import tempfile
@@ -36,12 +38,11 @@ def read_table(path: str) -> pd.DataFrame:
             f"There is no file {path!r} (looked in {file.absolute().parent}); set data.path to the table."
         )
     try:
-        if file.suffix == ".parquet":
-            return pd.read_parquet(file)
-        with warnings.catch_warnings():
-            # A column of numbers and text becomes a category, or an error with its sentence.
-            warnings.simplefilter("ignore", pd.errors.DtypeWarning)
-            return pd.read_csv(file, sep="\t" if ".tsv" in file.suffixes else ",")
+        frame = (
+            pd.read_parquet(file).reset_index(drop=True)
+            if file.suffix == ".parquet"
+            else _read_text(file)
+        )
     except ImportError:
         raise DataError(
             f"Reading {path!r} needs pyarrow; install it with: pip install 'mtl-runner[parquet]'."
@@ -51,3 +52,41 @@ def read_table(path: str) -> pd.DataFrame:
         raise DataError(
             f"The table {path!r} cannot be read ({reason}); it should be CSV with a header line, or Parquet."
         ) from error
+    _check_names([str(name) for name in frame.columns], path)
+    return frame
+
+
+def _read_text(file: Path) -> pd.DataFrame:
+    """Return the rows of a CSV or TSV file.
+
+    Raises:
+        DataError: If two columns have one name, or a line has more fields than the header.
+    """
+    import pandas as pd
+
+    separator = "\t" if ".tsv" in file.suffixes else ","
+    header = pd.read_csv(
+        file, sep=separator, header=None, nrows=1, dtype=str, keep_default_na=False
+    )
+    # pandas renames the second column of a name, which may be a copy of a target.
+    _check_names([name for name in header.iloc[0] if name], str(file))
+    with warnings.catch_warnings():
+        # A column of numbers and text becomes a category, or an error with its sentence.
+        warnings.simplefilter("ignore", pd.errors.DtypeWarning)
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        try:
+            # Without index_col=False the first field of lines that end in a comma is taken for
+            # the name of the row, and every column holds the values of the next.
+            return pd.read_csv(file, sep=separator, index_col=False)
+        except pd.errors.ParserWarning:
+            raise DataError(
+                f"The table {str(file)!r} has lines with more fields than its header line, which names {header.shape[1]} columns; give every column a name, and put text that holds the separator in quotes."
+            ) from None
+
+
+def _check_names(names: list[str], path: str) -> None:
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise DataError(
+                f"The table {path!r} has two columns called {name!r}; give one of them another name, or remove it."
+            )

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 
 from mtl_runner.data.dataset import Split
-from mtl_runner.data.table.columns import Features
+from mtl_runner.data.table.columns import Features, warn_about_categories
 from mtl_runner.data.table.splits import read_splits
 from mtl_runner.data.table.targets import Target, read_targets
 from mtl_runner.errors import ConfigError, DataError, suggest
+from mtl_runner.errors.checks import flag, whole_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,10 +77,14 @@ class Table:
             raise ConfigError(
                 "data=table needs data.targets, e.g. data.targets='{price: regression, sold: classification}'."
             )
+        flag(scale_features, "data.scale_features")
+        flag(scale_targets, "data.scale_targets")
+        whole_number(max_categories, "data.max_categories", 1)
+        whole_number(seed, "data.seed", 0)
         split = dict(split or DEFAULT_SPLIT)
         frames = read_splits(path, split, seed)
         columns = list(frames["train"].columns)
-        unfitted = read_targets(targets, columns, frames["train"])
+        unfitted = read_targets(targets, frames)
         target_columns = [column for target in unfitted for column in target.columns]
         _check_target_columns(frames, target_columns)
         excluded = {*target_columns, str(split.get("column"))}
@@ -88,6 +93,7 @@ class Table:
             frames["train"], names, scale=scale_features, max_categories=max_categories
         )
         fitted = [target.fit(frames, scale_targets) for target in unfitted]
+        warn_about_categories(frames, names, max_categories)
         self.tasks = [target.task for target in fitted]
         self.splits = {
             name: Split(

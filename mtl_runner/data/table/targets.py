@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mtl_runner.data.table import cells
 from mtl_runner.errors import ConfigError, DataError, suggest
 from mtl_runner.tasks.kinds import KINDS, MISSING_CLASS, Kind
 from mtl_runner.tasks.task import Task
 
 if TYPE_CHECKING:
     import pandas as pd
+
+log = logging.getLogger("mtl_runner")
 
 _OPTIONS = ("name", "column", "columns", "kind", "positive", "separator", "class_weights")
 _TABLE_KINDS = [name for name, kind in KINDS.items() if kind.column]
@@ -54,15 +58,13 @@ class Target:
             scale: Whether a numeric target gets mean 0 and standard deviation 1.
 
         Raises:
-            DataError: If a numeric target holds text.
+            DataError: If a numeric target holds text, or a number beyond 32 bits.
         """
         form = self.task.spec.column
         if form == "numbers":
             return self._fit_scale(frames, scale)
         if form == "labels" and self.separator is None:
             return self._with_classes(self.columns)
-        if form == "classes" and self.positive is not None:
-            return self._with_classes((f"not {self.positive}", self.positive))
         classes: set[str] = set()
         for frame in frames.values():
             values = _labels(frame[self.columns[0]].dropna())
@@ -71,14 +73,29 @@ class Target:
                 if self.separator
                 else set(values)
             )
+        if form == "classes" and self.positive is not None:
+            negatives = classes - {self.positive}
+            negative = negatives.pop() if len(negatives) == 1 else f"not {self.positive}"
+            return self._with_classes((negative, self.positive))
+        if form == "classes":
+            self._warn_of_many(len(classes), frames)
         return self._with_classes(tuple(sorted(classes, key=_numeric_first)))
 
+    def _warn_of_many(self, classes: int, frames: Mapping[str, pd.DataFrame]) -> None:
+        rows = sum(int(frame[self.columns[0]].count()) for frame in frames.values())
+        if cells.are_too_many(classes, rows):
+            log.warning(
+                "Target %r is a classification of %d classes in %d rows, too few rows per class to learn from; if column %r holds numbers or dates, clean it and use kind: regression.",
+                self.task.name,
+                classes,
+                rows,
+                self.columns[0],
+            )
+
     def _fit_scale(self, frames: Mapping[str, pd.DataFrame], scale: bool) -> Target:
+        _check_numbers(frames, self.columns[0], self.task.name)
         numbers = self._numeric(frames["train"])
-        for frame in frames.values():
-            self._numeric(frame)  # raises if the target holds text
-        # Where none is known, or one is infinite, `prepare` says what is wrong.
-        known = numbers[np.isfinite(numbers)]
+        known = numbers[~np.isnan(numbers)]  # where none is, `prepare` says what is wrong
         if not scale or not self.task.spec.numeric or not len(known):
             return self
         offset, deviation = float(known.mean()), float(known.std())
@@ -130,24 +147,23 @@ class Target:
 
 def read_targets(
     targets: Mapping[str, str] | Sequence[str | Mapping[str, Any]],
-    columns: Sequence[str],
-    frame: pd.DataFrame,
+    frames: Mapping[str, pd.DataFrame],
 ) -> list[Target]:
     """Return the targets that ``data.targets`` describes in one of its three ways, not yet fitted.
 
     Args:
         targets: ``{name: kind}``, a list of names, or a list of mappings of options.
-        columns: The columns of the table.
-        frame: The training rows, off which missing kinds are read.
+        frames: The rows of each split, off which missing kinds are read.
 
     Raises:
         ConfigError: If an option, column, kind or value is unknown; it names the nearest one.
+        DataError: If a kind is missing and cannot be read off the column.
 
     Example:
         >>> import pandas as pd
         >>> from mtl_runner.data.table.targets import read_targets
         >>> frame = pd.DataFrame({"price": [1.5, 2.5, 3.5], "state": ["new", "ruin", "new"]})
-        >>> [target.task.kind for target in read_targets(["price", "state"], frame.columns, frame)]
+        >>> [target.task.kind for target in read_targets(["price", "state"], {"train": frame})]
         ['regression', 'classification']
     """
     if isinstance(targets, str) or not isinstance(targets, Mapping | Sequence):
@@ -160,14 +176,13 @@ def read_targets(
         else list(targets)
     )
     return [
-        _read_target(
-            dict(entry) if isinstance(entry, Mapping) else {"name": str(entry)}, columns, frame
-        )
+        _read_target(dict(entry) if isinstance(entry, Mapping) else {"name": str(entry)}, frames)
         for entry in entries
     ]
 
 
-def _read_target(options: dict[str, Any], columns: Sequence[str], frame: pd.DataFrame) -> Target:
+def _read_target(options: dict[str, Any], frames: Mapping[str, pd.DataFrame]) -> Target:
+    frame = frames["train"]
     for key in options:
         if key not in _OPTIONS:
             raise ConfigError(
@@ -184,11 +199,11 @@ def _read_target(options: dict[str, Any], columns: Sequence[str], frame: pd.Data
         )
     sources = tuple(str(c) for c in options.get("columns") or [options.get("column", name)])
     for source in sources:
-        if source not in columns:
+        if source not in frame.columns:
             raise ConfigError(
-                f"data.targets: the table has no column {source!r}; {suggest(source, columns)}."
+                f"data.targets: the table has no column {source!r}; {suggest(source, frame.columns)}."
             )
-    kind = _kind(name, options, frame[sources[0]])
+    kind = _kind(name, options, [f[sources[0]] for f in frames.values() if sources[0] in f])
     form = kind.column if isinstance(kind, Kind) else KINDS[kind].column
     positive = _label(options["positive"]) if "positive" in options else None
     if positive is not None and positive not in set(_labels(frame[sources[0]].dropna())):
@@ -204,8 +219,8 @@ def _read_target(options: dict[str, Any], columns: Sequence[str], frame: pd.Data
     return Target(task, sources, positive, options.get("separator"))
 
 
-def _kind(name: str, options: Mapping[str, Any], values: pd.Series) -> str | Kind:
-    kind = options.get("kind") or _inferred_kind(options, values)
+def _kind(name: str, options: Mapping[str, Any], values: list[pd.Series]) -> str | Kind:
+    kind = options.get("kind") or _inferred_kind(name, options, values)
     kind = kind if isinstance(kind, Kind) else str(kind)
     if kind not in _TABLE_KINDS and not (isinstance(kind, Kind) and kind.column):
         raise ConfigError(
@@ -214,33 +229,61 @@ def _kind(name: str, options: Mapping[str, Any], values: pd.Series) -> str | Kin
     return kind
 
 
-def _inferred_kind(options: Mapping[str, Any], values: pd.Series) -> str:
-    """Return the kind of a target: classes for text, booleans and two-valued numbers."""
+def _inferred_kind(name: str, options: Mapping[str, Any], values: list[pd.Series]) -> str:
+    """Return the kind of a target: classes for text, booleans and two-valued numbers.
+
+    Args:
+        name: Its name.
+        options: Its options as written.
+        values: Its column in each split, the training rows first.
+
+    Raises:
+        DataError: If it holds no numbers, but too many different values to be classes.
+    """
+    import pandas as pd
     from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
+    train = values[0]
     if "columns" in options or "separator" in options:
         return "multilabel"
-    if (
-        "positive" in options
-        or is_bool_dtype(values)
-        or not is_numeric_dtype(values)
-        or values.nunique() <= 2
-    ):
+    if "positive" in options or is_bool_dtype(train):
         return "classification"
-    return "regression"
+    if is_numeric_dtype(train):
+        return "classification" if train.nunique() <= 2 else "regression"
+    column = pd.concat(values)
+    distinct, rows = int(column.nunique()), int(column.count())
+    if distinct > 2 and len(cells.stray_text(column)):
+        return "regression"  # whose check names the cells that are no numbers
+    if cells.are_too_many(distinct, rows):
+        raise DataError(
+            f"Target {name!r}: column {column.name!r} holds no numbers but {distinct} different values in {rows} rows, too many for classes; make numbers of dates and of numbers with units or separators, or give it kind: classification."
+        )
+    return "classification"
+
+
+def _check_numbers(frames: Mapping[str, pd.DataFrame], column: str, name: str) -> None:
+    """Raise ``DataError`` if a numeric target holds text, or a number beyond 32 bits."""
+    known = sum(int(frame[column].count()) for frame in frames.values())
+    texts = {split: cells.cells_of_text(frame[column]) for split, frame in frames.items()}
+    count = sum(map(len, texts.values()))
+    if 0 < count < known:
+        split, text = next((split, text) for split, text in texts.items() if len(text))
+        raise DataError(
+            f"Target {name!r}: column {column!r} is a number in {known - count} of {known} rows, but row {cells.row_number(text)} (of the {split} split) holds {text.iloc[0]!r}, which is not a number; clean it, or use kind: classification."
+        )
+    for frame in frames.values():
+        _numbers(frame[column], column, name)  # raises where all cells are text
+        cells.check_range(frame[column], column)
 
 
 def _numbers(values: pd.Series, column: str, name: str) -> np.ndarray:
     """Return the values as floats, NaN where they are missing."""
-    import pandas as pd
-
-    numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
-    is_text = np.isnan(numbers) & values.notna().to_numpy()
-    if is_text.any():
+    text = cells.cells_of_text(values)
+    if len(text):
         raise DataError(
-            f"Target {name!r}: column {column!r} holds {values[is_text].iloc[0]!r}, which is not a number; use kind: classification or clean it."
+            f"Target {name!r}: column {column!r} holds {text.iloc[0]!r}, which is not a number; use kind: classification or clean it."
         )
-    return numbers
+    return cells.numbers(values)
 
 
 def _label(value: object) -> str:

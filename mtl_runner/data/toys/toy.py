@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from mtl_runner.data.dataset import Split
-from mtl_runner.errors import ConfigError
+from mtl_runner.errors import ConfigError, suggest
+from mtl_runner.errors.checks import not_negative, positive, whole_number
 from mtl_runner.tasks.task import Task
 
 # Those of the published toy.
@@ -47,7 +48,8 @@ class ToyRegression:
         Inputs ``[N, 1]``, targets ``[N, 1]``.
 
     Raises:
-        ConfigError: If a task has a slope, but no intercept or noise.
+        ConfigError: If a task has a slope, but no intercept or noise, or the other way round, or a
+            noise or size is impossible.
 
     Example:
         >>> from mtl_runner.data import ToyRegression
@@ -74,8 +76,21 @@ class ToyRegression:
                     raise ConfigError(
                         f"data.slopes has the task {name!r}, but data.{key} has not; give it there too."
                     )
+            for name in numbers:
+                if name not in slopes:
+                    raise ConfigError(
+                        f"data.{key} names the unknown task {name!r}; {suggest(str(name), slopes)}."
+                    )
+        _check_sizes(n=n, n_val=n_val, n_test=n_test)
+        whole_number(seed, "data.seed", 0)
         self.tasks = [
-            Task(name, "regression", size=1, true_sigma=float(noise[name])) for name in slopes
+            Task(
+                name,
+                "regression",
+                size=1,
+                true_sigma=not_negative(noise[name], f"data.noise.{name}") or None,
+            )
+            for name in slopes
         ]
         self.splits = {}
         for stream, (name, rows) in enumerate({"train": n, "val": n_val, "test": n_test}.items()):
@@ -117,6 +132,9 @@ class ToyMixed:
     Shape:
         Inputs ``[N, dim]``, targets ``[N]``.
 
+    Raises:
+        ConfigError: If a scale is not positive, or a size is below 1.
+
     Example:
         >>> from mtl_runner.data import ToyMixed
         >>> [(task.name, task.true_sigma) for task in ToyMixed(sigma=3.0, temperature=4.0).tasks]
@@ -134,6 +152,11 @@ class ToyMixed:
         temperature: float = 2.0,
         seed: int = 0,
     ) -> None:
+        positive(sigma, "data.sigma")
+        positive(temperature, "data.temperature")
+        _check_sizes(n=n, n_val=n_val, n_test=n_test, dim=dim)
+        whole_number(classes, "data.classes", 2)
+        whole_number(seed, "data.seed", 0)
         random = np.random.default_rng(seed)
         slope = random.standard_normal(dim)
         slope *= 2 * sigma / np.linalg.norm(slope)  # four fifths of the variance can be explained
@@ -151,6 +174,11 @@ class ToyMixed:
             label = (x @ logit_slopes / temperature + gumbel_noise).argmax(1)
             targets = {"value": _float_tensor(value), "label": torch.as_tensor(label)}
             self.splits[name] = Split(_float_tensor(x), targets)
+
+
+def _check_sizes(**sizes: int) -> None:
+    for name, size in sizes.items():
+        whole_number(size, f"data.{name}", 1)
 
 
 def _float_tensor(array: np.ndarray) -> torch.Tensor:

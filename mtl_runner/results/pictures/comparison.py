@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from mtl_runner.results.pictures.charts import Chart, DotChart, Dots, Series, log_axis_helps
-from mtl_runner.results.pictures.draw import SMALL, draw_chart, draw_dots
+from mtl_runner.results.pictures.draw import SMALL, draw_chart, draw_dots, plain_texts
 from mtl_runner.results.pictures.style import colour, new_grid, save
 from mtl_runner.results.records.curves import RecordedCurves, read_curves
 from mtl_runner.results.records.dataset import DatasetRuns
@@ -16,6 +17,7 @@ from mtl_runner.results.records.evidence import DatasetEvidence, evidence_of
 from mtl_runner.results.statistics.intervals import interval
 
 CURVE_HEIGHT = 2.5  # inches
+SHOWN_TASKS = 24  # of more, the picture would be too wide to be looked at
 
 
 def plot_comparison(path: Path, datasets: Sequence[DatasetRuns], at: str) -> None:
@@ -28,7 +30,8 @@ def plot_comparison(path: Path, datasets: Sequence[DatasetRuns], at: str) -> Non
     """
     names = dict.fromkeys(s.name for data in datasets for s in data.shown)
     colours = {name: place for place, name in enumerate(names)}
-    columns = max(len(data.tasks) for data in datasets)
+    count = max(len(data.tasks) for data in datasets)
+    columns = min(count, SHOWN_TASKS)
     heights = [h for data in datasets for h in (1.1 + 0.28 * len(data.shown), CURVE_HEIGHT)]
     figure, axes = new_grid(
         2 * len(datasets), columns, max(6.5, 3.5 * columns + 1), sum(heights) + 0.4, heights
@@ -36,10 +39,12 @@ def plot_comparison(path: Path, datasets: Sequence[DatasetRuns], at: str) -> Non
     for block, data in enumerate(datasets):
         evidence = evidence_of(data, at, "val")
         curves = {
-            strategy.name: [read_curves(run.directory) for run in strategy.finished]
+            strategy.name: [
+                read_curves(run.directory).only("val", "loss") for run in strategy.finished
+            ]
             for strategy in data.shown
         }
-        for column, task in enumerate(data.tasks):
+        for column, task in enumerate(islice(data.tasks, columns)):
             above, below = axes[2 * block, column], axes[2 * block + 1, column]
             title = f"{data.name}: {task}" if len(datasets) > 1 else task
             draw_dots(above, metric_chart(evidence, task, title, colours), column == 0)
@@ -53,13 +58,16 @@ def plot_comparison(path: Path, datasets: Sequence[DatasetRuns], at: str) -> Non
         axes[0, 0].plot([], [], color=colour(place), linewidth=2, label=name)[0]
         for name, place in colours.items()
     ]
-    figure.legend(
+    legend = figure.legend(
         handles=handles,
         loc="outside lower center",
         ncols=min(len(names), 4),
         frameon=False,
         fontsize=9,
     )
+    plain_texts(legend)
+    if count > columns:
+        figure.suptitle(f"The first {columns} of {count} tasks; report.html has all.", fontsize=9)
     save(figure, path)
 
 

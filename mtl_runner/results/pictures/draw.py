@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.legend import Legend
 
 from mtl_runner.results.pictures.charts import Chart, DotChart, Matrix, Series
 from mtl_runner.results.pictures.style import colour, new_figure, save
 
+PLAIN: dict[str, Any] = {"parse_math": False}  # a name such as in_$_per_$ is no formula
 SMALL = 8  # font size of legends and ticks
 NAMED = 12  # a matrix of more tasks shows no numbers
 
@@ -53,7 +55,7 @@ def draw_chart(axis: Axes, chart: Chart, legend_size: int = SMALL) -> None:
         _draw_series(axis, series)
     for level in chart.levels:
         style = "--" if level.label else "-"
-        shade, label = colour(level.colour), level.label or None
+        shade, label = colour(level.colour), _shown(level.label)
         axis.axhline(level.value, color=shade, linewidth=0.9, label=label, linestyle=style)
     if chart.has_log_axis:
         axis.set_yscale("log")
@@ -61,13 +63,19 @@ def draw_chart(axis: Axes, chart: Chart, legend_size: int = SMALL) -> None:
         axis.set_ylim(*chart.y_limits)
     _draw_marks(axis, chart)
     if chart.title_colour is None:
-        axis.set_title(chart.title, fontsize=10)
+        axis.set_title(chart.title, fontsize=10, **PLAIN)
     else:
-        axis.set_title(chart.title, color=colour(chart.title_colour), fontweight="bold")
-    axis.set_xlabel(chart.x_label)
-    axis.set_ylabel(chart.y_label)
+        axis.set_title(chart.title, color=colour(chart.title_colour), fontweight="bold", **PLAIN)
+    axis.set_xlabel(chart.x_label, **PLAIN)
+    axis.set_ylabel(chart.y_label, **PLAIN)
     if axis.get_legend_handles_labels()[1]:
-        axis.legend(frameon=False, fontsize=legend_size)
+        plain_texts(axis.legend(frameon=False, fontsize=legend_size))
+
+
+def plain_texts(legend: Legend) -> None:
+    """Show the names in a legend letter by letter: a pair of dollar signs is no formula."""
+    for text in legend.get_texts():
+        text.set_parse_math(False)
 
 
 def draw_matrix(axis: Axes, matrix: Matrix) -> None:
@@ -75,15 +83,15 @@ def draw_matrix(axis: Axes, matrix: Matrix) -> None:
     table = np.array(matrix.values)
     places = range(len(matrix.names))
     axis.imshow(table, cmap="RdBu", vmin=-1, vmax=1)
-    axis.set_xticks(places, matrix.names, rotation=45, ha="right", fontsize=SMALL)
-    axis.set_yticks(places, matrix.names, fontsize=SMALL)
+    axis.set_xticks(places, matrix.names, rotation=45, ha="right", fontsize=SMALL, **PLAIN)
+    axis.set_yticks(places, matrix.names, fontsize=SMALL, **PLAIN)
     axis.grid(visible=False)
     if len(table) <= NAMED:
         for i, j in np.ndindex(table.shape):
             shade = "white" if abs(table[i, j]) > 0.6 else "black"
             text = f"{table[i, j]:.2f}"
             axis.text(j, i, text, ha="center", va="center", fontsize=SMALL, color=shade)
-    axis.set_title(matrix.title, fontsize=10)
+    axis.set_title(matrix.title, fontsize=10, **PLAIN)
 
 
 def draw_dots(axis: Axes, chart: DotChart, names_rows: bool) -> None:
@@ -111,15 +119,16 @@ def draw_dots(axis: Axes, chart: DotChart, names_rows: bool) -> None:
             capsize=3,
             linewidth=1.6,
         )
-    axis.set_yticks(range(len(chart.rows)), [row.name for row in chart.rows] if names_rows else [])
+    names = [row.name for row in chart.rows] if names_rows else []
+    axis.set_yticks(range(len(chart.rows)), names, **PLAIN)
     axis.set_ylim(len(chart.rows) - 0.5, -0.5)
-    axis.set_title(chart.title, fontweight="bold")
-    axis.set_xlabel(chart.x_label, fontsize=SMALL)
+    axis.set_title(chart.title, fontweight="bold", **PLAIN)
+    axis.set_xlabel(chart.x_label, fontsize=SMALL, **PLAIN)
     axis.tick_params(labelsize=SMALL)
 
 
 def _draw_series(axis: Axes, series: Series) -> None:
-    shade, label = colour(series.colour), series.label or None
+    shade, label = colour(series.colour), _shown(series.label)
     if series.points:
         axis.scatter(series.x, series.y, s=12, color=shade, alpha=0.45, linewidths=0, label=label)
     elif len(series.y):
@@ -135,8 +144,13 @@ def _draw_series(axis: Axes, series: Series) -> None:
             color=shade,
             alpha=0.15,
             linewidth=0,
-            label=series.band_label or None,
+            label=_shown(series.band_label),
         )
+
+
+def _shown(label: str) -> str | None:
+    """Return a label that the legend shows; matplotlib hides those that begin with ``_``."""
+    return f" {label}" if label.startswith("_") else label or None
 
 
 def _draw_marks(axis: Axes, chart: Chart) -> None:
@@ -157,4 +171,5 @@ def _draw_marks(axis: Axes, chart: Chart) -> None:
             ha="left",
             fontsize=7,
             color="0.3",
+            **PLAIN,
         )

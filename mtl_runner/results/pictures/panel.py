@@ -13,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Colormap, ListedColormap
 from matplotlib.figure import Figure
 
+from mtl_runner.results.pictures.draw import PLAIN
 from mtl_runner.results.pictures.style import colour, save
 
 WIDTH = 1.9  # inches of an image
@@ -65,7 +66,7 @@ def plot_panel(path: Path, panel: Panel) -> None:
                 if row == 0:
                     title = f"{name}: {('truth', 'prediction')[at]}"
                     axes[row, 1 + 2 * index + at].set_title(
-                        title, fontsize=9, color=colour(index), fontweight="bold"
+                        title, fontsize=9, color=colour(index), fontweight="bold", **PLAIN
                     )
     axes[0, 0].set_title("input", fontsize=9)
     for axis in axes.flat:

@@ -10,6 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from mtl_runner.files import write_atomic
+
 # Okabe & Ito (2008), without the yellow that vanishes on white; then repeated.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F")
 DPI = 110
@@ -70,8 +72,6 @@ def tidy(axis: Axes) -> None:
 
 def save(figure: Figure, path: Path) -> None:
     """Write the PNG in one piece."""
-    picture = io.BytesIO()  # an error of the disk then comes from write_bytes, which names it
+    picture = io.BytesIO()
     figure.savefig(picture, dpi=DPI, format="png")
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(picture.getbuffer())
-    temporary.replace(path)
+    write_atomic(path, picture.getvalue())

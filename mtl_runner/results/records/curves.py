@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TextIO
+
+from mtl_runner.files import open_regular
+from mtl_runner.results.records.reading import UnreadableError
 
 Curve = dict[int, float]  # {epoch: value}
 Row = list[str]
+PLACES = ("epoch", "split", "task")  # the columns that say what a row is about
+NUMBERS = ("loss", "weight", "sigma", "relative_loss")  # columns that hold numbers or nothing
 TOTAL = "total"  # the name of the rows that hold the objective and the mean over tasks
 
 
@@ -34,13 +42,27 @@ class RecordedCurves:
             if row[place]:
                 try:
                     curve[int(float(row[epoch]))] = float(row[place])
-                except ValueError:
+                except (ValueError, OverflowError):
                     continue  # a cell that is no number belongs to no curve
         return curve
 
     def tasks(self, split: str) -> list[str]:
         """Return the tasks that have rows of a split, without the total."""
         return [task for name, task in self.rows if name == split and task != TOTAL]
+
+    def only(self, split: str, column: str) -> RecordedCurves:
+        """Return the curves of one column on one split alone, which take little memory."""
+        place, epoch = self.columns.get(column), self.columns.get("epoch")
+        if place is None or epoch is None:
+            return RecordedCurves()
+        return RecordedCurves(
+            {"epoch": 0, column: 1},
+            {
+                key: [[row[epoch], row[place]] for row in rows]
+                for key, rows in self.rows.items()
+                if key[0] == split
+            },
+        )
 
     def has(self, column: str) -> bool:
         """Return whether any row has a value in the column."""
@@ -53,18 +75,69 @@ def read_curves(directory: Path) -> RecordedCurves:
     columns: dict[str, int] = {}
     rows: dict[tuple[str, str], list[Row]] = {}
     try:
-        path = directory / "metrics.csv"
-        with path.open(newline="", encoding="utf-8", errors="replace") as file:
-            lines = file.read().split("\n")
-        # A line without its end is that of a run that was killed while it wrote a number.
-        reader = csv.reader(f"{line}\n" for line in lines[:-1])
-        columns = {name: place for place, name in enumerate(next(reader, []))}
-        if not {"epoch", "split", "task"} <= columns.keys():
-            return RecordedCurves()
-        split, task = columns["split"], columns["task"]
-        for row in reader:
-            if len(row) == len(columns):
-                rows.setdefault((row[split], row[task]), []).append(row)
+        with _open_csv(directory / "metrics.csv", "replace") as file:
+            reader = csv.reader(_whole_lines(file))
+            columns = {name: place for place, name in enumerate(next(reader, []))}
+            if not columns.keys() >= set(PLACES):
+                return RecordedCurves()
+            split, task = columns["split"], columns["task"]
+            for row in reader:
+                if len(row) == len(columns):
+                    rows.setdefault((row[split], row[task]), []).append(row)
     except (OSError, csv.Error):
         pass  # what was read before the file broke off stands
     return RecordedCurves(columns, rows)
+
+
+def check_curves(directory: Path) -> None:
+    """Check that metrics.csv of a finished run is what a run writes, if there is one.
+
+    Only the end of its last line may be missing, which a run writes again when it is resumed.
+
+    Raises:
+        UnreadableError: If it is anything else; the text says in which line.
+    """
+    number = 1
+    try:
+        with _open_csv(directory / "metrics.csv", "strict") as file:
+            reader = csv.reader(_whole_lines(file))
+            header = next(reader, [])
+            missing = [name for name in PLACES if name not in header]
+            if missing or len(set(header)) < len(header):
+                raise UnreadableError(
+                    f"its first line must name the columns {', '.join(PLACES)} between commas, each once"
+                )
+            epoch = header.index("epoch")
+            numbers = [header.index(name) for name in NUMBERS if name in header]
+            for number, row in enumerate(reader, 2):
+                if len(row) != len(header):
+                    raise UnreadableError(
+                        f"line {number} has {len(row)} cells; the first line has {len(header)}"
+                    )
+                int(float(row[epoch]))
+                for place in numbers:
+                    if row[place]:
+                        float(row[place])
+    except FileNotFoundError:
+        return
+    except UnicodeDecodeError:
+        raise UnreadableError("it is no UTF-8 text") from None
+    except (ValueError, OverflowError):
+        raise UnreadableError(f"line {number} has a text where a number must be") from None
+    except csv.Error:
+        raise UnreadableError(f"line {number + 1} is no line of a CSV file") from None
+    except OSError as error:
+        raise UnreadableError.of(error) from None
+
+
+@contextmanager
+def _open_csv(path: Path, errors: str) -> Iterator[TextIO]:
+    """Open a CSV file; some programs begin it with a byte order mark."""
+    descriptor = open_regular(path)
+    with os.fdopen(descriptor, newline="\n", encoding="utf-8-sig", errors=errors) as file:
+        yield file
+
+
+def _whole_lines(file: TextIO) -> Iterator[str]:
+    """Yield the lines; one without its end is that of a run that was killed while it wrote."""
+    return (line for line in file if line.endswith("\n"))

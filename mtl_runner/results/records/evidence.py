@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 from mtl_runner.results.records.dataset import DatasetRuns, Records, Strategy
 from mtl_runner.results.records.run import Run
@@ -13,6 +15,14 @@ from mtl_runner.results.records.summary import Metrics
 from mtl_runner.results.records.task_metrics import TaskMetrics
 
 Values = Mapping[str, Metrics]  # {task: {metric: value}}
+
+FINISHED = 0.8  # the share of its runs that a reference must have finished
+# Options of a run that are no setting beside the strategy: the strategy, the data, the replicate,
+# and what is recorded.
+_NO_SETTING = re.compile(
+    r"^(weighting|update|schedule|likelihood|hydra|record)(\W|$)|^data(?!\.batch_size$)(\.|$)"
+    r"|^(name|debug)$|(^|\.)(seed|fold)$"
+)
 
 
 @dataclass(frozen=True)
@@ -37,6 +47,8 @@ class StrategyEvidence:
         grid: The learning rates of a study's first phase, before it refines and widens.
         trials: The number of trials of a strategy that a study gave up, because none ended with a
             number; else 0.
+        settings: The settings beside the strategy, as the learning rate; of a study, which tunes
+            them for every strategy, its folder.
     """
 
     name: str
@@ -55,6 +67,13 @@ class StrategyEvidence:
     tuning: Mapping[float, float] = field(default_factory=dict)
     grid: tuple[float, ...] = ()
     trials: int = 0
+    settings: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether enough of its runs finished: else one would compare with its survivors."""
+        ended = len(self.values) + len(self.failures)
+        return bool(self.values) and len(self.values) >= FINISHED * ended
 
     @cached_property
     def mean_monitor(self) -> float:
@@ -130,26 +149,43 @@ class DatasetEvidence:
         return [s for s in self.strategies if s.role in roles]
 
     @cached_property
-    def equal(self) -> StrategyEvidence | None:
-        """The equal-weight baseline: of several, the best by the monitor (on validation)."""
-        candidates = [s for s in self.of_role("equal") if s.values]
-        return min(candidates, key=lambda s: s.mean_monitor, default=None)
+    def has_several_settings(self) -> bool:
+        """Whether equal weights were trained at several settings (several learning rates)."""
+        return len({s.settings for s in self.of_role("equal")}) > 1
 
-    @cached_property
-    def best_fixed(self) -> StrategyEvidence | None:
-        """The best fixed weights by the monitor, equal ones included; None without a sweep.
+    def comparable(self, strategy: StrategyEvidence, *roles: str) -> list[StrategyEvidence]:
+        """Return the strategies of these roles that a strategy may be compared with.
+
+        These are all, unless equal weights were trained at several settings. Then they are those
+        at the strategy's own settings: to choose the best of several by the runs that are judged
+        would make every strategy look worse than equal weights.
+        """
+        members = self.of_role(*roles)
+        if not self.has_several_settings:
+            return members
+        return [s for s in members if s.settings == strategy.settings]
+
+    def equal_for(self, strategy: StrategyEvidence) -> StrategyEvidence | None:
+        """Return the equal-weight baseline of a strategy; None if none of its runs finished."""
+        return next((s for s in self.comparable(strategy, "equal") if s.values), None)
+
+    def best_fixed_for(self, strategy: StrategyEvidence) -> StrategyEvidence | None:
+        """Return the best fixed weights by the monitor, equal ones included.
 
         They are chosen among runs that are evidence too, which flatters them: the burden of proof
-        is on the methods.
+        is on the methods. Weights of which too many runs failed are left out.
+
+        Returns:
+            The best fixed weights; None without a sweep of fixed weights.
         """
-        if not any(s.values for s in self.of_role("fixed")):
+        candidates = [s for s in self.comparable(strategy, "fixed", "equal") if s.is_reference]
+        if not any(s.role == "fixed" for s in candidates):
             return None
-        candidates = [s for s in self.of_role("fixed", "equal") if s.values]
         return min(candidates, key=lambda s: s.mean_monitor)
 
     def twin(self, strategy: str) -> StrategyEvidence | None:
         """Return the strategy's frozen twin: fixed weights at its own average."""
-        return next((s for s in self.of_role("twin") if s.twin_of == strategy and s.values), None)
+        return next((s for s in self.of_role("twin") if s.twin_of == strategy), None)
 
     @cached_property
     def single_task(self) -> Values | None:
@@ -203,8 +239,10 @@ def gather(records: Records, at: str = "final", split: str | None = None) -> Evi
 
 def evidence_of(data: DatasetRuns, at: str, split: str) -> DatasetEvidence:
     """Return the numbers of one data set at an epoch on a split."""
+    studies = {role.run.directory: role.study for role in data.roles if role.study}
     strategies = [
-        _given_up(s) if s.given_up else _strategy(s, data.tasks, at, split) for s in data.strategies
+        _given_up(s) if s.given_up else _strategy(s, data.tasks, at, split, studies)
+        for s in data.strategies
     ]
     return DatasetEvidence(data.name, data.tasks, tuple(strategies), data.margin)
 
@@ -216,7 +254,11 @@ def finite_mean(values: Iterable[float], default: float = math.nan) -> float:
 
 
 def _strategy(
-    strategy: Strategy, tasks: Mapping[str, TaskMetrics], at: str, split: str
+    strategy: Strategy,
+    tasks: Mapping[str, TaskMetrics],
+    at: str,
+    split: str,
+    studies: Mapping[Path, str],
 ) -> StrategyEvidence:
     recorded = {r: _values(run, at, split) for r, run in strategy.runs.items() if run.finished}
     values: dict[str, Values] = {}
@@ -249,7 +291,18 @@ def _strategy(
         backward_passes=finite_mean(s.backward_passes for s in summaries.values()),
         tuning=_tuning(strategy),
         grid=tuple(sorted(rate for rate in grid if math.isfinite(rate))),
+        settings=_settings(strategy, studies),
     )
+
+
+def _settings(strategy: Strategy, studies: Mapping[Path, str]) -> tuple[tuple[str, str], ...]:
+    """Return the settings beside the strategy, those that the config groups choose included."""
+    # A run that was killed before it recorded its choices tells less than the others.
+    run = max(strategy.runs.values(), key=lambda run: len(run.choices))
+    if study := studies.get(run.directory):
+        return (("study", study),)
+    settings = {**run.overrides, **run.choices}
+    return tuple(sorted(item for item in settings.items() if not _NO_SETTING.search(item[0])))
 
 
 def _given_up(strategy: Strategy) -> StrategyEvidence:
@@ -268,6 +321,7 @@ def _given_up(strategy: Strategy) -> StrategyEvidence:
         failures=failures,
         unfinished=tuple(name for name in names if name not in failures),
         trials=len(strategy.trials),
+        settings=(("study", strategy.trials[0].study),),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from mtl_runner.results.records.run import Run
@@ -31,11 +31,15 @@ class Label:
 
 def label_runs(runs: Sequence[Run]) -> list[Label]:
     """Return one label per run, made from what varies between the runs."""
-    settings = [settings_of(run, runs) for run in runs]
+    settings = settings_of(runs)
+    # A run of which nothing can be read says nothing about what varies.
+    known_settings = [
+        setting for run, setting in zip(runs, settings, strict=True) if _is_known(run)
+    ]
     keys = sorted(
         {key for setting in settings for key in setting}, key=lambda key: (key != "weighting", key)
     )
-    varying = [key for key in keys if len({setting.get(key) for setting in settings}) > 1]
+    varying = [key for key in keys if len({setting.get(key) for setting in known_settings}) > 1]
     replicate_keys = [key for key in varying if _REPLICATE.search(key)]
     data_keys = [
         key
@@ -51,12 +55,12 @@ def label_runs(runs: Sequence[Run]) -> list[Label]:
             data=_text(
                 run.choices.get("data", setting.get("data", usual)),
                 setting,
-                [key for key in data_keys if key != "data"],
+                [key for key in data_keys if key != "data" and _is_known(run)],
             ),
             strategy=_text(
                 run.choices.get("weighting", setting.get("weighting", "run")),
                 setting,
-                [key for key in strategy_keys if key != "weighting"],
+                [key for key in strategy_keys if key != "weighting" and _is_known(run)],
             ),
             replicate=", ".join(
                 f"{key.rsplit('.', 1)[-1]}={setting.get(key, '')}" for key in replicate_keys
@@ -66,9 +70,13 @@ def label_runs(runs: Sequence[Run]) -> list[Label]:
     ]
 
 
-def settings_of(run: Run, runs: Sequence[Run]) -> dict[str, str]:
-    """Return a run's overrides and, of config groups that other runs override, its choices."""
-    overridden = {key for member in runs for key in member.overrides}
+def settings_of(runs: Sequence[Run]) -> list[dict[str, str]]:
+    """Return each run's overrides and, of config groups that other runs override, its choices."""
+    overridden = {key for run in runs for key in run.overrides}
+    return [_settings(run, overridden) for run in runs]
+
+
+def _settings(run: Run, overridden: Set[str]) -> dict[str, str]:
     choices = {group: choice for group, choice in run.choices.items() if group in overridden}
     settings = {**choices, **run.overrides}
     split = settings.pop("data.split", "")
@@ -79,6 +87,10 @@ def settings_of(run: Run, runs: Sequence[Run]) -> dict[str, str]:
     if run.summary.seed is not None:
         settings.setdefault("seed", str(run.summary.seed))
     return {key: value for key, value in settings.items() if not _NOT_STRATEGY.search(key)}
+
+
+def _is_known(run: Run) -> bool:
+    return bool(run.choices or run.overrides)
 
 
 def _text(name: str, setting: Mapping[str, str], keys: Sequence[str]) -> str:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import math
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from mtl_runner.files import read_regular
 from mtl_runner.results.records.labels import Label, label_runs
+from mtl_runner.results.records.reading import YAML_BYTES, UnreadableError, read_json
 from mtl_runner.results.records.run import Run
 from mtl_runner.results.records.summary import as_float
 
 # A run with these choices is plain; a run with other choices is a strategy, whatever its weights.
 PLAIN_CHOICES = {"update": "joint", "schedule": "all", "likelihood": "standard"}
+ROLES = ("single_task", "equal", "fixed", "strategy", "twin")
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,12 @@ def read_study(runs: Sequence[Run]) -> RecordedStudies:
 
 def without_study(runs: Sequence[Run]) -> list[Path]:
     """Return the folders that a study made, but whose ``study.json`` is gone or not readable."""
-    return [folder for folder in _folders(runs) if _made_by_study(folder) and _read(folder) is None]
+    return [
+        folder
+        for folder in _folders(runs)
+        if (os.path.lexists(folder / "study.json") or _made_by_study(folder))
+        and _read(folder) is None
+    ]
 
 
 def assign_roles(
@@ -214,19 +222,33 @@ def _folders(runs: Sequence[Run]) -> list[Path]:
 def _read(folder: Path) -> tuple[dict[str, dict[str, Any]], StudyFolder] | None:
     """Return jobs and settings of the folder's ``study.json``; None if none can be read."""
     try:
-        content = json.loads((folder / "study.json").read_text())
+        content = read_json(folder / "study.json")
         margin = content.get("margin")
         jobs = {name: dict(job) for name, job in content["jobs"].items()}
         notes = tuple(str(note) for note in content.get("notes") or [])
+        if not all(map(_is_job, jobs.values())) or not (margin is None or 0 < margin < 1):
+            return None
         return jobs, StudyFolder(None if margin is None else float(margin), notes)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, UnreadableError, ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def _is_job(job: Mapping[str, Any]) -> bool:
+    """Return whether the entry of a run in ``study.json`` says what a study says of its runs."""
+    phase, lr = job.get("phase"), job.get("lr")
+    return (
+        isinstance(job.get("strategy"), str)
+        and job.get("role") in ROLES
+        and isinstance(job.get("of") or "", str)
+        and isinstance(job.get("final", True), bool)
+        and (phase is None or isinstance(phase, int))
+        and (lr is None or isinstance(lr, int | float))
+    )
 
 
 def _made_by_study(folder: Path) -> bool:
     try:
-        return (
-            re.search(r"FairSweeper|\+study=", (folder / "multirun.yaml").read_text()) is not None
-        )
-    except (OSError, ValueError):
+        text = read_regular(folder / "multirun.yaml", 4 * YAML_BYTES).decode(errors="replace")
+        return re.search(r"FairSweeper|\+study=", text) is not None
+    except OSError:
         return False

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mtl_runner.errors import RunDirectoryError
-from mtl_runner.results.records.summary import Summary, mapping
+from mtl_runner.results.records.curves import check_curves
+from mtl_runner.results.records.reading import UnreadableError, read_json, read_options
+from mtl_runner.results.records.summary import Summary, check_summary, mapping
+
+BROKEN = "broken"  # the status of a run of which a file does not hold what a run writes
 
 
 @dataclass(frozen=True)
@@ -18,8 +22,9 @@ class Run:
 
     Attributes:
         directory: The run directory.
-        status: ``finished``, ``failed``, ``interrupted`` or ``incomplete`` (killed, or running).
-        reason: Why it did not finish; empty if it did.
+        status: ``finished``, ``failed``, ``interrupted``, ``incomplete`` (killed, or running) or
+            ``broken`` (a file of it does not hold what a run writes).
+        reason: Why it did not finish, or ``<file>: <what is wrong with it>``; empty if it did.
         choices: ``{config group: option}``.
         overrides: ``{config key: value}`` as typed on the command line.
         summary: The results.
@@ -55,53 +60,106 @@ def find_runs(paths: Iterable[Path]) -> list[Run]:
             raise RunDirectoryError(
                 f"There is no directory {str(path)!r}; give run directories or the directory of a sweep."
             )
-        directories = {file.parent.parent for file in path.rglob(".hydra/config.yaml")} | {
-            file.parent for file in path.rglob("summary.json")
-        }
+        directories, closed = _run_directories(path)
         if not directories:
+            why = next((f" that may be read ({error})" for error in closed.values()), "")
             raise RunDirectoryError(
-                f"{str(path)!r} holds no run; give run directories or the directory of a sweep."
+                f"{str(path)!r} holds no run{why}; give run directories or the directory of a sweep."
             )
-        for directory in sorted(directories, key=lambda path: (_natural_order(path), str(path))):
-            runs[directory.resolve()] = read_run(directory)
+        for directory in sorted(
+            [*directories, *closed], key=lambda path: (_natural_order(path), str(path))
+        ):
+            runs[directory.resolve()] = (
+                Run(directory, BROKEN, f"the directory: {closed[directory]}", {}, {})
+                if directory in closed
+                else read_run(directory)
+            )
     return list(runs.values())
 
 
 def read_run(directory: Path) -> Run:
     """Read one run directory."""
     content: dict[str, Any] = {}
-    reason = ""
+    status, reason = "incomplete", ""
+    fault = ""
     try:
-        content = json.loads((directory / "summary.json").read_text())
+        content = read_json(directory / "summary.json")
+        check_summary(content)
+        status, reason = content["status"], content.get("reason", "")
+        if status == "running":
+            status, reason = "incomplete", reason or "killed, or still running"
     except FileNotFoundError:
         reason = "killed before it began to train"
-    except (OSError, ValueError):
-        reason = "summary.json is not readable"
-    if not isinstance(content, dict):
-        content, reason = {}, "summary.json is not readable"
-    status = str(content.get("status", "incomplete"))
-    if status == "running":
-        status, reason = "incomplete", "killed, or still running"
-    overrides = content.get("overrides")
-    if overrides is None:
-        overrides = _read_list(directory / ".hydra" / "overrides.yaml")
+    except UnreadableError as error:
+        fault = f"summary.json: {error}"
+        content = _head(content)
+    options = content.get("overrides")
+    if options is None:
+        try:
+            options = read_options(directory / ".hydra" / "overrides.yaml")
+        except FileNotFoundError:
+            options = []
+        except UnreadableError as error:
+            fault = fault or f".hydra/overrides.yaml: {error}"
+            options = []
+    if status == "finished":
+        try:
+            check_curves(directory)
+        except UnreadableError as error:
+            fault = f"metrics.csv: {error}"
+    if fault:
+        status, reason, content = BROKEN, fault, _head(content)
     return Run(
         directory,
         status,
-        str(content.get("reason") or reason),
+        reason,
         dict(mapping(content.get("choices"))),
-        dict(str(o).lstrip("+~").split("=", 1) for o in overrides if "=" in str(o)),
+        dict(option.lstrip("+~").split("=", 1) for option in options if "=" in option),
         Summary.of(content),
     )
 
 
-def _read_list(path: Path) -> list[Any]:
-    from omegaconf import OmegaConf
+def _head(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return of a summary that does not fit what tells whose strategy the run is of."""
+    head = {}
+    for name in ("seed", "choices", "overrides"):
+        try:
+            check_summary({"status": "running", name: content.get(name)})
+            head[name] = content.get(name)
+        except UnreadableError:
+            continue
+    return head
 
-    return list(OmegaConf.load(path)) if path.exists() else []
+
+def _run_directories(top: Path) -> tuple[list[Path], dict[Path, str]]:
+    """Return the run directories at or below a folder, and the folders that may not be entered.
+
+    Links to folders are not followed: they may lead round in a circle, or anywhere.
+    """
+    directories = []
+    closed: dict[Path, str] = {}
+
+    def note(error: OSError) -> None:
+        closed[Path(error.filename)] = (error.strerror or str(error)).lower()
+
+    for folder, folders, files in os.walk(top, onerror=note):
+        names = {*folders, *files}
+        has_config = ".hydra" in names and _may_exist(Path(folder) / ".hydra" / "config.yaml")
+        if has_config or "summary.json" in names:
+            directories.append(Path(folder))
+        folders[:] = [name for name in folders if name not in (".hydra", "summary.json")]
+    return directories, closed
+
+
+def _may_exist(path: Path) -> bool:
+    """Return whether there is such a file, or a closed folder hides whether there is."""
+    try:
+        return path.exists()
+    except OSError:
+        return True
 
 
 def _natural_order(path: Path) -> list[tuple[int, int, str]]:
     """Return a key that sorts 2_x before 10_x."""
     head, _, tail = path.name.partition("_")
-    return [(0, int(head), tail)] if head.isdigit() else [(1, 0, path.name)]
+    return [(0, int(head), tail)] if head.isascii() and head.isdigit() else [(1, 0, path.name)]

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from mtl_runner.results.records.reading import UnreadableError
 from mtl_runner.results.records.task_metrics import TaskMetrics
 
 EPOCHS = ("final", "best")  # at which a run's metrics are recorded
 SPLITS = ("val", "test")
+STATUSES = ("finished", "failed", "interrupted", "running")
+FORMAT = 1  # of summary.json; files of older versions name none
+LONGEST_NAME = 500  # of a task, a metric or a split
 
 Metrics = Mapping[str, float]  # {metric: value}
 
@@ -119,11 +123,58 @@ class Summary:
         )
 
 
+def check_summary(content: Mapping[str, Any]) -> None:
+    """Check that the content of summary.json fits, and that a finished run has its results.
+
+    Fields that nobody knows are left alone: a newer version may have added them.
+
+    Raises:
+        UnreadableError: If a field is missing or of a wrong type; the text names it.
+
+    Example:
+        >>> check_summary({"status": "running", "seed": 3})
+        >>> try:
+        ...     check_summary({"status": "running", "seed": "three"})
+        ... except UnreadableError as error:
+        ...     print(error)
+        seed must be a whole number or null
+    """
+    if content.get("status") not in STATUSES:
+        raise UnreadableError(f"status must be one of {', '.join(STATUSES)}")
+    version = content.get("format", FORMAT)
+    if not _is_whole(version) or version > FORMAT:
+        raise UnreadableError(
+            f"its format is not known here (up to {FORMAT}); update mtl-runner to read it"
+        )
+    if content["status"] == "finished":
+        for name in ("epochs", "monitor", "tasks", "time"):
+            if name not in content:
+                raise UnreadableError(f"a finished run must have {name}")
+        if content["epochs"] is None:
+            raise UnreadableError("epochs must be a whole number")
+    for name, (fits, words) in _FIELDS.items():
+        if name in content and not fits(content[name]):
+            raise UnreadableError(f"{name} must be {words}")
+    for name, (fits, words) in _MONITOR.items():
+        monitor = mapping(content.get("monitor"))
+        if monitor and not fits(monitor.get(name)):
+            raise UnreadableError(f"monitor.{name} must be {words}")
+    for number, (name, entry) in enumerate(mapping(content.get("tasks")).items(), 1):
+        # The number, not the name, which is the file's own text.
+        if not isinstance(entry, Mapping) or len(name) > LONGEST_NAME:
+            raise UnreadableError(f"task {number} must be an object under a short name")
+        for field_name, (fits, words) in _TASK.items():
+            if field_name in entry and not fits(entry[field_name]):
+                raise UnreadableError(f"{field_name} of task {number} must be {words}")
+        if entry.get("metrics") is not None and not isinstance(entry.get("main_metric"), str):
+            raise UnreadableError(f"main_metric of task {number} must be text")
+
+
 def as_float(value: Any) -> float:
     """Return the value as a number; NaN for None and for what is no number."""
     try:
         return math.nan if value is None else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return math.nan
 
 
@@ -147,3 +198,72 @@ def _task(entry: Mapping[str, Any]) -> TaskResult:
         as_float(entry.get("true_sigma")),
         values,
     )
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_whole(value: Any) -> bool:
+    """Return whether the value is a whole number of a size that every reader can hold."""
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 64
+
+
+def _is_number(value: Any) -> bool:
+    """Return whether the value is a number, infinite ones too, or None for one that is not."""
+    return value is None or isinstance(value, float) or _is_whole(value)
+
+
+def _maps(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    """Return a check of an object whose values fit."""
+    return lambda value: (
+        isinstance(value, Mapping)
+        and all(len(key) <= LONGEST_NAME for key in value)
+        and all(map(fits, value.values()))
+    )
+
+
+def _is_metric(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(
+        value.get(name) in (None, True, False) for name in ("higher_is_better", "in_delta_m")
+    )
+
+
+_Field = tuple[Callable[[Any], bool], str]
+_NUMBERS: _Field = (lambda v: v is None or _maps(_maps(_is_number))(v), "an object of numbers")
+_TEXT: _Field = (_is_text, "text")
+_NUMBER: _Field = (_is_number, "a number or null")
+_WHOLE: _Field = (lambda v: v is None or _is_whole(v), "a whole number or null")
+# {field: whether a value fits, and in words what would}
+_FIELDS: dict[str, _Field] = {
+    "reason": _TEXT,
+    "seed": _WHOLE,
+    "choices": (_maps(lambda v: v is None or _is_text(v)), "an object of texts"),
+    "overrides": (lambda v: isinstance(v, list) and all(map(_is_text, v)), "a list of texts"),
+    "epochs": _WHOLE,
+    "monitor": (lambda v: isinstance(v, Mapping), "an object"),
+    "tasks": (lambda v: isinstance(v, Mapping) and bool(v), "an object with a task"),
+    "marks": (_maps(_is_number), "an object of numbers"),
+    "plots": _TEXT,
+    "versions": (_maps(_is_text), "an object of texts"),
+    "time": (_maps(_is_number), "an object of numbers"),
+}
+_MONITOR: dict[str, _Field] = {
+    "name": _TEXT,
+    "best": _NUMBER,
+    "final": _NUMBER,
+    "best_epoch": (
+        lambda v: v is None or _is_whole(v) or _maps(_is_whole)(v),
+        "a whole number, or one for each task",
+    ),
+}
+_TASK: dict[str, _Field] = {
+    "kind": _TEXT,
+    "measures": _TEXT,
+    "metrics": (lambda v: v is None or _maps(_is_metric)(v), "an object of metrics"),
+    "main_metric": _TEXT,
+    "weight": _NUMBER,
+    "sigma": _NUMBER,
+    "true_sigma": _NUMBER,
+    **dict.fromkeys(EPOCHS, _NUMBERS),
+}

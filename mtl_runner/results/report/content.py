@@ -98,10 +98,10 @@ class Content:
         data = ", ".join(data.name for data in self.records.datasets)
         return f"{data}: {strategies}{runs} run{'s' if runs != 1 else ''}"
 
-    @property
+    @cached_property
     def settings(self) -> list[dict[str, str]]:
         """The options of every run, as far as any run changes them."""
-        return [settings_of(run, self.records.runs) for run in self.records.runs]
+        return settings_of(self.records.runs)
 
     @cached_property
     def evidence(self) -> Evidence:
@@ -117,7 +117,7 @@ class Content:
         return [
             (lines[s.name], spread(s))
             for s in evidence.strategies
-            if s.values and (s.role not in ("fixed", "twin") or s is evidence.best_fixed)
+            if s.values and (s.role not in ("fixed", "twin") or evidence.best_fixed_for(s) is s)
         ]
 
     def figures(self) -> list[dict[str, Any]]:

@@ -13,13 +13,14 @@ from mtl_runner.errors import MtlError
 from mtl_runner.results.records.dataset import Records
 from mtl_runner.results.verdict.conclusions import Conclusions, conclude
 from mtl_runner.results.verdict.sentences import effects
-from mtl_runner.results.verdict.verdict import STATIC, Verdict
+from mtl_runner.results.verdict.verdict import Verdict
 
 # The most important to a reader come first.
 MARKS = {
     "helps": "▲",
     "hurts": "▼",
     "static weights suffice": "◆",
+    "better than equal weights": "△",
     "undecided": "?",
     "no difference": "=",
 }
@@ -34,7 +35,6 @@ class VerdictItem:
 
     Attributes:
         kind: The kind of verdict.
-        words: The kind in the words of this strategy.
         mark: A sign for the kind.
         name: The strategy, if the sentence begins with it.
         sentence: The rest of the sentence.
@@ -43,7 +43,6 @@ class VerdictItem:
     """
 
     kind: str
-    words: str
     mark: str
     name: str
     sentence: str
@@ -123,12 +122,9 @@ def _part(conclusions: Conclusions) -> VerdictPart:
 
 
 def _item(verdict: Verdict, reach: float) -> VerdictItem:
-    # Static weights suffice only where no method does better.
-    fixed_help = verdict.role == "fixed" and verdict.kind == STATIC
     named = verdict.sentence.startswith(verdict.strategy)
     return VerdictItem(
         kind=verdict.kind,
-        words="fixed weights help" if fixed_help else verdict.kind,
         mark=MARKS[verdict.kind],
         name=verdict.strategy if named else "",
         sentence=verdict.sentence.removeprefix(verdict.strategy),

@@ -11,6 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mtl_runner.files import write_atomic
 from mtl_runner.results.records.dataset import Records
 from mtl_runner.results.text import number
 
@@ -61,9 +62,8 @@ def report_of(
     view = PageView.of(records, output.parent, at, conclusions)
     page = render(view, [section.figures for section in view.sections])
     output.parent.mkdir(parents=True, exist_ok=True)
-    temporary = output.with_name(f".{output.name}.tmp")
-    temporary.write_text(page, encoding="utf-8")
-    temporary.replace(output)
+    # The name of a directory may hold bytes that are no text.
+    write_atomic(output, page.encode("utf-8", "backslashreplace"))
     return output
 
 

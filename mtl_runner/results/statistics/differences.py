@@ -16,12 +16,14 @@ class MetricDifference:
 
     Attributes:
         strategy: The strategy.
+        against: The equal weights that it is compared with.
         task: The task.
         metric: The metric.
         difference: The differences, paired by seed.
     """
 
     strategy: str
+    against: str
     task: str
     metric: str
     difference: Paired
@@ -115,7 +117,7 @@ def task_effects(data: DatasetEvidence, strategy: StrategyEvidence) -> list[Task
 
     Empty without equal weights on the same seeds.
     """
-    equal = data.equal
+    equal = data.equal_for(strategy)
     common = _common_replicates(strategy, equal) if equal is not None else []
     if equal is None or not common:
         return []
@@ -132,19 +134,19 @@ def metric_differences(data: DatasetEvidence) -> list[MetricDifference]:
 
     The p-values are Holm-adjusted over the strategies.
     """
-    if data.equal is None:
-        return []
-    compared = [
-        s for s in data.of_role("strategy", "fixed", "twin", "equal") if s is not data.equal
+    pairs = [
+        (s, equal)
+        for s in data.of_role("strategy", "fixed", "twin", "equal")
+        if (equal := data.equal_for(s)) is not None and s is not equal
     ]
     rows = []
     for task in data.tasks:
         for metric in data.recorded_metrics[task]:
-            differences = [_differences(s, data.equal, task, metric) for s in compared]
+            differences = [_differences(s, equal, task, metric) for s, equal in pairs]
             adjusted = holm([difference.p for difference in differences])
             rows += [
-                MetricDifference(s.name, task, metric, replace(difference, p_holm=p))
-                for s, difference, p in zip(compared, differences, adjusted, strict=True)
+                MetricDifference(s.name, equal.name, task, metric, replace(difference, p_holm=p))
+                for (s, equal), difference, p in zip(pairs, differences, adjusted, strict=True)
             ]
     return rows
 

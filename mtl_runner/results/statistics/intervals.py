@@ -38,6 +38,35 @@ def interval(values: Iterable[float]) -> Interval:
     return Interval(mean, mean - half, mean + half, n)
 
 
+def exceedance(values: Iterable[float], border: float) -> float:
+    """Return the one-sided p-value of Student's t test that a mean lies above a border.
+
+    It is at most .025 where the 95 % interval of :func:`interval` lies above the border.
+
+    Args:
+        values: Independent values; those that are not finite are left out.
+        border: The border.
+
+    Returns:
+        The p-value; 1 with fewer than two values.
+
+    Example:
+        >>> round(exceedance([1.0, 2.0, 3.0], 0.0), 3)
+        0.037
+    """
+    known = [value for value in values if math.isfinite(value)]
+    n = len(known)
+    if n < 2:
+        return 1.0
+    mean = sum(known) / n
+    deviation = math.sqrt(sum((value - mean) ** 2 for value in known) / (n - 1))
+    if deviation == 0:
+        return 0.0 if mean > border else 1.0
+    from scipy.stats import t
+
+    return float(t.sf((mean - border) / deviation * math.sqrt(n), n - 1))
+
+
 @cache
 def _t_quantile(degrees_of_freedom: int) -> float:
     """Return Student's t at 97.5 %; kept, since a report asks thousands of times for the same."""

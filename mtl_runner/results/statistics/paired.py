@@ -14,7 +14,7 @@ from mtl_runner.results.statistics.intervals import interval
 
 LEVEL = 0.05
 EXACT = 16  # up to this number of pairs all 2^n sign patterns are enumerated
-SAMPLED = 2**16  # with more pairs, this number of random patterns is drawn
+SAMPLED = 9999  # with more pairs, this number of random patterns is drawn (scipy's default)
 DIGITS = 12  # of a mean difference: patterns that tie with the observed one round differently
 
 

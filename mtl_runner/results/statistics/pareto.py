@@ -163,7 +163,7 @@ def dominated_share(
 ) -> float:
     """Return the share of resamples in which some fixed weights dominate a strategy.
 
-    By the tasks' relative losses, or where some are unknown, by their main metrics, for any number
+    Fixed weights of which too many runs failed are left out. By the tasks' relative losses, or where some are unknown, by their main metrics, for any number
     of tasks. Seeds are drawn with replacement, the same ones for all strategies, as the runs are
     paired.
 
@@ -176,7 +176,8 @@ def dominated_share(
     Returns:
         The share; NaN without fixed weights, or with fewer than two seeds.
     """
-    fixed = [s for s in data.of_role(*FIXED_ROLES) if s.values and s is not strategy]
+    comparable = data.comparable(strategy, *FIXED_ROLES)
+    fixed = [s for s in comparable if s.is_reference and s is not strategy]
     if not any(s.role == "fixed" for s in fixed) or len(strategy.values) < 2:
         return math.nan
     metrics = [

@@ -9,10 +9,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mtl_runner.files import write_atomic
 from mtl_runner.results.records.dataset import DatasetRuns, Records
 from mtl_runner.results.records.evidence import DatasetEvidence, Evidence, gather
 from mtl_runner.results.statistics.differences import metric_differences
 from mtl_runner.results.statistics.paired import Paired
+from mtl_runner.results.text import csv_bytes
 from mtl_runner.results.verdict.judge import margin_of, verdicts
 from mtl_runner.results.verdict.sentences import answer, basis, missing
 from mtl_runner.results.verdict.verdict import Verdict
@@ -79,8 +81,9 @@ class Conclusions:
         any_judged = any(v.versus_equal is not None for v in self.verdicts)
         return ["differences.csv", "verdicts.csv"] if any_judged else []
 
+    @cached_property
     def tables(self) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Return verdicts and paired differences; empty without equal weights to compare with."""
+        """Verdicts and paired differences; empty without equal weights to compare with."""
         import pandas as pd
 
         if not self.files:
@@ -89,7 +92,7 @@ class Conclusions:
             {
                 "data": data.name,
                 "strategy": row.strategy,
-                "against": data.equal.name if data.equal else "",
+                "against": row.against,
                 "task": row.task,
                 "split": self.evidence.split,
                 "at": self.evidence.at,
@@ -104,10 +107,10 @@ class Conclusions:
 
     def write(self, folder: Path) -> None:
         """Write ``differences.csv`` and ``verdicts.csv`` where there are verdicts."""
-        verdict_table, difference_table = self.tables()
+        verdict_table, difference_table = self.tables
         if self.files:
-            difference_table.to_csv(folder / "differences.csv", index=False)
-            verdict_table.to_csv(folder / "verdicts.csv", index=False)
+            write_atomic(folder / "differences.csv", csv_bytes(difference_table))
+            write_atomic(folder / "verdicts.csv", csv_bytes(verdict_table))
 
     def _row(self, v: Verdict) -> dict[str, Any]:
         return {
@@ -122,7 +125,11 @@ class Conclusions:
             "runs": v.seeds,
             "failed": v.failed,
             "unfinished": v.unfinished,
+            "lost": v.lost,
+            "won": v.equal_failures.won,
+            "p_hurts": v.p_hurts,
             "equal": v.equal,
+            "equal_failed": v.equal_failures.failed,
             **_columns("versus_equal", v.versus_equal),
             "fixed": v.fixed,
             **_columns("versus_fixed", v.versus_fixed),

@@ -8,23 +8,34 @@ margin* means that the whole 95 % interval lies below -margin, *worse beyond the
 lies above +margin, *within the margin* that it lies between, ends included. An interval that
 crosses a border settles nothing. The rules; the first that applies decides:
 
+- ``hurts``: worse beyond the margin than equal weights, or failed with more seeds that equal
+  weights finished than the other way round, by a sign test; or a study gave it up because no trial
+  ended with a number. The smaller of both p-values, times two, is Holm-adjusted over the judged
+  strategies of the data set: so that chance alone says it in at most 5 % of studies.
 - ``no difference``: to equal weights, within the margin.
 - ``helps``: better beyond the margin than equal weights, than the best tuned fixed weights and than
   its frozen twin (if one was run), and in at least 95 % of resampled seeds not dominated by any
   fixed weights.
-- ``static weights suffice``: better beyond the margin than equal weights, but not than the best
-  fixed weights, or not than its frozen twin, or dominated. The burden of proof is on the method: an
-  interval that crosses the border counts against it.
-- ``hurts``: worse beyond the margin than equal weights, or at least half of its runs failed where
-  equal weights did not, or a study gave it up because no trial ended with a number.
-- ``undecided``: everything else; also a strategy that is better than equal weights but has neither
-  a fixed-weight sweep nor a twin to be compared with.
+- ``static weights suffice``: better beyond the margin than equal weights, and shown to be no better
+  beyond the margin than the best fixed weights or than its frozen twin: the whole interval lies
+  above -margin. (That some of many fixed weights dominate it in resamples shows too little: of few
+  seeds chance alone gave it in 1 to 2 % of simulated studies.)
+- ``better than equal weights``: better beyond the margin than these, everything else is open: the
+  comparison with fixed weights is undecided, or there was none. The best fixed weights get a
+  verdict too, and this is the best they can show: they cannot beat themselves.
+- ``undecided``: everything else.
 
-A failed run (an error, NaN) is no missing value but the worst result: where equal weights finished
-with the same seed, it excludes the first three verdicts. A run that was killed or still runs only
-lowers the number of seeds. The best fixed weights get a verdict too: they cannot beat themselves,
-so the best they can show is that static weights suffice. p-values are Holm-adjusted over all judged
-strategies of a data set and are printed beside the interval; they do not decide.
+Survivors are not judged. Equal weights, the best fixed weights and a twin are references only if
+80 % of their runs finished. A failed run (an error, NaN) is no missing value: a strategy that
+fails with more seeds that a reference finished than the other way round is neither as good as it
+nor better. A run that was killed or still runs only lowers the number of seeds.
+
+Where equal weights were trained at several settings (learning rates), every strategy is compared
+with those at its own settings. To choose the best of them by the runs that are judged would make
+every strategy look worse.
+
+The p-values of the sign-flip test are Holm-adjusted over all judged strategies of a data set and
+are printed beside the interval; they do not decide.
 """
 
 from __future__ import annotations
@@ -39,12 +50,15 @@ from mtl_runner.results.statistics.differences import (
     relative_changes,
     task_effects,
 )
-from mtl_runner.results.statistics.paired import Paired, holm, paired
+from mtl_runner.results.statistics.failures import Failures, failures
+from mtl_runner.results.statistics.intervals import exceedance
+from mtl_runner.results.statistics.paired import LEVEL, Paired, holm, paired
 from mtl_runner.results.statistics.pareto import dominated_share
 from mtl_runner.results.statistics.ranks import delta_to_single_task
 from mtl_runner.results.statistics.spread import spread
 from mtl_runner.results.verdict.sentences import describe, describe_given_up
 from mtl_runner.results.verdict.verdict import (
+    BETTER,
     HELPS,
     HURTS,
     NO_DIFFERENCE,
@@ -54,7 +68,7 @@ from mtl_runner.results.verdict.verdict import (
 )
 
 MARGIN = 0.02  # unless a study or the user sets another
-DOMINATED = 0.05  # fixed weights may dominate a strategy in this share of resamples
+DOMINATED = 0.05  # fixed weights may dominate a strategy that helps in this share of resamples
 
 
 def verdicts(evidence: Evidence, margin: float | None = None) -> list[Verdict]:
@@ -80,14 +94,17 @@ def margin_of(data: DatasetEvidence, margin: float | None = None) -> float:
 
 
 def _verdicts_on(data: DatasetEvidence, margin: float) -> list[Verdict]:
-    best = data.best_fixed
     judged = [
-        s for s in data.strategies if s.role == "strategy" or (s is best and s.role == "fixed")
+        s
+        for s in data.strategies
+        if s.role == "strategy" or (s.role == "fixed" and data.best_fixed_for(s) is s)
     ]
     open_verdicts = [_compare(data, s, margin) for s in judged]
     p_values = [v.versus_equal.p if v.versus_equal else math.nan for v in open_verdicts]
+    p_hurts = holm([v.p_hurts for v in open_verdicts])
     decided = []
-    for verdict, p in zip(open_verdicts, holm(p_values), strict=True):
+    for verdict, p, p_worse in zip(open_verdicts, holm(p_values), p_hurts, strict=True):
+        verdict = replace(verdict, p_hurts=p_worse)
         if verdict.versus_equal:
             verdict = replace(verdict, versus_equal=replace(verdict.versus_equal, p_holm=p))
         verdict = replace(verdict, kind=decide(verdict))
@@ -97,7 +114,10 @@ def _verdicts_on(data: DatasetEvidence, margin: float) -> list[Verdict]:
 
 def _compare(data: DatasetEvidence, strategy: StrategyEvidence, margin: float) -> Verdict:
     """Return the numbers of a verdict that is not decided yet."""
-    equal, fixed, twin = data.equal, data.best_fixed, data.twin(strategy.name)
+    equal, fixed = data.equal_for(strategy), data.best_fixed_for(strategy)
+    other_fixed = fixed if fixed is not strategy else None
+    twin = data.twin(strategy.name)
+    usable_twin = twin if twin and twin.is_reference else None
     over_metrics, over_tasks = delta_to_single_task(data, strategy)
     seconds = list(strategy.seconds.values())
     return Verdict(
@@ -110,12 +130,11 @@ def _compare(data: DatasetEvidence, strategy: StrategyEvidence, margin: float) -
         equal=equal.name if equal else "",
         fixed=fixed.name if fixed else "",
         versus_equal=_versus(data, strategy, equal),
-        versus_fixed=_versus(data, strategy, fixed if fixed is not strategy else None),
-        versus_twin=_versus(data, strategy, twin),
-        dominated=dominated_share(data, strategy) if strategy is not fixed else math.nan,
+        versus_fixed=_versus(data, strategy, other_fixed),
+        versus_twin=_versus(data, strategy, usable_twin),
+        dominated=dominated_share(data, strategy) if other_fixed is fixed else math.nan,
         seeds=len(strategy.values),
         failed=len(strategy.failures),
-        lost=_lost(strategy, equal),
         unfinished=len(strategy.unfinished),
         delta_m=over_metrics,
         delta_m_task=over_tasks,
@@ -126,34 +145,37 @@ def _compare(data: DatasetEvidence, strategy: StrategyEvidence, margin: float) -
         effects=tuple(task_effects(data, strategy)),
         trials=strategy.trials,
         reason=next(iter(strategy.failures.values()), ""),
+        p_hurts=_p_hurts(data, strategy, equal, margin),
+        equal_failures=failures(strategy, equal),
+        fixed_failures=failures(strategy, other_fixed),
+        twin_failures=failures(strategy, twin),
     )
 
 
 def decide(verdict: Verdict) -> str:
     """Return the kind of verdict that the numbers allow, by the rules above."""
     equal, margin = verdict.versus_equal, verdict.margin
-    if equal is None or equal.count == 0:
+    if verdict.trials:
         return HURTS if verdict.lost else UNDECIDED
-    if verdict.lost:
-        half_failed = 2 * verdict.lost >= verdict.lost + equal.count
-        return HURTS if half_failed or _worse(equal, margin) else UNDECIDED
-    if not equal.known:
+    if equal is None:
+        return UNDECIDED
+    if verdict.p_hurts <= LEVEL:
+        return HURTS
+    failed = verdict.equal_failures
+    if not (equal.known and failed.reliable) or failed.lost > failed.won:
         return UNDECIDED
     if -margin <= equal.low and equal.high <= margin:
         return NO_DIFFERENCE
-    if _worse(equal, margin):
-        return HURTS
-    if not _better(equal, margin):
+    if not _is_better(equal, margin):
         return UNDECIDED
     if verdict.role == "fixed":
+        return BETTER
+    fixed = verdict.versus_fixed, verdict.fixed_failures
+    twin = verdict.versus_twin, verdict.twin_failures
+    if _is_no_better(*fixed, margin) or _is_no_better(*twin, margin):
         return STATIC
-    if (
-        _not_beaten(verdict.versus_twin, margin)
-        or _not_beaten(verdict.versus_fixed, margin)
-        or verdict.dominated > DOMINATED
-    ):
-        return STATIC
-    return HELPS if verdict.versus_fixed is not None and verdict.versus_fixed.known else UNDECIDED
+    beaten = _is_beaten(*fixed, margin) and (twin[0] is None or _is_beaten(*twin, margin))
+    return HELPS if beaten and not verdict.dominated > DOMINATED else BETTER
 
 
 def _versus(
@@ -164,27 +186,37 @@ def _versus(
     return percentage(paired(relative_changes(data, strategy, reference).values()))
 
 
-def _lost(strategy: StrategyEvidence, equal: StrategyEvidence | None) -> int:
-    """Return how many runs failed although equal weights finished with the same seed."""
-    if equal is None:
-        return 0
-    if strategy.trials:
-        return len(strategy.failures)
-    return sum(replicate in equal.values for replicate in strategy.failures)
+def _p_hurts(
+    data: DatasetEvidence,
+    strategy: StrategyEvidence,
+    equal: StrategyEvidence | None,
+    margin: float,
+) -> float:
+    """Return how probable so much worse losses, or so many more failures, are by chance."""
+    if equal is None or strategy.trials:
+        return math.nan
+    p_values = [failures(strategy, equal).p]
+    if equal.is_reference:
+        changes = relative_changes(data, strategy, equal).values()
+        p_values.append(exceedance(changes, math.log1p(margin)))
+    return min(1.0, 2 * min(p_values))
 
 
 def _sentence(verdict: Verdict) -> str:
     return describe_given_up(verdict) if verdict.trials and verdict.failed else describe(verdict)
 
 
-def _not_beaten(versus: Paired | None, margin: float) -> bool:
-    """Return whether constant weights that were tried are not beaten beyond the margin."""
-    return versus is not None and versus.known and not _better(versus, margin)
+def _is_no_better(versus: Paired | None, failed: Failures, margin: float) -> bool:
+    """Return whether the method was shown to be no better than constant weights."""
+    return (
+        versus is not None and versus.known and versus.low > -margin and failed.won <= failed.lost
+    )
 
 
-def _better(versus: Paired, margin: float) -> bool:
-    return versus.high < -margin
+def _is_beaten(versus: Paired | None, failed: Failures, margin: float) -> bool:
+    """Return whether constant weights were shown to be worse than the method."""
+    return _is_better(versus, margin) and failed.lost <= failed.won
 
 
-def _worse(versus: Paired, margin: float) -> bool:
-    return versus.low > margin
+def _is_better(versus: Paired | None, margin: float) -> bool:
+    return versus is not None and versus.known and versus.high < -margin

@@ -5,10 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from mtl_runner.results.records.evidence import DatasetEvidence
+from mtl_runner.results.records.evidence import FINISHED, DatasetEvidence
+from mtl_runner.results.statistics.failures import Failures
 from mtl_runner.results.statistics.paired import LEVEL, Paired, least_p
 from mtl_runner.results.text import number
-from mtl_runner.results.verdict.verdict import Verdict
+from mtl_runner.results.verdict.verdict import (
+    BETTER,
+    HELPS,
+    HURTS,
+    NO_DIFFERENCE,
+    STATIC,
+    UNDECIDED,
+    Verdict,
+)
 
 BEST = "the best fixed weights"
 METRICS = "main metrics"  # the quantity where there is no mean relative loss
@@ -21,24 +30,19 @@ def describe(verdict: Verdict) -> str:
     equal = v.versus_equal
     seeds = _seeds(equal.count if equal else v.seeds)
     plural = v.role == "fixed"
-    start = {
-        "no difference": "make no difference" if plural else "makes no difference",
-        "helps": "helps",
-        "static weights suffice": "help" if plural else "helps, but static weights suffice",
-        "hurts": "hurt" if plural else "hurts",
-        "undecided": f"{'are' if plural else 'is'} undecided with {seeds}",
-    }[v.kind]
-    parts = [f"{v.strategy}{f' ({BEST})' if plural else ''} {start}"]
+    parts = [f"{v.strategy}{f' ({BEST})' if plural else ''} {_claim(v, seeds)}"]
     unit = "error" if v.quantity == METRICS else "loss"
     if equal is None:
         parts.append("there are no equal weights to compare with")
     elif equal.count == 0:
         parts.append("no run has a finished pair with equal weights on the same seed")
     else:
-        within = f", within ±{_percent(v.margin)}" if v.kind == "no difference" else ""
+        within = f", within ±{_percent(v.margin)}" if v.kind == NO_DIFFERENCE else ""
         parts.append(
             f"{_against(equal, unit)} equal weights ({_interval(equal, unit)}{within}; {_p_values(equal)})"
         )
+        if v.kind == UNDECIDED and equal.low > v.margin and v.equal_failures.reliable:
+            parts.append("not sure enough after Holm's correction over all judged strategies")
     if v.fixed and v.fixed == v.equal:
         parts.append("no fixed weights did better than equal ones on validation")
     elif v.versus_fixed is not None and v.versus_fixed.count:
@@ -47,19 +51,52 @@ def describe(verdict: Verdict) -> str:
         parts.append(
             f"{_against(v.versus_twin, unit)} its frozen twin ({_interval(v.versus_twin, unit)})"
         )
-    if v.kind in ("helps", "static weights suffice") and math.isfinite(v.dominated):
+    if v.kind in (HELPS, STATIC, BETTER) and math.isfinite(v.dominated):
         parts.append(f"dominated by fixed weights in {_percent(v.dominated)} of resamples")
-    if _is_open_lead(v):
-        parts.append(
-            "better than equal weights, but without a fixed-weight sweep nobody knows whether static weights suffice"
-        )
-    if v.failed:
-        parts.append(f"{v.failed} of {v.seeds + v.failed} runs failed")
+    if v.kind == BETTER and not v.fixed:
+        parts.append("without a fixed-weight sweep nobody knows whether static weights suffice")
+    parts += _failures(v)
     if v.unfinished:
         parts.append(f"{v.unfinished} not finished")
-    if equal is not None and equal.count and v.kind != "undecided":
+    if equal is not None and equal.count and v.kind != UNDECIDED:
         parts.append(seeds)
     return f"{parts[0]}: {'; '.join(parts[1:])}."
+
+
+def _claim(v: Verdict, seeds: str) -> str:
+    """Return the verb of a verdict, in the plural for the best fixed weights."""
+    plural = v.role == "fixed"
+    if v.kind == BETTER and plural:
+        return "beat equal weights"
+    against = "undecided against fixed ones" if v.fixed else "not compared with fixed ones"
+    return {
+        NO_DIFFERENCE: "make no difference" if plural else "makes no difference",
+        HELPS: "helps",
+        STATIC: "helps, but static weights suffice",
+        BETTER: f"beats equal weights, {against}",
+        HURTS: "hurt" if plural else "hurts",
+        UNDECIDED: f"{'are' if plural else 'is'} undecided with {seeds}",
+    }[v.kind]
+
+
+def _failures(v: Verdict) -> list[str]:
+    """Return the failures of a strategy and of all that it was compared with."""
+    parts = [f"{v.failed} of {v.seeds + v.failed} runs failed"] if v.failed else []
+    references = {"equal weights": v.equal_failures, "its frozen twin": v.twin_failures}
+    if v.fixed != v.equal:
+        references[BEST] = v.fixed_failures
+    parts += [_failed(name, failures) for name, failures in references.items() if failures.failed]
+    equal = v.equal_failures
+    if equal.lost or equal.won:
+        parts.append(
+            f"with {_seeds(equal.lost)} it alone failed, with {equal.won} equal weights alone (sign test: p {number(equal.p, 2)})"
+        )
+    return parts
+
+
+def _failed(name: str, failures: Failures) -> str:
+    few = "" if failures.reliable else ", too many to compare with the others"
+    return f"{name} failed in {failures.failed} of {failures.runs} runs{few}"
 
 
 def describe_given_up(verdict: Verdict) -> str:
@@ -83,45 +120,54 @@ def answer(verdicts: Sequence[Verdict], data: str) -> str:
     judged = sorted(judged, key=lambda v: v.role == "fixed")
     methods = [v for v in judged if v.role != "fixed"]
     margin = _percent(judged[0].margin)
-    if helps := _of_kind(methods, "helps"):
+    if helps := _of_kind(methods, HELPS):
         return f"Weighting matters on {data}: {_who(helps)} beat{_s(helps)} equal and {BEST} by more than {margin}."
-    if static := _of_kind(judged, "static weights suffice"):
+    better = _of_kind(judged, BETTER)
+    if static := _of_kind(methods, STATIC):
+        as_good = [v for v in better if v.role == "fixed"]
         return (
-            f"Weights matter on {data}, but static ones suffice: {_who(static)} beat{_s(static)} equal weights by more than {margin}."
-            f"{' No method was shown to beat constant weights by as much.' if methods else ''}"
+            f"Weights matter on {data}, but static ones suffice: {_who(static + as_good)} beat{_s(static + as_good)} equal weights by more than {margin}."
+            " No method was shown to beat constant weights by as much."
         )
-    if len(same := _of_kind(judged, "no difference")) == len(judged):
+    if better:
+        return f"Weights matter on {data}: {_who(better)} beat{_s(better)} equal weights by more than {margin}.{_against_constants(methods)}"
+    if len(same := _of_kind(judged, NO_DIFFERENCE)) == len(judged):
         return f"Weighting makes no difference on {data}: {_who(same)} lie{_s(same)} within {margin} of equal weights."
-    differs = any(v.kind != "no difference" for v in methods)
+    differs = any(v.kind != NO_DIFFERENCE for v in methods)
     return _mixed_answer(methods if differs else judged, data, margin)
+
+
+def _against_constants(methods: Sequence[Verdict]) -> str:
+    """Return what is open where weights matter, but neither methods nor constants were shown to."""
+    if not methods:
+        return ""
+    better = _of_kind(methods, BETTER)
+    if better and not any(v.fixed for v in better):
+        return " Whether fixed weights do as well was not tried."
+    open_question = (
+        " Whether constant weights do as well as a method is undecided." if better else ""
+    )
+    return f" No method was shown to beat constant weights by as much.{open_question}"
 
 
 def _mixed_answer(judged: Sequence[Verdict], data: str, margin: str) -> str:
     """Return the answer where nothing helps and not everything is the same."""
-    hurts, same = _of_kind(judged, "hurts"), _of_kind(judged, "no difference")
+    hurts, same = _of_kind(judged, HURTS), _of_kind(judged, NO_DIFFERENCE)
     failed = [v for v in hurts if v.lost and not (v.versus_equal and v.versus_equal.count)]
     worse = [v for v in hurts if v not in failed]
     parts = [f"{_who(worse)} hurt{_s(worse)}"] if worse else []
     parts += [f"{_who(failed)} failed"] if failed else []
     parts += [f"{_who(same)} lie{_s(same)} within {margin} of equal weights"] if same else []
-    undecided = _of_kind(judged, "undecided")
-    if not undecided:
+    unclear = _of_kind(judged, UNDECIDED)
+    if not unclear:
         return f"No strategy helps on {data}: {'; '.join(parts)}."
-    leads = [v for v in undecided if _is_open_lead(v)]
-    unclear = [v for v in undecided if v not in leads]
     counts = sorted({v.versus_equal.count for v in unclear if v.versus_equal is not None})
     seeds = _seeds(counts[-1]) if counts else ""
     seeds = f"{counts[0]} to {seeds}" if len(counts) > 1 else seeds
     sentences = [f"On {data}, {_list(parts)}."] if parts else []
-    if leads:
-        start = "" if parts else f"On {data}, "
-        sentences.append(
-            f"{start}{_who(leads)} beat{_s(leads)} equal weights; whether fixed weights do as well was not tried."
-        )
-    if unclear:
-        start = "With" if sentences else f"On {data}, with"
-        verb = "is" if _s(unclear) else "are"
-        sentences.append(f"{start} {seeds}, {_who(unclear)} {verb} undecided.")
+    start = "With" if sentences else f"On {data}, with"
+    verb = "is" if _s(unclear) else "are"
+    sentences.append(f"{start} {seeds}, {_who(unclear)} {verb} undecided.")
     return " ".join(sentences)
 
 
@@ -157,23 +203,37 @@ def effects(verdict: Verdict) -> str:
 def missing(data: DatasetEvidence) -> list[str]:
     """Return what a fair comparison would have and this one lacks, each with how to get it."""
     lines = []
-    if data.equal is None:
-        failed = [s for s in data.of_role("equal") if s.failures or s.unfinished]
+    equal, fixed = data.of_role("equal"), data.of_role("fixed")
+    methods = data.of_role("strategy")
+    if not any(s.values for s in equal):
+        failed = any(s.failures or s.unfinished for s in equal)
         lines.append(
             "No verdict: no run with equal weights finished."
             if failed
             else "No verdict: add weighting=fixed to the sweep for the equal-weight baseline."
         )
-    elif data.best_fixed is None and data.of_role("strategy"):
+    elif methods and not any(s.values for s in fixed):
         lines.append(
             "No fixed-weight sweep: whether static weights suffice is open; add runs with weighting.weights.<task>=..., or +study=fair."
         )
+    if unreliable := [s.name for s in fixed if not s.is_reference and s.failures]:
+        lines.append(
+            f"Less than {_percent(FINISHED)} of the runs finished, so not compared with: {', '.join(unreliable)}."
+        )
+    if data.has_several_settings:
+        lines.append(
+            "Equal weights were trained at several settings: each strategy is compared with those at its own; +study=fair tunes all alike."
+        )
+        if alone := [s.name for s in methods if s.values and data.equal_for(s) is None]:
+            lines.append(
+                f"No verdict on {_list(alone)}: no run with equal weights finished at the same settings."
+            )
     if data.single_task is None:
         lines.append(
             "No delta-m: add weighting=single_task to the sweep for the single-task baseline."
         )
-    counts = [len(s.values) for s in data.of_role("equal", "strategy") if s.values]
-    if data.equal is not None and data.of_role("strategy") and min(counts) < 2:
+    counts = [len(s.values) for s in [*equal, *methods] if s.values]
+    if any(s.values for s in equal) and methods and min(counts) < 2:
         lines.append("One seed says nothing about chance: add seed=range(0,10).")
     return lines
 
@@ -242,18 +302,6 @@ def _short(value: float) -> str:
 
 def _seeds(count: int) -> str:
     return f"{count} seed{'' if count == 1 else 's'}"
-
-
-def _is_open_lead(v: Verdict) -> bool:
-    """Return whether it beats equal weights, with no fixed weights to compare it with."""
-    equal = v.versus_equal
-    return (
-        v.kind == "undecided"
-        and equal is not None
-        and equal.high < -v.margin
-        and not v.fixed
-        and not v.lost
-    )
 
 
 def _of_kind(verdicts: Sequence[Verdict], kind: str) -> list[Verdict]:

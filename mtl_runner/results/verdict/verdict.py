@@ -6,16 +6,19 @@ import math
 from dataclasses import dataclass
 
 from mtl_runner.results.statistics.differences import TaskEffect
+from mtl_runner.results.statistics.failures import Failures
 from mtl_runner.results.statistics.paired import Paired
 from mtl_runner.results.statistics.spread import Spread
 
-NO_DIFFERENCE, HELPS, STATIC, HURTS, UNDECIDED = (
+NO_DIFFERENCE, HELPS, STATIC, BETTER, HURTS, UNDECIDED = (
     "no difference",
     "helps",
     "static weights suffice",
+    "better than equal weights",
     "hurts",
     "undecided",
 )
+NO_FAILURES = Failures()
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,8 @@ class Verdict:
         data: The data set.
         strategy: The strategy.
         role: ``strategy``, or ``fixed`` for the best fixed weights.
-        kind: ``no difference``, ``helps``, ``static weights suffice``, ``hurts`` or ``undecided``.
+        kind: ``no difference``, ``helps``, ``static weights suffice``,
+            ``better than equal weights``, ``hurts`` or ``undecided``.
         sentence: The verdict in plain English.
         margin: The relative difference that is of no interest.
         equal: The name of the equal-weight baseline; empty without one.
@@ -39,8 +43,6 @@ class Verdict:
         dominated: Share of resamples in which some fixed weights dominate it; NaN without any.
         seeds: The number of usable runs.
         failed: The number of failed runs.
-        lost: The number of failed runs whose seed equal weights finished; of a strategy that a
-            study gave up, of all that failed.
         unfinished: The number of runs that were killed or still run.
         delta_m: Change against the tuned single-task runs in percent, over metrics; NaN without.
         delta_m_task: The same, averaged within each task first.
@@ -51,6 +53,11 @@ class Verdict:
         effects: Per task the main metric under equal weights and under the strategy.
         trials: The number of trials of a strategy that a study gave up; else 0.
         reason: Why the first of its failed runs failed.
+        p_hurts: The p-value of being worse than equal weights beyond the margin, or of failing more
+            often, after Holm's correction over the judged strategies.
+        equal_failures: The failures of equal weights beside its own.
+        fixed_failures: The failures of the best fixed weights beside its own.
+        twin_failures: The failures of its frozen twin beside its own.
     """
 
     data: str
@@ -67,7 +74,6 @@ class Verdict:
     dominated: float
     seeds: int
     failed: int
-    lost: int
     unfinished: int
     delta_m: float
     delta_m_task: float
@@ -78,3 +84,17 @@ class Verdict:
     effects: tuple[TaskEffect, ...] = ()
     trials: int = 0
     reason: str = ""
+    p_hurts: float = 1.0
+    equal_failures: Failures = NO_FAILURES
+    fixed_failures: Failures = NO_FAILURES
+    twin_failures: Failures = NO_FAILURES
+
+    @property
+    def lost(self) -> int:
+        """The number of failed runs whose seed equal weights finished.
+
+        Of a strategy that a study gave up, it is the number of all that failed.
+        """
+        if self.trials:
+            return self.failed if self.equal else 0
+        return self.equal_failures.lost

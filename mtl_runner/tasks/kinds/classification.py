@@ -33,7 +33,8 @@ class Classification(Kind):
 
     Targets are class indices ``[N, ...]``, ``MISSING_CLASS`` where a label is missing; outputs are
     ``size`` logits, ``[N, size, ...]``. Class weights, if the task has some, weigh the mean of the
-    loss, but no metric. The trivial predictor knows how frequent each class is.
+    loss, but no metric. The trivial predictor knows how frequent each class is; if the training
+    split lacks a class, it counts every class once more (Laplace's rule of succession).
 
     Example:
         >>> from mtl_runner import Task
@@ -166,8 +167,9 @@ class Classification(Kind):
     def trivial(self, target: Tensor, task: TaskFields) -> Tensor:
         """Return the logarithms of the classes' frequencies."""
         counts = torch.bincount(target[self.known(target)].flatten(), minlength=task.size).double()
-        # The small number keeps the logit of a class without samples finite.
-        return torch.log((counts + 1e-6) / (counts + 1e-6).sum())
+        # Were a class that training lacks all but impossible, any model would beat the trivial one.
+        counts += 1.0 if bool((counts == 0).any()) else 1e-6
+        return torch.log(counts / counts.sum())
 
     def answer(self, output: Tensor, task: TaskFields) -> Tensor:
         """Return the indices ``[N, ...]`` of the most probable classes."""

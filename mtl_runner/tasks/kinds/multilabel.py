@@ -25,7 +25,8 @@ class Multilabel(Kind):
     """Any number of labels per sample, with the binary cross entropy.
 
     Targets are zeros and ones ``[N, size, ...]``; outputs are logits of the same shape. The trivial
-    predictor knows how frequent each label is.
+    predictor knows how frequent each label is; a label that all training rows have, or none, counts
+    once more present and once more absent (Laplace's rule of succession).
 
     Example:
         >>> from mtl_runner import Task
@@ -68,7 +69,11 @@ class Multilabel(Kind):
 
     def trivial(self, target: Tensor, task: TaskFields) -> Tensor:
         """Return the logits of the labels' frequencies."""
-        return torch.logit(channel_means(target, task), eps=1e-6)
+        means = channel_means(target, task)
+        dims = [d for d in range(target.dim()) if d != 1]
+        known = (~target.isnan()).sum(dims).reshape(task.size)
+        succession = (means * known + 1) / (known + 2)
+        return torch.logit(torch.where((means == 0) | (means == 1), succession, means), eps=1e-6)
 
     def answer(self, output: Tensor, task: TaskFields) -> Tensor:
         """Return 1 for every label that is more likely than not, else 0."""

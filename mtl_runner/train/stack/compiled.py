@@ -31,7 +31,7 @@ def run_compiled(trainer: Trainer) -> str:
             stack.run()
     except CannotStackError as error:
         return f"torch.func refuses the model ({error})"
-    trainer.stop = stack.stop
+    trainer.stop, trainer.stop_signal = stack.stop, stack.stop_signal
     for failure in stack.failed.values():
         raise failure
     return ""

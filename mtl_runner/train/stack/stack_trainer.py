@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -24,7 +25,7 @@ from mtl_runner.train.evaluation import (
     Measurements,
     make_evaluation,
 )
-from mtl_runner.train.interruption import Interrupted
+from mtl_runner.train.interruption import Interrupted, stops_here
 from mtl_runner.train.stack.stacked_split import StackedSplit, slice_rows
 from mtl_runner.train.stack.stacked_step import StackedStep, cannot_stack_on_error
 from mtl_runner.train.trainer import Trainer
@@ -55,6 +56,7 @@ class StackTrainer:
         failed: The errors of the replicas that have failed, by index.
         on_epoch: Function called at the end of every epoch with its number and its mean objective.
         stop: Set to True to stop at the next evaluated epoch.
+        stop_signal: The signal that asks to stop; any but Ctrl-C stops at the end of this epoch.
 
     Example:
         >>> import tempfile
@@ -100,7 +102,7 @@ class StackTrainer:
         self.layout = self.first.learner.layout
         self.live = set(range(len(self.trainers)))
         self.failed: dict[int, Exception] = {}
-        self.stop = False
+        self.stop, self.stop_signal = False, signal.SIGINT
         self.epoch, self.step = self.first.epoch, self.first.step
         self.evaluator = Evaluator(self.tasks, self.first.learner.likelihood)
         self._keys: list[MeasurementKey] = []
@@ -111,7 +113,7 @@ class StackTrainer:
         A replica that diverges is in :attr:`failed`; the others go on.
 
         Raises:
-            Interrupted: After a request to stop, when the last evaluated epoch is saved.
+            Interrupted: After a request to stop, when the last epoch is saved.
             CannotStackError: If ``torch.func`` does not take the model.
         """
         settings = self.first.settings
@@ -126,14 +128,17 @@ class StackTrainer:
             self.replica_step.end_epoch()
             if self.on_epoch is not None:
                 self.on_epoch(self.epoch, self.layout.of(table, "objective").mean().item())
-            if settings.trainer.should_evaluate(self.epoch):
-                self._record(table, actives, (time.perf_counter() - started) / len(self.trainers))
-                ends = self.epoch == settings.trainer.epochs or self.stop
-                if ends or self.step - saved_step >= snapshot_steps:
-                    self.save()
-                    saved_step = self.step
-                if self.stop and self.live and self.epoch < settings.trainer.epochs:
-                    raise Interrupted
+            self._count((time.perf_counter() - started) / len(self.trainers))
+            evaluated = settings.trainer.should_evaluate(self.epoch)
+            if evaluated:
+                self._record(table, actives)
+            stops = stops_here(self, evaluated)
+            is_due = self.step - saved_step >= snapshot_steps
+            if stops or (evaluated and (is_due or self.epoch == settings.trainer.epochs)):
+                self.save()
+                saved_step = self.step
+            if stops and self.live:
+                raise Interrupted(self.stop_signal)
 
     def save(self) -> None:
         """Write the files of all replicas that still train.
@@ -143,9 +148,9 @@ class StackTrainer:
         self.replica_step.sync_replicas(self.step)
         for index in sorted(self.live):
             with self._errors_of_replica(index):
-                self.trainers[index].save(keep_previous=len(self.live) > 1)
+                self.trainers[index].save(in_stack=len(self.live) > 1)
         for index in sorted(self.live):
-            checkpoint.delete_previous(self.trainers[index].directory)
+            checkpoint.all_have_saved(self.trainers[index].directory)
 
     def _snapshot_steps(self) -> int:
         """Return how many steps lie between two times that files are written, at least."""
@@ -220,19 +225,27 @@ class StackTrainer:
         self.live.discard(index)
         self.replica_step.release(index)
 
-    def _record(self, table: Tensor, actives: list[Active], seconds: float) -> None:
+    def _count(self, seconds: float) -> None:
+        """Tell every replica that still trains how far it is.
+
+        Args:
+            seconds: Wall time of the training so far, per replica.
+        """
+        for index in self.live:
+            trainer = self.trainers[index]
+            trainer.epoch, trainer.step, trainer.seconds = self.epoch, self.step, seconds
+
+    def _record(self, table: Tensor, actives: list[Active]) -> None:
         """Record an evaluated epoch of every replica that still trains.
 
         Args:
             table: Records of the steps, ``[steps, S, columns]``.
             actives: The active tasks of each step.
-            seconds: Wall time of the training so far, per replica.
         """
         evaluations = self._evaluate()
         means = self._means(table, actives)
         for index in sorted(self.live):
             trainer = self.trainers[index]
-            trainer.epoch, trainer.step, trainer.seconds = self.epoch, self.step, seconds
             with self._errors_of_replica(index):
                 trainer.check_losses("val", evaluations[index])
                 trainer.record(means[index], evaluations[index], save=False)

@@ -71,7 +71,8 @@ def memoryless(formula: Callable[[Tensor], Tensor]) -> Replay:
 class Adam:
     """Adam for a single number (Kingma & Ba, ICLR 2015, algorithm 1)."""
 
-    def __init__(self) -> None:
+    def __init__(self, eps: float = 1e-8) -> None:
+        self.eps = eps
         self.m = self.v = 0.0
         self.t = 0
 
@@ -80,7 +81,8 @@ class Adam:
         self.t += 1
         self.m = 0.9 * self.m + 0.1 * gradient
         self.v = 0.999 * self.v + 0.001 * gradient**2
-        return -lr * (self.m / (1 - 0.9**self.t)) / (math.sqrt(self.v / (1 - 0.999**self.t)) + 1e-8)
+        root = math.sqrt(self.v / (1 - 0.999**self.t))
+        return -lr * (self.m / (1 - 0.9**self.t)) / (root + self.eps)
 
 
 def settling(step: int, steps: int) -> float:
@@ -91,9 +93,9 @@ def settling(step: int, steps: int) -> float:
 class Trained:
     """A trained number per task, each with its own Adam, so that an idle task's does not move."""
 
-    def __init__(self, tasks: int, start: float, lr: float = 0.025) -> None:
+    def __init__(self, tasks: int, start: float, lr: float = 0.025, eps: float = 1e-8) -> None:
         self.numbers = torch.full((tasks,), start, dtype=torch.float64)
-        self.adams = [Adam() for _ in range(tasks)]
+        self.adams = [Adam(eps) for _ in range(tasks)]
         self.lr = lr
 
     def of(self, tasks: list[int]) -> Tensor:
@@ -106,7 +108,9 @@ class Trained:
             self.numbers[task] += self.adams[task].change(slope, self.lr * factor)
 
 
-def learned(formula: Callable[[Tensor, Tensor], Tensor], start: float, anneal: bool) -> Replay:
+def learned(
+    formula: Callable[[Tensor, Tensor], Tensor], start: float, anneal: bool, eps: float = 1e-8
+) -> Replay:
     """Return the replay of an objective of the losses and of one number per task.
 
     The numbers are trained on the same objective.
@@ -115,10 +119,11 @@ def learned(formula: Callable[[Tensor, Tensor], Tensor], start: float, anneal: b
         formula: The objective as a function of the losses and the numbers.
         start: The initial value of the numbers.
         anneal: Whether their learning rate falls to 0 at the end of the run.
+        eps: The eps of their Adam.
     """
 
     def replay(log: Log) -> tuple[Tensor, Tensor]:
-        trained = Trained(len(log.kinds), start)
+        trained = Trained(len(log.kinds), start, eps=eps)
 
         def objective(step: int, tasks: list[int], losses: Tensor) -> Tensor:
             numbers = trained.of(tasks)
@@ -331,6 +336,27 @@ def stch(losses: Tensor) -> Tensor:
     return 0.1 * torch.log(torch.exp(_preference(losses) * losses / 0.1).sum())
 
 
+def stch_log_nadir(log: Log) -> tuple[Tensor, Tensor]:
+    """Replay the published multi-task code of STCH, with mu .1 and a warm-up of two epochs.
+
+    Until every task that takes part has been in two epochs the objective is the sum of the
+    logarithms; the loss of a task's second epoch is its nadir.
+    """
+    seen: dict[int, list[float]] = {t: [] for t in range(len(log.kinds))}
+
+    def objective(step: int, tasks: list[int], losses: Tensor) -> Tensor:
+        warming_up = any(len(seen[t]) < 2 for t in tasks)
+        nadirs = [1.0 if warming_up else seen[t][1] for t in tasks]
+        nadir = torch.tensor(nadirs, dtype=torch.float64)
+        for t in tasks:
+            seen[t].append(log.losses[step, t].item())
+        if warming_up:
+            return torch.log(losses).sum()
+        return len(tasks) * 0.1 * torch.logsumexp(torch.log(losses / nadir) / 0.1, 0)
+
+    return slopes(log, objective)
+
+
 def pbi(losses: Tensor) -> Tensor:
     """Return the penalty-based boundary intersection objective with theta 5."""
     direction = _preference(losses) / _preference(losses).norm()
@@ -366,7 +392,9 @@ REPLAYS: dict[str, Replay] = {
     "learned_exp": learned(
         lambda losses, a: (torch.exp(a) * losses).sum(), start=0.0, anneal=False
     ),
-    "imtl_l": learned(lambda losses, s: (torch.exp(s) * losses - s).sum(), start=0.0, anneal=True),
+    "imtl_l": learned(
+        lambda losses, s: (torch.exp(s) * losses - s).sum(), start=0.0, anneal=True, eps=1e-3
+    ),
     "log_sum": memoryless(lambda losses: torch.log(losses.prod())),
     "geometric_mean": memoryless(lambda losses: losses.prod() ** (1 / len(losses))),
     "dwa": dwa,
@@ -375,6 +403,7 @@ REPLAYS: dict[str, Replay] = {
     "gradnorm_fast": partial(gradnorm, lr=0.1),
     "random": random,
     "stch": memoryless(stch),
+    "stch_log_nadir": stch_log_nadir,
     "pbi": memoryless(pbi),
     "cosmos": memoryless(cosmos),
 }

@@ -67,6 +67,11 @@ METHODS: dict[str, tuple[str, ...]] = {
     "alternate_drawn": ("weighting=fixed", "schedule=alternate", "schedule.proportions=1"),
     "uncertainty_closed_form": ("weighting=uncertainty", "weighting.solver=closed_form"),
     "gradnorm_fast": ("weighting=gradnorm", "weighting.lr=0.1"),
+    "stch_log_nadir": (
+        "weighting=stch",
+        "weighting.form=log_nadir",
+        "weighting.warmup_epochs=2",
+    ),
     "excess_mtl_warming_up": ("weighting=excess_mtl", "update.options.n_warmup_steps=15"),
     "per_task_fresh": ("weighting=fixed", "update=per_task", "update.gradients=fresh"),
     "groups_started_late": ("weighting=fixed", "update.groups.shared.start=50%"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import hydra.utils
 import pytest
 import torch
 from torch import nn
@@ -108,6 +109,22 @@ def test_a_function_with_open_arguments_is_kept_and_not_called() -> None:
     assert takes({"_target_": f"{HERE}.term"}, "factor")
     assert not takes({"_target_": f"{HERE}.term"}, "tasks")
     assert not takes({"_target_": "nowhere.A"}, "tasks")
+
+
+def test_hydra_1_4_is_told_which_targets_a_node_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Breaks if Hydra 1.4 warns at every object that we make, and 1.5 refuses to make it."""
+    allowed: list[list[str]] = []
+
+    def instantiate(config: Any, *, _execution_whitelist_: Any = None, **options: Any) -> Any:
+        """Make an object as Hydra's function of today does, with the argument of 1.4."""
+        allowed.append(_execution_whitelist_)
+        return today(config, **options)
+
+    today = hydra.utils.instantiate
+    monkeypatch.setattr("hydra.utils.instantiate", instantiate)
+    node = {"_target_": RECORDED, "a": [{"_target_": "torch.nn.ReLU"}]}
+    assert isinstance(make(node, "key").a[0], nn.ReLU)
+    assert allowed == [[RECORDED, "torch.nn.ReLU", "torch.nn.modules.activation.ReLU"]]
 
 
 class Groups:

@@ -359,6 +359,23 @@ def test_nan_in_the_inputs_is_named_with_split_and_row(data, value):
         prepare(data)
 
 
+def test_numbers_beyond_single_precision_are_named(data):
+    """Breaks if 1e300 becomes infinity after it was found finite."""
+    inputs = data.splits["val"].inputs
+    data.splits["val"].inputs = inputs.double()
+    data.splits["val"].inputs[3, 1] = 1e300
+    with fails(DataError, "The inputs of the val split hold NaN or infinity (first in row 3)"):
+        prepare(data)
+    data.splits["val"].inputs = inputs
+    data.splits["test"].targets["a"] = data.splits["test"].targets["a"].double()
+    data.splits["test"].targets["a"][2, 0] = -1e300
+    with fails(
+        DataError,
+        "Task 'a' holds a number in the test split that is infinite in float32; remove it, mark it missing (NaN), or use smaller units.",
+    ):
+        prepare(data)
+
+
 def test_nan_in_one_of_several_inputs_is_named_with_its_key(data):
     """Breaks the sentence about NaN in a dict of inputs; vectors have rows too."""
     for name, split in data.splits.items():
@@ -479,6 +496,20 @@ def test_one_class_is_no_classification():
     """Breaks the sentence about a class that never changes."""
     with fails(DataError, "Task 't' has only one class; a classification needs at least two."):
         prepare(only("classification", torch.zeros(4, dtype=torch.long)))
+
+
+@pytest.mark.parametrize(
+    ("keep", "sentence"),
+    [
+        (["a", "a"], "data.tasks names 'a' twice; name every task once."),
+        ("a", "data.tasks must be a list of names, e.g. '[a]'; found 'a'."),
+        (3, "data.tasks must be a list of names, e.g. '[a]'; found 3."),
+    ],
+)
+def test_tasks_to_keep_are_a_list_without_repetition(data, keep, sentence):
+    """Breaks if a word is read letter by letter, or a task that is named twice counts once."""
+    with fails(ConfigError, sentence):
+        prepare(data, keep=keep)
 
 
 def test_an_infinite_target_is_named(data):

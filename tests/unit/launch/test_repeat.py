@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from mtl_runner.config.conf_directory import conf_directory
 from mtl_runner.errors import RunDirectoryError
 from mtl_runner.launch.repeat import prepare_repeat
-from mtl_runner.runs.directory import claim
+from mtl_runner.runs.directory import claimed
 
 RECORDED = {"seed": 3, "trainer": {"epochs": 60}, "weighting": {"_target_": "users.Weighting"}}
 
@@ -27,7 +27,9 @@ def plain(folder: Path) -> dict[str, Any]:
 def recorded_run(tmp_path: Path) -> Path:
     """The directory of a run that was started with two options."""
     overrides = ["weighting=users", "trainer.epochs=60"]
-    claim(tmp_path / "run", OmegaConf.create(RECORDED), overrides, {"weighting": "users"}, None)
+    config, choices = OmegaConf.create(RECORDED), {"weighting": "users"}
+    with claimed(tmp_path / "run", config, overrides, choices, None):
+        pass
     return tmp_path / "run"
 
 

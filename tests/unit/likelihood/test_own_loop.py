@@ -32,7 +32,10 @@ def test_a_likelihood_in_a_loop_of_ones_own_takes_the_runners_steps() -> None:
     )
     train(learner, split, 10)
     optimizer = Adam(
-        [{"params": model.parameters()}, {"params": likelihood.parameters(), "lr": 0.025}]
+        [
+            {"params": model.parameters()},
+            {"params": likelihood.parameters(), "lr": 0.025, "eps": likelihood.smallest_slope},
+        ]
     )
     for _ in range(10):
         optimizer.zero_grad()

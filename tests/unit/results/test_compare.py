@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from mtl_runner.errors import MtlError, RunDirectoryError
 from mtl_runner.results.compare import compare, compare_directories
@@ -88,3 +90,23 @@ def test_what_cannot_be_compared_is_an_error(tmp_path: Path) -> None:
         compare(tmp_path)
     with pytest.raises(MtlError, match="at"):
         compare(tmp_path, at="last")
+
+
+def test_a_picture_that_cannot_be_drawn_costs_no_report(
+    sweep: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Breaks if matplotlib's failure over one picture hides the tables and the verdict."""
+
+    def savefig(self: Figure, *args: object, **options: object) -> None:
+        raise ValueError("no font\nin sight")
+
+    monkeypatch.setattr(Figure, "savefig", savefig)
+    logger = logging.getLogger("mtl_runner")
+    monkeypatch.setattr(logger, "propagate", False)
+    logger.addHandler(caplog.handler)
+    compare_directories([sweep], sweep)
+    logger.removeHandler(caplog.handler)
+    assert (sweep / "report.html").exists()
+    assert not (sweep / "comparison.png").exists()
+    warning = "The comparison is complete, but not its picture: ValueError: no font"
+    assert caplog.messages == [warning]

@@ -92,9 +92,9 @@ def test_a_strategy_of_which_no_run_finished_has_an_empty_row(tmp_path: Path) ->
 
 
 def test_a_run_that_lacks_one_number_stays_in_the_other_means(tmp_path: Path) -> None:
-    """Breaks if an undefined metric of one task takes the run's numbers of the other tasks along."""
-    for seed, other in ((0, 1.0), (1, math.nan)):
-        tasks = {"a": {"rmse": 1.0 + seed, "loss": 1.0}, "b": {"rmse": other, "loss": 1.0}}
+    """Breaks if an undefined metric of one task drops the run's numbers of all tasks."""
+    for seed, rmse in ((0, 1.0), (1, math.nan)):
+        tasks = {"a": {"rmse": 1.0 + seed, "loss": 1.0}, "b": {"rmse": rmse, "loss": 1.0}}
         write_run(tmp_path, str(seed), tasks, seed=seed)
     row = rows_of(tmp_path)["fixed"]
     assert (row["runs"], row["val.a.rmse.mean"], row["val.b.rmse.mean"]) == (2, 1.5, 1.0)

@@ -9,7 +9,14 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from mtl_runner.errors import RunDirectoryError
-from mtl_runner.runs.directory import claim, locked, read_config, read_identity, read_summary
+from mtl_runner.runs.directory import (
+    claimed,
+    locked,
+    read_config,
+    read_identity,
+    read_summary,
+    trained_config,
+)
 
 
 def config(**options: object) -> DictConfig:
@@ -19,7 +26,13 @@ def config(**options: object) -> DictConfig:
 
 def claim_for(directory: Path, run: DictConfig) -> None:
     """Claim a directory for a run with fixed overrides and choices."""
-    claim(directory, run, ["data=toy", "seed=0"], {"data": "toy"}, None)
+    with claimed(directory, run, ["data=toy", "seed=0"], {"data": "toy"}, None):
+        pass
+
+
+def train_in(directory: Path) -> None:
+    """Leave what a run leaves when it begins to train."""
+    (directory / "metrics.csv").write_text("epoch,step\n")
 
 
 def test_a_claimed_directory_says_what_it_is_for(tmp_path: Path) -> None:
@@ -54,6 +67,7 @@ def test_another_run_is_refused_with_the_first_difference(
 ) -> None:
     """Breaks if two runs are mixed in one directory, or a user cannot see why they are two."""
     claim_for(tmp_path, config())
+    train_in(tmp_path)
     with pytest.raises(RunDirectoryError) as error:
         claim_for(tmp_path, OmegaConf.create({**config(), **options}))
     assert f"holds a run with another config ({difference});" in str(error.value)
@@ -62,7 +76,27 @@ def test_another_run_is_refused_with_the_first_difference(
 def test_an_option_that_is_new_and_unused_makes_no_other_run(tmp_path: Path) -> None:
     """Breaks if runs of an older version cannot be resumed with this one."""
     claim_for(tmp_path, OmegaConf.create({"seed": 0, "data": {"n": 60}}))
+    train_in(tmp_path)
     claim_for(tmp_path, config())
+
+
+def test_a_run_that_never_trained_gives_way_to_the_corrected_command(tmp_path: Path) -> None:
+    """Breaks if a mistyped option takes the directory from the command that is right."""
+    claim_for(tmp_path, config(record={"conflicts": True}))
+    (tmp_path / "summary.json").write_text('{"status": "failed"}')
+    right = config(record={"gradients": True})
+    claim_for(tmp_path, right)
+    assert read_config(tmp_path) == right
+    assert read_summary(tmp_path) == {}, "the failure was that of the other command"
+
+
+@pytest.mark.parametrize("name", ["metrics.csv", "checkpoint.pt", "best.pt", "summary.json"])
+def test_a_run_that_trained_does_not_give_way(tmp_path: Path, name: str) -> None:
+    """Breaks if another command overwrites results."""
+    claim_for(tmp_path, config())
+    (tmp_path / name).write_text('{"status": "finished"}')
+    with pytest.raises(RunDirectoryError, match="holds a run with another config"):
+        claim_for(tmp_path, config(seed=1))
 
 
 @pytest.mark.parametrize("name", ["metrics.csv", "summary.json", "checkpoint.pt", "best.pt"])
@@ -113,21 +147,105 @@ def hold(directory: Path, ready: object, done: object) -> None:
 
 
 def test_two_processes_cannot_write_one_directory(tmp_path: Path) -> None:
-    """Breaks if a job that is started twice mixes its rows."""
-    claim_for(tmp_path, config())
+    """Breaks if a job that is started twice mixes its rows, or one records the other's config."""
     context = multiprocessing.get_context("fork")
     ready, done = context.Event(), context.Event()
     process = context.Process(target=hold, args=(tmp_path, ready, done))
     process.start()
     try:
         assert ready.wait(20)
-        with (
-            pytest.raises(RunDirectoryError, match="is being written by another process"),
-            locked(tmp_path),
-        ):
-            pass
+        with pytest.raises(RunDirectoryError, match="is being written by another process"):
+            claim_for(tmp_path, config())
+        assert not (tmp_path / ".hydra" / "config.yaml").exists()
     finally:
         done.set()
         process.join()
     with locked(tmp_path):
         pass
+
+
+def race(directory: Path, seed: int, barrier: object, outcomes: object) -> None:
+    """Claim a directory at the same moment as others, and say what it then holds."""
+    run = config(seed=seed)
+    barrier.wait(20)  # type: ignore[attr-defined]
+    try:
+        with claimed(directory, run, [f"seed={seed}"], {}, None):
+            train_in(directory)
+            held = read_config(directory) == run
+            named = read_identity(directory)["overrides"] == [f"seed={seed}"]
+            outcomes.put("ours" if held and named else "another's")  # type: ignore[attr-defined]
+    except RunDirectoryError as error:
+        outcomes.put(str(error).partition(";")[0].partition(" ")[2])  # type: ignore[attr-defined]
+
+
+def test_of_runs_that_start_together_one_has_the_directory_and_its_own_config(
+    tmp_path: Path,
+) -> None:
+    """Breaks if a run records the config of another one, and repeat= repeats that."""
+    context = multiprocessing.get_context("fork")
+    for trial in range(5):
+        barrier, outcomes = context.Barrier(3), context.SimpleQueue()
+        directory = tmp_path / str(trial)
+        processes = [
+            context.Process(target=race, args=(directory, seed, barrier, outcomes))
+            for seed in range(3)
+        ]
+        for process in processes:
+            process.start()
+        answers = [outcomes.get() for _ in processes]
+        for process in processes:
+            process.join()
+        assert answers.count("ours") == 1, answers
+        refusals = ("is being written by another process", "holds a run with another config")
+        assert all(text.startswith(refusals) for text in answers if text != "ours"), answers
+
+
+def test_a_link_in_the_place_of_the_lock_is_not_followed(tmp_path: Path) -> None:
+    """Breaks if resuming a run of somebody else empties a file of the user's."""
+    precious = tmp_path / "precious"
+    precious.write_text("mine")
+    claim_for(tmp_path / "run", config())
+    lock = tmp_path / "run" / ".hydra" / "lock"
+    lock.unlink()
+    lock.symlink_to(precious)
+    with pytest.raises(RunDirectoryError, match="lock' is a link; remove it"):
+        claim_for(tmp_path / "run", config())
+    assert precious.read_text() == "mine"
+
+
+def test_what_a_killed_write_left_is_removed(tmp_path: Path) -> None:
+    """Breaks if every kill leaves a file of a checkpoint's size."""
+    claim_for(tmp_path, config())
+    left = [tmp_path / name / f".x.{'0' * 16}.tmp" for name in ("", ".hydra")]
+    for path in left:
+        path.write_text("half")
+    claim_for(tmp_path, config())
+    assert not any(path.exists() for path in left)
+
+
+def test_an_edit_of_the_recorded_config_is_noticed(tmp_path: Path) -> None:
+    """Breaks if a config is edited before resume=, has no effect, and then lies about the run."""
+    assert trained_config(tmp_path, None) is None
+    claim_for(tmp_path, config(optimizer={"lr": 0.1}))
+    recorded = trained_config(tmp_path, None)
+    assert recorded == config(optimizer={"lr": 0.1})
+    assert trained_config(tmp_path, recorded) == recorded
+    path = tmp_path / ".hydra" / "config.yaml"
+    path.write_text(path.read_text().replace("0.1", "0.2"))
+    with pytest.raises(
+        RunDirectoryError,
+        match=r"is not the one that its checkpoint was trained with \(optimizer\.lr is 0\.1 there and 0\.2 here\); put it back to resume, or train anew with mtl-run repeat=",
+    ):
+        trained_config(tmp_path, recorded)
+
+
+def test_a_run_may_go_on_in_another_place(tmp_path: Path) -> None:
+    """Breaks if a run whose data or machine has moved cannot be resumed."""
+    claim_for(tmp_path, config(name="a", record={"plots": "all"}, trainer={"device": "cuda"}))
+    recorded = trained_config(tmp_path, None)
+    path = tmp_path / ".hydra" / "config.yaml"
+    edited = path.read_text().replace("name: a", "name: b").replace("cuda", "cpu")
+    path.write_text(
+        edited.replace("plots: all", "plots: none").replace("n: 60", "n: 60\n  path: x")
+    )
+    assert trained_config(tmp_path, recorded) == read_config(tmp_path)

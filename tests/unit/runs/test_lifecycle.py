@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from pathlib import Path
 
@@ -80,3 +81,32 @@ def test_drawing_again_adds_pictures_and_changes_nothing_else(tmp_path: Path) ->
     draw_again(tmp_path)
     assert {path: path.read_bytes() for path in before} == before
     assert (tmp_path / "losses.png").exists()
+
+
+@pytest.mark.parametrize("obstacle", ["losses.png", "weights.png"])
+def test_a_picture_that_cannot_be_drawn_costs_a_warning_alone(
+    tmp_path: Path, obstacle: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Breaks if a run that trained to its end fails for ever over one of its pictures."""
+    (tmp_path / obstacle).mkdir()  # no file can take its place
+    outcome = run(tiny_request(tmp_path, "record.plots=all"))
+    assert (outcome.error, outcome.exit_code) == ("", 0)
+    assert json.loads((tmp_path / "summary.json").read_text())["status"] == "finished"
+    lines = [line for line in capsys.readouterr().out.splitlines() if "pictures" in line]
+    assert len(lines) == 1
+    assert lines[0].startswith("The run is complete, but not its pictures: ")
+    assert "Traceback" in (tmp_path / "run.log").read_text()
+
+
+def test_drawing_again_never_fails_a_sweep(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Breaks if the comparison of a sweep is not shown over the pictures of its best run."""
+    logger = logging.getLogger("mtl_runner")
+    monkeypatch.setattr(logger, "propagate", False)
+    logger.addHandler(caplog.handler)
+    draw_again(tmp_path)  # there is no checkpoint
+    logger.removeHandler(caplog.handler)
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warnings) == 1
+    assert warnings[0].startswith("The run is complete, but not its pictures: ")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,8 @@ import pytest
 
 from mtl_runner.runs.directory import read_summary
 from mtl_runner.runs.request import Request
-from mtl_runner.runs.stacked import StackedRuns
+from mtl_runner.runs.runner import run
+from mtl_runner.runs.stacked import StackedRuns, max_replicas
 from mtl_runner.train import checkpoint
 from mtl_runner.train.stack import StackTrainer, stack_trainer
 from mtl_runner.train.trainer import Trainer
@@ -118,6 +121,127 @@ class Killed(BaseException):
     """Stands for a kill: nothing of the package handles it."""
 
 
+class Killer:
+    """Counts what a process does to files of runs; from one of them on, nothing gets through.
+
+    Attributes:
+        folder: The folder that holds the run directories.
+        count: How many times something was done so far.
+        at: The number of the operation that kills; 0: none.
+    """
+
+    OPERATIONS = (
+        "open",
+        "os.rename",
+        "os.link",
+        "os.remove",
+        "os.mkdir",
+        "os.rmdir",
+        "os.truncate",
+    )
+    FILES = ("checkpoint.pt", "best.pt", "metrics.csv", checkpoint.PREVIOUS)
+
+    def __init__(self) -> None:
+        self.folder, self.count, self.at = "", 0, 0
+        # There is no way to take the hook out again.
+        sys.addaudithook(self.see)
+
+    def see(self, event: str, args: tuple[Any, ...]) -> None:
+        """Count an operation, and refuse it if the process was to be killed before it."""
+        if not self.folder or event not in self.OPERATIONS or not args:
+            return
+        path = str(args[0])
+        if path.startswith(self.folder) and any(name in path for name in self.FILES):
+            self.count += 1
+            if self.at and self.count >= self.at:
+                raise Killed
+
+    def run(self, requests: dict[int, Request], at: int = 0) -> int:
+        """Train runs, killed at an operation; return how many operations there were."""
+        self.folder, self.count, self.at = str(requests[0].directory.parent), 0, at
+        try:
+            runs = StackedRuns(requests, 2e9)
+            runs.run()
+            # What the launcher does: of runs that were killed at their end, one can be left.
+            for index in runs.not_stacked:
+                assert run(requests[index]).error == ""
+        except Killed:
+            pass
+        finally:
+            self.folder = ""
+        return self.count
+
+
+@pytest.fixture(scope="module")
+def killer() -> Killer:
+    """The one that kills."""
+    return Killer()
+
+
+# Of three, the first can be done, the second amid it and the third not begun.
+@pytest.mark.parametrize("share", [0.03, pytest.param(1.0, marks=pytest.mark.long)])
+def test_a_stack_that_is_killed_at_any_operation_resumes_to_the_same_bytes(
+    share: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killer: Killer
+) -> None:
+    """Breaks if replicas go on from different epochs, or something is left behind."""
+    monkeypatch.setattr(stack_trainer, "MIN_SNAPSHOT_STEPS", 1)  # files after every epoch
+
+    def requests(name: str) -> dict[int, Request]:
+        options = ("data.n=40", "data.n_val=20", "data.n_test=20", "trainer.epochs=2")
+        return {
+            seed: tiny_request(tmp_path / name / str(seed), f"seed={seed}", *options)
+            for seed in range(3)
+        }
+
+    def files(name: str) -> dict[str, bytes]:
+        return {
+            str(path.relative_to(tmp_path / name)): path.read_bytes()
+            if path.name == "metrics.csv"
+            else b""
+            for path in sorted((tmp_path / name).rglob("*"))
+        }
+
+    operations = killer.run(requests("undisturbed"))
+    assert operations > 60
+    expected = files("undisturbed")
+    for at in range(1, operations + 1, round(1 / share)):
+        name = f"killed{at}"
+        killer.run(requests(name), at)
+        # Every third is killed again while it goes back to the epoch of the others.
+        if at % 3 == 0:
+            killer.run(requests(name), 1 + at % 20)
+        killer.run(requests(name))
+        assert files(name) == expected, f"killed before operation {at}"
+        shutil.rmtree(tmp_path / name)
+
+
+def test_a_damaged_checkpoint_costs_one_run_and_no_other(
+    tmp_path: Path, requests: dict[int, Request], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Breaks if a sweep cannot be resumed because one of its files is damaged."""
+    StackedRuns(requests, 2e9).run()
+    for seed in range(4):
+        (tmp_path / str(seed) / "summary.json").unlink()
+    (tmp_path / "2" / "checkpoint.pt").write_bytes(b"damaged")
+    resumed = StackedRuns(requests, 2e9)
+    resumed.run()
+    assert list(resumed.refused) == [2]
+    assert "checkpoint.pt' cannot be read as a checkpoint; run again" in capsys.readouterr().err
+    assert [resumed.outcomes[seed].error for seed in (0, 1, 3)] == [""] * 3
+
+
+@pytest.mark.parametrize(("limit", "size"), [(1024, 256), (256, 192), (20, 1)])
+def test_a_stack_has_no_more_runs_than_files_may_be_open(limit: int, size: int) -> None:
+    """Breaks if a sweep fails where a system allows 256 open files, as macOS does."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, before[1]))
+    try:
+        assert max_replicas() == size
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
 def test_a_run_that_was_saved_just_before_a_kill_goes_back_to_the_epoch_of_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,10 +257,10 @@ def test_a_run_that_was_saved_just_before_a_kill_goes_back_to_the_epoch_of_the_o
     StackedRuns(undisturbed, 2e9).run()
     save = Trainer.save
 
-    def killed_amid(self: Trainer, keep_previous: bool = False) -> None:
+    def killed_amid(self: Trainer, in_stack: bool = False) -> None:
         if (self.directory.name, self.epoch) == ("1", 2):
             raise Killed
-        save(self, keep_previous)
+        save(self, in_stack)
 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "save", killed_amid)

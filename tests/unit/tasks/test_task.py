@@ -107,3 +107,31 @@ def test_a_kind_of_ones_own_is_saved_by_its_path_and_options() -> None:
     """Breaks if a saved task cannot be made again from its checkpoint."""
     saved = Task("a", Ordinal(levels=5)).plain()["kind"]
     assert saved == {"_target_": "tests.unit.tasks.ordinal.Ordinal", "levels": 5}
+
+
+@pytest.mark.parametrize("name", ["", "  ", 3, None])
+def test_a_task_has_a_name(name: object) -> None:
+    """Breaks if rows of metrics.csv belong to nobody."""
+    with pytest.raises(ConfigError) as error:
+        Task(name)  # type: ignore[arg-type]
+    assert str(error.value) == (
+        f"The name of a task must be a text that is not empty; found {name!r}."
+    )
+
+
+def test_no_task_is_called_total() -> None:
+    """Breaks if metrics.csv has two kinds of rows that nobody can tell apart."""
+    with pytest.raises(ConfigError) as error:
+        Task("total", "classification")
+    assert str(error.value) == (
+        "A task cannot be called 'total', the name of the objective in metrics.csv; give it another one (for a column of a table: {name: other, column: total})."
+    )
+
+
+@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf")])
+@pytest.mark.parametrize("field", ["scale", "true_sigma"])
+def test_units_and_true_noise_are_positive(field: str, value: float) -> None:
+    """Breaks if every target of a task is NaN, or its pictures show a noise that cannot be."""
+    words = f"^Task 'a': {field} must be a positive number; found {float(value)}\\.$"
+    with pytest.raises(ConfigError, match=words):
+        Task("a", **{field: value})

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from mtl_runner.errors import RunDirectoryError
 from mtl_runner.likelihood import Homoscedastic, Standard
 from mtl_runner.models import Unshared
 from mtl_runner.train import checkpoint
@@ -97,6 +98,23 @@ def test_a_resumed_run_has_the_best_model_of_its_files(tmp_path: Path) -> None:
     assert (resumed.latest_epoch, resumed.value) == (3, best.value)
     with resumed.loaded():
         assert_same_bits(model.state_dict(), kept)
+
+
+def test_the_best_model_of_another_run_is_not_taken(tmp_path: Path) -> None:
+    """Breaks if a best.pt that was copied into a run is reported as this run's result."""
+    best = BestModel(make_mlp(TASKS), Monitor(None, "relative_loss"), Standard(TASKS))
+    best.update(3, evaluation(0.5))
+    best.run = "another"
+    checkpoint.save(tmp_path / "best.pt", best.state())
+    best.run = "this"
+    with pytest.raises(
+        RunDirectoryError,
+        match=r"best\.pt' is not of the run of the checkpoint\.pt beside it; put the right one back, or run again with mtl-run repeat=",
+    ):
+        best.restore(tmp_path, best.progress())
+    # A run of an older version has no identity.
+    best.run = None
+    best.restore(tmp_path, best.progress())
 
 
 def test_states_of_one_model_are_one_state() -> None:

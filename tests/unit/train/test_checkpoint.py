@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -58,12 +61,145 @@ def test_a_file_that_is_no_checkpoint_is_named(tmp_path: Path, content: bytes | 
         checkpoint.load(path)
 
 
+def test_a_checkpoint_of_a_newer_version_is_not_taken(tmp_path: Path) -> None:
+    """Breaks if a field that means something else in a newer version is read as it was."""
+    path = tmp_path / "checkpoint.pt"
+    torch.save({"epoch": 1, "format": checkpoint.FORMAT + 1}, path)
+    with pytest.raises(
+        RunDirectoryError,
+        match=r"checkpoint\.pt' has format 2, and this version reads formats up to 1; update mtl-runner to use it\.",
+    ):
+        checkpoint.load(path)
+
+
+def test_a_checkpoint_without_a_format_is_the_oldest(tmp_path: Path) -> None:
+    """Breaks if runs from before formats had numbers cannot be resumed."""
+    torch.save({"epoch": 1}, tmp_path / "checkpoint.pt")
+    assert checkpoint.load(tmp_path / "checkpoint.pt") == {"epoch": 1}
+
+
+def test_a_missing_field_names_the_file(tmp_path: Path) -> None:
+    """Breaks if a checkpoint that lacks something ends in KeyError: 'compiled'."""
+    path = tmp_path / "checkpoint.pt"
+    checkpoint.save(path, {"epoch": 1})
+    state = checkpoint.load(path)
+    with pytest.raises(
+        RunDirectoryError,
+        match=r"checkpoint\.pt' has no 'compiled', which a checkpoint of this version needs; run again with mtl-run repeat=",
+    ):
+        state["compiled"]
+    assert state.get("compiled") is None
+
+
+def test_a_state_that_does_not_fit_names_the_file(tmp_path: Path) -> None:
+    """Breaks if a checkpoint of another model ends in an error of torch."""
+    path = tmp_path / "checkpoint.pt"
+    with (
+        pytest.raises(
+            RunDirectoryError,
+            match=r"checkpoint\.pt' does not fit this run \(Error\(s\) in loading state_dict for Linear\); run again with mtl-run repeat=",
+        ),
+        checkpoint.must_fit(path),
+    ):
+        torch.nn.Linear(1, 1).load_state_dict({})
+    with pytest.raises(MemoryError), checkpoint.must_fit(path):
+        raise MemoryError
+
+
+def flipped_files(path: Path, count: int) -> Iterator[None]:
+    """Flip one bit of a file after the other, evenly spread and the file's ends among them."""
+    data = path.read_bytes()
+    chance = random.Random(1)
+    ends = [*range(64), *range(len(data) - 300, len(data))]
+    places = chance.sample(ends, count // 4) + chance.sample(range(len(data)), count - count // 4)
+    for place in places:
+        flipped = bytearray(data)
+        flipped[place] ^= 1 << chance.randrange(8)
+        path.write_bytes(flipped)
+        yield
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("count", [40, pytest.param(400, marks=pytest.mark.long)])
+def test_a_flipped_bit_is_refused_or_changes_nothing(tmp_path: Path, count: int) -> None:
+    """Breaks if a damaged disk makes another state of a run, and nobody is told."""
+    path = tmp_path / "checkpoint.pt"
+    state = {"epoch": 7, "model": {"w": torch.randn(40, 40)}, "values": [0.1, 2.5, "text"] * 20}
+    checkpoint.save(path, state)
+    refused = 0
+    for _ in flipped_files(path, count):
+        try:
+            loaded = checkpoint.load(path)
+        except RunDirectoryError:
+            refused += 1
+        else:
+            assert loaded.keys() == state.keys()
+            assert torch.equal(loaded["model"]["w"], state["model"]["w"])
+            assert (loaded["epoch"], loaded["values"]) == (7, state["values"])
+    # The rest hits what fills the gaps between the parts of the archive.
+    assert refused > 0.6 * count
+
+
+def write_saves(directory: Path, *epochs: int, in_stack: bool = False) -> None:
+    """Write the files of a run that saved after these epochs, its best model each time anew."""
+    for epoch in epochs:
+        checkpoint.keep_previous(directory, True, in_stack)
+        for name in reversed(checkpoint.FILES):
+            checkpoint.save(directory / name, {"epoch": epoch})
+
+
+@pytest.mark.parametrize("damaged", checkpoint.FILES)
+@pytest.mark.parametrize("best_changes", [True, False])
+def test_a_damaged_save_gives_way_to_the_one_before(
+    damaged: str, best_changes: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Breaks if one bad sector costs a run, or a damaged best.pt is kept under two names."""
+    write_saves(tmp_path, 1)
+    checkpoint.keep_previous(tmp_path, best_changes)
+    for name in checkpoint.FILES[: 1 + best_changes]:
+        checkpoint.save(tmp_path / name, {"epoch": 2})
+    data = bytearray((tmp_path / damaged).read_bytes())
+    data[data.index(b"epoch")] ^= 1
+    (tmp_path / damaged).write_bytes(data)
+    assert checkpoint.is_damaged(tmp_path)
+    checkpoint.go_back_if_damaged(tmp_path)
+    assert [checkpoint.load(tmp_path / name)["epoch"] for name in checkpoint.FILES] == [1, 1]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["best.pt", "checkpoint.pt"]
+    assert caplog.messages == [
+        f"{damaged} was damaged; going on from the save before, after epoch 1."
+    ]
+    assert not checkpoint.is_damaged(tmp_path)
+    checkpoint.go_back_if_damaged(tmp_path)
+    assert len(caplog.messages) == 1
+
+
+def test_a_damaged_save_stays_where_there_is_no_other(tmp_path: Path) -> None:
+    """Breaks if files are deleted that somebody could still repair."""
+    write_saves(tmp_path, 1, 2)
+    for path in (tmp_path / "checkpoint.pt", tmp_path / checkpoint.PREVIOUS / "checkpoint.pt"):
+        path.write_bytes(b"damaged")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.pt")}
+    checkpoint.go_back_if_damaged(tmp_path)
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*.pt")}
+
+
+def test_files_are_kept_where_a_file_system_has_no_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Breaks if a run on a memory stick or a network share fails at its second save."""
+
+    def no_links(source: Path, target: Path) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    write_saves(tmp_path, 1, 2)
+    kept = tmp_path / checkpoint.PREVIOUS
+    assert [checkpoint.load(kept / name)["epoch"] for name in checkpoint.FILES] == [1, 1]
+
+
 def test_the_previous_files_come_back(tmp_path: Path) -> None:
     """Breaks if a replica that was killed ahead of the others cannot go back to their epoch."""
-    for epoch in (1, 2):
-        checkpoint.keep_previous(tmp_path)
-        for name in checkpoint.FILES:
-            checkpoint.save(tmp_path / name, {"epoch": epoch})
+    write_saves(tmp_path, 1, 2, in_stack=True)
     assert checkpoint.saved_epochs(tmp_path) == [2, 1]
     checkpoint.restore_previous(tmp_path)
     assert [checkpoint.load(tmp_path / name)["epoch"] for name in checkpoint.FILES] == [1, 1]
@@ -84,3 +220,24 @@ def test_a_run_without_a_checkpoint_starts_at_epoch_0(tmp_path: Path) -> None:
     """Breaks if a run that was killed before its first checkpoint cannot be resumed."""
     checkpoint.keep_previous(tmp_path)
     assert checkpoint.saved_epochs(tmp_path) == [0]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_first_save_of_a_stack_can_be_undone(tmp_path: Path) -> None:
+    """Breaks if the replicas that have saved cannot go back to those that have not."""
+    write_saves(tmp_path, 3, in_stack=True)
+    assert checkpoint.saved_epochs(tmp_path) == [3, 0]
+    checkpoint.restore_previous(tmp_path)
+    assert checkpoint.saved_epochs(tmp_path) == [0]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_goes_back_only_while_others_save(tmp_path: Path) -> None:
+    """Breaks if a replica that diverged takes all others back to its last epoch."""
+    write_saves(tmp_path, 1, 2, in_stack=True)
+    checkpoint.all_have_saved(tmp_path)
+    assert checkpoint.saved_epochs(tmp_path) == [2]
+    write_saves(tmp_path, 3, in_stack=True)
+    assert checkpoint.saved_epochs(tmp_path) == [3, 2]
+    write_saves(tmp_path, 4)
+    assert checkpoint.saved_epochs(tmp_path) == [4]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mtl_runner.errors import RunDirectoryError
 from mtl_runner.tasks.task import Task
+from mtl_runner.train import metrics_file
 from mtl_runner.train.metrics_file import (
     BASE_COLUMNS,
     MetricsFile,
@@ -64,22 +67,114 @@ def test_a_resumed_file_is_cut_back_to_its_checkpoint(tmp_path: Path) -> None:
     """Breaks if rows that were written after the last checkpoint are there twice."""
     file = MetricsFile(tmp_path / "m.csv", TASKS)
     file.append([{"epoch": 1}])
-    position = file.position
+    saved = file.state()
     content_at_checkpoint = (tmp_path / "m.csv").read_bytes()
-    assert position == len(content_at_checkpoint)
+    assert saved["position"] == len(content_at_checkpoint)
     file.append([{"epoch": 2}])
-    resumed = MetricsFile(tmp_path / "m.csv", TASKS, position)
+    resumed = MetricsFile(tmp_path / "m.csv", TASKS, saved)
     assert (tmp_path / "m.csv").read_bytes() == content_at_checkpoint
-    assert resumed.position == position
+    assert resumed.state() == saved
     resumed.append([{"epoch": 2}])
     assert [line.split(",")[0] for line in lines_of(tmp_path / "m.csv")] == ["epoch", "1", "2"]
-    with pytest.raises(
-        RunDirectoryError,
-        match=r"m\.csv' is shorter than its checkpoint says; run again with mtl-run repeat=",
-    ):
-        MetricsFile(tmp_path / "m.csv", TASKS, 10_000)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.csv"]
+
+
+EDITS = {
+    "carriage returns": lambda data: data.replace(b"\n", b"\r\n"),
+    "a byte order mark": lambda data: b"\xef\xbb\xbf" + data,
+    "a comment": lambda data: b"# my best run\n" + data,
+    "a column": lambda data: data.replace(b"\n", b",note\n"),
+    "semicolons": lambda data: data.replace(b",", b";"),
+    "zero bytes": lambda data: b"\0" * len(data),
+    "another number": lambda data: data.replace(b"0.25", b"0.26"),
+    "fewer rows": lambda data: data[:20],
+    "no rows": lambda data: b"",
+}
+
+
+def edited_file(path: Path, edit: Callable[[bytes], bytes]) -> tuple[dict[str, Any], bytes, bytes]:
+    """Write a file and edit it; return its state before, its content before, and after."""
+    file = MetricsFile(path, TASKS)
+    file.append([{"epoch": epoch, "loss": 0.25} for epoch in range(5)])
+    written = path.read_bytes()
+    path.write_bytes(edit(written))
+    return file.state(), written, edit(written)
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_an_edited_file_is_set_aside_and_written_anew(
+    edit: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Breaks if a file that somebody has opened in a spreadsheet gets rows glued to its own."""
+    path = tmp_path / "m.csv"
+    saved, written, edited = edited_file(path, EDITS[edit])
+    MetricsFile(path, TASKS, saved).append([{"epoch": 5}])
+    assert path.read_bytes().startswith(written)
+    assert lines_of(path)[-1].startswith("5,")
+    assert (tmp_path / "m.csv.edited").read_bytes() == edited
+    assert caplog.messages == [
+        "m.csv was edited; it is set aside as m.csv.edited and written anew from the checkpoint."
+    ]
+
+
+def test_what_was_set_aside_before_stays(tmp_path: Path) -> None:
+    """Breaks if a second edit overwrites the first one."""
+    path = tmp_path / "m.csv"
+    saved, written, edited = edited_file(path, EDITS["a comment"])
+    MetricsFile(path, TASKS, saved)
+    path.write_bytes(b"once more")
+    MetricsFile(path, TASKS, saved)
+    assert path.read_bytes() == written
+    assert (tmp_path / "m.csv.edited").read_bytes() == edited
+    assert (tmp_path / "m.csv.edited.1").read_bytes() == b"once more"
+
+
+def test_a_missing_file_is_written_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Breaks if a run cannot go on because somebody has moved its table."""
+    path = tmp_path / "m.csv"
+    saved, written, _ = edited_file(path, EDITS["no rows"])
+    path.unlink()
+    MetricsFile(path, TASKS, saved)
+    assert path.read_bytes() == written
+    assert caplog.messages == ["m.csv was missing; it is written anew from the checkpoint."]
+
+
+@pytest.mark.parametrize(
+    ("edit", "problem"),
+    [
+        ("a comment", r"is not what the run wrote \(it differs in its first \d+ bytes\)"),
+        ("fewer rows", "is shorter than its checkpoint says"),
+    ],
+)
+def test_an_edited_file_that_is_too_long_to_be_kept_is_refused(
+    edit: str, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Breaks if every save writes millions of rows again, or a long file is patched up."""
+    monkeypatch.setattr(metrics_file, "KEPT_BYTES", 100)
+    path = tmp_path / "m.csv"
+    saved, written, edited = edited_file(path, EDITS[edit])
+    assert saved["content"] is None
+    after = "; put the original back, or run again with mtl-run repeat="
+    with pytest.raises(RunDirectoryError, match=rf"m\.csv' {problem}{after}"):
+        MetricsFile(path, TASKS, saved)
+    assert path.read_bytes() == edited
+    path.write_bytes(written)
+    assert MetricsFile(path, TASKS, saved).state() == saved
+
+
+def test_a_checkpoint_of_an_older_version_knows_the_length_only(tmp_path: Path) -> None:
+    """Breaks if a run that an older version began cannot be resumed."""
+    path = tmp_path / "m.csv"
+    saved, written, _ = edited_file(path, lambda data: data + b"5,")
+    old = {"position": saved["position"]}
+    resumed = MetricsFile(path, TASKS, old)
+    assert path.read_bytes() == written
+    resumed.append([{"epoch": 5}])
+    again = resumed.state()
+    assert again == {"position": path.stat().st_size, "checksum": None, "content": None}
+    assert MetricsFile(path, TASKS, again).state() == again
     with pytest.raises(RunDirectoryError, match="is shorter than its checkpoint says"):
-        MetricsFile(tmp_path / "none.csv", TASKS, 1)
+        MetricsFile(tmp_path / "none.csv", TASKS, old)
 
 
 def test_a_new_run_starts_a_new_file(tmp_path: Path) -> None:

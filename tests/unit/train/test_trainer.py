@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from mtl_runner.errors import ConfigError, DivergedError
+from mtl_runner.errors import ConfigError, DivergedError, RunDirectoryError
 from mtl_runner.experiment.build import build
 from mtl_runner.tasks.metrics import Metric
 from mtl_runner.tasks.task import log_variance_key
@@ -68,6 +69,48 @@ def test_a_resumed_run_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
     assert (resumed.directory / "metrics.csv").read_bytes() == (
         uninterrupted.directory / "metrics.csv"
     ).read_bytes()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("weighting=uncertainty", "trainer.patience=5"),
+        ("weighting=dwa", "schedule=staged", "schedule.start={multilabel: 4}"),
+        ("schedule=plateau", "schedule.patience=2"),
+    ],
+)
+@pytest.mark.parametrize("last_epoch", [1, 4, 5])
+def test_a_run_that_a_scheduler_stops_goes_on_to_the_same_bytes(
+    tmp_path: Path, options: tuple[str, ...], last_epoch: int
+) -> None:
+    """Breaks if the end of an epoch that was not evaluated is no place to go on from."""
+    options = (*options, "trainer.epochs=9", "trainer.evaluate_every=3")
+    uninterrupted = make_trainer(tmp_path / "uninterrupted", *options)
+    uninterrupted.run()
+    stopped = make_trainer(tmp_path / "stopped", *options)
+    stopped.stop_signal = signal.SIGTERM
+    stopped.on_epoch = lambda epoch, objective: setattr(stopped, "stop", epoch == last_epoch)
+    with pytest.raises(Interrupted) as interrupt:
+        stopped.run()
+    assert interrupt.value.number == signal.SIGTERM
+    resumed = make_trainer(tmp_path / "stopped", *options)
+    assert (resumed.epoch, resumed.last_evaluated_epoch) == (last_epoch, last_epoch // 3 * 3 or 1)
+    resumed.run()
+    assert resumed.epoch == uninterrupted.epoch
+    assert_same_bits(resumed.learner.model.state_dict(), uninterrupted.learner.model.state_dict())
+    assert (resumed.directory / "metrics.csv").read_bytes() == (
+        uninterrupted.directory / "metrics.csv"
+    ).read_bytes()
+
+
+def test_a_run_that_is_stopped_before_its_first_evaluation_goes_on(tmp_path: Path) -> None:
+    """Breaks if a checkpoint without a best model or the means of an epoch cannot be read."""
+    trainer = make_trainer(tmp_path, "trainer.epochs=9", "trainer.evaluate_every=3")
+    trainer.save()
+    resumed = make_trainer(tmp_path, "trainer.epochs=9", "trainer.evaluate_every=3")
+    assert (resumed.resumed, resumed.epoch, resumed.means) == (True, 0, None)
+    resumed.run()
+    assert resumed.epoch == 9
 
 
 def test_rows_after_the_checkpoint_are_cut_off(tmp_path: Path) -> None:
@@ -202,3 +245,67 @@ def test_means_are_those_of_the_batches_that_hold_a_label(tmp_path: Path) -> Non
     assert means.measured["nll"] == [
         pytest.approx(np.mean(values), abs=1e-8) for values in expected.values()
     ]
+
+
+def stopped_and_undisturbed(folder: Path) -> tuple[Path, bytes]:
+    """Return a run stopped after two of four epochs, and the metrics.csv of one that was not."""
+    options = ("trainer.evaluate_every=1", "weighting=fixed")
+    undisturbed = make_trainer(folder / "undisturbed", *options)
+    undisturbed.run()
+    undisturbed.finish()
+    stopped = make_trainer(folder / "stopped", *options)
+    stopped.on_epoch = lambda epoch, _: setattr(stopped, "stop", epoch == 2)
+    with pytest.raises(Interrupted):
+        stopped.run()
+    return stopped.directory, (undisturbed.directory / "metrics.csv").read_bytes()
+
+
+def resumed_metrics(directory: Path) -> bytes:
+    """Train a stopped run to its end and return its metrics.csv."""
+    resumed = make_trainer(directory, "trainer.evaluate_every=1", "weighting=fixed")
+    assert resumed.resumed
+    resumed.run()
+    resumed.finish()
+    assert not (directory / checkpoint.PREVIOUS).exists()
+    return (directory / "metrics.csv").read_bytes()
+
+
+@pytest.mark.parametrize("name", checkpoint.FILES)
+def test_a_run_with_a_damaged_file_goes_on_from_the_save_before(
+    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Breaks if a bad sector costs a run, or the run ends in other numbers."""
+    directory, expected = stopped_and_undisturbed(tmp_path)
+    data = bytearray((directory / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (directory / name).write_bytes(data[: len(data) // 2 + 1])
+    assert resumed_metrics(directory) == expected
+    assert f"{name} was damaged; going on from the save before, after epoch 1." in caplog.messages
+
+
+def test_a_run_of_an_older_version_goes_on(tmp_path: Path) -> None:
+    """Breaks if a checkpoint without format, identity, config and checksum cannot be resumed."""
+    directory, expected = stopped_and_undisturbed(tmp_path)
+    for name in checkpoint.FILES:
+        state = dict(checkpoint.load(directory / name))
+        metrics = state.pop("metrics", None)
+        if metrics is not None:
+            state["position"] = metrics["position"]
+        for key in ("run", "config"):
+            state.pop(key, None)
+        torch.save(state, directory / name)
+    assert resumed_metrics(directory) == expected
+
+
+def test_a_checkpoint_that_lacks_something_is_named(tmp_path: Path) -> None:
+    """Breaks if a checkpoint that lost a field, at any depth, ends in a KeyError."""
+    directory, _ = stopped_and_undisturbed(tmp_path)
+    path = directory / "checkpoint.pt"
+    state = dict(checkpoint.load(path))
+    checkpoint.save(path, {**state, "random": {}})
+    with pytest.raises(RunDirectoryError, match=r"checkpoint\.pt' does not fit this run \('"):
+        make_trainer(directory)
+    del state["compiled"]
+    checkpoint.save(path, state)
+    with pytest.raises(RunDirectoryError, match=r"checkpoint\.pt' has no 'compiled', which"):
+        make_trainer(directory)

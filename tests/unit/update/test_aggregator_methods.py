@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from mtl_runner.update.aggregator_methods import METHODS
 from tests.support.builders import QUICK, assert_near, assert_same_bits
-from tests.unit.update.aggregations import aggregation_of, random_rows
+from tests.unit.update.aggregations import aggregation_of, random_rows, shortest_by_scipy
 from tests.unit.update.learners import projector
 
 aggregation = pytest.importorskip("torchjd.aggregation")
@@ -33,14 +34,14 @@ REFERENCES: dict[
     "config": lambda _: aggregation.ConFIG(),
     "constant": lambda count: aggregation.Constant(torch.ones(count)),
     "dualproj": lambda _: aggregation.DualProj(projector=projector()),
-    "excess_mtl": lambda _: aggregation.ExcessMTL(),
+    "excess_mtl": lambda _: aggregation.ExcessMTL(n_warmup_steps=1),
     "fairgrad": lambda _: aggregation.FairGrad(alpha=2.0),
     "graddrop": lambda _: aggregation.GradDrop(),
     "gradvac": lambda _: aggregation.GradVac(eps=1e-30),
     "imtl_g": lambda _: aggregation.IMTLG(),
     "krum": lambda _: aggregation.Krum(n_byzantine=0, n_selected=1),
     "mean": lambda _: aggregation.Mean(),
-    "mgda": lambda _: aggregation.MGDA(),
+    "mgda": lambda _: shortest_by_scipy,  # TorchJD's is too long
     "nash_mtl": lambda count: aggregation.NashMTL(n_tasks=count),
     "pcd": lambda _: aggregation.PCD(eps=1e-20),
     "pcgrad": lambda _: aggregation.PCGrad(),
@@ -177,6 +178,7 @@ DEGREES = {  # the direction for s J is s^degree times that for J
             "config",
             "constant",
             "dualproj",
+            "excess_mtl",
             "imtl_g",
             "krum",
             "mean",
@@ -192,7 +194,7 @@ DEGREES = {  # the direction for s J is s^degree times that for J
     "pcd": 1.0,
     "fairgrad": -1 / 3,  # 1 - 2 alpha / (1 + alpha)
     "nash_mtl": None,  # limited in norm
-}  # not excess_mtl: it exponentiates the raw size of the first excess risk
+}
 
 
 @pytest.mark.parametrize("name", DEGREES)
@@ -214,7 +216,7 @@ def test_small_gradients_have_the_same_direction(name: str, factor: float) -> No
 
 def test_every_method_has_a_degree() -> None:
     """Breaks if a new name is not asked what it does with small gradients."""
-    assert DEGREES.keys() | {"excess_mtl"} == METHODS.keys()
+    assert DEGREES.keys() == METHODS.keys()
 
 
 @method_is
@@ -231,6 +233,42 @@ def test_when_all_have_arrived_nothing_moves(name: str) -> None:
     """Breaks if training stops with an error, or with NaN, at a point where every gradient is 0."""
     direction, _ = aggregation_of(name)(torch.zeros(3, 6), (0, 1, 2))
     assert_near(direction, torch.zeros(6), 0)
+
+
+# Excess risks
+
+
+@float64
+def test_the_first_step_of_excess_mtl_only_stores_the_baseline() -> None:
+    """Breaks if the weights of the first step are not 1/T, as in the paper's code.
+
+    The second step is computed by hand. The first gradients are 3 and 5, so that their squares over
+    the roots of their sums, the baseline, are 3 and 5. The second ones are 4 and 12: 16 / 5 and
+    144 / 13, relative to the baseline 16 / 15 and 144 / 65.
+    """
+    aggregator = aggregation_of("excess_mtl", 2)
+    first, weights = aggregator(torch.diag(torch.tensor([3.0, 5.0])), (0, 1))
+    assert_near(weights, torch.tensor([0.5, 0.5]), 0)
+    assert_near(first, torch.tensor([1.5, 2.5]), 0)
+    second, weights = aggregator(torch.diag(torch.tensor([4.0, 12.0])), (0, 1))
+    shares = [math.exp(16 / 15), math.exp(144 / 65)]
+    expected = torch.tensor(shares) / sum(shares)
+    # The published code adds 1e-7 under the root.
+    assert_near(weights, expected, 1e-7)
+    assert_near(second, torch.tensor([4.0, 12.0]) * expected, 1e-6)
+
+
+@float64
+@pytest.mark.parametrize("factor", [1e-2, 1e3])
+def test_the_weights_of_excess_mtl_do_not_depend_on_the_scale_of_a_loss(factor: float) -> None:
+    """Breaks if an excess risk is used raw at any step, not relative to the baseline."""
+    plain, scaled = aggregation_of("excess_mtl"), aggregation_of("excess_mtl")
+    scales = torch.tensor([[1.0], [factor], [1.0]])
+    for step in range(5):
+        rows = random_rows(3, seed=step)
+        _, expected = plain(rows, (0, 1, 2))
+        _, weights = scaled(scales * rows, (0, 1, 2))
+        assert_near(weights, expected, 1e-3)
 
 
 # Options per task

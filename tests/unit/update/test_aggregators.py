@@ -300,6 +300,21 @@ def test_in_a_stage_with_too_few_tasks_the_mean_is_taken_and_said(
             "update.aggregator=upgrad makes its projector itself; give its norm_eps and reg_eps instead.",
         ),
         ("nash_mtl", {"max_nrom": 1}, "update.aggregator=nash_mtl refuses its options"),
+        (
+            "excess_mtl",
+            {"n_warmup_steps": 0},
+            "update.options.n_warmup_steps must be a whole number of at least 1; found 0.",
+        ),
+        (
+            "excess_mtl",
+            {"n_warmup_steps": "many"},
+            "update.options.n_warmup_steps must be a whole number of at least 1; found 'many'.",
+        ),
+        (
+            "mgda",
+            {"epsilon": 1e-3},
+            "update.aggregator=mgda refuses its options ({'epsilon': 0.001}): ",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) and "=" not in value else "",
 )
@@ -367,7 +382,7 @@ def test_a_missing_solver_is_named_with_the_line_that_installs_it(
     )
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if name != "nash_mtl"])
+@pytest.mark.parametrize("name", [name for name in METHODS if METHODS[name].torchjd_class])
 def test_without_torchjd_the_line_that_installs_it_is_given(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -381,12 +396,14 @@ def test_without_torchjd_the_line_that_installs_it_is_given(
 
 
 @pytest.mark.parametrize("count", [2, 3])
-def test_nash_needs_no_package(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Breaks if the method that we solve ourselves asks for the solver that it does without."""
+def test_what_is_solved_here_needs_no_package(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Breaks if a method that we solve ourselves asks for the solver that it does without."""
     monkeypatch.setitem(sys.modules, "torchjd", None)
-    aggregator = aggregation_of("nash_mtl", count, max_norm=0)
-    aggregator.check(torch.zeros(1))
-    assert_near(aggregator(torch.eye(count), tuple(range(count)))[0], torch.ones(count), 1e-6)
+    for name, options, length in (("nash_mtl", {"max_norm": 0}, 1.0), ("mgda", {}, 1 / count)):
+        aggregator = aggregation_of(name, count, **options)
+        aggregator.check(torch.zeros(1))
+        direction, _ = aggregator(torch.eye(count), tuple(range(count)))
+        assert_near(direction, torch.full((count,), length), 1e-6)
 
 
 # One step of one's own

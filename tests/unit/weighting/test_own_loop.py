@@ -53,9 +53,10 @@ class Weighted(LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         learned = list(self.weighting.parameters())
         groups: list[dict[str, Any]] = [{"params": self.model.parameters()}]
-        return Adam(
-            [*groups, *([{"params": learned, "lr": 0.025, "weight_decay": 0}] if learned else [])]
-        )
+        if learned:
+            settings = {"lr": 0.025, "eps": self.weighting.smallest_slope, "weight_decay": 0}
+            groups.append({"params": learned, **settings})
+        return Adam(groups)
 
 
 @pytest.mark.parametrize("make_weighting", WEIGHTINGS.values(), ids=WEIGHTINGS)

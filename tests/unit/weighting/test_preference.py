@@ -174,6 +174,118 @@ def test_a_task_far_ahead_of_the_preference_is_held_back_by_pbi() -> None:
     assert_near(weights, torch.tensor([6.0, -4.0]) / math.sqrt(2), 1e-9)
 
 
+# The form of the published multi-task code of STCH
+
+
+def published(losses: Tensor, nadir: Tensor, mu: float) -> Tensor:
+    """Return the objective of the authors' LibMTL/weighting/STCH.py after its warm-up."""
+    logarithms = torch.log(losses / nadir + 1e-20)
+    reduced = logarithms - logarithms.max().detach()
+    return mu * torch.log(torch.exp(reduced / mu).sum()) * len(losses)
+
+
+@QUICK
+@given(losses=positive, nadirs=positive, mu=st.floats(0.05, 2))
+def test_log_nadir_has_the_slopes_of_the_published_code(
+    losses: list[float], nadirs: list[float], mu: float
+) -> None:
+    """Breaks if the objective is not k mu log sum exp(log(L / nadir) / mu)."""
+    weighting = STCH(TASKS, mu=mu, form="log_nadir", nadir=by_name(nadirs))
+    weights, objective = weighting.weigh(torch.tensor(losses))
+    slopes, value = weigh_by(partial(published, nadir=torch.tensor(nadirs), mu=mu), losses)
+    assert_near(weights, slopes, 1e-12)
+    # The authors leave out the largest logarithm, a constant to their gradient.
+    largest = max(math.log(a / b) for a, b in zip(losses, nadirs, strict=True))
+    assert_near(objective, value + 3 * largest, 1e-12)
+
+
+def test_log_nadir_gives_a_small_loss_its_share() -> None:
+    """Breaks if at losses 1 : 100, each at its nadir, the small task gets nothing."""
+    losses = torch.tensor([1.0, 100.0])
+    weights, _ = STCH(TASKS[:2], form="log_nadir", nadir={"a": 1.0, "b": 100.0}).weigh(losses)
+    assert_near(weights * losses, torch.tensor([1.0, 1.0]), 1e-12)
+    plain, _ = STCH(TASKS[:2]).weigh(losses)
+    assert plain[0] < 1e-100
+
+
+def test_log_nadir_prefers_by_the_weights() -> None:
+    """Breaks if the preference has no effect, or its scale has one."""
+    losses = torch.tensor([0.5, 1.5, 1.0])
+    options = {"form": "log_nadir", "nadir": 2.0, "mu": 0.5}
+    weights, _ = STCH(TASKS, weights={"a": 2.0, "b": 1.0, "c": 1.0}, **options).weigh(losses)
+    preference = torch.tensor([1.5, 0.75, 0.75])
+    slopes, _ = weigh_by(
+        lambda f: 3 * 0.5 * torch.logsumexp(preference * torch.log(f / 2) / 0.5, 0), losses.tolist()
+    )
+    assert_near(weights, slopes, 1e-12)
+    scaled, _ = STCH(TASKS, weights={"a": 20.0, "b": 10.0, "c": 10.0}, **options).weigh(losses)
+    assert_near(scaled, weights, 1e-13)
+
+
+def test_the_nadir_is_the_mean_loss_of_the_last_epoch_of_the_warm_up() -> None:
+    """Breaks if the warm-up has another objective or length, or the nadir is of another epoch."""
+    weighting = STCH(TASKS, mu=1.0, form="log_nadir", warmup_epochs=2)
+    epochs = [[[8.0, 3.0, 1.0], [7.0, 2.0, 1.0]], [[6.0, 2.0, 0.5], [2.0, 4.0, 0.5]]]
+    for epoch in epochs:
+        weighting.begin_epoch()
+        for losses in epoch:
+            weights, objective = weighting.weigh(torch.tensor(losses))
+            assert_near(weights, 1 / torch.tensor(losses), 1e-14)
+            assert_near(objective, torch.tensor(losses).log().sum(), 1e-14)
+    weighting.begin_epoch()
+    fixed = STCH(TASKS, mu=1.0, form="log_nadir", nadir={"a": 4.0, "b": 3.0, "c": 0.5})
+    for losses in ([1.0, 2.0, 0.1], [3.0, 0.2, 0.4]):
+        for _ in range(2):  # and later epochs do not move it
+            expected = fixed.weigh(torch.tensor(losses))
+            assert_near(weighting.weigh(torch.tensor(losses)), expected, 1e-14)
+            weighting.begin_epoch()
+
+
+def test_looking_at_the_weights_leaves_the_nadir_alone() -> None:
+    """Breaks if losses that are only looked at, in evaluation mode, count for the nadir."""
+    weighting = STCH(TASKS, form="log_nadir", warmup_epochs=1)
+    weighting.begin_epoch()
+    weighting.weigh(torch.tensor([1.0, 2.0, 3.0]))
+    weighting.eval()
+    weighting.weigh(torch.tensor([100.0, 100.0, 100.0]))
+    weighting.begin_epoch()
+    assert_same_bits(weighting.measured_nadir, torch.tensor([1.0, 2.0, 3.0]))
+
+
+def test_a_task_that_starts_late_has_a_warm_up_of_its_own() -> None:
+    """Breaks if a late task has no nadir, or an idle epoch counts for its warm-up."""
+    weighting = STCH(TASKS, form="log_nadir", warmup_epochs=1)
+    weighting.begin_epoch()
+    weighting.weigh(torch.tensor([4.0, 2.0, 0.0]), only_active(0, 1))
+    weighting.begin_epoch()
+    weights, _ = weighting.weigh(torch.tensor([4.0, 2.0, 0.0]), only_active(0, 1))
+    assert_near(weights, torch.tensor([0.25, 0.5, 0.0]), 1e-14)  # both at their nadirs
+    weighting.begin_epoch()
+    weights, _ = weighting.weigh(torch.tensor([0.4, 2.0, 5.0]))
+    assert_near(weights, 1 / torch.tensor([0.4, 2.0, 5.0]), 1e-14)  # c warms up
+    weighting.begin_epoch()
+    assert_same_bits(weighting.measured_nadir, torch.tensor([4.0, 2.0, 5.0]))
+
+
+def test_a_resumed_run_has_the_same_nadir() -> None:
+    """Breaks if the nadir, or an epoch that is half over, is not in the checkpoint."""
+    weighting, twin = (STCH(TASKS, form="log_nadir", warmup_epochs=1) for _ in range(2))
+    weighting.begin_epoch()
+    weighting.weigh(torch.tensor([1.0, 2.0, 3.0]))
+    twin.load_state_dict(weighting.state_dict())
+    for half_done in (weighting, twin):
+        half_done.weigh(torch.tensor([3.0, 5.0, 3.5]))
+        half_done.begin_epoch()
+    losses = torch.tensor([1.0, 1.0, 1.0])
+    assert_same_bits(twin.weigh(losses), weighting.weigh(losses))
+    assert_same_bits(twin.measured_nadir, torch.tensor([2.0, 3.5, 3.25]))
+
+
+def test_the_plain_form_has_no_state() -> None:
+    """Breaks if the checkpoint of the plain form changes, which keeps nothing."""
+    assert set(STCH(TASKS).state_dict()) == {"preference", "ideal"}
+
+
 # Idle tasks
 
 
@@ -275,6 +387,32 @@ def test_preferences_that_make_no_sense_are_refused(
             STCH,
             {"reference": {"y": 0}},
             r"weighting\.reference names the unknown task 'y'; allowed: a, b, c\.",
+        ),
+        (STCH, {"form": "log"}, r"weighting\.form='log' is unknown; allowed: plain, log_nadir\."),
+        (
+            STCH,
+            {"form": "log_nadir", "nadir": {"a": 0.0}},
+            r"weighting\.nadir must be positive and finite; found \[0\.0, 1\.0, 1\.0\]\.",
+        ),
+        (
+            STCH,
+            {"form": "log_nadir", "nadir": {"y": 1.0}},
+            r"weighting\.nadir names the unknown task 'y'; allowed: a, b, c\.",
+        ),
+        (
+            STCH,
+            {"nadir": 1.0},
+            r"weighting\.nadir belongs to weighting\.form=log_nadir; with form=plain the losses are compared as they are\.",
+        ),
+        (
+            STCH,
+            {"form": "log_nadir", "reference": 1.0},
+            r"weighting\.reference belongs to weighting\.form=plain; form=log_nadir compares the losses with weighting\.nadir\.",
+        ),
+        (
+            STCH,
+            {"warmup_epochs": 0},
+            r"weighting\.warmup_epochs must be a whole number of at least 1; found 0\.",
         ),
         (
             PBI,

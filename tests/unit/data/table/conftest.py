@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,19 @@ def houses() -> pd.DataFrame:
             "tags": rng.choice(["lift", "lift; view", "view;  quiet ;lift", "quiet"], ROWS),
         }
     )
+
+
+@pytest.fixture
+def warnings_logged(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[pytest.LogCaptureFixture]:
+    """Return what catches the warnings of the package, whose logger may keep them to itself."""
+    logger = logging.getLogger("mtl_runner")
+    monkeypatch.setattr(logger, "propagate", False)
+    logger.addHandler(caplog.handler)
+    with caplog.at_level(logging.WARNING, "mtl_runner"):
+        yield caplog
+    logger.removeHandler(caplog.handler)
 
 
 @pytest.fixture

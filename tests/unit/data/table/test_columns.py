@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pytest
 import torch
 
 from mtl_runner.data.table.columns import Features
@@ -54,13 +55,51 @@ def test_constant_and_empty_columns_become_zeros(table, houses):
     assert set(of_all_splits(prepared)[:, 1].tolist()) == {0.0}
 
 
-def test_infinite_features_count_as_missing(table, houses):
-    """Breaks on columns computed by a division, which hold inf."""
+@pytest.mark.parametrize(("value", "shown"), [(np.inf, "inf"), (-1e300, "-1e+300")])
+@pytest.mark.parametrize("row", range(0, ROWS, 20))
+def test_a_feature_beyond_the_range_of_numbers_is_named(table, houses, value, shown, row):
+    """Breaks if a division by zero counts as missing, or 1e300 makes a column of zeros."""
     houses["ratio"] = houses["area"]
-    houses.loc[houses["id"] % 4 == 0, "ratio"] = np.inf
-    x = of_all_splits(table(["price"], houses, features=["ratio"]))
-    assert bool(x.isfinite().all())
-    assert int(x[:, 1].sum()) == ROWS // 4
+    houses.loc[row, "ratio"] = value
+    with fails(
+        DataError,
+        f"Column 'ratio' holds {shown} in row {row + 1}; a number must lie within ±3.4e+38, and a missing one is an empty cell.",
+    ):
+        table(["price"], houses)
+
+
+@pytest.mark.parametrize("row", range(0, ROWS, 20))
+def test_a_typing_mistake_in_a_feature_is_told(table, houses, warnings_logged, row):
+    """Breaks if one cell of text turns a column of numbers into categories without a word."""
+    houses["ratio"] = houses["area"].astype(object)
+    houses.loc[row, "ratio"] = "n.a.?"
+    table(["price"], houses)
+    (warning,) = warnings_logged.messages
+    assert warning == (
+        f"Column 'ratio' is a number in 99 of 100 rows, but row {row + 1} holds 'n.a.?', so that every value became a category; clean it, or leave it out."
+    )
+
+
+@pytest.mark.parametrize("most", [4, 100])
+def test_a_column_that_hardly_repeats_is_told(table, houses, warnings_logged, most):
+    """Breaks if dates or numbers with thousands separators become inputs without a word."""
+    houses["sold"] = pd.date_range("2020-01-01", periods=ROWS).strftime("%d.%m.%Y")
+    houses["paid"] = [f"{1000 + n:,}" for n in range(ROWS)]
+    table(["price"], houses, max_categories=most)
+    assert warnings_logged.messages == [
+        f"Column {name!r} holds no numbers but 100 different values in 100 rows, of which the most frequent (at most {most}) became an input each; make numbers of dates and of numbers with units or separators, or leave it out."
+        for name in ("sold", "paid")
+    ]
+
+
+def test_more_categories_than_inputs_are_told(table, houses, warnings_logged):
+    """Breaks if `data.max_categories` drops most of a column without a word."""
+    houses["group"] = [f"g{n % 5}" for n in range(ROWS)]
+    table(["price"], houses, features=["group"], max_categories=5)
+    assert warnings_logged.messages == []
+    table(["price"], houses, features=["group"], max_categories=4)
+    (warning,) = warnings_logged.messages
+    assert warning.startswith("Column 'group' holds no numbers but 5 different values in 100 rows")
 
 
 def test_categories_become_one_column_each(table, houses):

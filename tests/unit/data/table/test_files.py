@@ -7,6 +7,7 @@ import torch
 
 from mtl_runner.data import Table
 from mtl_runner.data.prepare import prepare
+from mtl_runner.data.table.files import read_table
 from mtl_runner.errors import DataError
 from tests.unit.data.table.houses import ROWS, SPLITS, fails, of_all_splits
 
@@ -44,7 +45,7 @@ def test_parquet_equals_csv(table, tmp_path, houses):
             "garden",
             "boolean",
             {"name": "it", "column": "garden", "positive": True},
-            ("not True", "True"),
+            ("False", "True"),
         ),
         ("state", "category", {"name": "state"}, ("new", "ruin", "used")),
         ("state", "string", {"name": "state"}, ("new", "ruin", "used")),
@@ -98,6 +99,53 @@ def test_home_is_expanded_in_the_path(tmp_path, monkeypatch, houses):
     monkeypatch.setenv("HOME", str(tmp_path))
     houses.to_csv(tmp_path / "houses.csv", index=False)
     assert len(Table("~/houses.csv", ["price"]).splits["train"]) == 70
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv"])
+def test_lines_that_end_in_a_separator_are_not_shifted(tmp_path, name):
+    """Breaks if the first field is taken for a row's name: "area" would be trained on prices."""
+    lines = ["area,price", *(f"{n},{10 * n}," for n in range(20))]
+    comma = "\n".join(lines)
+    (tmp_path / name).write_text(comma if name == "t.csv" else comma.replace(",", "\t"))
+    frame = read_table(str(tmp_path / name))
+    assert frame.to_dict("list") == {
+        "area": list(range(20)),
+        "price": [10 * n for n in range(20)],
+    }
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [["1,2,9", "3,4,9"], ["1,2,", "3,4,9"], ["1,2,9", "3,4"], ["1,2,,", "3,4,,"]],
+    ids=["a row's name first", "last line", "first line", "two commas"],
+)
+def test_a_line_longer_than_the_header_is_refused(tmp_path, lines):
+    """Breaks if fields that have no column are dropped, or shift the others."""
+    (tmp_path / "t.csv").write_text("\n".join(["area,price", *lines]))
+    with fails(
+        DataError,
+        "t.csv' has lines with more fields than its header line, which names 2 columns; give every column a name, and put text that holds the separator in quotes.",
+    ):
+        read_table(str(tmp_path / "t.csv"))
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path):
+    """Breaks if pandas renames the second, which leaks a target that is copied."""
+    (tmp_path / "t.csv").write_text("price,area,price\n1,2,1\n")
+    with fails(
+        DataError,
+        "t.csv' has two columns called 'price'; give one of them another name, or remove it.",
+    ):
+        read_table(str(tmp_path / "t.csv"))
+
+
+def test_columns_without_a_name_are_no_copies(tmp_path):
+    """Breaks tables whose last columns are empty, as spreadsheets save them."""
+    (tmp_path / "t.csv").write_text("area,price,,\n1,2,,\n")
+    assert read_table(str(tmp_path / "t.csv"))[["area", "price"]].to_dict("list") == {
+        "area": [1],
+        "price": [2],
+    }
 
 
 def test_a_missing_file_is_named_with_the_folder_looked_in(tmp_path):

@@ -39,6 +39,22 @@ def test_a_path_is_needed():
         Table(None, ["price"])
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "sentence"),
+    [
+        ("max_categories", -1, "must be a whole number of at least 1; found -1."),
+        ("max_categories", 0, "must be a whole number of at least 1; found 0."),
+        ("scale_targets", float("nan"), "must be true or false; found nan."),
+        ("scale_features", "no", "must be true or false; found 'no'."),
+        ("seed", -1, "must be a whole number of at least 0; found -1."),
+    ],
+)
+def test_impossible_options_are_refused(table, option, value, sentence):
+    """Breaks if -1 drops the last category, or nan counts as true."""
+    with fails(ConfigError, f"data.{option} {sentence}"):
+        table(["price"], **{option: value})
+
+
 @pytest.mark.parametrize("targets", [None, {}, []])
 def test_targets_are_needed(tmp_path, targets):
     """Breaks the sentence for a table without targets; it shows how to write them."""

@@ -184,6 +184,13 @@ def test_a_derived_target_of_numbers_or_truth_values(table, houses, column, posi
     )
 
 
+def test_a_derived_target_of_two_values_answers_with_the_other_value(table, houses):
+    """Breaks if a prediction says "not yes" where the table says "no"."""
+    houses["sold"] = np.where(houses["id"] % 3 == 0, "yes", "no")
+    task = table([{"name": "sold", "positive": "yes"}], houses).tasks[0]
+    assert task.classes == ("no", "yes")
+
+
 def test_two_targets_may_come_from_one_column(table):
     """Breaks a class and a derived target of the same column."""
     prepared = table(["state", {"name": "is_ruin", "column": "state", "positive": "ruin"}])
@@ -313,25 +320,67 @@ def test_a_positive_value_that_never_occurs(table):
 def test_text_in_a_regression_target_is_shown(table, houses):
     """Breaks the sentence about a non-numeric target.
 
-    It names target, column and value, and offers the other kind.
+    It names target, column and cell, and offers the other kind.
     """
     houses["price"] = houses["price"].astype(object)
     houses.loc[5, "price"] = "on request"
+    houses["split"] = ["train"] * 70 + ["val"] * 10 + ["test"] * 20
     with fails(
         DataError,
-        "Target 'price'",
-        "column 'price'",
-        "'on request'",
-        "not a number",
-        "kind: classification",
+        "Target 'price': column 'price' is a number in 99 of 100 rows, but row 6 (of the train split) holds 'on request', which is not a number; clean it, or use kind: classification.",
     ):
-        table({"price": "regression"}, houses)
+        table({"price": "regression"}, houses, split={"column": "split"})
 
 
-def test_infinity_in_a_regression_target_is_named(table, houses):
-    """Breaks the sentence about an infinite target: its mean would make every target NaN."""
-    houses.loc[houses["id"] % 5 == 0, "price"] = np.inf  # in every split
-    with fails(DataError, "'price'", "infinite"):
+def test_a_regression_target_that_is_all_text_is_shown(table):
+    """Breaks the sentence about a column of classes that is asked for as numbers."""
+    with fails(
+        DataError,
+        "Target 'city': column 'city' holds '",
+        "', which is not a number; use kind: classification or clean it.",
+    ):
+        table({"city": "regression"})
+
+
+@pytest.mark.parametrize("row", [3, 97])
+@pytest.mark.parametrize("name", ["price", "gas"])
+def test_a_typing_mistake_in_a_numeric_target_makes_no_classes(table, houses, row, name):
+    """Breaks if one cell of text, in the training rows or not, makes a class of every number."""
+    houses[name] = houses[name].astype(object)
+    houses.loc[row, name] = "n.a.?"
+    houses["split"] = ["train"] * 70 + ["val"] * 10 + ["test"] * 20
+    with fails(
+        DataError,
+        f"Target {name!r}: column {name!r} is a number in 99 of 100 rows, but row {row + 1} (of the {'train' if row < 70 else 'test'} split) holds 'n.a.?'",
+    ):
+        table([name], houses, split={"column": "split"})
+    classes = table({name: "classification"}, houses, split={"column": "split"}).tasks[0].classes
+    assert "n.a.?" in classes
+
+
+@pytest.mark.parametrize("form", ["{:,.2f}", "{:.2f} EUR", "{:.1f} %", "on {:.0f}"])
+def test_text_that_hardly_repeats_is_no_inferred_classification(
+    table, houses, warnings_logged, form
+):
+    """Breaks if numbers with units become hundreds of classes that no model can learn."""
+    houses["price"] = houses["price"].map(form.format)
+    distinct = houses["price"].nunique()
+    with fails(
+        DataError,
+        f"Target 'price': column 'price' holds no numbers but {distinct} different values in 100 rows, too many for classes; make numbers of dates and of numbers with units or separators, or give it kind: classification.",
+    ):
+        table(["price"], houses)
+    table({"price": "classification"}, houses, features=["area"])
+    assert warnings_logged.messages == [
+        f"Target 'price' is a classification of {distinct} classes in 100 rows, too few rows per class to learn from; if column 'price' holds numbers or dates, clean it and use kind: regression."
+    ]
+
+
+@pytest.mark.parametrize(("value", "shown"), [(np.inf, "inf"), (1e300, "1e+300")])
+def test_a_regression_target_beyond_the_range_of_numbers_is_named(table, houses, value, shown):
+    """Breaks if an infinite mean makes every target NaN, or a huge number all others 0."""
+    houses.loc[20, "price"] = value
+    with fails(DataError, f"Column 'price' holds {shown} in row 21; a number must lie within"):
         table({"price": "regression"}, houses)
 
 

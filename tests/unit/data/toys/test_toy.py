@@ -11,6 +11,7 @@ import torch.nn.functional as F
 
 from mtl_runner.data import ToyMixed, ToyRegression
 from mtl_runner.data.prepare import prepare
+from mtl_runner.errors import ConfigError
 
 
 @pytest.mark.usefixtures("float64")
@@ -172,3 +173,43 @@ def _logit_slopes(seed: int, dim: int, classes: int) -> torch.Tensor:
     random = np.random.default_rng(seed)
     random.standard_normal(dim)
     return torch.as_tensor(3.0 * random.standard_normal((dim, classes)))
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"noise": {"y1": 1, "y2": 1, "y9": 3}}, "data.noise names the unknown task 'y9'; "),
+        ({"intercepts": {"y1": 1, "y2": 1, "z": 3}}, "data.intercepts names the unknown task 'z'"),
+        ({"noise": {"y1": 1}}, "data.slopes has the task 'y2', but data.noise has not;"),
+        ({"noise": {"y1": -1, "y2": 1}}, "data.noise.y1 must be a number of at least 0; found -1."),
+        ({"n": 0}, "data.n must be a whole number of at least 1; found 0."),
+        ({"seed": -1}, "data.seed must be a whole number of at least 0; found -1."),
+    ],
+)
+def test_impossible_lines_are_refused(options, sentence):
+    """Breaks if noise that no task has, or of negative scale, is drawn without a word."""
+    with pytest.raises(ConfigError) as error:
+        ToyRegression(**options)
+    assert str(error.value).startswith(sentence)
+
+
+def test_lines_without_noise_have_no_true_sigma():
+    """Breaks the sigma that a likelihood is compared with: no scale can be 0."""
+    tasks = ToyRegression(noise={"y1": 0, "y2": 2}).tasks
+    assert [task.true_sigma for task in tasks] == [None, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"sigma": -1}, "data.sigma must be a positive number; found -1."),
+        ({"temperature": 0}, "data.temperature must be a positive number; found 0."),
+        ({"classes": 1}, "data.classes must be a whole number of at least 2; found 1."),
+        ({"dim": 0}, "data.dim must be a whole number of at least 1; found 0."),
+    ],
+)
+def test_impossible_mixtures_are_refused(options, sentence):
+    """Breaks if labels are drawn at temperature 0, or a scale is negative."""
+    with pytest.raises(ConfigError) as error:
+        ToyMixed(**options)
+    assert str(error.value) == sentence

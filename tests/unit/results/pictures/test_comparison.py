@@ -96,3 +96,13 @@ def test_the_picture_of_two_data_sets_names_every_strategy_once(
     assert [text.get_text() for text in legend.get_texts()] == ["fixed", "dwa"]
     visible = [axis for axis in figure.axes if axis.get_visible()]
     assert [axis.get_title() for axis in visible if axis.get_title()] == ["d: y1", "d: y2", "e: y1"]
+
+
+def test_names_of_tasks_and_strategies_are_no_formulas(tmp_path: Path) -> None:
+    """Breaks if a task such as in_$#_out_$ costs a sweep its picture and its report."""
+    for i, weighting in enumerate(["fixed", "in_$#_out_$"]):
+        write_trained_run(
+            tmp_path / str(i), weighting, i, tasks={"win$\\loss$": "regression"}, epochs=2
+        )
+    plot_comparison(tmp_path / "x.png", Records.read([tmp_path]).datasets, "final")
+    assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,9 @@ from mtl_runner.results.pictures.draw import (
     draw_dots,
     draw_matrix,
 )
-from mtl_runner.results.pictures.style import COLOURS, new_figure
+from mtl_runner.results.pictures.style import COLOURS, new_figure, save
 
+FORMULAS = ("price_$_per_$", "in_$#_out_$", "win$\\loss$", "a\\$b", "x^{", "$x$")
 CURVE = Series([1, 2], [3.0, 4.0], 1, "curve", low=[2.0, 3.0], high=[4.0, 5.0], band_label="band")
 
 
@@ -42,6 +44,27 @@ def test_a_legend_holds_the_labels_of_series_bands_and_levels(axis: Axes) -> Non
     draw_chart(axis, Chart("title", "loss", [faint, CURVE], levels=levels))
     assert sorted(legend(axis)) == ["band", "curve", "train", "true 2"]
     assert (axis.get_title(), axis.get_xlabel(), axis.get_ylabel()) == ("title", "epoch", "loss")
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_names_are_shown_letter_by_letter(tmp_path: Path, axis: Axes, name: str) -> None:
+    """Breaks if matplotlib reads a column's name as a formula, which fails or hides letters."""
+    curve = Series([1, 2], [1.0, 400.0], 0, name, [0.5, 300.0], [2.0, 500.0], name)
+    chart = Chart(name, name, [curve], name, [Level(2.0, 0, name)], {name: 1.5}, has_log_axis=True)
+    matrix = Matrix(name, [name, name], [[1.0, 0.0], [0.0, 1.0]])
+    black_title = replace(chart, title_colour=1)
+    draw_charts(tmp_path / "charts.png", [chart, black_title, matrix], 3, 3.0, 2.0)
+    draw_dots(axis, DotChart(name, name, [Dots(name, 0, [1.0], 1.0, math.nan, math.nan)]), True)
+    save(axis.figure, tmp_path / "dots.png")
+    shown = [text for text in axis.get_yticklabels() if text.get_text()]
+    assert [text.get_text() for text in shown] == [name]
+    assert not any(text.get_parse_math() for text in (*shown, axis.title, axis.xaxis.label))
+
+
+def test_a_name_with_an_underscore_in_front_stands_in_the_legend(axis: Axes) -> None:
+    """Breaks if the curve of a column such as _id has no name, since matplotlib hides it."""
+    draw_chart(axis, Chart("", "loss", [Series([1], [2.0], 0, "_id")]))
+    assert [label.strip() for label in legend(axis)] == ["_id"]
 
 
 def test_nothing_to_name_has_no_legend(axis: Axes) -> None:

@@ -102,3 +102,10 @@ def test_any_image_can_be_drawn(tmp_path: Path, image: str) -> None:
     assert drawn(tmp_path / "panel.png").std() > 0.005
     plot_panel(tmp_path / "again.png", Panel(IMAGES[image], maps(0, 1)))
     assert drawn(tmp_path / "again.png").std() > 0.01
+
+
+def test_the_name_of_a_task_is_no_formula(tmp_path: Path) -> None:
+    """Breaks if a task such as in_$#_out_$ costs the picture."""
+    images = np.full((2, 3, HEIGHT, WIDTH), 0.5)
+    plot_panel(tmp_path / "panel.png", Panel(images, {"in_$#_out_$": maps()["few"]}))
+    assert drawn(tmp_path / "panel.png").std() > 0

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.results.evidence_builders import dataset_in, evidence_in
+from tests.unit.results.evidence_builders import data_of, dataset_in, evidence_in, strategy
 from tests.unit.results.run_builders import METRICS, write_run, write_study
 
 
@@ -107,8 +107,9 @@ def test_a_study_says_what_is_evidence_and_what_was_tuning(tmp_path: Path) -> No
     twin = data.twin("dwa")
     assert twin is not None
     assert twin.name == "dwa, frozen"
-    assert data.equal is not None
-    assert data.equal.name == "equal weights"
+    equal = data.equal_for(dwa)
+    assert equal is not None
+    assert equal.name == "equal weights"
 
 
 def test_single_task_runs_of_one_task_each_make_one_baseline(tmp_path: Path) -> None:
@@ -139,30 +140,91 @@ def test_the_single_task_baseline_is_chosen_on_validation(tmp_path: Path) -> Non
     assert dataset_in(tmp_path, split="test").single_task == {"a": {"rmse": 3.0, "loss": 3.0}}
 
 
-def test_the_best_of_several_baselines_is_taken_by_the_monitor(tmp_path: Path) -> None:
-    """Breaks if equal weights with a bad learning rate are what strategies must beat."""
+def test_of_several_baselines_everyone_has_the_one_at_its_own_settings(tmp_path: Path) -> None:
+    """Breaks if the baseline is chosen by the runs that are judged, so that all others look bad."""
     for i, (rate, monitor) in enumerate([(0.1, 0.9), (0.01, 0.4)]):
-        write_run(tmp_path, f"e{i}", METRICS, overrides={"optimizer.lr": rate}, monitor=monitor)
-        write_run(
-            tmp_path,
-            f"f{i}",
-            METRICS,
-            overrides={"optimizer.lr": rate, "weighting.weights.a": 2},
-            monitor=monitor - 0.1,
-        )
+        options = {"overrides": {"optimizer.lr": rate}, "monitor": monitor}
+        write_run(tmp_path, f"e{i}", METRICS, **options)
+        write_run(tmp_path, f"d{i}", METRICS, weighting="dwa", **options)
+        for j, weight in enumerate((2, 3)):
+            fixed = {"optimizer.lr": rate, "weighting.weights.a": weight}
+            write_run(
+                tmp_path, f"f{i}{j}", METRICS, overrides=fixed, monitor=monitor - weight / 100
+            )
+    write_run(tmp_path, "alone", METRICS, weighting="dwa", overrides={"optimizer.lr": 1.0})
     data = dataset_in(tmp_path)
-    assert data.equal is not None
-    assert "lr=0.01" in data.equal.name
-    assert data.best_fixed is not None
-    assert "lr=0.01" in data.best_fixed.name
-    assert data.best_fixed.role == "fixed"
+    assert data.has_several_settings
+    for s in data.of_role("strategy", "fixed", "equal"):
+        rate = s.name.rsplit("lr=", 1)[1].split(",")[0]
+        equal, fixed = data.equal_for(s), data.best_fixed_for(s)
+        if rate == "1.0":
+            assert (equal, fixed) == (None, None)
+            continue
+        assert equal is not None
+        assert fixed is not None
+        assert (equal.role, f"lr={rate}" in equal.name) == ("equal", True)
+        assert (fixed.role, f"lr={rate}" in fixed.name, "a=3" in fixed.name) == (
+            "fixed",
+            True,
+            True,
+        )
+
+
+def test_one_baseline_is_that_of_every_setting(tmp_path: Path) -> None:
+    """Breaks if a strategy at another learning rate than the only equal weights has no baseline."""
+    write_run(tmp_path, "e", METRICS, overrides={"optimizer.lr": 0.1})
+    for rate in (0.1, 0.01):
+        options = {"weighting": "dwa", "overrides": {"optimizer.lr": rate}}
+        write_run(tmp_path, f"d{rate}", METRICS, **options)
+    data = dataset_in(tmp_path)
+    baselines = [data.equal_for(s) for s in data.of_role("strategy")]
+    assert [baseline and baseline.role for baseline in baselines] == ["equal", "equal"]
+
+
+def test_a_default_of_a_group_is_the_same_setting_as_its_name(tmp_path: Path) -> None:
+    """Breaks if equal weights count as another setting because an option was typed out."""
+    for name, overrides in (("e", {}), ("f", {"model": "mlp"})):
+        options = {"overrides": overrides, "choices": {"model": "mlp"}}
+        write_run(tmp_path, name, METRICS, **options)
+        weighting = {"overrides": {**overrides, "update": "per_task"}}
+        choices = {"choices": {"model": "mlp", "update": "per_task"}}
+        write_run(tmp_path, f"{name}u", METRICS, seed=1, **weighting, **choices)
+    data = dataset_in(tmp_path)
+    assert not data.has_several_settings
+    assert {s.settings for s in data.strategies} == {(("model", "mlp"),)}
+
+
+def test_a_study_has_one_baseline_whatever_was_tuned(tmp_path: Path) -> None:
+    """Breaks if a study's strategies, tuned each for itself, are compared with no equal weights."""
+    study = tmp_path / "study"
+    write_run(study, "e", METRICS, overrides={"optimizer.lr": 0.1})
+    write_run(study, "d", METRICS, weighting="dwa", overrides={"optimizer.lr": 0.01})
+    write_study(study, {"e": {"strategy": "equal", "role": "equal"}, "d": {"strategy": "dwa"}})
+    write_run(tmp_path / "sweep", "x", METRICS, overrides={"optimizer.lr": 0.5})
+    data = dataset_in(tmp_path)
+    assert data.has_several_settings
+    equal = data.equal_for(data.by_name["dwa"])
+    assert equal is not None
+    assert equal.name == "equal"
+
+
+@pytest.mark.parametrize(("failed", "reference"), [(0, True), (2, True), (3, False), (10, False)])
+def test_a_reference_needs_a_share_of_finished_runs(failed: int, reference: bool) -> None:
+    """Breaks if weights that diverge in most runs are judged by their survivors."""
+    fixed = strategy("f", "fixed", -9, seeds=10, failed=range(failed))
+    assert fixed.is_reference == reference
+    data = data_of(strategy("equal", "equal", seeds=10), fixed, s := strategy("s", "strategy"))
+    best = data.best_fixed_for(s)
+    assert (best.name if best else None) == ("f" if reference else None)
 
 
 def test_nothing_finished_is_no_evidence_and_no_crash(tmp_path: Path) -> None:
     """Breaks if a sweep of which everything failed crashes the report of its failures."""
     write_run(tmp_path, "0", METRICS, status="failed")
     data = dataset_in(tmp_path)
-    assert (data.tasks, data.equal, data.best_fixed, data.single_task) == ({}, None, None, {})
+    (equal,) = data.strategies
+    assert (data.tasks, data.single_task) == ({}, {})
+    assert (data.equal_for(equal), data.best_fixed_for(equal)) == (None, None)
 
 
 def write_given_up_study(folder: Path, *statuses: str, monitor: float | None = None) -> None:

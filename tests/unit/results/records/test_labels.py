@@ -107,8 +107,8 @@ def test_a_group_that_other_runs_override_counts_by_its_choice() -> None:
         {"update": "per_task"},
     )
     assert strategies(default, typed) == ["fixed, joint", "fixed, per_task"]
-    assert settings_of(default, [default, typed]) == {"update": "joint"}
-    assert settings_of(default, [default]) == {}
+    assert settings_of([default, typed])[0] == {"update": "joint"}
+    assert settings_of([default]) == [{}]
 
 
 def test_a_run_that_was_killed_early_has_the_data_of_the_others() -> None:

@@ -116,8 +116,9 @@ def test_several_studies_are_judged_apart(tmp_path: Path) -> None:
     ]
     for data, rmse in zip(sets, (1.0, 3.0), strict=True):
         assert [s.name for s in data.strategies] == ["equal", "dwa", "single_task"]
-        assert data.equal is not None
-        assert [values["a"]["rmse"] for values in data.equal.values.values()] == [rmse]
+        equal = data.equal_for(data.by_name["dwa"])
+        assert equal is not None
+        assert [values["a"]["rmse"] for values in equal.values.values()] == [rmse]
 
 
 def test_options_of_one_study_are_no_part_of_anothers_name(tmp_path: Path) -> None:

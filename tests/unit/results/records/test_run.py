@@ -52,13 +52,24 @@ def test_a_run_that_did_not_finish_has_a_reason(
     assert run.finished == (status == "finished")
 
 
-@pytest.mark.parametrize("text", ["", '{"status": "fin', "[]", "3", "null"])
-def test_a_summary_that_is_not_readable_is_no_finished_run(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "it is empty"),
+        ('{"status": "fin', "it is no valid JSON (line 1)"),
+        ("[]", "it holds no JSON object"),
+        ("3", "it holds no JSON object"),
+        ("null", "it holds no JSON object"),
+    ],
+)
+def test_a_summary_that_is_not_readable_makes_a_broken_run(
+    tmp_path: Path, text: str, why: str
+) -> None:
     """Breaks if one half-copied file stops the comparison of the others."""
     directory = write_trained_run(tmp_path / "0", "dwa", optimizer__lr=0.1)
     (directory / "summary.json").write_text(text)
     run = read_run(directory)
-    assert (run.status, run.reason) == ("incomplete", "summary.json is not readable")
+    assert (run.status, run.reason) == ("broken", f"summary.json: {why}")
     assert run.overrides["optimizer.lr"] == "0.1"
     assert run.summary.tasks == {}
 

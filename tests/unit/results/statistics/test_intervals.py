@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from mtl_runner.results.statistics.intervals import interval
+from mtl_runner.results.statistics.intervals import exceedance, interval
 from tests.support.builders import QUICK
 
 numbers = st.floats(-1e6, 1e6)
@@ -70,3 +70,21 @@ def test_no_value_at_all_is_nan() -> None:
     result = interval([])
     assert math.isnan(result.mean)
     assert result.count == 0
+
+
+@pytest.mark.parametrize("border", [-0.3, 0.0, 0.4])
+def test_exceedance_is_scipys_one_sided_t_test(border: float) -> None:
+    """Breaks if the p-value is two-sided, or says the opposite of the interval."""
+    values = np.random.default_rng(1).normal(0.3, 0.5, size=7).tolist()
+    expected = stats.ttest_1samp(values, border, alternative="greater").pvalue
+    assert exceedance(values, border) == pytest.approx(expected)
+    assert (exceedance(values, border) < 0.025) == (interval(values).low > border)
+    assert exceedance([*values, math.nan], border) == pytest.approx(expected)
+
+
+def test_exceedance_of_values_that_do_not_differ() -> None:
+    """Breaks if runs that are the same with every seed divide by zero, or one run proves it."""
+    assert exceedance([0.5, 0.5], 0.4) == 0
+    assert exceedance([0.5, 0.5], 0.5) == 1
+    assert exceedance([0.5], 0.4) == 1
+    assert exceedance([], 0.4) == 1

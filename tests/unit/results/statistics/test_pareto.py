@@ -167,6 +167,14 @@ def test_dominance_needs_fixed_weights_and_two_seeds() -> None:
 def test_fixed_weights_that_lack_a_seed_are_compared_on_the_others() -> None:
     """Breaks if one failed run of the sweep removes it from the front, or makes it unbeatable."""
     s = strategy("s", "strategy", 5)
-    lacking = strategy("f", "fixed", -5, failed=[2, 3])
+    lacking = strategy("f", "fixed", -5, failed=[2])
     assert dominated_share(data_of(lacking, s), s) == 1
     assert math.isnan(dominated_share(data_of(replace(lacking, values={}), s), s))
+
+
+def test_survivors_do_not_dominate() -> None:
+    """Breaks if the two lucky runs of weights that diverge in six of eight dominate a method."""
+    s = strategy("s", "strategy", 5)
+    survivors = strategy("f", "fixed", -5, failed=range(6))
+    assert math.isnan(dominated_share(data_of(survivors, s), s))
+    assert dominated_share(data_of(survivors, strategy("g", "fixed", 9), s), s) == 0

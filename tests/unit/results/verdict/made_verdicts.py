@@ -31,7 +31,6 @@ def verdict(strategy: str, kind: str, equal: Paired | None, role: str = "strateg
         dominated=math.nan,
         seeds=10,
         failed=0,
-        lost=0,
         unfinished=0,
         delta_m=math.nan,
         delta_m_task=math.nan,

@@ -53,7 +53,7 @@ def test_the_tables_hold_a_row_per_verdict_and_per_metric(
     conclusions: Conclusions, tmp_path: Path
 ) -> None:
     """Breaks if a file lacks a metric or a strategy, or differs from the table in memory."""
-    verdict_table, differences = conclusions.tables()
+    verdict_table, differences = conclusions.tables
     assert verdict_table["strategy"].tolist() == ["dwa, a=default"]
     assert math.isnan(verdict_table["versus_twin.mean"][0])
     compared = {"dwa, a=default", "fixed, a=2"}
@@ -71,7 +71,7 @@ def test_without_equal_weights_nothing_is_written(tmp_path: Path) -> None:
     write_run(tmp_path / "runs", "0", METRICS, weighting="dwa")
     conclusions = conclude(Records.read([tmp_path / "runs"]))
     assert conclusions.files == []
-    assert all(table.empty for table in conclusions.tables())
+    assert all(table.empty for table in conclusions.tables)
     (tmp_path / "output").mkdir()
     conclusions.write(tmp_path / "output")
     assert not list((tmp_path / "output").iterdir())

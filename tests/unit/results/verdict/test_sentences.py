@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from mtl_runner.results.statistics.differences import TaskEffect
+from mtl_runner.results.statistics.failures import Failures
 from mtl_runner.results.statistics.paired import Paired
 from mtl_runner.results.verdict.sentences import (
     answer,
@@ -16,6 +17,7 @@ from mtl_runner.results.verdict.sentences import (
     describe_given_up,
     effects,
 )
+from mtl_runner.results.verdict.verdict import BETTER
 from tests.unit.results.verdict.made_verdicts import verdict, versus
 
 OPEN = versus(0.01, -0.2, 0.3)
@@ -92,7 +94,10 @@ def test_the_answer_tells_what_hurts_and_what_is_open() -> None:
     ]
     assert answer(judged, "d") == "On d, u and v hurt. With 10 seeds, s and t are undecided."
     lost = replace(
-        verdict("w", "hurts", versus(math.nan, math.nan, math.nan, 0)), lost=10, failed=10, seeds=0
+        verdict("w", "hurts", versus(math.nan, math.nan, math.nan, 0)),
+        equal_failures=Failures(runs=10, lost=10),
+        failed=10,
+        seeds=0,
     )
     assert (
         answer([lost, verdict("s", "undecided", OPEN)], "d")
@@ -105,10 +110,9 @@ def test_the_answer_tells_what_hurts_and_what_is_open() -> None:
 
 def test_a_lead_without_a_sweep_of_fixed_weights_is_told() -> None:
     """Breaks if a clear gain over equal weights reads as if more seeds were needed."""
-    lead = replace(verdict("s", "undecided", versus(-0.5, -0.6, -0.4)), fixed="")
-    assert (
-        answer([lead], "d")
-        == "On d, s beats equal weights; whether fixed weights do as well was not tried."
+    lead = replace(verdict("s", BETTER, versus(-0.5, -0.6, -0.4)), fixed="")
+    assert answer([lead], "d") == (
+        "Weights matter on d: s beats equal weights by more than 2 %. Whether fixed weights do as well was not tried."
     )
 
 
@@ -116,7 +120,7 @@ def test_static_weights_suffice_claims_no_more_than_was_shown() -> None:
     """Breaks if a method loses to fixed weights where only its twin or domination decided."""
     good = versus(-0.5, -0.6, -0.4)
     judged = [
-        verdict("fixed a=2", "static weights suffice", good, "fixed"),
+        verdict("fixed a=2", BETTER, good, "fixed"),
         verdict("s", "static weights suffice", good),
     ]
     assert answer(judged, "d") == (

@@ -6,10 +6,17 @@ import pytest
 
 from mtl_runner.results.report.verdicts import MARKS
 from mtl_runner.results.verdict.sentences import answer, describe
-from mtl_runner.results.verdict.verdict import HELPS, HURTS, NO_DIFFERENCE, STATIC, UNDECIDED
+from mtl_runner.results.verdict.verdict import (
+    BETTER,
+    HELPS,
+    HURTS,
+    NO_DIFFERENCE,
+    STATIC,
+    UNDECIDED,
+)
 from tests.unit.results.verdict.made_verdicts import verdict, versus
 
-KINDS = (HELPS, HURTS, NO_DIFFERENCE, STATIC, UNDECIDED)
+KINDS = (BETTER, HELPS, HURTS, NO_DIFFERENCE, STATIC, UNDECIDED)
 
 
 @pytest.mark.parametrize("role", ["strategy", "fixed"])

@@ -69,3 +69,17 @@ def test_answers_are_written_with_the_names_of_the_classes() -> None:
     assert kind.columns(torch.tensor([1, 0]), Task("a", "classification", size=2)) == {"a": [1, 0]}
     assert kind.legend(named) == ("cat", "dog")
     assert kind.legend(Task("a", "classification", size=2)) == ("0", "1")
+
+
+def test_the_prior_is_the_frequencies_where_training_holds_every_class() -> None:
+    """Breaks if smoothing moves the relative loss of ordinary tasks."""
+    prior = Classification().trivial(torch.tensor([0, 1, 1, 1, MISSING_CLASS]), Task("a", size=2))
+    expected = torch.log((torch.tensor([1.0, 3.0]) + 1e-6) / (4 + 2e-6))
+    assert torch.allclose(prior, expected, rtol=0, atol=1e-15)
+
+
+def test_a_class_that_training_lacks_is_not_impossible_to_the_trivial_predictor() -> None:
+    """Breaks if any model beats the trivial predictor threefold on classes nobody has seen."""
+    task, target = Task("a", "classification", size=4), torch.tensor([0, 0, 0, 2])
+    prior = Classification().trivial(target, task).softmax(0)
+    assert prior.tolist() == pytest.approx([4 / 8, 1 / 8, 2 / 8, 1 / 8], rel=1e-12)

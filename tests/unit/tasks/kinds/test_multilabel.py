@@ -39,3 +39,14 @@ def test_torchmetrics_see_probabilities_of_fully_labelled_rows() -> None:
     probabilities, labels = Multilabel().predictions(torch.zeros(2, 2), target, task)
     assert probabilities.tolist() == [[0.5, 0.5]]
     assert labels.tolist() == [[1, 0]]
+
+
+@pytest.mark.parametrize("places", [(), (2, 3)])
+def test_a_label_that_training_always_or_never_has_is_not_certain(places: tuple[int, ...]) -> None:
+    """Breaks if any model beats the trivial predictor on labels that training never held."""
+    target = torch.tensor([[1.0, 0.0, 1.0], [1.0, 0.0, 0.0], [torch.nan, 0.0, 0.0]])
+    target = target[(..., *[None] * len(places))].expand(3, 3, *places)
+    n = torch.tensor(places).prod().item() if places else 1
+    frequencies = Multilabel().trivial(target, Task("a", "multilabel", size=3)).sigmoid()
+    expected = torch.tensor([(2 * n + 1) / (2 * n + 2), 1 / (3 * n + 2), 1 / 3])
+    assert_near(frequencies, expected, 1e-12)

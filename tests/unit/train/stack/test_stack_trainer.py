@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import signal
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,25 @@ def test_a_request_to_stop_is_honoured_after_saving(tmp_path: Path) -> None:
     assert [checkpoint.saved_epochs(r.directory) for r in replicas] == [[2]] * 3
 
 
+def test_a_stack_that_a_scheduler_stops_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
+    """Breaks if the end of an epoch that was not evaluated is no place to go on from."""
+    options = ("trainer.epochs=9", "trainer.evaluate_every=3", "trainer.patience=5")
+    uninterrupted = make_trainers(tmp_path / "uninterrupted", *options)
+    StackTrainer(uninterrupted).run()
+    stopped = StackTrainer(make_trainers(tmp_path / "stopped", *options))
+    stopped.stop_signal = signal.SIGTERM
+    stopped.on_epoch = lambda epoch, objective: setattr(stopped, "stop", epoch == 4)
+    with pytest.raises(Interrupted) as interrupt:
+        stopped.run()
+    assert interrupt.value.number == signal.SIGTERM
+    resumed = make_trainers(tmp_path / "stopped", *options)
+    assert [(r.epoch, r.step, r.last_evaluated_epoch) for r in resumed] == [(4, 16, 3)] * 3
+    StackTrainer(resumed).run()
+    for ended, expected in zip(resumed, uninterrupted, strict=True):
+        files = (trainer.directory / "metrics.csv" for trainer in (ended, expected))
+        assert len({file.read_bytes() for file in files}) == 1
+
+
 @pytest.mark.parametrize(("snapshots", "saves"), [(True, 1), (False, 4)])
 def test_snapshots_are_fewer_than_evaluations(
     snapshots: bool, saves: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -93,7 +113,7 @@ def test_a_full_disk_ends_one_replica(tmp_path: Path, monkeypatch: pytest.Monkey
     """Breaks if an error while one run's files are written ends the runs beside it."""
     replicas = make_trainers(tmp_path)
 
-    def full_disk(self: Trainer, keep_previous: bool = False) -> None:
+    def full_disk(self: Trainer, in_stack: bool = False) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(replicas[2], "save", full_disk.__get__(replicas[2]))
