@@ -75,13 +75,16 @@ def test_a_stack_saves_at_the_end_of_its_epoch_and_goes_on_to_the_same_bytes(
     command = ("mtl-run", "-m", "hydra/launcher=stacked", "seed=0,1,2", *LONG)
     assert mtl(*command, "hydra.sweep.dir=undisturbed").code == 0
     started = [tmp_path / "stopped" / f"{k}_toy_regression_uncertainty_seed{k}" for k in range(3)]
+    log = started[-1] / "run.log"
+
+    def trains_on() -> bool:
+        is_begun = log.exists() and "epochs of" in log.read_text()
+        return is_begun and time.time() - log.stat().st_mtime > 0.3
+
     stopped = mtl(
         *command,
         "hydra.sweep.dir=stopped",
-        meanwhile=send(
-            signal.SIGTERM,
-            lambda: "epochs of" in "".join(p.read_text() for p in started[-1].glob("run.log")),
-        ),
+        meanwhile=send(signal.SIGTERM, trains_on),
     )
     assert stopped.code == 143, stopped.out + stopped.err
     assert stopped.last_line.startswith("Stopped by SIGTERM; go on with the same command and")

@@ -25,6 +25,8 @@ def run_command(request: dict) -> None:
     os.setsid()
     # A shell that starts the tests in the background makes them ignore SIGINT.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # So does nohup with SIGHUP.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     os.chdir(request["cwd"])
     os.environ.update(request["env"])
     for stream, path in ((1, request["out"]), (2, request["err"])):
