@@ -103,8 +103,10 @@ def _compose_and_run(arguments: list[str], repeat: Path | None) -> None:
     from mtl_runner.config.open_keys import override_or_add
     from mtl_runner.config.working_directory import search_working_directory
     from mtl_runner.launch import current_sweep, register
+    from mtl_runner.launch.overrides import check_overrides
     from mtl_runner.launch.start import forget_empty_sweep
 
+    check_overrides(arguments)
     register()
     search_working_directory()
     # A killed joblib worker leaves semaphores; the warning about them would follow our last line.
@@ -159,8 +161,8 @@ def job(config: DictConfig) -> float:
         StoppedBySignal: In a sweep, after Ctrl-C or SIGTERM.
     """
     from mtl_runner.config.working_directory import search_in_run
-    from mtl_runner.errors import MtlError
-    from mtl_runner.launch.hydra_request import request_of_job
+    from mtl_runner.errors.messages import cli_message
+    from mtl_runner.launch.hydra_request import is_sweeping, request_of_job
     from mtl_runner.train.interruption import StoppedBySignal, take_signals
 
     search_in_run()
@@ -169,8 +171,7 @@ def job(config: DictConfig) -> float:
     from mtl_runner.runs.runner import run
 
     _end_of_imports()
-    request = request_of_job(config)
-    sweeping = bool(request.job)
+    sweeping = is_sweeping()
     if "study" in config:
         _print_error(
             "A study is many runs: write mtl-run -m +study=fair ..., with the sweeper that it brings.",
@@ -178,12 +179,13 @@ def job(config: DictConfig) -> float:
         )
         return float("nan")
     try:
-        outcome = run(request)
-    except MtlError as error:
-        # The run directory holds something else.
-        if sweeping:
+        outcome = run(request_of_job(config))
+    except Exception as error:
+        # The run directory holds something else, or the config cannot be resolved. Hydra would
+        # print a line of its own before ours.
+        if sweeping or os.environ.get("MTL_RUNNER_FULL_ERROR"):
             raise
-        _print_error(str(error), 1)
+        _print_error(cli_message(error), 1)
         return float("nan")
     if sweeping and outcome.stopped_by is not None:
         raise StoppedBySignal(outcome.stopped_by)

@@ -14,8 +14,9 @@ import os
 import re
 import secrets
 import stat
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{16}\.tmp")
 # These flags are missing on Windows, where there is nothing that they would guard against.
@@ -30,10 +31,7 @@ _NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM)
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file under a temporary name, sync it to the disk, then rename it.
-
-    The temporary name is random and must not exist, so that no link that somebody has laid there is
-    followed; a link at ``path`` itself is replaced, and what it points to stays as it is.
+    """Write a file, all of it or nothing, as :func:`atomic_file` does.
 
     Args:
         path: The file; an existing one is replaced.
@@ -50,11 +48,37 @@ def write_atomic(path: Path, data: bytes) -> None:
         ...     (Path(folder) / "a.txt").read_text(), len(os.listdir(folder))
         ('two', 1)
     """
+    with atomic_file(path) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[IO[bytes]]:
+    """Give a file to write under a temporary name; at the end sync it to the disk, and rename it.
+
+    The temporary name is random and must not exist, so that no link that somebody has laid there is
+    followed; a link at ``path`` itself is replaced, and what it points to stays as it is.
+
+    Args:
+        path: The file; an existing one is replaced, unless something is raised in the context.
+
+    Raises:
+        OSError: If the file cannot be written; then no temporary file is left behind.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with atomic_file(Path(folder) / "a.txt") as file:
+        ...         _ = file.write(b"one ")
+        ...         _ = file.write(b"two")
+        ...     (Path(folder) / "a.txt").read_text()
+        'one two'
+    """
     temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.tmp")
     try:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK
         with os.fdopen(os.open(temporary, flags, 0o666), "wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -120,6 +144,49 @@ def open_regular(path: Path) -> int:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def open_to_append(path: Path) -> int:
+    """Open a file to write at its end; it is made if there is none.
+
+    Returns:
+        The file's descriptor, which the caller closes.
+
+    Raises:
+        OSError: If it cannot be opened, or is no regular file: a link is not followed.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for text in ("one ", "two"):
+        ...         with os.fdopen(open_to_append(Path(folder) / "a.txt"), "a") as file:
+        ...             _ = file.write(text)
+        ...     (Path(folder) / "a.txt").read_text()
+        'one two'
+    """
+    with contextlib.suppress(FileNotFoundError):
+        _check_regular(path.lstat(), path)
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | _NO_LINK | _NO_WAIT
+    descriptor = os.open(path, flags, 0o666)
+    try:
+        _check_regular(os.fstat(descriptor), path)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def make_way(path: Path) -> None:
+    """Remove what lies where somebody else will write a file, unless it is a regular file.
+
+    A link would lead the writing elsewhere, and a pipe would wait for a reader.
+
+    Raises:
+        OSError: If it cannot be removed.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISREG(path.lstat().st_mode):
+            path.unlink()
 
 
 def read_regular(path: Path, limit: int) -> bytes:

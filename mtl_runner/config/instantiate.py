@@ -6,7 +6,9 @@ Whatever goes wrong there becomes a :class:`~mtl_runner.errors.ConfigError` of o
 from __future__ import annotations
 
 import contextlib
+import difflib
 import functools
+import importlib
 import inspect
 import logging
 from collections.abc import Mapping, Sequence
@@ -16,6 +18,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from mtl_runner.config.typed_options import check_types
 from mtl_runner.errors import ConfigError, MtlError, suggest
 
 # Keys of a node that are Hydra's, not options of the target.
@@ -73,16 +76,32 @@ def make(
     objects = {
         name: value for name, value in context.items() if name in parameters and name not in options
     }
+    # What nodes among the options make has types of its own.
+    makes_nodes = node.get("_recursive_", True)
+    given = {
+        name: value
+        for name, value in node.items()
+        if name not in HYDRA_KEYS and not (makes_nodes and targets_of(value))
+    }
     try:
         # Bound first, called later: instantiate would turn the context's objects into configs.
         partial = instantiate(
             {**node, "_convert_": "all", "_partial_": True}, **_execution_whitelist(node)
         )
-        return partial(**objects) if called else partial
+        made = partial(**objects) if called else partial
     except InstantiationException as error:
+        check_types(target, given, key)
         raise _cause(error, key, path, node) from error
-    except (TypeError, ValueError) as error:
-        raise ConfigError(_refusal(key, path, node, error)) from error
+    except (MtlError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        check_types(target, given, key)
+        if isinstance(error, TypeError | ValueError):
+            raise ConfigError(_refusal(key, path, node, error)) from error
+        raise
+    # The target's own sentences about its options come first.
+    check_types(target, given, key)
+    return made
 
 
 def import_target(path: str, key: str) -> Any:
@@ -107,10 +126,35 @@ def import_target(path: str, key: str) -> Any:
     try:
         return get_object(path)
     except (ImportError, ValueError, AttributeError, InstantiationException) as error:
-        reason = str(error.__cause__ or error).strip().splitlines()[0]
+        reason = _missing_name(path) or str(error.__cause__ or error).strip().splitlines()[0]
         raise ConfigError(
             f"{key}={path!r} cannot be imported ({reason}).{_install_hint(path)}"
         ) from error
+
+
+def _missing_name(path: str) -> str:
+    """Return which name of an import path does not exist where it is looked for; else ``""``."""
+    container: Any = None
+    parts = path.split(".")
+    for i, name in enumerate(parts):
+        module = ".".join(parts[: i + 1])
+        try:
+            if hasattr(container, name):
+                container = getattr(container, name)
+            else:
+                container = importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            is_inside = error.name != module and not str(error).endswith("is not a package")
+            if i == 0 or is_inside:
+                # A module that exists imports one that does not.
+                return ""
+            public = [entry for entry in dir(container) if not entry.startswith("_")]
+            near = difflib.get_close_matches(name, public, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            return f"{'.'.join(parts[:i])} has no {name!r}{hint}"
+        except Exception:
+            return ""
+    return ""
 
 
 def import_path(target: Any) -> str:

@@ -13,9 +13,10 @@ from typing import Any
 
 from mtl_runner.config.instantiate import make
 from mtl_runner.errors import ConfigError
-from mtl_runner.errors.checks import choice, flag, positive, whole_number
+from mtl_runner.errors.checks import choice, flag, mapping, positive, whole_number
 
 MAX_EVALUATIONS = 200
+MAX_THREADS = 4096
 DEBUG_EPOCHS = 2
 # A stack of fewer replicas saves little over one run after another.
 MIN_STACK = 4
@@ -63,6 +64,10 @@ class TrainerOptions:
         whole_number(self.epochs, "trainer.epochs", 1)
         if self.threads != "auto":
             whole_number(self.threads, "trainer.threads", 1)
+            if int(self.threads) > MAX_THREADS:
+                raise ConfigError(
+                    f"trainer.threads must be at most {MAX_THREADS}; found {self.threads}."
+                )
         if self.evaluate_every is not None:
             whole_number(self.evaluate_every, "trainer.evaluate_every", 1)
         if self.patience is not None:
@@ -165,11 +170,11 @@ class Settings:
         Raises:
             ConfigError: If a value is not allowed; the text names its key.
         """
-        debug = bool(cfg.get("debug", False))
+        debug = flag(cfg.get("debug", False), "debug")
         trainer: TrainerOptions = _options(TrainerOptions, cfg["trainer"], "trainer")
         if debug:
             trainer = replace(trainer, epochs=min(trainer.epochs, DEBUG_EPOCHS))
-        batch_size = cfg["data"]["batch_size"]
+        batch_size = cfg["data"].get("batch_size", "auto")
         return cls(
             trainer=trainer,
             record=_options(RecordOptions, cfg["record"], "record"),
@@ -200,5 +205,6 @@ class Settings:
 
 def _options(options_class: type, node: Mapping[str, Any], key: str) -> Any:
     """Return the options of a group; its nested nodes stay as they are."""
+    mapping(node, key, "{option: value}")
     path = f"{options_class.__module__}.{options_class.__qualname__}"
     return make({"_target_": path, "_recursive_": False, **node}, key)

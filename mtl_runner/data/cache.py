@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from mtl_runner.data.dataset import Split
+from mtl_runner.files import atomic_file
 
 Splits = dict[str, Split]
 
@@ -58,14 +59,8 @@ def cached(
     splits = make()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            torch.save(
-                {key: (split.inputs, split.targets) for key, split in splits.items()}, temporary
-            )
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with atomic_file(path) as file:
+            torch.save({key: (split.inputs, split.targets) for key, split in splits.items()}, file)
         return _read(path)
     except (OSError, RuntimeError):  # PyTorch's writer raises the latter on a full disk
         return splits

@@ -68,12 +68,18 @@ def prepare(
         raise ConfigError(
             f"The dataset {type(dataset).__name__} has no attribute {missing_attributes[0]!r}; a dataset needs `tasks` and `splits`."
         )
-    tasks = _with_metrics(_select(list(dataset.tasks), keep), metrics or {})
+    tasks = _with_metrics(_select(_checked_tasks(dataset), keep), metrics or {})
+    if not isinstance(dataset.splits, Mapping):
+        raise DataError(
+            f"The dataset's `splits` are of type {type(dataset.splits).__name__}; they must be {{'train': Split(...), 'val': ..., 'test': ...}}."
+        )
     for name in SPLITS:
         if name not in dataset.splits:
             raise DataError(f"The dataset has no split {name!r}; it needs {', '.join(SPLITS)}.")
+        _check_form(name, dataset.splits[name])
         if len(dataset.splits[name]) == 0:
             raise DataError(f"The {name} split is empty; every split needs at least one row.")
+    _check_preprocessing(getattr(dataset, "preprocessing", None))
     splits = {name: _clean(name, dataset.splits[name], tasks) for name in SPLITS}
     _check_equal_shapes(splits)
     tasks = [_complete(task, splits) for task in tasks]
@@ -82,6 +88,78 @@ def prepare(
     return Prepared(
         _with_terms(tasks, dict(terms or {})), splits, getattr(dataset, "preprocessing", None)
     )
+
+
+def _checked_tasks(dataset: Dataset) -> list[Task]:
+    """Return the tasks of a dataset as a list.
+
+    Raises:
+        DataError: If they are something else.
+    """
+    try:
+        tasks = list(dataset.tasks)
+    except TypeError:
+        tasks = [dataset.tasks]  # type: ignore[list-item]
+    for task in tasks:
+        if not isinstance(task, Task):
+            raise DataError(
+                f"The dataset's `tasks` must be a list of Task objects; found one of type {type(task).__name__}."
+            )
+    return tasks
+
+
+def _check_form(name: str, split: Any) -> None:
+    """Check that a split is one, and that whatever it holds is a tensor with rows.
+
+    Raises:
+        DataError: If it is something else.
+    """
+    if not isinstance(split, Split):
+        raise DataError(
+            f"The {name} split is of type {type(split).__name__}; it must be a Split(inputs, targets)."
+        )
+    for attribute in ("targets", "masks"):
+        mapping = getattr(split, attribute)
+        if not isinstance(mapping, Mapping):
+            raise DataError(
+                f"The {attribute} of the {name} split are of type {type(mapping).__name__}; they must be {{task: tensor}}."
+            )
+    inputs = split.inputs if isinstance(split.inputs, dict) else {"": split.inputs}
+    if not inputs:
+        raise DataError(f"The inputs of the {name} split are an empty dict; give at least one.")
+    for key, tensor in (*inputs.items(), *split.targets.items(), *split.masks.items()):
+        subject = f"{key!r} of the {name} split is" if key else f"inputs of the {name} split are"
+        if not isinstance(tensor, Tensor):
+            raise DataError(
+                f"The {subject} of type {type(tensor).__name__}; it must be a tensor, e.g. torch.as_tensor(x)."
+            )
+        kind = (
+            "of complex numbers"
+            if tensor.is_complex()
+            else "without rows"
+            if tensor.dim() == 0
+            else f"of layout {str(tensor.layout).removeprefix('torch.')}"
+            if tensor.layout != torch.strided
+            else "without data, on the device meta"
+            if tensor.is_meta
+            else ""
+        )
+        if kind:
+            raise DataError(
+                f"The {subject} a tensor {kind}; it must be an ordinary tensor of real numbers, one row per sample."
+            )
+    for task, mask in split.masks.items():
+        if mask.dtype != torch.bool:
+            raise DataError(
+                f"The mask of {task!r} in the {name} split holds {str(mask.dtype).removeprefix('torch.')}; it must hold True where a label is known, e.g. mask.bool()."
+            )
+
+
+def _check_preprocessing(preprocessing: Any) -> None:
+    if preprocessing is not None and not isinstance(preprocessing, Mapping):
+        raise DataError(
+            f"The dataset's `preprocessing` is of type {type(preprocessing).__name__}; it must be a dict of plain values, or None."
+        )
 
 
 def _select(tasks: list[Task], keep: Sequence[str] | None) -> list[Task]:
@@ -134,14 +212,6 @@ def _clean(name: str, split: Split, tasks: list[Task]) -> Split:
 
 def _check_inputs(name: str, split: Split) -> None:
     inputs = InputTensors(split.inputs).tensors
-    for key, tensor in (*inputs.items(), *split.targets.items(), *split.masks.items()):
-        if not isinstance(tensor, Tensor):
-            subject = (
-                f"{key!r} of the {name} split is" if key else f"inputs of the {name} split are"
-            )
-            raise DataError(
-                f"The {subject} of type {type(tensor).__name__}; it must be a tensor, e.g. torch.as_tensor(x)."
-            )
     for key, tensor in inputs.items():
         subject = f"input {key!r} of the {name} split" if key else f"inputs of the {name} split"
         if len(tensor) != len(split):
@@ -181,6 +251,7 @@ def _target(name: str, split: Split, task: Task) -> Tensor:
 
 def _default_precision(tensor: Tensor) -> Tensor:
     """Return floats in the model's precision; NumPy's default is double, PyTorch's is not."""
+    tensor = tensor.detach()
     return tensor.to(torch.get_default_dtype()) if tensor.is_floating_point() else tensor
 
 
@@ -188,6 +259,12 @@ def _check_equal_shapes(splits: dict[str, Split]) -> None:
     """Check that the inputs of every split fit the model that is made for the training split."""
     train_inputs = splits["train"].inputs
     for name, split in splits.items():
+        if isinstance(train_inputs, dict) != isinstance(split.inputs, dict) or (
+            isinstance(train_inputs, dict) and set(train_inputs) != set(split.inputs)
+        ):
+            raise DataError(
+                f"The inputs of the {name} split are {_described(split.inputs)}, those of the train split {_described(train_inputs)}; they must be alike."
+            )
         if (
             isinstance(train_inputs, Tensor)
             and isinstance(split.inputs, Tensor)
@@ -196,6 +273,10 @@ def _check_equal_shapes(splits: dict[str, Split]) -> None:
             raise DataError(
                 f"The inputs of the {name} split have shape {tuple(split.inputs.shape)}, those of the train split {tuple(train_inputs.shape)}; all but the rows must be equal."
             )
+
+
+def _described(inputs: Any) -> str:
+    return f"a dict of {', '.join(map(repr, inputs))}" if isinstance(inputs, dict) else "a tensor"
 
 
 def _complete(task: Task, splits: dict[str, Split]) -> Task:

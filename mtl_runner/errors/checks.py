@@ -12,6 +12,9 @@ from typing import Any, Protocol
 
 from mtl_runner.errors import ConfigError, suggest
 
+# What the 64 bits of torch's and NumPy's whole numbers do not hold.
+TOO_LARGE = 2**63
+
 
 class Named(Protocol):
     """An object with a name, such as a task."""
@@ -57,6 +60,8 @@ def whole_number(value: Any, key: str, minimum: int | None = None) -> int:
         Traceback (most recent call last):
         mtl_runner.errors.ConfigError: trainer.epochs must be a whole number of at least 1; found 0.
     """
+    if is_whole_number(value) and abs(value) >= TOO_LARGE:
+        raise ConfigError(f"{key} must be a whole number below 2**63; found {value}.")
     if not is_whole_number(value, minimum):
         limit = "" if minimum is None else f" of at least {minimum}"
         raise ConfigError(f"{key} must be a whole number{limit}; found {value!r}.")
@@ -97,6 +102,27 @@ def learning_rate(value: Any, key: str) -> float | None:
     if value is not None and (not is_number(value) or value <= 0):
         raise ConfigError(f"{key} must be positive or null; found {value}.")
     return None if value is None else float(value)
+
+
+def mapping(value: Any, key: str, form: str) -> Mapping[str, Any]:
+    """Return the value if it is a mapping; None, an entry without a value, is an empty one.
+
+    Args:
+        value: The value of the option.
+        key: The key of the option, for the error.
+        form: What the mapping looks like, for the error.
+
+    Raises:
+        ConfigError: If it is something else.
+
+    Example:
+        >>> mapping(3, "data.losses", "{name: loss}")
+        Traceback (most recent call last):
+        mtl_runner.errors.ConfigError: data.losses must be a mapping {name: loss}; found 3.
+    """
+    if value is not None and not isinstance(value, Mapping):
+        raise ConfigError(f"{key} must be a mapping {form}; found {value!r}.")
+    return {} if value is None else value
 
 
 def choice(value: Any, key: str, allowed: Iterable[str]) -> str:

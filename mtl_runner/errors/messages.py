@@ -131,6 +131,12 @@ def _hydra_sentence(error: BaseException) -> str | None:
         return f"The config cannot be resolved: {text.splitlines()[0]}."
     if kind in ("ConfigKeyError", "ConfigAttributeError"):
         return f"Unknown config key: {text.splitlines()[0]}."
+    if match := re.search(r"Could not load '([^']+)/([^'/]+)'", text):
+        return f"{match.group(1)}={match.group(2)} does not exist; mtl-run --list {match.group(1)} names what does."
+    if match := re.search(r"Cannot merge (\w+) with (\w+).*?full_key: (\S+)", text, re.DOTALL):
+        words = {"DictConfig": "a mapping", "ListConfig": "a list"}
+        needed, given = (words.get(match.group(i), match.group(i)) for i in (1, 2))
+        return f"{match.group(3)} must be {needed}; found {given}."
     if kind in ("ValidationError", "ConfigTypeError", "ConfigValueError"):
         return f"A value has the wrong type: {text.splitlines()[0]}."
     if kind == "MissingConfigException":

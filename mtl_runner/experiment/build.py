@@ -19,6 +19,7 @@ from mtl_runner.data.dataset import Split
 from mtl_runner.data.inputs import InputTensors
 from mtl_runner.data.prepare import Prepared, prepare
 from mtl_runner.errors import ConfigError
+from mtl_runner.errors.checks import mapping
 from mtl_runner.experiment.conflicts import Conflicts
 from mtl_runner.experiment.find_parameters import find_parameters
 from mtl_runner.experiment.learner import Learner
@@ -155,7 +156,7 @@ def build(cfg: DictConfig, datasets: Datasets | None = None) -> Experiment:
     length = RunLength(
         settings.trainer.epochs, -(-len(data.splits["train"]) // settings.batch_size)
     )
-    update: Update = make_update(
+    update = make_update(
         plain["update"],
         parameters=parameters,
         make_optimizer=make_optimizer,
@@ -165,10 +166,11 @@ def build(cfg: DictConfig, datasets: Datasets | None = None) -> Experiment:
         length=length,
         seed=settings.seed,
     )
+    _check_made(update, Update, "update")
+    _check_learning_rates(update.optimizers)
     own_optimizers = OwnOptimizers(weighting, make_optimizer, likelihood)
-    schedule: Schedule = make(
-        plain["schedule"], "schedule", tasks=tasks, length=length, seed=settings.seed
-    )
+    schedule = make(plain["schedule"], "schedule", tasks=tasks, length=length, seed=settings.seed)
+    _check_made(schedule, Schedule, "schedule")
     lr_schedulers = make_schedulers(settings, [*update.optimizers, *own_optimizers.scheduled])
     conflicts = (
         Conflicts(parameters, len(tasks))
@@ -206,11 +208,17 @@ def is_built_in(node: Mapping[str, Any]) -> bool:
 def make_schedulers(settings: Settings, optimizers: Sequence[Optimizer]) -> list[Any]:
     """Return a learning-rate scheduler per optimizer; none if the config wants none."""
     node = settings.trainer.scheduler_node
-    return (
-        [make(node, "trainer.lr_scheduler", optimizer=optimizer) for optimizer in optimizers]
-        if node
-        else []
-    )
+    if not node:
+        return []
+    schedulers = [
+        make(node, "trainer.lr_scheduler", optimizer=optimizer) for optimizer in optimizers
+    ]
+    for scheduler in schedulers:
+        if not hasattr(scheduler, "step") or not hasattr(scheduler, "state_dict"):
+            raise ConfigError(
+                f"trainer.lr_scheduler._target_ made a {type(scheduler).__name__}; it must make a scheduler of torch.optim.lr_scheduler."
+            )
+    return schedulers
 
 
 def build_data(node: Mapping[str, Any], rows: int | None = None) -> Prepared:
@@ -228,7 +236,7 @@ def build_data(node: Mapping[str, Any], rows: int | None = None) -> Prepared:
     runner_keys = ("batch_size", "tasks", "losses", "metrics")
     arguments = {key: value for key, value in node.items() if key not in runner_keys}
     terms = {}
-    for name, term in (node.get("losses") or {}).items():
+    for name, term in mapping(node.get("losses"), "data.losses", "{name: loss}").items():
         terms[name] = make_function(term, f"data.losses.{name}", arguments=2)
         if not callable(terms[name]):
             raise ConfigError(
@@ -236,7 +244,9 @@ def build_data(node: Mapping[str, Any], rows: int | None = None) -> Prepared:
             )
     metrics = {
         str(name): make_metrics(listed, f"data.metrics.{name}")
-        for name, listed in (node.get("metrics") or {}).items()
+        for name, listed in mapping(
+            node.get("metrics"), "data.metrics", "{task: [metric, ...]}"
+        ).items()
     }
     dataset = make(arguments, "data", other_keys=runner_keys)
     return prepare(dataset, keep=node.get("tasks"), terms=terms, metrics=metrics, rows=rows)
@@ -351,11 +361,8 @@ def make_likelihood(
     Raises:
         ConfigError: If the target makes something else than a likelihood.
     """
-    likelihood = make(node, "likelihood", tasks=tasks, trivial_losses=trivial)
-    if not isinstance(likelihood, Likelihood):
-        raise ConfigError(
-            f"likelihood._target_ made a {type(likelihood).__name__}; it must make a Likelihood."
-        )
+    likelihood: Likelihood = make(node, "likelihood", tasks=tasks, trivial_losses=trivial)
+    _check_made(likelihood, Likelihood, "likelihood")
     return likelihood
 
 
@@ -381,6 +388,28 @@ def build_weighting(
     raise ConfigError(
         f"weighting._target_ made a {type(weighting).__name__}; it must make a Weighting or another nn.Module from losses [T] to a scalar."
     )
+
+
+def _check_made(made: object, base: type, key: str) -> None:
+    """Raise ``ConfigError`` unless a node made an object of the class that the run needs."""
+    if not isinstance(made, base):
+        raise ConfigError(
+            f"{key}._target_ made a {type(made).__name__}; it must make a{'n' if base.__name__[0] in 'AEIOU' else ''} {base.__name__}."
+        )
+
+
+def _check_learning_rates(optimizers: Sequence[Optimizer]) -> None:
+    """Raise ``ConfigError`` if no parameter of the model has a learning rate above 0.
+
+    A rate that single precision takes for 0 is none.
+    """
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+    smallest = torch.finfo(torch.float32).tiny
+    if groups and all("lr" in group and float(group["lr"]) < smallest for group in groups):
+        rate = float(groups[0]["lr"])
+        raise ConfigError(
+            f"optimizer.lr={rate:g} trains nothing; give a positive number{f' of at least {smallest:.1e}' if rate else ''} (optimizer.parts sets that of single parts, where 0 is allowed)."
+        )
 
 
 def _check_weighting(weighting: Weighting, parameters: Parameters) -> None:

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from mtl_runner.data.dataset import Split
+from mtl_runner.data.inputs import InputTensors
 from mtl_runner.errors import ModelError
-from mtl_runner.experiment.forward import ForwardPass
+from mtl_runner.experiment.forward import ForwardPass, Outputs
 from mtl_runner.gradients.parameters import Parameters, last_shared_weight, leaves_of
 from mtl_runner.likelihood import Likelihood
 from mtl_runner.models.unshared import Unshared
@@ -43,7 +44,7 @@ def find_parameters(model: nn.Module, likelihood: Likelihood, batch: Split) -> P
     training = model.training
     model.eval()
     with torch.random.fork_rng(devices=_cuda_devices(model)), torch.enable_grad():
-        outputs = ForwardPass(model, likelihood).outputs(batch.inputs)
+        outputs = _outputs(ForwardPass(model, likelihood), batch)
         check_outputs(outputs, batch, likelihood.tasks)
         losses = likelihood.losses(outputs, batch.targets)
         for task, loss in zip(likelihood.tasks, losses, strict=True):
@@ -55,6 +56,10 @@ def find_parameters(model: nn.Module, likelihood: Likelihood, batch: Split) -> P
                 )
                 raise ModelError(
                     f"The loss of task {task.name!r} is {description}; it must be a scalar tensor, e.g. a .mean()."
+                )
+            if not loss.requires_grad:
+                raise ModelError(
+                    f"The loss of task {task.name!r} depends on no trainable parameter, so there is nothing to train for it; does the model or the loss detach its output?"
                 )
         leaves = [leaves_of(loss) for loss in losses]
     model.train(training)
@@ -80,6 +85,24 @@ def find_parameters(model: nn.Module, likelihood: Likelihood, batch: Split) -> P
     return Parameters(tensors, owners, last_shared_weight(tensors, owners, leaves))
 
 
+def _outputs(forward: ForwardPass, batch: Split) -> Outputs:
+    """Return what the model makes of a batch; say so if it cannot take inputs of that type."""
+    try:
+        return forward.outputs(batch.inputs)
+    except RuntimeError as error:
+        inputs = InputTensors(batch.inputs).tensors.values()
+        if any(tensor.dim() == 1 for tensor in inputs) and "shape" in str(error):
+            raise ModelError(
+                f"The model cannot take inputs of one number per sample without a dimension of their own ({str(error).splitlines()[0]}); give the dataset's inputs as [N, 1], e.g. x.unsqueeze(1)."
+            ) from error
+        types = {str(t.dtype).removeprefix("torch.") for t in inputs if not t.is_floating_point()}
+        if types and "dtype" in str(error):
+            raise ModelError(
+                f"The model cannot take inputs of {', '.join(sorted(types))} ({str(error).splitlines()[0]}); give the dataset's inputs as floats, e.g. x.float()."
+            ) from error
+        raise
+
+
 def check_outputs(outputs: object, batch: Split, tasks: Sequence[Task]) -> None:
     """Check that the outputs are ``{task: tensor}`` of the shapes that the tasks need.
 
@@ -101,6 +124,16 @@ def check_outputs(outputs: object, batch: Split, tasks: Sequence[Task]) -> None:
         if task.name not in outputs:
             raise ModelError(
                 f"The model returned no output for task {task.name!r} (it returned {', '.join(map(str, outputs))})."
+            )
+        output = outputs[task.name]
+        if not isinstance(output, Tensor) or not output.is_floating_point():
+            description = (
+                f"a tensor of {str(output.dtype).removeprefix('torch.')}"
+                if isinstance(output, Tensor)
+                else f"a {type(output).__name__}"
+            )
+            raise ModelError(
+                f"Task {task.name!r}: the model's output is {description}; it must be a tensor of floating-point numbers."
             )
         shape, target = tuple(outputs[task.name].shape), tuple(batch.targets[task.name].shape)
         needed = task.spec.output_shape(target, task)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +32,12 @@ def request_of_job(config: DictConfig) -> Request:
     """
     hydra = HydraConfig.get()
     check_name(config.get("name"))
+    # The record of the run is written before its settings are read.
+    if OmegaConf.is_config(seed := config.get("seed")):
+        raise ConfigError(f"seed must be a whole number of at least 0; found {seed}.")
     _resolve_hydra_values(config)
     repeated = json.loads(os.environ.get(REPEATED_RUN, "{}"))
     overrides = list(hydra.overrides.task)
-    sweeping = hydra.mode == RunMode.MULTIRUN
     return Request(
         config=config,
         directory=Path(hydra.runtime.output_dir),
@@ -43,9 +45,14 @@ def request_of_job(config: DictConfig) -> Request:
         choices=repeated.get("choices") or _choices(hydra.runtime.choices),
         hydra=HydraConfig.instance().cfg,  # type: ignore[arg-type]
         job=f"{hydra.job.num}: {' '.join(override.lstrip('+') for override in overrides)}"
-        if sweeping
+        if is_sweeping()
         else "",
     )
+
+
+def is_sweeping() -> bool:
+    """Return whether the job that Hydra runs is one of a sweep's."""
+    return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
 
 
 def request_of_composed(
@@ -80,11 +87,13 @@ def check_name(name: Any) -> None:
         name: The option ``name``.
 
     Raises:
-        ConfigError: If a part of it is ``..``.
+        ConfigError: If it is a list or a mapping, or a part of it is ``..``.
 
     Example:
         >>> check_name("group/first..second")
     """
+    if isinstance(name, Mapping | Sequence) and not isinstance(name, str):
+        raise ConfigError(f"name must be a text; found {name}.")
     if ".." in re.split(r"[/\\]", str(name)):
         raise ConfigError(f"name must not lead out of its folder by '..'; found {str(name)!r}.")
 

@@ -82,6 +82,7 @@ def _request(overrides: Sequence[str]) -> Request:
     from hydra import compose, initialize_config_dir
 
     from mtl_runner.launch.hydra_request import check_directory, request_of_composed
+    from mtl_runner.launch.overrides import check_overrides
     from mtl_runner.launch.plugins import register
 
     for override in overrides:
@@ -89,6 +90,7 @@ def _request(overrides: Sequence[str]) -> Request:
             raise ConfigError(
                 f"run takes options such as 'data=digits'; found {override!r} (sweeps are for mtl-run -m)."
             )
+    check_overrides(overrides)
     register()
     try:
         with (

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from mtl_runner.runs.directory import read_config
+from mtl_runner.runs.directory import read_config, read_recorded_options
 
 GROUPS = (
     "data",
@@ -42,14 +42,12 @@ def prepare_repeat(
         A temporary folder with the primary config, or None for today's configs; and the arguments.
 
     Raises:
-        RunDirectoryError: If ``run`` is no run directory.
+        RunDirectoryError: If ``run`` is no run directory, or its record cannot be read.
     """
     config = read_config(run)
     keys = [argument.lstrip("+~").split("=", 1)[0].split("@")[0] for argument in arguments]
     if any(key in GROUPS for key in keys):
-        path = run / ".hydra" / "overrides.yaml"
-        recorded = list(OmegaConf.load(path)) if path.exists() else []
-        return None, [*map(str, recorded), *arguments]
+        return None, [*read_recorded_options(run), *arguments]
     ours = OmegaConf.load(conf / "config.yaml")
     assert isinstance(ours, DictConfig)
     folder = tempfile.TemporaryDirectory(prefix="mtl-run-repeat-")

@@ -12,10 +12,11 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
+from mtl_runner.compat.omegaconf_yaml import YAML_BYTES, read_yaml
 from mtl_runner.config.working_directory import leave_working_directory
 from mtl_runner.errors import ConfigError
 from mtl_runner.errors.messages import run_message
-from mtl_runner.files import write_json
+from mtl_runner.files import make_way, read_regular, write_json
 from mtl_runner.launch.hydra_request import check_directory, check_name
 from mtl_runner.runs.directory import SWEEP_RECORDS
 
@@ -86,6 +87,8 @@ class SweepStart(Callback):
             _check_free(directory, options)
             directory.mkdir(parents=True, exist_ok=True)
             write_json(directory / SWEEP_RECORDS[0], {"version": 1, "overrides": options})
+            # Hydra opens its own record for writing, whatever lies there.
+            make_way(directory / SWEEP_RECORDS[1])
         except OSError as error:
             raise RefusedError(run_message(error)) from error
         SweepStart.directory = directory
@@ -165,12 +168,12 @@ def _recorded_options(directory: Path) -> list[str] | None:
     """
     ours, hydras = (directory / name for name in SWEEP_RECORDS)
     try:
-        record: Any = json.loads(ours.read_text())
+        record: Any = json.loads(read_regular(ours, YAML_BYTES))
         return [str(option) for option in record["overrides"]]
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         pass
     try:
-        hydra: Any = OmegaConf.load(hydras)
+        hydra: Any = read_yaml(hydras)
         return [str(option) for option in hydra.hydra.overrides.task]
     except Exception:
         # A file that is cut off can be anything.

@@ -42,8 +42,9 @@ class Heteroscedastic(Likelihood):
     own interval.
 
     **When not:** data are few or the mean is hard to fit, unless ``beta`` is set. At ``beta=0``
-    hard samples are explained away as noise and never fitted; at 1 the mean is trained as by the
-    standard loss. The authors of ``beta`` recommend 0.5.
+    hard samples are explained away as noise and never fitted, and easy ones, whose variances fall
+    towards 0, make steps overshoot: training is chaotic at large learning rates. At 1 the mean is
+    trained as by the standard loss. The authors of ``beta`` recommend 0.5.
 
     Args:
         tasks: The tasks, in the order of the losses.

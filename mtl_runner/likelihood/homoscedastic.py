@@ -10,9 +10,15 @@ import torch
 from torch import Tensor
 
 from mtl_runner.errors import ConfigError
-from mtl_runner.errors.checks import choice, flag, learning_rate, per_task
+from mtl_runner.errors.checks import choice, flag, learning_rate
 from mtl_runner.likelihood.base import Likelihood, Tensors, entries_per_row, labelled_counts
-from mtl_runner.tasks.noise import SMALLEST_SLOPE, initial_log_variances, log_variances, sigma_of
+from mtl_runner.tasks.noise import (
+    SMALLEST_SLOPE,
+    initial_log_scales,
+    initial_log_variances,
+    log_variances,
+    sigma_of,
+)
 from mtl_runner.tasks.task import Task
 
 # The floor of a loss inside a logarithm.
@@ -113,7 +119,7 @@ class Homoscedastic(Likelihood):
         start = (
             initial_log_variances(tasks, trivial_losses)
             if init == "log_loss"
-            else per_task(init, tasks, 0.0, "likelihood.init")
+            else initial_log_scales(init, tasks, "likelihood.init")
         )
         self.log_variance = log_variances(tasks, start, frozen, "likelihood.frozen")
 

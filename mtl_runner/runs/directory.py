@@ -7,20 +7,27 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from mtl_runner.compat.omegaconf_yaml import to_yaml
+from mtl_runner.compat.omegaconf_yaml import read_yaml, to_yaml
 from mtl_runner.errors import RunDirectoryError
 from mtl_runner.files import remove_temporary_files, write_atomic, write_json
+from mtl_runner.results.records.reading import (
+    NewerFormatError,
+    UnreadableError,
+    read_json,
+    read_options,
+)
+from mtl_runner.results.records.summary import check_format, check_summary
 
 CONFIG = Path(".hydra") / "config.yaml"
 IDENTITY = Path(".hydra") / "run.json"
+OVERRIDES = Path(".hydra") / "overrides.yaml"
 # Ours, and Hydra's.
 SWEEP_RECORDS = ("sweep.json", "multirun.yaml")
 # Options that say where a run trains and not what, so that a run can move to another machine.
@@ -43,7 +50,7 @@ def read_config(directory: Path) -> DictConfig:
         directory: A run directory.
 
     Raises:
-        RunDirectoryError: If the directory holds a sweep or no run.
+        RunDirectoryError: If the directory holds a sweep or no run, or the config cannot be read.
     """
     if any((directory / name).exists() for name in SWEEP_RECORDS):
         raise RunDirectoryError(
@@ -54,23 +61,75 @@ def read_config(directory: Path) -> DictConfig:
         raise RunDirectoryError(
             f"The run directory {str(directory)!r} {problem}; give the path that mtl-run printed."
         )
-    config = OmegaConf.load(directory / CONFIG)
-    assert isinstance(config, DictConfig)
+    try:
+        config = read_yaml(directory / CONFIG)
+        if not isinstance(config, DictConfig):
+            raise ValueError("it holds no config")
+    except (OSError, ValueError) as error:
+        raise _unreadable(directory / CONFIG, error) from error
     return config
 
 
 def read_summary(directory: Path) -> dict[str, Any]:
     """Return summary.json, or ``{}`` if there is none yet or it is not readable.
 
+    Raises:
+        RunDirectoryError: If a newer version wrote it.
+
     Example:
         >>> read_summary(Path("no/such/run"))
         {}
     """
+    path = directory / "summary.json"
     try:
-        summary = json.loads((directory / "summary.json").read_text())
-    except (OSError, ValueError):
+        summary = read_json(path)
+        check_format(summary)
+    except NewerFormatError as error:
+        raise RunDirectoryError(f"{str(path)!r} cannot be used: {error}.") from error
+    except (FileNotFoundError, UnreadableError):
         return {}
-    return summary if isinstance(summary, dict) else {}
+    return summary
+
+
+def read_result(directory: Path) -> dict[str, Any] | None:
+    """Return summary.json of a run that finished; None of any other.
+
+    A run whose summary is damaged has not finished either: it is made anew from its checkpoint.
+
+    Args:
+        directory: A run directory.
+
+    Raises:
+        RunDirectoryError: If a newer version wrote it.
+
+    Example:
+        >>> read_result(Path("no/such/run"))
+    """
+    summary = read_summary(directory)
+    if summary.get("status") != "finished":
+        return None
+    try:
+        check_summary(summary)
+    except UnreadableError:
+        return None
+    return summary
+
+
+def read_recorded_options(directory: Path) -> list[str]:
+    """Return the options that a run was started with, as Hydra has them; empty without a record.
+
+    Args:
+        directory: A run directory.
+
+    Raises:
+        RunDirectoryError: If the record cannot be read.
+    """
+    try:
+        return read_options(directory / OVERRIDES)
+    except FileNotFoundError:
+        return []
+    except UnreadableError as error:
+        raise _unreadable(directory / OVERRIDES, error) from error
 
 
 def read_identity(directory: Path) -> dict[str, Any]:
@@ -79,12 +138,32 @@ def read_identity(directory: Path) -> dict[str, Any]:
     Returns:
         ``overrides``, as they were typed, and ``choices``, the option of each config group; both
         empty if they were not recorded.
+
+    Raises:
+        RunDirectoryError: If the record cannot be read, and summary.json does not tell them either.
     """
-    try:
-        identity = json.loads((directory / IDENTITY).read_text())
-    except (OSError, ValueError):
-        identity = read_summary(directory)
-    return {"overrides": identity.get("overrides", []), "choices": identity.get("choices", {})}
+    fault: UnreadableError | None = None
+    readers: tuple[Callable[[], dict[str, Any]], ...] = (
+        lambda: read_json(directory / IDENTITY),
+        lambda: read_summary(directory),
+    )
+    for read in readers:
+        try:
+            record = read()
+            identity: dict[str, Any] = {
+                key: record[key] for key in ("overrides", "choices") if key in record
+            }
+            check_summary({"status": "running", **identity})
+        except FileNotFoundError:
+            continue
+        except UnreadableError as error:
+            fault = fault or error
+            continue
+        if identity:
+            return {"overrides": [], "choices": {}, **identity}
+    if fault is not None:
+        raise _unreadable(directory / IDENTITY, fault) from fault
+    return {"overrides": [], "choices": {}}
 
 
 @contextlib.contextmanager
@@ -97,9 +176,13 @@ def locked(directory: Path) -> Iterator[None]:
         directory: The directory; it need not exist.
 
     Raises:
-        RunDirectoryError: If another process holds the directory.
+        RunDirectoryError: If another process holds the directory, or its records are a link.
     """
-    (directory / ".hydra").mkdir(parents=True, exist_ok=True)
+    folder = directory / ".hydra"
+    if folder.is_symlink():
+        # It may lead to the records of another run.
+        raise RunDirectoryError(f"{str(folder)!r} is a link; remove it.")
+    folder.mkdir(parents=True, exist_ok=True)
     try:
         import fcntl
     except ImportError:
@@ -108,7 +191,7 @@ def locked(directory: Path) -> Iterator[None]:
         return
     # Nothing is written into the file, and a link that somebody has laid there is not followed.
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    path = directory / ".hydra" / "lock"
+    path = folder / "lock"
     try:
         lock = os.open(path, flags, 0o666)
     except OSError as error:
@@ -185,24 +268,22 @@ def _check_free(directory: Path, config: DictConfig) -> None:
                     f"{str(directory)!r} already holds a {name} of unknown origin; choose another hydra.run.dir."
                 )
         return
+    summary = read_summary(directory)
     recorded = OmegaConf.to_container(read_config(directory))
     difference = _first_difference(recorded, OmegaConf.to_container(config))
-    if difference is not None and _has_trained(directory):
+    if difference is not None and _has_trained(directory, summary):
         raise RunDirectoryError(
             f"{str(directory)!r} holds a run with another config ({difference}); choose another hydra.run.dir, or remove that directory."
         )
 
 
-def _has_trained(directory: Path) -> bool:
+def _has_trained(directory: Path, summary: Mapping[str, Any]) -> bool:
     """Return whether the run in a directory came so far that it has something to lose.
 
     One that was refused, because of a wrong option, gives way to the run with the right one.
     """
     files = ("metrics.csv", "checkpoint.pt", "best.pt")
-    return (
-        any((directory / name).exists() for name in files)
-        or read_summary(directory).get("status") == "finished"
-    )
+    return any((directory / name).exists() for name in files) or summary.get("status") == "finished"
 
 
 def _holds_this_run(directory: Path, config: DictConfig) -> bool:
@@ -224,7 +305,7 @@ def _record(
     # A run that never began to train makes room for this one; its config goes last, too.
     for name in ("summary.json", CONFIG):
         (directory / name).unlink(missing_ok=True)
-    write_atomic(directory / ".hydra" / "overrides.yaml", to_yaml(list(overrides)))
+    write_atomic(directory / OVERRIDES, to_yaml(list(overrides)))
     write_json(directory / IDENTITY, {"overrides": list(overrides), "choices": dict(choices)})
     if hydra is not None:
         write_atomic(
@@ -258,6 +339,14 @@ def trained_config(directory: Path, trained: dict[str, Any] | None) -> dict[str,
                 f"The recorded config of {str(directory)!r} is not the one that its checkpoint was trained with ({difference}); put it back to resume, or train anew with mtl-run repeat={directory}."
             )
     return recorded if isinstance(recorded, dict) else None
+
+
+def _unreadable(path: Path, error: Exception) -> RunDirectoryError:
+    """Return the error of a record without which a run cannot go on or be repeated."""
+    reason = str(UnreadableError.of(error) if isinstance(error, OSError) else error)
+    return RunDirectoryError(
+        f"{str(path)!r} cannot be read ({reason}); put the original back, or start the run anew in another hydra.run.dir."
+    )
 
 
 def _without_places(config: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import os
 import shutil
 import tempfile
 import traceback
@@ -19,7 +20,8 @@ from mtl_runner.data.inputs import InputTensors
 from mtl_runner.errors import RunDirectoryError
 from mtl_runner.errors.messages import run_message
 from mtl_runner.experiment.build import Datasets, Experiment, build
-from mtl_runner.files import write_json
+from mtl_runner.files import open_regular, write_json
+from mtl_runner.results.records.summary import FORMAT, as_float
 from mtl_runner.runs import directory as run_directory
 from mtl_runner.runs.predictions import write_predictions
 from mtl_runner.runs.predictor import task_from_plain
@@ -36,12 +38,12 @@ def outcome_if_finished(request: Request) -> Outcome | None:
 
     Args:
         request: The run that is asked for.
+
+    Raises:
+        RunDirectoryError: If a newer version wrote it.
     """
-    summary = run_directory.read_summary(request.directory)
-    if summary.get("status") != "finished":
-        return None
-    best = summary["monitor"]["best"]
-    return Outcome(float("nan") if best is None else float(best))
+    summary = run_directory.read_result(request.directory)
+    return None if summary is None else Outcome(as_float(summary["monitor"].get("best")))
 
 
 @contextlib.contextmanager
@@ -168,7 +170,11 @@ def draw_again(directory: Path) -> None:
     # A copy, since restoring a run cuts its metrics.csv back to the checkpoint.
     with _warning_instead_of_failure(), tempfile.TemporaryDirectory() as folder:
         for name in ("checkpoint.pt", "best.pt", "metrics.csv"):
-            shutil.copy2(directory / name, folder)
+            with (
+                os.fdopen(open_regular(directory / name), "rb") as source,
+                (Path(folder) / name).open("wb") as target,
+            ):
+                shutil.copyfileobj(source, target)
         trainer = Trainer(build(run_directory.read_config(directory)), Path(folder))
         draw(trainer, run_directory.read_summary(directory), directory)
 
@@ -190,7 +196,7 @@ def _start_line(trainer: Trainer) -> str:
     sizes = ", ".join(f"{name} {len(split)}" for name, split in experiment.data.splits.items())
     trained = sum(p.numel() for p in experiment.parameters.tensors)
     shared = sum(p.numel() for p in experiment.parameters.shared)
-    start = f"resuming after epoch {trainer.epoch}" if trainer.resumed else "starting"
+    start = f"resuming after {trainer.position}" if trainer.resumed else "starting"
     return (
         f"{', '.join(t.name for t in trainer.tasks)}: {sizes} rows; {trained:,} parameters, {shared:,} shared; "
         f"{start}, {settings.trainer.epochs} epochs of {trainer.batches.count} steps on {experiment.device}"
@@ -222,6 +228,7 @@ def _summary_head(request: Request, status: str, reason: str = "") -> dict[str, 
     """Return the part of summary.json that is known before a run ends: status, name, options."""
     config = request.config
     return {
+        "format": FORMAT,
         "status": status,
         "reason": reason,
         "name": str(config.get("name", request.directory.name)),

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import re
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+from mtl_runner.files import open_to_append
 
 
 class _RunLog(logging.FileHandler):
     """A handler for run.log that a full disk does not stop; the terminal shows the message."""
+
+    def _open(self) -> Any:
+        return _open_at_end(Path(self.baseFilename))
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         del record
@@ -69,7 +76,7 @@ class RunLogs(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Append a message to the run.log of :attr:`directory`."""
         if self.directory is not None:
-            with contextlib.suppress(OSError), (self.directory / "run.log").open("a") as file:
+            with contextlib.suppress(OSError), _open_at_end(self.directory / "run.log") as file:
                 file.write(self.format(record) + "\n")
 
 
@@ -105,3 +112,8 @@ def logging_to_many(logs: RunLogs) -> Iterator[None]:
     finally:
         for handler in (terminal, logs):
             root.removeHandler(handler)
+
+
+def _open_at_end(path: Path) -> Any:
+    """Open a run.log at its end; what is no regular file there, as a link, is an ``OSError``."""
+    return os.fdopen(open_to_append(path), "a", encoding="utf-8", errors="backslashreplace")

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import base64
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mtl_runner.files import open_regular, read_regular
 from mtl_runner.runs.directory import read_summary
 from mtl_runner.runs.predictor import Predictor, load
 
 if TYPE_CHECKING:
     import pandas as pd
+
+PICTURE_BYTES = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,8 @@ class RunResult:
         """The table metrics.csv: one row per evaluated epoch, split and task."""
         import pandas as pd
 
-        return pd.read_csv(self.directory / "metrics.csv")
+        with os.fdopen(open_regular(self.directory / "metrics.csv"), "rb") as file:
+            return pd.read_csv(file)
 
     @cached_property
     def predictor(self) -> Predictor:
@@ -77,4 +82,4 @@ class RunResult:
 
 def _encoded(path: Path) -> str:
     """Return the bytes of a file in base64."""
-    return base64.b64encode(path.read_bytes()).decode()
+    return base64.b64encode(read_regular(path, PICTURE_BYTES)).decode()

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import signal
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,6 +45,7 @@ from mtl_runner.train.interruption import (
     in_words,
     signal_of,
 )
+from mtl_runner.train.position import Position
 from mtl_runner.train.progress import ProgressBar
 from mtl_runner.train.stack.eligibility import (
     config_key,
@@ -64,6 +64,8 @@ log = logging.getLogger("mtl_runner")
 # of which the process itself needs some.
 MAX_REPLICAS = 256
 OTHER_FILES = 64
+# The reason of a run that was set up and trains later: the process may end before.
+WAITS = "it was to train after others"
 
 
 @dataclass
@@ -104,51 +106,53 @@ class StackedRuns:
         """
         groups: dict[str, list[int]] = {}
         for index, request in self.requests.items():
-            recorded = outcome_if_finished(request)
+            recorded = None
+            with self._failures_of(index):
+                recorded = outcome_if_finished(request)
             if recorded is not None:
                 self.outcomes[index] = recorded
                 self._print(index, "finished already")
-            else:
+            elif index not in self.refused:
                 config: Any = OmegaConf.to_container(request.config, resolve=True)
                 groups.setdefault(config_key(config), []).append(index)
         with logging_to_many(self.logs):
             for group in groups.values():
-                for members in self._by_epoch(group):
+                for members in self._by_position(group):
                     if len(members) == 1:
                         self.not_stacked[members[0]] = (
                             "no other run is like it but for numbers"
                             if len(group) == 1
-                            else "the runs like it are at other epochs"
+                            else "the runs like it are at other epochs or steps"
                         )
                     else:
                         self._run_group(members)
 
-    def _by_epoch(self, group: Sequence[int]) -> list[list[int]]:
-        """Return the runs in groups that start at the same epoch.
+    def _by_position(self, group: Sequence[int]) -> list[list[int]]:
+        """Return the runs in groups that start at the same position.
 
-        A run that was killed just after it had saved is put back to the epoch of the others.
+        A run that was killed just after it had saved is put back to the position of the others.
         """
-        saved: dict[int, list[int]] = {}
+        saved: dict[int, list[Position]] = {}
         for index in group:
             request = self.requests[index]
             with self._failures_of(index):
                 if checkpoint.is_damaged(request.directory):
                     with claimed_for(request):
                         checkpoint.go_back_if_damaged(request.directory)
-                saved[index] = checkpoint.saved_epochs(request.directory)
-        counts = Counter(epoch for epochs in saved.values() for epoch in epochs)
+                saved[index] = checkpoint.saved_positions(request.directory)
+        counts = Counter(position for positions in saved.values() for position in positions)
         start = {
-            index: max(epochs, key=lambda epoch: (counts[epoch], epoch))
-            for index, epochs in saved.items()
+            index: max(positions, key=lambda position: (counts[position], position))
+            for index, positions in saved.items()
         }
-        for index, epoch in start.items():
-            if epoch != saved[index][0]:
+        for index, position in start.items():
+            if position != saved[index][0]:
                 with self._failures_of(index), claimed_for(self.requests[index]):
                     checkpoint.restore_previous(self.requests[index].directory)
         members = [index for index in start if index not in self.refused]
         return [
-            [index for index in members if start[index] == epoch]
-            for epoch in dict.fromkeys(start[index] for index in members)
+            [index for index in members if start[index] == position]
+            for position in dict.fromkeys(start[index] for index in members)
         ]
 
     def _run_group(self, members: Sequence[int]) -> None:
@@ -185,19 +189,22 @@ class StackedRuns:
         try:
             with contextlib.ExitStack() as locks:
                 stacks: dict[str, dict[int, Trainer]] = {}
+                begun: list[int] = []
                 try:
                     for index in members:
                         with self._failures_of(index):
-                            trainer = self._begin(index, locks)
+                            trainer = self._begin(index, locks, begun)
                             key = experiment_key(trainer.experiment)
                             stacks.setdefault(key, {})[index] = trainer
                     for trainers in stacks.values():
                         self._train(trainers)
                 except KeyboardInterrupt as interrupt:
                     number = signal_of(interrupt)
-                    for index in (index for trainers in stacks.values() for index in trainers):
-                        self._record_stop(index, number)
+                    self._record_stop(begun, f"stopped by {in_words(number)}")
                     raise StoppedBySignal(number) from None
+                except _TooLargeError:
+                    self._record_stop(begun, WAITS)
+                    raise
         except _TooLargeError:
             if len(members) == 1:
                 self.not_stacked[members[0]] = "there is not enough memory to stack it"
@@ -209,19 +216,24 @@ class StackedRuns:
             )
             for part in (members[:half], members[half:]):
                 unfinished = [index for index in part if index not in self.outcomes]
-                for group in self._by_epoch(unfinished):
+                for group in self._by_position(unfinished):
                     self._run_together(group)
 
-    def _record_stop(self, index: int, number: signal.Signals) -> None:
-        """Record that a signal stopped a run, unless it has ended before."""
-        if index not in self.outcomes and index not in self.not_stacked:
-            with self._failures_of(index):
-                write_status(self.requests[index], "interrupted", f"stopped by {in_words(number)}")
+    def _record_stop(self, indices: Iterable[int], reason: str) -> None:
+        """Record why runs that are locked here do not train, except those that have ended."""
+        for index in indices:
+            if index not in self.outcomes and index not in self.not_stacked:
+                with self._failures_of(index):
+                    write_status(self.requests[index], "interrupted", reason)
 
-    def _begin(self, index: int, locks: contextlib.ExitStack) -> Trainer:
-        """Claim, lock and begin a run; the lock is held until ``locks`` is closed."""
+    def _begin(self, index: int, locks: contextlib.ExitStack, begun: list[int]) -> Trainer:
+        """Claim, lock and begin a run; the lock is held until ``locks`` is closed.
+
+        It is added to ``begun`` first: a signal may stop it while it is set up.
+        """
         request = self.requests[index]
         locks.enter_context(claimed_for(request))
+        begun.append(index)
         return begin(request, self.datasets)
 
     def _train(self, trainers: Mapping[int, Trainer]) -> None:
@@ -248,6 +260,7 @@ class StackedRuns:
             with ProgressBar(stack, f"{len(order)} runs"), graceful_interruption(stack):
                 stack.run()
         except CannotStackError as error:
+            self._record_stop(order, WAITS)
             self.not_stacked |= dict.fromkeys(order, f"they cannot be stacked ({error})")
             return
         except Exception as error:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from mtl_runner.results.records.summary import mapping
 from mtl_runner.results.text import align, number
 from mtl_runner.tasks.task import Task
 from mtl_runner.train.evaluation import Evaluation
@@ -110,23 +111,24 @@ def task_table(summary: dict[str, Any]) -> str:
     """
     tasks = summary["tasks"]
     columns = ["task", "val loss", "vs trivial", "metrics (val)", "weight"]
-    has_sigma = any(task["sigma"] is not None for task in tasks.values())
-    has_truth = has_sigma and any(task["true_sigma"] is not None for task in tasks.values())
+    has_sigma = any(task.get("sigma") is not None for task in tasks.values())
+    has_truth = has_sigma and any(task.get("true_sigma") is not None for task in tasks.values())
     columns += ["sigma"] * has_sigma + ["true sigma"] * has_truth
     rows = []
     for name, task in tasks.items():
-        val = task["final"]["val"]
+        val = mapping(mapping(task.get("final")).get("val"))
         metrics = [(key, val[key]) for key in val if key not in ("loss", "relative_loss")][
             :TABLE_METRICS
         ]
         row = [
             name,
-            number(val["loss"]),
+            number(val.get("loss")),
             number(val.get("relative_loss")),
             ", ".join(f"{k} {number(v)}" for k, v in metrics),
-            number(task["weight"]),
+            number(task.get("weight")),
         ]
-        row += [number(task["sigma"])] * has_sigma + [number(task["true_sigma"])] * has_truth
+        row += [number(task.get("sigma"))] * has_sigma
+        row += [number(task.get("true_sigma"))] * has_truth
         rows.append(row)
     return align([columns, *rows])
 
@@ -145,10 +147,10 @@ def monitor_line(summary: dict[str, Any]) -> str:
         'relative_loss 0.5 at the end; best 0.25 at epoch 7 (best.pt)'
     """
     monitor = summary["monitor"]
-    best_epoch = monitor["best_epoch"]
-    if isinstance(best_epoch, int):
-        epochs = f"epoch {best_epoch}"
-    else:
+    best_epoch = monitor.get("best_epoch")
+    if isinstance(best_epoch, dict):
         epochs = ", ".join(f"epoch {epoch} of {task}" for task, epoch in best_epoch.items())
-    final, best = number(monitor["final"]), number(monitor["best"])
+    else:
+        epochs = "an unknown epoch" if best_epoch is None else f"epoch {best_epoch}"
+    final, best = number(monitor.get("final")), number(monitor.get("best"))
     return f"{monitor['name']} {final} at the end; best {best} at {epochs} (best.pt)"

@@ -11,6 +11,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
 from mtl_runner.files import write_json
+from mtl_runner.results.records.summary import Summary
 from mtl_runner.runs.directory import read_summary
 from mtl_runner.study.protocol import Candidate, PlannedRun
 
@@ -64,25 +65,32 @@ class StudyRecord:
                 self.runs.append((run, folder.name))
 
     def monitor(self, run: PlannedRun, job: JobReturn) -> float:
-        """Return a run's monitor at the last epoch, where final runs are judged; else infinity."""
+        """Return a run's monitor at the last epoch, where final runs are judged; else infinity.
+
+        Raises:
+            RunDirectoryError: If a newer version wrote its summary.
+        """
         if job.status is not JobStatus.COMPLETED:
             return math.inf
         name = next(name for recorded, name in reversed(self.runs) if recorded is run)
-        value = read_summary(self.directory / name).get("monitor", {}).get("final")
-        return math.inf if value is None else float(value)
+        value = self._summary(name).monitor.final
+        return math.inf if math.isnan(value) else value
 
     def rates_per_task(self, candidate: Candidate) -> list[float]:
         """Return the learning rates that are best for a task of the single-task baseline.
 
         They are sorted, each once; the best one has the least validation loss.
+
+        Raises:
+            RunDirectoryError: If a newer version wrote a summary.
         """
         best: dict[str, tuple[float, float]] = {}
         for run, name in self.runs:
             if run.candidate.name == candidate.name and not run.final:
-                for task, row in read_summary(self.directory / name).get("tasks", {}).items():
-                    val = row["final"]["val"]
-                    loss = val.get("relative_loss", val["loss"])
-                    if loss is not None and loss < best.get(task, (math.inf, 0.0))[0]:
+                for task, result in self._summary(name).tasks.items():
+                    val = result.at("final", "val")
+                    loss = val.get("relative_loss", val.get("loss", math.nan))
+                    if loss < best.get(task, (math.inf, 0.0))[0]:
                         best[task] = (loss, run.lr)
         return sorted({lr for _, lr in best.values()})
 
@@ -104,6 +112,10 @@ class StudyRecord:
             self.directory / "study.json",
             {"version": 1, "margin": self.margin, "notes": list(notes), "jobs": rows},
         )
+
+    def _summary(self, name: str) -> Summary:
+        """Return the results of a run; what a damaged file does not tell is missing from them."""
+        return Summary.of(read_summary(self.directory / name))
 
     def average_weights(self, candidate: Candidate) -> dict[str, float] | None:
         """Return a strategy's weights, averaged over the epochs and seeds of its final runs.

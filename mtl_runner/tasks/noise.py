@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -20,6 +21,35 @@ from mtl_runner.tasks.task import Task
 # 1 whatever the units, and 0 at the optimum, where some log scales start. What is left of it there
 # is rounding, of which Adam makes a whole step in a random direction unless eps is far above it.
 SMALLEST_SLOPE = 1e-3
+
+# The largest whole log scale s for which single precision holds both e^s and e^-s. With a larger
+# one a weight is 0 or infinite, and nothing is trained.
+LARGEST_LOG_SCALE = 87
+
+
+def initial_log_scales(init: Any, tasks: Sequence[Task], key: str) -> list[float]:
+    """Return one initial log scale per task.
+
+    Args:
+        init: A number for all tasks, or ``{task: number}``; tasks that it does not name start at 0.
+        tasks: The T tasks.
+        key: The key of the option, for the error.
+
+    Raises:
+        ConfigError: If it is something else, names a task that does not exist, or has a number
+            whose exponential is 0 or infinite in single precision.
+
+    Example:
+        >>> initial_log_scales({"size": 2.0}, [Task("price"), Task("size")], "weighting.init")
+        [0.0, 2.0]
+    """
+    scales = per_task(init, tasks, 0.0, key)
+    for scale in scales:
+        if not abs(scale) <= LARGEST_LOG_SCALE:
+            raise ConfigError(
+                f"{key} must lie between -{LARGEST_LOG_SCALE} and {LARGEST_LOG_SCALE}, where e^{key.rsplit('.', 1)[-1]} is a positive number; found {scale:g}."
+            )
+    return scales
 
 
 def log_variances(
@@ -38,7 +68,8 @@ def log_variances(
         key: The key of ``frozen`` in the config, for the errors.
 
     Raises:
-        ConfigError: If ``frozen`` names an unknown task, or a sigma is not positive.
+        ConfigError: If ``frozen`` names an unknown task, or a sigma is not positive,
+            or its square or the inverse of that is none in single precision.
 
     Example:
         >>> tasks = [Task("price"), Task("size")]
@@ -58,8 +89,13 @@ def log_variances(
         sigma = sigmas.get(task.name)
         if sigma is not None and not 0 < sigma < float("inf"):
             raise ConfigError(f"{key}.{task.name} must be a positive sigma; found {float(sigma)}.")
+        fixed = None if sigma is None else log_variance(task, float(sigma))
+        if sigma is not None and fixed is not None and abs(fixed) > LARGEST_LOG_SCALE:
+            raise ConfigError(
+                f"{key}.{task.name}={float(sigma):g} is too far from the size of the task's targets: 1 / sigma² is 0 or infinite in single precision."
+            )
         s = torch.tensor(
-            initial if sigma is None else log_variance(task, float(sigma)),
+            initial if fixed is None else fixed,
             dtype=torch.get_default_dtype(),
         )
         parameters.append(nn.Parameter(s, requires_grad=sigma is None))

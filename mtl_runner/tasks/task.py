@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from mtl_runner.errors import ConfigError, suggest
@@ -22,6 +23,8 @@ from mtl_runner.tasks.metrics.torchmetrics_adapter import TorchMetric
 
 TOTAL = "total"  # in metrics.csv the rows of the objective and of the mean over tasks
 
+LARGEST = torch.finfo(torch.float32).max
+
 TermLoss = Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], Tensor]
 AnyMetric = Metric | TorchMetric
 
@@ -29,6 +32,17 @@ AnyMetric = Metric | TorchMetric
 def log_variance_key(name: str) -> str:
     """Return the key under which a model's outputs hold the log-variances of a task."""
     return f"{name}/log_variance"
+
+
+def _takes_two_arguments(function: Callable[..., Any]) -> bool:
+    """Return whether a function can be called with two arguments; True if nobody can know."""
+    try:
+        inspect.signature(function).bind(None, None)
+    except TypeError:
+        return not callable(function)  # said where it is used
+    except ValueError:  # a function in C without a signature
+        return True
+    return True
 
 
 @dataclass(frozen=True)
@@ -124,6 +138,7 @@ class Task:
 
     def __post_init__(self) -> None:
         self._check_name()
+        self._check_arguments()
         # Checkpoints hold plain numbers, not NumPy's.
         object.__setattr__(self, "offset", float(self.offset))
         object.__setattr__(self, "scale", float(self.scale))
@@ -156,6 +171,41 @@ class Task:
             raise ConfigError(
                 f"A task cannot be called {TOTAL!r}, the name of the objective in metrics.csv; give it another one (for a column of a table: {{name: other, column: {TOTAL}}})."
             )
+
+    def _check_arguments(self) -> None:
+        """Raise ``ConfigError`` for arguments of another type."""
+        for field in ("size", "offset", "scale", "true_sigma"):
+            value = getattr(self, field)
+            try:
+                is_number, is_real = math.isfinite(value), True
+            except (TypeError, ValueError, OverflowError):
+                is_number = is_real = value is None and field == "true_sigma"
+            # The range of scale and true_sigma is checked below.
+            if not is_real or (not is_number and field in ("size", "offset")):
+                raise ConfigError(
+                    f"Task {self.name!r}: {field} must be a finite number; found {value!r}."
+                )
+            if is_number and value is not None and abs(value) > LARGEST:
+                raise ConfigError(
+                    f"Task {self.name!r}: {field} must lie within ±{LARGEST:.1e}, the range of single precision; found {value!r}."
+                )
+        if self.size < 0:
+            raise ConfigError(f"Task {self.name!r}: size must be at least 0; found {self.size}.")
+        for field in ("classes", "class_weights", "metrics"):
+            value = getattr(self, field)
+            if isinstance(value, str) or not isinstance(value, Iterable):
+                raise ConfigError(f"Task {self.name!r}: {field} must be a tuple; found {value!r}.")
+        if self.loss_term is not None and not callable(self.loss_term):
+            raise ConfigError(
+                f"Task {self.name!r}: loss_term must be a callable of (outputs, targets); found {self.loss_term!r}."
+            )
+        functions = {"loss_term": self.loss_term, **self.term_metrics}
+        for name, function in functions.items():
+            if function is not None and not _takes_two_arguments(function):
+                field = name if name == "loss_term" else f"the loss term's metric {name!r}"
+                raise ConfigError(
+                    f"Task {self.name!r}: {field} must take two arguments, (outputs, targets); its own are {inspect.signature(function)}."
+                )
 
     def _metric(self, metric: str | AnyMetric) -> AnyMetric:
         """Return the kind's metric of a name; a metric stays as it is."""

@@ -17,7 +17,7 @@ from mtl_runner.tasks.protocols import HasOptimum
 from mtl_runner.train.epoch_record import EpochMeans
 from mtl_runner.update import AdaTask, Jacobian, Joint, PerTask
 from mtl_runner.update.decay import is_decoupled
-from mtl_runner.weighting import Fixed, Uncertainty
+from mtl_runner.weighting import STCH, Fixed, Uncertainty
 
 if TYPE_CHECKING:
     from mtl_runner.experiment.build import Experiment
@@ -49,6 +49,8 @@ def advice_on_setup(experiment: Experiment) -> list[str]:
         _free_softmax(learner),
         _two_noise_scales(learner),
         *_nothing_shared(experiment),
+        *_not_in_relative_loss(experiment),
+        _unmeasured_nadir(experiment),
     ]
     return [sentence for sentence in advice if sentence]
 
@@ -291,3 +293,30 @@ def _nothing_shared(experiment: Experiment) -> list[str]:
     if experiment.settings.record.gradients:
         advice.append(f"{reason}, so record.gradients=true has no gradients to compare.")
     return advice
+
+
+def _not_in_relative_loss(experiment: Experiment) -> list[str]:
+    """Return advice on tasks whose loss cannot be compared with that of the trivial predictor."""
+    losses = experiment.trivial_losses("val")
+    return [
+        f"Task {task.name!r} does not count in relative_loss: the trivial predictor's validation loss is not above 0, "
+        "since the targets are constant or the loss can be negative; judge it by its own columns."
+        for task, loss in zip(experiment.data.tasks, losses, strict=True)
+        if loss is None and task.has_target and task.loss_term is None
+    ]
+
+
+def _unmeasured_nadir(experiment: Experiment) -> str:
+    """Return advice on a warm-up that is not over before the run."""
+    weighting, epochs = experiment.learner.weighting, experiment.settings.trainer.epochs
+    if (
+        not isinstance(weighting, STCH)
+        or weighting.form != "log_nadir"
+        or weighting.has_nadir
+        or weighting.warmup_epochs < epochs
+    ):
+        return ""
+    return (
+        f"weighting.warmup_epochs={weighting.warmup_epochs} leaves nothing of the {epochs} epochs: the nadir is measured at the end of the "
+        "warm-up, and until then the objective is the sum of the losses' logarithms; lower it, or give weighting.nadir."
+    )

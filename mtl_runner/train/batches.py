@@ -33,6 +33,7 @@ class Batches:
     Attributes:
         count: Number of batches in an epoch.
         generator: The random stream of the order.
+        epoch_state: The state of the stream before it drew the order of the last epoch.
 
     Example:
         >>> from mtl_runner.schedule import RunLength, Schedule
@@ -49,6 +50,7 @@ class Batches:
     ) -> None:
         self.split, self.schedule, self.batch_size = split, schedule, batch_size
         self.generator = torch.Generator().manual_seed(seed)
+        self.epoch_state = self.generator.get_state()
         self.count = -(-len(split) // batch_size)
         self.labelled = _labelled_rows(split, tasks)
         inputs = InputTensors(split.inputs)
@@ -58,18 +60,22 @@ class Batches:
         self.block_rows = batch_size * max(1, BLOCK_BYTES // (max(1, row_bytes) * batch_size))
         self._patterns: dict[tuple[tuple[float, ...], tuple[bool, ...] | None], Active] = {}
 
-    def epoch(self, first_step: int) -> Iterator[tuple[Split, Active]]:
+    def epoch(self, first_step: int, done: int = 0) -> Iterator[tuple[Split, Active]]:
         """Yield the batches of the next epoch, each with its active tasks.
 
         Args:
             first_step: Number of the epoch's first step in the run, counted from 0.
+            done: Number of the epoch's first batches that are left out.
         """
         order = self.order()
         labelled_batches = self._labelled_batches(order)
-        step = first_step
-        for start in range(0, len(order), self.block_rows):
+        for start in block_starts(len(order), self.block_rows, self.batch_size, done):
             block = self.split.rows(order[start : start + self.block_rows].to(self.device))
+            step = first_step + start // self.batch_size
             for batch in block.batches(self.batch_size):
+                if step < first_step + done:
+                    step += 1
+                    continue
                 labelled = (
                     None
                     if labelled_batches is None
@@ -80,6 +86,7 @@ class Batches:
 
     def order(self) -> torch.Tensor:
         """Draw the order of the rows in the next epoch, ``[N]``."""
+        self.epoch_state = self.generator.get_state()
         return torch.randperm(len(self.split), generator=self.generator)
 
     def active(self, step: int, labelled: tuple[bool, ...] | None = None) -> Active:
@@ -114,6 +121,25 @@ class Batches:
             return None
         starts = np.arange(0, len(order), self.batch_size)
         return np.logical_or.reduceat(self.labelled[order.numpy()], starts, axis=0)
+
+
+def block_starts(rows: int, block_rows: int, batch_size: int, done: int) -> range:
+    """Return the first rows of the blocks of an epoch that are still needed.
+
+    An epoch that goes on inside a block gathers all of it again: a batch that lies elsewhere in
+    the memory may be summed up in another order.
+
+    Args:
+        rows: Number of rows of the epoch.
+        block_rows: Rows per block, a multiple of the batch size.
+        batch_size: Rows per batch.
+        done: Number of batches that are not needed any more.
+
+    Example:
+        >>> list(block_starts(rows=50, block_rows=20, batch_size=10, done=3))
+        [20, 40]
+    """
+    return range(min(done * batch_size, rows) // block_rows * block_rows, rows, block_rows)
 
 
 def _labelled_rows(split: Split, tasks: list[Task]) -> np.ndarray | None:

@@ -20,7 +20,8 @@ import torch
 
 from mtl_runner.errors import RunDirectoryError
 from mtl_runner.errors.messages import out_of_memory
-from mtl_runner.files import write_atomic
+from mtl_runner.files import make_way, open_regular, write_atomic
+from mtl_runner.train.position import START, Position
 
 log = logging.getLogger("mtl_runner")
 
@@ -86,7 +87,7 @@ def load(path: Path, device: torch.device | str = "cpu") -> State:
             newer version wrote it.
     """
     try:
-        with path.open("rb") as file:
+        with os.fdopen(open_regular(path), "rb") as file:
             if not _is_whole(file):
                 raise ValueError("a checksum differs")
             file.seek(0)
@@ -104,7 +105,7 @@ def load(path: Path, device: torch.device | str = "cpu") -> State:
     version = content.pop("format", 0)
     if not (isinstance(version, int) and version <= FORMAT):
         raise RunDirectoryError(
-            f"{str(path)!r} has format {version}, and this version reads formats up to {FORMAT}; update mtl-runner to use it."
+            f"{str(path)!r} cannot be used: it was written by a newer mtl-runner (format {version}; this one reads up to {FORMAT}); update mtl-runner to read it."
         )
     return State(content, path)
 
@@ -122,8 +123,11 @@ def keep_previous(directory: Path, best_changes: bool = True, in_stack: bool = F
     checkpoint, best = (directory / name for name in FILES)
     if not (in_stack or checkpoint.exists()):
         return
-    folder.mkdir(exist_ok=True)
-    if best.exists():
+    if _previous(directory) is None:
+        # Something else lies there, as a link that would lead elsewhere.
+        folder.unlink(missing_ok=True)
+        folder.mkdir()
+    if best.is_file():
         # A file that stays is copied: under two names it would be damaged at once.
         _keep(best, folder / best.name, link=best_changes)
     if checkpoint.exists():
@@ -131,6 +135,7 @@ def keep_previous(directory: Path, best_changes: bool = True, in_stack: bool = F
     else:
         save(folder / checkpoint.name, {"epoch": 0})
     if in_stack:
+        make_way(folder / STACK_IS_SAVING)
         (folder / STACK_IS_SAVING).touch()
     else:
         (folder / STACK_IS_SAVING).unlink(missing_ok=True)
@@ -138,7 +143,9 @@ def keep_previous(directory: Path, best_changes: bool = True, in_stack: bool = F
 
 def all_have_saved(directory: Path) -> None:
     """Record that all runs of a stack have saved, so that this one need not go back any more."""
-    (directory / PREVIOUS / STACK_IS_SAVING).unlink(missing_ok=True)
+    folder = _previous(directory)
+    if folder is not None:
+        (folder / STACK_IS_SAVING).unlink(missing_ok=True)
 
 
 def delete_previous(directory: Path) -> None:
@@ -148,27 +155,28 @@ def delete_previous(directory: Path) -> None:
     shutil.rmtree(directory / PREVIOUS, ignore_errors=True)
 
 
-def saved_epochs(directory: Path) -> list[int]:
-    """Return the epochs from which a run can go on.
+def saved_positions(directory: Path) -> list[Position]:
+    """Return the positions from which a run can go on.
 
     Returns:
-        The epoch of the checkpoint, 0 if there is none; then that of the previous one, if the runs
-        of a stack were killed while they saved.
+        That of the checkpoint, the start if there is none; then that of the previous one, if the
+        runs of a stack were killed while they saved.
 
     Raises:
         RunDirectoryError: If a checkpoint cannot be read.
     """
-    path, previous = directory / FILES[0], directory / PREVIOUS / FILES[0]
-    epochs = [load(path)["epoch"] if path.exists() else 0]
-    if epochs[0] and previous.exists() and (directory / PREVIOUS / STACK_IS_SAVING).exists():
-        epochs.append(load(previous)["epoch"])
-    return epochs
+    path, folder = directory / FILES[0], _previous(directory)
+    positions = [Position.of_state(load(path)) if path.exists() else START]
+    if positions[0] == START or folder is None or not (folder / STACK_IS_SAVING).exists():
+        return positions
+    previous = folder / FILES[0]
+    return [*positions, Position.of_state(load(previous))] if previous.exists() else positions
 
 
 def restore_previous(directory: Path) -> None:
     """Replace checkpoint and best model by the ones that :func:`keep_previous` kept."""
     folder = directory / PREVIOUS
-    if load(folder / FILES[0])["epoch"]:
+    if Position.of_state(load(folder / FILES[0])) != START:
         # The checkpoint comes last: it says to which epoch the other file belongs.
         for name in reversed(FILES):
             if (folder / name).exists():
@@ -192,17 +200,15 @@ def go_back_if_damaged(directory: Path) -> None:
     Args:
         directory: Directory of the run.
     """
-    folder = directory / PREVIOUS
-    damaged = _damaged_files(directory)
-    exists = (folder / FILES[0]).exists()
-    if not damaged or not exists or _damaged_files(folder):
+    folder, damaged = _previous(directory), _damaged_files(directory)
+    if not damaged or folder is None or not (folder / FILES[0]).exists() or _damaged_files(folder):
         return
-    epoch = load(folder / FILES[0])["epoch"]
+    position = Position.of_state(load(folder / FILES[0]))
     restore_previous(directory)
     log.warning(
         "%s was damaged; going on from the save before, %s.",
         " and ".join(damaged),
-        f"after epoch {epoch}" if epoch else "which is the start",
+        "which is the start" if position == START else f"after {position}",
     )
 
 
@@ -227,14 +233,24 @@ def must_fit(path: Path) -> Iterator[None]:
         ) from error
 
 
+def _previous(directory: Path) -> Path | None:
+    """Return the folder of the save before, if there is one; a link to a folder is none."""
+    folder = directory / PREVIOUS
+    return folder if folder.is_dir() and not folder.is_symlink() else None
+
+
 def _damaged_files(directory: Path) -> list[str]:
     """Return the names of the files of a save that are there and are not what was written."""
     damaged = []
     for name in FILES:
         if (directory / name).exists():
-            with (directory / name).open("rb") as file:
-                if not _is_whole(file):
-                    damaged.append(name)
+            try:
+                with os.fdopen(open_regular(directory / name), "rb") as file:
+                    is_whole = _is_whole(file)
+            except OSError:
+                is_whole = False
+            if not is_whole:
+                damaged.append(name)
     return damaged
 
 
@@ -258,7 +274,7 @@ def _keep(source: Path, target: Path, link: bool) -> None:
         target: The other name; an existing file is replaced.
         link: Whether both names may be the same file on the disk.
     """
-    if target.exists():
+    if target.exists() and not target.is_symlink():
         if source.samefile(target):
             if link:
                 return

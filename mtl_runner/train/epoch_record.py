@@ -6,8 +6,9 @@ The numbers of the steps gather on the device and come off it once per epoch, so
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from mtl_runner.errors import DivergedError
 from mtl_runner.experiment.step_record import RecordLayout, StepRecord
 from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task
+from mtl_runner.weighting.protocols import KeepsLosses
 
 FLUSH_STEPS = 256  # steps whose small tensors are kept before they are copied into the buffer
 
@@ -107,6 +109,68 @@ class EpochRecord:
         )
 
 
+@dataclass(frozen=True)
+class UnfinishedEpoch:
+    """The steps of an epoch in which a run stopped, for its checkpoint.
+
+    Attributes:
+        table: A row per step that was taken, ``[steps, width]``, on the host.
+        actives: The tasks that were active in each of them.
+        kept_losses: The training losses ``[n, T]`` of the last n of them that the weighting has
+            still to be given: a stack gives it all losses at the end of an epoch; None for none.
+
+    Example:
+        >>> epoch = UnfinishedEpoch(torch.ones(1, 3), [Active((1.0,))])
+        >>> UnfinishedEpoch.from_state_dict(epoch.state_dict()).actives
+        [Active(values=(1.0,), labelled=None)]
+    """
+
+    table: Tensor
+    actives: list[Active]
+    kept_losses: Tensor | None = None
+
+    @property
+    def steps(self) -> int:
+        """Number of the steps that were taken."""
+        return len(self.actives)
+
+    def with_actives(self) -> list[tuple[Active, Tensor]]:
+        """Return the losses ``[T]`` that are kept, each with the active tasks of its step."""
+        losses = [] if self.kept_losses is None else list(self.kept_losses)
+        return list(zip(self.actives[self.steps - len(losses) :], losses, strict=True))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the steps as a checkpoint holds them."""
+        labelled = [active.labelled for active in self.actives]
+        return {
+            "table": self.table,
+            "active": torch.tensor([a.values for a in self.actives], dtype=torch.float64),
+            "labelled": None if None in labelled else torch.tensor(labelled),
+            "kept_losses": self.kept_losses,
+        }
+
+    @classmethod
+    def from_state_dict(cls, state: Mapping[str, Any]) -> UnfinishedEpoch:
+        """Return the steps that :meth:`state_dict` was made of."""
+        values, labelled = state["active"].tolist(), state["labelled"]
+        known = [None] * len(values) if labelled is None else map(tuple, labelled.tolist())
+        actives = [Active(tuple(v), k) for v, k in zip(values, known, strict=True)]
+        return cls(state["table"].cpu(), actives, state["kept_losses"])
+
+
+@torch.no_grad()
+def give_losses(weighting: KeepsLosses, kept: Iterable[tuple[Active, Tensor]]) -> None:
+    """Give a weighting the losses of several steps, at once where the same tasks were active.
+
+    Args:
+        weighting: The weighting, which keeps losses.
+        kept: The active tasks and the losses ``[T]`` of each step.
+    """
+    for active, steps in groupby(kept, key=lambda step: step[0]):
+        losses = torch.stack([values for _, values in steps])[:, list(active.tasks)]
+        weighting.accumulate(losses, active.none_if_all)
+
+
 class EpochBuffer:
     """Collects the records of an epoch's steps on the device, which :meth:`take` waits for.
 
@@ -167,6 +231,20 @@ class EpochBuffer:
             self.layout.put(self.buffer[self.stored : self.stored + len(steps)], fields)
             self.stored += len(steps)
             self.records.clear()
+
+    def unfinished(self) -> UnfinishedEpoch:
+        """Return the steps so far, of an epoch that stops here."""
+        self._flush()
+        return UnfinishedEpoch(self.buffer[: self.stored].cpu().clone(), list(self.actives))
+
+    def go_on(self, epoch: UnfinishedEpoch) -> None:
+        """Go on with an epoch that stopped.
+
+        Args:
+            epoch: Its steps so far.
+        """
+        self.buffer[: epoch.steps] = epoch.table.to(self.buffer.device)
+        self.actives, self.stored = list(epoch.actives), epoch.steps
 
     def take(self, epoch: int, first_step: int) -> EpochRecord:
         """Return the record of the epoch, and empty the buffer for the next one.

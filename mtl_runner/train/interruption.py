@@ -1,8 +1,9 @@
 """Signals that end a run: it saves before it stops, and goes on later as if nothing had happened.
 
-The first Ctrl-C stops a run at its next evaluated epoch, the second one at once. SIGTERM, SIGHUP
-and SIGUSR1 leave little time, so they stop it at the end of the current epoch: a scheduler such as
-Slurm announces the end of a job by them, and a terminal that it is closed.
+The first Ctrl-C stops a run at its next evaluated epoch, the second one after the current step, the
+third one at once. SIGTERM, SIGHUP and SIGUSR1 leave little time, so they stop it after the current
+step: a scheduler such as Slurm announces the end of a job by them, and a terminal that it is
+closed.
 """
 
 from __future__ import annotations
@@ -46,16 +47,17 @@ class StoppedBySignal(KeyboardInterrupt):
 
 
 class Interrupted(StoppedBySignal):
-    """Raised after a request to stop, when the last epoch is saved."""
+    """Raised after a request to stop; when it leaves the training loop, everything is saved."""
 
 
 class Stoppable(Protocol):
-    """A training loop that stops once ``stop`` is set.
+    """A training loop that stops at its next evaluated epoch once ``stop`` is set.
 
-    By Ctrl-C it stops at its next evaluated epoch, by any other signal at the end of this one.
+    It stops after the current step once ``stop_now`` is set, too.
     """
 
     stop: bool
+    stop_now: bool
     stop_signal: signal.Signals
     epoch: int
 
@@ -74,14 +76,13 @@ def stops_here(training: Stoppable, evaluated: bool) -> bool:
     Example:
         >>> from types import SimpleNamespace
         >>> options = SimpleNamespace(trainer=SimpleNamespace(epochs=9))
-        >>> loop = SimpleNamespace(epoch=4, settings=options, stop=True, stop_signal=signal.SIGINT)
+        >>> loop = SimpleNamespace(epoch=4, settings=options, stop=True, stop_now=False)
         >>> stops_here(loop, evaluated=False), stops_here(loop, evaluated=True)
         (False, True)
     """
-    at_once = training.stop_signal != signal.SIGINT
     return (
         training.stop
-        and (evaluated or at_once)
+        and (evaluated or training.stop_now)
         and training.epoch < training.settings.trainer.epochs
     )
 
@@ -131,7 +132,9 @@ def take_signals() -> None:
 
 @contextlib.contextmanager
 def graceful_interruption(training: Stoppable) -> Iterator[None]:
-    """Turn signals into a request to stop; only a second Ctrl-C stops at once.
+    """Turn signals into a request to stop; only Ctrl-C stops at once, when it is in a hurry.
+
+    That is the third one, or one after another signal.
 
     Outside the main thread, where Python takes no signals, nothing changes. Signals other than
     Ctrl-C are taken in our own commands only (:func:`take_signals`).
@@ -141,7 +144,7 @@ def graceful_interruption(training: Stoppable) -> Iterator[None]:
 
     Example:
         >>> from types import SimpleNamespace
-        >>> training = SimpleNamespace(stop=False)
+        >>> training = SimpleNamespace(stop=False, stop_now=False)
         >>> with graceful_interruption(training):
         ...     signal.raise_signal(signal.SIGINT)
         >>> training.stop
@@ -156,15 +159,20 @@ def graceful_interruption(training: Stoppable) -> Iterator[None]:
         number = signal.Signals(signum)
         if _is_for_another_process(number):
             return
-        if number == signal.SIGINT and training.stop:
-            raise KeyboardInterrupt
-        if training.stop and training.stop_signal != signal.SIGINT:
+        if training.stop_now:
+            if number == signal.SIGINT:
+                raise KeyboardInterrupt
             return
+        training.stop_now = number != signal.SIGINT or training.stop
         training.stop, training.stop_signal = True, number
-        if number == signal.SIGINT:
-            log.info("Stopping at the next evaluated epoch; press Ctrl-C again to stop at once.")
+        if number != signal.SIGINT:
+            log.info("%s: stopping after this step.", number.name)
+        elif training.stop_now:
+            log.info("Stopping after this step; press Ctrl-C again to stop at once.")
         else:
-            log.info("%s: stopping at the end of this epoch.", number.name)
+            log.info(
+                "Stopping at the next evaluated epoch; press Ctrl-C again to stop after this step."
+            )
 
     taken = [number for number in STOP_SIGNALS if signal.getsignal(number) == _stop_at_once]
     previous = {number: signal.signal(number, request_stop) for number in (signal.SIGINT, *taken)}

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mtl_runner.errors import RunDirectoryError
-from mtl_runner.files import write_atomic
+from mtl_runner.files import open_regular, open_to_append, write_atomic
 from mtl_runner.tasks.task import Task
 
 BASE_COLUMNS = (
@@ -87,7 +87,8 @@ class MetricsFile:
         self.checksum: int | None = 0
         self.content: bytes | None = b""
         if saved is None:
-            path.write_bytes(b"")
+            # A link that lies there is not written through.
+            path.unlink(missing_ok=True)
             self.append([dict(zip(self.columns, self.columns, strict=True))])
         else:
             self._cut_back(saved)
@@ -111,7 +112,7 @@ class MetricsFile:
     def flush(self) -> None:
         """Write the rows that are pending, and wait until they are on the disk."""
         data = self.pending.encode()
-        with self.path.open("ab") as file:
+        with os.fdopen(open_to_append(self.path), "ab") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -136,18 +137,19 @@ class MetricsFile:
         position, checksum, content = (
             saved.get(key) for key in ("position", "checksum", "content")
         )
-        data = self.path.read_bytes()[:position] if self.path.exists() else b""
-        if len(data) == position and checksum in (None, zlib.crc32(data)):
+        data, is_regular = self._recorded(position or 0)
+        if is_regular and len(data) == position and checksum in (None, zlib.crc32(data)):
             os.truncate(self.path, position)
         elif content is not None:
             data = content.encode()
-            self._write_anew(data)
+            self._write_anew(data, "edited" if is_regular else "no regular file")
         else:
-            problem = (
-                f"is not what the run wrote (it differs in its first {position} bytes)"
-                if len(data) == position
-                else "is shorter than its checkpoint says"
-            )
+            if not is_regular:
+                problem = "is no regular file"
+            elif len(data) == position:
+                problem = f"is not what the run wrote (it differs in its first {position} bytes)"
+            else:
+                problem = "is shorter than its checkpoint says"
             raise RunDirectoryError(
                 f"{str(self.path)!r} {problem}; put the original back, or run again with mtl-run repeat={self.path.parent}."
             )
@@ -156,7 +158,17 @@ class MetricsFile:
         if checksum is None:
             self.checksum = self.content = None
 
-    def _write_anew(self, data: bytes) -> None:
+    def _recorded(self, length: int) -> tuple[bytes, bool]:
+        """Return the first bytes of the file, and whether it is a regular one or missing."""
+        try:
+            with os.fdopen(open_regular(self.path), "rb") as file:
+                return file.read(length), not self.path.is_symlink()
+        except FileNotFoundError:
+            return b"", True
+        except OSError:
+            return b"", False
+
+    def _write_anew(self, data: bytes, problem: str) -> None:
         """Write what the checkpoint knows, and keep what lies there under another name."""
         name = self.path.name
         if not self.path.exists():
@@ -166,8 +178,9 @@ class MetricsFile:
             aside = next(path for path in map(self.path.with_name, names) if not path.exists())
             self.path.replace(aside)
             log.warning(
-                "%s was edited; it is set aside as %s and written anew from the checkpoint.",
+                "%s was %s; it is set aside as %s and written anew from the checkpoint.",
                 name,
+                problem,
                 aside.name,
             )
         write_atomic(self.path, data)

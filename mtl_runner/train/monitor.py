@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,16 +55,7 @@ class Monitor:
                         f"`higher_is_better` of the callable that measures it to True or False."
                     )
                 return cls(task.name, column, direction)
-        allowed = [
-            "relative_loss",
-            *(
-                f"{task.name}.{column}"
-                for task in tasks
-                for column in ("loss", *task.metric_names)
-                if task.directions[column] is not None
-            ),
-        ]
-        raise ConfigError(f"trainer.monitor={text!r} is unknown; {suggest(text, allowed)}.")
+        raise ConfigError(f"trainer.monitor={text!r} is unknown; {_nearest(text, tasks)}.")
 
     def value(self, evaluation: Evaluation, task: str | None = None) -> float:
         """Return the number of an evaluation; less is better, and infinity stands for NaN.
@@ -85,3 +77,28 @@ class Monitor:
             number = evaluation.values[self.task][self.column]
         number = -number if self.higher_is_better else number
         return math.inf if math.isnan(number) else number
+
+
+def _nearest(text: str, tasks: Sequence[Task]) -> str:
+    """Return the end of the sentence about an unknown monitor: what may have been meant."""
+    columns = {
+        task.name: [
+            column for column in ("loss", *task.metric_names) if task.directions[column] is not None
+        ]
+        for task in tasks
+    }
+    names = ["relative_loss", *(f"{name}.{column}" for name in columns for column in columns[name])]
+    for task in tasks:
+        column = text.removeprefix(f"{task.name}.")
+        if column == text:
+            continue
+        if task.has_target and column in [metric.name for metric in task.spec.more_metrics]:
+            recorded = ", ".join(task.metric_names)
+            return f"it is recorded only with data.metrics.{task.name}='[{recorded}, {column}]'"
+        near = difflib.get_close_matches(column, columns[task.name], n=1)
+        hint = f"did you mean {f'{task.name}.{near[0]}'!r}? " if near else ""
+        return f"{hint}allowed: {', '.join(sorted(names))}"
+    of_a_task = [name for name in names if name.endswith(f".{text}")]
+    if of_a_task:
+        return f"write {' or '.join(of_a_task)}"
+    return suggest(text, names)

@@ -24,7 +24,13 @@ from mtl_runner.train import checkpoint
 from mtl_runner.train.advice import advice_on_losses
 from mtl_runner.train.batches import Batches
 from mtl_runner.train.best_model import BestModel
-from mtl_runner.train.epoch_record import EpochBuffer, EpochMeans, EpochRecord
+from mtl_runner.train.epoch_record import (
+    EpochBuffer,
+    EpochMeans,
+    EpochRecord,
+    UnfinishedEpoch,
+    give_losses,
+)
 from mtl_runner.train.evaluation import (
     NOISE_COLUMNS,
     QUANTILES,
@@ -42,6 +48,7 @@ from mtl_runner.train.metrics_file import (
     total_cells,
 )
 from mtl_runner.train.monitor import Monitor
+from mtl_runner.train.position import Position
 from mtl_runner.weighting.protocols import KeepsLosses
 
 log = logging.getLogger("mtl_runner")
@@ -62,6 +69,7 @@ class Trainer:
     Attributes:
         epoch: Number of epochs that are trained.
         step: Number of steps that are trained.
+        unfinished: The steps of the epoch in which the training stopped; None at the end of one.
         seconds: Wall time of the training so far, all resumed parts together.
         resumed: Whether the training goes on from a checkpoint.
         means: Means over the steps of the last evaluated epoch; None before the first one.
@@ -69,7 +77,8 @@ class Trainer:
         compiled: Whether the steps are compiled (:mod:`mtl_runner.train.stack`).
         config: The recorded config that the checkpoint was trained with; None if it is not known.
         stop: Set to True to stop at the next evaluated epoch.
-        stop_signal: The signal that asks to stop; any but Ctrl-C stops at the end of this epoch.
+        stop_now: Set to True, too, to stop after the current step.
+        stop_signal: The signal that asks to stop.
 
     Example:
         >>> import tempfile
@@ -106,11 +115,13 @@ class Trainer:
         self.best = BestModel(self.learner.model, self.monitor, self.learner.likelihood)
         self.epoch = self.step = self.last_evaluated_epoch = 0
         self.seconds = 0.0
+        self.unfinished: UnfinishedEpoch | None = None
         self.means: EpochMeans | None = None
         self.advice_given: set[str] = set()
         self.compiled = False
         self.best_is_unsaved = False
-        self.stop, self.stop_signal = False, signal.SIGINT
+        self.stop = self.stop_now = False
+        self.stop_signal = signal.SIGINT
         seeding.seed_everything(self.settings.seed)
         self.config: dict[str, Any] | None = None
         checkpoint.go_back_if_damaged(directory)
@@ -129,7 +140,7 @@ class Trainer:
 
         Raises:
             DivergedError: If a loss, a weight or the objective is not finite.
-            Interrupted: After a request to stop, when the last epoch is saved.
+            Interrupted: After a request to stop, when everything is saved.
         """
         buffer = EpochBuffer(
             self.tasks, self.batches.count, self.experiment.device, self.learner.layout
@@ -137,7 +148,12 @@ class Trainer:
         started = time.perf_counter() - self.seconds
         self.learner.model.train()
         while self.epoch < self.settings.trainer.epochs and not self.out_of_patience():
-            record = self.train_epoch(buffer)
+            try:
+                record = self.train_epoch(buffer)
+            except Interrupted:
+                self.seconds = time.perf_counter() - started
+                self.save()
+                raise
             if self.on_epoch is not None:
                 self.on_epoch(self.epoch, record.objective)
             evaluation = (
@@ -155,19 +171,18 @@ class Trainer:
                 raise Interrupted(self.stop_signal)
 
     def train_epoch(self, buffer: EpochBuffer) -> EpochRecord:
-        """Train one epoch of steps; nothing waits for the device before its end.
+        """Train one epoch of steps, or the rest of it; nothing waits for the device before its end.
 
         Args:
             buffer: Collects the records of the steps.
 
         Raises:
             DivergedError: If a loss, a weight or the objective is not finite.
+            Interrupted: If :attr:`stop_now` is set, with :attr:`unfinished` to be saved.
         """
-        first_step = self.step
-        self.learner.own_optimizers.begin_epoch(self.epoch / self.settings.trainer.epochs)
-        if isinstance(self.learner.weighting, KeepsLosses):
-            self.learner.weighting.begin_epoch()
-        for batch, active in self.batches.epoch(first_step):
+        done = self._begin_epoch(buffer)
+        first_step = self.step - done
+        for batch, active in self.batches.epoch(first_step, done):
             self.step += 1
             if active.tasks:
                 buffer.add(self.learner.step(batch, active), active)
@@ -175,8 +190,30 @@ class Trainer:
                 # A batch without any label changes nothing, but it is a step.
                 self.learner.update.skip()
                 buffer.add(buffer.empty_record, active)
+            if self.stop_now:
+                self.unfinished = buffer.unfinished()
+                raise Interrupted(self.stop_signal)
         self.epoch += 1
         return buffer.take(self.epoch, first_step + 1)
+
+    def _begin_epoch(self, buffer: EpochBuffer) -> int:
+        """Begin an epoch, or go on with an unfinished one; return how many steps of it are done."""
+        weighting, unfinished = self.learner.weighting, self.unfinished
+        self.learner.own_optimizers.begin_epoch(self.epoch / self.settings.trainer.epochs)
+        self.unfinished = None
+        if unfinished is None:
+            if isinstance(weighting, KeepsLosses):
+                weighting.begin_epoch()
+            return 0
+        buffer.go_on(unfinished)
+        if isinstance(weighting, KeepsLosses):
+            give_losses(weighting, unfinished.with_actives())
+        return unfinished.steps
+
+    @property
+    def position(self) -> Position:
+        """How far the training is."""
+        return Position(self.epoch, self.unfinished.steps if self.unfinished else 0)
 
     def evaluate(self, split: str) -> Evaluation:
         """Evaluate the model on a split.
@@ -392,6 +429,8 @@ class Trainer:
         """Return the content of the checkpoint."""
         return {
             "epoch": self.epoch,
+            "steps_in_epoch": self.position.steps,
+            "unfinished": self.unfinished.state_dict() if self.unfinished else None,
             "evaluated": self.last_evaluated_epoch,
             "step": self.step,
             "seconds": self.seconds,
@@ -409,7 +448,10 @@ class Trainer:
             "lr_schedulers": [
                 scheduler.state_dict() for scheduler in self.experiment.lr_schedulers
             ],
-            "order": self.batches.generator.get_state(),
+            # An unfinished epoch draws its order again.
+            "order": self.batches.epoch_state
+            if self.unfinished
+            else self.batches.generator.get_state(),
             "random": seeding.random_state(self.experiment.device),
             "best": self.best.progress(),
             "means": self.means.state_dict() if self.means else None,
@@ -418,7 +460,11 @@ class Trainer:
     def _restore(self, state: dict[str, Any]) -> None:
         """Take up the content of a checkpoint."""
         self.epoch = state["epoch"]
-        # Older checkpoints were written at evaluated epochs only.
+        # Older checkpoints were written at the ends of epochs only, and then of evaluated ones.
+        unfinished = state.get("unfinished")
+        self.unfinished = (
+            None if unfinished is None else UnfinishedEpoch.from_state_dict(unfinished)
+        )
         self.last_evaluated_epoch = state.get("evaluated", self.epoch)
         self.step, self.seconds = state["step"], state["seconds"]
         self.learner.model.load_state_dict(state["model"])

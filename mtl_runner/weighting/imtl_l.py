@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mtl_runner.errors.checks import flag, learning_rate, per_task
+from mtl_runner.errors.checks import flag, learning_rate
 from mtl_runner.tasks.activity import Active
-from mtl_runner.tasks.noise import SMALLEST_SLOPE
+from mtl_runner.tasks.noise import SMALLEST_SLOPE, initial_log_scales
 from mtl_runner.tasks.task import Task
 from mtl_runner.weighting.base import TINY, Weighting
 
@@ -73,7 +73,7 @@ class IMTLL(Weighting):
     ) -> None:
         super().__init__(tasks)
         self.lr, self.anneal = learning_rate(lr, "weighting.lr"), flag(anneal, "weighting.anneal")
-        initial_scales = per_task(init, tasks, 0.0, "weighting.init")
+        initial_scales = initial_log_scales(init, tasks, "weighting.init")
         self.log_scale = nn.ParameterList(
             nn.Parameter(torch.tensor(s, dtype=torch.get_default_dtype())) for s in initial_scales
         )

@@ -200,6 +200,11 @@ class STCH(Preference):
         for name in ("total", "count", "epochs"):
             self.register_buffer(name, torch.zeros(count, dtype=dtype))
 
+    @property
+    def has_nadir(self) -> bool:
+        """Whether the nadir of every task is known."""
+        return self.form == "log_nadir" and bool((self.measured_nadir > 0).all())
+
     def make(self, weights: Tensor, reference: Tensor) -> nn.Module:
         """Return TorchJD's STCH with the preference and the ideal point of some of the tasks."""
         if self.form == "log_nadir":

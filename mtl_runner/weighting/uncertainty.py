@@ -9,9 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from mtl_runner.errors import ConfigError, suggest
-from mtl_runner.errors.checks import choice, flag, fraction, learning_rate, per_task
+from mtl_runner.errors.checks import choice, flag, fraction, learning_rate
 from mtl_runner.tasks.activity import Active
-from mtl_runner.tasks.noise import SMALLEST_SLOPE, log_variances, sigma_of
+from mtl_runner.tasks.noise import (
+    SMALLEST_SLOPE,
+    initial_log_scales,
+    log_variances,
+    sigma_of,
+)
 from mtl_runner.tasks.task import Task
 from mtl_runner.weighting.base import TINY, Derivatives, Weighting
 
@@ -129,7 +134,7 @@ class Uncertainty(Weighting):
         start = (
             [0.0] * len(self.tasks)
             if isinstance(init, str)
-            else per_task(init, tasks, 0.0, "weighting.init")
+            else initial_log_scales(init, tasks, "weighting.init")
         )
         self.log_variance = log_variances(tasks, start, frozen, "weighting.frozen")
         self._not_frozen = [i for i, s in enumerate(self.log_variance) if s.requires_grad]

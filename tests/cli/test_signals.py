@@ -13,11 +13,12 @@ import pytest
 from tests.support.commands import Command, send
 from tests.support.run_files import read_summary, reproducible_files, run_folders, statuses
 
-# Evaluated after the first and the last epoch only: Ctrl-C would stop at the end.
+# Two epochs of some seconds each, so that a signal arrives inside one.
 LONG = (
     "model.hidden=[16]",
-    "trainer.epochs=600",
-    "trainer.evaluate_every=600",
+    "data.batch_size=1",
+    "data.n=6000",
+    "trainer.epochs=2",
     "record.plots=none",
 )
 # A dataset that a signal reaches while it is read.
@@ -34,44 +35,45 @@ class Signalled(ToyRegression):
 @pytest.mark.parametrize(
     ("name", "code"),
     [
-        ("SIGTERM", 143),
+        pytest.param("SIGTERM", 143, marks=pytest.mark.long),
         pytest.param("SIGHUP", 129, marks=pytest.mark.long),
         pytest.param("SIGUSR1", 138, marks=pytest.mark.long),
     ],
 )
-def test_a_run_saves_at_the_end_of_its_epoch_and_goes_on_to_the_same_bytes(
+def test_a_run_saves_inside_its_epoch_and_goes_on_to_the_same_bytes(
     mtl: Command, tmp_path: Path, name: str, code: int
 ) -> None:
-    """Breaks if a job that Slurm preempts loses its epochs, or leaves no word and no status."""
+    """Breaks if a job that Slurm preempts loses its epoch, or leaves no word and no status."""
     assert mtl("mtl-run", *LONG, "hydra.run.dir=undisturbed").code == 0
-    checkpoint = tmp_path / "stopped" / "checkpoint.pt"
+    log = tmp_path / "stopped" / "run.log"
 
-    def trains_on() -> bool:
-        return checkpoint.exists() and time.time() - checkpoint.stat().st_mtime > 0.1
+    def trains() -> bool:
+        is_begun = log.exists() and "epochs of" in log.read_text()
+        return is_begun and time.time() - log.stat().st_mtime > 0.3
 
     stopped = mtl(
         "mtl-run",
         *LONG,
         "hydra.run.dir=stopped",
-        meanwhile=send(signal.Signals[name], trains_on),
+        meanwhile=send(signal.Signals[name], trains),
     )
     assert (stopped.code, stopped.last_line) == (
         code,
         f"Stopped by {name}; go on with: mtl-run resume=stopped",
     )
-    assert f"{name}: stopping at the end of this epoch." in stopped.out
+    assert f"{name}: stopping after this step." in stopped.out
     summary = read_summary(tmp_path / "stopped")
     assert (summary["status"], summary["reason"]) == ("interrupted", f"stopped by {name}")
     resumed = mtl("mtl-run", "resume=stopped")
-    assert (resumed.code, "; resuming after epoch " in resumed.out) == (0, True)
+    assert (resumed.code, "; resuming after step " in resumed.out) == (0, True)
     assert reproducible_files(tmp_path / "stopped") == reproducible_files(tmp_path / "undisturbed")
 
 
 @pytest.mark.long
-def test_a_stack_saves_at_the_end_of_its_epoch_and_goes_on_to_the_same_bytes(
+def test_a_stack_saves_inside_its_epoch_and_goes_on_to_the_same_bytes(
     mtl: Command, tmp_path: Path
 ) -> None:
-    """Breaks if a stacked sweep that Slurm preempts loses a quarter of its epochs."""
+    """Breaks if a stacked sweep that Slurm preempts loses its epoch, or its runs fall apart."""
     command = ("mtl-run", "-m", "hydra/launcher=stacked", "seed=0,1,2", *LONG)
     assert mtl(*command, "hydra.sweep.dir=undisturbed").code == 0
     started = [tmp_path / "stopped" / f"{k}_toy_regression_uncertainty_seed{k}" for k in range(3)]

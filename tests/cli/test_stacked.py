@@ -9,6 +9,7 @@ import math
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -351,3 +352,22 @@ def test_a_wrong_compile_option_is_worded(mtl: Command) -> None:
     result = mtl("mtl-run", *MIXED, "trainer.compile=sometimes", "hydra.run.dir=run")
     assert_one_sentence(result)
     assert result.last_line == "trainer.compile='sometimes' is unknown; allowed: auto, true, false."
+
+
+@pytest.mark.long
+def test_a_sweep_of_more_runs_than_files_may_be_open_ends_and_counts_right(tmp_path: Path) -> None:
+    """Breaks if a stack runs out of files where few may be open, or the last line miscounts."""
+    resource = pytest.importorskip("resource")
+    rates = "optimizer.lr=0.001,1e30"  # the larger one diverges
+    options = ("trainer.epochs=1", "data.n=20", "model.hidden=[4]", "record.plots=none")
+    ended = subprocess.run(
+        [sys.executable, "-m", "mtl_runner", *STACKED, *options, rates, "seed=range(48)"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128)),
+    )
+    assert ended.returncode == 1
+    assert "Too many open files" not in ended.stdout + ended.stderr
+    assert ended.stderr.strip().splitlines()[-1].startswith("48 of 96 runs failed; ")
+    assert sorted(statuses(tmp_path / "sweep")) == ["failed"] * 48 + ["finished"] * 48

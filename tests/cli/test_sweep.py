@@ -141,6 +141,26 @@ def test_compare_works_on_copied_incomplete_and_single_runs(mtl: Command, tmp_pa
     assert "Not finished:" in result.out
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("launcher", ["basic", "stacked"])
+def test_a_sweep_writes_through_no_link(mtl: Command, tmp_path: Path, launcher: str) -> None:
+    """Breaks if a sweep in a foreign directory overwrites a file of the user."""
+    sweep, victims = tmp_path / "sweep", tmp_path / "victims"
+    sweep.mkdir()
+    victims.mkdir()
+    names = ("multirun.yaml", "sweep.json", "runs.csv", "comparison.csv", "report.html")
+    for name in names:
+        (victims / name).write_text("precious")
+        (sweep / name).symlink_to(victims / name)
+    result = mtl("mtl-run", *SWEEP, f"hydra/launcher={launcher}", "seed=0,1")
+    assert result.code == 0, result.err
+    assert {path.name: path.read_text() for path in victims.iterdir()} == dict.fromkeys(
+        names, "precious"
+    )
+    assert not any((sweep / name).is_symlink() for name in names)
+    assert "seed=0,1" in (sweep / "multirun.yaml").read_text()
+
+
 def test_compare_names_a_directory_without_runs(mtl: Command, tmp_path: Path) -> None:
     """Breaks if a wrong path gives a traceback."""
     (tmp_path / "empty").mkdir()

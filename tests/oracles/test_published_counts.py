@@ -84,6 +84,6 @@ def test_the_worst_start_takes_as_many_iterations_as_published(
         iterations(start, count + count // 10 + 2, optimizer=optimizer, **arguments)
         for start in STARTS
     )
-    # Over many iterations rounding adds up.
-    tolerance = 0.05 if count > 500 else 0.0
-    assert worst == pytest.approx(count, abs=tolerance * count)
+    # Over many iterations rounding adds up: 103 are 104 on a processor with other vector units.
+    tolerance = 0.05 * count if count > 500 else 1 if count > 100 else 0
+    assert worst == pytest.approx(count, abs=tolerance)

@@ -13,8 +13,11 @@ import signal
 import sys
 import traceback
 
+import hydra  # noqa: F401
+import pandas  # noqa: F401
 import torch  # noqa: F401
 
+import mtl_runner.launch
 import mtl_runner.runs.runner  # noqa: F401
 from mtl_runner import cli
 

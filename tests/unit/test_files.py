@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 from mtl_runner.files import (
+    atomic_file,
+    make_way,
     open_regular,
+    open_to_append,
     read_regular,
     remove_temporary_files,
     write_atomic,
@@ -31,6 +34,16 @@ def test_a_file_that_cannot_be_renamed_leaves_the_old_one(
     monkeypatch.setattr(os, "fsync", full_disk)
     with pytest.raises(OSError, match="No space left"):
         write_atomic(path, b"new and longer")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_that_is_not_written_to_its_end_leaves_the_old_one(tmp_path: Path) -> None:
+    """Breaks if a mistake amid the writing replaces a whole file by a part."""
+    path = tmp_path / "a.txt"
+    write_atomic(path, b"old")
+    with pytest.raises(TypeError, match="bytes"), atomic_file(path) as file:
+        file.writelines([b"new", "no bytes"])  # type: ignore[list-item]
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -78,6 +91,33 @@ def test_only_regular_files_are_opened(tmp_path: Path) -> None:
     for path in (tmp_path / "fifo", tmp_path, Path("/dev/zero")):
         with pytest.raises(OSError, match="It is no regular file"):
             open_regular(path)
+
+
+def test_a_file_is_lengthened_through_no_link_and_no_pipe(tmp_path: Path) -> None:
+    """Breaks if a line of a log is added to a file elsewhere, or waits for a reader."""
+    victim, link, pipe = tmp_path / "victim", tmp_path / "link", tmp_path / "pipe"
+    victim.write_text("precious")
+    link.symlink_to(victim)
+    (tmp_path / "new").symlink_to(tmp_path / "made")
+    os.mkfifo(pipe)
+    for path in (link, tmp_path / "new", pipe, tmp_path):
+        with pytest.raises(OSError, match="It is no regular file"):
+            open_to_append(path)
+    assert victim.read_text() == "precious"
+    assert not (tmp_path / "made").exists()
+
+
+def test_only_what_is_no_file_makes_way(tmp_path: Path) -> None:
+    """Breaks if a record is deleted before the next one is written, or a link is left."""
+    victim, link, pipe = tmp_path / "victim", tmp_path / "link", tmp_path / "pipe"
+    victim.write_text("precious")
+    link.symlink_to(victim)
+    os.mkfifo(pipe)
+    for path in (victim, link, pipe, tmp_path / "none"):
+        make_way(path)
+    assert list(tmp_path.iterdir()) == [victim]
+    with pytest.raises(OSError, match=r"directory|permitted"):
+        make_way(tmp_path)
 
 
 def test_a_file_larger_than_the_limit_is_not_read(tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ def read_table(path: str) -> pd.DataFrame:
     r"""Return the rows of a CSV, TSV or Parquet file; the first two may be compressed (``.gz``).
 
     Raises:
-        DataError: If the file does not exist or is no table, two of its columns have one name, a
-            line has more fields than the header, or pyarrow is not installed.
+        DataError: If the file does not exist, is no table or has no rows, two of its columns have
+            one name, a line has more fields than the header, or pyarrow is not installed.
 
     Example:
         >>> import tempfile
@@ -53,6 +53,8 @@ def read_table(path: str) -> pd.DataFrame:
             f"The table {path!r} cannot be read ({reason}); it should be CSV with a header line, or Parquet."
         ) from error
     _check_names([str(name) for name in frame.columns], path)
+    if len(frame) == 0:
+        raise DataError(f"The table {path!r} has no rows under its header line.")
     return frame
 
 

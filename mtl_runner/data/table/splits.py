@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,7 +27,7 @@ def read_splits(path: str, split: Mapping[str, Any], seed: int) -> dict[str, pd.
         seed: Seed of the shuffle before fractions and folds.
 
     Raises:
-        ConfigError: If ``split`` is none of the four.
+        ConfigError: If ``split`` is none of the four, or a file is the training table itself.
         DataError: If a file cannot be read, or a split would be empty.
 
     Example:
@@ -48,11 +49,14 @@ def read_splits(path: str, split: Mapping[str, Any], seed: int) -> dict[str, pd.
         rows_of = _folds(order, split["folds"], split["fold"])
         return {name: frame.iloc[rows] for name, rows in rows_of.items()}
     if all(isinstance(split.get(name), str) for name in ("val", "test")):
-        return {
-            "train": frame,
-            "val": read_table(split["val"]),
-            "test": read_table(split["test"]),
-        }
+        frames = {name: read_table(split[name]) for name in ("val", "test")}
+        for name in frames:
+            if Path(split[name]).expanduser().samefile(Path(path).expanduser()):
+                raise ConfigError(
+                    f"data.split: {name}={split[name]!r} is the table of the training rows, so that models would be judged by what they have learned; "
+                    "give a file of other rows, or fractions such as {val: 0.15, test: 0.15}."
+                )
+        return {"train": frame, **frames}
     if set(split) == {"val", "test"} and all(
         isinstance(value, int | float) for value in split.values()
     ):

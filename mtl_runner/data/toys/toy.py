@@ -70,6 +70,8 @@ class ToyRegression:
         noise: Mapping[str, float] = NOISE,
         seed: int = 0,
     ) -> None:
+        if not slopes:
+            raise ConfigError("data.slopes is empty; give one per task, {task: slope}.")
         for key, numbers in (("intercepts", intercepts), ("noise", noise)):
             for name in slopes:
                 if name not in numbers:

@@ -26,6 +26,10 @@ class UnreadableError(Exception):
         return cls(text[:1].lower() + text[1:])
 
 
+class NewerFormatError(UnreadableError):
+    """A newer version wrote the file, so that nothing is wrong with it."""
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Read a file that holds a JSON object.
 

@@ -18,6 +18,7 @@ from mtl_runner.results.records.summary import as_float
 
 # A run with these choices is plain; a run with other choices is a strategy, whatever its weights.
 PLAIN_CHOICES = {"update": "joint", "schedule": "all", "likelihood": "standard"}
+VERSION = 1  # of study.json
 ROLES = ("single_task", "equal", "fixed", "strategy", "twin")
 
 
@@ -226,7 +227,8 @@ def _read(folder: Path) -> tuple[dict[str, dict[str, Any]], StudyFolder] | None:
         margin = content.get("margin")
         jobs = {name: dict(job) for name, job in content["jobs"].items()}
         notes = tuple(str(note) for note in content.get("notes") or [])
-        if not all(map(_is_job, jobs.values())) or not (margin is None or 0 < margin < 1):
+        known = content.get("version", VERSION) <= VERSION
+        if not (known and all(map(_is_job, jobs.values())) and (margin is None or 0 < margin < 1)):
             return None
         return jobs, StudyFolder(None if margin is None else float(margin), notes)
     except (OSError, UnreadableError, ValueError, KeyError, TypeError, AttributeError):

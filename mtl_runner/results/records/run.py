@@ -113,7 +113,11 @@ def read_run(directory: Path) -> Run:
         directory,
         status,
         reason,
-        dict(mapping(content.get("choices"))),
+        {
+            group: option
+            for group, option in mapping(content.get("choices")).items()
+            if option is not None
+        },
         dict(option.lstrip("+~").split("=", 1) for option in options if "=" in option),
         Summary.of(content),
     )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mtl_runner.results.records.reading import UnreadableError
+from mtl_runner.results.records.reading import NewerFormatError, UnreadableError
 from mtl_runner.results.records.task_metrics import TaskMetrics
 
 EPOCHS = ("final", "best")  # at which a run's metrics are recorded
@@ -139,13 +139,9 @@ def check_summary(content: Mapping[str, Any]) -> None:
         ...     print(error)
         seed must be a whole number or null
     """
+    check_format(content)
     if content.get("status") not in STATUSES:
         raise UnreadableError(f"status must be one of {', '.join(STATUSES)}")
-    version = content.get("format", FORMAT)
-    if not _is_whole(version) or version > FORMAT:
-        raise UnreadableError(
-            f"its format is not known here (up to {FORMAT}); update mtl-runner to read it"
-        )
     if content["status"] == "finished":
         for name in ("epochs", "monitor", "tasks", "time"):
             if name not in content:
@@ -168,6 +164,22 @@ def check_summary(content: Mapping[str, Any]) -> None:
                 raise UnreadableError(f"{field_name} of task {number} must be {words}")
         if entry.get("metrics") is not None and not isinstance(entry.get("main_metric"), str):
             raise UnreadableError(f"main_metric of task {number} must be text")
+
+
+def check_format(content: Mapping[str, Any]) -> None:
+    """Check that summary.json is of a format that is known here; the oldest has no number.
+
+    Raises:
+        NewerFormatError: If a newer version wrote it.
+        UnreadableError: If the format is no number.
+    """
+    version = content.get("format", FORMAT)
+    if not _is_whole(version):
+        raise UnreadableError("format must be a whole number")
+    if version > FORMAT:
+        raise NewerFormatError(
+            f"it was written by a newer mtl-runner (format {version}; this one reads up to {FORMAT}); update mtl-runner to read it"
+        )
 
 
 def as_float(value: Any) -> float:

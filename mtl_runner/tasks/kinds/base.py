@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -65,7 +66,9 @@ class Noise:
 
     def sigma_of(self, s: float) -> float:
         """Return the noise scale of a log-variance that is a plain number."""
-        return math.exp(s if self.form == "laplace" else s / 2)
+        exponent = s if self.form == "laplace" else s / 2
+        # math.exp raises where the result is larger than any number.
+        return math.exp(exponent) if exponent < math.log(sys.float_info.max) else math.inf
 
     def log_variance(self, sigma: float) -> float:
         """Return the log-variance of a noise scale: the inverse of :meth:`sigma_of`."""

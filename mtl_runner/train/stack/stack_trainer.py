@@ -17,7 +17,13 @@ from mtl_runner.likelihood import Likelihood
 from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.meter import metrics_can_be_vmapped
 from mtl_runner.train import checkpoint
-from mtl_runner.train.epoch_record import EpochMeans, EpochRecord, check_finite
+from mtl_runner.train.batches import block_starts
+from mtl_runner.train.epoch_record import (
+    EpochMeans,
+    EpochRecord,
+    UnfinishedEpoch,
+    check_finite,
+)
 from mtl_runner.train.evaluation import (
     Evaluation,
     Evaluator,
@@ -56,7 +62,8 @@ class StackTrainer:
         failed: The errors of the replicas that have failed, by index.
         on_epoch: Function called at the end of every epoch with its number and its mean objective.
         stop: Set to True to stop at the next evaluated epoch.
-        stop_signal: The signal that asks to stop; any but Ctrl-C stops at the end of this epoch.
+        stop_now: Set to True, too, to stop after the current step.
+        stop_signal: The signal that asks to stop.
 
     Example:
         >>> import tempfile
@@ -102,7 +109,8 @@ class StackTrainer:
         self.layout = self.first.learner.layout
         self.live = set(range(len(self.trainers)))
         self.failed: dict[int, Exception] = {}
-        self.stop, self.stop_signal = False, signal.SIGINT
+        self.stop = self.stop_now = False
+        self.stop_signal = signal.SIGINT
         self.epoch, self.step = self.first.epoch, self.first.step
         self.evaluator = Evaluator(self.tasks, self.first.learner.likelihood)
         self._keys: list[MeasurementKey] = []
@@ -113,7 +121,7 @@ class StackTrainer:
         A replica that diverges is in :attr:`failed`; the others go on.
 
         Raises:
-            Interrupted: After a request to stop, when the last epoch is saved.
+            Interrupted: After a request to stop, when everything is saved.
             CannotStackError: If ``torch.func`` does not take the model.
         """
         settings = self.first.settings
@@ -123,7 +131,12 @@ class StackTrainer:
         saved_step = self.step
         snapshot_steps = self._snapshot_steps()
         while self.live and self.epoch < settings.trainer.epochs:
-            table, actives = self._train_epoch()
+            try:
+                table, actives = self._train_epoch()
+            except Interrupted:
+                self._count((time.perf_counter() - started) / len(self.trainers))
+                self.save()
+                raise
             self._drop_diverged(table, actives)
             self.replica_step.end_epoch()
             if self.on_epoch is not None:
@@ -143,7 +156,7 @@ class StackTrainer:
     def save(self) -> None:
         """Write the files of all replicas that still train.
 
-        A kill in between leaves every run a checkpoint of an epoch that all runs have.
+        A kill in between leaves every run a checkpoint of a position that all runs have.
         """
         self.replica_step.sync_replicas(self.step)
         for index in sorted(self.live):
@@ -160,13 +173,17 @@ class StackTrainer:
         return min(max(quarter, MIN_SNAPSHOT_STEPS), MAX_SNAPSHOT_STEPS)
 
     def _train_epoch(self) -> tuple[Tensor, list[Active]]:
-        """Train one epoch of steps.
+        """Train one epoch of steps, or the rest of it.
 
         Returns:
             The records of the steps on the host, ``[steps, S, columns]``, and the active tasks of
             each step.
+
+        Raises:
+            Interrupted: If :attr:`stop_now` is set, with the unfinished epoch to be saved.
         """
-        self.replica_step.begin_epoch(self.epoch / self.settings.trainer.epochs)
+        unfinished = self._take_unfinished()
+        self.replica_step.begin_epoch(self.epoch / self.settings.trainer.epochs, unfinished)
         batches, size = self.first.batches, self.first.batches.batch_size
         orders = torch.stack([trainer.batches.order() for trainer in self.trainers]).to(
             self.train_split.replicas.device
@@ -177,19 +194,42 @@ class StackTrainer:
         )
         batch_bytes = self.train_split.row_bytes * len(self.trainers) * size
         block_rows = size * max(1, GATHERED_BYTES // max(1, batch_bytes))
-        actives: list[Active] = []
-        for block_start in range(0, self.train_split.rows, block_rows):
+        actives = list(unfinished[0].actives) if unfinished else []
+        for k, epoch in enumerate(unfinished):
+            table[: len(actives), k] = epoch.table.to(table.device)
+        for block_start in block_starts(self.train_split.rows, block_rows, size, len(actives)):
             rows = orders[:, block_start : block_start + block_rows]
             inputs, targets = self.train_split.gather(rows)
-            for start in range(0, rows.shape[1], size):
+            for start in range(max(0, len(actives) * size - block_start), rows.shape[1], size):
                 batch = slice(start, start + size)
                 active = batches.active(self.step)
                 labels = {name: target[:, batch] for name, target in targets.items()}
                 self.replica_step(slice_rows(inputs, batch), labels, active, table[len(actives)])
                 actives.append(active)
                 self.step += 1
+                if self.stop_now:
+                    self._keep_unfinished(table[: len(actives)].cpu(), actives)
+                    raise Interrupted(self.stop_signal)
         self.epoch += 1
         return table.cpu(), actives
+
+    def _take_unfinished(self) -> list[UnfinishedEpoch]:
+        """Return the steps of the epoch in which the replicas stopped; none at the end of one."""
+        unfinished = [trainer.unfinished for trainer in self.trainers]
+        for trainer in self.trainers:
+            trainer.unfinished = None
+        return [epoch for epoch in unfinished if epoch is not None]
+
+    def _keep_unfinished(self, table: Tensor, actives: list[Active]) -> None:
+        """Give every replica the steps of the epoch in which the stack stops.
+
+        Args:
+            table: Records of the steps, ``[steps, S, columns]``.
+            actives: The active tasks of each step.
+        """
+        for k in self.live:
+            losses = self.replica_step.kept_losses(k)
+            self.trainers[k].unfinished = UnfinishedEpoch(table[:, k].clone(), actives, losses)
 
     def _drop_diverged(self, table: Tensor, actives: list[Active]) -> None:
         """Drop replicas whose records are not finite; what the stack still computes is ignored."""

@@ -16,6 +16,7 @@ from mtl_runner.data.inputs import InputTensors
 from mtl_runner.errors.messages import out_of_memory
 from mtl_runner.experiment.learner import pure_step, pure_weighting_gradients
 from mtl_runner.tasks.activity import Active
+from mtl_runner.train.epoch_record import UnfinishedEpoch, give_losses
 from mtl_runner.train.stack.stacked_modules import StackedModules
 from mtl_runner.train.stack.stacked_optimizer import NO_NAMES, StackedOptimizer, optimizer_key
 from mtl_runner.train.trainer import Trainer
@@ -93,17 +94,42 @@ class StackedStep:
         self._moving: dict[tuple[int, ...], dict[str, frozenset[str]]] = {}
         self._set_compiled(compiled)
 
-    def begin_epoch(self, done: float) -> None:
+    def begin_epoch(self, done: float, unfinished: Sequence[UnfinishedEpoch] = ()) -> None:
         """Set annealed learning rates, and tell the weightings that an epoch begins.
 
         Args:
             done: Share of the run that is over, 0 to 1.
+            unfinished: The steps of every replica in the epoch, if the stack goes on inside it.
         """
         for optimizer in self.optimizers:
             optimizer.begin_epoch(done)
-        for trainer in self.trainers:
-            if isinstance(weighting := trainer.learner.weighting, KeepsLosses):
+        if not self.keeps_losses:
+            return
+        kept = [epoch.with_actives() for epoch in unfinished]
+        together = len({len(steps) for steps in kept}) == 1
+        if together:
+            self._kept_losses = [
+                (steps[0][0], torch.stack([losses for _, losses in steps]))
+                for steps in zip(*kept, strict=True)
+            ]
+        for k, trainer in enumerate(self.trainers):
+            weighting = trainer.learner.weighting
+            assert isinstance(weighting, KeepsLosses)
+            if not unfinished:
                 weighting.begin_epoch()
+            elif not together:
+                # Some of the runs were trained alone, where a weighting gets its losses at once.
+                give_losses(weighting, kept[k])
+
+    def kept_losses(self, index: int) -> Tensor | None:
+        """Return the losses ``[n, T]`` that a replica's weighting gets at the end of the epoch.
+
+        Args:
+            index: Index of the replica.
+        """
+        if not self._kept_losses:
+            return None
+        return torch.stack([losses[index] for _, losses in self._kept_losses]).cpu()
 
     @torch.no_grad()
     def end_epoch(self) -> None:

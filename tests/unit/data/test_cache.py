@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,35 @@ def test_a_folder_that_cannot_be_written_costs_nothing_but_time(
         assert len(Scenes(**SMALL, cache=folder).splits["train"]) == 2
     assert len(drawn) == 8
     assert (tmp_path / "file").read_text() == "in the way"
+
+
+def test_the_cache_is_not_written_through_a_link(tmp_path: Path, drawn: list[int]) -> None:
+    """Breaks if a link in a shared cache folder leads the scenes into a file of the user."""
+    folder, victim = tmp_path / "cache", tmp_path / "victim"
+    Scenes(**SMALL, cache=folder)
+    (file,) = folder.iterdir()
+    file.unlink()
+    victim.write_text("precious")
+    file.symlink_to(victim)
+    (folder / f".{file.name}.{os.getpid()}").symlink_to(victim)
+    Scenes(**SMALL, cache=folder)
+    assert len(drawn) == 8
+    assert victim.read_text() == "precious"
+    assert file.is_file()
+    assert not file.is_symlink()
+
+
+def test_a_disk_that_is_full_leaves_nothing_of_a_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Breaks if half a file fills the disk for good, or ends the run."""
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert len(Scenes(**SMALL, cache=tmp_path).splits["train"]) == 2
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_mistake_while_drawing_is_not_hidden_by_the_cache(tmp_path: Path) -> None:

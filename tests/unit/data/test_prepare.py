@@ -542,3 +542,48 @@ def test_a_split_without_any_label_of_a_task_is_named(data, task, missing, split
         DataError, f"Task '{task}' has no label in the {split} split; every split needs some."
     ):
         prepare(data)
+
+
+# Objects of another form
+
+
+@pytest.mark.parametrize(
+    ("flaw", "sentence"),
+    [
+        (lambda d: setattr(d, "tasks", 3), "The dataset's `tasks` must be a list of Task objects; found one of type int."),
+        (lambda d: setattr(d, "splits", []), "The dataset's `splits` are of type list; they must be {'train': Split(...), 'val': ..., 'test': ...}."),
+        (lambda d: setattr(d, "preprocessing", 3), "The dataset's `preprocessing` is of type int; it must be a dict of plain values, or None."),
+        (lambda d: d.splits.update(val=0), "The val split is of type int; it must be a Split(inputs, targets)."),
+        (lambda d: setattr(d.splits["val"], "inputs", 0), "The inputs of the val split are of type int; it must be a tensor, e.g. torch.as_tensor(x)."),
+        (lambda d: setattr(d.splits["val"], "inputs", {}), "The inputs of the val split are an empty dict; give at least one."),
+        (lambda d: setattr(d.splits["val"], "targets", []), "The targets of the val split are of type list; they must be {task: tensor}."),
+        (
+            lambda d: setattr(d.splits["val"], "inputs", torch.zeros(())),
+            "The inputs of the val split are a tensor without rows; it must be an ordinary tensor of real numbers, one row per sample.",
+        ),
+        (
+            lambda d: setattr(d.splits["val"], "masks", {"y": torch.ones(4)}),
+            "The mask of 'y' in the val split holds float32; it must hold True where a label is known, e.g. mask.bool().",
+        ),
+        (
+            lambda d: setattr(d.splits["val"], "inputs", {"x": torch.zeros(4, 2)}),
+            "The inputs of the val split are a dict of 'x', those of the train split a tensor; they must be alike.",
+        ),
+    ],
+)  # fmt: skip
+def test_an_object_of_another_form_is_named(flaw: Callable[[Any], Any], sentence: str) -> None:
+    """Breaks if a dataset class that returns something else ends in an AttributeError."""
+
+    class Data:
+        def __init__(self) -> None:
+            self.tasks = [Task("y")]
+            self.splits = {
+                name: Split(torch.zeros(4, 2), {"y": torch.arange(4.0)})
+                for name in ("train", "val", "test")
+            }
+
+    data: Any = Data()
+    flaw(data)
+    with pytest.raises(DataError) as error:
+        prepare(data)
+    assert str(error.value) == sentence

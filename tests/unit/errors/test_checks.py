@@ -21,6 +21,11 @@ WRONG: list[tuple[Callable[[], Any], str]] = [
     ),
     (lambda: checks.whole_number(1.0, "k"), "k must be a whole number; found 1.0."),
     (lambda: checks.whole_number(0, "k", 1), "k must be a whole number of at least 1; found 0."),
+    (
+        lambda: checks.whole_number(2**64, "k"),
+        f"k must be a whole number below 2**63; found {2**64}.",
+    ),
+    (lambda: checks.mapping(3, "k", "{a: b}"), "k must be a mapping {a: b}; found 3."),
     (lambda: checks.positive(0, "k"), "k must be a positive number; found 0."),
     (lambda: checks.positive("1", "k"), "k must be a positive number; found '1'."),
     (lambda: checks.positive(math.inf, "k"), "k must be a positive number; found inf."),
@@ -55,6 +60,8 @@ def test_right_values_come_back_in_their_type() -> None:
     assert checks.fraction(0, "k", one_allowed=False) == 0.0
     assert checks.fraction(1, "k", one_allowed=True) == 1.0
     assert checks.flag(False, "k") is False
+    assert checks.mapping(None, "k", "{a: b}") == {}
+    assert checks.mapping({"a": 1}, "k", "{a: b}") == {"a": 1}
     assert checks.choice("a", "k", {"a": 1}) == "a"
     assert checks.learning_rate(None, "k") is None
     assert checks.per_task({"b": 2}, TASKS, 1.0, "k") == [1.0, 2.0]

@@ -116,7 +116,7 @@ def test_trivial_losses_are_those_of_the_mean_where_there_is_something_to_predic
         ("optimizer.parts=0.1", "optimizer.parts must be {shared: {lr: 0.001}, <task>: {lr: 0.01}}; found 0.1."),
         ("optimizer.parts={shared: {lrr: 1}}", "optimizer.parts.shared.lrr is not an option of Adam; did you mean 'lr'? allowed: amsgrad, betas, capturable, decoupled_weight_decay, differentiable, eps, foreach, fused, lr, maximize, weight_decay."),
         ("optimizer.parts={shared: {lr: -0.01}}", "optimizer.parts.shared: torch.optim.Adam refuses its options (lr=-0.01): Invalid learning rate: -0.01."),
-        ("optimizer.parts={value: {lr: abc}}", "optimizer.parts.value: torch.optim.Adam refuses its options (lr='abc'): '<=' not supported between instances of 'float' and 'str'."),
+        ("optimizer.parts={value: {lr: abc}}", "optimizer.parts.value.lr must be a finite number; found 'abc'."),
     ],
 )  # fmt: skip
 def test_wrong_parts_are_one_sentence(override: str, sentence: str) -> None:
@@ -124,6 +124,39 @@ def test_wrong_parts_are_one_sentence(override: str, sentence: str) -> None:
     with pytest.raises(ConfigError) as error:
         build(compose(*DATA, override))
     assert str(error.value) == sentence
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (("optimizer.lr=0",), "optimizer.lr=0 trains nothing; give a positive number (optimizer.parts sets that of single parts, where 0 is allowed)."),
+        (("optimizer.lr=1e-300",), "optimizer.lr=1e-300 trains nothing; give a positive number of at least 1.2e-38 (optimizer.parts sets that of single parts, where 0 is allowed)."),
+        (("schedule._target_=builtins.dict",), "schedule._target_ made a dict; it must make a Schedule."),
+        (("update._target_=builtins.dict",), "update._target_ made a dict; it must make an Update."),
+        (("data.losses=3",), "data.losses must be a mapping {name: loss}; found 3."),
+        (("data.metrics=''",), "data.metrics must be a mapping {task: [metric, ...]}; found ''."),
+        (("record=1",), "record must be a mapping {option: value}; found 1."),
+        (("trainer.device=3",), "trainer.device must be a text; found 3."),
+        (("trainer.device={_target_: nowhere.Thing}",), "trainer.device must be a text; found {'_target_': 'nowhere.Thing'}."),
+        (("trainer.threads=5000",), "trainer.threads must be at most 4096; found 5000."),
+        (
+            ("trainer.lr_scheduler={_target_: builtins.dict}",),
+            "trainer.lr_scheduler._target_ made a dict; it must make a scheduler of torch.optim.lr_scheduler.",
+        ),
+    ],
+)  # fmt: skip
+def test_a_config_that_trains_nothing_is_one_sentence(
+    overrides: tuple[str, ...], sentence: str
+) -> None:
+    """Breaks if a run does nothing, or ends in a raw error."""
+    with pytest.raises(ConfigError) as error:
+        build(compose(*DATA, *overrides))
+    assert str(error.value) == sentence
+
+
+def test_a_learning_rate_of_zero_holds_one_part_still() -> None:
+    """Breaks if a part cannot be frozen by its learning rate."""
+    build(compose(*DATA, "optimizer.lr=0", "optimizer.parts={shared: {lr: 0.1}}"))
 
 
 DECOUPLED = "optimizer.parts={shared: {decoupled_weight_decay: true, weight_decay: 0.1}, value: {weight_decay: 0.1}}"

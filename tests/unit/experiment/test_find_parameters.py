@@ -393,3 +393,52 @@ def test_a_loss_term_cannot_be_unshared() -> None:
         ConfigError, match="share=false copies the model per task, but the loss term 'c' needs"
     ):
         Unshared(MLP(tasks, (INPUTS,)), tasks)
+
+
+class Answers(nn.Module):
+    """A model of one layer, whose outputs a function makes of the layer's."""
+
+    def __init__(self, make: Callable[[Tensor], object]) -> None:
+        super().__init__()
+        self.layer, self.make = nn.Linear(3, 1), make
+
+    def forward(self, x: Tensor) -> object:
+        """Return what the function makes."""
+        return self.make(self.layer(x))
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda y: {"a": None}, "Task 'a': the model's output is a NoneType; it must be a tensor of floating-point numbers."),
+        (lambda y: {"a": y.long()}, "Task 'a': the model's output is a tensor of int64; it must be a tensor of floating-point numbers."),
+        (
+            lambda y: {"a": y.detach()},
+            "The loss of task 'a' depends on no trainable parameter, so there is nothing to train for it; does the model or the loss detach its output?",
+        ),
+    ],
+)  # fmt: skip
+def test_an_output_that_cannot_be_trained_is_named(
+    make: Callable[[Tensor], object], sentence: str
+) -> None:
+    """Breaks if such an output ends in an error of torch's."""
+    batch = Split(torch.zeros(2, 3), {"a": torch.zeros(2, 1)})
+    with pytest.raises(ModelError) as error:
+        find_parameters(Answers(make), Standard([Task("a", size=1)]), batch)
+    assert str(error.value) == sentence
+
+
+@pytest.mark.parametrize(
+    ("inputs", "start"),
+    [
+        (torch.zeros(2, 3, dtype=torch.long), "The model cannot take inputs of int64 ("),
+        (torch.zeros(2), "The model cannot take inputs of one number per sample without a dimension"),
+    ],
+)  # fmt: skip
+def test_inputs_that_the_model_cannot_take_are_named(inputs: Tensor, start: str) -> None:
+    """Breaks if whole numbers in a dataset end in an error about ``mat1``."""
+    batch = Split(inputs, {"a": torch.zeros(2, 1)})
+    model = Answers(lambda y: {"a": y})
+    with pytest.raises(ModelError) as error:
+        find_parameters(model, Standard([Task("a", size=1)]), batch)
+    assert str(error.value).startswith(start)

@@ -22,7 +22,7 @@ from mtl_runner.launch.in_process import run
         ("--help", "run takes options such as 'data=digits'; found '--help'"),
         ("+study=fair", "A study is many runs: write mtl-run -m +study=fair"),
         ("weighting=fixd", "weighting=fixd does not exist"),
-        ("data.targets={a: b", "An option cannot be parsed"),
+        ("data.targets={a: b", "The option 'data.targets={a: b' cannot be parsed"),
     ],
 )
 def test_what_cannot_be_one_run_is_refused(

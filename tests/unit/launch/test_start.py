@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -109,6 +110,49 @@ def test_an_unreadable_record_is_said_and_the_sweep_goes_on(
     SweepStart().on_multirun_start(config_of(tmp_path, "seed=0,1"))
     assert current_sweep() == tmp_path
     assert "does not say with which options its sweep was started" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["sweep.json", "multirun.yaml"])
+def test_a_record_is_not_written_through_a_link(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Breaks if a sweep in a foreign directory overwrites a file of the user."""
+    sweep, victim = tmp_path / "sweep", tmp_path / "victim"
+    victim.write_text("precious")
+    begin_a_run(sweep)
+    (sweep / name).symlink_to(victim)
+    monkeypatch.setenv(RESUME, "1")
+    start(config_of(sweep, "seed=0,1"))
+    OmegaConf.save({"hydra": {}}, sweep / "multirun.yaml")  # what Hydra does next
+    assert victim.read_text() == "precious"
+    assert json.loads((sweep / "sweep.json").read_text())["overrides"] == ["seed=0,1"]
+
+
+@pytest.mark.parametrize("name", ["sweep.json", "multirun.yaml"])
+def test_a_pipe_in_the_place_of_a_record_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Breaks if a sweep in a foreign directory waits for ever, reading or writing."""
+    begin_a_run(tmp_path)
+    os.mkfifo(tmp_path / name)
+    monkeypatch.setenv(RESUME, "1")
+    start(config_of(tmp_path, "seed=0,1"))
+    assert not (tmp_path / name).is_fifo()
+
+
+@pytest.mark.parametrize("name", ["sweep.json", "multirun.yaml"])
+def test_a_folder_in_the_place_of_a_record_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Breaks if Hydra's own error ends a sweep whose record cannot be written."""
+    begin_a_run(tmp_path)
+    (tmp_path / name).mkdir()
+    monkeypatch.setenv(RESUME, "1")
+    with pytest.raises(RefusedError) as refused:
+        start(config_of(tmp_path, "seed=0,1"))
+    assert str(refused.value) == (
+        f"Is a directory: '{tmp_path / name}'; check the path, or choose another hydra.run.dir."
+    )
 
 
 def test_a_sweep_without_a_run_gives_way_to_the_corrected_command(tmp_path: Path) -> None:

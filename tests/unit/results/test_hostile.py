@@ -109,8 +109,11 @@ BROKEN: dict[str, tuple[Damage, str]] = {
         for name in ("monitor", "tasks", "time", "epochs")
     },
     "newer": (
-        summary(lambda s: s.update(format=99)),
-        "summary.json: its format is not known here (up to 1); update mtl-runner to read it",
+        summary(lambda s: s.update(format=99, status="paused")),
+        "summary.json: it was written by a newer mtl-runner (format 99; this one reads up to 1); update mtl-runner to read it",
+    ),
+    "format": (
+        summary(lambda s: s.update(format="1")), "summary.json: format must be a whole number",
     ),
     "status": (
         summary(lambda s: s.update(status="whatever")),
@@ -197,6 +200,8 @@ HARMLESS: dict[str, Damage] = {
     "no curves": lambda run: (run / "metrics.csv").unlink(),
     "unknown field": summary(lambda s: s.update(later={"a": [1]})),
     "infinite": summary(lambda s: s["monitor"].update(best=float("inf"))),
+    "oldest format": summary(lambda s: s.pop("format", None)),
+    "choice of nothing": summary(lambda s: s["choices"].update(data=None, weighting=None)),
     "unknown kind": summary(lambda s: s["tasks"]["y1"].update(kind="quantile")),
     "no split": summary(lambda s: s["tasks"]["y1"]["final"].pop("test")),
     "circle": lambda run: (run / "loop").symlink_to(run.parent),

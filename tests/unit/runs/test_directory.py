@@ -99,6 +99,20 @@ def test_a_run_that_trained_does_not_give_way(tmp_path: Path, name: str) -> None
         claim_for(tmp_path, config(seed=1))
 
 
+def test_a_run_of_a_newer_version_is_not_touched(tmp_path: Path) -> None:
+    """Breaks if a run that this version does not understand is taken for one that never began."""
+    claim_for(tmp_path, config())
+    path = tmp_path / "summary.json"
+    path.write_text('{"format": 2, "status": "finished"}')
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    sentence = f"{str(path)!r} cannot be used: it was written by a newer mtl-runner (format 2; this one reads up to 1); update mtl-runner to read it."
+    for seed in (0, 1):
+        with pytest.raises(RunDirectoryError) as refused:
+            claim_for(tmp_path, config(seed=seed))
+        assert str(refused.value) == sentence
+    assert {path: path.read_bytes() for path in before} == before
+
+
 @pytest.mark.parametrize("name", ["metrics.csv", "summary.json", "checkpoint.pt", "best.pt"])
 def test_results_of_unknown_origin_are_not_touched(tmp_path: Path, name: str) -> None:
     """Breaks if the results of another tool, or of a run that lost its config, are overwritten."""
@@ -178,12 +192,13 @@ def race(directory: Path, seed: int, barrier: object, outcomes: object) -> None:
         outcomes.put(str(error).partition(";")[0].partition(" ")[2])  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("trials", [5, pytest.param(30, marks=pytest.mark.long)])
 def test_of_runs_that_start_together_one_has_the_directory_and_its_own_config(
-    tmp_path: Path,
+    tmp_path: Path, trials: int
 ) -> None:
     """Breaks if a run records the config of another one, and repeat= repeats that."""
     context = multiprocessing.get_context("fork")
-    for trial in range(5):
+    for trial in range(trials):
         barrier, outcomes = context.Barrier(3), context.SimpleQueue()
         directory = tmp_path / str(trial)
         processes = [
@@ -211,6 +226,18 @@ def test_a_link_in_the_place_of_the_lock_is_not_followed(tmp_path: Path) -> None
     with pytest.raises(RunDirectoryError, match="lock' is a link; remove it"):
         claim_for(tmp_path / "run", config())
     assert precious.read_text() == "mine"
+
+
+def test_records_that_lie_elsewhere_are_not_written(tmp_path: Path) -> None:
+    """Breaks if a run in a foreign directory overwrites the records of another run."""
+    claim_for(tmp_path / "mine", config())
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / ".hydra").symlink_to(tmp_path / "mine" / ".hydra")
+    for seed in (0, 1):
+        with pytest.raises(RunDirectoryError, match=r"\.hydra' is a link; remove it\.$"):
+            claim_for(tmp_path / "foreign", config(seed=seed))
+    assert {path: path.read_bytes() for path in before} == before
 
 
 def test_what_a_killed_write_left_is_removed(tmp_path: Path) -> None:

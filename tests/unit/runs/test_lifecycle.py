@@ -61,8 +61,9 @@ def test_a_finished_run_has_its_recorded_monitor(
     tmp_path: Path, recorded: str, expected: float
 ) -> None:
     """Breaks if a resumed sweep judges a finished run anew, or fails on an infinite monitor."""
-    text = f'{{"status": "finished", "monitor": {{"best": {recorded}}}}}'
-    (tmp_path / "summary.json").write_text(text)
+    monitor = f'"monitor": {{"name": "relative_loss", "best": {recorded}}}'
+    fields = '"status": "finished", "epochs": 1, "tasks": {"a": {}}, "time": {}'
+    (tmp_path / "summary.json").write_text(f"{{{fields}, {monitor}}}")
     outcome = outcome_if_finished(tiny_request(tmp_path))
     assert outcome is not None
     assert outcome.monitor == pytest.approx(expected, nan_ok=True)

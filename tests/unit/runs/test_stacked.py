@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import signal
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mtl_runner.models import MLP
 from mtl_runner.runs.directory import read_summary
 from mtl_runner.runs.request import Request
 from mtl_runner.runs.runner import run
 from mtl_runner.runs.stacked import StackedRuns, max_replicas
+from mtl_runner.tasks.task import Task
 from mtl_runner.train import checkpoint
+from mtl_runner.train.interruption import STOP_SIGNALS, StoppedBySignal, take_signals
 from mtl_runner.train.stack import StackTrainer, stack_trainer
 from mtl_runner.train.trainer import Trainer
 from tests.unit.runs.small_runs import tiny_request
@@ -29,6 +35,53 @@ def requests(tmp_path: Path) -> dict[int, Request]:
         )
         for seed in range(4)
     }
+
+
+@pytest.fixture
+def taken_signals() -> Iterator[None]:
+    """Signals stop the test as they stop the command."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in STOP_SIGNALS}
+    take_signals()
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+class Signalled(MLP):
+    """A model that SIGTERM reaches while it is made.
+
+    Attributes:
+        begun: The run that has to have begun before; None for no signal.
+    """
+
+    begun: Path | None = None
+
+    def __init__(self, tasks: list[Task], input_shape: tuple[int, ...], **options: Any) -> None:
+        if Signalled.begun is not None and (Signalled.begun / "summary.json").exists():
+            Signalled.begun = None
+            signal.raise_signal(signal.SIGTERM)
+        super().__init__(tasks, input_shape, **options)
+
+
+@pytest.mark.usefixtures("taken_signals")
+@pytest.mark.parametrize("begun", [1, 3])
+def test_a_signal_while_a_stack_is_set_up_is_recorded_in_every_run_that_has_begun(
+    requests: dict[int, Request], tmp_path: Path, begun: int
+) -> None:
+    """Breaks if a run that Slurm preempts before its training stays "running" for ever."""
+    for request in requests.values():
+        request.config.model._target_ = f"{__name__}.Signalled"
+    Signalled.begun = tmp_path / str(begun - 1)
+    with pytest.raises(StoppedBySignal) as stopped:
+        StackedRuns(requests, 2e9).run()
+    assert stopped.value.number == signal.SIGTERM
+    summaries = [read_summary(tmp_path / str(k)) for k in range(4)]
+    assert [(s.get("status"), s.get("reason")) for s in summaries] == [
+        ("interrupted", "stopped by SIGTERM")
+    ] * begun + [(None, None)] * (4 - begun)
+    resumed = StackedRuns(requests, 2e9)
+    resumed.run()
+    assert [resumed.outcomes[k].error for k in range(4)] == [""] * 4
 
 
 def test_a_mistake_of_ours_is_not_taken_for_a_model_that_cannot_be_stacked(
@@ -194,12 +247,15 @@ def test_a_stack_that_is_killed_at_any_operation_resumes_to_the_same_bytes(
         }
 
     def files(name: str) -> dict[str, bytes]:
-        return {
-            str(path.relative_to(tmp_path / name)): path.read_bytes()
-            if path.name == "metrics.csv"
-            else b""
-            for path in sorted((tmp_path / name).rglob("*"))
-        }
+        contents: dict[str, bytes] = {}
+        for path in sorted((tmp_path / name).rglob("*")):
+            content = path.read_bytes() if path.name == "metrics.csv" else b""
+            if path.name == "summary.json":
+                summary = json.loads(path.read_text())
+                del summary["time"]
+                content = json.dumps(summary).encode()
+            contents[str(path.relative_to(tmp_path / name))] = content
+        return contents
 
     operations = killer.run(requests("undisturbed"))
     assert operations > 60
@@ -266,8 +322,8 @@ def test_a_run_that_was_saved_just_before_a_kill_goes_back_to_the_epoch_of_the_o
         patch.setattr(Trainer, "save", killed_amid)
         with pytest.raises(Killed):
             StackedRuns(killed, 2e9).run()
-    saved = [checkpoint.saved_epochs(request.directory) for request in killed.values()]
-    assert saved == [[2, 1], [1], [1]]
+    saved = [checkpoint.saved_positions(request.directory) for request in killed.values()]
+    assert saved == [[(2, 0), (1, 0)], [(1, 0)], [(1, 0)]]
     resumed = StackedRuns(killed, 2e9)
     resumed.run()
     assert (list(resumed.outcomes), resumed.not_stacked) == ([0, 1, 2], {})

@@ -12,6 +12,7 @@ import pytest
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
+from mtl_runner.errors import RunDirectoryError
 from mtl_runner.files import write_json
 from mtl_runner.study import Candidate, PlannedRun
 from mtl_runner.study.record import StudyRecord
@@ -85,9 +86,11 @@ def test_the_monitor_is_that_of_the_last_epoch(record: StudyRecord) -> None:
     assert record.monitor(run, returned(record.directory, JobStatus.FAILED)) == math.inf
 
 
-@pytest.mark.parametrize("summary", [{}, {"monitor": {"final": None}}])
+@pytest.mark.parametrize(
+    "summary", [{}, *({"monitor": monitor} for monitor in ({"final": None}, {"final": "x"}, [1]))]
+)
 def test_a_run_without_a_monitor_is_the_worst(record: StudyRecord, summary: dict[str, Any]) -> None:
-    """Breaks if a run that diverged, or left no summary, wins or stops the study."""
+    """Breaks if a run that diverged, or left no whole summary, wins or stops the study."""
     run = PlannedRun(DWA, 0.01, 1, 0)
     assert record.monitor(run, finish(record, run, summary)) == math.inf
 
@@ -103,6 +106,36 @@ def test_every_task_chooses_its_learning_rate(record: StudyRecord) -> None:
         finish(record, PlannedRun(SINGLE, lr, 1, 0), {"tasks": tasks})
     assert record.rates_per_task(SINGLE) == [0.01, 0.1]
     assert record.rates_per_task(DWA) == []
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        *({"tasks": tasks} for tasks in (None, [1], {"a": 1}, {"a": {}}, {"a": {"final": [1]}})),
+        *({"tasks": {"a": {"final": {"val": val}}}} for val in (None, {}, {"loss": "x"}, [1])),
+    ],
+    ids=str,
+)
+def test_a_damaged_summary_costs_its_own_learning_rate(
+    record: StudyRecord, damaged: dict[str, Any]
+) -> None:
+    """Breaks if one odd file stops a study of hours with an error of Python."""
+    finish(record, PlannedRun(SINGLE, 0.1, 1, 0), damaged)
+    undamaged = {"tasks": {"a": {"final": {"val": {"loss": 1.0}}}}}
+    finish(record, PlannedRun(SINGLE, 0.01, 1, 0), undamaged)
+    assert record.rates_per_task(SINGLE) == [0.01]
+
+
+def test_a_summary_of_a_newer_version_stops_the_study_in_a_sentence(record: StudyRecord) -> None:
+    """Breaks if a resumed study goes on without the runs that a newer version has finished."""
+    run = PlannedRun(SINGLE, 0.1, 1, 0)
+    job = finish(record, run, {"format": 2})
+    for read in (lambda: record.rates_per_task(SINGLE), lambda: record.monitor(run, job)):
+        with pytest.raises(
+            RunDirectoryError,
+            match=r"summary\.json' cannot be used: it was written by a newer mtl-runner \(format 2; this one reads up to 1\); update mtl-runner to read it\.$",
+        ):
+            read()
 
 
 def metrics(*weights: tuple[float, float]) -> str:
@@ -129,6 +162,14 @@ def test_a_strategy_without_weights_to_freeze_has_none(
     """Breaks if a twin of equal or impossible weights is trained."""
     finish(record, PlannedRun(DWA, 0.1, 4, 1, final=True), {}, metrics(weights))
     assert record.average_weights(DWA) is None
+
+
+@pytest.mark.parametrize("text", ["", "\0", "a;b\n1;2\n", "epoch,split,task,weight\n1,train,a,x\n"])
+def test_damaged_metrics_are_left_out(record: StudyRecord, text: str) -> None:
+    """Breaks if one odd file stops a study of hours with an error of Python."""
+    finish(record, PlannedRun(DWA, 0.1, 4, 1, final=True), {}, metrics((1, 3)))
+    finish(record, PlannedRun(DWA, 0.1, 4, 2, final=True), {}, text)
+    assert record.average_weights(DWA) == {"a": 1.0, "b": 3.0}
 
 
 def test_final_runs_without_metrics_are_left_out(record: StudyRecord) -> None:

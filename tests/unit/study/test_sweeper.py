@@ -104,6 +104,20 @@ def test_every_round_goes_to_the_launcher_with_all_common_options(
     assert (tmp_path / "sweep" / "multirun.yaml").exists(), "resume=true needs it"
 
 
+def test_no_record_of_a_study_is_written_through_a_link(sweep: Sweep, tmp_path: Path) -> None:
+    """Breaks if a study in a foreign directory overwrites files of the user."""
+    folder, victim = tmp_path / "sweep", tmp_path / "victim"
+    folder.mkdir()
+    victim.write_text("precious")
+    for name in ("multirun.yaml", "study.json"):
+        (folder / name).symlink_to(victim)
+    with pytest.raises(KeyboardInterrupt):
+        sweep(RecordingLauncher(folder, stop_at=4), "weighting=dwa,famo")
+    assert victim.read_text() == "precious"
+    assert len(json.loads((folder / "study.json").read_text())["jobs"]) == 5
+    assert "weighting" in (folder / "multirun.yaml").read_text()
+
+
 def test_a_stopped_study_knows_what_it_began(sweep: Sweep, tmp_path: Path) -> None:
     """Breaks if Ctrl-C costs a study the record of its runs, or is taken for the end of a round."""
     launcher = RecordingLauncher(tmp_path / "sweep", stop_at=4)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mtl_runner.errors import ConfigError
-from mtl_runner.tasks.noise import log_variance, log_variances, sigma_of
+from mtl_runner.tasks.noise import initial_log_scales, log_variance, log_variances, sigma_of
 from mtl_runner.tasks.task import Task
 from tests.support.builders import KINDS, QUICK, assert_near, make_tasks
 
@@ -79,3 +79,31 @@ def test_an_infinite_frozen_sigma_is_refused() -> None:
     """Breaks if a run ends with a loss of infinity instead of the option being named."""
     with pytest.raises(ConfigError, match=r"key\.a must be a positive sigma"):
         log_variances(TWO_TASKS, [0.0, 0.0], {"a": math.inf}, "key")
+
+
+@pytest.mark.parametrize("init", [1000, -1000.0, {"a": 88}, float("nan")])
+def test_a_log_scale_beyond_single_precision_is_refused(init: Any) -> None:
+    """Breaks if a run trains nothing, since e^-1000 is a weight of 0, and says so only later."""
+    with pytest.raises(ConfigError) as error:
+        initial_log_scales(init, TWO_TASKS, "weighting.init")
+    value = init["a"] if isinstance(init, dict) else init
+    assert str(error.value) == (
+        f"weighting.init must lie between -87 and 87, where e^init is a positive number; found {value:g}."
+    )
+    assert initial_log_scales({"a": -87}, TWO_TASKS, "weighting.init") == [-87.0, 0.0]
+
+
+@pytest.mark.parametrize("sigma", [1e20, 1e-20])
+def test_a_sigma_of_which_single_precision_has_no_square_is_refused(sigma: float) -> None:
+    """Breaks if a task with a fixed sigma gets the weight 0, or an infinite one."""
+    with pytest.raises(ConfigError) as error:
+        log_variances(TWO_TASKS, [0.0, 0.0], {"a": sigma}, "weighting.frozen")
+    assert str(error.value) == (
+        f"weighting.frozen.a={sigma:g} is too far from the size of the task's targets: 1 / sigma² is 0 or infinite in single precision."
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_sigma_of_a_diverged_log_variance_is_infinite(kind: str) -> None:
+    """Breaks if a far too large learning rate ends a run in an OverflowError of Python."""
+    assert sigma_of(Task("a", kind, size=1), 1e20) == math.inf

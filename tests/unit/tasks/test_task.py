@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -135,3 +137,52 @@ def test_units_and_true_noise_are_positive(field: str, value: float) -> None:
     words = f"^Task 'a': {field} must be a positive number; found {float(value)}\\.$"
     with pytest.raises(ConfigError, match=words):
         Task("a", **{field: value})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "rule"),
+    [
+        ({"size": "x"}, "size must be a finite number; found 'x'."),
+        ({"size": -1}, "size must be at least 0; found -1."),
+        ({"offset": float("nan")}, "offset must be a finite number; found nan."),
+        ({"scale": "x"}, "scale must be a finite number; found 'x'."),
+        ({"scale": None}, "scale must be a finite number; found None."),
+        (
+            {"offset": 1e300},
+            "offset must lie within ±3.4e+38, the range of single precision; found 1e+300.",
+        ),
+        ({"metrics": "rmse"}, "metrics must be a tuple; found 'rmse'."),
+        ({"classes": 3}, "classes must be a tuple; found 3."),
+        (
+            {"loss_term": 3},
+            "loss_term must be a callable of (outputs, targets); found 3.",
+        ),
+        (
+            {"loss_term": lambda outputs: 1},
+            "loss_term must take two arguments, (outputs, targets); its own are (outputs).",
+        ),
+    ],
+)
+def test_an_argument_of_another_type_is_named(arguments: dict[str, object], rule: str) -> None:
+    """Breaks if a user's own dataset ends in a TypeError of ours."""
+    with pytest.raises(ConfigError) as error:
+        Task("a", **arguments)  # type: ignore[arg-type]
+    assert str(error.value) == f"Task 'a': {rule}"
+
+
+@pytest.mark.parametrize("metric", [lambda: 1, lambda outputs: 1, lambda o, t, more: 1])
+def test_a_metric_of_a_loss_term_takes_outputs_and_targets(metric: Callable[..., int]) -> None:
+    """Breaks if a function of other arguments is a TypeError in the first evaluation."""
+
+    def agree(outputs: object, targets: object) -> torch.Tensor:
+        return torch.tensor(0.0)
+
+    agree.metrics = {"gap": metric}  # type: ignore[attr-defined]
+    words = (
+        r"^Task 't': the loss term's metric 'gap' must take two arguments, \(outputs, targets\); "
+    )
+    with pytest.raises(ConfigError, match=words):
+        Task("t", "term", loss_term=agree)
+    # A function in C need not say what it takes, and other arguments may have defaults.
+    assert Task("t", "term", loss_term=max)
+    assert Task("t", "term", loss_term=lambda outputs, targets, weight=1: 0)

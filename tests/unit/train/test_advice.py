@@ -554,3 +554,33 @@ def test_a_decay_that_reaches_log_variances_is_named() -> None:
     assert advice_on_optimizer(torch.optim.Rprop(weighting.parameters()), weighting) == [], (
         "no weight decay at all"
     )
+
+
+# Tasks that count in no relative loss, and warm-ups that do not end
+
+
+def test_a_task_without_a_relative_loss_is_named() -> None:
+    """Breaks if a task with constant targets leaves the number that judges a run in silence."""
+    experiment = build_experiment()
+    experiment.trivial["val"] = [1.0, None, 1.0, 1.0]
+    task = experiment.data.tasks[1].name
+    (sentence,) = advice_on_setup(experiment)
+    assert sentence == (
+        f"Task {task!r} does not count in relative_loss: the trivial predictor's validation loss is not above 0, "
+        "since the targets are constant or the loss can be negative; judge it by its own columns."
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "warned"),
+    [
+        (("weighting.form=log_nadir", "weighting.warmup_epochs=3"), True),
+        (("weighting.form=log_nadir", "weighting.warmup_epochs=2"), False),
+        (("weighting.form=log_nadir", "weighting.nadir=1"), False),
+        ((), False),
+    ],
+)
+def test_a_warm_up_that_lasts_the_run_is_told(options: tuple[str, ...], warned: bool) -> None:
+    """Breaks if a run of stch ends before its objective has begun, without a word."""
+    advice = setup_advice("weighting=stch", "trainer.epochs=3", *options)
+    assert mentions(advice, "weighting.warmup_epochs=3 leaves nothing of the 3 epochs") is warned

@@ -67,7 +67,7 @@ def test_a_checkpoint_of_a_newer_version_is_not_taken(tmp_path: Path) -> None:
     torch.save({"epoch": 1, "format": checkpoint.FORMAT + 1}, path)
     with pytest.raises(
         RunDirectoryError,
-        match=r"checkpoint\.pt' has format 2, and this version reads formats up to 1; update mtl-runner to use it\.",
+        match=r"checkpoint\.pt' cannot be used: it was written by a newer mtl-runner \(format 2; this one reads up to 1\); update mtl-runner to read it\.",
     ):
         checkpoint.load(path)
 
@@ -200,10 +200,10 @@ def test_files_are_kept_where_a_file_system_has_no_links(
 def test_the_previous_files_come_back(tmp_path: Path) -> None:
     """Breaks if a replica that was killed ahead of the others cannot go back to their epoch."""
     write_saves(tmp_path, 1, 2, in_stack=True)
-    assert checkpoint.saved_epochs(tmp_path) == [2, 1]
+    assert checkpoint.saved_positions(tmp_path) == [(2, 0), (1, 0)]
     checkpoint.restore_previous(tmp_path)
     assert [checkpoint.load(tmp_path / name)["epoch"] for name in checkpoint.FILES] == [1, 1]
-    assert checkpoint.saved_epochs(tmp_path) == [1]
+    assert checkpoint.saved_positions(tmp_path) == [(1, 0)]
     assert sorted(file.name for file in tmp_path.iterdir()) == ["best.pt", "checkpoint.pt"]
 
 
@@ -219,16 +219,16 @@ def test_deleting_the_previous_files_leaves_the_present_ones(tmp_path: Path) -> 
 def test_a_run_without_a_checkpoint_starts_at_epoch_0(tmp_path: Path) -> None:
     """Breaks if a run that was killed before its first checkpoint cannot be resumed."""
     checkpoint.keep_previous(tmp_path)
-    assert checkpoint.saved_epochs(tmp_path) == [0]
+    assert checkpoint.saved_positions(tmp_path) == [(0, 0)]
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_first_save_of_a_stack_can_be_undone(tmp_path: Path) -> None:
     """Breaks if the replicas that have saved cannot go back to those that have not."""
     write_saves(tmp_path, 3, in_stack=True)
-    assert checkpoint.saved_epochs(tmp_path) == [3, 0]
+    assert checkpoint.saved_positions(tmp_path) == [(3, 0), (0, 0)]
     checkpoint.restore_previous(tmp_path)
-    assert checkpoint.saved_epochs(tmp_path) == [0]
+    assert checkpoint.saved_positions(tmp_path) == [(0, 0)]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -236,8 +236,46 @@ def test_a_run_goes_back_only_while_others_save(tmp_path: Path) -> None:
     """Breaks if a replica that diverged takes all others back to its last epoch."""
     write_saves(tmp_path, 1, 2, in_stack=True)
     checkpoint.all_have_saved(tmp_path)
-    assert checkpoint.saved_epochs(tmp_path) == [2]
+    assert checkpoint.saved_positions(tmp_path) == [(2, 0)]
     write_saves(tmp_path, 3, in_stack=True)
-    assert checkpoint.saved_epochs(tmp_path) == [3, 2]
+    assert checkpoint.saved_positions(tmp_path) == [(3, 0), (2, 0)]
     write_saves(tmp_path, 4)
-    assert checkpoint.saved_epochs(tmp_path) == [4]
+    assert checkpoint.saved_positions(tmp_path) == [(4, 0)]
+
+
+def test_the_save_before_is_not_kept_through_a_link(tmp_path: Path) -> None:
+    """Breaks if resume= of a foreign run writes into a folder of the user, or reads there."""
+    run, outside = tmp_path / "run", tmp_path / "outside"
+    run.mkdir()
+    outside.mkdir()
+    checkpoint.save(outside / "checkpoint.pt", {"epoch": 9})
+    (outside / checkpoint.STACK_IS_SAVING).touch()
+    before = {path.name: path.read_bytes() for path in outside.iterdir()}
+
+    write_saves(run, 1)
+    (run / checkpoint.PREVIOUS).symlink_to(outside)
+    assert checkpoint.saved_positions(run) == [(1, 0)]
+    checkpoint.all_have_saved(run)
+    (run / "checkpoint.pt").write_bytes(b"damaged")
+    checkpoint.go_back_if_damaged(run)
+    assert (run / "checkpoint.pt").read_bytes() == b"damaged"
+    write_saves(run, 2, 3)
+    checkpoint.delete_previous(run)
+    assert {path.name: path.read_bytes() for path in outside.iterdir()} == before
+
+
+def test_no_file_of_the_save_before_is_written_through_a_link(tmp_path: Path) -> None:
+    """Breaks if resume= of a foreign run overwrites or makes a file of the user."""
+    run, victim = tmp_path / "run", tmp_path / "victim"
+    run.mkdir()
+    write_saves(run, 1)
+    victim.write_text("precious")
+    (run / checkpoint.PREVIOUS).mkdir()
+    for name in (*checkpoint.FILES, *(f".{name}.kept" for name in checkpoint.FILES)):
+        (run / checkpoint.PREVIOUS / name).symlink_to(victim)
+    (run / checkpoint.PREVIOUS / checkpoint.STACK_IS_SAVING).symlink_to(tmp_path / "made")
+    for best_changes in (False, True):
+        checkpoint.keep_previous(run, best_changes, in_stack=True)
+    assert victim.read_text() == "precious"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "victim"]
+    assert checkpoint.load(run / checkpoint.PREVIOUS / "checkpoint.pt") == {"epoch": 1}

@@ -1,4 +1,4 @@
-"""Signals ask a training loop to stop; a second Ctrl-C stops at once."""
+"""Signals ask a training loop to stop; a third Ctrl-C stops at once."""
 
 from __future__ import annotations
 
@@ -39,17 +39,22 @@ def signals_taken(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def loop(stop: bool = False) -> SimpleNamespace:
     """Return the part of a training loop that the signals set."""
-    return SimpleNamespace(stop=stop, stop_signal=signal.SIGINT)
+    return SimpleNamespace(stop=stop, stop_now=False, stop_signal=signal.SIGINT)
 
 
-def test_the_first_interrupt_asks_and_the_second_stops(caplog: pytest.LogCaptureFixture) -> None:
-    """Breaks if Ctrl-C loses the current epoch, or a loop that hangs cannot be stopped."""
+def test_interrupts_ask_twice_and_then_stop(caplog: pytest.LogCaptureFixture) -> None:
+    """Breaks if Ctrl-C loses what is trained, or a loop that hangs cannot be stopped."""
     training = loop()
     caplog.set_level(logging.INFO, "mtl_runner")
     with graceful_interruption(training):
         signal.raise_signal(signal.SIGINT)
-        assert training.stop
-        assert "press Ctrl-C again to stop at once" in caplog.text
+        assert (training.stop, training.stop_now) == (True, False)
+        signal.raise_signal(signal.SIGINT)
+        assert training.stop_now
+        assert caplog.messages == [
+            "Stopping at the next evaluated epoch; press Ctrl-C again to stop after this step.",
+            "Stopping after this step; press Ctrl-C again to stop at once.",
+        ]
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
 
@@ -88,8 +93,8 @@ def test_a_scheduler_asks_once_and_for_all(
         for _ in range(2):
             signal.raise_signal(number)
         signal.raise_signal(signal.SIGTERM)
-        assert (training.stop, training.stop_signal) == (True, number)
-        assert caplog.messages == [f"{number.name}: stopping at the end of this epoch."]
+        assert (training.stop, training.stop_now, training.stop_signal) == (True, True, number)
+        assert caplog.messages == [f"{number.name}: stopping after this step."]
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
 
@@ -100,7 +105,7 @@ def test_a_scheduler_is_in_more_of_a_hurry_than_ctrl_c(signals_taken: None) -> N
     with graceful_interruption(training):
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGTERM)
-    assert training.stop_signal == signal.SIGTERM
+    assert (training.stop_now, training.stop_signal) == (True, signal.SIGTERM)
 
 
 def test_outside_of_a_training_a_signal_stops_the_command(signals_taken: None) -> None:

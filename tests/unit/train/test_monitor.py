@@ -44,6 +44,22 @@ def test_an_unknown_monitor_is_answered_with_what_is_allowed(text: str, suggesti
 
 
 @pytest.mark.parametrize(
+    ("text", "end"),
+    [
+        ("b.auc", "it is recorded only with data.metrics.b='[accuracy, f1, ece, auc]'."),
+        ("b.rmse", "allowed: a.loss, a.mae, a.r2, a.rmse, a.rrmse, b.accuracy, b.ece, b.f1, b.loss, relative_loss."),
+        ("accuracy", "write b.accuracy."),
+        ("loss", "write a.loss or b.loss."),
+    ],
+)  # fmt: skip
+def test_a_metric_that_is_not_recorded_is_not_mistaken_for_another(text: str, end: str) -> None:
+    """Breaks if ``label.auc`` is answered with the name of another metric that looks like it."""
+    with pytest.raises(ConfigError) as error:
+        Monitor.parse(text, TASKS)
+    assert str(error.value) == f"trainer.monitor={text!r} is unknown; {end}"
+
+
+@pytest.mark.parametrize(
     ("text", "task", "value"),
     [
         ("relative_loss", "a", 0.5),

@@ -89,7 +89,11 @@ def test_a_run_that_a_scheduler_stops_goes_on_to_the_same_bytes(
     uninterrupted.run()
     stopped = make_trainer(tmp_path / "stopped", *options)
     stopped.stop_signal = signal.SIGTERM
-    stopped.on_epoch = lambda epoch, objective: setattr(stopped, "stop", epoch == last_epoch)
+
+    def stop(epoch: int, objective: float) -> None:
+        stopped.stop = stopped.stop_now = epoch == last_epoch
+
+    stopped.on_epoch = stop
     with pytest.raises(Interrupted) as interrupt:
         stopped.run()
     assert interrupt.value.number == signal.SIGTERM

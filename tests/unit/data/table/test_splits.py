@@ -73,6 +73,17 @@ def test_split_by_files(table, tmp_path, houses):
     }
 
 
+@pytest.mark.parametrize("name", ["val", "test"])
+def test_the_table_of_the_training_rows_is_no_other_split(table, tmp_path, houses, name):
+    """Breaks if a model is judged by the rows that it has learned, by a slip of the hand."""
+    houses[60:].to_csv(tmp_path / "other.csv", index=False)
+    houses.to_csv(tmp_path / "all.csv", index=False)
+    split_file, table_file = str(tmp_path / "other.csv"), str(tmp_path / "all.csv")
+    split = {"val": split_file, "test": split_file, name: f"{tmp_path}/./all.csv"}
+    with fails(ConfigError, f"data.split: {name}=", "is the table of the training rows"):
+        Table(table_file, ["price"], split=split)
+
+
 @pytest.mark.parametrize("folds", [3, 7, 10])
 def test_folds_are_disjoint_and_cover_everything(table, folds):
     """Breaks cross-validation.
@@ -100,10 +111,10 @@ def test_the_fold_after_the_test_fold_is_the_validation_split(table):
 # What is wrong, and what would be right
 
 
-def test_a_header_without_rows_is_an_empty_split(tmp_path):
+def test_a_header_without_rows_is_no_table(tmp_path):
     """Breaks the sentence for an empty table."""
     (tmp_path / "header.csv").write_text("a,b\n")
-    with fails(DataError, "split of 0 rows would be empty"):
+    with fails(DataError, "The table", "header.csv' has no rows under its header line."):
         Table(str(tmp_path / "header.csv"), ["a"])
 
 

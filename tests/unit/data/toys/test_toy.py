@@ -180,6 +180,7 @@ def _logit_slopes(seed: int, dim: int, classes: int) -> torch.Tensor:
     [
         ({"noise": {"y1": 1, "y2": 1, "y9": 3}}, "data.noise names the unknown task 'y9'; "),
         ({"intercepts": {"y1": 1, "y2": 1, "z": 3}}, "data.intercepts names the unknown task 'z'"),
+        ({"slopes": {}}, "data.slopes is empty; give one per task, {task: slope}."),
         ({"noise": {"y1": 1}}, "data.slopes has the task 'y2', but data.noise has not;"),
         ({"noise": {"y1": -1, "y2": 1}}, "data.noise.y1 must be a number of at least 0; found -1."),
         ({"n": 0}, "data.n must be a whole number of at least 1; found 0."),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mtl_runner.results.records.dataset import Records
 from mtl_runner.results.records.labels import label_runs
 from mtl_runner.results.records.roles import (
     assign_roles,
@@ -85,13 +86,22 @@ def test_a_like_named_run_of_another_folder_takes_no_role(tmp_path: Path) -> Non
     ]
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"jobs": 3}', '{"version": 1}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "[]", '{"jobs": 3}', '{"version": 1}', '{"jobs": {"0": {"role": "equal"}}}'),
+        *('{"version": 2, "jobs": {}}', '{"version": "1", "jobs": {}}'),
+    ],
+)
 def test_a_broken_study_is_no_study(tmp_path: Path, text: str) -> None:
-    """Breaks if a half-written study.json stops the comparison."""
+    """Breaks if a half-written study.json stops the comparison, or is not spoken of."""
     write_run(tmp_path, "0", METRICS)
     (tmp_path / "study.json").write_text(text)
     assert not read_study(find_runs([tmp_path]))
     assert dataset_in(tmp_path).strategies[0].role == "equal"
+    assert Records.read([tmp_path]).datasets[0].notes == (
+        "study.json is missing or not readable: tuning runs cannot be told from final ones.",
+    )
 
 
 def test_several_studies_are_judged_apart(tmp_path: Path) -> None:

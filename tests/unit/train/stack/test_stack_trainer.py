@@ -54,7 +54,10 @@ def test_a_replica_that_diverges_leaves_the_others_alone(tmp_path: Path) -> None
     assert list(stack.failed) == [1]
     assert isinstance(stack.failed[1], DivergedError)
     assert stack.live == {0, 2}
-    assert [checkpoint.saved_epochs(replicas[k].directory) for k in (0, 2)] == [[4], [4]]
+    assert [checkpoint.saved_positions(replicas[k].directory) for k in (0, 2)] == [
+        [(4, 0)],
+        [(4, 0)],
+    ]
 
 
 def test_a_request_to_stop_is_honoured_after_saving(tmp_path: Path) -> None:
@@ -71,7 +74,7 @@ def test_a_request_to_stop_is_honoured_after_saving(tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
         stack.run()
     assert list(objectives) == [1, 2]
-    assert [checkpoint.saved_epochs(r.directory) for r in replicas] == [[2]] * 3
+    assert [checkpoint.saved_positions(r.directory) for r in replicas] == [[(2, 0)]] * 3
 
 
 def test_a_stack_that_a_scheduler_stops_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
@@ -81,7 +84,11 @@ def test_a_stack_that_a_scheduler_stops_goes_on_to_the_same_bytes(tmp_path: Path
     StackTrainer(uninterrupted).run()
     stopped = StackTrainer(make_trainers(tmp_path / "stopped", *options))
     stopped.stop_signal = signal.SIGTERM
-    stopped.on_epoch = lambda epoch, objective: setattr(stopped, "stop", epoch == 4)
+
+    def stop(epoch: int, objective: float) -> None:
+        stopped.stop = stopped.stop_now = epoch == 4
+
+    stopped.on_epoch = stop
     with pytest.raises(Interrupted) as interrupt:
         stopped.run()
     assert interrupt.value.number == signal.SIGTERM
@@ -121,5 +128,8 @@ def test_a_full_disk_ends_one_replica(tmp_path: Path, monkeypatch: pytest.Monkey
     stack = StackTrainer(replicas, on_replica=on_replica.append)
     stack.run()
     assert list(stack.failed) == [2]
-    assert [checkpoint.saved_epochs(replicas[k].directory) for k in (0, 1)] == [[4], [4]]
+    assert [checkpoint.saved_positions(replicas[k].directory) for k in (0, 1)] == [
+        [(4, 0)],
+        [(4, 0)],
+    ]
     assert on_replica[-1] == 2

@@ -1,0 +1,88 @@
+"""The options of a command, checked before Hydra composes a config from them. Free of torch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mtl_runner.config.conf_directory import conf_directory
+from mtl_runner.errors import ConfigError, suggest
+from mtl_runner.launch.repeat import GROUPS
+
+# Groups of which a config may choose no option.
+OPTIONAL_GROUPS = ("experiment", "study")
+
+
+def check_overrides(arguments: Sequence[str]) -> None:
+    """Check what Hydra's own errors do not say in a sentence, or what it passes over.
+
+    Args:
+        arguments: What stands behind ``mtl-run``; flags are passed over.
+
+    Raises:
+        ConfigError: If an option cannot be parsed, has the value ``???``, or chooses something
+            else than an option of a group.
+
+    Example:
+        >>> check_overrides(["-m", "weighting=fixed,dwa", "seed=range(3)"])
+        >>> check_overrides(["schedule=0"])  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        mtl_runner.errors.ConfigError: schedule=0 must name an option; allowed: all, ...
+    """
+    for argument in arguments:
+        if not re.match(r"[+]*\w[\w./@:-]*=|~", argument):
+            continue
+        override = _parsed(argument)
+        group, typed = str(override.key_or_group), argument.lstrip("+")
+        if override.is_delete():
+            if group in GROUPS and group not in OPTIONAL_GROUPS:
+                raise ConfigError(f"{argument} cannot be: every run needs the group {group!r}.")
+            continue
+        for value in _values(override):
+            if value == "???":
+                raise ConfigError(f"{typed} stands for a value that is missing; give one.")
+            if (group in GROUPS or "/" in group) and not _is_choice(value):
+                allowed = f"; {suggest(str(value), _options(group))}" if group in GROUPS else ""
+                raise ConfigError(f"{typed} must name an option{allowed}.")
+
+
+def _parsed(argument: str) -> Any:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        return OverridesParser.create().parse_overrides([argument])[0]
+    except HydraException as error:
+        raise ConfigError(
+            f"The option {argument.lstrip('+')!r} cannot be parsed; write key=value, and quote values with spaces, braces, commas or letters beyond a to z: \"key='a: b'\"."
+        ) from error
+
+
+def _values(override: Any) -> Iterator[Any]:
+    """Yield the value of an override, or each of a sweep's."""
+    from hydra.core.override_parser.types import ChoiceSweep, Glob, QuotedString
+
+    value = override.value()
+    if isinstance(value, ChoiceSweep):
+        yield from (str(v.text) if isinstance(v, QuotedString) else v for v in value.list)
+    elif not isinstance(value, Glob):
+        yield value
+
+
+def _is_choice(value: Any) -> bool:
+    """Return whether a value names an option of a group, or several, or is merged into it.
+
+    Hydra itself takes no null; an optional group is left out, or removed by a ``~``.
+    """
+    if isinstance(value, Mapping):
+        return True
+    names = value if isinstance(value, list) and value else [value]
+    return all(isinstance(name, str) and bool(name.strip()) for name in names)
+
+
+def _options(group: str) -> list[str]:
+    """Return the names of the options of a group, ours and those of the working directory."""
+    folders = (conf_directory() / group, Path.cwd() / "conf" / group)
+    return sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})

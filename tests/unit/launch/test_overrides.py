@@ -1,0 +1,67 @@
+"""The options of a command, before a config is composed of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from mtl_runner.errors import ConfigError
+from mtl_runner.launch.overrides import check_overrides
+
+SCHEDULES = "allowed: all, alternate, plateau, ramp, staged."
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "schedule=all",
+        "schedule=all,staged",
+        "schedule=choice(all,staged)",
+        "schedule=glob(*)",
+        "schedule='all'",
+        "schedule={every: epoch}",
+        "~experiment",
+        "hydra/launcher=basic",
+        "seed=range(1,4)",
+        "optimizer.lr=interval(0,1)",
+        "data.path='/a b/ü.csv'",
+        "trainer.clip=null",
+        "~trainer.clip",
+        "--config-dir=a b",
+        "-m",
+        "a b=???",
+    ],
+)
+def test_what_hydra_understands_passes(argument: str) -> None:
+    """Breaks if a sweep, a quoted text or a flag is refused."""
+    check_overrides([argument])
+
+
+@pytest.mark.parametrize(
+    ("argument", "sentence"),
+    [
+        ("schedule=0", f"schedule=0 must name an option; {SCHEDULES}"),
+        ("hydra/launcher=null", "hydra/launcher=null must name an option."),
+        (
+            "experiment=null",
+            "experiment=null must name an option; allowed: collapse, collapse_groups, reuters_constant_factor, toy_uncertainty.",
+        ),
+        ("schedule=null", f"schedule=null must name an option; {SCHEDULES}"),
+        ("++schedule=[]", f"schedule=[] must name an option; {SCHEDULES}"),
+        ("schedule=[1]", f"schedule=[1] must name an option; {SCHEDULES}"),
+        ("schedule=all,1", f"schedule=all,1 must name an option; {SCHEDULES}"),
+        ("schedule=''", f"schedule='' must name an option; {SCHEDULES}"),
+        ("hydra/launcher=1", "hydra/launcher=1 must name an option."),
+        ("~schedule", "~schedule cannot be: every run needs the group 'schedule'."),
+        ("seed=???", "seed=??? stands for a value that is missing; give one."),
+        (
+            "data.path=ü",
+            "The option 'data.path=ü' cannot be parsed; write key=value, and quote values with spaces, braces, commas or letters "
+            "beyond a to z: \"key='a: b'\".",
+        ),
+    ],
+)
+def test_what_hydra_words_badly_or_passes_over_is_a_sentence(argument: str, sentence: str) -> None:
+    """Breaks if ``data=0`` is a raw error, or ``seed=???`` trains with the default."""
+    with pytest.raises(ConfigError) as error:
+        check_overrides(["-m", argument])
+    assert str(error.value) == sentence
