@@ -154,7 +154,7 @@ def job(config: DictConfig) -> float:
         config: The composed config, without Hydra's own node.
 
     Returns:
-        The best value of ``trainer.monitor``, for Hydra's sweepers; NaN if the run failed.
+        ``trainer.monitor`` as it is judged, for Hydra's sweepers; NaN if the run failed.
 
     Raises:
         MtlError: In a sweep, if the run directory holds something else.
@@ -206,13 +206,16 @@ def _end_of_imports() -> None:
 def _resume(directory: Path, arguments: list[str]) -> int:
     """Resume a run from its recorded config, without Hydra; return the exit status."""
     from mtl_runner.errors import ConfigError
-    from mtl_runner.runs.directory import read_config, read_identity
+    from mtl_runner.runs.directory import WITHOUT_EFFECT, read_config, read_identity
 
     config = read_config(directory)
-    if arguments:
-        raise ConfigError(
-            f"resume= goes on with the recorded config and takes no other option (found {arguments[0]!r}); use repeat={directory} to change something."
-        )
+    for argument in arguments:
+        key = argument.partition("=")[0]
+        if not any(f"{key}.".startswith(f"{option}.") for option in WITHOUT_EFFECT):
+            raise ConfigError(
+                f"resume= goes on with the recorded config and takes no other option but {', '.join(WITHOUT_EFFECT)} (found {argument!r}); use repeat={directory} to change something."
+            )
+        config.merge_with_dotlist([argument])
     from mtl_runner.runs.request import Request
     from mtl_runner.runs.runner import run
 

@@ -111,7 +111,7 @@ def sync_directory(folder: Path) -> None:
 
 
 def remove_temporary_files(folder: Path) -> None:
-    """Remove what a killed :func:`write_atomic` left in a folder that nobody else writes now."""
+    """Remove what a killed :func:`atomic_file` left in a folder that nobody else writes now."""
     with contextlib.suppress(OSError):
         for path in folder.iterdir():
             if _TEMPORARY.fullmatch(path.name):

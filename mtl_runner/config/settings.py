@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mtl_runner.config.instantiate import make
+from mtl_runner.config.kept_files import KEPT_FILES
 from mtl_runner.errors import ConfigError
-from mtl_runner.errors.checks import choice, flag, mapping, positive, whole_number
+from mtl_runner.errors.checks import choice, flag, fraction, mapping, positive, whole_number
 
 MAX_EVALUATIONS = 200
 MAX_THREADS = 4096
+MAX_WORKERS = 1024
 DEBUG_EPOCHS = 2
+# trainer.epochs=auto: as many epochs as make so many steps, within these bounds.
+AUTO_STEPS = 2000
+AUTO_EPOCHS = (10, 200)
 # A stack of fewer replicas saves little over one run after another.
 MIN_STACK = 4
 # From this number of steps on a compilation pays.
@@ -34,12 +39,26 @@ class TrainerOptions:
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ... as torch names devices.
         threads: Number of CPU threads, or ``"auto"``.
         evaluate_every: Epochs between evaluations; None evaluates at most 200 times.
+        checkpoint_every: Time between checkpoints inside epochs, in the words of ``warmup`` or as
+            ``"10 minutes"``; None: only at evaluations.
         monitor: The number by which the best epoch is chosen: ``relative_loss``, or
             ``<task>.<metric>``.
+        judge: The evaluation that comparisons and studies judge: the ``"best"`` one by the monitor,
+            or the ``"final"`` one.
         patience: Evaluations without a better monitor after which the run stops; None: never.
         clip: Largest norm of the gradient; None does not clip.
         lr_scheduler: ``"cosine"``, None for a constant rate, or a node with ``_target_``.
+        lr_scheduler_per: Whether the scheduler steps at the end of every ``"epoch"`` or after every
+            ``"step"``.
+        warmup: Time over which every learning rate grows from 0, as epochs, steps or a share of the
+            run (:func:`mtl_runner.config.times.parse_time`); None: none.
         compile: True, False, or ``"auto"``: where the number of steps makes it pay.
+        precision: ``"float32"``; ``"bf16"`` or ``"fp16"``: the model computes in half precision;
+            ``"float64"``.
+        accumulate: The parts in which a batch goes through the model, as a number, or the rows of a
+            part, as ``"64 rows"``; None: as a whole.
+        ema: Decay of an exponential moving average of the weights, which is then judged and kept;
+            None: none.
 
     Raises:
         ConfigError: If a value has the wrong type or lies outside its range.
@@ -55,10 +74,17 @@ class TrainerOptions:
     threads: str | int = "auto"
     evaluate_every: int | None = None
     monitor: str = "relative_loss"
+    judge: str = "best"
     patience: int | None = None
     clip: float | None = None
     lr_scheduler: str | Mapping[str, Any] | None = "cosine"
+    lr_scheduler_per: str = "epoch"
+    warmup: int | float | str | None = None
     compile: bool | str = "auto"
+    precision: str = "float32"
+    accumulate: int | str | None = None
+    ema: float | None = None
+    checkpoint_every: int | float | str | None = None
 
     def __post_init__(self) -> None:
         whole_number(self.epochs, "trainer.epochs", 1)
@@ -68,8 +94,13 @@ class TrainerOptions:
                 raise ConfigError(
                     f"trainer.threads must be at most {MAX_THREADS}; found {self.threads}."
                 )
+        if isinstance(self.evaluate_every, str):
+            raise ConfigError(
+                f"trainer.evaluate_every is a number of epochs, found {self.evaluate_every!r}; for an evaluation every so many steps set data.steps_per_epoch, the length of an epoch."
+            )
         if self.evaluate_every is not None:
             whole_number(self.evaluate_every, "trainer.evaluate_every", 1)
+        choice(self.judge, "trainer.judge", ("best", "final"))
         if self.patience is not None:
             whole_number(self.patience, "trainer.patience", 1)
         if self.clip is not None:
@@ -78,14 +109,47 @@ class TrainerOptions:
             raise ConfigError(
                 f"trainer.lr_scheduler={self.lr_scheduler!r} is unknown; use cosine, null, or {{_target_: torch.optim.lr_scheduler...}}."
             )
+        choice(self.lr_scheduler_per, "trainer.lr_scheduler_per", ("epoch", "step"))
         if not isinstance(self.compile, bool):
             choice(self.compile, "trainer.compile", ("auto", "true", "false"))
+        choice(self.precision, "trainer.precision", ("float32", "bf16", "fp16", "float64"))
+        self.part_rows(1)
+        if self.ema is not None:
+            fraction(self.ema, "trainer.ema", one_allowed=False)
+
+    def part_rows(self, batch_rows: int) -> int:
+        """Return how many rows of a batch go through the model at once.
+
+        Args:
+            batch_rows: Number of rows of the batch.
+
+        Raises:
+            ConfigError: If ``accumulate`` is neither a number of parts nor of rows.
+
+        Example:
+            >>> [TrainerOptions(accumulate=a).part_rows(100) for a in (None, 3, "64 rows")]
+            [100, 34, 64]
+        """
+        if self.accumulate is None:
+            return batch_rows
+        words = str(self.accumulate).split()
+        if (
+            isinstance(self.accumulate, bool)
+            or not words
+            or words[1:] not in ([], ["rows"], ["row"])
+            or not words[0].isdecimal()
+            or not int(words[0])
+        ):
+            raise ConfigError(
+                f"trainer.accumulate={self.accumulate!r} is neither a number of parts (4) nor of rows ('64 rows')."
+            )
+        return int(words[0]) if words[1:] else -(-batch_rows // int(words[0]))
 
     @property
     def scheduler_node(self) -> Mapping[str, Any] | None:
         """The config node of the learning-rate scheduler; None for a constant rate."""
         if self.lr_scheduler == "cosine":
-            return {"_target_": "torch.optim.lr_scheduler.CosineAnnealingLR", "T_max": self.epochs}
+            return {"_target_": "torch.optim.lr_scheduler.CosineAnnealingLR"}
         assert not isinstance(self.lr_scheduler, str)
         return self.lr_scheduler
 
@@ -121,6 +185,9 @@ class RecordOptions:
             sweep; ``"none"``.
         gradients: Whether to record the norms and conflicts of the tasks' gradients.
         predictions: Whether to write ``predictions.csv``.
+        checkpoints: What stays once a run has finished: ``"last"``: ``checkpoint.pt``, the whole
+            state at its end; ``"best"``: ``best.pt``, the best model; ``"both"``; ``"none"``.
+        safetensors: Whether to write the weights of the best model as ``best.safetensors``, too.
 
     Raises:
         ConfigError: If a value is not allowed.
@@ -133,11 +200,56 @@ class RecordOptions:
     plots: str = "all"
     gradients: bool = False
     predictions: bool = False
+    checkpoints: str = "both"
+    safetensors: bool = False
 
     def __post_init__(self) -> None:
         choice(self.plots, "record.plots", ("all", "best", "none"))
+        choice(self.checkpoints, "record.checkpoints", tuple(KEPT_FILES))
+        flag(self.safetensors, "record.safetensors")
+        if self.plots == "best" and self.checkpoints != "both":
+            raise ConfigError(
+                f"record.plots=best draws the best runs after a sweep, from their checkpoint.pt and best.pt; set record.checkpoints=both instead of {self.checkpoints}, or record.plots=all or none."
+            )
         flag(self.gradients, "record.gradients")
         flag(self.predictions, "record.predictions")
+
+
+@dataclass(frozen=True)
+class LoaderOptions:
+    """Options of the config's ``data.loader``: how items are read that are made one by one.
+
+    None of them changes a result.
+
+    Args:
+        workers: Number of processes that make batches; 0: the process of the run makes them.
+        prefetch_factor: Number of batches that each worker makes ahead.
+        pin_memory: Whether batches come in memory from which a GPU can copy by itself; ``"auto"``:
+            where there is a GPU.
+        persistent: Whether the workers of an evaluation stay for the next one.
+
+    Raises:
+        ConfigError: If a value has the wrong type or lies outside its range.
+
+    Example:
+        >>> LoaderOptions(workers=4).prefetch_factor
+        2
+    """
+
+    workers: int = 0
+    prefetch_factor: int = 2
+    pin_memory: bool | str = "auto"
+    persistent: bool = True
+
+    def __post_init__(self) -> None:
+        if whole_number(self.workers, "data.loader.workers", 0) > MAX_WORKERS:
+            raise ConfigError(
+                f"data.loader.workers must be at most {MAX_WORKERS}; found {self.workers}."
+            )
+        whole_number(self.prefetch_factor, "data.loader.prefetch_factor", 1)
+        if not isinstance(self.pin_memory, bool):
+            choice(self.pin_memory, "data.loader.pin_memory", ("auto", "true", "false"))
+        flag(self.persistent, "data.loader.persistent")
 
 
 @dataclass(frozen=True)
@@ -151,6 +263,9 @@ class Settings:
         share: Whether the tasks share a model; False gives every task a copy of its own.
         batch_size: Rows of a batch; 0 until :meth:`with_batch_size_for` has chosen it.
         debug: Whether the run is cut short to find mistakes quickly (``+debug=true``).
+        loader: The options of ``data.loader``.
+        steps_per_epoch: Steps of an epoch; None: one pass over the training split.
+        auto_epochs: Whether :meth:`with_batch_size_for` is still to choose ``trainer.epochs``.
     """
 
     trainer: TrainerOptions
@@ -159,6 +274,9 @@ class Settings:
     share: bool = True
     batch_size: int = 0
     debug: bool = False
+    loader: LoaderOptions = field(default_factory=LoaderOptions)
+    steps_per_epoch: int | None = None
+    auto_epochs: bool = False
 
     @classmethod
     def read(cls, cfg: Mapping[str, Any]) -> Settings:
@@ -171,10 +289,18 @@ class Settings:
             ConfigError: If a value is not allowed; the text names its key.
         """
         debug = flag(cfg.get("debug", False), "debug")
-        trainer: TrainerOptions = _options(TrainerOptions, cfg["trainer"], "trainer")
+        auto_epochs = cfg["trainer"].get("epochs") == "auto"
+        # A run that was recorded before there was a choice is judged at its end.
+        node = {"judge": "final", **cfg["trainer"]}
+        node |= {"epochs": AUTO_EPOCHS[1]} if auto_epochs else {}
+        trainer: TrainerOptions = _options(TrainerOptions, node, "trainer")
         if debug:
             trainer = replace(trainer, epochs=min(trainer.epochs, DEBUG_EPOCHS))
         batch_size = cfg["data"].get("batch_size", "auto")
+        # Runs that were recorded before there were these two have neither.
+        steps_per_epoch = cfg["data"].get("steps_per_epoch")
+        if steps_per_epoch is not None:
+            whole_number(steps_per_epoch, "data.steps_per_epoch", 1)
         return cls(
             trainer=trainer,
             record=_options(RecordOptions, cfg["record"], "record"),
@@ -184,12 +310,16 @@ class Settings:
             if batch_size == "auto"
             else whole_number(batch_size, "data.batch_size", 1),
             debug=debug,
+            loader=_options(LoaderOptions, cfg["data"].get("loader") or {}, "data.loader"),
+            steps_per_epoch=steps_per_epoch,
+            auto_epochs=auto_epochs,
         )
 
     def with_batch_size_for(self, rows: int) -> Settings:
-        """Return the settings with ``data.batch_size=auto`` replaced by a number.
+        """Return the settings with ``auto`` replaced by numbers.
 
-        The number is a power of two from 32 to 1024, near a hundredth of the training rows.
+        ``data.batch_size=auto`` is a power of two from 32 to 1024, near a hundredth of the training
+        rows; ``trainer.epochs=auto`` makes about 2000 steps, in 10 to 200 epochs.
 
         Args:
             rows: Number of rows of the training split.
@@ -198,9 +328,15 @@ class Settings:
             >>> Settings(TrainerOptions(), RecordOptions()).with_batch_size_for(10_000).batch_size
             128
         """
-        if self.batch_size:
-            return self
-        return replace(self, batch_size=min(1024, max(32, 2 ** round(math.log2(rows / 100)))))
+        batch_size = self.batch_size or min(1024, max(32, 2 ** round(math.log2(rows / 100))))
+        trainer = self.trainer
+        if self.auto_epochs:
+            least, most = AUTO_EPOCHS
+            steps = self.steps_per_epoch or -(-rows // batch_size)
+            epochs = min(most, max(least, round(AUTO_STEPS / steps)))
+            # A debugging run is shorter already.
+            trainer = replace(trainer, epochs=min(epochs, trainer.epochs))
+        return replace(self, batch_size=batch_size, trainer=trainer, auto_epochs=False)
 
 
 def _options(options_class: type, node: Mapping[str, Any], key: str) -> Any:

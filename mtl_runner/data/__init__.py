@@ -6,6 +6,8 @@ one target per task (:class:`Split`). Every dataset is checked and brought into 
 """
 
 from mtl_runner.data.dataset import Dataset, Split, random_splits
+from mtl_runner.data.huggingface import HuggingFaceDataset
+from mtl_runner.data.image_folder.image_folder import ImageFolder
 from mtl_runner.data.images.collapse import Collapse
 from mtl_runner.data.images.digits import Digits
 from mtl_runner.data.images.multi_digits import MultiDigits
@@ -28,6 +30,8 @@ __all__ = [
     "Digits",
     "FonsecaFleming",
     "GradNormToy",
+    "HuggingFaceDataset",
+    "ImageFolder",
     "Inputs",
     "MultiDigits",
     "MultiMNIST",

@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from mtl_runner.data.inputs import Inputs, InputTensors
+from mtl_runner.data.inputs import Inputs, InputTensors, Shape
 from mtl_runner.errors import ConfigError, DataError
 from mtl_runner.tasks.task import Task
 
@@ -46,9 +46,23 @@ class Split:
     def __len__(self) -> int:
         return len(InputTensors(self.inputs))
 
+    @property
+    def shape(self) -> Shape:
+        """The shape of one row of the inputs; of each input by name where there are several."""
+        return InputTensors(self.inputs).shape
+
+    @property
+    def numbers_per_row(self) -> int:
+        """How many numbers the inputs of a row have."""
+        return InputTensors(self.inputs).numbers_per_row
+
     def to(self, device: torch.device) -> Split:
         """Return the split on another device."""
         return self.apply(lambda tensor: tensor.to(device))
+
+    def head(self, rows: int) -> Split:
+        """Return the split of the first rows."""
+        return self.rows(slice(0, rows))
 
     def rows(self, index: Tensor | slice) -> Split:
         """Return some rows of the split; a slice costs no copy."""

@@ -9,11 +9,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mtl_runner.config.settings import LoaderOptions
 from mtl_runner.data.dataset import SPLITS, Dataset, Split
-from mtl_runner.data.inputs import InputTensors
+from mtl_runner.data.inputs import InputTensors, Shape
+from mtl_runner.data.items.checked_split import checked_split
+from mtl_runner.data.items.item_split import ItemSplit
+from mtl_runner.data.items.iterable_split import IterableSplit
+from mtl_runner.data.items.loaded_split import LoadedSplit
 from mtl_runner.errors import ConfigError, DataError, suggest
 from mtl_runner.errors.checks import check_task_names
 from mtl_runner.tasks.task import Task
+
+#: Rows as whole tensors, or read when they are needed.
+AnySplit = Split | LoadedSplit
 
 
 @dataclass
@@ -27,7 +35,7 @@ class Prepared:
     """
 
     tasks: list[Task]
-    splits: dict[str, Split]
+    splits: dict[str, AnySplit]
     preprocessing: dict[str, Any] | None = None
 
 
@@ -38,6 +46,7 @@ def prepare(
     terms: Mapping[str, Any] | None = None,
     metrics: Mapping[str, tuple[Any, ...]] | None = None,
     rows: int | None = None,
+    loader: LoaderOptions | None = None,
 ) -> Prepared:
     """Check a dataset and bring it into the form that training relies on.
 
@@ -51,6 +60,7 @@ def prepare(
         metrics: Metrics by task (``data.metrics``), the main one first, instead of those that the
             task records by default.
         rows: Number of rows to keep of each split (``+debug=true``); None keeps all.
+        loader: How splits are read whose items are made one by one.
 
     Raises:
         DataError: If the data are not as described; it names the split, the task and both shapes.
@@ -73,18 +83,29 @@ def prepare(
         raise DataError(
             f"The dataset's `splits` are of type {type(dataset.splits).__name__}; they must be {{'train': Split(...), 'val': ..., 'test': ...}}."
         )
+    splits: dict[str, AnySplit] = {}
     for name in SPLITS:
         if name not in dataset.splits:
             raise DataError(f"The dataset has no split {name!r}; it needs {', '.join(SPLITS)}.")
-        _check_form(name, dataset.splits[name])
-        if len(dataset.splits[name]) == 0:
+        split = checked_split(dataset.splits[name], name, tasks, loader)
+        if isinstance(split, Split):
+            _check_form(name, split)
+        if len(split) == 0:
             raise DataError(f"The {name} split is empty; every split needs at least one row.")
+        splits[name] = _clean(name, split, tasks) if isinstance(split, Split) else split
     _check_preprocessing(getattr(dataset, "preprocessing", None))
-    splits = {name: _clean(name, dataset.splits[name], tasks) for name in SPLITS}
     _check_equal_shapes(splits)
     tasks = [_complete(task, splits) for task in tasks]
+    splits = {
+        name: split.with_tasks(tasks) if isinstance(split, LoadedSplit) else split
+        for name, split in splits.items()
+    }
     if rows is not None:
-        splits = {name: split.rows(slice(0, rows)) for name, split in splits.items()}
+        splits = {name: split.head(rows) for name, split in splits.items()}
+    if isinstance(splits["train"], ItemSplit):
+        splits["train"].warn_of_own_randomness()
+    if isinstance(splits["train"], IterableSplit):
+        splits["train"].warn()
     return Prepared(
         _with_terms(tasks, dict(terms or {})), splits, getattr(dataset, "preprocessing", None)
     )
@@ -108,16 +129,12 @@ def _checked_tasks(dataset: Dataset) -> list[Task]:
     return tasks
 
 
-def _check_form(name: str, split: Any) -> None:
-    """Check that a split is one, and that whatever it holds is a tensor with rows.
+def _check_form(name: str, split: Split) -> None:
+    """Check that whatever a split holds is a tensor with rows.
 
     Raises:
         DataError: If it is something else.
     """
-    if not isinstance(split, Split):
-        raise DataError(
-            f"The {name} split is of type {type(split).__name__}; it must be a Split(inputs, targets)."
-        )
     for attribute in ("targets", "masks"):
         mapping = getattr(split, attribute)
         if not isinstance(mapping, Mapping):
@@ -255,31 +272,28 @@ def _default_precision(tensor: Tensor) -> Tensor:
     return tensor.to(torch.get_default_dtype()) if tensor.is_floating_point() else tensor
 
 
-def _check_equal_shapes(splits: dict[str, Split]) -> None:
+def _check_equal_shapes(splits: Mapping[str, AnySplit]) -> None:
     """Check that the inputs of every split fit the model that is made for the training split."""
-    train_inputs = splits["train"].inputs
+    train_shape = splits["train"].shape
     for name, split in splits.items():
-        if isinstance(train_inputs, dict) != isinstance(split.inputs, dict) or (
-            isinstance(train_inputs, dict) and set(train_inputs) != set(split.inputs)
+        shape = split.shape
+        if isinstance(train_shape, dict) != isinstance(shape, dict) or (
+            isinstance(train_shape, dict) and set(train_shape) != set(shape)
         ):
             raise DataError(
-                f"The inputs of the {name} split are {_described(split.inputs)}, those of the train split {_described(train_inputs)}; they must be alike."
+                f"The inputs of the {name} split are {_described(shape)}, those of the train split {_described(train_shape)}; they must be alike."
             )
-        if (
-            isinstance(train_inputs, Tensor)
-            and isinstance(split.inputs, Tensor)
-            and train_inputs.shape[1:] != split.inputs.shape[1:]
-        ):
+        if isinstance(train_shape, tuple) and isinstance(shape, tuple) and train_shape != shape:
             raise DataError(
-                f"The inputs of the {name} split have shape {tuple(split.inputs.shape)}, those of the train split {tuple(train_inputs.shape)}; all but the rows must be equal."
+                f"The inputs of the {name} split have shape {(len(split), *shape)}, those of the train split {(len(splits['train']), *train_shape)}; all but the rows must be equal."
             )
 
 
-def _described(inputs: Any) -> str:
-    return f"a dict of {', '.join(map(repr, inputs))}" if isinstance(inputs, dict) else "a tensor"
+def _described(shape: Shape) -> str:
+    return f"a dict of {', '.join(map(repr, shape))}" if isinstance(shape, dict) else "a tensor"
 
 
-def _complete(task: Task, splits: dict[str, Split]) -> Task:
+def _complete(task: Task, splits: Mapping[str, AnySplit]) -> Task:
     """Return the task with its size, its trivial predictor and ``missing``, read off the data."""
     if not task.has_target:
         return task
@@ -293,7 +307,10 @@ def _complete(task: Task, splits: dict[str, Split]) -> Task:
         size = task.spec.size(targets, task)
     except (ConfigError, DataError) as error:
         raise type(error)(f"Task {task.name!r} {error}.") from None
-    missing = any(not bool(task.known(target).all()) for target in targets.values())
+    missing = any(not bool(task.known(target).all()) for target in targets.values()) or any(
+        isinstance(split, LoadedSplit) and not split.labels_are_complete(task.name)
+        for split in splits.values()
+    )
     task = replace(task, size=size, missing=missing, places=task.spec.places(targets["train"]))
     trivial = task.spec.trivial(targets["train"], task)
     return replace(task, trivial=tuple(trivial.nan_to_num(0.0).tolist()))

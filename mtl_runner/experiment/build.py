@@ -14,21 +14,26 @@ from torch.optim import Optimizer
 
 from mtl_runner.compat.torch_optimizers import defer_compiler
 from mtl_runner.config.instantiate import make, make_function, make_update, optimizer_factory, takes
-from mtl_runner.config.settings import Settings
+from mtl_runner.config.settings import LoaderOptions, Settings
+from mtl_runner.config.times import parse_time
 from mtl_runner.data.dataset import Split
-from mtl_runner.data.inputs import InputTensors
-from mtl_runner.data.prepare import Prepared, prepare
+from mtl_runner.data.items.iterable_split import IterableSplit
+from mtl_runner.data.prepare import AnySplit, Prepared, prepare
+from mtl_runner.data.preprocessing import features_of
+from mtl_runner.data.table.columns import Features
 from mtl_runner.errors import ConfigError
 from mtl_runner.errors.checks import mapping
 from mtl_runner.experiment.conflicts import Conflicts
 from mtl_runner.experiment.find_parameters import find_parameters
+from mtl_runner.experiment.forward import doubled
 from mtl_runner.experiment.learner import Learner
 from mtl_runner.experiment.own_optimizers import OwnOptimizers
 from mtl_runner.experiment.seeding import seed_everything
+from mtl_runner.gradients.loss_scale import LossScale
 from mtl_runner.gradients.parameters import Parameters
 from mtl_runner.gradients.parts import PartSettings
 from mtl_runner.likelihood import Likelihood
-from mtl_runner.models import PredictsNoise, Unshared
+from mtl_runner.models import EmbedsCategories, PredictsNoise, Unshared
 from mtl_runner.models.predicts_noise import with_noise_outputs
 from mtl_runner.schedule import RunLength, Schedule
 from mtl_runner.tasks.metrics.base import Metric
@@ -66,6 +71,7 @@ class Experiment:
         lr_schedulers: One learning-rate scheduler per optimizer that has one.
         parameters: The parameters of the model, with the tasks that own each.
         device: The device of the run.
+        warmup_steps: Number of steps over which the learning rates grow from 0.
         trivial: The losses of the trivial predictor, by split, as far as they are known.
     """
 
@@ -76,6 +82,7 @@ class Experiment:
     lr_schedulers: list[Any]
     parameters: Parameters
     device: torch.device
+    warmup_steps: int = 0
     trivial: dict[str, list[float | None]] = field(default_factory=dict)
 
     def trivial_losses(self, split: str) -> list[float | None]:
@@ -117,8 +124,13 @@ def build(cfg: DictConfig, datasets: Datasets | None = None) -> Experiment:
     torch.set_num_threads(1)
     # A user's dataset may draw at random.
     seed_everything(settings.seed)
-    data = _data_on(device, plain["data"], DEBUG_ROWS if settings.debug else None, datasets)
-    tasks = data.tasks
+    rows = DEBUG_ROWS if settings.debug else None
+    data = _data_on(device, plain["data"], rows, datasets, settings.loader)
+    tasks, precision = data.tasks, settings.trainer.precision
+    _check_precision(precision, data, device, plain["update"])
+    if precision == "float64":
+        # A copy: the dataset itself may be used again.
+        data = replace(data, splits=_in_double_precision(data.splits))
     settings = settings.with_batch_size_for(len(data.splits["train"]))
 
     if device.type == "cuda":
@@ -135,12 +147,13 @@ def build(cfg: DictConfig, datasets: Datasets | None = None) -> Experiment:
         trivial=trivial,
     )
     _set_threads(settings.trainer.threads, model, device)
-    model.to(device)
-    likelihood.to(device)
+    dtype = torch.float64 if precision == "float64" else None
+    model.to(device, dtype)
+    likelihood.to(device, dtype)
     parameters = find_parameters(
         model, likelihood, data.splits["train"].rows(slice(0, settings.batch_size))
     )
-    weighting = build_weighting(plain["weighting"], data, trivial, settings.seed).to(device)
+    weighting = build_weighting(plain["weighting"], data, trivial, settings.seed).to(device, dtype)
     _check_weighting(weighting, parameters)
 
     part_settings = PartSettings(plain["optimizer"].get("parts"), parameters, tasks)
@@ -153,9 +166,14 @@ def build(cfg: DictConfig, datasets: Datasets | None = None) -> Experiment:
         if isinstance(model, Unshared)
         else None
     )
-    length = RunLength(
-        settings.trainer.epochs, -(-len(data.splits["train"]) // settings.batch_size)
+    if isinstance(data.splits["train"], IterableSplit) and settings.steps_per_epoch is None:
+        raise ConfigError(
+            "The train split is an IterableDataset, of which nobody knows the end; set the steps of an epoch, e.g. data.steps_per_epoch=1000."
+        )
+    steps_per_epoch = settings.steps_per_epoch or -(
+        -len(data.splits["train"]) // settings.batch_size
     )
+    length = RunLength(settings.trainer.epochs, steps_per_epoch)
     update = make_update(
         plain["update"],
         parameters=parameters,
@@ -171,24 +189,44 @@ def build(cfg: DictConfig, datasets: Datasets | None = None) -> Experiment:
     own_optimizers = OwnOptimizers(weighting, make_optimizer, likelihood)
     schedule = make(plain["schedule"], "schedule", tasks=tasks, length=length, seed=settings.seed)
     _check_made(schedule, Schedule, "schedule")
-    lr_schedulers = make_schedulers(settings, [*update.optimizers, *own_optimizers.scheduled])
+    lr_schedulers = make_schedulers(
+        settings, [*update.optimizers, *own_optimizers.scheduled], steps_per_epoch
+    )
+    warmup = settings.trainer.warmup
+    warmup_steps = 0 if warmup is None else parse_time(warmup, length, "trainer.warmup")
     conflicts = (
         Conflicts(parameters, len(tasks))
         if settings.record.gradients and parameters.shared
         else None
     )
-    learner = Learner(model, likelihood, weighting, update, own_optimizers, conflicts)
-    return Experiment(settings, data, learner, schedule, lr_schedulers, parameters, device)
+    learner = Learner(
+        model,
+        likelihood,
+        weighting,
+        update,
+        own_optimizers,
+        conflicts,
+        part_rows=settings.trainer.part_rows if settings.trainer.accumulate else None,
+        scale=LossScale() if precision == "fp16" else None,
+        precision=precision,
+    )
+    return Experiment(
+        settings, data, learner, schedule, lr_schedulers, parameters, device, warmup_steps
+    )
 
 
 def _data_on(
-    device: torch.device, node: Mapping[str, Any], rows: int | None, datasets: Datasets | None
+    device: torch.device,
+    node: Mapping[str, Any],
+    rows: int | None,
+    datasets: Datasets | None,
+    loader: LoaderOptions,
 ) -> Prepared:
     """Return a dataset on a device: one that was built before, or a new one."""
     key = f"{node} {rows} {device}"
     if datasets is not None and key in datasets:
         return datasets[key]
-    data = build_data(node, rows)
+    data = build_data(node, rows, loader)
     data.splits = {name: split.to(device) for name, split in data.splits.items()}
     if datasets is not None and is_built_in(node):
         datasets[key] = data
@@ -205,11 +243,34 @@ def is_built_in(node: Mapping[str, Any]) -> bool:
     return str(node.get("_target_")).startswith("mtl_runner.")
 
 
-def make_schedulers(settings: Settings, optimizers: Sequence[Optimizer]) -> list[Any]:
-    """Return a learning-rate scheduler per optimizer; none if the config wants none."""
+# How torch's schedulers call the number of their steps in the whole run.
+RUN_LENGTHS = ("T_max", "total_steps")
+
+
+def make_schedulers(
+    settings: Settings, optimizers: Sequence[Optimizer], steps_per_epoch: int = 1
+) -> list[Any]:
+    """Return a learning-rate scheduler per optimizer; none if the config wants none.
+
+    A scheduler that asks for the number of its steps in the whole run gets it, where the config
+    leaves it out.
+
+    Args:
+        settings: The settings of the run.
+        optimizers: The optimizers whose rates are scheduled.
+        steps_per_epoch: Steps of an epoch, for schedulers that step with them.
+
+    Raises:
+        ConfigError: If the node makes no scheduler, or one that cannot step after every step.
+    """
     node = settings.trainer.scheduler_node
     if not node:
         return []
+    per_step = settings.trainer.lr_scheduler_per == "step"
+    count = settings.trainer.epochs * (steps_per_epoch if per_step else 1)
+    # Whoever gives OneCycleLR its epochs has said how long it is.
+    if "epochs" not in node:
+        node = {**{key: count for key in RUN_LENGTHS if takes(node, key)}, **node}
     schedulers = [
         make(node, "trainer.lr_scheduler", optimizer=optimizer) for optimizer in optimizers
     ]
@@ -218,22 +279,29 @@ def make_schedulers(settings: Settings, optimizers: Sequence[Optimizer]) -> list
             raise ConfigError(
                 f"trainer.lr_scheduler._target_ made a {type(scheduler).__name__}; it must make a scheduler of torch.optim.lr_scheduler."
             )
+        if per_step and isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+            raise ConfigError(
+                "ReduceLROnPlateau looks at evaluations, which are at the ends of epochs; leave out trainer.lr_scheduler_per=step, or choose another trainer.lr_scheduler."
+            )
     return schedulers
 
 
-def build_data(node: Mapping[str, Any], rows: int | None = None) -> Prepared:
+def build_data(
+    node: Mapping[str, Any], rows: int | None = None, loader: LoaderOptions | None = None
+) -> Prepared:
     """Return the dataset of the config's ``data`` node, checked.
 
     Args:
         node: The ``data`` node.
         rows: Number of rows to keep of each split; None: all.
+        loader: How splits are read whose items are made one by one.
 
     Raises:
         ConfigError: If an option of the node does not fit.
         DataError: If the dataset is not as it must be.
     """
     # Keys of the node that the dataset's class does not take.
-    runner_keys = ("batch_size", "tasks", "losses", "metrics")
+    runner_keys = ("batch_size", "steps_per_epoch", "loader", "tasks", "losses", "metrics")
     arguments = {key: value for key, value in node.items() if key not in runner_keys}
     terms = {}
     for name, term in mapping(node.get("losses"), "data.losses", "{name: loss}").items():
@@ -249,7 +317,14 @@ def build_data(node: Mapping[str, Any], rows: int | None = None) -> Prepared:
         ).items()
     }
     dataset = make(arguments, "data", other_keys=runner_keys)
-    return prepare(dataset, keep=node.get("tasks"), terms=terms, metrics=metrics, rows=rows)
+    return prepare(
+        dataset,
+        keep=node.get("tasks"),
+        terms=terms,
+        metrics=metrics,
+        rows=rows,
+        loader=loader,
+    )
 
 
 def make_metrics(listed: Any, key: str) -> tuple[str | AnyMetric, ...]:
@@ -307,9 +382,16 @@ def build_model(
         predicts_noise: Whether the model has log-variances among its outputs.
         trivial: Standard loss of the trivial predictor per task, from which the noise starts.
     """
-    shape = InputTensors(data.splits["train"].inputs).shape
+    shape = data.splits["train"].shape
+    features = features_of(data.preprocessing)
     return model_from_shape(
-        node, data.tasks, shape, share=share, predicts_noise=predicts_noise, trivial=trivial
+        node,
+        data.tasks,
+        shape,
+        share=share,
+        predicts_noise=predicts_noise,
+        trivial=trivial,
+        features=features,
     )
 
 
@@ -321,6 +403,7 @@ def model_from_shape(
     share: bool,
     predicts_noise: bool = False,
     trivial: Sequence[float | None] | None = None,
+    features: Features | None = None,
 ) -> nn.Module:
     """Return the model for inputs of a known shape.
 
@@ -331,21 +414,49 @@ def model_from_shape(
         share: False: every task trains its own copy of the model.
         predicts_noise: Whether the model has log-variances among its outputs.
         trivial: Standard loss of the trivial predictor per task, from which the noise starts.
+        features: The columns of a table, whose categories ``model.embeddings`` embeds.
 
     Raises:
         ConfigError: If the target makes something else than a module.
     """
-    model = make(node, "model", tasks=list(tasks), input_shape=shape)
+    model = _make_model(node, tasks, shape, features)
     if not isinstance(model, nn.Module):
         raise ConfigError(
             f"model._target_ made a {type(model).__name__}; it must make a torch.nn.Module."
         )
     if predicts_noise:
-        wide: nn.Module = make(
-            node, "model", tasks=[with_noise_outputs(task) for task in tasks], input_shape=shape
-        )
+        wide = _make_model(node, [with_noise_outputs(task) for task in tasks], shape, features)
         model = PredictsNoise(wide, model, tasks, trivial)
     return model if share else Unshared(model, tasks)
+
+
+def _make_model(
+    node: Mapping[str, Any], tasks: Sequence[Task], shape: Any, features: Features | None
+) -> Any:
+    """Return what the node makes, behind embeddings of the categories if it asks for them."""
+    options = dict(node)
+    # A class of the user's own may have an option of this name.
+    sizes = None if takes(node, "embeddings") else options.pop("embeddings", None)
+
+    def make_model(input_shape: Any) -> Any:
+        return make(
+            options,
+            "model",
+            other_keys=("embeddings",),
+            tasks=list(tasks),
+            input_shape=input_shape,
+        )
+
+    if sizes is None:
+        return make_model(shape)
+    if features is None:
+        raise ConfigError(
+            f"model.embeddings={sizes} embeds the categories of a table, but the inputs are none; use data=table, or model.embeddings=null."
+        )
+    blocks = features.category_blocks()
+    if not blocks:
+        return make_model(shape)
+    return EmbedsCategories(make_model, features.width, blocks, sizes)
 
 
 def make_likelihood(
@@ -415,13 +526,35 @@ def _check_learning_rates(optimizers: Sequence[Optimizer]) -> None:
 def _check_weighting(weighting: Weighting, parameters: Parameters) -> None:
     if (
         isinstance(weighting, ObservesNorms)
-        and parameters.last_shared is None
+        and not parameters.last_shared
         and len(weighting.tasks) > 1
     ):
         raise ConfigError(
             f"The weighting {type(weighting).__name__} compares the tasks' gradients at a shared weight (of two dimensions or more), but this "
             "model shares none; choose a model with a shared trunk, such as model=mlp with share=true."
         )
+
+
+def _check_precision(
+    precision: str, data: Prepared, device: torch.device, update: Mapping[str, Any]
+) -> None:
+    if precision == "fp16" and device.type != "cuda":
+        raise ConfigError(
+            f"trainer.precision=fp16 needs a GPU, and this run is on {device}; use bf16, which works everywhere."
+        )
+    if precision == "fp16" and update.get("gradients") == "fresh":
+        raise ConfigError(
+            "trainer.precision=fp16 leaves a whole step out when a gradient is too large, but update.gradients=fresh has stepped some tasks by then; use bf16, or gradients=same."
+        )
+    if precision == "float64" and not all(isinstance(s, Split) for s in data.splits.values()):
+        raise ConfigError(
+            "trainer.precision=float64 needs splits that are whole tensors, and these are read item by item; use float32 or bf16."
+        )
+
+
+def _in_double_precision(splits: Mapping[str, AnySplit]) -> dict[str, AnySplit]:
+    whole_tensors = {name: split for name, split in splits.items() if isinstance(split, Split)}
+    return {name: split.apply(doubled) for name, split in whole_tensors.items()}
 
 
 def _check_parts(settings: PartSettings, update: Mapping[str, Any]) -> None:
@@ -433,7 +566,7 @@ def _check_parts(settings: PartSettings, update: Mapping[str, Any]) -> None:
             )
 
 
-def trivial_losses(tasks: list[Task], split: Split) -> list[float | None]:
+def trivial_losses(tasks: list[Task], split: AnySplit) -> list[float | None]:
     """Return the standard loss of the trivial predictor on a split, per task.
 
     Args:

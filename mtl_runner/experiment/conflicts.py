@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
-from mtl_runner.experiment.forward import ForwardResult
+from mtl_runner.experiment.micro_batches import Forward
+from mtl_runner.gradients import door
+from mtl_runner.gradients.door import Lane, Losses
+from mtl_runner.gradients.layout import as_row
 from mtl_runner.gradients.parameters import Parameters
 from mtl_runner.tasks.activity import Active
 
@@ -37,18 +38,16 @@ class Conflicts:
         self.shared = parameters.shared
         self.fields = {"gradient_norm": tasks, "cosine": tasks * tasks}
 
-    def before_update(
-        self, forward: ForwardResult, weights: Tensor, active: Active
-    ) -> dict[str, Tensor]:
+    def before_update(self, forward: Forward, weights: Tensor, active: Active) -> dict[str, Tensor]:
         """Return the norms and cosines of this step, to be recorded."""
         del weights
         norms, cosines = self.measure(forward.losses, active)
         return {"gradient_norm": norms, "cosine": cosines}
 
-    def after_update(self, forward: ForwardResult, active: Active) -> None:
+    def after_update(self, forward: Forward, active: Active) -> None:
         """Do nothing."""
 
-    def measure(self, losses: Sequence[Tensor], active: Active) -> tuple[Tensor, Tensor]:
+    def measure(self, losses: Losses, active: Active) -> tuple[Tensor, Tensor]:
         """Return the norms of the gradients and their pairwise cosines; the graphs are kept.
 
         Args:
@@ -59,13 +58,8 @@ class Conflicts:
             Norms ``[T]`` and cosines ``[T * T]``; NaN for idle tasks, and cosines also for
             gradients of norm 0.
         """
-        rows = []
-        for t, loss in enumerate(losses):
-            if t in active.tasks:
-                gradients = torch.autograd.grad(
-                    loss, self.shared, retain_graph=True, allow_unused=True, materialize_grads=True
-                )
-                rows.append(torch.cat([gradient.flatten() for gradient in gradients]))
+        lanes = [Lane((t,), self.shared) for t in active.tasks]
+        rows = [as_row(gradients, self.shared) for gradients in door.of(losses, lanes, keep=True)]
         jacobian = torch.stack(rows)
         gramian = jacobian @ jacobian.T
         norms = gramian.diagonal().sqrt()

@@ -11,7 +11,7 @@ from mtl_runner.data.dataset import Split
 from mtl_runner.data.inputs import InputTensors
 from mtl_runner.errors import ModelError
 from mtl_runner.experiment.forward import ForwardPass, Outputs
-from mtl_runner.gradients.parameters import Parameters, last_shared_weight, leaves_of
+from mtl_runner.gradients.parameters import Parameters, last_shared_weights, leaves_of
 from mtl_runner.likelihood import Likelihood
 from mtl_runner.models.unshared import Unshared
 from mtl_runner.tasks.task import Task
@@ -74,6 +74,10 @@ def find_parameters(model: nn.Module, likelihood: Likelihood, batch: Split) -> P
     ]
     for (name, _), tasks in zip(named, owners, strict=True):
         if not tasks:
+            if any(map(_hides_parameters, losses)):
+                raise ModelError(
+                    f"The model's parameter {name!r} is not in the graph of any loss: torch.utils.checkpoint with use_reentrant=True hides what it runs; give it use_reentrant=False."
+                )
             raise ModelError(
                 f"No task's loss reaches the model's parameter {name!r}; use it in an output, or freeze it with requires_grad_(False)."
             )
@@ -82,7 +86,20 @@ def find_parameters(model: nn.Module, likelihood: Likelihood, batch: Split) -> P
             "The model has no trainable parameter; at least one must require a gradient."
         )
     tensors = [p for _, p in named]
-    return Parameters(tensors, owners, last_shared_weight(tensors, owners, leaves))
+    return Parameters(tensors, owners, last_shared_weights(tensors, owners, losses))
+
+
+def _hides_parameters(loss: Tensor) -> bool:
+    """Return whether a part of a graph is made only in the backward pass (reentrant checkpoint)."""
+    seen, stack = set(), [loss.grad_fn]
+    while stack:
+        node = stack.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            if node.name() == "CheckpointFunctionBackward":
+                return True
+            stack += [next_node for next_node, _ in node.next_functions]
+    return False
 
 
 def _outputs(forward: ForwardPass, batch: Split) -> Outputs:

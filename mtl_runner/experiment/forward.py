@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,11 +13,16 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from mtl_runner.data.dataset import Split
-from mtl_runner.data.inputs import Inputs
+from mtl_runner.data.inputs import Inputs, InputTensors
+from mtl_runner.data.prepare import AnySplit
+from mtl_runner.gradients.door import BatchLosses, Losses
+from mtl_runner.gradients.loss_scale import LossScale
 from mtl_runner.likelihood import Likelihood
 
 #: The model's outputs by task.
 Outputs = dict[str, Tensor]
+
+HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(slots=True)
@@ -26,7 +32,7 @@ class ForwardResult:
     Attributes:
         outputs: The model's outputs, by task.
         losses: The losses to train: one differentiable scalar per task, each with a graph of its
-            own.
+            own; in half precision what the door of gradients takes instead.
         values: The losses ``[T]`` without a graph.
         standard: The unweighted standard losses ``[T]``, by which runs with different likelihoods
             compare.
@@ -36,11 +42,11 @@ class ForwardResult:
     """
 
     outputs: Outputs
-    losses: list[Tensor]
+    losses: Losses
     values: Tensor
     standard: Tensor
     nll: Tensor | None = None
-    recompute: Callable[[], list[Tensor]] | None = None
+    recompute: Callable[[], Losses] | None = None
 
 
 class ForwardPass(nn.Module):
@@ -51,6 +57,8 @@ class ForwardPass(nn.Module):
     Args:
         model: From inputs to ``{task: output}``.
         likelihood: From outputs and targets to losses.
+        precision: ``trainer.precision``. In half precision the model alone computes in it; outputs
+            and losses are float32.
 
     Example:
         >>> from mtl_runner.likelihood import Standard
@@ -64,13 +72,33 @@ class ForwardPass(nn.Module):
         (['a', 'b'], torch.Size([2]))
     """
 
-    def __init__(self, model: nn.Module, likelihood: Likelihood) -> None:
+    def __init__(
+        self, model: nn.Module, likelihood: Likelihood, precision: str = "float32"
+    ) -> None:
         super().__init__()
-        self.model, self.likelihood = model, likelihood
+        self.model, self.likelihood, self.precision = model, likelihood, precision
 
-    def outputs(self, inputs: Inputs) -> Outputs:
-        """Return the model's outputs by task."""
-        outputs: Outputs = self.model(inputs)
+    def outputs(self, inputs: Inputs, buffers: Mapping[str, Tensor] | None = None) -> Outputs:
+        """Return the model's outputs by task.
+
+        Args:
+            inputs: The inputs.
+            buffers: Buffers that are used, and changed, instead of the model's own; None: those.
+        """
+        if self.precision in HALF:
+            with torch.autocast(self.device.type, HALF[self.precision]):
+                outputs = self._call_model(inputs, buffers)
+            return {name: output.float() for name, output in outputs.items()}
+        if self.precision == "float64":
+            inputs = InputTensors(inputs).map(doubled)
+        return self._call_model(inputs, buffers)
+
+    def _call_model(self, inputs: Inputs, buffers: Mapping[str, Tensor] | None) -> Outputs:
+        outputs: Outputs = (
+            self.model(inputs)
+            if buffers is None
+            else functional_call(self.model, dict(buffers), (inputs,))
+        )
         return outputs
 
     def forward(self, inputs: Inputs, targets: Mapping[str, Tensor]) -> ForwardResult:
@@ -90,18 +118,46 @@ class ForwardPass(nn.Module):
             outputs, losses, values, likelihood.standard_losses(outputs, targets), nll
         )
 
-    def of_batch(self, batch: Split, *, recompute: bool = False) -> ForwardResult:
+    def of_batch(
+        self, batch: Split, *, recompute: bool = False, scale: LossScale | None = None
+    ) -> ForwardResult:
         """Return the result of a training step's batch.
 
         Args:
             batch: Inputs and targets.
             recompute: Whether the losses can be recomputed afterwards.
+            scale: The scale of half precision; None: none.
         """
-        # Made before the pass, which moves the random states on.
-        recompute_losses = self._make_recompute(batch) if recompute else None
+        # Taken before the pass, which moves the random states on.
+        random = RandomState(self.device) if recompute else None
         result = self.forward(batch.inputs, batch.targets)
-        result.recompute = recompute_losses
+        if random is not None:
+            result.recompute = partial(self.losses_again, batch, random)
+        if scale is not None:
+            values, losses = result.values, result.losses
+            assert isinstance(losses, list)
+            result.losses = BatchLosses(
+                lambda: values, lambda: [losses], len(losses), scale, keeps_graphs=True
+            )
         return result
+
+    def losses_again(self, batch: Split, random: RandomState) -> list[Tensor]:
+        """Return the losses of a batch once more, with the parameters as they are now.
+
+        Args:
+            batch: The batch.
+            random: The random state before its first pass, which is used again. The statistics of
+                BatchNorm do not move.
+        """
+        with random.again():
+            buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
+            outputs = self.outputs(batch.inputs, buffers)
+            return self.likelihood.losses(outputs, batch.targets)
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the model."""
+        return next(self.model.parameters()).device
 
     @contextlib.contextmanager
     def evaluating(self) -> Iterator[None]:
@@ -132,33 +188,53 @@ class ForwardPass(nn.Module):
             measured = {"standard": result.standard} | (
                 {} if result.nll is None else {"nll": result.nll}
             )
+            assert isinstance(result.losses, list)
             return torch.stack(result.losses), measured
 
         return call
 
-    def _make_recompute(self, batch: Split) -> Callable[[], list[Tensor]]:
-        """Return a function that recomputes the batch's losses.
 
-        It uses the same random state, and copies of the buffers (BatchNorm).
-        """
-        device = next(self.model.parameters()).device
-        cuda = [device] if device.type == "cuda" else []
-        random = torch.get_rng_state()
-        cuda_random = [torch.cuda.get_rng_state(d) for d in cuda]
+class RandomState:
+    """The random state of torch at one moment, from which a forward pass can be repeated.
 
-        def recompute() -> list[Tensor]:
-            with torch.random.fork_rng(devices=cuda):
-                torch.set_rng_state(random)
-                for d, state in zip(cuda, cuda_random, strict=True):
-                    torch.cuda.set_rng_state(state, d)
-                buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
-                outputs = functional_call(self.model, buffers, (batch.inputs,))
-                return self.likelihood.losses(outputs, batch.targets)
+    Args:
+        device: The device of the model; the state of its GPU is included.
 
-        return recompute
+    Example:
+        >>> state = RandomState(torch.device("cpu"))
+        >>> first = torch.rand(2)
+        >>> with state.again():
+        ...     second = torch.rand(2)
+        >>> torch.equal(first, second)
+        True
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.devices = [device] if device.type == "cuda" else []
+        self.cpu = torch.get_rng_state()
+        self.cuda = [torch.cuda.get_rng_state(d) for d in self.devices]
+
+    @contextlib.contextmanager
+    def again(self) -> Iterator[None]:
+        """Draw from this state within a ``with`` block; afterwards all is as it was before."""
+        with torch.random.fork_rng(devices=self.devices):
+            torch.set_rng_state(self.cpu)
+            for d, state in zip(self.devices, self.cuda, strict=True):
+                torch.cuda.set_rng_state(state, d)
+            yield
 
 
-def split_outputs(model: ForwardPass, split: Split, rows: int) -> Outputs:
+def doubled(tensor: Tensor) -> Tensor:
+    """Return a tensor of floats in double precision, and any other as it is.
+
+    Example:
+        >>> doubled(torch.ones(1)), doubled(torch.tensor([1]))
+        (tensor([1.], dtype=torch.float64), tensor([1]))
+    """
+    return tensor.double() if tensor.is_floating_point() else tensor
+
+
+def split_outputs(model: ForwardPass, split: AnySplit, rows: int) -> Outputs:
     """Return the outputs for a whole split, in eval mode.
 
     Args:
@@ -169,8 +245,33 @@ def split_outputs(model: ForwardPass, split: Split, rows: int) -> Outputs:
     Returns:
         ``{task: outputs [N, ...]}``.
     """
+    return split_outputs_and_targets(model, split, rows)[0]
+
+
+def split_outputs_and_targets(
+    model: ForwardPass, split: AnySplit, rows: int
+) -> tuple[Outputs, dict[str, Tensor]]:
+    """Return the outputs for a whole split, in eval mode, and its targets.
+
+    Args:
+        model: The forward pass.
+        split: The rows.
+        rows: Number of rows at a time.
+
+    Returns:
+        ``{task: outputs [N, ...]}`` and ``{task: target [N, ...]}``.
+    """
+    outputs: list[Outputs] = []
+    targets: list[dict[str, Tensor]] = []
     with model.evaluating():
-        parts = [model.outputs(batch.inputs) for batch in split.batches(rows)]
+        for batch in split.batches(rows):
+            outputs.append(model.outputs(batch.inputs))
+            targets.append(batch.targets)
+    return _joined(outputs), _joined(targets)
+
+
+def _joined(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Return the tensors of all parts one after another, by name."""
     return {
         name: torch.cat([part[name] for part in parts]) if len(parts) > 1 else parts[0][name]
         for name in parts[0]

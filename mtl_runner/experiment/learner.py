@@ -14,9 +14,11 @@ from mtl_runner.data.dataset import Split
 from mtl_runner.experiment.conflicts import Conflicts
 from mtl_runner.experiment.forward import ForwardPass
 from mtl_runner.experiment.functional import clipped, pure
+from mtl_runner.experiment.micro_batches import Forward, MicroBatches
 from mtl_runner.experiment.own_optimizers import OwnOptimizers
 from mtl_runner.experiment.step_hooks import GradientNormHook, LossChangeHook, StepHook
 from mtl_runner.experiment.step_record import RecordLayout, StepRecord
+from mtl_runner.gradients.loss_scale import GradientOverflowError, LossScale
 from mtl_runner.likelihood import Likelihood
 from mtl_runner.tasks.activity import Active
 from mtl_runner.update import Update
@@ -37,6 +39,10 @@ class Learner:
         update: How the weighted losses change the parameters.
         own_optimizers: Train the own parameters of weighting and likelihood.
         conflicts: Measures the gradients of the tasks at every step (``record.gradients=true``).
+        part_rows: From the rows of a batch to those that go through the model at once
+            (``trainer.accumulate``); None: all.
+        scale: The scale of half precision; None: none.
+        precision: ``trainer.precision``.
 
     Example:
         >>> import torch
@@ -64,6 +70,9 @@ class Learner:
     update: Update
     own_optimizers: OwnOptimizers
     conflicts: Conflicts | None = None
+    part_rows: Callable[[int], int] | None = None
+    scale: LossScale | None = None
+    precision: str = "float32"
 
     def step(self, batch: Split, active: Active) -> StepRecord:
         """Take one training step.
@@ -75,24 +84,61 @@ class Learner:
         Returns:
             The numbers of the step, on the device.
         """
-        forward = self.forward_pass.of_batch(batch, recompute=self.needs_recompute)
-        weights, objective = self.weighting.weigh(forward.values, active)
+        forward = self.forward(batch)
+        # Weights that are known before the losses save a pass over the parts of a batch.
+        is_ahead = isinstance(forward, MicroBatches) and not self.weighting.uses_losses
+        if is_ahead:
+            weights = self.weighting.weights_ahead(active)
+        else:
+            weights, objective = self.weighting.weigh(forward.values, active)
         if active.partial:
             weights = weights * active.tensor(weights)
-        measured: dict[str, Tensor] = {} if forward.nll is None else {"nll": forward.nll}
-        for hook in self.hooks:
-            measured |= hook.before_update(forward, weights, active)
-        self.update(forward.losses, weights, active, forward.recompute)
+        measured: dict[str, Tensor] = {}
+        try:
+            for hook in self.hooks:
+                measured |= hook.before_update(forward, weights, active)
+            self.update(forward.losses, weights, active, forward.recompute)
+        except GradientOverflowError:
+            return self._left_out(forward, weights, active)
         for hook in self.hooks:
             hook.after_update(forward, active)
+        if self.scale is not None:
+            self.scale.stepped()
+        if is_ahead:
+            _, objective = self.weighting.weigh(forward.values, active)
+        if forward.nll is not None:
+            measured["nll"] = forward.nll
         return StepRecord(
             forward.standard, weights, objective, {**measured, **self.update.measured}
         )
 
+    def forward(self, batch: Split) -> Forward:
+        """Return the losses of a batch: as a whole, or part by part.
+
+        Args:
+            batch: Inputs and targets.
+        """
+        if self.part_rows is not None:
+            rows = self.part_rows(len(batch))
+            if rows < len(batch):
+                return MicroBatches(self.forward_pass, batch, rows, self.scale)
+        return self.forward_pass.of_batch(batch, recompute=self.needs_recompute, scale=self.scale)
+
+    def _left_out(self, forward: Forward, weights: Tensor, active: Active) -> StepRecord:
+        """Return the record of a step that is left out, since a gradient was too large."""
+        assert self.scale is not None
+        self.scale.overflowed()
+        self.update.skip()
+        _, objective = self.weighting.weigh(forward.values, active)
+        measured = dict(self.layout.nothing(weights.device).measured)
+        if forward.nll is not None:
+            measured["nll"] = forward.nll
+        return StepRecord(forward.standard, weights, objective, measured)
+
     @cached_property
     def forward_pass(self) -> ForwardPass:
         """The forward pass of this model and likelihood."""
-        return ForwardPass(self.model, self.likelihood)
+        return ForwardPass(self.model, self.likelihood, self.precision)
 
     @cached_property
     def needs_recompute(self) -> bool:

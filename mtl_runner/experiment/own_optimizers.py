@@ -5,7 +5,6 @@ These parameters are never clipped and never decayed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,7 +12,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mtl_runner.compat.torch_optimizers import step_function
-from mtl_runner.experiment.forward import ForwardResult
+from mtl_runner.experiment.micro_batches import Forward
+from mtl_runner.gradients import door
+from mtl_runner.gradients.door import Gradients, Lane, Losses
 from mtl_runner.gradients.layout import laid_out_like
 from mtl_runner.likelihood import Likelihood
 from mtl_runner.tasks.activity import Active
@@ -80,7 +81,7 @@ class OwnOptimizers:
         ]
         self.step_functions = [step_function(optimizer) for optimizer in self.optimizers]
         # The likelihood's gradients, from before the update to after it.
-        self._gradients: Sequence[Tensor | None] = ()
+        self._gradients: Gradients = ()
 
     def begin_epoch(self, done: float) -> None:
         """Set the learning rates for an epoch.
@@ -92,21 +93,17 @@ class OwnOptimizers:
             for group in optimizer.param_groups:
                 group["lr"] = lr * min(1.0, (1 - done) / SETTLING)
 
-    def before_update(
-        self, forward: ForwardResult, weights: Tensor, active: Active
-    ) -> dict[str, Tensor]:
+    def before_update(self, forward: Forward, weights: Tensor, active: Active) -> dict[str, Tensor]:
         """Take the gradients of the likelihood's parameters, while the graphs are there."""
         self._gradients = self.gradients(forward.losses, weights, active)
         return {}
 
-    def after_update(self, forward: ForwardResult, active: Active) -> None:
+    def after_update(self, forward: Forward, active: Active) -> None:
         """Step the optimizers."""
         del forward, active
         self.step(self._gradients)
 
-    def gradients(
-        self, losses: Sequence[Tensor], weights: Tensor, active: Active
-    ) -> Sequence[Tensor | None]:
+    def gradients(self, losses: Losses, weights: Tensor, active: Active) -> Gradients:
         """Return the gradients of the weighted losses over the likelihood's parameters.
 
         The graphs are kept for the update.
@@ -118,16 +115,11 @@ class OwnOptimizers:
         """
         if not self.likelihood_parameters:
             return ()
-        tasks = [t for t in active.tasks if losses[t].requires_grad]
-        return torch.autograd.grad(
-            [losses[t] for t in tasks],
-            self.likelihood_parameters,
-            [weights[t] for t in tasks],
-            retain_graph=True,
-            allow_unused=True,
-        )
+        lane = Lane(active.tasks, self.likelihood_parameters, weights)
+        (gradients,) = door.of(losses, [lane], keep=True)
+        return gradients
 
-    def step(self, gradients: Sequence[Tensor | None] = ()) -> None:
+    def step(self, gradients: Gradients = ()) -> None:
         """Take one step of every optimizer.
 
         Args:

@@ -7,7 +7,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from mtl_runner.experiment.forward import ForwardResult
+from mtl_runner.experiment.micro_batches import Forward
+from mtl_runner.gradients.door import values_of
 from mtl_runner.gradients.parameters import Parameters
 from mtl_runner.tasks.activity import Active
 from mtl_runner.weighting.protocols import ObservesLosses, ObservesNorms
@@ -16,9 +17,7 @@ from mtl_runner.weighting.protocols import ObservesLosses, ObservesNorms
 class StepHook(Protocol):
     """An observer of a training step; the graphs of the losses must survive it."""
 
-    def before_update(
-        self, forward: ForwardResult, weights: Tensor, active: Active
-    ) -> dict[str, Tensor]:
+    def before_update(self, forward: Forward, weights: Tensor, active: Active) -> dict[str, Tensor]:
         """Look at the losses and weights before the parameters move.
 
         Args:
@@ -31,7 +30,7 @@ class StepHook(Protocol):
         """
         ...
 
-    def after_update(self, forward: ForwardResult, active: Active) -> None:
+    def after_update(self, forward: Forward, active: Active) -> None:
         """Look at the step once the parameters have moved.
 
         Args:
@@ -52,16 +51,14 @@ class GradientNormHook:
     def __init__(self, weighting: ObservesNorms, parameters: Parameters) -> None:
         self.weighting, self.parameters = weighting, parameters
 
-    def before_update(
-        self, forward: ForwardResult, weights: Tensor, active: Active
-    ) -> dict[str, Tensor]:
+    def before_update(self, forward: Forward, weights: Tensor, active: Active) -> dict[str, Tensor]:
         """Measure the norms and pass them on; nothing is recorded."""
         del weights
         norms = self.parameters.norms(forward.losses, active.tasks)
         self.weighting.observe_norms(norms, forward.values, active.none_if_all)
         return {}
 
-    def after_update(self, forward: ForwardResult, active: Active) -> None:
+    def after_update(self, forward: Forward, active: Active) -> None:
         """Do nothing."""
 
 
@@ -75,17 +72,15 @@ class LossChangeHook:
     def __init__(self, weighting: ObservesLosses) -> None:
         self.weighting = weighting
 
-    def before_update(
-        self, forward: ForwardResult, weights: Tensor, active: Active
-    ) -> dict[str, Tensor]:
+    def before_update(self, forward: Forward, weights: Tensor, active: Active) -> dict[str, Tensor]:
         """Do nothing."""
         del forward, weights, active
         return {}
 
-    def after_update(self, forward: ForwardResult, active: Active) -> None:
+    def after_update(self, forward: Forward, active: Active) -> None:
         """Recompute the losses of the batch and pass them on."""
         assert forward.recompute is not None
         with torch.no_grad():
             self.weighting.observe_losses(
-                forward.values, torch.stack(forward.recompute()), active.none_if_all
+                forward.values, values_of(forward.recompute()), active.none_if_all
             )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -24,3 +26,22 @@ def laid_out_like(gradient: Tensor | None, parameter: Tensor) -> Tensor | None:
     if gradient is None or gradient.stride() == parameter.stride():
         return gradient
     return torch.empty_like(parameter).copy_(gradient)
+
+
+def as_row(gradients: Sequence[Tensor | None], parameters: Sequence[Tensor]) -> Tensor:
+    """Return gradients as one vector ``[P]``, with zeros where there is none.
+
+    Args:
+        gradients: One gradient per parameter.
+        parameters: The parameters, at least one.
+
+    Example:
+        >>> as_row([torch.ones(1, 2), None], [torch.zeros(1, 2), torch.zeros(1)])
+        tensor([1., 1., 0.])
+    """
+    return torch.cat(
+        [
+            p.new_zeros(p.numel()) if g is None else g.reshape(-1)
+            for p, g in zip(parameters, gradients, strict=True)
+        ]
+    )

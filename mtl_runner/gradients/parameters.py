@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mtl_runner.compat.torch_modules import sequence_number
 from mtl_runner.errors import ModelError
+from mtl_runner.gradients.door import Lane, Losses, of
 
 
 @dataclass(frozen=True)
@@ -19,8 +21,9 @@ class Parameters:
     Attributes:
         tensors: The trainable parameters, in the model's order.
         owners: For each parameter the indices of the tasks whose loss reaches it.
-        last_shared: Of the weights (two or more dimensions) that most tasks share, the one that the
-            forward pass uses last; None if no weight is shared.
+        last_shared: Of the weights (two or more dimensions) that most tasks share, those behind
+            which no other follows: one, or several side by side such as the last layers of experts;
+            empty if no weight is shared.
 
     Example:
         >>> trunk, heads = nn.Linear(2, 3), nn.ModuleList([nn.Linear(3, 1), nn.Linear(3, 1)])
@@ -29,13 +32,13 @@ class Parameters:
         >>> parameters = Parameters.from_losses(nn.ModuleList([trunk, heads]), losses)
         >>> [sorted(owners) for owners in parameters.owners]
         [[0, 1], [0, 1], [0], [0], [1], [1]]
-        >>> parameters.last_shared is trunk.weight
-        True
+        >>> len(parameters.last_shared), parameters.last_shared[0] is trunk.weight
+        (1, True)
     """
 
     tensors: list[nn.Parameter]
     owners: list[frozenset[int]]
-    last_shared: nn.Parameter | None = None
+    last_shared: Sequence[nn.Parameter] = ()
 
     @classmethod
     def from_losses(cls, model: nn.Module, losses: Sequence[Tensor]) -> Parameters:
@@ -62,7 +65,7 @@ class Parameters:
             frozenset(t for t, task_leaves in enumerate(leaves) if p in task_leaves)
             for p in tensors
         ]
-        return cls(tensors, owners, last_shared_weight(tensors, owners, leaves))
+        return cls(tensors, owners, last_shared_weights(tensors, owners, losses))
 
     def reached_by(self, tasks: frozenset[int]) -> list[nn.Parameter]:
         """Return the parameters that any of these tasks reaches, in the model's order."""
@@ -79,8 +82,8 @@ class Parameters:
         """The parameters that two or more tasks reach."""
         return [p for p, owners in zip(self.tensors, self.owners, strict=True) if len(owners) > 1]
 
-    def norms(self, losses: Sequence[Tensor], tasks: Sequence[int]) -> Tensor:
-        """Return the norm of each loss's gradient at ``last_shared``; the graphs are kept.
+    def norms(self, losses: Losses, tasks: Sequence[int]) -> Tensor:
+        """Return the norm of each loss's gradient at all of ``last_shared``; the graphs are kept.
 
         Args:
             losses: One differentiable scalar per task.
@@ -89,15 +92,14 @@ class Parameters:
         Returns:
             The norms ``[T]``, 0 for the other tasks.
         """
-        norms = losses[0].detach().new_zeros(len(losses))
-        if self.last_shared is None:
+        norms = self.tensors[0].new_zeros(len(losses))
+        if not self.last_shared:
             return norms
-        for t in tasks:
-            (gradient,) = torch.autograd.grad(
-                losses[t], [self.last_shared], retain_graph=True, allow_unused=True
-            )
-            if gradient is not None:
-                norms[t] = gradient.norm()
+        lanes = [Lane((t,), self.last_shared) for t in tasks]
+        for t, gradients in zip(tasks, of(losses, lanes, keep=True), strict=True):
+            parts = [gradient.norm() for gradient in gradients if gradient is not None]
+            if parts:
+                norms[t] = parts[0] if len(parts) == 1 else torch.stack(parts).norm()
         return norms
 
 
@@ -134,22 +136,32 @@ def leaves_of(loss: Tensor) -> dict[Tensor, int]:
     return leaves
 
 
-def last_shared_weight(
+def last_shared_weights(
     tensors: Sequence[nn.Parameter],
     owners: Sequence[frozenset[int]],
-    leaves: Sequence[dict[Tensor, int]],
-) -> nn.Parameter | None:
-    """Return the weight shared by most tasks that the forward pass uses last.
+    losses: Sequence[Tensor],
+) -> list[nn.Parameter]:
+    """Return the weights shared by most tasks behind which the forward pass uses no other such one.
 
-    A layer that serves all tasks counts before one that only some of them share.
+    In a trunk of layers that is the last one; of experts side by side, the last layer of each. A
+    layer that serves all tasks counts before one that only some of them share.
 
     Args:
         tensors: The trainable parameters.
         owners: For each parameter the tasks whose loss reaches it.
-        leaves: For each task the leaves of its loss, as :func:`leaves_of` gives them.
+        losses: The losses, with their graphs.
 
     Returns:
-        The weight, of two or more dimensions; None if no weight is shared.
+        Weights of two or more dimensions, in the order of ``tensors``; none if no weight is shared.
+
+    Example:
+        >>> first, left, right = nn.Linear(2, 2), nn.Linear(2, 2), nn.Linear(2, 2)
+        >>> features = first(torch.ones(1, 2))
+        >>> losses = [(left(features) + t * right(features)).sum() for t in (1, 2)]
+        >>> weights = [first.weight, left.weight, right.weight]
+        >>> last = last_shared_weights(weights, [frozenset({0, 1})] * 3, losses)
+        >>> [weight is layer.weight for weight, layer in zip(last, (left, right))]
+        [True, True]
     """
     most = max((len(tasks) for tasks in owners), default=0)
     weights = [
@@ -157,6 +169,56 @@ def last_shared_weight(
         for p, tasks in zip(tensors, owners, strict=True)
         if len(tasks) == most > 1 and p.dim() > 1
     ]
-    return max(
-        weights, key=lambda p: max(task_leaves.get(p, -1) for task_leaves in leaves), default=None
-    )
+    if len(weights) < 2:
+        return weights
+    users, nodes_of_leaves = _users(losses)
+    operations = [_last_operation(nodes_of_leaves[weight], users) for weight in weights]
+    # What lies before the last use of any of them.
+    before = set()
+    stack = [node for operation in operations for node, _ in operation.next_functions]
+    while stack:
+        node = stack.pop()
+        if node is not None and node not in before:
+            before.add(node)
+            stack += [next_node for next_node, _ in node.next_functions]
+    return [
+        weight
+        for weight, operation in zip(weights, operations, strict=True)
+        if operation not in before
+    ]
+
+
+def _users(losses: Sequence[Tensor]) -> tuple[dict[Any, list[Any]], dict[Tensor, Any]]:
+    """Return for each node of the graphs the nodes that use it, and for each leaf its node."""
+    users: dict[Any, list[Any]] = {}
+    nodes_of_leaves: dict[Tensor, Any] = {}
+    stack = [loss.grad_fn for loss in losses if loss.grad_fn is not None]
+    users |= {node: [] for node in stack}
+    while stack:
+        node = stack.pop()
+        for next_node, _ in node.next_functions:
+            if next_node is None:
+                continue
+            if next_node not in users:
+                users[next_node] = []
+                stack.append(next_node)
+            users[next_node].append(node)
+            if hasattr(next_node, "variable"):
+                nodes_of_leaves[next_node.variable] = next_node
+    return users, nodes_of_leaves
+
+
+def _last_operation(node: Any, users: dict[Any, list[Any]]) -> Any:
+    """Return the last operation that joins a tensor with others: past views, casts and the like."""
+    operations, seen = [], set()
+    stack = [node]
+    while stack:
+        node = stack.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        if len(node.next_functions) > 1 or not users[node]:
+            operations.append(node)
+        else:
+            stack += users[node]
+    return max(operations, key=sequence_number)

@@ -371,6 +371,8 @@ def read_defaults(lines: Sequence[str], group: str) -> tuple[list[str], dict[str
         >>> lines = ["defaults:", "  - fixed@weighting", "  - override /update: per_task"]
         >>> read_defaults(lines, "weighting")
         (['fixed@weighting'], {'update': 'per_task'})
+        >>> read_defaults(["defaults:", "  - trunk: mlp"], "model")
+        ([], {'model/trunk': 'mlp'})
     """
     bases: list[str] = []
     chosen: dict[str, str] = {}
@@ -381,7 +383,9 @@ def read_defaults(lines: Sequence[str], group: str) -> tuple[list[str], dict[str
         elif inside and (entry := re.match(r"\s+- ([^#]+?)\s*(?:#.*)?$", line)):
             name, _, option = entry[1].removeprefix("override ").partition(": ")
             if option:
-                chosen[name.strip().removeprefix("/").partition("@")[0]] = option.strip()
+                # A group without a slash lies in this one: model/trunk for a file of model.
+                group_name = name.strip() if "/" in name else f"{group}/{name.strip()}"
+                chosen[group_name.removeprefix("/").partition("@")[0]] = option.strip()
             elif name != "_self_":
                 bases.append(name.removeprefix(f"/{group}/"))
     return bases, chosen

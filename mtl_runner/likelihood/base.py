@@ -133,6 +133,30 @@ class Likelihood(nn.Module):
             total / torch.where(denominator > 0, denominator, 1.0) * (entries / rows.clamp(min=1))
         )
 
+    @torch.no_grad()
+    def loss_counts(self, targets: Tensors, rows: int) -> Tensor:
+        """Return what the losses of a batch divide by, so that losses of batches can be added up.
+
+        Counts of several batches are added; :func:`mass_of` makes a batch's weight of them. For the
+        standard losses the denominator alone is the weight.
+
+        Args:
+            targets: The targets by the task's name.
+            rows: Number of rows, by which a loss term is taken to divide.
+
+        Returns:
+            Denominator, labelled entries and labelled rows of every task, ``[T, 3]``, in float64.
+        """
+        counts = []
+        for task in self.tasks:
+            if task.loss_term is None:
+                target = targets[task.name]
+                counts += [task.loss_denominator(target), *self.nll_counts(task, target)]
+            else:
+                like = next(iter(targets.values()), torch.zeros(0))
+                counts += like.new_tensor([rows, 1.0, 1.0], dtype=torch.float64).unbind()
+        return torch.stack(counts).view(len(self.tasks), 3)
+
     def nll_counts(self, task: Task, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return two counts by whose ratio the mean over labelled entries becomes the likelihood.
 
@@ -177,6 +201,23 @@ class Standard(Likelihood):
     replica_options = ()
 
 
+def mass_of(counts: Tensor) -> Tensor:
+    """Return how much the mean loss of a batch weighs among others, ``[...]``.
+
+    It is what the mean divides by; for a likelihood that is summed over the entries of a row and
+    averaged over rows, it is the number of rows.
+
+    Args:
+        counts: Counts of :meth:`Likelihood.loss_counts`, or their sums, ``[..., 3]``.
+
+    Example:
+        >>> mass_of(torch.tensor([[8.0, 1.0, 1.0], [8.0, 8.0, 2.0]]))
+        tensor([8., 2.])
+    """
+    denominator, entries, rows = counts.unbind(-1)
+    return denominator * rows / entries.clamp(min=1)
+
+
 def labelled_counts(task: Task, target: Tensor) -> tuple[Tensor, Tensor]:
     """Return how many entries of a target are labelled, and how many rows have one, in float64."""
     known = task.known(target)
@@ -184,7 +225,9 @@ def labelled_counts(task: Task, target: Tensor) -> tuple[Tensor, Tensor]:
     return known.sum().double(), rows.sum().double()
 
 
-def entries_per_row(task: Task, target: Tensor, reduce: str) -> Tensor | float:
+def entries_per_row(
+    task: Task, target: Tensor, reduce: str, dtype: torch.dtype | None = None
+) -> Tensor | float:
     """Return the factor from a mean over labelled entries to a mean over rows of their sums.
 
     Args:
@@ -192,10 +235,12 @@ def entries_per_row(task: Task, target: Tensor, reduce: str) -> Tensor | float:
         target: Its target, shape ``[N, ...]``.
         reduce: ``"mean"`` for the factor 1, or ``"sum"`` for the number of labelled entries per
             labelled row.
+        dtype: The type of the losses; None: torch's default.
     """
     if reduce == "mean":
         return 1.0
     if not task.missing:
         return target[0].numel()
     known = task.known(target).flatten(1) if target.dim() > 1 else task.known(target).unsqueeze(1)
-    return known.sum() / known.any(1).sum().clamp(min=1)
+    ratio = known.sum().double() / known.any(1).sum().clamp(min=1)
+    return ratio.to(dtype or torch.get_default_dtype())

@@ -126,4 +126,4 @@ class Heteroscedastic(Likelihood):
         total = torch.where(known, errors, 0.0).sum() if task.missing else errors.sum()
         denominator = kind.loss_denominator(target, task).to(total.dtype)
         mean = total / torch.where(denominator > 0, denominator, 1.0)
-        return mean * entries_per_row(task, target, self.reduce)
+        return mean * entries_per_row(task, target, self.reduce, mean.dtype)

@@ -175,7 +175,7 @@ class Homoscedastic(Likelihood):
         if not task.has_likelihood:
             return task.loss(tempered, targets)
         target = targets[task.name]
-        entries, noise = entries_per_row(task, target, self.reduce), task.spec.noise
+        entries, noise = entries_per_row(task, target, self.reduce, s.dtype), task.spec.noise
         if not noise.numeric:
             # The logits are divided by the temperature already.
             return entries * task.loss(tempered, targets)

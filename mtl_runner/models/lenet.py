@@ -8,9 +8,84 @@ from torch import Tensor, nn
 
 from mtl_runner.errors import ConfigError
 from mtl_runner.errors.checks import is_whole_number
+from mtl_runner.models.trunk import Trunk
 from mtl_runner.tasks.task import Task
 
 SMALLEST_SIDE = 4  # pixels: two poolings by 2 leave one
+
+
+class LeNetTrunk(Trunk):
+    """The shared part of a :class:`LeNet`, from images to features: three stages.
+
+    Args:
+        input_shape: Channels, height and width of one image.
+        channels: Channels of the two convolutions.
+        kernels: Sides of their square kernels, odd.
+        features: Width of the fully connected layer.
+
+    Shape:
+        Inputs ``[N, C, H, W]``, features ``[N, features]``.
+
+    Raises:
+        ConfigError: If the inputs are no images of at least 4x4 pixels, or an option is impossible.
+
+    Example:
+        >>> import torch
+        >>> from mtl_runner.models import LeNetTrunk
+        >>> tuple(LeNetTrunk((1, 36, 36))(torch.zeros(5, 1, 36, 36)).shape)
+        (5, 50)
+    """
+
+    def __init__(
+        self,
+        input_shape: Sequence[int],
+        channels: Sequence[int] = (10, 20),
+        kernels: Sequence[int] = (5, 5),
+        features: int = 50,
+    ) -> None:
+        if isinstance(input_shape, Mapping) or len(input_shape) != 3:
+            inputs = (
+                "a dict of inputs"
+                if isinstance(input_shape, Mapping)
+                else f"inputs of shape {tuple(input_shape)}"
+            )
+            raise ConfigError(
+                f"model=lenet needs images, one tensor [rows, channels, height, width]; the data give {inputs}."
+            )
+        _check_pair("channels", channels, example=[10, 20])
+        _check_pair("kernels", kernels, example=[5, 5])
+        if any(kernel % 2 == 0 for kernel in kernels):
+            raise ConfigError(
+                f"model.kernels must be odd, so that padding can keep an image's size; found {list(kernels)}."
+            )
+        if not is_whole_number(features, 1):
+            raise ConfigError(
+                f"model.features must be a positive whole number; found {features!r}."
+            )
+        depth, height, width = input_shape
+        if min(height, width) < SMALLEST_SIDE:
+            raise ConfigError(
+                f"model=lenet halves an image twice, so it needs {SMALLEST_SIDE}x{SMALLEST_SIDE} pixels or more; the data give {height}x{width}."
+            )
+        padded = min(_side_after(side, kernels, padded=False) for side in (height, width)) <= 0
+        padding = [kernel // 2 if padded else 0 for kernel in kernels]
+        area = _side_after(height, kernels, padded) * _side_after(width, kernels, padded)
+        # Pooling before ReLU: the same numbers, for a quarter of the work.
+        super().__init__(
+            [
+                [
+                    nn.Conv2d(depth, channels[0], kernels[0], padding=padding[0]),
+                    nn.MaxPool2d(2),
+                    nn.ReLU(),
+                ],
+                [
+                    nn.Conv2d(channels[0], channels[1], kernels[1], padding=padding[1]),
+                    nn.MaxPool2d(2),
+                    nn.ReLU(),
+                ],
+                [nn.Flatten(), nn.Linear(channels[1] * area, features), nn.ReLU()],
+            ]
+        )
 
 
 class LeNet(nn.Module):
@@ -58,45 +133,7 @@ class LeNet(nn.Module):
         features: int = 50,
     ) -> None:
         super().__init__()
-        if isinstance(input_shape, Mapping) or len(input_shape) != 3:
-            inputs = (
-                "a dict of inputs"
-                if isinstance(input_shape, Mapping)
-                else f"inputs of shape {tuple(input_shape)}"
-            )
-            raise ConfigError(
-                f"model=lenet needs images, one tensor [rows, channels, height, width]; the data give {inputs}."
-            )
-        _check_pair("channels", channels, example=[10, 20])
-        _check_pair("kernels", kernels, example=[5, 5])
-        if any(kernel % 2 == 0 for kernel in kernels):
-            raise ConfigError(
-                f"model.kernels must be odd, so that padding can keep an image's size; found {list(kernels)}."
-            )
-        if not is_whole_number(features, 1):
-            raise ConfigError(
-                f"model.features must be a positive whole number; found {features!r}."
-            )
-        depth, height, width = input_shape
-        if min(height, width) < SMALLEST_SIDE:
-            raise ConfigError(
-                f"model=lenet halves an image twice, so it needs {SMALLEST_SIDE}x{SMALLEST_SIDE} pixels or more; the data give {height}x{width}."
-            )
-        padded = min(_side_after(side, kernels, padded=False) for side in (height, width)) <= 0
-        padding = [kernel // 2 if padded else 0 for kernel in kernels]
-        area = _side_after(height, kernels, padded) * _side_after(width, kernels, padded)
-        # Pooling before ReLU: the same numbers, for a quarter of the work.
-        self.trunk = nn.Sequential(
-            nn.Conv2d(depth, channels[0], kernels[0], padding=padding[0]),
-            nn.MaxPool2d(2),
-            nn.ReLU(),
-            nn.Conv2d(channels[0], channels[1], kernels[1], padding=padding[1]),
-            nn.MaxPool2d(2),
-            nn.ReLU(),
-            nn.Flatten(),
-            nn.Linear(channels[1] * area, features),
-            nn.ReLU(),
-        )
+        self.trunk = LeNetTrunk(input_shape, channels, kernels, features)
         self.task_names = [task.name for task in tasks if task.has_target]
         self.heads = nn.ModuleList(
             nn.Linear(features, task.size) for task in tasks if task.has_target

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mtl_runner.errors import ConfigError
 from mtl_runner.errors.checks import choice, fraction, is_whole_number
+from mtl_runner.models.trunk import Trunk
 from mtl_runner.tasks.task import Task
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -39,20 +40,68 @@ def trunk_layers(
         >>> [type(layer).__name__ for layer in layers], width
         (['Flatten', 'Linear', 'ReLU'], 32)
     """
+    stages, width = trunk_stages(input_shape, hidden, activation, dropout)
+    return [layer for stage in stages for layer in stage], width
+
+
+def trunk_stages(
+    input_shape: Sequence[int], hidden: Sequence[int], activation: str, dropout: float
+) -> tuple[list[list[nn.Module]], int]:
+    """Return fully connected layers, one stage per width, and the width that they end in.
+
+    Arguments and errors are those of :func:`trunk_layers`.
+    """
     choice(activation, "model.activation", ACTIVATIONS)
     if not isinstance(hidden, Sequence) or not all(is_whole_number(width, 1) for width in hidden):
         raise ConfigError(
             f"model.hidden must be a list of positive widths, e.g. [64, 64]; found {hidden!r}."
         )
     fraction(dropout, "model.dropout", one_allowed=False)
-    layers: list[nn.Module] = [nn.Flatten()] if len(input_shape) > 1 else []
+    stages: list[list[nn.Module]] = []
     width_before = math.prod(input_shape)
     for width in hidden:
-        layers += [nn.Linear(width_before, width), ACTIVATIONS[activation]()]
+        stages.append([nn.Linear(width_before, width), ACTIVATIONS[activation]()])
         if dropout:
-            layers.append(nn.Dropout(dropout))
+            stages[-1].append(nn.Dropout(dropout))
         width_before = width
-    return layers, width_before
+    if len(input_shape) > 1:
+        stages[:1] = [[nn.Flatten(), *(stages[0] if stages else [])]]
+    return stages, width_before
+
+
+class MLPTrunk(Trunk):
+    """Fully connected layers from inputs to features: a stage per width.
+
+    Args:
+        input_shape: Shape of one input; it is flattened.
+        hidden: Widths of the layers.
+        activation: ``"relu"``, ``"gelu"``, ``"silu"`` or ``"tanh"``.
+        dropout: Share of the numbers that is dropped after each layer.
+
+    Shape:
+        Inputs ``[N, *input_shape]``, features ``[N, width of the last layer]``.
+
+    Raises:
+        ConfigError: If an option is impossible.
+
+    Example:
+        >>> import torch
+        >>> from mtl_runner.models import MLPTrunk
+        >>> trunk = MLPTrunk((6,), hidden=[16, 8])
+        >>> tuple(trunk(torch.zeros(5, 6)).shape), len(trunk.stages())
+        ((5, 8), 2)
+    """
+
+    def __init__(
+        self,
+        input_shape: Sequence[int],
+        hidden: Sequence[int] = (128, 128),
+        activation: str = "relu",
+        dropout: float = 0.0,
+    ) -> None:
+        stages, width = trunk_stages(input_shape, hidden, activation, dropout)
+        super().__init__(stages)
+        self.width = width
 
 
 class MLP(nn.Module):
@@ -91,8 +140,8 @@ class MLP(nn.Module):
     ) -> None:
         super().__init__()
         self.task_names = [task.name for task in tasks if task.has_target]
-        layers, width = trunk_layers(input_shape, hidden, activation, dropout)
-        self.trunk = nn.Sequential(*layers)
+        self.trunk = MLPTrunk(input_shape, hidden, activation, dropout)
+        width = self.trunk.width
         # A list, not a ModuleDict: a task may be called "a.b".
         self.heads = nn.ModuleList(nn.Linear(width, task.size) for task in tasks if task.has_target)
 

@@ -35,8 +35,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--at",
         choices=("final", "best"),
-        default="final",
-        help="metrics of the last epoch or of the best one",
+        help="metrics of the last epoch or of the best one by the monitor; default: what the runs recorded (trainer.judge)",
     )
     parser.add_argument(
         "--format",

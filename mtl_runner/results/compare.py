@@ -101,7 +101,7 @@ class Comparison:
 def compare(
     paths: str | Path | Sequence[str | Path],
     *,
-    at: str = "final",
+    at: str | None = None,
     margin: float | None = None,
     output: str | Path | None = None,
 ) -> Comparison:
@@ -109,7 +109,8 @@ def compare(
 
     Args:
         paths: Run directories, or directories of sweeps.
-        at: ``"final"`` (the last epoch) or ``"best"`` (the best epoch by the monitor).
+        at: ``"final"`` (the last epoch) or ``"best"`` (the best epoch by the monitor); None: the
+            one that the runs recorded (``trainer.judge``), and the last one if they do not agree.
         margin: The relative difference that is of no interest, as a fraction; by default the
             study's, else 0.02.
         output: Where tables, picture and report are written; None: nowhere.
@@ -121,7 +122,8 @@ def compare(
         RunDirectoryError: If a path holds no run.
         ConfigError: If ``at`` is unknown.
     """
-    choice(at, "at", EPOCHS)
+    if at is not None:
+        choice(at, "at", EPOCHS)
     given = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
     if output is None:
         return comparison_of(given, at=at, margin=margin)
@@ -131,7 +133,7 @@ def compare(
 def comparison_of(
     paths: Sequence[Path],
     *,
-    at: str = "final",
+    at: str | None = None,
     margin: float | None = None,
     output: Path | None = None,
 ) -> Comparison:
@@ -142,7 +144,8 @@ def comparison_of(
 
     Args:
         paths: Run directories, or directories of sweeps.
-        at: ``final`` (the last epoch) or ``best`` (the best epoch by the monitor).
+        at: ``final`` (the last epoch) or ``best`` (the best epoch by the monitor); None: the one
+            that the runs recorded.
         margin: The relative difference that is of no interest, as a fraction; by default the
             study's, else 0.02.
         output: The folder that the paths of the runs are shown relative to; None: the working
@@ -153,6 +156,7 @@ def comparison_of(
     """
     records = Records.read(paths)
     conclusions = conclude(records, at, margin)
+    at = conclusions.evidence.at
     base = output or Path.cwd()
     runs = pd.DataFrame(
         [
@@ -172,7 +176,7 @@ def comparison_of(
 def compare_directories(
     paths: Sequence[Path],
     output: Path,
-    at: str = "final",
+    at: str | None = None,
     plots: bool = True,
     margin: float | None = None,
 ) -> Comparison:
@@ -185,7 +189,8 @@ def compare_directories(
     Args:
         paths: Run directories, or directories of sweeps.
         output: The folder that the files are written into.
-        at: ``final`` (the last epoch) or ``best`` (the best epoch by the monitor).
+        at: ``final`` (the last epoch) or ``best`` (the best epoch by the monitor); None: the one
+            that the runs recorded.
         plots: Whether ``comparison.png`` is drawn.
         margin: As for :func:`comparison_of`.
 
@@ -199,7 +204,7 @@ def compare_directories(
     write_atomic(output / "runs.csv", csv_bytes(comparison.runs))
     write_atomic(output / "comparison.csv", csv_bytes(comparison.strategies))
     comparison.conclusions.write(output)
-    report_of(comparison.records, output / "report.html", at, comparison.conclusions)
+    report_of(comparison.records, output / "report.html", comparison.at, comparison.conclusions)
     if plots:
         _draw(comparison, output / "comparison.png")
     return comparison

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
 from mtl_runner.compat.omegaconf_yaml import read_yaml, to_yaml
+from mtl_runner.config.kept_files import KEPT_FILES
 from mtl_runner.errors import RunDirectoryError
 from mtl_runner.files import remove_temporary_files, write_atomic, write_json
 from mtl_runner.results.records.reading import (
@@ -30,8 +33,16 @@ IDENTITY = Path(".hydra") / "run.json"
 OVERRIDES = Path(".hydra") / "overrides.yaml"
 # Ours, and Hydra's.
 SWEEP_RECORDS = ("sweep.json", "multirun.yaml")
+# Options that change no result, whatever they are: a run goes on with others.
+WITHOUT_EFFECT = (
+    "data.loader",
+    "trainer.checkpoint_every",
+    "record.checkpoints",
+    "record.safetensors",
+)
 # Options that say where a run trains and not what, so that a run can move to another machine.
 PLACES = (
+    *WITHOUT_EFFECT,
     "data.path",
     "data.second_path",
     "data.cache",
@@ -132,6 +143,58 @@ def read_recorded_options(directory: Path) -> list[str]:
         raise _unreadable(directory / OVERRIDES, error) from error
 
 
+def judged_epoch(summary: dict[str, Any]) -> str:
+    """Return at which epoch a run is judged, ``"best"`` or ``"final"``.
+
+    Args:
+        summary: The content of summary.json; older ones do not say it, and mean the last epoch.
+
+    Example:
+        >>> judged_epoch({"judge": "best"}), judged_epoch({})
+        ('best', 'final')
+    """
+    return str(summary.get("judge", "final"))
+
+
+def kept_files(summary: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return which of checkpoint.pt and best.pt a finished run was to keep.
+
+    Args:
+        summary: The content of summary.json; older ones do not say it, and kept both.
+
+    Example:
+        >>> kept_files({"checkpoints": "best"}), kept_files({})
+        (('best.pt',), ('checkpoint.pt', 'best.pt'))
+    """
+    return KEPT_FILES.get(str(summary.get("checkpoints")), KEPT_FILES["both"])
+
+
+def not_kept(directory: Path, files: Sequence[str] = KEPT_FILES["both"]) -> str | None:
+    """Return which of these files a finished run was not to keep, as a sentence with the remedy.
+
+    Args:
+        directory: A run directory.
+        files: The files that somebody wants to use.
+
+    Returns:
+        The sentence; None if the run was to keep them all, or has not finished.
+
+    Raises:
+        RunDirectoryError: If a newer version wrote the run.
+
+    Example:
+        >>> not_kept(Path("no/such/run"))
+    """
+    summary = read_summary(directory)
+    missing = [name for name in files if name not in kept_files(summary)]
+    if summary.get("status") != "finished" or not missing:
+        return None
+    return (
+        f"{str(directory)!r} has finished and kept no {' and no '.join(missing)} (record.checkpoints={summary['checkpoints']}); "
+        f"to have {'it' if len(missing) == 1 else 'them'}, train anew with mtl-run repeat={directory} record.checkpoints=both."
+    )
+
+
 def read_identity(directory: Path) -> dict[str, Any]:
     """Return what the command line of a run asked for.
 
@@ -166,6 +229,25 @@ def read_identity(directory: Path) -> dict[str, Any]:
     return {"overrides": [], "choices": {}}
 
 
+# Locks that this process holds, as file descriptors.
+_held_locks: set[int] = set()
+
+
+def _let_locks_go() -> None:
+    """Close the locks in a copy of this process: its data workers may outlive it when it is killed.
+
+    The lock itself stays with the process that took it.
+    """
+    for lock in _held_locks:
+        with contextlib.suppress(OSError):
+            os.close(lock)
+    _held_locks.clear()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_let_locks_go)
+
+
 @contextlib.contextmanager
 def locked(directory: Path) -> Iterator[None]:
     """Keep other processes out of the directory while it is being written.
@@ -198,6 +280,7 @@ def locked(directory: Path) -> Iterator[None]:
         if error.errno != errno.ELOOP:
             raise
         raise RunDirectoryError(f"{str(path)!r} is a link; remove it.") from error
+    _held_locks.add(lock)
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -211,7 +294,9 @@ def locked(directory: Path) -> Iterator[None]:
                 raise
         yield
     finally:
-        os.close(lock)
+        if lock in _held_locks:  # else this is a copy of the process that took it
+            _held_locks.remove(lock)
+            os.close(lock)
 
 
 @contextlib.contextmanager
@@ -269,8 +354,7 @@ def _check_free(directory: Path, config: DictConfig) -> None:
                 )
         return
     summary = read_summary(directory)
-    recorded = OmegaConf.to_container(read_config(directory))
-    difference = _first_difference(recorded, OmegaConf.to_container(config))
+    difference = _difference_in_effect(read_config(directory), config)
     if difference is not None and _has_trained(directory, summary):
         raise RunDirectoryError(
             f"{str(directory)!r} holds a run with another config ({difference}); choose another hydra.run.dir, or remove that directory."
@@ -290,8 +374,7 @@ def _holds_this_run(directory: Path, config: DictConfig) -> bool:
     """Return whether the config of this very run is recorded in a directory."""
     if not (directory / CONFIG).exists():
         return False
-    recorded = OmegaConf.to_container(read_config(directory))
-    return _first_difference(recorded, OmegaConf.to_container(config)) is None
+    return _difference_in_effect(read_config(directory), config) is None
 
 
 def _record(
@@ -333,7 +416,7 @@ def trained_config(directory: Path, trained: dict[str, Any] | None) -> dict[str,
         return None
     recorded: Any = OmegaConf.to_container(read_config(directory))
     if trained is not None:
-        difference = _first_difference(_without_places(trained), _without_places(recorded))
+        difference = _first_difference(_without(trained, PLACES), _without(recorded, PLACES))
         if difference is not None:
             raise RunDirectoryError(
                 f"The recorded config of {str(directory)!r} is not the one that its checkpoint was trained with ({difference}); put it back to resume, or train anew with mtl-run repeat={directory}."
@@ -349,11 +432,33 @@ def _unreadable(path: Path, error: Exception) -> RunDirectoryError:
     )
 
 
-def _without_places(config: dict[str, Any]) -> dict[str, Any]:
-    """Return a config without the options that may change when a run goes on."""
+def _difference_in_effect(recorded: DictConfig, config: DictConfig) -> str | None:
+    """Return the first key with an effect at which two configs differ, in words, or None."""
+    old, new = (
+        _without(cast("dict[str, Any]", OmegaConf.to_container(c)), WITHOUT_EFFECT)
+        for c in (recorded, config)
+    )
+    return _first_difference(old, new)
+
+
+@functools.cache
+def _defaults() -> dict[str, Any]:
+    """Return the defaults of options that runs of older versions do not have in their configs."""
+    from mtl_runner.config.settings import RecordOptions, TrainerOptions  # they need torch
+
+    defaults: dict[str, Any] = {
+        f"{group}.{option.name}": option.default
+        for group, options in (("trainer", TrainerOptions), ("record", RecordOptions))
+        for option in fields(options)
+    }
+    return defaults | {"data.steps_per_epoch": None, "trainer.judge": "final"}
+
+
+def _without(config: dict[str, Any], options: Sequence[str]) -> dict[str, Any]:
+    """Return a config without some options."""
     kept = dict(config)
-    for place in PLACES:
-        group, _, key = place.partition(".")
+    for option in options:
+        group, _, key = option.partition(".")
         if not key:
             kept.pop(group, None)
         elif isinstance(kept.get(group), dict):
@@ -368,8 +473,9 @@ def _first_difference(old: Any, new: Any, key: str = "") -> str | None:
     for name in [*old, *(n for n in new if n not in old)]:
         path = f"{key}.{name}" if key else str(name)
         if name not in old or name not in new:
-            # An empty option may be missing: the run may be older than the option.
-            if {} in (old.get(name), new.get(name)):
+            # The run may be older than an option; it was made as the option's default says.
+            value = old.get(name, new.get(name))
+            if value == {} or (path in (known := _defaults()) and value == known[path]):
                 continue
             return f"{path} is {'new' if name in new else 'missing'} here"
         difference = _first_difference(old[name], new[name], path)

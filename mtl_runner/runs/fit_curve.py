@@ -11,6 +11,7 @@ from mtl_runner.results.pictures.run import Fit
 from mtl_runner.train.trainer import Trainer
 
 POINTS = 400
+MAX_POINTS = 2**16  # of the training split: more would only paint the picture over
 
 
 def fit_curve(trainer: Trainer) -> dict[str, Fit]:
@@ -24,21 +25,20 @@ def fit_curve(trainer: Trainer) -> dict[str, Fit]:
         the standard deviation or scale that it predicts there, all in the target's units. Empty
         if the model has more than one input.
     """
-    train = trainer.experiment.data.splits["train"]
-    x = InputTensors(train.inputs).single
-    if x is None or x.dim() != 2 or x.shape[1] != 1:
+    split = trainer.experiment.data.splits["train"]
+    if split.shape != (1,):
         return {}
+    train = split.rows(slice(0, MAX_POINTS))
+    x = InputTensors(train.inputs).first
     grid = torch.linspace(
         float(x.min()), float(x.max()), POINTS, dtype=x.dtype, device=x.device
     ).unsqueeze(1)
-    outputs = split_outputs(trainer.learner.forward_pass, Split(grid, {}), POINTS)
+    outputs = split_outputs(trainer.forward_pass, Split(grid, {}), POINTS)
     fits = {}
     for task in trainer.tasks:
         if task.spec.numeric and task.size == 1:
-            targets, answers = (
-                task.offset + task.scale * values.squeeze(1).cpu().numpy()
-                for values in (train.targets[task.name], outputs[task.name])
-            )
+            in_units = (task.in_units(train.targets[task.name]), task.answer(outputs[task.name]))
+            targets, answers = (values.squeeze(1).cpu().numpy() for values in in_units)
             predicted = trainer.learner.likelihood.predicted_sigma(task, outputs)
             fits[task.name] = Fit(
                 x.squeeze(1).cpu().numpy(),

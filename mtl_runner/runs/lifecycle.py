@@ -16,18 +16,21 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
-from mtl_runner.data.inputs import InputTensors
+from mtl_runner.config.kept_files import KEPT_FILES
 from mtl_runner.errors import RunDirectoryError
 from mtl_runner.errors.messages import run_message
 from mtl_runner.experiment.build import Datasets, Experiment, build
 from mtl_runner.files import open_regular, write_json
+from mtl_runner.models.backbone import options_to_rebuild
 from mtl_runner.results.records.summary import FORMAT, as_float
 from mtl_runner.runs import directory as run_directory
 from mtl_runner.runs.predictions import write_predictions
 from mtl_runner.runs.predictor import task_from_plain
 from mtl_runner.runs.request import Outcome, Request
+from mtl_runner.runs.safetensors_file import check_safetensors, write_safetensors
 from mtl_runner.runs.summary import monitor_line, summarize, task_table
-from mtl_runner.train.advice import advice_on_log_variances, advice_on_setup
+from mtl_runner.train import checkpoint
+from mtl_runner.train.advice import advice_on_best, advice_on_log_variances, advice_on_setup
 from mtl_runner.train.trainer import Trainer
 
 log = logging.getLogger("mtl_runner")
@@ -43,7 +46,9 @@ def outcome_if_finished(request: Request) -> Outcome | None:
         RunDirectoryError: If a newer version wrote it.
     """
     summary = run_directory.read_result(request.directory)
-    return None if summary is None else Outcome(as_float(summary["monitor"].get("best")))
+    if summary is None:
+        return None
+    return Outcome(as_float(summary["monitor"].get(run_directory.judged_epoch(summary))))
 
 
 @contextlib.contextmanager
@@ -87,10 +92,16 @@ def begin(request: Request, datasets: Datasets | None = None) -> Trainer:
     write_status(request, "running")
     torch.autograd.set_detect_anomaly(bool(request.config.get("debug", False)))
     experiment = build(request.config, datasets)
+    if experiment.settings.record.safetensors:
+        check_safetensors()
     trainer = Trainer(experiment, request.directory)
     trainer.config = run_directory.trained_config(request.directory, trainer.config)
     trainer.best.header = _header(request, experiment)
     log.info("%s", _start_line(trainer))
+    record = trainer.settings.record
+    if not request.job and record.checkpoints != "both":
+        kept = " and ".join(KEPT_FILES[record.checkpoints]) or "no checkpoint"
+        log.info("Once finished, it keeps %s (record.checkpoints=%s).", kept, record.checkpoints)
     for lesson in [] if trainer.resumed else advice_on_setup(experiment):
         log.warning("%s", lesson)
     for name in experiment.schedule.never_active():
@@ -120,7 +131,10 @@ def end(trainer: Trainer, request: Request) -> Outcome:
     final, best = trainer.finish()
     summary = {**_summary_head(request, "finished"), **summarize(trainer, final, best)}
     if experiment.settings.record.predictions:
-        write_predictions(trainer)
+        with trainer.judged():
+            write_predictions(trainer)
+    if experiment.settings.record.safetensors:
+        write_safetensors(trainer)
     write_json(directory / "summary.json", summary)
     if experiment.settings.record.plots == "all" or (
         experiment.settings.record.plots == "best" and not request.job
@@ -128,6 +142,10 @@ def end(trainer: Trainer, request: Request) -> Outcome:
         draw(trainer, summary, directory)
     log.info("%s", task_table(summary))
     log.info("%s", monitor_line(summary))
+    best_epoch, at_the_end = trainer.best.latest_epoch, summary["monitor"]["final"]
+    options, best_value = trainer.settings.trainer, trainer.best.value
+    for lesson in advice_on_best(options, best_value, best_epoch, at_the_end, trainer.epoch):
+        log.warning("%s", lesson)
     if trainer.settings.trainer.patience and trainer.epoch < trainer.settings.trainer.epochs:
         log.info(
             "Stopped early after epoch %d: no better %s for %d epochs.",
@@ -135,8 +153,11 @@ def end(trainer: Trainer, request: Request) -> Outcome:
             trainer.settings.trainer.monitor,
             trainer.settings.trainer.patience,
         )
+    # Not before the summary says that the run has finished: it could not go on without them.
+    checkpoint.keep_only(directory, run_directory.kept_files(summary))
     log.info("%s", display_path(directory))
-    return Outcome(trainer.best.value, stopped_by=trainer.stop_signal if trainer.stop else None)
+    monitor = trainer.best.value if trainer.judges_best else summary["monitor"]["final"]
+    return Outcome(monitor, stopped_by=trainer.stop_signal if trainer.stop else None)
 
 
 def draw(trainer: Trainer, summary: dict[str, Any], directory: Path) -> None:
@@ -152,7 +173,7 @@ def draw(trainer: Trainer, summary: dict[str, Any], directory: Path) -> None:
     from mtl_runner.runs.fit_curve import fit_curve
     from mtl_runner.runs.panel import validation_panel
 
-    with _warning_instead_of_failure():
+    with _warning_instead_of_failure(), trainer.judged():
         plot_run(directory, summary, fit_curve(trainer))
         panel = validation_panel(trainer)
         if panel is not None:
@@ -205,7 +226,7 @@ def _start_line(trainer: Trainer) -> str:
 
 def _header(request: Request, experiment: Experiment) -> dict[str, Any]:
     """Return, as plain values, what ``mtl_runner.load`` needs beside the weights."""
-    shape = InputTensors(experiment.data.splits["train"].inputs).shape
+    shape = experiment.data.splits["train"].shape
     tasks = [task.plain() for task in experiment.data.tasks if task.has_target]
     # A user's kind of task that cannot be restored is an error now, not after the training.
     for task in tasks:
@@ -213,7 +234,7 @@ def _header(request: Request, experiment: Experiment) -> dict[str, Any]:
     config = OmegaConf.to_container(request.config, resolve=True)
     assert isinstance(config, dict)
     return {
-        "model": config["model"],
+        "model": {**config["model"], **options_to_rebuild(experiment.learner.model)},
         "share": experiment.settings.share,
         "likelihood": config["likelihood"],
         "tasks": tasks,

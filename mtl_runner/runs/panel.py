@@ -25,12 +25,12 @@ def validation_panel(trainer: Trainer) -> Panel | None:
     """
     split = trainer.experiment.data.splits["val"]
     tasks = [task for task in trainer.tasks if task.has_target and task.places]
-    inputs = InputTensors(split.inputs).single
-    if not tasks or inputs is None or inputs.dim() != 4:
+    if not tasks or isinstance(split.shape, dict) or len(split.shape) != 3:
         return None
-    shown, images = split.rows(slice(0, ROWS)), inputs[:ROWS]
+    shown = split.rows(slice(0, ROWS))
+    images = InputTensors(shown.inputs).first
     outputs = trainer.learner.likelihood.tempered_outputs(
-        split_outputs(trainer.learner.forward_pass, shown, ROWS)
+        split_outputs(trainer.forward_pass, shown, ROWS)
     )
     maps = {}
     for task in tasks:

@@ -1,4 +1,4 @@
-"""predictions.csv: the final model's answers, beside the targets and the noise it predicts."""
+"""predictions.csv: the judged model's answers, beside the targets and the noise it predicts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from mtl_runner.experiment.forward import split_outputs
+from mtl_runner.experiment.forward import split_outputs_and_targets
 from mtl_runner.files import write_atomic
 from mtl_runner.likelihood import Likelihood
 from mtl_runner.tasks.task import Task
@@ -48,7 +48,8 @@ def _columns(trainer: Trainer, name: str) -> Columns:
     """Return the columns of all tasks for one split, by their names."""
     split = trainer.experiment.data.splits[name]
     likelihood = trainer.learner.likelihood
-    outputs = split_outputs(trainer.learner.forward_pass, split, trainer.evaluation_rows(name))
+    rows = trainer.evaluation_rows(name)
+    outputs, targets = split_outputs_and_targets(trainer.forward_pass, split, rows)
     columns: Columns = {}
     estimates_noise = trainer.sigma_estimates_noise()
     for task, learned, is_noise in zip(
@@ -58,7 +59,7 @@ def _columns(trainer: Trainer, name: str) -> Columns:
         if not task.has_target:
             continue
         answer = task.answer(outputs[task.name])
-        target = task.in_units(split.targets[task.name])
+        target = task.in_units(targets[task.name])
         columns |= _named(task, "", answer) | _named(task, ".target", target)
         columns |= _named(task, ".sigma", _sigma(task, likelihood, outputs, sigma, len(split)))
     return columns

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,13 +13,17 @@ from mtl_runner import likelihood as likelihoods
 from mtl_runner import models
 from mtl_runner.config.instantiate import make
 from mtl_runner.config.trust import checked_trees, named_classes
+from mtl_runner.data.image_folder.reader import ImageReader
 from mtl_runner.data.inputs import Inputs
+from mtl_runner.data.preprocessing import features_of, image_reader_of
 from mtl_runner.data.table.columns import Features
 from mtl_runner.errors import DataError, RunDirectoryError
 from mtl_runner.errors.messages import out_of_memory
 from mtl_runner.experiment.build import make_likelihood, model_from_shape
 from mtl_runner.experiment.forward import ForwardPass
 from mtl_runner.likelihood import Likelihood
+from mtl_runner.models.backbone_weights import without_first_weights
+from mtl_runner.runs.directory import not_kept
 from mtl_runner.tasks import kinds
 from mtl_runner.tasks.task import Task
 from mtl_runner.train import checkpoint
@@ -29,6 +33,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+IMAGES_AT_ONCE = 64  # read and answered together
 # The likelihood of runs that were recorded before likelihoods were.
 STANDARD = {"_target_": "mtl_runner.likelihood.Standard"}
 # The classes that a best.pt may name without being trusted: they only make layers of tensors.
@@ -47,6 +52,7 @@ class Predictor:
         model: The ``nn.Module`` with the weights of the best validation epoch, in eval mode.
         tasks: The tasks it answers for.
         features: The preprocessing of a table, fitted on its training rows; None for tensors.
+        image_reader: How image files become the model's inputs; None where it takes no images.
         likelihood: The likelihood, whose temperature, if it learned one, divides the logits.
 
     Example:
@@ -60,17 +66,24 @@ class Predictor:
     """
 
     def __init__(
-        self, model: nn.Module, tasks: list[Task], features: Features | None, likelihood: Likelihood
+        self,
+        model: nn.Module,
+        tasks: list[Task],
+        features: Features | None,
+        likelihood: Likelihood,
+        image_reader: ImageReader | None = None,
     ) -> None:
         self.model, self.likelihood = model.eval(), likelihood
         self.tasks, self.features = tasks, features
+        self.image_reader = image_reader
 
     @torch.no_grad()
-    def outputs(self, x: pd.DataFrame | Inputs) -> dict[str, Tensor]:
+    def outputs(self, x: pd.DataFrame | Inputs | Sequence[Any]) -> dict[str, Tensor]:
         """Return the raw outputs of every task, e.g. to take probabilities from.
 
         Args:
-            x: A DataFrame with the training table's features, or the tensors the model takes.
+            x: A DataFrame with the training table's features, the tensors the model takes, or a
+                list of image files (or of images of Pillow).
 
         Returns:
             ``{task: tensor [N, size]}``: training units for a regression; logits, divided by the
@@ -79,21 +92,30 @@ class Predictor:
         Raises:
             DataError: For a missing column, or a table for a model that was not trained on one.
         """
-        answers = self.likelihood.tempered_outputs(
-            ForwardPass(self.model, self.likelihood).outputs(self._inputs(x))
-        )
-        return {task.name: answers[task.name] for task in self.tasks}
+        forward = ForwardPass(self.model, self.likelihood)
+        parts = [
+            self.likelihood.tempered_outputs(forward.outputs(inputs)) for inputs in self._inputs(x)
+        ]
+        return {
+            task.name: parts[0][task.name]
+            if len(parts) == 1
+            else torch.cat([part[task.name] for part in parts])
+            for task in self.tasks
+        }
 
-    def predict(self, x: pd.DataFrame | Inputs) -> Any:
+    def predict(self, x: pd.DataFrame | Inputs | Sequence[Any]) -> Any:
         """Return the answers of every task in target units.
 
         Args:
-            x: A DataFrame with the training table's features, or the tensors the model takes.
+            x: A DataFrame with the training table's features, the tensors the model takes, or a
+                list of image files (or of images of Pillow).
 
         Returns:
             For a DataFrame one with the same index: numbers, class names, and for a multilabel
-            task a column of 0 and 1 per label. For tensors ``{task: tensor}``: numbers
-            ``[N, size]``, class indices ``[N]``, or 0 and 1 ``[N, labels]``.
+            task a column of 0 and 1 per label; for image files one with their names as its index.
+            For tensors, and for images if a task has an answer per pixel, ``{task: tensor}``:
+            numbers ``[N, size]``, class indices ``[N]``, or 0 and 1 ``[N, labels]``, with height
+            and width behind.
 
         Raises:
             DataError: For a missing column, or a table for a model that was not trained on one.
@@ -102,27 +124,43 @@ class Predictor:
             task.name: task.answer(output)
             for task, output in zip(self.tasks, self.outputs(x).values(), strict=True)
         }
-        if isinstance(x, torch.Tensor | dict):
+        if isinstance(x, torch.Tensor | dict) or any(task.places for task in self.tasks):
             return answers
         import pandas as pd
 
         columns: dict[str, Any] = {}
         for task in self.tasks:
             columns |= task.spec.columns(answers[task.name], task)
-        return pd.DataFrame(columns, index=x.index)
+        if isinstance(x, pd.DataFrame):
+            return pd.DataFrame(columns, index=x.index)
+        are_files = all(isinstance(entry, str | Path) for entry in x)
+        return pd.DataFrame(columns, index=[str(entry) for entry in x] if are_files else None)
 
-    def _inputs(self, x: pd.DataFrame | Inputs) -> Inputs:
+    def _inputs(self, x: pd.DataFrame | Inputs | Sequence[Any]) -> Iterator[Inputs]:
+        """Yield the inputs of the model; images a few at a time."""
         if isinstance(x, torch.Tensor | dict):
-            return x
+            yield x
+            return
+        device = next(self.model.parameters()).device
+        if self.image_reader is not None:
+            if not isinstance(x, list | tuple) or not x:
+                raise DataError(
+                    f"predict takes a list of image files, e.g. ['new.jpg'], or tensors; found {'an empty list' if isinstance(x, list | tuple) else f'a {type(x).__name__}'}."
+                )
+            for start in range(0, len(x), IMAGES_AT_ONCE):
+                images = self.image_reader.read_all(x[start : start + IMAGES_AT_ONCE])
+                yield images.to(device)
+            return
         if self.features is None:
             raise DataError(
                 "This model was not trained on a table; give predict the tensors that the model takes."
             )
         if not hasattr(x, "columns"):
             raise DataError(f"predict takes a DataFrame or tensors; found a {type(x).__name__}.")
-        device = next(self.model.parameters()).device
-        return torch.as_tensor(
-            self.features.transform(x), dtype=torch.get_default_dtype(), device=device
+        yield torch.as_tensor(
+            self.features.transform(cast("pd.DataFrame", x)),
+            dtype=torch.get_default_dtype(),
+            device=device,
         )
 
 
@@ -143,8 +181,9 @@ def load(run: str | Path, device: str = "cpu", trust: Sequence[str] = ()) -> Pre
         The model with its tasks and preprocessing.
 
     Raises:
-        RunDirectoryError: If the directory holds no finished evaluation, or its ``best.pt`` names
-            code that is neither mtl-runner's nor trusted.
+        RunDirectoryError: If the directory holds no finished evaluation or was not to keep it
+            (``record.checkpoints``), or its ``best.pt`` names code that is neither mtl-runner's nor
+            trusted.
         ConfigError: If trusted code cannot be imported, or refuses its options.
 
     Example:
@@ -152,6 +191,10 @@ def load(run: str | Path, device: str = "cpu", trust: Sequence[str] = ()) -> Pre
         >>> predictor.predict(table)  # doctest: +SKIP
     """
     file = Path(run) / "best.pt"
+    if not file.exists():
+        reason = not_kept(Path(run), [file.name])
+        if reason is not None:
+            raise RunDirectoryError(reason)
     saved = checkpoint.load(file, device)
     try:
         return _rebuilt(saved, device, trust, file)
@@ -180,15 +223,27 @@ def _rebuilt(saved: dict[str, Any], device: str, trust: Sequence[str], file: Pat
     shape = saved["input_shape"]
     shape = {k: tuple(v) for k, v in shape.items()} if isinstance(shape, dict) else tuple(shape)
     likelihood = make_likelihood(trees["likelihood"], tasks)
-    model = model_from_shape(
-        trees["model"], tasks, shape, share=saved["share"], predicts_noise=likelihood.predicts_noise
-    )
+    features = features_of(saved["preprocessing"])
+    with without_first_weights():
+        model = model_from_shape(
+            trees["model"],
+            tasks,
+            shape,
+            share=saved["share"],
+            predicts_noise=likelihood.predicts_noise,
+            features=features,
+        )
     parts = model_parts(model)
     for name, weights in saved["weights"].items():
         parts[name].load_state_dict(weights)
     likelihood.load_state_dict(merge_likelihood_states(likelihood, saved.get("noise", {})))
-    features = Features.from_state(saved["preprocessing"]) if saved["preprocessing"] else None
-    return Predictor(model.to(device), tasks, features, likelihood.to(device))
+    return Predictor(
+        model.to(device),
+        tasks,
+        features,
+        likelihood.to(device),
+        image_reader_of(saved["preprocessing"]),
+    )
 
 
 def task_from_plain(saved: Mapping[str, Any]) -> Task:

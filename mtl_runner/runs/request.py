@@ -42,7 +42,7 @@ class Outcome:
     """How a run ended.
 
     Attributes:
-        monitor: The best value of ``trainer.monitor``; NaN if the run failed.
+        monitor: ``trainer.monitor`` at the epoch that is judged; NaN if the run failed.
         error: The sentence that says why it failed or stopped; empty if it finished.
         exit_code: The exit status that the command should end with.
         stopped_by: The signal that asked to stop, such as Ctrl-C; also if the run came to its end.

@@ -26,6 +26,7 @@ from mtl_runner.runs.lifecycle import (
 from mtl_runner.runs.logs import logging_to
 from mtl_runner.runs.request import Outcome, Request
 from mtl_runner.runs.summary import monitor_line, task_table
+from mtl_runner.train import checkpoint
 from mtl_runner.train.interruption import (
     Interrupted,
     exit_code,
@@ -92,6 +93,11 @@ def _run_claimed(request: Request) -> Outcome:
         summary = run_directory.read_summary(request.directory)
         log.info("This run is finished already: %s", display_path(request.directory))
         log.info("%s\n%s", task_table(summary), monitor_line(summary))
+        # A kill may have come between the end of the run and this.
+        checkpoint.keep_only(request.directory, run_directory.kept_files(summary))
+        missing = run_directory.not_kept(request.directory)
+        if missing is not None:
+            log.info("%s", missing)
         return recorded
     return end(_train(begin(request), request), request)
 

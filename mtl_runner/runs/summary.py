@@ -9,6 +9,7 @@ import torch
 
 from mtl_runner.results.records.summary import mapping
 from mtl_runner.results.text import align, number
+from mtl_runner.runs.directory import judged_epoch, kept_files
 from mtl_runner.tasks.task import Task
 from mtl_runner.train.evaluation import Evaluation
 from mtl_runner.train.trainer import Trainer
@@ -23,6 +24,8 @@ def summarize(
 ) -> dict[str, Any]:
     """Return the content of summary.json for a finished run, without its status and name.
 
+    The noise is that of the model that is judged, the weight that of the last epoch.
+
     Args:
         trainer: The trained run.
         final: The evaluations of the last epoch, by split.
@@ -31,6 +34,7 @@ def summarize(
     Returns:
         Metrics, weight and sigma per task, the monitor, sizes, times and versions.
     """
+    judged = best if trainer.judges_best else final
     sigmas, means = trainer.sigmas(), trainer.means
     estimates = trainer.sigma_estimates_noise()
     experiment = trainer.experiment
@@ -40,12 +44,12 @@ def summarize(
             "main_metric": task.main_metric,
             "metrics": _metrics_of(task),
             "weight": means.weight[i] if means else None,
-            "sigma": final["val"].noise.get(task.name, {}).get("sigma", sigmas[i]),
+            "sigma": judged["val"].noise.get(task.name, {}).get("sigma", sigmas[i]),
             "true_sigma": task.true_sigma if estimates[i] else None,
             "final": {split: evaluation.values[task.name] for split, evaluation in final.items()},
             "best": {split: evaluation.values[task.name] for split, evaluation in best.items()},
             "noise": {
-                split: evaluation.noise.get(task.name, {}) for split, evaluation in final.items()
+                split: evaluation.noise.get(task.name, {}) for split, evaluation in judged.items()
             },
         }
         for i, task in enumerate(trainer.tasks)
@@ -54,6 +58,7 @@ def summarize(
     return {
         "epochs": trainer.epoch,
         "steps": trainer.step,
+        "judge": trainer.settings.trainer.judge,
         "monitor": {
             "name": trainer.settings.trainer.monitor,
             "best": trainer.best.value,
@@ -62,6 +67,7 @@ def summarize(
         },
         "tasks": tasks,
         "plots": trainer.settings.record.plots,
+        "checkpoints": trainer.settings.record.checkpoints,
         "marks": experiment.schedule.epoch_marks(),
         "parameters": {
             "model": sum(p.numel() for p in model.parameters()),
@@ -96,7 +102,7 @@ def _metrics_of(task: Task) -> dict[str, dict[str, Any]]:
 
 
 def task_table(summary: dict[str, Any]) -> str:
-    """Return the table that a run ends with: a line per task, validation numbers at the end.
+    """Return the table that a run ends with: a line per task, validation numbers as judged.
 
     Args:
         summary: The content of summary.json.
@@ -116,7 +122,7 @@ def task_table(summary: dict[str, Any]) -> str:
     columns += ["sigma"] * has_sigma + ["true sigma"] * has_truth
     rows = []
     for name, task in tasks.items():
-        val = mapping(mapping(task.get("final")).get("val"))
+        val = mapping(mapping(task.get(judged_epoch(summary))).get("val"))
         metrics = [(key, val[key]) for key in val if key not in ("loss", "relative_loss")][
             :TABLE_METRICS
         ]
@@ -136,7 +142,8 @@ def task_table(summary: dict[str, Any]) -> str:
 def monitor_line(summary: dict[str, Any]) -> str:
     """Return the line under the table: the monitor at the last epoch and at the best one.
 
-    The table is about the last epoch; best.pt keeps the model of the best one.
+    The table is about the one that is judged, which comes first; best.pt, if it was kept, holds the
+    best model.
 
     Args:
         summary: The content of summary.json.
@@ -145,6 +152,10 @@ def monitor_line(summary: dict[str, Any]) -> str:
         >>> monitor = {"name": "relative_loss", "final": 0.5, "best": 0.25, "best_epoch": 7}
         >>> monitor_line({"monitor": monitor})
         'relative_loss 0.5 at the end; best 0.25 at epoch 7 (best.pt)'
+        >>> monitor_line({"monitor": monitor, "judge": "best"})
+        'relative_loss 0.25 at epoch 7, the best (best.pt); 0.5 at the end'
+        >>> monitor_line({"monitor": monitor, "checkpoints": "none"})
+        'relative_loss 0.5 at the end; best 0.25 at epoch 7'
     """
     monitor = summary["monitor"]
     best_epoch = monitor.get("best_epoch")
@@ -153,4 +164,7 @@ def monitor_line(summary: dict[str, Any]) -> str:
     else:
         epochs = "an unknown epoch" if best_epoch is None else f"epoch {best_epoch}"
     final, best = number(monitor.get("final")), number(monitor.get("best"))
-    return f"{monitor['name']} {final} at the end; best {best} at {epochs} (best.pt)"
+    file = " (best.pt)" if "best.pt" in kept_files(summary) else ""
+    if judged_epoch(summary) == "best":
+        return f"{monitor['name']} {best} at {epochs}, the best{file}; {final} at the end"
+    return f"{monitor['name']} {final} at the end; best {best} at {epochs}{file}"

@@ -185,7 +185,7 @@ class Protocol:
         """Yield the runs of each round; wants their monitors sent back.
 
         Yields:
-            The runs of a round. Send back their monitors at the last epoch, in the same order; NaN
+            The runs of a round. Send back their monitors as they are judged, in the same order; NaN
             or infinite for a run that failed.
         """
         self.trials = {candidate.name: [] for candidate in self.candidates}

@@ -65,7 +65,7 @@ class StudyRecord:
                 self.runs.append((run, folder.name))
 
     def monitor(self, run: PlannedRun, job: JobReturn) -> float:
-        """Return a run's monitor at the last epoch, where final runs are judged; else infinity.
+        """Return a run's monitor at the epoch where runs are judged; infinity if it failed.
 
         Raises:
             RunDirectoryError: If a newer version wrote its summary.
@@ -73,7 +73,8 @@ class StudyRecord:
         if job.status is not JobStatus.COMPLETED:
             return math.inf
         name = next(name for recorded, name in reversed(self.runs) if recorded is run)
-        value = self._summary(name).monitor.final
+        summary = self._summary(name)
+        value = summary.monitor.at(summary.judge)
         return math.inf if math.isnan(value) else value
 
     def rates_per_task(self, candidate: Candidate) -> list[float]:
@@ -87,8 +88,9 @@ class StudyRecord:
         best: dict[str, tuple[float, float]] = {}
         for run, name in self.runs:
             if run.candidate.name == candidate.name and not run.final:
-                for task, result in self._summary(name).tasks.items():
-                    val = result.at("final", "val")
+                summary = self._summary(name)
+                for task, result in summary.tasks.items():
+                    val = result.at(summary.judge, "val")
                     loss = val.get("relative_loss", val.get("loss", math.nan))
                     if loss < best.get(task, (math.inf, 0.0))[0]:
                         best[task] = (loss, run.lr)

@@ -80,6 +80,7 @@ class FairSweeper(Sweeper):
         # The runs are composed without +study=fair, which sets this.
         if not any(option.lstrip("+").startswith("record.plots=") for option in common):
             common.append(f"record.plots={self.sweep_config.record.plots}")
+        tuning = _options_of_tuning(common, self.sweep_config)
         lr = self.sweep_config.optimizer.lr
         if not is_number(lr) or lr <= 0:
             raise ConfigError(
@@ -110,7 +111,8 @@ class FairSweeper(Sweeper):
         needed = least + twin_runs + single_task_runs
         most = needed + len(candidates) * plan.extensions
         limit = run_limit(options["budget"], steps)
-        print(_announcement(candidates, plan, least, most, steps), flush=True)
+        judged = "best evaluation" if base.trainer.judge == "best" else "last epoch"
+        print(_announcement(candidates, plan, least, most, steps, judged), flush=True)
         if needed > limit:
             raise ConfigError(
                 f"The study needs at least {needed} runs, more than study.budget={options['budget']} allows; "
@@ -134,7 +136,10 @@ class FairSweeper(Sweeper):
             except StopIteration:
                 break
             study.begin_round(runs)
-            batch = [[*common, *(override_or_add(o) for o in run.overrides)] for run in runs]
+            batch = [
+                [*common, *([] if run.final else tuning), *map(override_or_add, run.overrides)]
+                for run in runs
+            ]
             returns: Sequence[JobReturn] = ()
             # What is known is written even if the round was stopped.
             try:
@@ -173,14 +178,26 @@ class FairSweeper(Sweeper):
         return config, steps, dict(zip([task.name for task in data.tasks], losses, strict=True))
 
 
+def _options_of_tuning(common: Sequence[str], config: DictConfig) -> list[str]:
+    """Return the options of the tuning runs: unless asked for, they keep no checkpoint.
+
+    They are most of a study's runs, and nothing but their results is used.
+    """
+    if any(option.lstrip("+").startswith("record.checkpoints=") for option in common):
+        return []
+    # The pictures of the best runs are drawn from checkpoints, and are of final runs only.
+    pictures = ["record.plots=none"] if config.record.plots == "best" else []
+    return [*pictures, "record.checkpoints=none"]
+
+
 def _announcement(
-    candidates: Sequence[Candidate], plan: Plan, least: int, most: int, steps: int
+    candidates: Sequence[Candidate], plan: Plan, least: int, most: int, steps: int, judged: str
 ) -> str:
     """Return what a study will take, in the words that it begins with."""
     roles = [candidate.role for candidate in candidates]
     minutes = least * (steps * EAGER_STEP + EAGER_START) / 60
     return (
         f"study: {roles.count('strategy')} strategies, equal weights, the single-task baseline and {roles.count('fixed')} fixed weightings; "
-        f"for each at least {plan.least_trials} trials, then {plan.seeds} fresh seeds: {least} to {most} runs of {steps} steps.\n"
+        f"for each at least {plan.least_trials} trials, then {plan.seeds} fresh seeds: {least} to {most} runs of {steps} steps, judged at their {judged}.\n"
         f"study: a small model takes about {minutes:.0f} minutes or more one run after another, and a fraction of that in stacks."
     )

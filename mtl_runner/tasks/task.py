@@ -58,6 +58,7 @@ class Task:
 
             - ``"regression"``: numbers, with the mean squared error;
             - ``"regression_l1"``: numbers, with the mean absolute error;
+            - ``"regression_log"``: numbers, with the mean squared error of log(1 + y);
             - ``"classification"``: one of ``size`` classes, with the cross entropy;
             - ``"multilabel"``: any of ``size`` labels, with the binary cross entropy;
             - ``"direction"``: a unit vector, with one minus the cosine of the angle to it;

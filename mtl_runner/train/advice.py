@@ -11,6 +11,8 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from mtl_runner.compat.torch_modules import draws_at_random, keeps_running_statistics
+from mtl_runner.config.settings import TrainerOptions
 from mtl_runner.experiment.learner import Learner
 from mtl_runner.likelihood import Homoscedastic
 from mtl_runner.tasks.protocols import HasOptimum
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from mtl_runner.experiment.build import Experiment
 
 OPTIMUM_TOLERANCE = 0.1  # distance of a log-variance from its optimum: 5 % of sigma
+LOST_SHARE = 0.1  # of the best monitor, lost until the end: more than the noise of an evaluation
 
 # A constant factor on the gradient changes nothing in their step but the weight of eps.
 SCALE_FREE = (
@@ -48,6 +51,7 @@ def advice_on_setup(experiment: Experiment) -> list[str]:
         _reached_log_variances(learner, experiment.settings.trainer.clip),
         _free_softmax(learner),
         _two_noise_scales(learner),
+        _different_in_parts(learner),
         *_nothing_shared(experiment),
         *_not_in_relative_loss(experiment),
         _unmeasured_nadir(experiment),
@@ -117,6 +121,34 @@ def advice_on_log_variances(learner: Learner, means: EpochMeans) -> list[str]:
                     f"last epoch's loss: it has not arrived; {remedy} or train longer."
                 )
     return advice
+
+
+def advice_on_best(
+    options: TrainerOptions, best: float, best_epoch: int, final: float, epochs: int
+) -> list[str]:
+    """Return advice on a run whose best evaluation is long past when it ends.
+
+    It is long past in the first half of the epochs, where the end is worse by a tenth and more.
+
+    Args:
+        options: The options of the trainer.
+        best: The best value of the monitor; less is better.
+        best_epoch: The epoch of that value.
+        final: The value at the end.
+        epochs: The number of epochs that were trained.
+
+    Example:
+        >>> print(*advice_on_best(TrainerOptions(), 0.83, 3, 2.5, epochs=200))  # doctest: +ELLIPSIS
+        The best evaluation is long past: relative_loss was 0.83 at epoch 3 of 200 and is 2.5 ...
+    """
+    if not (2 * best_epoch < epochs and final - best > LOST_SHARE * abs(best)):
+        return []
+    way_out = f"train less (trainer.epochs={2 * best_epoch}) or stop early (trainer.patience)"
+    if options.judge == "final":
+        way_out = f"{way_out}, or judge the best evaluation (trainer.judge=best)"
+    return [
+        f"The best evaluation is long past: {options.monitor} was {best:.3g} at epoch {best_epoch} of {epochs} and is {final:.3g} at the end; {way_out}."
+    ]
 
 
 def advice_on_optimizer(optimizer: Optimizer, module: nn.Module) -> list[str]:
@@ -244,6 +276,26 @@ def _reached_log_variances(learner: Learner, clip: float | None) -> str:
         f"{' and '.join(causes)} also reaches the outputs that predict the log-variances, and {effect}; "
         "set it to 0 or null if sigma is what you want to know."
     )
+
+
+def _different_in_parts(learner: Learner) -> str:
+    """Return advice on what is not the same if a batch goes through the model in parts."""
+    if learner.part_rows is None:
+        return ""
+    modules = list(learner.model.modules())
+    reasons = [
+        "batch normalisation sees the rows of a part" * any(map(keeps_running_statistics, modules)),
+        "dropout draws part by part" * any(map(draws_at_random, modules)),
+        *(
+            f"the loss term {task.name!r} sees the rows of a part"
+            for task in learner.likelihood.tasks
+            if task.loss_term is not None
+        ),
+    ]
+    differences = " and ".join(reason for reason in reasons if reason)
+    if not differences:
+        return ""
+    return f"trainer.accumulate equals whole batches except that {differences}; the result differs by that."
 
 
 def _free_softmax(learner: Learner) -> str:

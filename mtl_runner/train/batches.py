@@ -3,18 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
 
 from mtl_runner.data.dataset import Split
 from mtl_runner.data.inputs import InputTensors
+from mtl_runner.data.items.batch import Batch
+from mtl_runner.data.items.loaded_split import LoadedSplit
+from mtl_runner.experiment.build import Experiment
 from mtl_runner.schedule import Schedule
 from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task
 
 MAX_PATTERNS = 1024  # patterns of activity that are kept at once
 BLOCK_BYTES = 64 * 2**20  # rows are gathered in blocks: one gather serves many batches
+
+
+class ActivityPatterns:
+    """Which tasks are active in a batch, as one object per pattern.
+
+    So whatever an :class:`~mtl_runner.tasks.activity.Active` caches is computed once.
+
+    Args:
+        schedule: The schedule that says which tasks are active at a step.
+    """
+
+    def __init__(self, schedule: Schedule) -> None:
+        self.schedule = schedule
+        self._patterns: dict[tuple[tuple[float, ...], tuple[bool, ...] | None], Active] = {}
+
+    def active(self, step: int, labelled: tuple[bool, ...] | None = None) -> Active:
+        """Return which tasks are active at a step.
+
+        Args:
+            step: Number of the step in the run, counted from 0.
+            labelled: Whether the batch has a label for each task; None if no label is missing.
+        """
+        activation = self.schedule.activation(step)
+        if (activation, labelled) not in self._patterns:
+            # A ramp has another pattern at every step.
+            if len(self._patterns) >= MAX_PATTERNS:
+                self._patterns.clear()
+            values = (
+                activation
+                if labelled is None
+                else tuple(a * known for a, known in zip(activation, labelled, strict=True))
+            )
+            self._patterns[activation, labelled] = Active(values, labelled)
+        return self._patterns[activation, labelled]
 
 
 class Batches:
@@ -27,13 +65,15 @@ class Batches:
         split: The training split.
         tasks: The tasks of its targets.
         schedule: The schedule that says which tasks are active at a step.
-        batch_size: Rows per batch; the last batch of an epoch may be smaller.
+        batch_size: Rows per batch; the last batch of a pass may be smaller.
         seed: Seed of the order of the rows, which has a random stream of its own.
+        steps_per_epoch: Batches in an epoch; None: one pass over the rows.
 
     Attributes:
         count: Number of batches in an epoch.
         generator: The random stream of the order.
-        epoch_state: The state of the stream before it drew the order of the last epoch.
+        pass_state: The state of the stream before it drew the order of the last pass.
+        pass_batches: Number of batches in a pass over the rows.
 
     Example:
         >>> from mtl_runner.schedule import RunLength, Schedule
@@ -46,19 +86,26 @@ class Batches:
     """
 
     def __init__(
-        self, split: Split, tasks: list[Task], schedule: Schedule, batch_size: int, seed: int
+        self,
+        split: Split,
+        tasks: list[Task],
+        schedule: Schedule,
+        batch_size: int,
+        seed: int,
+        steps_per_epoch: int | None = None,
     ) -> None:
-        self.split, self.schedule, self.batch_size = split, schedule, batch_size
+        self.split, self.batch_size = split, batch_size
         self.generator = torch.Generator().manual_seed(seed)
-        self.epoch_state = self.generator.get_state()
-        self.count = -(-len(split) // batch_size)
+        self.pass_state = self.generator.get_state()
+        self.pass_batches = -(-len(split) // batch_size)
+        self.count = steps_per_epoch or self.pass_batches
         self.labelled = _labelled_rows(split, tasks)
         inputs = InputTensors(split.inputs)
         self.device = inputs.device
         tensors = [*inputs.tensors.values(), *split.targets.values()]
         row_bytes = sum(t[:1].numel() * t.element_size() for t in tensors)
         self.block_rows = batch_size * max(1, BLOCK_BYTES // (max(1, row_bytes) * batch_size))
-        self._patterns: dict[tuple[tuple[float, ...], tuple[bool, ...] | None], Active] = {}
+        self.patterns = ActivityPatterns(schedule)
 
     def epoch(self, first_step: int, done: int = 0) -> Iterator[tuple[Split, Active]]:
         """Yield the batches of the next epoch, each with its active tasks.
@@ -67,50 +114,59 @@ class Batches:
             first_step: Number of the epoch's first step in the run, counted from 0.
             done: Number of the epoch's first batches that are left out.
         """
-        order = self.order()
-        labelled_batches = self._labelled_batches(order)
-        for start in block_starts(len(order), self.block_rows, self.batch_size, done):
-            block = self.split.rows(order[start : start + self.block_rows].to(self.device))
-            step = first_step + start // self.batch_size
-            for batch in block.batches(self.batch_size):
-                if step < first_step + done:
-                    step += 1
-                    continue
-                labelled = (
-                    None
-                    if labelled_batches is None
-                    else tuple(labelled_batches[step - first_step].tolist())
-                )
+        step, end = first_step + done, first_step + self.count
+        while step < end:
+            for batch, labelled in self._rest_of_pass(step % self.pass_batches):
                 yield batch, self.active(step, labelled)
                 step += 1
+                if step == end:
+                    break
 
-    def order(self) -> torch.Tensor:
-        """Draw the order of the rows in the next epoch, ``[N]``."""
-        self.epoch_state = self.generator.get_state()
-        return torch.randperm(len(self.split), generator=self.generator)
-
-    def active(self, step: int, labelled: tuple[bool, ...] | None = None) -> Active:
-        """Return which tasks are active at a step.
+    def _rest_of_pass(self, first: int) -> Iterator[tuple[Split, tuple[bool, ...] | None]]:
+        """Yield batches of a pass over the rows, and whether each has a label for each task.
 
         Args:
-            step: Number of the step in the run, counted from 0.
-            labelled: Whether the batch has a label for each task; None if no label is missing.
+            first: Number of the first batch in the pass; not 0 goes on with the last pass.
         """
-        return self._pattern(self.schedule.activation(step), labelled)
+        if first:
+            self.generator.set_state(self.pass_state)
+        order = self.order()
+        labelled_batches = self._labelled_batches(order)
+        for start in block_starts(len(order), self.block_rows, self.batch_size, first):
+            block = self.split.rows(order[start : start + self.block_rows].to(self.device))
+            for number, batch in enumerate(
+                block.batches(self.batch_size), start // self.batch_size
+            ):
+                if number >= first:
+                    known = None if labelled_batches is None else labelled_batches[number]
+                    yield batch, None if known is None else tuple(known.tolist())
 
-    def _pattern(self, activation: tuple[float, ...], labelled: tuple[bool, ...] | None) -> Active:
-        """Return one object per pattern of activity, so that what it caches is computed once."""
-        if (activation, labelled) not in self._patterns:
-            # A ramp has another pattern at every step.
-            if len(self._patterns) >= MAX_PATTERNS:
-                self._patterns.clear()
-            values = (
-                activation
-                if labelled is None
-                else tuple(a * known for a, known in zip(activation, labelled, strict=True))
-            )
-            self._patterns[activation, labelled] = Active(values, labelled)
-        return self._patterns[activation, labelled]
+    def active(self, step: int, labelled: tuple[bool, ...] | None = None) -> Active:
+        """Return which tasks are active at a step (:meth:`ActivityPatterns.active`)."""
+        return self.patterns.active(step, labelled)
+
+    def close(self) -> None:
+        """Free what an epoch holds: nothing here."""
+
+    def state(self, step: int) -> torch.Tensor | None:
+        """Return the state from which the batches from a step on can be drawn again.
+
+        Args:
+            step: Number of the next step in the run.
+        """
+        # Inside a pass its order must be drawn again.
+        return self.pass_state if step % self.pass_batches else self.generator.get_state()
+
+    def restore(self, state: torch.Tensor | None) -> None:
+        """Go on with the batches of a :meth:`state`."""
+        assert state is not None
+        self.pass_state = state.cpu()
+        self.generator.set_state(self.pass_state)
+
+    def order(self) -> torch.Tensor:
+        """Draw the order of the rows in the next pass, ``[N]``."""
+        self.pass_state = self.generator.get_state()
+        return torch.randperm(len(self.split), generator=self.generator)
 
     def _labelled_batches(self, order: torch.Tensor) -> np.ndarray | None:
         """Return whether each batch has a label for each task, ``[batches, T]``.
@@ -142,6 +198,82 @@ def block_starts(rows: int, block_rows: int, batch_size: int, done: int) -> rang
     return range(min(done * batch_size, rows) // block_rows * block_rows, rows, block_rows)
 
 
+class LoadedBatches:
+    """The shuffled batches of a split that is not in memory, with their active tasks.
+
+    The data are an endless stream of passes over the split, cut into epochs; where the stream
+    stands is the number of the step.
+
+    Args:
+        split: The training split.
+        tasks: The tasks of its targets.
+        schedule: The schedule that says which tasks are active at a step.
+        batch_size: Rows per batch; the last batch of a pass may be smaller.
+        seed: Seed of the order and of the items' randomness.
+        steps_per_epoch: Batches in an epoch; None: one pass.
+
+    Attributes:
+        count: Number of batches in an epoch.
+
+    Example:
+        >>> from mtl_runner.schedule import RunLength, Schedule
+        >>> from mtl_runner.data.items.item_split import ItemSplit
+        >>> tasks = [Task("depth")]
+        >>> split = ItemSplit([(torch.zeros(3), {"depth": 0.0})] * 5, "train", tasks)
+        >>> schedule = Schedule(tasks, RunLength(epochs=1, steps_per_epoch=3))
+        >>> batches = LoadedBatches(split, tasks, schedule, batch_size=2, seed=0)
+        >>> [(len(batch), active.values) for batch, active in batches.epoch(first_step=0)]
+        [(2, (1.0,)), (2, (1.0,)), (1, (1.0,))]
+    """
+
+    def __init__(
+        self,
+        split: LoadedSplit,
+        tasks: list[Task],
+        schedule: Schedule,
+        batch_size: int,
+        seed: int,
+        steps_per_epoch: int | None = None,
+    ) -> None:
+        self.split, self.batch_size, self.seed = split, batch_size, seed
+        self.count = steps_per_epoch or -(-len(split) // batch_size)
+        self.some_missing = any(task.missing for task in tasks)
+        self.patterns = ActivityPatterns(schedule)
+        self._stream: Iterator[Batch] | None = None
+        self._next_step = 0
+
+    def epoch(self, first_step: int, done: int = 0) -> Iterator[tuple[Split, Active]]:
+        """Yield the batches of the next epoch, each with its active tasks.
+
+        Args:
+            first_step: Number of the epoch's first step in the run, counted from 0.
+            done: Number of the epoch's first batches that are left out.
+        """
+        start = first_step + done
+        if self._stream is None or self._next_step != start:
+            self._stream = self.split.training_batches(self.batch_size, self.seed, start)
+        for step in range(start, first_step + self.count):
+            batch = next(self._stream)
+            self._next_step = step + 1
+            labelled = batch.labelled if self.some_missing else None
+            yield batch.split, self.active(step, labelled)
+
+    def active(self, step: int, labelled: tuple[bool, ...] | None = None) -> Active:
+        """Return which tasks are active at a step (:meth:`ActivityPatterns.active`)."""
+        return self.patterns.active(step, labelled)
+
+    def state(self, step: int) -> torch.Tensor | None:  # noqa: ARG002
+        """Return the state of the order: the step itself is all."""
+        return None
+
+    def restore(self, state: torch.Tensor | None) -> None:
+        """Go on with the batches of a :meth:`state`: nothing to do."""
+
+    def close(self) -> None:
+        """End the workers; the next epoch begins anew where the run stands."""
+        self._stream = None
+
+
 def _labelled_rows(split: Split, tasks: list[Task]) -> np.ndarray | None:
     """Return whether each row has a label for each task, ``[N, T]``; None if none is missing."""
     if not any(task.missing for task in tasks):
@@ -152,3 +284,18 @@ def _labelled_rows(split: Split, tasks: list[Task]) -> np.ndarray | None:
         for task in tasks
     ]
     return np.stack(columns, 1)
+
+
+def make_batches(experiment: Experiment) -> Batches | LoadedBatches:
+    """Return the batches of an experiment's training split."""
+    split, settings = experiment.data.splits["train"], experiment.settings
+    options: dict[str, Any] = {
+        "tasks": experiment.data.tasks,
+        "schedule": experiment.schedule,
+        "batch_size": settings.batch_size,
+        "seed": settings.seed,
+        "steps_per_epoch": settings.steps_per_epoch,
+    }
+    if isinstance(split, LoadedSplit):
+        return LoadedBatches(split, **options)
+    return Batches(split, **options)

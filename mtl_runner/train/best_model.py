@@ -47,6 +47,8 @@ class BestModel:
         model: The model that is trained.
         monitor: The number that judges the model; less is better.
         likelihood: The likelihood that is trained with the model.
+        trained: The model itself where the other one is an average of its weights: its weights
+            are kept beside.
 
     Attributes:
         header: More content of ``best.pt``: what :func:`mtl_runner.load` needs to rebuild the
@@ -65,10 +67,19 @@ class BestModel:
         (0.5, 2)
     """
 
-    def __init__(self, model: nn.Module, monitor: Monitor, likelihood: Likelihood) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        monitor: Monitor,
+        likelihood: Likelihood,
+        trained: nn.Module | None = None,
+    ) -> None:
         self.model, self.likelihood = model, likelihood
         self.monitor = monitor
         self.parts = model_parts(model)
+        is_average = trained is not None and trained is not model
+        self.trained_parts = model_parts(trained) if trained is not None and is_average else {}
+        self.trained_weights: dict[str, dict[str, Any]] = {}
         self.values = dict.fromkeys(self.parts, math.inf)
         self.epochs = dict.fromkeys(self.parts, 0)
         self.weights: dict[str, dict[str, Any]] = {}
@@ -108,11 +119,15 @@ class BestModel:
             self.epochs[name] = epoch
             self.weights[name] = _copy_state(self.parts[name])
             self.likelihood_states[name] = _copy_state(self.likelihood)
+            if name in self.trained_parts:
+                self.trained_weights[name] = _copy_state(self.trained_parts[name])
         return bool(improved)
 
     def state(self) -> dict[str, Any]:
         """Return the content of ``best.pt``."""
         states = {"weights": self.weights, "noise": self.likelihood_states}
+        if self.trained_parts:
+            states["trained_weights"] = self.trained_weights
         return {**states, **self.progress(), **self.header, "run": self.run}
 
     def progress(self) -> dict[str, Any]:
@@ -138,6 +153,8 @@ class BestModel:
                     f"{str(path)!r} is not of the run of the checkpoint.pt beside it; put the right one back, or run again with mtl-run repeat={directory}."
                 )
             self.weights, self.likelihood_states = saved["weights"], saved["noise"]
+            if self.trained_parts:
+                self.trained_weights = saved["trained_weights"]
 
     @contextlib.contextmanager
     def loaded(self) -> Iterator[nn.Module]:

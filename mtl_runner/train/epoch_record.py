@@ -179,6 +179,7 @@ class EpochBuffer:
         steps: Number of steps in an epoch.
         device: Device on which the steps run.
         layout: The fields of a step's record; by default those that every step has.
+        dtype: The type of the records; None: torch's default.
 
     Attributes:
         empty_record: The record of a step whose batch has no label at all.
@@ -198,11 +199,12 @@ class EpochBuffer:
         steps: int,
         device: torch.device,
         layout: RecordLayout | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         self.tasks = tasks
         self.layout = layout or RecordLayout(len(tasks))
         self.buffer = torch.zeros(
-            steps, self.layout.width, dtype=torch.get_default_dtype(), device=device
+            steps, self.layout.width, dtype=dtype or torch.get_default_dtype(), device=device
         )
         self.empty_record = self.layout.nothing(device)
         self.records: list[StepRecord] = []

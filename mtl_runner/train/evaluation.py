@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mtl_runner.data.dataset import Split
+from mtl_runner.data.prepare import AnySplit
 from mtl_runner.experiment.forward import ForwardPass
 from mtl_runner.likelihood import Likelihood
 from mtl_runner.tasks.meter import TaskMeter, metrics_can_be_vmapped
@@ -66,6 +66,7 @@ class Evaluator:
             predicted noise are measured.
 
     Example:
+        >>> from mtl_runner.data import Split
         >>> from mtl_runner.likelihood import Standard
         >>> tasks = [Task("depth")]
         >>> model = torch.nn.Module()
@@ -84,7 +85,7 @@ class Evaluator:
         self.terms = [task for task in tasks if task.loss_term is not None]
         self.has_torchmetrics = not metrics_can_be_vmapped(tasks)
 
-    def evaluate(self, forward: ForwardPass, split: Split, batch_rows: int) -> Measurements:
+    def evaluate(self, forward: ForwardPass, split: AnySplit, batch_rows: int) -> Measurements:
         """Return everything that is measured on a split, as scalar tensors.
 
         Args:
@@ -232,7 +233,7 @@ class Evaluator:
 def evaluate(
     forward: ForwardPass,
     tasks: Sequence[Task],
-    split: Split,
+    split: AnySplit,
     trivial_losses: Sequence[float | None],
     batch_rows: int,
 ) -> Evaluation:
@@ -282,7 +283,7 @@ def make_evaluation(
 
 
 def sigma_statistics(
-    forward: ForwardPass, split: Split, batch_rows: int
+    forward: ForwardPass, split: AnySplit, batch_rows: int
 ) -> dict[str, dict[str, float]]:
     """Return mean and quantiles of the predicted sigma over a split.
 

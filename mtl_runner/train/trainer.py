@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import signal
@@ -9,21 +10,25 @@ import time
 import uuid
 import warnings
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from mtl_runner.config.settings import Settings
-from mtl_runner.data.inputs import InputTensors
+from mtl_runner.config.times import RunLength
+from mtl_runner.data.items.loaded_split import LoadedSplit
 from mtl_runner.errors import ConfigError, DivergedError
 from mtl_runner.experiment import seeding
 from mtl_runner.experiment.build import Experiment
+from mtl_runner.experiment.forward import ForwardPass
 from mtl_runner.tasks.protocols import EstimatesNoise, HasSigmas
 from mtl_runner.train import checkpoint
 from mtl_runner.train.advice import advice_on_losses
-from mtl_runner.train.batches import Batches
+from mtl_runner.train.batches import make_batches
 from mtl_runner.train.best_model import BestModel
+from mtl_runner.train.checkpoint_interval import CheckpointInterval
 from mtl_runner.train.epoch_record import (
     EpochBuffer,
     EpochMeans,
@@ -48,7 +53,9 @@ from mtl_runner.train.metrics_file import (
     total_cells,
 )
 from mtl_runner.train.monitor import Monitor
+from mtl_runner.train.moving_average import MovingAverage
 from mtl_runner.train.position import Position
+from mtl_runner.train.warm_up import WarmUp
 from mtl_runner.weighting.protocols import KeepsLosses
 
 log = logging.getLogger("mtl_runner")
@@ -72,6 +79,7 @@ class Trainer:
         unfinished: The steps of the epoch in which the training stopped; None at the end of one.
         seconds: Wall time of the training so far, all resumed parts together.
         resumed: Whether the training goes on from a checkpoint.
+        average: The moving average of the weights (``trainer.ema``); None: none.
         means: Means over the steps of the last evaluated epoch; None before the first one.
         best: The best model so far.
         compiled: Whether the steps are compiled (:mod:`mtl_runner.train.stack`).
@@ -108,11 +116,24 @@ class Trainer:
         self.tasks = experiment.data.tasks
         self.learner = experiment.learner
         self.monitor = Monitor.parse(self.settings.trainer.monitor, self.tasks)
-        train = experiment.data.splits["train"]
-        self.batches = Batches(
-            train, self.tasks, experiment.schedule, self.settings.batch_size, self.settings.seed
+        self.batches = make_batches(experiment)
+        ema, model = self.settings.trainer.ema, self.learner.model
+        self.average = MovingAverage(model, ema) if ema else None
+        self.checkpoints = CheckpointInterval.parse(
+            self.settings.trainer.checkpoint_every,
+            RunLength(self.settings.trainer.epochs, self.batches.count),
         )
-        self.best = BestModel(self.learner.model, self.monitor, self.learner.likelihood)
+        self.started = 0.0
+        self.warm_up = WarmUp(
+            [*self.learner.update.optimizers, *self.learner.own_optimizers.optimizers],
+            experiment.warmup_steps,
+        )
+        self.best = BestModel(
+            self.average.model if self.average else model,
+            self.monitor,
+            self.learner.likelihood,
+            trained=model,
+        )
         self.epoch = self.step = self.last_evaluated_epoch = 0
         self.seconds = 0.0
         self.unfinished: UnfinishedEpoch | None = None
@@ -135,6 +156,13 @@ class Trainer:
             self.best.run = uuid.uuid4().hex
             self.metrics = self._open_metrics()
 
+    @cached_property
+    def forward_pass(self) -> ForwardPass:
+        """The forward pass that is evaluated: with the averaged weights where there are such."""
+        if self.average is None:
+            return self.learner.forward_pass
+        return ForwardPass(self.average.model, self.learner.likelihood, self.learner.precision)
+
     def run(self) -> None:
         """Train to the end.
 
@@ -143,10 +171,19 @@ class Trainer:
             Interrupted: After a request to stop, when everything is saved.
         """
         buffer = EpochBuffer(
-            self.tasks, self.batches.count, self.experiment.device, self.learner.layout
+            self.tasks,
+            self.batches.count,
+            self.experiment.device,
+            self.learner.layout,
+            dtype=torch.promote_types(
+                self.experiment.parameters.tensors[0].dtype, torch.get_default_dtype()
+            ),
         )
-        started = time.perf_counter() - self.seconds
+        started = self.started = time.perf_counter() - self.seconds
         self.learner.model.train()
+        val = self.experiment.data.splits["val"]
+        if isinstance(val, LoadedSplit):
+            val.open(self.evaluation_rows("val"))  # its workers are copies of this process as it is
         while self.epoch < self.settings.trainer.epochs and not self.out_of_patience():
             try:
                 record = self.train_epoch(buffer)
@@ -159,7 +196,8 @@ class Trainer:
             evaluation = (
                 self.evaluate("val") if self.settings.trainer.should_evaluate(self.epoch) else None
             )
-            self._step_schedulers(evaluation)
+            if self.settings.trainer.lr_scheduler_per == "epoch":
+                self._step_schedulers(evaluation)
             if evaluation is not None:
                 self.seconds = time.perf_counter() - started
                 self.means = record.means()
@@ -182,17 +220,28 @@ class Trainer:
         """
         done = self._begin_epoch(buffer)
         first_step = self.step - done
+        per_step = self.settings.trainer.lr_scheduler_per == "step"
         for batch, active in self.batches.epoch(first_step, done):
             self.step += 1
             if active.tasks:
-                buffer.add(self.learner.step(batch, active), active)
+                with self.warm_up.during(self.step):
+                    buffer.add(self.learner.step(batch, active), active)
+                if self.average is not None:
+                    self.average.update()
             else:
                 # A batch without any label changes nothing, but it is a step.
                 self.learner.update.skip()
                 buffer.add(buffer.empty_record, active)
+            if per_step:
+                self._step_schedulers(None)
             if self.stop_now:
                 self.unfinished = buffer.unfinished()
                 raise Interrupted(self.stop_signal)
+            if self.checkpoints.is_due(self.step):
+                self.seconds = time.perf_counter() - self.started
+                self.unfinished = buffer.unfinished()
+                self.save()
+                self.unfinished = None
         self.epoch += 1
         return buffer.take(self.epoch, first_step + 1)
 
@@ -236,7 +285,7 @@ class Trainer:
         """
         rows = self.evaluation_rows(split)
         data, trivial = self.experiment.data.splits[split], self.experiment.trivial_losses(split)
-        return evaluate(self.learner.forward_pass, self.tasks, data, trivial, rows)
+        return evaluate(self.forward_pass, self.tasks, data, trivial, rows)
 
     def check_losses(self, split: str, evaluation: Evaluation) -> None:
         """Check that the losses of an evaluation are finite.
@@ -256,13 +305,13 @@ class Trainer:
 
     def evaluation_rows(self, split: str) -> int:
         """Return how many rows of a split go through the model at once in an evaluation."""
-        numbers = max(1, InputTensors(self.experiment.data.splits[split].inputs).numbers_per_row)
+        numbers = max(1, self.experiment.data.splits[split].numbers_per_row)
         return max(self.settings.batch_size, min(EVALUATION_ROWS, EVALUATION_NUMBERS // numbers))
 
     def finish(self) -> tuple[dict[str, Evaluation], dict[str, Evaluation]]:
         """Evaluate the final and the best model, and write the test rows to ``metrics.csv``.
 
-        The test split is looked at here, this once.
+        The test split is looked at here, this once; its rows are those of the model that is judged.
 
         Returns:
             The evaluations on ``val`` and ``test``, of the final model and of the best one.
@@ -270,12 +319,26 @@ class Trainer:
         Raises:
             DivergedError: If a loss is not finite.
         """
+        self.batches.close()
         final = {split: self.evaluate(split) for split in ("val", "test")}
         with self.best.loaded():
             best = {split: self.evaluate(split) for split in ("val", "test")}
-        self.metrics.append(self._evaluation_rows("test", final["test"]))
+        judged = best if self.judges_best else final
+        self.metrics.append(self._evaluation_rows("test", judged["test"]))
         checkpoint.delete_previous(self.directory)
+        for data in self.experiment.data.splits.values():
+            if isinstance(data, LoadedSplit):
+                data.close()
         return final, best
+
+    @property
+    def judges_best(self) -> bool:
+        """Whether the run is judged at its best evaluation, and not at its final one."""
+        return self.settings.trainer.judge == "best"
+
+    def judged(self) -> contextlib.AbstractContextManager[Any]:
+        """Give model and likelihood, while the context lasts, the parameters that are judged."""
+        return self.best.loaded() if self.judges_best else contextlib.nullcontext()
 
     def out_of_patience(self) -> bool:
         """Return whether ``trainer.patience`` epochs have brought no better model.
@@ -364,10 +427,10 @@ class Trainer:
         self.experiment.schedule.observe(self.epoch, losses)
 
     def _step_schedulers(self, evaluation: Evaluation | None) -> None:
-        """Step the learning-rate schedulers at the end of an epoch.
+        """Step the learning-rate schedulers, at the end of an epoch or after a step.
 
         Args:
-            evaluation: The evaluation after the epoch; None if it was not evaluated.
+            evaluation: The evaluation after the epoch; None if there was none.
         """
         for scheduler in self.experiment.lr_schedulers:
             if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
@@ -393,8 +456,15 @@ class Trainer:
         return MetricsFile(self.directory / "metrics.csv", self.tasks, saved, columns)
 
     def _key(self, split: str, task: str) -> dict[str, str | int]:
-        """Return the cells that identify a row of ``metrics.csv``."""
-        return {"epoch": self.epoch, "step": self.step, "split": split, "task": task}
+        """Return the cells that identify a row of ``metrics.csv``.
+
+        Test is evaluated once, at the end; its rows name the epoch of the model that is judged.
+        """
+        epoch, step = self.epoch, self.step
+        if split == "test" and self.judges_best:
+            epoch = self.best.epochs.get(task, self.best.latest_epoch)
+            step = epoch * self.batches.count
+        return {"epoch": epoch, "step": step, "split": split, "task": task}
 
     def _training_cells(self, means: EpochMeans) -> dict[str, dict[str, float | None]]:
         """Return the cells of each task's row of the training split, beside the key."""
@@ -411,7 +481,7 @@ class Trainer:
         if self.learner.likelihood.predicts_noise:
             split = self.experiment.data.splits["train"].rows(slice(0, SIGMA_ROWS))
             rows = self.evaluation_rows("train")
-            statistics = sigma_statistics(self.learner.forward_pass, split, rows)
+            statistics = sigma_statistics(self.forward_pass, split, rows)
             for name, sigma_cells in statistics.items():
                 cells[name].update(sigma_cells)
         return cells
@@ -438,6 +508,8 @@ class Trainer:
             "config": self.config,
             "metrics": self.metrics.state(),
             "model": self.learner.model.state_dict(),
+            "average": self.average.state_dict() if self.average else None,
+            "scale": self.learner.scale.state_dict() if self.learner.scale else None,
             "likelihood": self.learner.likelihood.state_dict(),
             "weighting": self.learner.weighting.state_dict(),
             "update": self.learner.update.state_dict(),
@@ -448,10 +520,7 @@ class Trainer:
             "lr_schedulers": [
                 scheduler.state_dict() for scheduler in self.experiment.lr_schedulers
             ],
-            # An unfinished epoch draws its order again.
-            "order": self.batches.epoch_state
-            if self.unfinished
-            else self.batches.generator.get_state(),
+            "order": self.batches.state(self.step),
             "random": seeding.random_state(self.experiment.device),
             "best": self.best.progress(),
             "means": self.means.state_dict() if self.means else None,
@@ -468,6 +537,10 @@ class Trainer:
         self.last_evaluated_epoch = state.get("evaluated", self.epoch)
         self.step, self.seconds = state["step"], state["seconds"]
         self.learner.model.load_state_dict(state["model"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        if self.learner.scale is not None:
+            self.learner.scale.load_state_dict(state["scale"])
         self.learner.likelihood.load_state_dict(state["likelihood"])
         self.learner.weighting.load_state_dict(state["weighting"])
         self.learner.update.load_state_dict(state["update"])
@@ -479,7 +552,7 @@ class Trainer:
             self.experiment.lr_schedulers, state["lr_schedulers"], strict=True
         ):
             scheduler.load_state_dict(saved)
-        self.batches.generator.set_state(state["order"].cpu())
+        self.batches.restore(state["order"])
         seeding.set_random_state(state["random"], self.experiment.device)
         # Older checkpoints have no identity, no config, and of metrics.csv the length only.
         self.best.run, self.config = state.get("run"), state.get("config")

@@ -10,11 +10,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mtl_runner.errors import ConfigError
-from mtl_runner.gradients.layout import laid_out_like
+from mtl_runner.gradients import door
+from mtl_runner.gradients.door import Lane, Losses
+from mtl_runner.gradients.layout import as_row, laid_out_like
 from mtl_runner.gradients.parameters import Parameters
 from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task
-from mtl_runner.update.base import Losses, MakeOptimizer, Recompute, Update
+from mtl_runner.update.base import MakeOptimizer, Recompute, Update
 from mtl_runner.update.decay import is_decoupled
 
 FLAVOURS: dict[type[Optimizer], str] = {
@@ -153,14 +155,8 @@ class AdaTask(Update):
         tasks = active.tasks
         private: dict[nn.Parameter, Tensor | None] = {}
         rows: list[Tensor] = []
-        for t in tasks:
-            task_gradients = torch.autograd.grad(
-                losses[t],
-                self.task_parameters[t],
-                weights[t],
-                retain_graph=t != tasks[-1],
-                allow_unused=True,
-            )
+        lanes = [Lane((t,), self.task_parameters[t], weights) for t in tasks]
+        for t, task_gradients in zip(tasks, door.of(losses, lanes), strict=True):
             clipped = self._clipped(t, task_gradients)
             gradients = dict(zip(self.task_parameters[t], clipped, strict=True))
             rows.append(self._row(gradients))
@@ -187,13 +183,7 @@ class AdaTask(Update):
         """Return one task's gradient over the shared parameters as a vector ``[P]``."""
         if not self.shared:
             return self.moments[0].new_zeros(0)
-        shared_gradients = [gradients.get(p) for p in self.shared]
-        return torch.cat(
-            [
-                p.new_zeros(p.numel()) if g is None else g.reshape(-1)
-                for p, g in zip(self.shared, shared_gradients, strict=True)
-            ]
-        )
+        return as_row([gradients.get(p) for p in self.shared], self.shared)
 
     @torch.no_grad()
     def _step_shared(self, tasks: Sequence[int], rows: Sequence[Tensor]) -> None:

@@ -11,14 +11,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mtl_runner.compat.torch_optimizers import step_function
+from mtl_runner.gradients.door import Losses
 from mtl_runner.gradients.parameters import Parameters
 from mtl_runner.tasks.activity import Active
 
 #: Makes an optimizer over parameters or parameter groups; keywords change its settings.
 MakeOptimizer = Callable[..., Optimizer]
-
-#: One scalar per task. A list of separate graphs spares idle tasks the backward pass.
-Losses = Sequence[Tensor] | Tensor
 
 #: Recomputes the losses of the batch, with the parameters as they are then.
 Recompute = Callable[[], Losses]
@@ -46,13 +44,14 @@ class Update(ABC):
     Example:
         An update of your own, which follows the sign of the gradient of the sum:
 
+        >>> from mtl_runner.gradients import door
         >>> class SignDescent(Update):
         ...     def build(self, make_optimizer):
         ...         return [make_optimizer(self.parameters.tensors)]
         ...
         ...     def change(self, losses, weights, active, recompute):
         ...         self.clear_gradients()
-        ...         sum(weights[t] * losses[t] for t in active.tasks).backward()
+        ...         door.into(losses, weights, active.tasks, self.parameters.tensors)
         ...         for parameter in self.parameters.tensors:
         ...             parameter.grad.sign_()
         ...         self.step_functions[0]()

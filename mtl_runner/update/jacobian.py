@@ -9,11 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from mtl_runner.gradients import door
+from mtl_runner.gradients.door import Losses
 from mtl_runner.gradients.parameters import Parameters
 from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task
 from mtl_runner.update.aggregators import Aggregation
-from mtl_runner.update.base import Losses, MakeOptimizer, Recompute, Update
+from mtl_runner.update.base import MakeOptimizer, Recompute, Update
 from mtl_runner.update.task_gradients import TaskGradients
 
 
@@ -110,9 +112,7 @@ class Jacobian(Update):
         del recompute
         self.clear_gradients()
         if len(active.tasks) == 1 or not self.task_gradients.shared:
-            torch.autograd.backward(
-                [losses[t] for t in active.tasks], [weights[t] for t in active.tasks]
-            )
+            door.into(losses, weights, active.tasks, self.parameters.tensors)
             row_weights, norm_ratio = weights.new_ones(len(active.tasks)), weights.new_ones(1)
         else:
             jacobian = torch.stack(self.task_gradients.rows(losses, weights, active))

@@ -11,11 +11,13 @@ from torch.optim import Optimizer
 
 from mtl_runner.config.times import RunLength, parse_time
 from mtl_runner.errors.checks import positive
+from mtl_runner.gradients import door
+from mtl_runner.gradients.door import Losses
 from mtl_runner.gradients.parameters import Parameters
 from mtl_runner.gradients.parts import parts_of, read_settings
 from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task
-from mtl_runner.update.base import Losses, MakeOptimizer, Recompute, Update
+from mtl_runner.update.base import MakeOptimizer, Recompute, Update
 
 
 class Joint(Update):
@@ -107,12 +109,8 @@ class Joint(Update):
         """Take one backward pass, and one step of every optimizer whose part has started."""
         del recompute
         self.clear_gradients()
-        if active.none_idle:
-            torch.autograd.backward(list(losses), list(weights.unbind()))
-        else:
-            torch.autograd.backward(
-                [losses[t] for t in active.tasks], [weights[t] for t in active.tasks]
-            )
+        door.into(losses, weights, active.tasks, self.parameters.tensors)
+        if not active.none_idle:
             self.clear_idle(active.tasks)
         for name, start in self.starts.items():
             if self.clock < start:

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mtl_runner.errors import ConfigError, suggest
 from mtl_runner.errors.checks import choice
+from mtl_runner.gradients import door
+from mtl_runner.gradients.door import Gradients, Lane, Losses
 from mtl_runner.gradients.layout import laid_out_like
 from mtl_runner.gradients.parameters import Parameters
 from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task
-from mtl_runner.update.base import Losses, MakeOptimizer, Recompute, Update
-from mtl_runner.update.decay import ActiveGroups, GroupOptimizers, L2Term
-
-Gradients = tuple[Tensor | None, ...]
+from mtl_runner.update.base import MakeOptimizer, Recompute, Update
+from mtl_runner.update.decay import GroupOptimizers, L2Term
 
 
 class PerTask(Update):
@@ -68,6 +67,7 @@ class PerTask(Update):
 
     Example:
         >>> from functools import partial
+        >>> import torch
         >>> point = nn.Parameter(torch.tensor([1.0, 1.0]))
         >>> parameters = Parameters([point], [frozenset({0, 1})])
         >>> adam = partial(torch.optim.Adam, lr=0.1)
@@ -118,40 +118,26 @@ class PerTask(Update):
         }
         last_group = max(active_groups)
         self.group_optimizers.begin_step(active_groups)
+        lanes = {
+            k: Lane(tasks, self.group_parameters[k], weights) for k, tasks in active_groups.items()
+        }
         if not self.fresh:
             # All gradients come first, since a step changes the parameters in place.
-            gradients = {
-                k: self._gradients(k, active_groups, losses, weights, retain=k != last_group)
-                for k in active_groups
-            }
-            for k, (group_gradients, l2_terms) in gradients.items():
-                self._step(k, active_groups[k], group_gradients, l2_terms)
+            gradients = list(door.of(losses, list(lanes.values())))
+            l2_terms = [self.group_optimizers.l2_terms(k, active_groups) for k in lanes]
+            for k, group_gradients, terms in zip(lanes, gradients, l2_terms, strict=True):
+                self._step(k, active_groups[k], group_gradients, terms)
             return
         if recompute is None:
             raise ConfigError(
                 "update.gradients=fresh needs `recompute`, a function that recomputes the losses of the batch."
             )
         for k, active_tasks in active_groups.items():
-            group_gradients, l2_terms = self._gradients(
-                k, active_groups, losses, weights, retain=False
-            )
-            self._step(k, active_tasks, group_gradients, l2_terms)
+            (group_gradients,) = door.of(losses, [lanes[k]])
+            terms = self.group_optimizers.l2_terms(k, active_groups)
+            self._step(k, active_tasks, group_gradients, terms)
             if k != last_group:
                 losses = recompute()
-
-    def _gradients(
-        self, k: int, active_groups: ActiveGroups, losses: Losses, weights: Tensor, retain: bool
-    ) -> tuple[Gradients, list[L2Term]]:
-        """Return the gradients of a group's weighted losses, and the L2 terms at the same point."""
-        tasks = active_groups[k]
-        gradients = torch.autograd.grad(
-            [losses[t] for t in tasks],
-            self.group_parameters[k],
-            [weights[t] for t in tasks],
-            retain_graph=retain,
-            allow_unused=True,
-        )
-        return gradients, self.group_optimizers.l2_terms(k, active_groups)
 
     def _step(
         self, k: int, tasks: tuple[int, ...], gradients: Gradients, l2_terms: list[L2Term]

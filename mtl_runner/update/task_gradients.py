@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mtl_runner.gradients.layout import laid_out_like
+from mtl_runner.gradients import door
+from mtl_runner.gradients.door import Lane, Losses
+from mtl_runner.gradients.layout import as_row, laid_out_like
 from mtl_runner.gradients.parameters import Parameters
 from mtl_runner.tasks.activity import Active
-from mtl_runner.update.base import Losses
 
 
 class TaskGradients:
@@ -46,20 +47,17 @@ class TaskGradients:
         Returns:
             One row ``[P]`` per active task.
         """
+        lanes = [Lane((t,), [*self.shared, *self.private[t]], weights) for t in active.tasks]
         rows = []
-        for t in active.tasks:
-            gradients = torch.autograd.grad(
-                losses[t],
-                [*self.shared, *self.private[t]],
-                weights[t],
-                retain_graph=t != active.tasks[-1],
-                allow_unused=True,
-                materialize_grads=True,
-            )
+        for t, gradients in zip(active.tasks, door.of(losses, lanes), strict=True):
             shared, private = gradients[: len(self.shared)], gradients[len(self.shared) :]
-            rows.append(torch.cat([gradient.reshape(-1) for gradient in shared]))
+            rows.append(as_row(shared, self.shared))
             for parameter, gradient in zip(self.private[t], private, strict=True):
-                parameter.grad = laid_out_like(gradient, parameter)
+                parameter.grad = (
+                    torch.zeros_like(parameter)
+                    if gradient is None
+                    else laid_out_like(gradient, parameter)
+                )
         return rows
 
     def assign(self, vector: Tensor) -> None:

@@ -53,6 +53,8 @@ class Weighting(nn.Module, ABC):
             parameters. It is 0.001 for log scales, whose derivatives are numbers of size 1.
         replica_options: The options in which the replicas of a stack may differ; None if runs with
             this weighting cannot be stacked.
+        needs_losses: Whether the weights of a step depend on its losses. A class that sets it to
+            False spares ``trainer.accumulate`` a pass over the batch.
 
     Example:
         >>> import torch
@@ -72,6 +74,7 @@ class Weighting(nn.Module, ABC):
     anneal: bool = False
     smallest_slope: float = 1e-8
     replica_options: tuple[str, ...] | None = None
+    needs_losses: bool = True
 
     def __init__(self, tasks: Sequence[Task]) -> None:
         super().__init__()
@@ -123,6 +126,31 @@ class Weighting(nn.Module, ABC):
         if active is not None:
             weights = torch.zeros_like(losses).index_copy(0, active.index(losses.device), weights)
         return weights, objective
+
+    @property
+    def uses_losses(self) -> bool:
+        """Whether the weights of a step depend on its losses, or may: a subclass has to say no."""
+        return bool(vars(type(self)).get("needs_losses", True))
+
+    def weights_ahead(self, active: Active) -> Tensor:
+        """Return the weights ``[T]`` of a step before its losses are known.
+
+        Args:
+            active: Which tasks are active.
+
+        Example:
+            >>> from mtl_runner.weighting import Fixed
+            >>> Fixed([Task("a"), Task("b")], {"a": 2.0}).weights_ahead(Active.all(2))
+            tensor([2., 1.])
+        """
+        like = next(self.buffers())
+        training = self.training
+        # In evaluation mode it keeps no losses.
+        self.eval()
+        try:
+            return self.weigh(like.new_ones(len(self.tasks)), active)[0]
+        finally:
+            self.train(training)
 
     def derivatives(self, losses: Tensor, active: Active | None = None) -> Derivatives | None:
         """Return the objective and its derivatives by formula, or None to have autograd find them.

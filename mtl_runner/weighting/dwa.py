@@ -67,6 +67,7 @@ class DWA(Weighting):
 
     negative_losses = "counts as a loss of 0"
     replica_options = ("temperature",)
+    needs_losses = False
     temperature: Tensor
     total: Tensor
     count: Tensor

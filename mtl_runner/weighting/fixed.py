@@ -54,6 +54,7 @@ class Fixed(Weighting):
     """
 
     replica_options = ("weights",)
+    needs_losses = False
     weights: Tensor
 
     def __init__(

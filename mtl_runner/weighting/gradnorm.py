@@ -34,7 +34,8 @@ class GradNorm(Weighting):
 
     - :math:`L_t` is the loss of task :math:`t` and :math:`w_t` its weight,
     - :math:`n_t = \lVert\nabla_W L_t\rVert` is the norm of the task's gradient at the last shared
-      weight tensor :math:`W`,
+      weight tensor :math:`W`; where several lie side by side, such as the last layers of experts,
+      at all of them together,
     - :math:`\overline{w n}` is the mean of :math:`w_t n_t` over the tasks. The targets
       :math:`\overline{w n}\, r_t^\alpha` count as constants,
     - :math:`L_t(0)` is the loss of the task at the start,

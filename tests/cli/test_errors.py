@@ -386,7 +386,7 @@ def test_a_refused_run_leaves_its_directory_to_the_corrected_command(
 def test_a_run_is_not_written_where_nobody_expects_it(
     mtl: Command, tmp_path: Path, option: str, sentence: str
 ) -> None:
-    """Breaks if a run is written among the user's files, or somebody's config outside of outputs."""
+    """Breaks if a run is written among the user's files, or a config outside of outputs."""
     refused = mtl("mtl-run", *QUICK, option)
     assert (refused.code, refused.err.strip()) == (1, sentence)
     assert list(tmp_path.iterdir()) == []
@@ -411,7 +411,7 @@ def test_resume_takes_no_other_option(mtl: Command) -> None:
     result = mtl("mtl-run", "resume=run", "trainer.epochs=9")
     assert result.code == 1
     assert result.last_line.endswith(
-        "takes no other option (found 'trainer.epochs=9'); use repeat=run to change something."
+        "takes no other option but data.loader, trainer.checkpoint_every, record.checkpoints, record.safetensors (found 'trainer.epochs=9'); use repeat=run to change something."
     )
 
 

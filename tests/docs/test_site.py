@@ -14,6 +14,7 @@ import pytest
 from mtl_runner.launch.catalog import AXES, FIELDS, Catalog, Option, read_table
 from tests.docs.given import quick, write_tables
 from tests.support.commands import Command
+from tests.support.image_files import save_dataset, write_photos
 from tests.support.paths import CONF, ROOT
 
 TABLES = ROOT / "docs" / "tables"
@@ -156,10 +157,33 @@ def test_verdicts_become_sentences() -> None:
     assert verdicts.evidence([row], "famo")[0].startswith("on houses, `famo`: **hurts**")
 
 
+IMAGES = ("data=image_folder", "data=hf")  # they need packages that fit no CPU build of torch
+
+
+def of_images(option: Option) -> bool:
+    """Return whether the command of an option reads image files."""
+    return any(word in option.command.split() for word in IMAGES)
+
+
 @pytest.mark.long
-@pytest.mark.parametrize("option", OPTIONS, ids=name)
+@pytest.mark.parametrize("option", [o for o in OPTIONS if not of_images(o)], ids=name)
 def test_the_command_of_every_option_runs(mtl: Command, tmp_path: Path, option: Option) -> None:
     """Breaks if the first line of a config, which is on its card, cannot be typed."""
     write_tables(tmp_path)
     result = mtl(*quick(shlex.split(option.command), tmp_path))
+    assert result.code == 0, result.err
+
+
+@pytest.mark.images
+@pytest.mark.parametrize("option", [o for o in OPTIONS if of_images(o)], ids=name)
+def test_the_command_of_every_option_of_images_runs(
+    mtl: Command, tmp_path: Path, option: Option
+) -> None:
+    """Breaks if the first line of a config of images, which is on its card, cannot be typed."""
+    for package in ("torchvision", "timm", "datasets"):
+        pytest.importorskip(package, reason="pip install 'mtl-runner[images,timm,hf]'")
+    write_photos(tmp_path)
+    save_dataset(tmp_path / "saved")
+    short = ("model.name=test_resnet", "data.batch_size=8", "trainer.epochs=1", "record.plots=none")
+    result = mtl(*shlex.split(option.command), *short)
     assert result.code == 0, result.err

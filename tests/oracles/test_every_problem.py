@@ -58,7 +58,7 @@ PROBLEMS: dict[str, tuple[str, ...]] = {
     "gradnorm_toy": (*FEW, "data.dim=6", "data.outputs=4", "data.batch_size=8", "model.hidden=[8]"),
     "speed_mismatch": ("data.batch_size=512", *TINY_NET),
 }
-# Other tests of tests/oracles train these.
+# Other tests train these; tests/cli/test_images.py those of images, which need extras.
 ELSEWHERE = (
     "toy_regression",
     "toy_mixed",
@@ -66,6 +66,8 @@ ELSEWHERE = (
     "table",
     "cagrad_toy",
     "fonseca_fleming",
+    "image_folder",
+    "hf",
 )
 FAMILIES: dict[str, tuple[str, ...]] = {
     "fixed": ("weighting=fixed",),

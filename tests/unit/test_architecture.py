@@ -114,9 +114,31 @@ def calls_a_model(node: ast.AST) -> bool:
 def test_the_model_is_called_in_one_place() -> None:
     """Breaks if precision, micro-batches or ranks have to be added in several places."""
     # These are models that call the model inside them.
-    wrappers = {"predicts_noise.py", "unshared.py"}
+    wrappers = {"embeddings.py", "predicts_noise.py", "unshared.py"}
     callers = {path.name for path in FILES if any(map(calls_a_model, ast.walk(parsed(path))))}
     assert callers - wrappers == {"forward.py"}
+
+
+# Derivatives that are none of losses with respect to parameters: of an objective with respect to T
+# numbers; and a search for the parameters that a root reaches.
+OTHER_DERIVATIVES = {"weighting/base.py", "train/stack/stacked_step.py"}
+
+
+def takes_a_gradient(node: ast.AST) -> bool:
+    """Return whether a node is a call such as ``torch.autograd.grad(...)`` or ``x.backward()``."""
+    return isinstance(node, ast.Call) and bool(
+        re.search(r"\bautograd\.(grad|backward)$|\.backward$", ast.unparse(node.func))
+    )
+
+
+def test_gradients_are_taken_in_one_place() -> None:
+    """Breaks if parts of a batch, scales or processes have to be added up in several places."""
+    takers = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in FILES
+        if any(map(takes_a_gradient, ast.walk(parsed(path))))
+    }
+    assert takers - OTHER_DERIVATIVES == {"gradients/door.py"}
 
 
 PACKAGES = {

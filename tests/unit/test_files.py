@@ -38,12 +38,21 @@ def test_a_file_that_cannot_be_renamed_leaves_the_old_one(
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_file_that_is_not_written_to_its_end_leaves_the_old_one(tmp_path: Path) -> None:
-    """Breaks if a mistake amid the writing replaces a whole file by a part."""
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_file_that_is_not_written_to_its_end_leaves_the_old_one(
+    tmp_path: Path, error: type[BaseException]
+) -> None:
+    """Breaks if an error between two pieces leaves half a file, or a temporary one."""
     path = tmp_path / "a.txt"
     write_atomic(path, b"old")
-    with pytest.raises(TypeError, match="bytes"), atomic_file(path) as file:
-        file.writelines([b"new", "no bytes"])  # type: ignore[list-item]
+
+    def write_in_part() -> None:
+        with atomic_file(path) as file:
+            file.write(b"new")
+            raise error
+
+    with pytest.raises(error):
+        write_in_part()
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 

@@ -1,4 +1,4 @@
-"""Feature columns to numbers: numeric columns imputed and scaled, categories one-hot.
+"""Feature columns to numbers: numeric ones imputed and scaled, categories one-hot, dates.
 
 What is fitted are plain numbers and strings, not pickled estimators, so that a checkpoint loads
 with ``weights_only=True``.
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mtl_runner.data.table import cells
+from mtl_runner.data.table.dates import DateColumn, date_format
 from mtl_runner.errors import DataError
 
 log = logging.getLogger("mtl_runner")
@@ -90,7 +91,7 @@ class Features:
         [[0.0, 0.0, 1.0]]
     """
 
-    columns: list[FeatureColumn]
+    columns: list[FeatureColumn | DateColumn]
 
     @classmethod
     def fit(
@@ -101,7 +102,7 @@ class Features:
         Args:
             frame: The training rows.
             names: Names of the feature columns, in order.
-            scale: Whether numeric columns get mean 0 and standard deviation 1.
+            scale: Whether numeric columns, and days, get mean 0 and standard deviation 1.
             max_categories: How many categories of a column, the most frequent ones, get a number.
         """
         return cls([_fit(frame[name], name, scale, max_categories) for name in names])
@@ -109,7 +110,12 @@ class Features:
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Features:
         """Return the columns of a saved :meth:`state`."""
-        return cls([FeatureColumn(**column) for column in state["columns"]])
+        return cls(
+            [
+                DateColumn(**column) if "format" in column else FeatureColumn(**column)
+                for column in state["columns"]
+            ]
+        )
 
     def state(self) -> dict[str, Any]:
         """Return the fitted columns as plain numbers and strings, for the checkpoint."""
@@ -119,6 +125,16 @@ class Features:
     def width(self) -> int:
         """How many numbers a row has."""
         return sum(column.width for column in self.columns)
+
+    def category_blocks(self) -> dict[str, tuple[int, int]]:
+        """Return start and width of the numbers of each column of categories, by its name."""
+        blocks: dict[str, tuple[int, int]] = {}
+        start = 0
+        for column in self.columns:
+            if isinstance(column, FeatureColumn) and column.categories:
+                blocks[column.name] = (start, column.width)
+            start += column.width
+        return blocks
 
     def transform(self, frame: pd.DataFrame) -> np.ndarray:
         """Return the rows of a table as numbers, ``[N, width]`` in float32.
@@ -156,7 +172,7 @@ def _numbers(name: str, values: pd.Series) -> np.ndarray:
 def warn_about_categories(
     frames: Mapping[str, pd.DataFrame], names: list[str], max_categories: int
 ) -> None:
-    """Warn of columns that are hardly categories: numbers with a typo, dates, names.
+    """Warn of columns that are hardly categories: numbers with a typo, names.
 
     Args:
         frames: The rows of each split.
@@ -168,7 +184,7 @@ def warn_about_categories(
 
     for name in names:
         values = pd.concat([frame[name] for frame in frames.values() if name in frame])
-        if is_numeric_dtype(values):
+        if is_numeric_dtype(values) or date_format(frames["train"][name]) is not None:
             continue
         known, distinct, stray = values.count(), values.nunique(), cells.stray_text(values)
         if len(stray):
@@ -190,9 +206,14 @@ def warn_about_categories(
             )
 
 
-def _fit(values: pd.Series, name: str, scale: bool, max_categories: int) -> FeatureColumn:
+def _fit(
+    values: pd.Series, name: str, scale: bool, max_categories: int
+) -> FeatureColumn | DateColumn:
     from pandas.api.types import is_numeric_dtype
 
+    form = date_format(values)
+    if form is not None:
+        return DateColumn.fit(values, name, form, scale=scale)
     if not is_numeric_dtype(values):
         counts = _text(values).value_counts()  # most frequent first
         return FeatureColumn(name, categories=sorted(counts.index[:max_categories]))

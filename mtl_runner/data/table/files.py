@@ -2,21 +2,45 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from mtl_runner.errors import DataError
+from mtl_runner.errors import ConfigError, DataError, suggest
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def read_table(path: str) -> pd.DataFrame:
+# Options of pandas.read_csv that `data.read` takes.
+OPTIONS = (
+    "sep",
+    "encoding",
+    "decimal",
+    "thousands",
+    "na_values",
+    "quotechar",
+    "comment",
+    "skiprows",
+)
+OF_NUMBERS = ("decimal", "thousands", "na_values")
+SEPARATORS = (";", "\t", "|")  # a header line of one name that holds one was read with a wrong one
+
+
+def read_table(path: str, options: Mapping[str, Any] | None = None) -> pd.DataFrame:
     r"""Return the rows of a CSV, TSV or Parquet file; the first two may be compressed (``.gz``).
 
+    Args:
+        path: The file.
+        options: How a text file is written (``data.read``): ``sep``, ``encoding``, ``decimal``,
+            ``thousands``, ``na_values``, ``quotechar``, ``comment``, ``skiprows``, as
+            ``pandas.read_csv`` knows them.
+
     Raises:
+        ConfigError: If an option is unknown.
         DataError: If the file does not exist, is no table or has no rows, two of its columns have
             one name, a line has more fields than the header, or pyarrow is not installed.
 
@@ -33,6 +57,9 @@ def read_table(path: str) -> pd.DataFrame:
     import pandas as pd
 
     file = Path(path).expanduser()
+    for key in options or {}:
+        if key not in OPTIONS:
+            raise ConfigError(f"data.read.{key} is not an option; {suggest(str(key), OPTIONS)}.")
     if not file.is_file():
         raise DataError(
             f"There is no file {path!r} (looked in {file.absolute().parent}); set data.path to the table."
@@ -41,13 +68,17 @@ def read_table(path: str) -> pd.DataFrame:
         frame = (
             pd.read_parquet(file).reset_index(drop=True)
             if file.suffix == ".parquet"
-            else _read_text(file)
+            else _read_text(file, dict(options or {}))
         )
     except ImportError:
         raise DataError(
             f"Reading {path!r} needs pyarrow; install it with: pip install 'mtl-runner[parquet]'."
         ) from None
-    except (ValueError, OSError) as error:  # pandas' parser errors are ValueErrors
+    except UnicodeDecodeError:
+        raise DataError(
+            f"The table {path!r} is not written in {(options or {}).get('encoding', 'utf-8')}; name its encoding, e.g. data.read={{encoding: latin-1}}."
+        ) from None
+    except (ValueError, LookupError, OSError) as error:  # pandas' parser errors are ValueErrors
         reason = str(error).strip().splitlines()[0]
         raise DataError(
             f"The table {path!r} cannot be read ({reason}); it should be CSV with a header line, or Parquet."
@@ -58,7 +89,7 @@ def read_table(path: str) -> pd.DataFrame:
     return frame
 
 
-def _read_text(file: Path) -> pd.DataFrame:
+def _read_text(file: Path, options: dict[str, Any]) -> pd.DataFrame:
     """Return the rows of a CSV or TSV file.
 
     Raises:
@@ -66,10 +97,14 @@ def _read_text(file: Path) -> pd.DataFrame:
     """
     import pandas as pd
 
-    separator = "\t" if ".tsv" in file.suffixes else ","
-    header = pd.read_csv(
-        file, sep=separator, header=None, nrows=1, dtype=str, keep_default_na=False
-    )
+    options = {"sep": "\t" if ".tsv" in file.suffixes else ",", **options}
+    of_lines = {key: value for key, value in options.items() if key not in OF_NUMBERS}
+    header = pd.read_csv(file, header=None, nrows=1, dtype=str, keep_default_na=False, **of_lines)
+    separators = [separator for separator in SEPARATORS if separator in str(header.iloc[0, 0])]
+    if header.shape[1] == 1 and separators:
+        raise DataError(
+            f"The table {str(file)!r} has one column, {header.iloc[0, 0]!r}; if {separators[0]!r} separates its columns, set data.read={{sep: {json.dumps(separators[0])}}}."
+        )
     # pandas renames the second column of a name, which may be a copy of a target.
     _check_names([name for name in header.iloc[0] if name], str(file))
     with warnings.catch_warnings():
@@ -79,7 +114,8 @@ def _read_text(file: Path) -> pd.DataFrame:
         try:
             # Without index_col=False the first field of lines that end in a comma is taken for
             # the name of the row, and every column holds the values of the next.
-            return pd.read_csv(file, sep=separator, index_col=False)
+            frame: pd.DataFrame = pd.read_csv(file, index_col=False, **options)
+            return frame
         except pd.errors.ParserWarning:
             raise DataError(
                 f"The table {str(file)!r} has lines with more fields than its header line, which names {header.shape[1]} columns; give every column a name, and put text that holds the separator in quotes."

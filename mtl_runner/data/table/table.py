@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 
 from mtl_runner.data.dataset import Split
 from mtl_runner.data.table.columns import Features, warn_about_categories
+from mtl_runner.data.table.selection import describe, dropped_columns
 from mtl_runner.data.table.splits import read_splits
+from mtl_runner.data.table.stream import RowsOfTable, TableStream
 from mtl_runner.data.table.targets import Target, read_targets
 from mtl_runner.errors import ConfigError, DataError, suggest
 from mtl_runner.errors.checks import flag, whole_number
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from mtl_runner.data.table.parquet import LazyFrame
+
+log = logging.getLogger("mtl_runner")
 
 DEFAULT_SPLIT = {"val": 0.15, "test": 0.15}
 
@@ -31,13 +38,20 @@ class Table:
         path: The file (``.csv``, ``.csv.gz``, ``.tsv``, ``.parquet``).
         targets: ``{name: kind}``, a list of names (their kinds are inferred), or a list of
             ``{name, column, kind, positive}``.
-        features: None (all columns that are no target), a list of names, or ``{drop: [names]}``.
+        features: None (all columns that are no target and identify no row), a list of names, or
+            ``{drop: [names]}``.
         split: ``{val: 0.15, test: 0.15}`` fractions, ``{column: name}`` of a column that holds
             train, val or test, ``{val: file, test: file}``, or ``{folds: 10, fold: 3}`` (the fold
-            is the test split, the one after it the validation split).
+            is the test split, the one after it the validation split); beside fractions and folds
+            also ``group`` (a column whose values stay in one split) and ``stratify`` (a column
+            whose values every split has in equal shares).
         scale_features: Whether numeric features get mean 0 and standard deviation 1.
         scale_targets: Whether numeric targets do.
         max_categories: How many categories of a column, the most frequent ones, get an input.
+        read: How a text file is written: ``sep``, ``encoding``, ``decimal``, ``thousands``,
+            ``na_values``, ``quotechar``, ``comment``, ``skiprows``, as ``pandas.read_csv`` knows.
+        stream: Whether the rows stay on the disk, for tables that do not fit into memory.
+        shuffle_rows: Rows, at least, that are shuffled at once where they stay on the disk.
         seed: Seed of the split.
 
     Raises:
@@ -69,6 +83,9 @@ class Table:
         scale_features: bool = True,
         scale_targets: bool = True,
         max_categories: int = 100,
+        read: Mapping[str, Any] | None = None,
+        stream: bool = False,
+        shuffle_rows: int = 100_000,
         seed: int = 0,
     ) -> None:
         if path is None:
@@ -81,20 +98,50 @@ class Table:
         flag(scale_targets, "data.scale_targets")
         whole_number(max_categories, "data.max_categories", 1)
         whole_number(seed, "data.seed", 0)
+        flag(stream, "data.stream")
+        whole_number(shuffle_rows, "data.shuffle_rows", 1)
         split = dict(split or DEFAULT_SPLIT)
-        frames = read_splits(path, split, seed)
+        if read is not None and not isinstance(read, Mapping):
+            raise ConfigError(
+                f"data.read must be a mapping, e.g. {{sep: ;, encoding: latin-1}}; found {read!r}."
+            )
+        frames = read_splits(path, split, seed, read, stream)
         columns = list(frames["train"].columns)
         unfitted = read_targets(targets, frames)
         target_columns = [column for target in unfitted for column in target.columns]
         _check_target_columns(frames, target_columns)
-        excluded = {*target_columns, str(split.get("column"))}
-        names = _feature_names(features, [c for c in columns if c not in excluded], columns)
+        excluded = {*target_columns, str(split.get("column")), str(split.get("group"))}
+        candidates = [column for column in columns if column not in excluded]
+        if isinstance(split.get("group"), str) and _is_list(features):
+            candidates.append(split["group"])  # named, it is a feature
+        names = _feature_names(features, candidates, columns)
+        # Whoever names the features wants them all.
+        dropped = {} if _is_list(features) else dropped_columns(frames, names)
+        names = [name for name in names if name not in dropped]
+        if not names:
+            raise ConfigError(
+                f"No feature column is left ({', '.join(dropped)} identify rows); name some in data.features."
+            )
         inputs = Features.fit(
             frames["train"], names, scale=scale_features, max_categories=max_categories
         )
         fitted = [target.fit(frames, scale_targets) for target in unfitted]
         warn_about_categories(frames, names, max_categories)
+        log.info("%s", describe(inputs, dropped))
         self.tasks = [target.task for target in fitted]
+        self.preprocessing = inputs.state()
+        if stream:
+            self.splits: dict[str, Split | TableStream] = {
+                name: TableStream(
+                    # read_splits made them so
+                    RowsOfTable(cast("LazyFrame", frame), inputs, fitted),
+                    shuffle_rows,
+                    name,
+                    self.tasks,
+                )
+                for name, frame in frames.items()
+            }
+            return
         self.splits = {
             name: Split(
                 _float_tensor(inputs.transform(frame)),
@@ -102,7 +149,11 @@ class Table:
             )
             for name, frame in frames.items()
         }
-        self.preprocessing = inputs.state()
+
+
+def _is_list(features: object) -> bool:
+    """Return whether ``data.features`` names the columns to use."""
+    return features is not None and not isinstance(features, Mapping)
 
 
 def _check_target_columns(frames: Mapping[str, pd.DataFrame], columns: Sequence[str]) -> None:

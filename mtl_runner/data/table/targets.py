@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("mtl_runner")
 
 _OPTIONS = ("name", "column", "columns", "kind", "positive", "separator", "class_weights")
+RARE = 0.2  # a class with less than this share of what it would have if all were equal
 _TABLE_KINDS = [name for name, kind in KINDS.items() if kind.column]
 
 
@@ -32,6 +33,7 @@ class Target:
         columns: The columns; several only for a multilabel target.
         positive: For a derived binary target: the value that makes class 1; None: no such target.
         separator: What separates the labels of a multilabel target in one text column.
+        balanced: Whether every class weighs the same in the loss, however many rows it has.
 
     Example:
         >>> import pandas as pd
@@ -48,38 +50,84 @@ class Target:
     columns: tuple[str, ...]
     positive: str | None = None
     separator: str | None = None
+    balanced: bool = False
 
     def fit(self, frames: Mapping[str, pd.DataFrame], scale: bool) -> Target:
         """Return the target with its classes, or its offset and scale.
 
         Args:
-            frames: The rows of each split. Classes come from all of them (one that only the test
-                rows hold is still a class), offset and scale from ``train`` alone.
+            frames: The rows of each split. Offset, scale and classes come from ``train`` alone:
+                of a class that it does not hold nothing can be learned, so such labels of other
+                splits are missing ones. The labels of ``multilabel`` come from all splits.
             scale: Whether a numeric target gets mean 0 and standard deviation 1.
 
         Raises:
-            DataError: If a numeric target holds text, or a number beyond 32 bits.
+            DataError: If a numeric target holds text, or a number beyond 32 bits, or no label of a
+                split is of a class that a training row has.
         """
         form = self.task.spec.column
         if form == "numbers":
             return self._fit_scale(frames, scale)
         if form == "labels" and self.separator is None:
             return self._with_classes(self.columns)
-        classes: set[str] = set()
-        for frame in frames.values():
-            values = _labels(frame[self.columns[0]].dropna())
-            classes |= (
-                {part for value in values for part in _parts(value, self.separator)}
-                if self.separator
-                else set(values)
-            )
-        if form == "classes" and self.positive is not None:
-            negatives = classes - {self.positive}
+        labels = {name: _labels(frame[self.columns[0]].dropna()) for name, frame in frames.items()}
+        if self.separator:
+            parts = {
+                part
+                for values in labels.values()
+                for value in values
+                for part in _parts(value, self.separator)
+            }
+            return self._with_classes(tuple(sorted(parts, key=_numeric_first)))
+        if self.positive is not None:
+            negatives = {label for values in labels.values() for label in values} - {self.positive}
             negative = negatives.pop() if len(negatives) == 1 else f"not {self.positive}"
-            return self._with_classes((negative, self.positive))
-        if form == "classes":
-            self._warn_of_many(len(classes), frames)
-        return self._with_classes(tuple(sorted(classes, key=_numeric_first)))
+            is_positive = labels["train"] == self.positive
+            counts = np.array([(~is_positive).sum(), is_positive.sum()])
+            return self._with_classes((negative, self.positive), counts)
+        classes = sorted(set(labels["train"]), key=_numeric_first)
+        self._warn_of_many(len(classes), frames)
+        self._warn_of_unseen(labels, set(classes))
+        counts = np.array([(labels["train"] == label).sum() for label in classes])
+        return self._with_classes(tuple(classes), counts)
+
+    def _with_classes(self, classes: tuple[str, ...], counts: np.ndarray | None = None) -> Target:
+        """Return the target with its classes and their weights; tell of a class that is rare.
+
+        Args:
+            classes: The classes, or labels.
+            counts: The training rows of each class; None for labels.
+        """
+        rows = 0 if counts is None else int(counts.sum())
+        weights = self.task.class_weights
+        if counts is not None and self.balanced:
+            # A class without a row has no loss to weigh.
+            weights = tuple((rows / (len(counts) * counts.clip(1))).tolist())
+        if counts is not None and not weights and rows and counts.min() < RARE * rows / len(counts):
+            log.info(
+                "Target %r: %r has %.2g %% of the training rows; class_weights: balanced lets every class weigh the same.",
+                self.task.name,
+                classes[int(counts.argmin())],
+                100 * counts.min() / rows,
+            )
+        return replace(self, task=replace(self.task, classes=classes, class_weights=weights))
+
+    def _warn_of_unseen(self, labels: Mapping[str, np.ndarray], classes: set[str]) -> None:
+        """Warn of labels of classes that no training row has; a split of only such is an error."""
+        for split, values in labels.items():
+            unseen = [label for label in values if label not in classes]
+            if unseen and len(unseen) == len(values):
+                raise DataError(
+                    f"Target {self.task.name!r}: no label of the {split} split is of a class that a training row has (its first is {unseen[0]!r}); choose another split, or another kind."
+                )
+            if unseen:
+                log.warning(
+                    "Target %r: %d labels of the %s split are of classes without a training row (such as %r); they count as missing.",
+                    self.task.name,
+                    len(unseen),
+                    split,
+                    unseen[0],
+                )
 
     def _warn_of_many(self, classes: int, frames: Mapping[str, pd.DataFrame]) -> None:
         rows = sum(int(frame[self.columns[0]].count()) for frame in frames.values())
@@ -100,9 +148,6 @@ class Target:
             return self
         offset, deviation = float(known.mean()), float(known.std())
         return replace(self, task=replace(self.task, offset=offset, scale=deviation or 1.0))
-
-    def _with_classes(self, classes: tuple[str, ...]) -> Target:
-        return replace(self, task=replace(self.task, classes=classes))
 
     def values(self, frame: pd.DataFrame) -> np.ndarray:
         """Return the target of some rows in training units.
@@ -136,13 +181,20 @@ class Target:
         if self.positive is not None:
             index[known] = labels == self.positive
         else:
-            index[known] = pd.Index(list(self.task.classes), dtype=object).get_indexer(
+            positions = pd.Index(list(self.task.classes), dtype=object).get_indexer(
                 pd.Index(labels, dtype=object)
             )
+            index[known] = np.where(positions < 0, MISSING_CLASS, positions)
         return index
 
     def _numeric(self, frame: pd.DataFrame) -> np.ndarray:
-        return _numbers(frame[self.columns[0]], self.columns[0], self.task.name)
+        numbers = _numbers(frame[self.columns[0]], self.columns[0], self.task.name)
+        try:
+            return self.task.spec.from_column(numbers)
+        except DataError as error:
+            raise DataError(
+                f"Target {self.task.name!r}: column {self.columns[0]!r} {error}."
+            ) from None
 
 
 def read_targets(
@@ -214,9 +266,14 @@ def _read_target(options: dict[str, Any], frames: Mapping[str, pd.DataFrame]) ->
         raise ConfigError(
             f"Target {name!r}: positive makes a classification of two classes, but its kind is {kind!r}."
         )
-    class_weights = tuple(float(weight) for weight in options.get("class_weights", ()))
-    task = Task(name, kind, class_weights=class_weights)
-    return Target(task, sources, positive, options.get("separator"))
+    weights = options.get("class_weights") or ()
+    balanced = weights == "balanced"
+    if (isinstance(weights, str) and not balanced) or (balanced and form != "classes"):
+        raise ConfigError(
+            f"Target {name!r}: class_weights are one number per class of a classification, or balanced; found {weights!r}."
+        )
+    task = Task(name, kind, class_weights=() if balanced else tuple(map(float, weights)))
+    return Target(task, sources, positive, options.get("separator"), balanced)
 
 
 def _kind(name: str, options: Mapping[str, Any], values: list[pd.Series]) -> str | Kind:

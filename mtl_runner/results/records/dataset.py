@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -128,6 +129,16 @@ class Records:
         return cls.of(find_runs(paths))
 
     @cached_property
+    def judges(self) -> Counter[str]:
+        """How many finished runs recorded that they are judged at ``final`` or at ``best``."""
+        return Counter(run.summary.judge for run in self.runs if run.finished)
+
+    @property
+    def at(self) -> str:
+        """The epoch that the runs are judged at; ``final`` where they do not agree."""
+        return next(iter(self.judges)) if len(self.judges) == 1 else "final"
+
+    @cached_property
     def unfinished(self) -> list[Run]:
         """The runs that did not finish."""
         return [run for run in self.runs if not run.finished]
@@ -185,7 +196,8 @@ def _strategy(name: str, members: Sequence[RunRole], trials: tuple[RunRole, ...]
 
 def _ended(role: RunRole) -> bool:
     """Return whether a trial ended with a number to choose by."""
-    return role.run.finished and math.isfinite(role.run.summary.monitor.final)
+    summary = role.run.summary
+    return role.run.finished and math.isfinite(summary.monitor.at(summary.judge))
 
 
 def _notes(roles: Sequence[RunRole], study: RecordedStudies, lost: set[Path]) -> tuple[str, ...]:

@@ -223,17 +223,19 @@ class Evidence:
     datasets: tuple[DatasetEvidence, ...]
 
 
-def gather(records: Records, at: str = "final", split: str | None = None) -> Evidence:
+def gather(records: Records, at: str | None = None, split: str | None = None) -> Evidence:
     """Gather the evidence of all data sets.
 
     Args:
         records: The runs by data set and strategy.
-        at: ``final`` (the last epoch) or ``best`` (the best epoch by the monitor).
+        at: ``final`` (the last epoch) or ``best`` (the best epoch by the monitor); None: the one
+            that the runs recorded.
         split: ``val`` or ``test``. By default ``test`` for a study, where nothing is chosen by it,
             and ``val`` for a sweep, which is looked at again and again while one chooses.
     """
     split = split or ("test" if records.study else "val")
     judged = [data for data in records.datasets if data.has_final_runs]
+    at = at or records.at
     return Evidence(at, split, tuple(evidence_of(data, at, split) for data in judged))
 
 

@@ -70,6 +70,7 @@ class Summary:
     Attributes:
         seed: None where the run did not record one.
         epochs: The number of epochs that were trained; None for a run that did not finish.
+        judge: The epoch that judges the run, ``final`` or ``best``.
         monitor: The number that judges the run.
         tasks: ``{task: its results}``.
         marks: ``{text: epoch}`` where tasks start or end.
@@ -81,6 +82,7 @@ class Summary:
 
     seed: int | None = None
     epochs: int | None = None
+    judge: str = EPOCHS[0]
     monitor: MonitorResult = field(default_factory=MonitorResult)
     tasks: Mapping[str, TaskResult] = field(default_factory=dict)
     marks: Mapping[str, float] = field(default_factory=dict)
@@ -105,6 +107,7 @@ class Summary:
         return cls(
             seed=content.get("seed"),
             epochs=content.get("epochs"),
+            judge=content.get("judge", EPOCHS[0]),  # older runs do not say it
             monitor=MonitorResult(
                 str(monitor.get("name", "")),
                 as_float(monitor.get("final")),
@@ -253,10 +256,12 @@ _FIELDS: dict[str, _Field] = {
     "choices": (_maps(lambda v: v is None or _is_text(v)), "an object of texts"),
     "overrides": (lambda v: isinstance(v, list) and all(map(_is_text, v)), "a list of texts"),
     "epochs": _WHOLE,
+    "judge": (lambda v: v in EPOCHS, " or ".join(EPOCHS)),
     "monitor": (lambda v: isinstance(v, Mapping), "an object"),
     "tasks": (lambda v: isinstance(v, Mapping) and bool(v), "an object with a task"),
     "marks": (_maps(_is_number), "an object of numbers"),
     "plots": _TEXT,
+    "checkpoints": _TEXT,
     "versions": (_maps(_is_text), "an object of texts"),
     "time": (_maps(_is_number), "an object of numbers"),
 }

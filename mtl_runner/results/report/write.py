@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SCRIPTS = ("chart.js", "lines.js", "plane.js", "figures.js", "table.js")
 
 
-def write_report(directories: Sequence[Path], output: Path, at: str = "final") -> Path:
+def write_report(directories: Sequence[Path], output: Path, at: str | None = None) -> Path:
     """Write the report of all runs at or below some directories.
 
     Links to the runs are relative to the file where that is possible, so that a copied sweep still
@@ -32,7 +32,8 @@ def write_report(directories: Sequence[Path], output: Path, at: str = "final") -
     Args:
         directories: Run directories, or directories of sweeps.
         output: The file to write.
-        at: ``final`` (the last epoch) or ``best`` (the best epoch by the monitor).
+        at: ``final`` (the last epoch) or ``best`` (the best epoch by the monitor); None: the one
+            that the runs recorded.
 
     Returns:
         The path of the file.
@@ -44,7 +45,10 @@ def write_report(directories: Sequence[Path], output: Path, at: str = "final") -
 
 
 def report_of(
-    records: Records, output: Path, at: str = "final", conclusions: Conclusions | None = None
+    records: Records,
+    output: Path,
+    at: str | None = None,
+    conclusions: Conclusions | None = None,
 ) -> Path:
     """Write the report of runs that are already read.
 
@@ -59,7 +63,7 @@ def report_of(
     """
     from mtl_runner.results.report.page_view import PageView
 
-    view = PageView.of(records, output.parent, at, conclusions)
+    view = PageView.of(records, output.parent, at or records.at, conclusions)
     page = render(view, [section.figures for section in view.sections])
     output.parent.mkdir(parents=True, exist_ok=True)
     # The name of a directory may hold bytes that are no text.

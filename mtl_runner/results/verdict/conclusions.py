@@ -34,12 +34,14 @@ class Conclusions:
         evidence: The numbers that the verdicts rest on.
         verdicts: One per judged strategy.
         margins: ``{data set: the margin of its verdicts}``.
+        note: A sentence on the epoch that is compared, where the runs do not agree on it.
     """
 
     records: Records
     evidence: Evidence
     verdicts: Sequence[Verdict]
     margins: dict[str, float]
+    note: str = ""
 
     def judged(self, data: str) -> list[Verdict]:
         """Return the verdicts on a data set that has equal weights to compare with."""
@@ -62,7 +64,7 @@ class Conclusions:
             if evidence.name == data.name
             for line in _lacking(evidence)
         ]
-        return list(dict.fromkeys([*lacking, *data.notes]))
+        return list(dict.fromkeys(filter(None, [*lacking, *data.notes, self.note])))
 
     def quantity(self, data: str) -> str:
         """Return in words what the verdicts on a data set judge; empty where there is none."""
@@ -144,18 +146,26 @@ class Conclusions:
         }
 
 
-def conclude(records: Records, at: str = "final", margin: float | None = None) -> Conclusions:
+def conclude(records: Records, at: str | None = None, margin: float | None = None) -> Conclusions:
     """Draw the conclusions from some runs.
 
     Args:
         records: The runs by data set and strategy.
-        at: ``final`` (the last epoch) or ``best`` (the best epoch by the monitor).
+        at: ``final`` (the last epoch) or ``best`` (the best epoch by the monitor); None: the one
+            that the runs recorded.
         margin: The relative difference that is of no interest, as a fraction; by default that of
             each data set's study, else 0.02.
     """
     evidence = gather(records, at)
     margins = {data.name: margin_of(data, margin) for data in evidence.datasets}
-    return Conclusions(records, evidence, verdicts(evidence, margin), margins)
+    note = "" if at or len(records.judges) < 2 else _mixed(records)
+    return Conclusions(records, evidence, verdicts(evidence, margin), margins, note)
+
+
+def _mixed(records: Records) -> str:
+    """Return what a comparison does with runs that are judged at different epochs."""
+    counts = " and ".join(f"{records.judges[at]} as {at}" for at in sorted(records.judges))
+    return f"The runs do not agree on the epoch that judges them ({counts}), so all are compared at the last one; choose by mtl-compare --at."
 
 
 def _lacking(data: DatasetEvidence) -> list[str]:

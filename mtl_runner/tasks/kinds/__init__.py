@@ -5,11 +5,20 @@ from mtl_runner.tasks.kinds.classification import MISSING_CLASS, Classification
 from mtl_runner.tasks.kinds.direction import Direction
 from mtl_runner.tasks.kinds.multilabel import Multilabel
 from mtl_runner.tasks.kinds.regression import Regression, RegressionL1
+from mtl_runner.tasks.kinds.regression_log import RegressionLog
 from mtl_runner.tasks.kinds.term import Term
 
 KINDS: dict[str, Kind] = {
     kind.name: kind
-    for kind in (Regression(), RegressionL1(), Classification(), Multilabel(), Direction(), Term())
+    for kind in (
+        Regression(),
+        RegressionL1(),
+        RegressionLog(),
+        Classification(),
+        Multilabel(),
+        Direction(),
+        Term(),
+    )
 }
 
 __all__ = [
@@ -22,5 +31,6 @@ __all__ = [
     "Noise",
     "Regression",
     "RegressionL1",
+    "RegressionLog",
     "Term",
 ]

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -193,6 +194,18 @@ class Kind(ABC):
                 f"has an infinite target {location}; remove it or mark it missing (NaN)"
             )
         return target
+
+    def from_column(self, numbers: np.ndarray) -> np.ndarray:
+        """Return the numbers of a table's column, ``[N]``, as they are scaled and trained.
+
+        By default they stay as they are; NaN is a missing label. A kind that changes them undoes it
+        in :meth:`answer` and :meth:`in_units`.
+
+        Raises:
+            DataError: If a number cannot be a label. The text starts after the name of the task,
+                which the caller adds.
+        """
+        return numbers
 
     def known(self, target: Tensor) -> Tensor:
         """Return which entries of a target are labels, as booleans of its shape."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from mtl_runner.tasks.fields import TaskFields
 from mtl_runner.tasks.kinds.base import GAUSSIAN, LAPLACE, Kind, channel_means
+from mtl_runner.tasks.metrics.base import Metric
 from mtl_runner.tasks.metrics.geometry import ABSOLUTE_ERROR, INSTANCE_ERROR, RELATIVE_ERROR
 from mtl_runner.tasks.metrics.regression import MAE, MEDIAN_ABSOLUTE_ERROR, R2, RMSE, RRMSE
 
@@ -27,7 +31,12 @@ class Regression(Kind):
     name = "regression"
     noise = GAUSSIAN
     metrics = (RMSE, MAE, R2, RRMSE)
-    more_metrics = (MEDIAN_ABSOLUTE_ERROR, ABSOLUTE_ERROR, RELATIVE_ERROR, INSTANCE_ERROR)
+    more_metrics: ClassVar[Sequence[Metric]] = (
+        MEDIAN_ABSOLUTE_ERROR,
+        ABSOLUTE_ERROR,
+        RELATIVE_ERROR,
+        INSTANCE_ERROR,
+    )
     numeric = True
     column = "numbers"
 

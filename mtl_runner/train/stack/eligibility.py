@@ -11,7 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from mtl_runner.compat.torch_modules import draws_at_random, keeps_running_statistics
+from mtl_runner.data.dataset import Split
 from mtl_runner.data.inputs import InputTensors
+from mtl_runner.data.items.loaded_split import LoadedSplit
+from mtl_runner.data.prepare import AnySplit
 from mtl_runner.experiment.build import Experiment
 from mtl_runner.train.stack.stacked_optimizer import ELEMENTWISE
 
@@ -66,12 +69,28 @@ def reason_not_to_stack(experiment: Experiment) -> str:
         return f"the update {type(learner.update).__name__}, with these options, needs each run's gradients by themselves"
     if not experiment.schedule.can_stack:
         return f"the schedule {type(experiment.schedule).__name__} can say something else for every run"
+    if any(isinstance(split, LoadedSplit) for split in experiment.data.splits.values()):
+        return "the data are read while it trains"
+    if settings.steps_per_epoch is not None:
+        return "data.steps_per_epoch cuts the passes over the rows into other epochs"
     if any(task.missing for task in experiment.data.tasks):
         return "labels are missing, so that tasks are idle in other batches of every run"
     if learner.conflicts is not None:
         return "record.gradients looks at each run's gradients"
     if settings.debug:
         return "debug=true"
+    if settings.trainer.precision != "float32":
+        return f"trainer.precision={settings.trainer.precision} would round otherwise in a stack"
+    if settings.trainer.accumulate is not None:
+        return "trainer.accumulate takes the batches of each run in parts"
+    if settings.trainer.ema is not None:
+        return "trainer.ema follows the weights of each run by themselves"
+    if settings.trainer.checkpoint_every is not None:
+        return "trainer.checkpoint_every saves each run inside its epochs"
+    if settings.trainer.lr_scheduler_per == "step":
+        return "trainer.lr_scheduler_per=step changes the learning rates within an epoch"
+    if experiment.warmup_steps:
+        return "trainer.warmup changes the learning rates within an epoch"
     return _reason_in_optimizers(experiment) or _reason_in_modules(learner.model)
 
 
@@ -121,7 +140,7 @@ def experiment_key(experiment: Experiment) -> str:
         loss_term = None if task.has_target else task.loss_term
         facts.append(replace(task, **evaluation_fields, loss_term=loss_term))
     for name, split in data.splits.items():
-        inputs = InputTensors(split.inputs).tensors
+        inputs = InputTensors(in_memory(split).inputs).tensors
         facts += [
             (name, key, tensor.shape, tensor.dtype)
             for key, tensor in {**inputs, **split.targets}.items()
@@ -171,11 +190,17 @@ def replica_bytes(experiment: Experiment, own_data: bool) -> int:
         for p in part.parameters()
     ]
     weights = sum(p.numel() * p.element_size() for p in parameters)
-    split = experiment.data.splits["train"]
+    split = in_memory(experiment.data.splits["train"])
     tensors = [*InputTensors(split.inputs).tensors.values(), *split.targets.values()]
     data = sum(t.numel() * t.element_size() for t in tensors) if own_data else 0
     width = sum(p.shape[0] * p.element_size() for p in parameters if p.dim())
     return 8 * weights + 3 * data + 8 * width * max(experiment.settings.batch_size, 1)
+
+
+def in_memory(split: AnySplit) -> Split:
+    """Return a split of whole tensors: what :func:`reason_not_to_stack` has seen to."""
+    assert isinstance(split, Split)
+    return split
 
 
 def _replica_options(target: Any) -> Sequence[str]:

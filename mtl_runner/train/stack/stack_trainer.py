@@ -17,7 +17,7 @@ from mtl_runner.likelihood import Likelihood
 from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.meter import metrics_can_be_vmapped
 from mtl_runner.train import checkpoint
-from mtl_runner.train.batches import block_starts
+from mtl_runner.train.batches import Batches, block_starts
 from mtl_runner.train.epoch_record import (
     EpochMeans,
     EpochRecord,
@@ -32,6 +32,7 @@ from mtl_runner.train.evaluation import (
     make_evaluation,
 )
 from mtl_runner.train.interruption import Interrupted, stops_here
+from mtl_runner.train.stack.eligibility import in_memory
 from mtl_runner.train.stack.stacked_split import StackedSplit, slice_rows
 from mtl_runner.train.stack.stacked_step import StackedStep, cannot_stack_on_error
 from mtl_runner.train.trainer import Trainer
@@ -95,9 +96,13 @@ class StackTrainer:
         self.settings = self.first.settings
         self.on_replica, self.snapshots = on_replica, snapshots
         self.on_epoch: Callable[[int, float], None] | None = None
+        # All are: whoever reads its rows while it trains is no replica.
+        self.batches = [t.batches for t in self.trainers if isinstance(t.batches, Batches)]
         self.replica_step = StackedStep(self.trainers, compiled)
         self.train_split, self.val_split = (
-            StackedSplit([trainer.experiment.data.splits[name] for trainer in self.trainers])
+            StackedSplit(
+                [in_memory(trainer.experiment.data.splits[name]) for trainer in self.trainers]
+            )
             for name in ("train", "val")
         )
         # Metrics of replicas can differ in their units, which are no tensors: then one by one.
@@ -184,19 +189,19 @@ class StackTrainer:
         """
         unfinished = self._take_unfinished()
         self.replica_step.begin_epoch(self.epoch / self.settings.trainer.epochs, unfinished)
-        batches, size = self.first.batches, self.first.batches.batch_size
-        orders = torch.stack([trainer.batches.order() for trainer in self.trainers]).to(
-            self.train_split.replicas.device
-        )
+        batches, size = self.batches[0], self.batches[0].batch_size
         width = self.layout.width
-        table = orders.new_zeros(
-            (batches.count, len(self.trainers), width), dtype=torch.get_default_dtype()
-        )
+        device = self.train_split.replicas.device
+        table = torch.zeros((batches.count, len(self.trainers), width), device=device)
         batch_bytes = self.train_split.row_bytes * len(self.trainers) * size
         block_rows = size * max(1, GATHERED_BYTES // max(1, batch_bytes))
         actives = list(unfinished[0].actives) if unfinished else []
         for k, epoch in enumerate(unfinished):
             table[: len(actives), k] = epoch.table.to(table.device)
+        if len(actives) == batches.count:  # it stopped after the last step
+            self.epoch += 1
+            return table.cpu(), actives
+        orders = torch.stack([batches.order() for batches in self.batches]).to(device)
         for block_start in block_starts(self.train_split.rows, block_rows, size, len(actives)):
             rows = orders[:, block_start : block_start + block_rows]
             inputs, targets = self.train_split.gather(rows)

@@ -43,6 +43,12 @@ def plain(value: Any) -> Any:
     return None if value in ({}, []) else value
 
 
+def chosen(node: dict[str, Any]) -> dict[str, str | None]:
+    """Return the options that a file chooses in groups of its own, such as ``trunk: mlp``."""
+    entries = [entry for entry in node.get("defaults", ()) if isinstance(entry, dict)]
+    return {name: option for entry in entries for name, option in entry.items() if name.isalpha()}
+
+
 FILES = [path for path in sorted(CONF.rglob("*.yaml")) if nodes(path)]
 
 
@@ -56,13 +62,26 @@ def test_a_config_lists_the_defaults_of_what_it_makes(path: Path) -> None:
             if name in defaults:
                 assert plain(value) == plain(defaults[name]), name
         if path.parent.name != "data":
-            hidden = set(defaults) - set(node) - RUN_ARGUMENTS
+            hidden = set(defaults) - set(node) - RUN_ARGUMENTS - set(chosen(node))
             assert (
                 not hidden
                 or "@package _global_" in path.read_text()
                 or len(node) == 1
                 or path.stem in ALIASES
             ), hidden
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in FILES if chosen(nodes(path).get("", {}))], ids=lambda path: path.stem
+)
+def test_a_config_chooses_the_default_of_what_it_makes(path: Path) -> None:
+    """Breaks if a model built by hand has another kind of trunk than that of the command line."""
+    node = nodes(path)[""]
+    signature = inspect.signature(get_object(node["_target_"])).parameters
+    for name, option in chosen(node).items():
+        file = CONF / path.parent.name / name / f"{option}.yaml"
+        made = None if option is None else get_object(nodes(file)[""]["_target_"])
+        assert signature[name].default is made
 
 
 @pytest.mark.parametrize(

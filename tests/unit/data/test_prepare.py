@@ -553,7 +553,7 @@ def test_a_split_without_any_label_of_a_task_is_named(data, task, missing, split
         (lambda d: setattr(d, "tasks", 3), "The dataset's `tasks` must be a list of Task objects; found one of type int."),
         (lambda d: setattr(d, "splits", []), "The dataset's `splits` are of type list; they must be {'train': Split(...), 'val': ..., 'test': ...}."),
         (lambda d: setattr(d, "preprocessing", 3), "The dataset's `preprocessing` is of type int; it must be a dict of plain values, or None."),
-        (lambda d: d.splits.update(val=0), "The val split is of type int; it must be a Split(inputs, targets)."),
+        (lambda d: d.splits.update(val=0), "The val split is a int; it must be a Split of whole tensors, or a dataset with __len__ and __getitem__, such as a torch.utils.data.Dataset."),
         (lambda d: setattr(d.splits["val"], "inputs", 0), "The inputs of the val split are of type int; it must be a tensor, e.g. torch.as_tensor(x)."),
         (lambda d: setattr(d.splits["val"], "inputs", {}), "The inputs of the val split are an empty dict; give at least one."),
         (lambda d: setattr(d.splits["val"], "targets", []), "The targets of the val split are of type list; they must be {task: tensor}."),

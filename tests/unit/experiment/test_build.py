@@ -7,8 +7,15 @@ import torch
 
 from mtl_runner.data.dataset import Split
 from mtl_runner.errors import ConfigError
-from mtl_runner.experiment.build import build, choose_device, is_built_in, trivial_losses
+from mtl_runner.experiment.build import (
+    Datasets,
+    build,
+    choose_device,
+    is_built_in,
+    trivial_losses,
+)
 from mtl_runner.schedule import RunLength, Staged
+from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task
 from tests.oracles.methods.runs import compose
 from tests.support.builders import assert_near, assert_same_bits, make_terms
@@ -131,8 +138,14 @@ def test_wrong_parts_are_one_sentence(override: str, sentence: str) -> None:
     [
         (("optimizer.lr=0",), "optimizer.lr=0 trains nothing; give a positive number (optimizer.parts sets that of single parts, where 0 is allowed)."),
         (("optimizer.lr=1e-300",), "optimizer.lr=1e-300 trains nothing; give a positive number of at least 1.2e-38 (optimizer.parts sets that of single parts, where 0 is allowed)."),
-        (("schedule._target_=builtins.dict",), "schedule._target_ made a dict; it must make a Schedule."),
-        (("update._target_=builtins.dict",), "update._target_ made a dict; it must make an Update."),
+        (
+            ("schedule._target_=builtins.dict",),
+            "schedule._target_ made a dict; it must make a Schedule.",
+        ),
+        (
+            ("update._target_=builtins.dict",),
+            "update._target_ made a dict; it must make an Update.",
+        ),
         (("data.losses=3",), "data.losses must be a mapping {name: loss}; found 3."),
         (("data.metrics=''",), "data.metrics must be a mapping {task: [metric, ...]}; found ''."),
         (("record=1",), "record must be a mapping {option: value}; found 1."),
@@ -142,6 +155,14 @@ def test_wrong_parts_are_one_sentence(override: str, sentence: str) -> None:
         (
             ("trainer.lr_scheduler={_target_: builtins.dict}",),
             "trainer.lr_scheduler._target_ made a dict; it must make a scheduler of torch.optim.lr_scheduler.",
+        ),
+        (
+            ("trainer.lr_scheduler={_target_: torch.optim.lr_scheduler.ReduceLROnPlateau}", "trainer.lr_scheduler_per=step"),
+            "ReduceLROnPlateau looks at evaluations, which are at the ends of epochs; leave out trainer.lr_scheduler_per=step, or choose another trainer.lr_scheduler.",
+        ),
+        (
+            ("trainer.warmup=soon",),
+            "trainer.warmup='soon' is not a time; write epochs (200), steps ('1000 steps') or a share of the run ('25%').",
         ),
     ],
 )  # fmt: skip
@@ -201,3 +222,35 @@ def test_without_shared_parameters_the_sentence_says_so() -> None:
                 *DATA, "model=separate_mlps", "model.hidden=[4]", "optimizer.parts.shared.lr=0.001"
             )
         )
+
+
+def test_fp16_without_a_gpu_is_refused() -> None:
+    """Breaks if a run in fp16 fails in the middle of the first step."""
+    with pytest.raises(ConfigError) as error:
+        build(compose(*DATA, "trainer.device=cpu", "trainer.precision=fp16"))
+    assert str(error.value) == (
+        "trainer.precision=fp16 needs a GPU, and this run is on cpu; use bf16, which works everywhere."
+    )
+
+
+def test_float64_is_that_of_data_parameters_and_losses_and_leaves_the_dataset_alone() -> None:
+    """Breaks if a part of the run stays single, or the next run gets data in double precision."""
+    datasets: Datasets = {}
+    config = compose(*DATA, "trainer.precision=float64", "trainer.device=cpu")
+    experiment = build(config, datasets)
+    split = experiment.data.splits["train"]
+    assert isinstance(split, Split)
+    learner = experiment.learner
+    record = learner.step(split.rows(slice(0, 8)), Active.all(len(learner.likelihood.tasks)))
+    assert {split.inputs.dtype, record.loss.dtype, record.weight.dtype} == {torch.float64}
+    assert {p.dtype for p in learner.model.parameters()} == {torch.float64}
+    (kept,) = datasets.values()
+    assert kept.splits["train"].inputs.dtype == torch.float32
+
+
+def test_the_default_rate_falls_to_zero_at_the_end() -> None:
+    """Breaks if cosine is cut off before the end of the run, or ends before it."""
+    experiment = build(compose("data=toy_regression", "trainer.epochs=7"))
+    (scheduler, *_) = experiment.lr_schedulers
+    assert isinstance(scheduler, torch.optim.lr_scheduler.CosineAnnealingLR)
+    assert scheduler.T_max == 7

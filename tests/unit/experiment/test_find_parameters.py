@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from mtl_runner.data.dataset import Split
 from mtl_runner.errors import ConfigError, ModelError
@@ -17,14 +18,18 @@ from mtl_runner.likelihood import Standard
 from mtl_runner.models import MLP, SeparateMLPs, Unshared
 from mtl_runner.tasks.kinds import MISSING_CLASS
 from mtl_runner.tasks.task import Task
+from mtl_runner.update import Jacobian, Joint, PerTask, Update
 from tests.support.builders import (
     INPUTS,
     ROWS,
     assert_same_bits,
+    flat_parameters,
+    make_learner,
     make_mlp,
     make_split,
     make_tasks,
     make_terms,
+    train,
 )
 
 
@@ -442,3 +447,51 @@ def test_inputs_that_the_model_cannot_take_are_named(inputs: Tensor, start: str)
     with pytest.raises(ModelError) as error:
         find_parameters(model, Standard([Task("a", size=1)]), batch)
     assert str(error.value).startswith(start)
+
+
+class Checkpointed(nn.Module):
+    """Two layers, of which the second is run again in the backward pass, and two heads."""
+
+    def __init__(self, reentrant: bool | None) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.reentrant = reentrant
+        self.first, self.second = nn.Linear(INPUTS, 6), nn.Linear(6, 6)
+        self.a, self.b = nn.Linear(6, 2), nn.Linear(6, 2)
+
+    def forward(self, inputs: Tensor) -> dict[str, Tensor]:
+        features = self.first(inputs).tanh()
+        if self.reentrant is None:
+            features = self.second(features)
+        else:
+            features = checkpoint(self.second, features, use_reentrant=self.reentrant)
+        return {"a": self.a(features.tanh()), "b": self.b(features.tanh())}
+
+
+def test_a_checkpoint_that_hides_its_parameters_is_told_the_way_out() -> None:
+    """Breaks if a user of torch.utils.checkpoint is told to use a parameter that is used."""
+    tasks = make_tasks(a="regression", b="regression")
+    split = make_split(tasks)
+    assert len(find_parameters(Checkpointed(False), Standard(tasks), split).shared) == 4
+    with pytest.raises(ModelError) as error:
+        find_parameters(Checkpointed(True), Standard(tasks), split)
+    assert str(error.value) == (
+        "The model's parameter 'second.weight' is not in the graph of any loss: torch.utils.checkpoint with use_reentrant=True hides what it runs; give it use_reentrant=False."
+    )
+
+
+@pytest.mark.parametrize("update", [Joint, PerTask, Jacobian])
+@pytest.mark.parametrize("parts", [1, 3])
+def test_checkpoints_change_no_bit(update: type[Update], parts: int) -> None:
+    """Breaks if several backward passes, or parts of a batch, do not go with checkpoints."""
+    tasks = make_tasks(a="regression", b="regression")
+    split = make_split(tasks)
+    results = []
+    for reentrant in (None, False):
+        model = Checkpointed(reentrant)
+        options = {"aggregator": "sum"} if update is Jacobian else {}
+        learner = make_learner(tasks, split, model=model, update=update, **options)
+        learner.part_rows = lambda rows: -(-rows // parts)
+        train(learner, split, 3)
+        results.append(flat_parameters(model))
+    assert_same_bits(*results)

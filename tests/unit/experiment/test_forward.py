@@ -111,3 +111,26 @@ def test_the_pass_as_a_function_is_the_pass() -> None:
     assert_near(losses.detach(), expected.values, 1e-14)
     assert_near(measured["standard"], expected.standard, 1e-14)
     assert_near(measured["nll"].detach(), expected.nll.detach(), 1e-14)
+
+
+def test_in_half_precision_the_model_alone_computes_in_it() -> None:
+    """Breaks if losses are rounded to three digits, or the repeated pass is another one."""
+    tasks = make_tasks(a="regression", b="regression_l1")
+    split, model = make_split(tasks), make_mlp(tasks).float()
+    split = split.apply(lambda t: t.float() if t.is_floating_point() else t)
+    precise = ForwardPass(model, Standard(tasks)).of_batch(split)
+    rounded = ForwardPass(model, Standard(tasks), "bf16").of_batch(split, recompute=True)
+    assert {o.dtype for o in rounded.outputs.values()} == {torch.float32}
+    assert rounded.values.dtype == torch.float32
+    assert (rounded.values != precise.values).all()
+    assert_near(rounded.values, precise.values, 0.02 * precise.values.max().item())
+    assert rounded.recompute is not None
+    assert_same_bits(torch.stack(list(rounded.recompute())).detach(), rounded.values)
+
+
+def test_inputs_of_a_model_in_double_precision_may_be_single() -> None:
+    """Breaks if pictures, which make their own inputs, fail under trainer.precision=float64."""
+    tasks = make_tasks(a="regression")
+    forward_pass = ForwardPass(make_mlp(tasks), Standard(tasks), "float64")
+    outputs = forward_pass.outputs(torch.ones(2, INPUTS, dtype=torch.float32))
+    assert outputs["a"].dtype == torch.float64

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from mtl_runner.experiment.conflicts import Conflicts
 from mtl_runner.experiment.learner import Learner, pure_step
 from mtl_runner.experiment.own_optimizers import OwnOptimizers
 from mtl_runner.experiment.step_hooks import GradientNormHook, LossChangeHook
+from mtl_runner.gradients.loss_scale import LossScale
 from mtl_runner.likelihood import Homoscedastic
 from mtl_runner.tasks.activity import Active
 from mtl_runner.update import AdaTask, Jacobian, Joint, PerTask
-from mtl_runner.weighting import FAMO, Fixed, GradNorm, Uncertainty
+from mtl_runner.weighting import DWA, FAMO, Fixed, GradNorm, Uncertainty
 from tests.support.builders import (
     SGD,
     assert_near,
@@ -147,3 +150,71 @@ def test_the_step_as_a_function_has_the_gradients_of_the_step(
     ]
     slopes = [bool(gradient != 0) for gradient in gradients["weighting"].values()]
     assert slopes == moved == [t in active for t in range(3)]
+
+
+def test_a_step_with_a_scale_is_the_same_step() -> None:
+    """Breaks if half precision changes more than the rounding inside the model."""
+    tasks = make_tasks(**KINDS_OF)
+    split = make_split(tasks)
+    for update in (Joint, PerTask, Jacobian):
+        options = {"aggregator": "sum"} if update is Jacobian else {}
+        models = []
+        for scale in (None, LossScale()):
+            models.append(make_mlp(tasks))
+            learner = make_learner(tasks, split, model=models[-1], update=update, **options)
+            learner.likelihood, learner.scale = Homoscedastic(tasks), scale
+            learner.own_optimizers = OwnOptimizers(learner.weighting, SGD, learner.likelihood)
+            for _ in range(3):
+                learner.step(split, only(0, 1, 2))
+        assert_near(flat_parameters(models[1]), flat_parameters(models[0]), 1e-14)
+
+
+def test_a_step_whose_gradient_overflows_is_left_out_as_a_whole() -> None:
+    """Breaks if one task's optimizer steps and another's does not, or the scale stays."""
+    tasks = make_tasks(**KINDS_OF)
+    split, model = make_split(tasks), make_mlp(tasks)
+    learner = make_learner(tasks, split, model=model, update=PerTask)
+    learner.likelihood, learner.scale = Homoscedastic(tasks), LossScale()
+    learner.own_optimizers = OwnOptimizers(learner.weighting, SGD, learner.likelihood)
+    learner.scale.value = 2.0**1023
+    before = flat_parameters(model)
+    scales = [s.item() for s in learner.likelihood.parameters()]
+    record = learner.step(split, only(0, 1, 2))
+    assert torch.equal(flat_parameters(model), before)
+    assert [s.item() for s in learner.likelihood.parameters()] == scales
+    assert learner.scale.value == 2.0**1022
+    assert set(record.measured) == set(learner.layout.measured)
+    assert record.loss.isfinite().all()
+    learner.scale.value = 2.0**16
+    learner.step(split, only(0, 1, 2))
+    assert not torch.equal(flat_parameters(model), before)
+
+
+@pytest.mark.parametrize("make_weighting", [Fixed, DWA])
+def test_weights_that_are_known_before_save_a_pass(make_weighting: Callable[..., Any]) -> None:
+    """Breaks if a batch in parts goes through the model twice although its weights are known."""
+    tasks = make_tasks(**KINDS_OF)
+    split, model = make_split(tasks), make_mlp(tasks)
+    calls = 0
+
+    def count(*_: Any) -> None:
+        nonlocal calls
+        calls += 1
+
+    model.register_forward_hook(count)
+    learner = make_learner(tasks, split, model=model, weighting=make_weighting(tasks))
+    learner.part_rows = lambda rows: -(-rows // 2)
+    calls = 0
+    learner.step(split, only(0, 1, 2))
+    assert calls == 2
+
+
+def test_a_subclass_has_to_say_itself_that_its_weights_are_known_before() -> None:
+    """Breaks if a user's weighting that inherits from Fixed is asked before the losses."""
+
+    class Roots(Fixed):
+        def forward(self, losses: Tensor, active: Active | None = None) -> Tensor:
+            return losses.sqrt().sum()
+
+    assert Roots(make_tasks(a="regression")).uses_losses
+    assert not Fixed(make_tasks(a="regression")).uses_losses

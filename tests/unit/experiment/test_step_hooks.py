@@ -60,7 +60,7 @@ def test_the_norms_are_taken_before_the_update_for_active_tasks_only() -> None:
     """Breaks if GradNorm sees the norms of moved parameters, or of an idle task."""
     weighting, learner = learner_of_squares()
     parameters = learner.update.parameters
-    object.__setattr__(parameters, "last_shared", learner.model.point)
+    object.__setattr__(parameters, "last_shared", [learner.model.point])
     learner.__dict__["hooks"] = [GradientNormHook(weighting, parameters)]
     active = Active((1.0, 0.0))
     learner.step(NO_DATA, active)

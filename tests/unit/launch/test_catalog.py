@@ -75,10 +75,10 @@ def test_settings_are_keys_as_typed_with_their_comments() -> None:
 def test_defaults_are_bases_and_choices() -> None:
     """Breaks if a preset does not show what it is made of."""
     lines = ["defaults:", "  - _self_", "  - fixed@weighting", "  - uncertainty"]
-    lines += ["  - override /update: jacobian  # why", "  - /model: mlp", "lr: 1"]
+    lines += ["  - override /update: jacobian  # why", "  - /model: mlp", "  - trunk: a", "lr: 1"]
     assert read_defaults(lines, "weighting") == (
         ["fixed@weighting", "uncertainty"],
-        {"update": "jacobian", "model": "mlp"},
+        {"update": "jacobian", "model": "mlp", "weighting/trunk": "a"},
     )
 
 

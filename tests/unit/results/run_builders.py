@@ -31,8 +31,8 @@ def write_run(
         folder: The folder of the sweep.
         name: The name of the run directory.
         tasks: ``{task: {metric: value}}``, the same at every epoch and on every split.
-        **options: ``weighting``, ``seed``, ``status``, ``monitor``, ``overrides``, ``choices`` and
-            ``backward_passes`` of the run.
+        **options: ``weighting``, ``seed``, ``status``, ``monitor``, ``judge``, ``overrides``,
+            ``choices`` and ``backward_passes`` of the run.
     """
     options = {
         "weighting": "fixed",
@@ -52,6 +52,8 @@ def write_run(
         "choices": {**choices, **options.get("choices", {})},
         "overrides": [f"{key}={value}" for key, value in overrides.items()],
     }
+    if "judge" in options:
+        summary["judge"] = options["judge"]
     if finished:
         summary |= {
             "epochs": 3,

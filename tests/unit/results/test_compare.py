@@ -74,6 +74,36 @@ def test_the_best_run_is_taken_by_the_monitor_at_its_best_epoch(tmp_path: Path) 
     assert [run.name for run in compare(tmp_path).best] == ["2"]
 
 
+@pytest.mark.parametrize(
+    ("judges", "at"), [(("best", "best"), "best"), (("final", "final"), "final"), ((), "final")]
+)
+def test_the_epoch_is_the_one_that_the_runs_recorded(
+    tmp_path: Path, judges: tuple[str, ...], at: str
+) -> None:
+    """Breaks if runs are compared at another epoch than the one that chose their settings."""
+    for seed, judge in enumerate(judges or (None, None)):
+        write_run(tmp_path, str(seed), METRICS, seed=seed, **({"judge": judge} if judge else {}))
+    comparison = compare(tmp_path)
+    assert (comparison.at, comparison.conclusions.note) == (at, "")
+    assert f"d (validation, {at} epoch, " in comparison.text()
+    assert compare(tmp_path, at="best").at == "best"
+
+
+def test_runs_that_are_judged_at_different_epochs_are_told(tmp_path: Path) -> None:
+    """Breaks if the best epoch of one strategy is compared with the last one of another."""
+    write_run(tmp_path, "0", METRICS, judge="best")
+    write_run(tmp_path, "1", METRICS, weighting="dwa", judge="best")
+    write_run(tmp_path, "2", METRICS, weighting="famo")  # an older run: it does not say
+    comparison = compare(tmp_path, output=tmp_path / "out")
+    sentence = "The runs do not agree on the epoch that judges them (2 as best and 1 as final), so all are compared at the last one; choose by mtl-compare --at."
+    assert comparison.at == "final"
+    assert comparison.text().count(sentence) == 1
+    assert sentence in (tmp_path / "out" / "report.html").read_text()
+    chosen = compare(tmp_path, at="best")
+    assert chosen.at == "best"
+    assert sentence not in chosen.text()
+
+
 def test_separate_best_epochs_stand_in_one_cell(tmp_path: Path) -> None:
     """Breaks if single tasks with a best epoch each have no row, or a dictionary in a cell."""
     write_run(tmp_path, "0", METRICS)

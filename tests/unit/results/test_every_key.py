@@ -34,6 +34,7 @@ MORE: dict[str, Any] = {
     "name": "run",
     "steps": 30,
     "plots": "best",
+    "checkpoints": "both",
     "marks": {"y2 starts": 2},
     "parameters": {"model": 10, "trained": 10, "shared": 5},
     "device": "cpu",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from omegaconf import DictConfig, OmegaConf
@@ -276,3 +278,25 @@ def test_a_run_may_go_on_in_another_place(tmp_path: Path) -> None:
         edited.replace("plots: all", "plots: none").replace("n: 60", "n: 60\n  path: x")
     )
     assert trained_config(tmp_path, recorded) == read_config(tmp_path)
+
+
+def begin_and_sleep(has_begun: Any) -> None:
+    """Say that the process has begun, and wait to be killed."""
+    has_begun.set()
+    time.sleep(60)
+
+
+def test_a_data_worker_that_outlives_its_run_holds_no_lock(tmp_path: Path) -> None:
+    """Breaks if a killed run cannot be resumed until the last of its workers has noticed."""
+    context = multiprocessing.get_context("fork")
+    has_begun = context.Event()
+    worker = context.Process(target=begin_and_sleep, args=(has_begun,))
+    with locked(tmp_path):
+        worker.start()
+        assert has_begun.wait(30)
+    try:
+        with locked(tmp_path):  # it would be refused if the worker still held the lock
+            pass
+    finally:
+        worker.kill()
+        worker.join()

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import math
+import re
 from pathlib import Path
 
 import pytest
 
-from mtl_runner.errors import DataError
+from mtl_runner.errors import DataError, RunDirectoryError
 from mtl_runner.runs.lifecycle import (
     begin,
     display_path,
@@ -18,7 +19,10 @@ from mtl_runner.runs.lifecycle import (
     record_failure,
     write_status,
 )
+from mtl_runner.runs.predictor import load
 from mtl_runner.runs.runner import run
+from mtl_runner.train.checkpoint import FILES
+from mtl_runner.train.interruption import Interrupted
 from tests.unit.runs.small_runs import tiny_request
 
 
@@ -56,14 +60,24 @@ def test_only_a_finished_run_has_an_outcome(tmp_path: Path, status: str) -> None
     assert outcome_if_finished(request) is None
 
 
-@pytest.mark.parametrize(("recorded", "expected"), [("0.25", 0.25), ("null", math.nan)])
+@pytest.mark.parametrize(
+    ("judge", "recorded", "expected"),
+    [("best", 0.25, 0.25), ("final", 0.25, 0.5), (None, 0.25, 0.5), ("best", None, math.nan)],
+)
 def test_a_finished_run_has_its_recorded_monitor(
-    tmp_path: Path, recorded: str, expected: float
+    tmp_path: Path, judge: str | None, recorded: float | None, expected: float
 ) -> None:
     """Breaks if a resumed sweep judges a finished run anew, or fails on an infinite monitor."""
-    monitor = f'"monitor": {{"name": "relative_loss", "best": {recorded}}}'
-    fields = '"status": "finished", "epochs": 1, "tasks": {"a": {}}, "time": {}'
-    (tmp_path / "summary.json").write_text(f"{{{fields}, {monitor}}}")
+    monitor = {"name": "relative_loss", "best": recorded, "final": 0.5}
+    summary = {
+        "status": "finished",
+        "epochs": 1,
+        "tasks": {"a": {}},
+        "time": {},
+        "monitor": monitor,
+    }
+    summary |= {"judge": judge} if judge else {}
+    (tmp_path / "summary.json").write_text(json.dumps(summary))
     outcome = outcome_if_finished(tiny_request(tmp_path))
     assert outcome is not None
     assert outcome.monitor == pytest.approx(expected, nan_ok=True)
@@ -82,6 +96,56 @@ def test_drawing_again_adds_pictures_and_changes_nothing_else(tmp_path: Path) ->
     draw_again(tmp_path)
     assert {path: path.read_bytes() for path in before} == before
     assert (tmp_path / "losses.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("checkpoints", "missing", "it"),
+    [
+        ("last", ["best.pt"], "it"),
+        ("best", ["checkpoint.pt"], "it"),
+        ("none", ["checkpoint.pt", "best.pt"], "them"),
+    ],
+)
+def test_a_finished_run_keeps_what_it_was_asked_to_keep(
+    tmp_path: Path,
+    checkpoints: str,
+    missing: list[str],
+    it: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Breaks if 446 runs leave 80 GB, or nobody is told what was not kept and how to get it."""
+    request = tiny_request(tmp_path, f"record.checkpoints={checkpoints}")
+    assert run(request).error == ""
+    assert f"(record.checkpoints={checkpoints})." in capsys.readouterr().out
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left.intersection(FILES) == set(FILES).difference(missing)
+    sentence = (
+        f"'{tmp_path}' has finished and kept no {' and no '.join(missing)} (record.checkpoints={checkpoints}); "
+        f"to have {it}, train anew with mtl-run repeat={tmp_path} record.checkpoints=both."
+    )
+    # A kill after the end of the run may have left them.
+    (tmp_path / missing[0]).touch()
+    assert run(request).error == ""
+    assert sentence in capsys.readouterr().out.splitlines()
+    assert not (tmp_path / missing[0]).exists()
+    if "best.pt" in missing:
+        single = sentence.replace("no checkpoint.pt and ", "").replace("have them", "have it")
+        with pytest.raises(RunDirectoryError, match=f"^{re.escape(single)}$"):
+            load(tmp_path)
+    else:
+        assert load(tmp_path).tasks
+
+
+def test_a_run_that_has_not_finished_keeps_all(tmp_path: Path) -> None:
+    """Breaks if an interrupted run that is to keep nothing begins again from the start."""
+    request = tiny_request(tmp_path, "record.checkpoints=none", "trainer.epochs=3")
+    trainer = begin(request)
+    trainer.on_epoch = lambda epoch, loss: setattr(trainer, "stop", epoch == 2)
+    with pytest.raises(Interrupted):
+        trainer.run()
+    assert set(FILES) <= {path.name for path in tmp_path.iterdir()}
+    trainer = begin(request)
+    assert (trainer.resumed, trainer.epoch) == (True, 2)
 
 
 @pytest.mark.parametrize("obstacle", ["losses.png", "weights.png"])

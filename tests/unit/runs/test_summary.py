@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,30 @@ def test_two_metrics_of_a_task_are_shown() -> None:
     """Breaks if a table of twenty metrics is too wide for a terminal."""
     val = {"loss": 1.0, "relative_loss": 0.5, "rmse": 1.0, "mae": 2.0, "r2": 0.5}
     assert "rmse 1, mae 2 " in task_table({"tasks": {"a": task(**val)}})
+
+
+@pytest.mark.parametrize("judge", ["best", "final"])
+def test_a_run_ends_with_the_numbers_that_judge_it(tmp_path: Path, judge: str) -> None:
+    """Breaks if the table, the predictions and the monitor are of different models."""
+    options = ("data=toy_mixed", "model=mlp", "data.n=40", "record.predictions=true")
+    # It learns its 40 rows by heart, so that its last epoch is far from its best one.
+    worse = ("optimizer.lr=0.05", "trainer.lr_scheduler=null", "trainer.epochs=60")
+    request = tiny_request(tmp_path, f"trainer.judge={judge}", *options, *worse)
+    outcome = run(request)
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["judge"] == judge
+    assert outcome.monitor == summary["monitor"][judge]
+    assert summary["monitor"]["best"] < summary["monitor"]["final"]
+    loss = summary["tasks"]["value"][judge]["val"]["loss"]
+    assert f"{loss:.4g}" in task_table(summary)
+    order = ["best", "at the end"] if judge == "best" else ["at the end", "best"]
+    line = monitor_line(summary)
+    assert line.index(order[0]) < line.index(order[1])
+    with (tmp_path / "predictions.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["split"] == "test"]
+    errors = [(float(row["value"]) - float(row["value.target"])) ** 2 for row in rows]
+    rmse = summary["tasks"]["value"][judge]["test"]["rmse"]
+    assert math.sqrt(sum(errors) / len(errors)) == pytest.approx(rmse, rel=1e-4)
 
 
 def test_copies_have_a_best_epoch_each() -> None:

@@ -78,11 +78,16 @@ def test_a_stopped_round_is_known_by_the_numbers_of_its_folders(record: StudyRec
     assert record.count == 3
 
 
-def test_the_monitor_is_that_of_the_last_epoch(record: StudyRecord) -> None:
-    """Breaks if a strategy is chosen by its best epoch, at which the final runs are not judged."""
+@pytest.mark.parametrize(
+    ("judge", "monitor"), [({}, 0.5), ({"judge": "final"}, 0.5), ({"judge": "best"}, 0.25)]
+)
+def test_the_monitor_is_that_of_the_epoch_that_is_judged(
+    record: StudyRecord, judge: dict[str, str], monitor: float
+) -> None:
+    """Breaks if a strategy is chosen by an epoch at which the final runs are not judged."""
     run = PlannedRun(DWA, 0.01, 1, 0)
-    job = finish(record, run, {"monitor": {"final": 0.5, "best": 0.25}})
-    assert record.monitor(run, job) == 0.5
+    job = finish(record, run, {"monitor": {"final": 0.5, "best": 0.25}, **judge})
+    assert record.monitor(run, job) == monitor
     assert record.monitor(run, returned(record.directory, JobStatus.FAILED)) == math.inf
 
 
@@ -95,15 +100,16 @@ def test_a_run_without_a_monitor_is_the_worst(record: StudyRecord, summary: dict
     assert record.monitor(run, finish(record, run, summary)) == math.inf
 
 
-def test_every_task_chooses_its_learning_rate(record: StudyRecord) -> None:
+@pytest.mark.parametrize("judge", ["final", "best"])
+def test_every_task_chooses_its_learning_rate(record: StudyRecord, judge: str) -> None:
     """Breaks if a task's baseline is held back by what another task needs."""
     losses = {0.1: (3.0, 1.0), 0.01: (1.0, 2.0), 0.001: (2.0, 3.0)}
     for lr, (first, second) in losses.items():
         tasks = {
-            "a": {"final": {"val": {"loss": 0.0, "relative_loss": first}}},
-            "b": {"final": {"val": {"loss": second}}},
+            "a": {judge: {"val": {"loss": 0.0, "relative_loss": first}}},
+            "b": {judge: {"val": {"loss": second}}},
         }
-        finish(record, PlannedRun(SINGLE, lr, 1, 0), {"tasks": tasks})
+        finish(record, PlannedRun(SINGLE, lr, 1, 0), {"tasks": tasks, "judge": judge})
     assert record.rates_per_task(SINGLE) == [0.01, 0.1]
     assert record.rates_per_task(DWA) == []
 

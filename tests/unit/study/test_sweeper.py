@@ -104,6 +104,28 @@ def test_every_round_goes_to_the_launcher_with_all_common_options(
     assert (tmp_path / "sweep" / "multirun.yaml").exists(), "resume=true needs it"
 
 
+@pytest.mark.parametrize(
+    ("options", "tuning"),
+    [
+        ((), ["record.checkpoints=none"]),
+        (("record.checkpoints=best",), ["record.checkpoints=best"]),
+        (("record.plots=best",), ["record.plots=none", "record.checkpoints=none"]),
+    ],
+)
+def test_tuning_runs_keep_no_checkpoint_unless_asked_to(
+    sweep: Sweep, tmp_path: Path, options: tuple[str, ...], tuning: list[str]
+) -> None:
+    """Breaks if a study of large models fills a disk with runs that nobody looks at again."""
+    launcher = RecordingLauncher(tmp_path / "sweep")
+    sweep(launcher, "weighting=dwa,famo", "trainer.epochs=2", *options)
+    study = json.loads((tmp_path / "sweep" / "study.json").read_text())
+    kept = {
+        role["final"]: [o for o in overrides if o in (*tuning, *options)]
+        for role, overrides in zip(study["jobs"].values(), launcher.jobs, strict=True)
+    }
+    assert kept == {False: list(dict.fromkeys([*options, *tuning])), True: list(options)}
+
+
 def test_no_record_of_a_study_is_written_through_a_link(sweep: Sweep, tmp_path: Path) -> None:
     """Breaks if a study in a foreign directory overwrites files of the user."""
     folder, victim = tmp_path / "sweep", tmp_path / "victim"

@@ -13,12 +13,14 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
+from mtl_runner.config.settings import TrainerOptions
 from mtl_runner.experiment.build import build
 from mtl_runner.experiment.learner import Learner
 from mtl_runner.experiment.own_optimizers import OwnOptimizers
 from mtl_runner.likelihood import Heteroscedastic, Homoscedastic, Standard
 from mtl_runner.tasks.task import Task
 from mtl_runner.train.advice import (
+    advice_on_best,
     advice_on_log_variances,
     advice_on_losses,
     advice_on_optimizer,
@@ -506,6 +508,32 @@ def test_a_small_noise_can_be_late_too() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("best", "epoch", "final", "named"),
+    [
+        (0.5, 3, 0.6, True),
+        (0.5, 3, 0.54, False),  # within the noise of an evaluation
+        (0.5, 100, 0.6, False),  # not long past
+        (-0.9, 3, -0.7, True),  # a metric of which more is better
+        (-0.9, 3, -0.89, False),
+    ],
+)
+def test_a_best_evaluation_that_is_long_past_is_told(
+    best: float, epoch: int, final: float, named: bool
+) -> None:
+    """Breaks if a run that got worse and worse ends without a word, or a good one with one."""
+    for judge in ("best", "final"):
+        options = TrainerOptions(judge=judge)
+        sentences = advice_on_best(options, best, epoch, final, epochs=200)
+        assert len(sentences) == named
+        if named:
+            assert sentences[0].startswith(
+                f"The best evaluation is long past: relative_loss was {best:.3g} at epoch 3 of 200 and is {final:.3g} at the end; "
+                "train less (trainer.epochs=6) or stop early (trainer.patience)"
+            )
+            assert ("trainer.judge=best" in sentences[0]) == (judge == "final")
+
+
 def test_a_log_variance_without_an_optimum_is_not_late() -> None:
     """Breaks if a user with a negative loss, which has no best sigma, is told to train longer."""
     assert advice_on_log_variances(learner_at(0.0), means([1.0, -5.0], 1.0)) == []
@@ -584,3 +612,14 @@ def test_a_warm_up_that_lasts_the_run_is_told(options: tuple[str, ...], warned: 
     """Breaks if a run of stch ends before its objective has begun, without a word."""
     advice = setup_advice("weighting=stch", "trainer.epochs=3", *options)
     assert mentions(advice, "weighting.warmup_epochs=3 leaves nothing of the 3 epochs") is warned
+
+
+def test_what_differs_in_parts_is_told_once() -> None:
+    """Breaks if somebody takes micro-batches with dropout for the same as whole batches."""
+    start = "trainer.accumulate equals whole batches except that"
+    assert not [a for a in setup_advice("trainer.accumulate=2") if a.startswith(start)]
+    assert not [a for a in setup_advice("model.dropout=0.1") if a.startswith(start)]
+    (advice,) = [
+        a for a in setup_advice("trainer.accumulate=2", "model.dropout=0.1") if a.startswith(start)
+    ]
+    assert advice == f"{start} dropout draws part by part; the result differs by that."

@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from mtl_runner.data.dataset import Split
-from mtl_runner.schedule import RunLength, Schedule, Staged
+from mtl_runner.data.items.item_split import ItemSplit
+from mtl_runner.schedule import Ramp, RunLength, Schedule, Staged
 from mtl_runner.tasks.kinds import MISSING_CLASS
+from mtl_runner.tasks.task import Task
 from mtl_runner.train import batches as batches_module
-from mtl_runner.train.batches import Batches
+from mtl_runner.train.batches import ActivityPatterns, Batches, LoadedBatches
 from tests.support.builders import QUICK, ROWS, assert_same_bits, make_split, make_tasks
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -104,7 +106,62 @@ def test_patterns_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Breaks if a ramp, which has another pattern at every step, fills the memory."""
     monkeypatch.setattr(batches_module, "MAX_PATTERNS", 3)
     tasks = make_tasks(a="regression")
-    batches = Batches(make_split(tasks), tasks, Schedule(tasks, RunLength(1, 1)), 8, seed=0)
-    for i in range(10):
-        batches._pattern((i / 10,), None)
-    assert len(batches._patterns) <= 3
+    patterns = ActivityPatterns(Ramp(tasks, RunLength(10, 1), {"a": [[0, 1], ["100%", 0.5]]}))
+    for step in range(10):
+        patterns.active(step)
+    assert len(patterns._patterns) <= 3
+
+
+# Epochs of steps
+
+
+def make_batches_of(steps_per_epoch: int | None, items: bool) -> Batches | LoadedBatches:
+    """Return batches of 3 of 10 rows, in memory or made item by item."""
+    tasks = [Task("y", size=1)]
+    rows = torch.arange(10.0).unsqueeze(1)
+    schedule = Schedule(tasks, RunLength(4, steps_per_epoch or 4))
+    arguments = tasks, schedule, 3, 0, steps_per_epoch
+    if items:
+        split = ItemSplit([(row, {"y": float(row)}) for row in rows], "train", tasks)
+        return LoadedBatches(split, *arguments)
+    return Batches(Split(rows, {"y": rows}), *arguments)
+
+
+def rows_of(batches: Batches | LoadedBatches, first: int, done: int = 0) -> list[list[float]]:
+    """Return the rows of each batch of an epoch, or of the rest of it."""
+    epoch = batches.epoch(first, done)
+    return [batch.inputs.flatten().tolist() for batch, _ in epoch]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("items", [False, True])
+def test_epochs_of_steps_cut_the_same_passes(items: bool) -> None:
+    """Breaks if the length of an epoch decides which batches there are."""
+    passes, steps = make_batches_of(None, items), make_batches_of(6, items)
+    assert (passes.count, steps.count) == (4, 6)
+    expected = [batch for first in (0, 4, 8) for batch in rows_of(passes, first)]
+    cut = [batch for first in (0, 6) for batch in rows_of(steps, first)]
+    assert cut == expected
+    assert [len(batch) for batch in cut] == 3 * [3, 3, 3, 1]
+
+
+@pytest.mark.parametrize("items", [False, True])
+@pytest.mark.parametrize("step", range(12))
+def test_any_step_can_be_gone_on_from(items: bool, step: int) -> None:
+    """Breaks if a run that stopped inside a pass or an epoch sees other batches."""
+    whole_run = make_batches_of(6, items)
+    expected = rows_of(whole_run, 0) + rows_of(whole_run, 6)
+    stopped = make_batches_of(6, items)
+    taken = 0
+    for first in (0, 6):
+        for _ in stopped.epoch(first):
+            taken += 1
+            if taken == step:
+                break
+        if taken == step:
+            break
+    resumed = make_batches_of(6, items)
+    if step:
+        resumed.restore(stopped.state(step))
+    first, done = step // 6 * 6, step % 6
+    rest_of_run = rows_of(resumed, first, done) + (rows_of(resumed, 6) if first == 0 else [])
+    assert rest_of_run == expected[step:]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from mtl_runner.errors import RunDirectoryError
+from mtl_runner.files import atomic_file
 from mtl_runner.train import checkpoint
 
 
@@ -41,6 +44,60 @@ def test_a_state_that_cannot_be_written_leaves_the_old_file(tmp_path: Path) -> N
         checkpoint.save(path, {"epoch": 2, "function": lambda: None})
     assert checkpoint.load(path) == {"epoch": 1}
     assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+def test_a_full_disk_is_named_and_leaves_the_old_file(tmp_path: Path) -> None:
+    """Breaks if a full disk ends in an error of torch's archives, or costs the last checkpoint."""
+    resource = pytest.importorskip("resource", reason="Windows limits no file")
+    path = tmp_path / "checkpoint.pt"
+    checkpoint.save(path, {"epoch": 1})
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(OSError, match="File too large") as caught:
+            checkpoint.save(path, {"a": torch.zeros(20_000), "b": torch.zeros(20_000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.filename == str(path)
+    assert checkpoint.load(path) == {"epoch": 1}
+    assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+@pytest.mark.parametrize("piece", [1, 4])
+def test_ctrl_c_while_a_state_is_written_leaves_the_old_file(
+    piece: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Breaks if Ctrl-C between two pieces aborts the process inside torch, or is lost."""
+    path, written = tmp_path / "checkpoint.pt", []
+    checkpoint.save(path, {"epoch": 1})
+
+    @contextlib.contextmanager
+    def stopped(path: Path) -> Iterator[SimpleNamespace]:
+        with atomic_file(path) as file:
+
+            def write(data: bytes) -> None:
+                written.append(file.write(data))
+                if len(written) == piece:
+                    raise KeyboardInterrupt
+
+            yield SimpleNamespace(write=write)
+
+    monkeypatch.setattr(checkpoint, "atomic_file", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.save(path, {"epoch": 2, "w": torch.zeros(10)})
+    assert len(written) == piece
+    assert checkpoint.load(path) == {"epoch": 1}
+    assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+@pytest.mark.parametrize("names", [(), ("best.pt",), checkpoint.FILES])
+def test_only_the_files_that_are_asked_for_are_kept(tmp_path: Path, names: tuple[str, ...]) -> None:
+    """Breaks if the model that somebody wants to keep is deleted, or a metric with it."""
+    write_saves(tmp_path, 1)
+    (tmp_path / "metrics.csv").touch()
+    for _ in range(2):
+        checkpoint.keep_only(tmp_path, names)
+        assert {file.name for file in tmp_path.iterdir()} == {*names, "metrics.csv"}
 
 
 def test_a_checkpoint_cannot_run_code(tmp_path: Path) -> None:

@@ -53,6 +53,37 @@ def test_a_run_records_every_evaluated_epoch(tmp_path: Path) -> None:
     assert best["val"].relative_loss == trainer.best.value
 
 
+@pytest.mark.parametrize("judge", ["best", "final"])
+def test_test_is_reported_where_the_run_is_judged(tmp_path: Path, judge: str) -> None:
+    """Breaks if the test rows belong to another model than the numbers that judge the run."""
+    # It learns its 60 rows by heart, so that its last epoch is far from its best one.
+    worse = ("optimizer.lr=0.05", "trainer.lr_scheduler=null", "trainer.epochs=30")
+    trainer = make_trainer(tmp_path, f"trainer.judge={judge}", "trainer.evaluate_every=1", *worse)
+    trainer.run()
+    final, best = trainer.finish()
+    assert trainer.best.latest_epoch < 30
+    epoch, judged = (trainer.best.latest_epoch, best) if judge == "best" else (30, final)
+    for row in read_rows(tmp_path, split="test"):
+        assert (row["epoch"], row["step"]) == (str(epoch), str(4 * epoch))
+        if row["task"] != "total":
+            assert float(row["loss"]) == judged["test"].values[row["task"]]["loss"]
+    assert len(read_rows(tmp_path, split="test")) == len(KINDS) + 1
+    with trainer.judged():
+        assert trainer.measure("test").values == judged["test"].values
+    assert trainer.measure("test").values == final["test"].values
+
+
+def test_copies_are_judged_at_a_best_epoch_each(tmp_path: Path) -> None:
+    """Breaks if the test rows of single-task runs name one epoch for all tasks."""
+    worse = ("optimizer.lr=0.5", "trainer.lr_scheduler=null", "trainer.epochs=6", "share=false")
+    trainer = make_trainer(tmp_path, "trainer.judge=best", "trainer.evaluate_every=1", *worse)
+    trainer.run()
+    trainer.finish()
+    rows = {row["task"]: int(row["epoch"]) for row in read_rows(tmp_path, split="test")}
+    assert rows == {**trainer.best.epochs, "total": trainer.best.latest_epoch}
+    assert len(set(trainer.best.epochs.values())) > 1
+
+
 def test_a_resumed_run_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
     """Breaks if something that training depends on is missing from the checkpoint."""
     options = ("weighting=uncertainty", "schedule=staged", "schedule.start={multilabel: 2}")

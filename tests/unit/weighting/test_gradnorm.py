@@ -418,7 +418,8 @@ def test_the_last_shared_layer_is_the_one_used_last(
         )
     else:
         parameters = find_parameters(model, Standard(TASKS), split)
-    assert parameters.last_shared is model.layers[last_layer].weight
+    (weight,) = parameters.last_shared
+    assert weight is model.layers[last_layer].weight
 
 
 def test_norms_are_of_the_unweighted_losses_at_that_layer() -> None:
@@ -442,10 +443,8 @@ def test_a_normalisation_after_the_last_layer_is_no_weight() -> None:
     """Breaks if the norms are taken at a scale or bias vector instead of the layer below."""
     model = TwoLayers(TASKS, ("one", "two"), ("one", "two"))
     model.layers["two"] = nn.Sequential(nn.Linear(INPUTS, INPUTS), nn.LayerNorm(INPUTS))
-    assert (
-        find_parameters(model, Standard(TASKS), make_split(TASKS)).last_shared
-        is model.layers["two"][0].weight
-    )
+    (weight,) = find_parameters(model, Standard(TASKS), make_split(TASKS)).last_shared
+    assert weight is model.layers["two"][0].weight
 
 
 class Branch(nn.Module):
@@ -471,7 +470,8 @@ def test_the_norms_are_compared_where_every_task_has_one() -> None:
     )
     weights = train(learner, split, 200).weights[-1]
     assert weights.min() > 0.1
-    assert learner.update.parameters.last_shared is learner.model.trunk.weight
+    (weight,) = learner.update.parameters.last_shared
+    assert weight is learner.model.trunk.weight
 
 
 @pytest.mark.parametrize(

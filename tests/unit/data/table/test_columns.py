@@ -82,13 +82,14 @@ def test_a_typing_mistake_in_a_feature_is_told(table, houses, warnings_logged, r
 
 @pytest.mark.parametrize("most", [4, 100])
 def test_a_column_that_hardly_repeats_is_told(table, houses, warnings_logged, most):
-    """Breaks if dates or numbers with thousands separators become inputs without a word."""
-    houses["sold"] = pd.date_range("2020-01-01", periods=ROWS).strftime("%d.%m.%Y")
+    """Breaks if numbers with thousands separators become inputs, or are dropped, without a word."""
     houses["paid"] = [f"{1000 + n:,}" for n in range(ROWS)]
+    table(["price"], houses, features=["area", "paid"], max_categories=most)
     table(["price"], houses, max_categories=most)
+    first = table(["price"], houses, features=["id"], scale_features=False).splits["train"].inputs
     assert warnings_logged.messages == [
-        f"Column {name!r} holds no numbers but 100 different values in 100 rows, of which the most frequent (at most {most}) became an input each; make numbers of dates and of numbers with units or separators, or leave it out."
-        for name in ("sold", "paid")
+        f"Column 'paid' holds no numbers but 100 different values in 100 rows, of which the most frequent (at most {most}) became an input each; make numbers of dates and of numbers with units or separators, or leave it out.",
+        f"Column 'paid' is left out: it holds no numbers but 70 different values in 70 rows; if they are numbers with units or separators (the first is '{1000 + int(first[0]):,}'), make numbers of them.",
     ]
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
+
 import pytest
 import torch
 
 from mtl_runner.data import Table
 from mtl_runner.data.prepare import prepare
 from mtl_runner.data.table.files import read_table
-from mtl_runner.errors import DataError
+from mtl_runner.errors import ConfigError, DataError
 from tests.unit.data.table.houses import ROWS, SPLITS, fails, of_all_splits
 
 
@@ -80,7 +82,8 @@ def test_typed_parquet_columns_with_gaps_are_features(tmp_path, houses, dtype):
     houses["x"] = houses["gas"].astype(dtype).where(houses["id"] % 5 != 0)
     houses.to_parquet(tmp_path / "houses.parquet")
     x = of_all_splits(prepare(Table(str(tmp_path / "houses.parquet"), ["price"], features=["x"])))
-    assert x.shape == (ROWS, 2)  # value and gap, or two categories
+    # Value and gap, or two categories; a date and its time are six numbers.
+    assert x.shape == (ROWS, 7 if dtype.startswith("datetime") else 2)
     assert bool(x.isfinite().all())
 
 
@@ -159,7 +162,6 @@ def test_a_missing_file_is_named_with_the_folder_looked_in(tmp_path):
     [
         ("empty.csv", b""),
         ("ragged.csv", b"a,b\n1,2\n1,2,3\n"),
-        ("latin.csv", "a,b\nK\xf6ln,2\n".encode("latin-1")),
         ("not.parquet", b"a,b\n1,2\n"),
     ],
 )
@@ -174,3 +176,57 @@ def test_an_unreadable_file_is_named_with_the_reason(tmp_path, name, content):
         "it should be CSV with a header line, or Parquet.",
     ):
         Table(str(tmp_path / name), ["a"])
+
+
+@pytest.mark.parametrize(
+    ("name", "encoding"), [("t.csv", "latin-1"), ("t.csv.gz", "utf-16"), ("t.tsv", "utf-8")]
+)
+def test_a_file_is_read_as_data_read_says(tmp_path, name, encoding):
+    """Breaks European files: semicolons, decimal commas, dots in thousands, umlauts."""
+    text = "fläche;preis;stadt\n1.050,5;3,5;Köln\n2,25;k.A.;Bonn\n"
+    data = f"# von Hand\n{text}".encode(encoding)
+    (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith("gz") else data)
+    options = {"sep": ";", "encoding": encoding, "decimal": ",", "thousands": "."}
+    options |= {"na_values": ["k.A."], "skiprows": 1}
+    frame = read_table(str(tmp_path / name), options)
+    assert frame["fläche"].tolist() == [1050.5, 2.25]
+    assert frame["preis"].isna().tolist() == [False, True]
+    assert frame["stadt"].tolist() == ["Köln", "Bonn"]
+
+
+def test_a_table_takes_its_options(tmp_path, houses):
+    """Breaks `data.read={sep: ";", encoding: latin-1}`, also for the files of a split."""
+    for name in ("a.csv", "b.csv"):
+        houses.to_csv(tmp_path / name, index=False, sep=";", encoding="latin-1")
+    split = {"val": str(tmp_path / "b.csv"), "test": str(tmp_path / "b.csv")}
+    read = {"sep": ";", "encoding": "latin-1"}
+    table = Table(str(tmp_path / "a.csv"), ["price"], features=["city"], split=split, read=read)
+    assert [len(part) for part in table.splits.values()] == [ROWS] * 3
+    with fails(ConfigError, "data.read must be a mapping, e.g. {sep: ;, encoding: latin-1}; found"):
+        Table(str(tmp_path / "a.csv"), ["price"], read="latin-1")
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "sentence"),
+    [
+        (b"area;price\n1;2\n", {}, "has one column, 'area;price'; if ';' separates its columns, set data.read={sep: \";\"}."),
+        (b"area\tprice\n1\t2\n", {}, "has one column, 'area\\tprice'; if '\\t' separates its columns, set data.read={sep: \"\\t\"}."),
+        (b"a,b\nK\xf6ln,2\n", {}, "is not written in utf-8; name its encoding, e.g. data.read={encoding: latin-1}."),
+        (b"a,b\nK\xf6ln,2\n", {"encoding": "utf8"}, "is not written in utf8; name its encoding"),
+        (b"a,b\n1,2\n", {"encoding": "latin-7"}, "cannot be read (unknown encoding: latin-7)"),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_written_otherwise_says_which_option_is_missing(
+    tmp_path, content, options, sentence
+):
+    """Breaks if a file with semicolons is one column, or an umlaut ends in pandas' words."""
+    (tmp_path / "t.csv").write_bytes(content)
+    with fails(DataError, sentence):
+        read_table(str(tmp_path / "t.csv"), options)
+
+
+def test_an_unknown_option_of_reading_gets_the_nearest_name(tmp_path):
+    """Breaks if a mistyped option of data.read is ignored."""
+    (tmp_path / "t.csv").write_text("a,b\n1,2\n")
+    with fails(ConfigError, "data.read.encodng is not an option; did you mean 'encoding'?"):
+        read_table(str(tmp_path / "t.csv"), {"encodng": "latin-1"})

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -143,15 +146,20 @@ def test_truth_values_with_gaps_are_two_classes(table, houses):
     assert int((of_all_splits(prepared, "garden") == -100).sum()) == ROWS // 5
 
 
-def test_a_class_met_only_in_the_test_rows_is_a_class(table, houses):
-    """Breaks rare classes: the heads must be wide enough for every row."""
+def test_a_class_without_a_training_row_is_a_missing_label(table, houses, warnings_logged):
+    """Breaks if a class that nobody can learn makes relative losses small, as a free gift."""
     houses["fold"] = np.where(
         houses["id"] < 60, "train", np.where(houses["id"] < 80, "val", "test")
     )
     houses.loc[99, "state"] = "castle"
     prepared = table(["state"], houses, split={"column": "fold"})
-    assert prepared.tasks[0].classes == ("castle", "new", "ruin", "used")
-    assert int(prepared.splits["test"].targets["state"][19]) == 0
+    assert prepared.tasks[0].classes == ("new", "ruin", "used")
+    target = prepared.splits["test"].targets["state"]
+    assert int(target[19]) == -100
+    assert int((target == -100).sum()) == 1
+    assert warnings_logged.messages == [
+        "Target 'state': 1 labels of the test split are of classes without a training row (such as 'castle'); they count as missing."
+    ]
 
 
 def test_classes_that_are_numbers_are_in_numeric_order(table, houses):
@@ -354,8 +362,9 @@ def test_a_typing_mistake_in_a_numeric_target_makes_no_classes(table, houses, ro
         f"Target {name!r}: column {name!r} is a number in 99 of 100 rows, but row {row + 1} (of the {'train' if row < 70 else 'test'} split) holds 'n.a.?'",
     ):
         table([name], houses, split={"column": "split"})
-    classes = table({name: "classification"}, houses, split={"column": "split"}).tasks[0].classes
-    assert "n.a.?" in classes
+    if name == "gas":
+        prepared = table({name: "classification"}, houses, split={"column": "split"})
+        assert ("n.a.?" in prepared.tasks[0].classes) == (row < 70)
 
 
 @pytest.mark.parametrize("form", ["{:,.2f}", "{:.2f} EUR", "{:.1f} %", "on {:.0f}"])
@@ -370,9 +379,10 @@ def test_text_that_hardly_repeats_is_no_inferred_classification(
         f"Target 'price': column 'price' holds no numbers but {distinct} different values in 100 rows, too many for classes; make numbers of dates and of numbers with units or separators, or give it kind: classification.",
     ):
         table(["price"], houses)
-    table({"price": "classification"}, houses, features=["area"])
+    with fails(DataError, "Target 'price': no label of the val split is of a class that a"):
+        table({"price": "classification"}, houses, features=["area"])
     assert warnings_logged.messages == [
-        f"Target 'price' is a classification of {distinct} classes in 100 rows, too few rows per class to learn from; if column 'price' holds numbers or dates, clean it and use kind: regression."
+        "Target 'price' is a classification of 70 classes in 100 rows, too few rows per class to learn from; if column 'price' holds numbers or dates, clean it and use kind: regression."
     ]
 
 
@@ -423,3 +433,69 @@ def test_class_weights_must_be_one_per_class(table):
     """
     with fails(ConfigError, "'state'", "class_weights", "2", "3 classes"):
         table([{"name": "state", "class_weights": [1, 2]}])
+
+
+@pytest.fixture
+def messages(caplog, monkeypatch):
+    """Return what catches the messages of the package, beside the line about the inputs."""
+    logger = logging.getLogger("mtl_runner")
+    monkeypatch.setattr(logger, "propagate", False)
+    logger.addHandler(caplog.handler)
+    caplog.set_level(logging.INFO, "mtl_runner")
+    yield lambda: [text for text in caplog.messages if not text.startswith("Inputs: ")]
+    logger.removeHandler(caplog.handler)
+
+
+@pytest.mark.parametrize("positive", [None, "yes"])
+def test_balanced_classes_weigh_the_same(table, houses, messages, positive):
+    """Breaks `class_weights: balanced`: the few positives must weigh as much as all others."""
+    houses["sick"] = np.where(houses["id"] % 25 == 0, "yes", "no")
+    houses["split"] = ["train"] * 75 + ["val"] * 10 + ["test"] * 15
+    entry = {"name": "it", "column": "sick"} | ({"positive": positive} if positive else {})
+    options = {"frame": houses, "split": {"column": "split"}}
+    plain = table([entry], **options).tasks[0]
+    assert messages() == [
+        "Target 'it': 'yes' has 4 % of the training rows; class_weights: balanced lets every class weigh the same."
+    ]
+    balanced = table([{**entry, "class_weights": "balanced"}], **options).tasks[0]
+    assert len(messages()) == 1
+    assert (plain.classes, plain.class_weights) == (("no", "yes"), ())
+    assert balanced.class_weights == pytest.approx((75 / (2 * 72), 75 / (2 * 3)))
+    # The trivial predictor of balanced classes is wrong by log 2 on average.
+    target = torch.tensor([0] * 72 + [1] * 3)
+    assert balanced.loss({"it": torch.zeros(75, 2)}, {"it": target}).item() == pytest.approx(
+        math.log(2)
+    )
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"name": "price", "class_weights": "balanced"},
+        {"name": "state", "class_weights": "equal"},
+        {"name": "tags", "separator": ";", "class_weights": "balanced"},
+    ],
+)
+def test_balanced_is_for_classes(table, entry):
+    """Breaks if a word for class weights is read letter by letter, or has no effect."""
+    with fails(ConfigError, "class_weights are one number per class of a classification, or balan"):
+        table([entry])
+
+
+def test_a_logarithmic_target_is_scaled_and_answered_in_its_units(table, houses):
+    """Breaks `kind: regression_log`: logarithms of mean 0 and variance 1, answers in euros."""
+    prepared = table({"price": "regression_log"}, houses)
+    (task,) = prepared.tasks
+    target = prepared.splits["train"].targets["price"]
+    assert target.mean().item() == pytest.approx(0, abs=1e-5)
+    assert target.std(correction=0).item() == pytest.approx(1, abs=1e-5)
+    answers = torch.cat([task.in_units(part.targets["price"]) for part in prepared.splits.values()])
+    np.testing.assert_allclose(
+        np.sort(answers.squeeze(1).numpy()), np.sort(houses["price"].to_numpy()), rtol=1e-4
+    )
+    houses.loc[3, "price"] = -5
+    with fails(
+        DataError,
+        "Target 'price': column 'price' holds -5, of which there is no log(1 + y); use kind: regression.",
+    ):
+        table({"price": "regression_log"}, houses)

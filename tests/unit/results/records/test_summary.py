@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from mtl_runner.results.records.summary import Summary, as_float, mapping
+from mtl_runner.results.records.reading import UnreadableError
+from mtl_runner.results.records.summary import Summary, as_float, check_summary, mapping
 
 CONTENT: dict[str, Any] = {
     "seed": 3,
@@ -46,6 +47,14 @@ def test_every_field_is_read() -> None:
     assert task.at("best", "val") == {"loss": 0.5}
     assert summary.marks == {"a starts": 4.0}
     assert summary.environment == {"device": "cpu", "threads": "2", "version of torch": "2.13.0"}
+
+
+def test_a_run_says_at_which_epoch_it_is_judged() -> None:
+    """Breaks if an older run, which does not say it, is judged at its best epoch."""
+    assert Summary.of(CONTENT).judge == "final"
+    assert Summary.of({**CONTENT, "judge": "best"}).judge == "best"
+    with pytest.raises(UnreadableError, match=r"^judge must be final or best$"):
+        check_summary({"status": "running", "judge": "last"})
 
 
 def test_what_is_missing_is_nan_or_empty() -> None:

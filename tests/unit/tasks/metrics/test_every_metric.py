@@ -169,7 +169,16 @@ def test_sums_of_single_precision_are_taken_in_double() -> None:
 def test_every_metric_of_ours_knows_its_direction() -> None:
     """Breaks if an error counts as better when it grows, or a metric cannot be a monitor."""
     lower = {
-        *("rmse", "mae", "rrmse", "median_absolute_error", "abs_err", "rel_err", "instance_error"),
+        *(
+            "rmse",
+            "rmsle",
+            "mae",
+            "rrmse",
+            "median_absolute_error",
+            "abs_err",
+            "rel_err",
+            "instance_error",
+        ),
         *("ece", "log_loss", "one_error", "angle_mean", "angle_median"),
     }
     for kind in KINDS.values():

@@ -74,7 +74,13 @@ def test_numbers_of_the_data_may_differ_but_not_the_batches() -> None:
             False,
             "the learning-rate scheduler ReduceLROnPlateau",
         ),
+        (("trainer.lr_scheduler_per=step",), False, "trainer.lr_scheduler_per=step changes"),
+        (("trainer.checkpoint_every=2",), False, "trainer.checkpoint_every saves each run"),
+        (("trainer.warmup=5%",), False, "trainer.warmup changes the learning rates"),
         (("model.dropout=0.5",), False, "dropout"),
+        (("trainer.precision=bf16",), False, "trainer.precision=bf16 would round otherwise"),
+        (("trainer.accumulate=2",), False, "trainer.accumulate takes the batches"),
+        (("trainer.ema=0.9",), False, "trainer.ema follows the weights"),
     ],
 )
 def test_what_a_stack_cannot_do_is_a_reason(

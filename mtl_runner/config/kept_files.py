@@ -1,0 +1,11 @@
+"""Which files stay of a finished run (``record.checkpoints``): needed without torch, too."""
+
+from __future__ import annotations
+
+# What stays of a finished run (record.checkpoints).
+KEPT_FILES = {
+    "both": ("checkpoint.pt", "best.pt"),
+    "last": ("checkpoint.pt",),
+    "best": ("best.pt",),
+    "none": (),
+}

@@ -1,0 +1,159 @@
+"""Image files to tensors: decoded, brought to one size, normalized."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mtl_runner.config.extras import import_extra
+from mtl_runner.errors import DataError
+
+# Of the images of ImageNet, on which most pretrained weights were trained.
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+MODES = {1: "L", 3: "RGB"}
+PURPOSE = "Reading images"
+
+
+@dataclass(frozen=True)
+class ImageReader:
+    """How an image becomes the inputs of a model, in evaluation and for new files.
+
+    An image is scaled so that it covers ``size`` and keeps its shape, and what is too much is cut
+    off at both sides; its values in [0, 1] are normalized by channel.
+
+    Attributes:
+        size: Height and width in pixels.
+        channels: 3 (RGB) or 1 (gray).
+        mean: Subtracted from each channel.
+        std: What the difference is divided by.
+
+    Example:
+        >>> ImageReader((2, 2), channels=1, mean=(0.5,), std=(0.5,)).state()["size"]
+        [2, 2]
+    """
+
+    size: tuple[int, int]
+    channels: int = 3
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> ImageReader:
+        """Return the reader of a saved :meth:`state`."""
+        options: Any = {k: tuple(v) if isinstance(v, list) else v for k, v in state.items()}
+        return cls(**options)
+
+    def state(self) -> dict[str, Any]:
+        """Return the reader as plain values, for the checkpoint."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+    def decode(self, source: Any) -> Tensor:
+        """Return an image as bytes ``[channels, height, width]``, turned as its camera was held.
+
+        Args:
+            source: A file, or an image of Pillow.
+
+        Raises:
+            DataError: If it cannot be decoded; the sentence names the file.
+        """
+        return decode(source, MODES[self.channels])
+
+    def fit(self, picture: Any) -> Any:
+        """Return an image, or a mask, that covers :attr:`size`, cut at the centre."""
+        functional = import_extra("torchvision.transforms.v2.functional", "images", PURPOSE)
+        height, width = picture.shape[-2:]
+        factor = max(self.size[0] / height, self.size[1] / width)
+        scaled = [
+            max(wanted, round(side * factor))
+            for side, wanted in zip((height, width), self.size, strict=True)
+        ]
+        if scaled != [height, width]:
+            picture = functional.resize(picture, scaled, antialias=True)
+        return functional.center_crop(picture, list(self.size))
+
+    def normalize(self, image: Tensor) -> Tensor:
+        """Return the values of an image of bytes, normalized, in floats."""
+        values = torch.as_tensor(image).to(torch.get_default_dtype()) / 255
+        mean, std = (
+            torch.tensor(numbers, dtype=values.dtype).view(-1, 1, 1)
+            for numbers in (self.mean, self.std)
+        )
+        return (values - mean) / std
+
+    def read(self, source: Any) -> Tensor:
+        """Return an image ``[channels, *size]`` as the model takes it.
+
+        Args:
+            source: A file, or an image of Pillow.
+        """
+        return self.normalize(self.fit(self.decode(source)))
+
+    def read_all(self, sources: Sequence[Any]) -> Tensor:
+        """Return images ``[N, channels, *size]``, of at least one file or image."""
+        return torch.stack([self.read(source) for source in sources])
+
+
+def decode(source: Any, mode: str) -> Tensor:
+    """Return an image as a tensor ``[channels, height, width]``.
+
+    Args:
+        source: A file, or an image of Pillow.
+        mode: ``"RGB"``, ``"L"`` (gray), or ``""``: one channel of whole numbers or floats, as the
+            file stores them.
+
+    Raises:
+        DataError: If it cannot be decoded; the sentence names the file.
+    """
+    import numpy as np
+
+    image_module = import_extra("PIL.Image", "images", PURPOSE)
+    ops = import_extra("PIL.ImageOps", "images", PURPOSE)
+
+    def pixels(image: Any) -> np.ndarray:
+        turned = ops.exif_transpose(image)
+        return np.array(turned.convert(mode) if mode else turned)
+
+    try:
+        if isinstance(source, str | Path):
+            with image_module.open(source) as image:
+                array = pixels(image)
+        else:
+            array = pixels(source)
+    except FileNotFoundError as error:
+        raise DataError(f"There is no image file {str(source)!r}.") from error
+    # Pillow raises many classes for broken files, among them SyntaxError.
+    except Exception as error:
+        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        raise DataError(
+            f"The image file {str(source)!r} cannot be decoded ({reason}); mend or remove it (in training, data.on_error=skip leaves such files out)."
+        ) from error
+    if array.ndim == 2:
+        array = array[:, :, None]
+    return torch.from_numpy(array.astype(_torch_type(array), copy=False)).permute(2, 0, 1)
+
+
+def _torch_type(array: Any) -> Any:
+    """Return the type that torch's operations know for numbers of NumPy."""
+    import numpy as np
+
+    if array.dtype == np.uint8:
+        return np.uint8
+    return np.float32 if array.dtype.kind == "f" else np.int64
+
+
+def in_threads(function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+    """Return a function's results for many files, read by several threads.
+
+    Args:
+        function: From an item to a result.
+        items: The items.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(8) as pool:
+        return list(pool.map(function, items))

@@ -1,0 +1,1 @@
+"""Splits that are read item by item, from a ``torch.utils.data.Dataset`` of any size."""

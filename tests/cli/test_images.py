@@ -1,0 +1,169 @@
+"""Images from files through backbones, as typed."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.docs.blocks import BLOCKS
+from tests.support.commands import Command, send
+from tests.support.image_files import save_dataset, write_classes, write_photos
+
+pytest.importorskip("torchvision", reason="pip install 'mtl-runner[images]'")
+timm = pytest.importorskip("timm", reason="pip install 'mtl-runner[timm]'")
+pytestmark = pytest.mark.images
+
+TABLE = (
+    "data=image_folder",
+    "data.path=photos",
+    "data.labels=labels.csv",
+    "data.targets={colour: classification, size: regression}",
+    "model.name=test_resnet",
+    "data.batch_size=8",
+    "record.plots=none",
+)
+
+
+def test_a_folder_trains_and_answers_for_new_files(mtl: Command, tmp_path: Path) -> None:
+    """Breaks if predictions are not those of the evaluated model, or need what the run read."""
+    import mtl_runner
+
+    photos = write_photos(tmp_path)
+    state = timm.create_model("test_resnet", num_classes=7).state_dict()
+    torch.save(state, tmp_path / "weights.pt")
+    done = mtl(
+        "mtl-run", *TABLE, "model.weights=weights.pt", "trainer.epochs=2", "hydra.run.dir=run"
+    )
+    assert done.code == 0, done.err
+    (tmp_path / "weights.pt").unlink()
+    predictor = mtl_runner.load(tmp_path / "run")
+    files = sorted(photos.glob("*.jpg"))[:3]
+    answers = predictor.predict(files)
+    assert list(answers.columns) == ["colour", "size"]
+    assert list(answers.index) == list(map(str, files))
+    assert set(answers["colour"]) <= {"blue", "green", "red"}
+    assert predictor.image_reader is not None
+    tensors = predictor.predict(predictor.image_reader.read_all(files))
+    assert answers["size"].tolist() == pytest.approx(tensors["size"].flatten().tolist())
+    with pytest.raises(mtl_runner.errors.DataError, match="predict takes a list of image files"):
+        predictor.predict("new.jpg")
+
+
+def test_a_stopped_run_of_images_goes_on_to_the_same_bytes(mtl: Command, tmp_path: Path) -> None:
+    """Breaks if crops and flips after a resume are others, with any number of workers."""
+    write_photos(tmp_path)
+    long = (*TABLE, "trainer.epochs=12")
+    assert mtl("mtl-run", *long, "data.loader.workers=1", "hydra.run.dir=all").code == 0
+    stop = send(signal.SIGTERM, after=(tmp_path / "stopped" / "checkpoint.pt").exists)
+    assert mtl("mtl-run", *long, "hydra.run.dir=stopped", meanwhile=stop).code != 0
+    done = mtl("mtl-run", "resume=stopped")
+    assert done.code == 0, done.err
+    first, second = (tmp_path / run / "metrics.csv" for run in ("all", "stopped"))
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_masks_and_depths_train_and_answer_per_pixel(mtl: Command, tmp_path: Path) -> None:
+    """Breaks if dense tasks from files do not train, or their answers have another size."""
+    import mtl_runner
+
+    photos = write_photos(tmp_path)
+    targets = (
+        "data.targets={road: {kind: segmentation, folder: masks}, "
+        "depth: {kind: depth, folder: depths, scale: 0.001}}"
+    )
+    done = mtl(
+        "mtl-run", "data=image_folder", "data.path=photos", targets, "model.name=test_resnet",
+        "model.width=8", "data.batch_size=8", "trainer.epochs=1", "record.plots=none",
+        "hydra.run.dir=run",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    answers: Any = mtl_runner.load(tmp_path / "run").predict(sorted(photos.glob("*.jpg"))[:2])
+    assert answers["road"].shape == (2, 32, 32)
+    assert answers["depth"].shape == (2, 1, 32, 32)
+
+
+def test_a_saved_dataset_of_hugging_face_trains_and_answers(mtl: Command, tmp_path: Path) -> None:
+    """Breaks if data=hf does not reach a model, or cannot be used for new files."""
+    import mtl_runner
+
+    pytest.importorskip("datasets", reason="pip install 'mtl-runner[hf]'")
+    save_dataset(tmp_path / "saved")
+    photos = write_photos(tmp_path / "new", count=2)
+    done = mtl(
+        "mtl-run", "data=hf", "data.path=saved", "data.inputs=image",
+        "data.targets={label: classification}",
+        "model.name=test_resnet", "data.batch_size=8", "trainer.epochs=1", "record.plots=none",
+        "hydra.run.dir=run",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    answers = mtl_runner.load(tmp_path / "run").predict(sorted(photos.glob("*.jpg")))
+    assert set(answers["label"]) <= {"blue", "green", "red"}
+
+
+def test_a_broken_file_is_named(mtl: Command, tmp_path: Path) -> None:
+    """Breaks if the run does not say which file it was, or skip does not count it."""
+    photos = write_photos(tmp_path)
+    (photos / "005.jpg").write_bytes(b"no image")
+    failed = mtl("mtl-run", *TABLE, "trainer.epochs=1", "hydra.run.dir=failed")
+    assert failed.code != 0
+    assert "005.jpg' cannot be decoded" in failed.last_line
+    done = mtl("mtl-run", *TABLE, "trainer.epochs=1", "data.on_error=skip", "hydra.run.dir=skipped")
+    assert done.code == 0, done.err
+    assert (
+        "1 of 40 image files cannot be decoded and were left out: 005.jpg." in done.err + done.out
+    )
+
+
+def test_the_commands_of_the_page_run(mtl: Command, tmp_path: Path) -> None:
+    """Breaks if a command of docs/own/images.md cannot be pasted into a terminal."""
+    pytest.importorskip("datasets", reason="pip install 'mtl-runner[hf]'")
+    write_photos(tmp_path)
+    write_classes(tmp_path / "classes")
+    save_dataset(tmp_path / "saved")
+    state = timm.create_model("test_resnet", num_classes=7).state_dict()
+    torch.save(state, tmp_path / "weights.pt")
+    commands = [c for b in BLOCKS if b.page == "docs/own/images.md" for c in b.commands]
+    assert len(commands) == 6
+    for command in commands:
+        words = [word.replace("resnet18", "test_resnet") for word in command]
+        done = mtl(*words, "trainer.epochs=1", "record.plots=none", "data.batch_size=16")
+        assert done.code == 0, f"{command}: {done.err}"
+
+
+def test_tokenized_texts_train_an_encoder_that_load_makes_again(
+    mtl: Command, tmp_path: Path
+) -> None:
+    """Breaks if an encoder of Hugging Face does not train, or load needs its folder."""
+    import shutil
+
+    import mtl_runner
+
+    datasets = pytest.importorskip("datasets", reason="pip install 'mtl-runner[hf]'")
+    transformers = pytest.importorskip("transformers", reason="pip install 'mtl-runner[hf]'")
+    columns = {
+        "input_ids": [[1 + i % 2, 5, 6, 0] for i in range(40)],
+        "attention_mask": [[1, 1, 1, 0]] * 40,
+        "label": [i % 2 for i in range(40)],
+    }
+    datasets.Dataset.from_dict(columns).save_to_disk(str(tmp_path / "texts"))
+    config = transformers.BertConfig(
+        vocab_size=10,
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+    )
+    transformers.BertModel(config).save_pretrained(tmp_path / "encoder")
+    done = mtl(
+        "mtl-run", "data=hf", "data.path=texts", "data.inputs=[input_ids,attention_mask]",
+        "data.targets={label: classification}", "model.name=./encoder", "model.weights=pretrained",
+        "trainer.epochs=1", "record.plots=none", "hydra.run.dir=run",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    shutil.rmtree(tmp_path / "encoder")
+    words = {name: torch.tensor(columns[name][:2]) for name in ("input_ids", "attention_mask")}
+    assert mtl_runner.load(tmp_path / "run").predict(words)["label"].shape == (2,)
