@@ -91,3 +91,43 @@ def test_twenty_kills_change_no_byte(mtl: Command, items: Path) -> None:
             assert ended.code == -signal.SIGKILL, ended.err
             kills += 1
         assert (items / run / "metrics.csv").read_bytes() == expected
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("flaw", "sentence"),
+    [
+        ("another shape", "Item 40 of the train split has inputs of shape (4,), item "),
+        ("text", "Item 0 of the train split: the target of task 'y' is a str; it must be a tensor"),
+        ("half a class", "Task 'c' has classes that are not whole numbers in the train split"),
+        ("a negative class", "Task 'c' has a negative class in the train split"),
+        ("an error", "Item 33 of the train split could not be made: ZeroDivisionError: division"),
+        ("not a number", "Item 20 of the train split has NaN or infinity in its inputs; "),
+        ("nothing", "Item 9 of the train split is a NoneType; it must be (inputs, {task: target})"),
+        ("one target", "Item 0 of the train split has a float as its targets; with several tasks"),
+        ("no target", "Item 0 of the train split has no target for task 'c'; allowed: y (None is"),
+        ("no label", "Task 'y' has no label in the train split; every split needs some."),
+        ("infinity", "Task 'y' has an infinite target in the train split"),
+        ("a killed worker", "A data worker was killed, as happens when memory runs out; lower "),
+        ("complex numbers", "The model cannot take inputs of complex64 ("),
+        ("a number as input", "The model cannot take inputs of one number per sample without a"),
+        ("whole numbers", "The model cannot take inputs of int64 ("),
+        ("objects", "Item 0 of the train split: input is an array of object; it must hold numbers"),
+        ("a loader", "The train split is a DataLoader; give the dataset in it (loader.dataset): "),
+        ("a generator", "The train split is a generator, which can be read only once; give a list"),
+        ("an empty split", "The val split is empty; every split needs at least one row."),
+    ],
+)
+def test_a_flaw_of_the_items_is_one_sentence(
+    mtl: Command, items: Path, flaw: str, sentence: str
+) -> None:
+    """Breaks if a mistake in somebody's dataset ends in a traceback, or in a loader's words."""
+    config = "_target_: tests.support.item_datasets.Flawed\nflaw: none\n"
+    (items / "conf" / "data" / "flawed.yaml").write_text(config)
+    workers = int(flaw == "a killed worker")
+    command = ("data=flawed", f"data.flaw='{flaw}'", f"data.loader.workers={workers}")
+    short = ("trainer.epochs=1", "record.plots=none", "model.hidden=[8]")
+    refused = mtl("mtl-run", *command, *short)
+    assert refused.code == 1
+    assert refused.err.strip().startswith(sentence)
+    assert len(refused.err.strip().splitlines()) == 1

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 from typing import Any
 
 import numpy as np
@@ -50,3 +52,82 @@ class AugmentedPictures:
             "val": Pictures(40, 10**6, augmented=False),
             "test": Pictures(40, 2 * 10**6, augmented=False),
         }
+
+
+def _item(index: int) -> Any:
+    """Return an item with which nothing is wrong."""
+    return torch.ones(3) * index, {"y": float(index % 7), "c": index % 2}
+
+
+def _divide(index: int) -> Any:
+    return 1 / 0 if index == 33 else _item(index)
+
+
+def _end_worker(index: int) -> Any:
+    if torch.utils.data.get_worker_info() is not None and index == 50:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return _item(index)
+
+
+ONES = torch.ones(3)
+
+#: What is wrong with an item, as a function of its index, or with the training split.
+FLAWS: dict[str, Any] = {
+    "another shape": lambda i: (torch.ones(3 + (i == 40)), {"y": 1.0, "c": i % 2}),
+    "text": lambda _: (ONES, {"y": "a", "c": 0}),
+    "half a class": lambda i: (ONES, {"y": 1.0, "c": 0.5 if i == 30 else i % 2}),
+    "a negative class": lambda i: (ONES, {"y": 1.0, "c": -i}),
+    "an error": _divide,
+    "not a number": lambda i: (ONES * (torch.nan if i == 20 else 1), {"y": 1.0, "c": i % 2}),
+    "nothing": lambda i: None if i == 9 else _item(i),
+    "one target": lambda _: (ONES, 1.0),
+    "no target": lambda _: (ONES, {"y": 1.0}),
+    "no label": lambda i: (ONES, {"y": None, "c": i % 2}),
+    "infinity": lambda i: (ONES, {"y": torch.inf, "c": i % 2}),
+    "a killed worker": _end_worker,
+    "complex numbers": lambda i: (ONES.to(torch.complex64), {"y": 1.0 * i, "c": i % 2}),
+    "a number as input": lambda i: (1.0 * i, {"y": 1.0 * i, "c": i % 2}),
+    "whole numbers": lambda i: (ONES.long(), {"y": 1.0 * i, "c": i % 2}),
+    "objects": lambda _: (np.array([None]), {"y": 1.0, "c": 0}),
+}
+
+
+class Items(torch.utils.data.Dataset[Any]):
+    """Items that a function makes.
+
+    Args:
+        make: From an index to an item.
+        n: Number of items.
+    """
+
+    def __init__(self, make: Any, n: int) -> None:
+        self.make, self.n = make, n
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __getitem__(self, index: int) -> Any:
+        return self.make(index)
+
+
+class Flawed:
+    """A dataset with one of the :data:`FLAWS`, or a training split that is no dataset.
+
+    Args:
+        flaw: Name of the flaw.
+    """
+
+    def __init__(self, flaw: str) -> None:
+        self.tasks = [Task("y"), Task("c", "classification")]
+        make = FLAWS.get(flaw, _item)
+        self.splits: dict[str, Any] = {
+            "train": Items(make, 60),
+            "val": Items(make, 20),
+            "test": Items(make, 20),
+        }
+        if flaw == "a loader":
+            self.splits["train"] = torch.utils.data.DataLoader(Items(_item, 9))
+        if flaw == "a generator":
+            self.splits["train"] = (_item(i) for i in range(9))
+        if flaw == "an empty split":
+            self.splits["val"] = Items(_item, 0)
