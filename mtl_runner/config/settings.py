@@ -310,7 +310,7 @@ class Settings:
             if batch_size == "auto"
             else whole_number(batch_size, "data.batch_size", 1),
             debug=debug,
-            loader=_options(LoaderOptions, cfg["data"].get("loader") or {}, "data.loader"),
+            loader=_options(LoaderOptions, _of(cfg["data"], "loader"), "data.loader"),
             steps_per_epoch=steps_per_epoch,
             auto_epochs=auto_epochs,
         )
@@ -337,6 +337,12 @@ class Settings:
             # A debugging run is shorter already.
             trainer = replace(trainer, epochs=min(epochs, trainer.epochs))
         return replace(self, batch_size=batch_size, trainer=trainer, auto_epochs=False)
+
+
+def _of(data: Mapping[str, Any], name: str) -> Any:
+    """Return an entry of the data node; a run from before there was such an entry has none."""
+    value = data.get(name)
+    return {} if value is None else value
 
 
 def _options(options_class: type, node: Mapping[str, Any], key: str) -> Any:

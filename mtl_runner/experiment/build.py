@@ -194,6 +194,10 @@ def build(cfg: DictConfig, datasets: Datasets | None = None) -> Experiment:
     )
     warmup = settings.trainer.warmup
     warmup_steps = 0 if warmup is None else parse_time(warmup, length, "trainer.warmup")
+    if warmup_steps > length.steps:
+        raise ConfigError(
+            f"trainer.warmup={warmup} is longer than the run of {length.steps} steps, so that no learning rate would be reached; give a shorter one, such as 5%."
+        )
     conflicts = (
         Conflicts(parameters, len(tasks))
         if settings.record.gradients and parameters.shared

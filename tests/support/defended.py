@@ -148,6 +148,8 @@ RANGES: Mapping[str, Range] = {
     r"data\.ink": Range(1, 16, integer=True),
     r"trainer\.(epochs|threads|evaluate_every|patience)": COUNT,
     r"trainer\.clip": POSITIVE,
+    r"trainer\.(warmup|checkpoint_every)": NOT_NEGATIVE,
+    r"trainer\.ema": SHARE_BELOW_1,
     r"optimizer\.lr": RATE,
     r"optimizer\.(momentum|weight_decay)": NOT_NEGATIVE,
     r"model\.(latent|features|depth)": COUNT,
@@ -191,6 +193,7 @@ PER_TASK = {
 VALUES: Mapping[tuple[str, str], str] = {
     ("trainer.compile", "true"): "true is a word of its comment",
     ("trainer.compile", "false"): "false is a word of its comment",
+    ("name", "null"): "a name is only a part of the directory's, which has a default",
     ("model.hidden", "[]"): "no hidden layer, a linear model",
     ("model.hidden", "[1,2,3]"): "widths of three layers",
     ("data.features", "[]"): "no feature",
@@ -341,7 +344,8 @@ TABLES: Mapping[str, Due] = {
     "a few rows": Due(
         rf"{ONE_CLASS}|{NO_LABEL}|split of \d+ rows would be empty", "a few rows are rows"
     ),
-    **{name: Due(NO_COLUMN) for name in ("no header", "semicolons", "spaces")},
+    **{name: Due(NO_COLUMN) for name in ("no header", "spaces")},
+    "semicolons": Due(rf"{NO_COLUMN}|The table 't\.[a-z.]+' has one column"),
     "tabs": Due(NO_COLUMN, "tabs are what separates in a .tsv"),
     **dict.fromkeys(
         (

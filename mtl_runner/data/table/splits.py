@@ -59,9 +59,10 @@ def read_splits(
     """
     read_rows: Callable[[str], Any] = partial(open_table if stream else read_table, options=read)
     frame = read_rows(path)
-    for name in ("val", "test"):
-        file = split.get(name)
-        if isinstance(file, str) and _are_one_file(file, path):
+    files = {name: split.get(name) for name in ("val", "test")}
+    by_files = all(isinstance(file, str) for file in files.values())
+    for name, file in files.items() if by_files else ():
+        if _are_one_file(str(file), path):
             raise ConfigError(
                 f"data.split: {name}={file!r} is the table of the training rows, so that models would be judged by what they have learned; "
                 "give a file of other rows, or fractions such as {val: 0.15, test: 0.15}."
