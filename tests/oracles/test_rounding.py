@@ -31,9 +31,8 @@ DIGITS = ("data=digits", "trainer.device=cpu", "record.plots=none")
 SMOOTH = ("model.activation=gelu",)
 SHORT = ("optimizer.lr=0.01", "trainer.epochs=2")
 TOLERANCE = 1e-4
-# After ten epochs. At the second rate all but imtl_l (9e-4) were measured below 1e-4, but training
-# itself makes up to 4000 times more of rounding (below), which differs from processor to processor.
-AFTER_TEN_EPOCHS = {0.001: 1e-4, 0.01: 3e-3}
+# After ten epochs at the larger rate imtl_l was measured at 9e-4; all others hold the tolerance.
+IMTL_L_AT_THE_LARGER_RATE = 3e-3
 
 
 def validation_losses(directory: Path) -> torch.Tensor:
@@ -128,7 +127,9 @@ def defaults(*methods: str) -> list[tuple[str, float]]:
 def test_no_default_amplifies_rounding(method: str, lr: float, tmp_path: Path) -> None:
     """Breaks if a stacked and a single run differ visibly after ten epochs of real data."""
     options = (*METHODS[method], f"optimizer.lr={lr}", "trainer.epochs=10")
-    assert largest_difference(tmp_path, *options) < AFTER_TEN_EPOCHS[lr]
+    is_exception = (method, lr) == ("imtl_l", 0.01)
+    bar = IMTL_L_AT_THE_LARGER_RATE if is_exception else TOLERANCE
+    assert largest_difference(tmp_path, *options) < bar
 
 
 @pytest.mark.long
