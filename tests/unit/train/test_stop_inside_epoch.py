@@ -127,8 +127,8 @@ def test_a_stack_that_stops_inside_its_epochs_goes_on_to_the_same_bytes(
     resumed = stack("stopped")
     assert [trainer.position for trainer in resumed.trainers] == [Position(3, steps=4)] * 3
     resumed.run()
-    # Compiled anew inside an epoch, the step of FAMO rounds otherwise (6e-6): a contract of compiled
-    # steps; the others are held to bytes.
+    # Compiled anew inside an epoch, the step of FAMO rounds otherwise (6e-6), as compiled
+    # steps may; the others are held to bytes.
     if compiled and weighting == "famo":
         assert_near_ends(resumed.trainers, undisturbed.trainers)
     else:
