@@ -205,22 +205,28 @@ def _end_of_imports() -> None:
 
 def _resume(directory: Path, arguments: list[str]) -> int:
     """Resume a run from its recorded config, without Hydra; return the exit status."""
+    from omegaconf import OmegaConf
+
     from mtl_runner.errors import ConfigError
     from mtl_runner.runs.directory import WITHOUT_EFFECT, read_config, read_identity
 
     config = read_config(directory)
+    longer: int | None = None
     for argument in arguments:
         key = argument.partition("=")[0]
+        if key == "trainer.epochs":
+            longer = OmegaConf.from_dotlist([argument]).trainer.epochs
+            continue
         if not any(f"{key}.".startswith(f"{option}.") for option in WITHOUT_EFFECT):
             raise ConfigError(
-                f"resume= goes on with the recorded config and takes no other option but {', '.join(WITHOUT_EFFECT)} (found {argument!r}); use repeat={directory} to change something."
+                f"resume= goes on with the recorded config and takes no other option but trainer.epochs, {', '.join(WITHOUT_EFFECT)} (found {argument!r}); use repeat={directory} to change something."
             )
         config.merge_with_dotlist([argument])
     from mtl_runner.runs.request import Request
     from mtl_runner.runs.runner import run
 
     _end_of_imports()
-    request = Request(config, directory.absolute(), **read_identity(directory))
+    request = Request(config, directory.absolute(), **read_identity(directory), longer=longer)
     outcome = run(request)
     if outcome.error:
         _print_error(outcome.error, outcome.exit_code)

@@ -16,7 +16,6 @@ from mtl_runner.config.kept_files import KEPT_FILES
 from mtl_runner.errors import ConfigError
 from mtl_runner.errors.checks import choice, flag, fraction, mapping, positive, whole_number
 
-MAX_EVALUATIONS = 200
 MAX_THREADS = 4096
 MAX_WORKERS = 1024
 DEBUG_EPOCHS = 2
@@ -38,7 +37,8 @@ class TrainerOptions:
         epochs: Number of passes over the training split.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ... as torch names devices.
         threads: Number of CPU threads, or ``"auto"``.
-        evaluate_every: Epochs between evaluations; None evaluates at most 200 times.
+        evaluate_every: Time between evaluations, in the words of ``warmup``; None evaluates at most
+            200 times.
         checkpoint_every: Time between checkpoints inside epochs, in the words of ``warmup`` or as
             ``"10 minutes"``; None: only at evaluations.
         monitor: The number by which the best epoch is chosen: ``relative_loss``, or
@@ -64,15 +64,14 @@ class TrainerOptions:
         ConfigError: If a value has the wrong type or lies outside its range.
 
     Example:
-        >>> options = TrainerOptions(epochs=1000)
-        >>> [epoch for epoch in range(1, 1001) if options.should_evaluate(epoch)][:4]
-        [1, 5, 10, 15]
+        >>> TrainerOptions(epochs=1000).part_rows(batch_rows=64)
+        64
     """
 
     epochs: int = 100
     device: str = "auto"
     threads: str | int = "auto"
-    evaluate_every: int | None = None
+    evaluate_every: int | float | str | None = None
     monitor: str = "relative_loss"
     judge: str = "best"
     patience: int | None = None
@@ -94,12 +93,6 @@ class TrainerOptions:
                 raise ConfigError(
                     f"trainer.threads must be at most {MAX_THREADS}; found {self.threads}."
                 )
-        if isinstance(self.evaluate_every, str):
-            raise ConfigError(
-                f"trainer.evaluate_every is a number of epochs, found {self.evaluate_every!r}; for an evaluation every so many steps set data.steps_per_epoch, the length of an epoch."
-            )
-        if self.evaluate_every is not None:
-            whole_number(self.evaluate_every, "trainer.evaluate_every", 1)
         choice(self.judge, "trainer.judge", ("best", "final"))
         if self.patience is not None:
             whole_number(self.patience, "trainer.patience", 1)
@@ -169,11 +162,6 @@ class TrainerOptions:
         return steps >= (
             MIN_STEPS_TO_COMPILE_RUN if replicas < MIN_STACK else MIN_STEPS_TO_COMPILE_STACK
         )
-
-    def should_evaluate(self, epoch: int) -> bool:
-        """Return whether an epoch, counted from 1, is evaluated: first, last, and every n-th."""
-        every = self.evaluate_every or -(-self.epochs // MAX_EVALUATIONS)
-        return epoch in (1, self.epochs) or epoch % every == 0
 
 
 @dataclass(frozen=True)

@@ -388,13 +388,27 @@ def _record(
     # A run that never began to train makes room for this one; its config goes last, too.
     for name in ("summary.json", CONFIG):
         (directory / name).unlink(missing_ok=True)
-    write_atomic(directory / OVERRIDES, to_yaml(list(overrides)))
-    write_json(directory / IDENTITY, {"overrides": list(overrides), "choices": dict(choices)})
     if hydra is not None:
         write_atomic(
             directory / ".hydra" / "hydra.yaml",
             to_yaml(OmegaConf.to_container(hydra, enum_to_str=True)),
         )
+    record_again(directory, config, overrides, choices)
+
+
+def record_again(
+    directory: Path, config: DictConfig, overrides: Sequence[str], choices: Mapping[str, str]
+) -> None:
+    """Write what a run is into its directory, in place of what is recorded there.
+
+    Args:
+        directory: The run directory, which is claimed.
+        config: The config of the run.
+        overrides: The options of its command line.
+        choices: The option of each config group.
+    """
+    write_atomic(directory / OVERRIDES, to_yaml(list(overrides)))
+    write_json(directory / IDENTITY, {"overrides": list(overrides), "choices": dict(choices)})
     # The config comes last: it is what makes this a run directory.
     write_atomic(directory / CONFIG, to_yaml(OmegaConf.to_container(config, enum_to_str=True)))
 

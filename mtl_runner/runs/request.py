@@ -20,6 +20,8 @@ class Request:
         overrides: The options of the command line.
         choices: The option of each config group, e.g. ``{"weighting": "dwa"}``.
         hydra: Hydra's own config, to be recorded; None for a run without Hydra.
+        longer: The number of epochs to which a run that is recorded already is to go on; None: as
+            many as it was first asked for.
         job: The label of a job in a sweep, e.g. ``"3: weighting=fixed seed=0"``; else empty.
 
     Example:
@@ -35,6 +37,7 @@ class Request:
     choices: Mapping[str, str] = field(default_factory=dict)
     hydra: DictConfig | None = None
     job: str = ""
+    longer: int | None = None
 
 
 @dataclass(frozen=True)

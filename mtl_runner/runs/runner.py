@@ -24,6 +24,7 @@ from mtl_runner.runs.lifecycle import (
     write_status,
 )
 from mtl_runner.runs.logs import logging_to
+from mtl_runner.runs.longer import can_be_longer, make_longer
 from mtl_runner.runs.request import Outcome, Request
 from mtl_runner.runs.summary import monitor_line, task_table
 from mtl_runner.train import checkpoint
@@ -57,7 +58,13 @@ def run(request: Request) -> Outcome:
     with claimed_for(request), logging_to(directory):
         if request.job:
             log.info("[%s]", request.job)
+        epochs = request.longer
+        if epochs is not None and not can_be_longer(directory, request.config, epochs):
+            epochs = None
         try:
+            if epochs is not None:
+                write_status(request, "interrupted", f"goes on to epoch {epochs}")
+                request = make_longer(request, epochs)
             return _run_claimed(request)
         except KeyboardInterrupt as interrupt:
             return _stopped(interrupt, request)

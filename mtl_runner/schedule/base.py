@@ -57,12 +57,17 @@ class Schedule:
         return (1.0,) * len(self.tasks)
 
     def observe(self, epoch: int, losses: Mapping[str, float]) -> None:
-        """Learn from the validation losses; called after every evaluated epoch.
+        """Learn from the validation losses; called after every epoch that ends with an evaluation.
 
         Args:
             epoch: How many epochs are done.
             losses: Each task's standard loss on the validation split.
         """
+
+    @property
+    def observes(self) -> bool:
+        """Whether the schedule learns from the validation losses (:meth:`observe`)."""
+        return type(self).observe is not Schedule.observe
 
     @property
     def can_stack(self) -> bool:

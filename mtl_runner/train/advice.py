@@ -5,6 +5,7 @@ Each advice is one sentence with its reason, logged as a warning once per run; i
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -124,7 +125,7 @@ def advice_on_log_variances(learner: Learner, means: EpochMeans) -> list[str]:
 
 
 def advice_on_best(
-    options: TrainerOptions, best: float, best_epoch: int, final: float, epochs: int
+    options: TrainerOptions, best: float, best_epoch: float, final: float, epochs: int
 ) -> list[str]:
     """Return advice on a run whose best evaluation is long past when it ends.
 
@@ -143,7 +144,9 @@ def advice_on_best(
     """
     if not (2 * best_epoch < epochs and final - best > LOST_SHARE * abs(best)):
         return []
-    way_out = f"train less (trainer.epochs={2 * best_epoch}) or stop early (trainer.patience)"
+    way_out = (
+        f"train less (trainer.epochs={math.ceil(2 * best_epoch)}) or stop early (trainer.patience)"
+    )
     if options.judge == "final":
         way_out = f"{way_out}, or judge the best evaluation (trainer.judge=best)"
     return [

@@ -81,14 +81,14 @@ class BestModel:
         self.trained_parts = model_parts(trained) if trained is not None and is_average else {}
         self.trained_weights: dict[str, dict[str, Any]] = {}
         self.values = dict.fromkeys(self.parts, math.inf)
-        self.epochs = dict.fromkeys(self.parts, 0)
+        self.epochs: dict[str, float] = dict.fromkeys(self.parts, 0)
         self.weights: dict[str, dict[str, Any]] = {}
         self.likelihood_states: dict[str, dict[str, Any]] = {}
         self.header: dict[str, Any] = {}
         self.run: str | None = None
 
     @property
-    def latest_epoch(self) -> int:
+    def latest_epoch(self) -> float:
         """The last epoch at which any part became better; patience counts from it."""
         return max(self.epochs.values())
 
@@ -102,7 +102,7 @@ class BestModel:
             else sum(self.values.values()) / len(self.values)
         )
 
-    def update(self, epoch: int, evaluation: Evaluation) -> bool:
+    def update(self, epoch: float, evaluation: Evaluation) -> bool:
         """Keep the weights of the parts that an evaluation shows to be better than before.
 
         Returns:

@@ -88,6 +88,14 @@ class EpochRecord:
         """The mean objective of the steps."""
         return self.of("objective").double().mean().item()
 
+    def without_first(self, steps: int) -> EpochRecord:
+        """Return the record of the other steps.
+
+        Args:
+            steps: Number of the first steps that are left out.
+        """
+        return EpochRecord(self.table[steps:], self.actives[steps:], self.layout)
+
     def means(self) -> EpochMeans:
         """Return the means over the steps, for an epoch that is written down."""
         count = self.layout.tasks
@@ -234,6 +242,22 @@ class EpochBuffer:
             self.stored += len(steps)
             self.records.clear()
 
+    def so_far(self, epoch: int, first_step: int) -> EpochRecord:
+        """Return the record of the steps so far; the epoch goes on.
+
+        Args:
+            epoch: Number of the epoch, counted from 1; for the error alone.
+            first_step: Number of its first step in the run, counted from 1; for the error alone.
+
+        Raises:
+            DivergedError: If a loss, a weight or the objective is not finite.
+        """
+        self._flush()
+        table = self.buffer[: self.stored].cpu().clone()
+        record = EpochRecord(table, list(self.actives), self.layout)
+        check_finite(record, self.tasks, epoch, first_step)
+        return record
+
     def unfinished(self) -> UnfinishedEpoch:
         """Return the steps so far, of an epoch that stops here."""
         self._flush()
@@ -258,11 +282,10 @@ class EpochBuffer:
         Raises:
             DivergedError: If a loss, a weight or the objective is not finite.
         """
-        self._flush()
-        record = EpochRecord(self.buffer[: self.stored].cpu().clone(), self.actives, self.layout)
-        self.actives, self.stored = [], 0
-        check_finite(record, self.tasks, epoch, first_step)
-        return record
+        try:
+            return self.so_far(epoch, first_step)
+        finally:
+            self.actives, self.stored = [], 0
 
 
 def check_finite(record: EpochRecord, tasks: Sequence[Task], epoch: int, first_step: int) -> None:

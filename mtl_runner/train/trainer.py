@@ -23,6 +23,7 @@ from mtl_runner.errors import ConfigError, DivergedError
 from mtl_runner.experiment import seeding
 from mtl_runner.experiment.build import Experiment
 from mtl_runner.experiment.forward import ForwardPass
+from mtl_runner.schedule import Schedule
 from mtl_runner.tasks.protocols import EstimatesNoise, HasSigmas
 from mtl_runner.train import checkpoint
 from mtl_runner.train.advice import advice_on_losses
@@ -43,6 +44,7 @@ from mtl_runner.train.evaluation import (
     evaluate,
     sigma_statistics,
 )
+from mtl_runner.train.evaluation_interval import EvaluationInterval
 from mtl_runner.train.interruption import Interrupted, stops_here
 from mtl_runner.train.metrics_file import (
     BASE_COLUMNS,
@@ -63,6 +65,7 @@ log = logging.getLogger("mtl_runner")
 SIGMA_ROWS = 16384  # rows of the training split over which a predicted sigma is averaged
 EVALUATION_ROWS = 1024  # rows per forward pass of an evaluation ...
 EVALUATION_NUMBERS = 2**21  # ... or fewer, so that their inputs have no more numbers than this
+EPOCH_DIGITS = 6  # of a fraction of an epoch: they tell apart the steps of an epoch of 500 000
 
 
 class Trainer:
@@ -119,10 +122,10 @@ class Trainer:
         self.batches = make_batches(experiment)
         ema, model = self.settings.trainer.ema, self.learner.model
         self.average = MovingAverage(model, ema) if ema else None
-        self.checkpoints = CheckpointInterval.parse(
-            self.settings.trainer.checkpoint_every,
-            RunLength(self.settings.trainer.epochs, self.batches.count),
-        )
+        length = RunLength(self.settings.trainer.epochs, self.batches.count)
+        self.checkpoints = CheckpointInterval.parse(self.settings.trainer.checkpoint_every, length)
+        self.evaluations = EvaluationInterval.parse(self.settings.trainer.evaluate_every, length)
+        self._check_who_needs_evaluations()
         self.started = 0.0
         self.warm_up = WarmUp(
             [*self.learner.update.optimizers, *self.learner.own_optimizers.optimizers],
@@ -134,7 +137,8 @@ class Trainer:
             self.learner.likelihood,
             trained=model,
         )
-        self.epoch = self.step = self.last_evaluated_epoch = 0
+        self.epoch = self.step = 0
+        self.last_evaluated_epoch: float = 0
         self.seconds = 0.0
         self.unfinished: UnfinishedEpoch | None = None
         self.means: EpochMeans | None = None
@@ -193,15 +197,13 @@ class Trainer:
                 raise
             if self.on_epoch is not None:
                 self.on_epoch(self.epoch, record.objective)
-            evaluation = (
-                self.evaluate("val") if self.settings.trainer.should_evaluate(self.epoch) else None
-            )
+            evaluation = self.evaluate("val") if self.evaluations.is_due(self.step) else None
             if self.settings.trainer.lr_scheduler_per == "epoch":
                 self._step_schedulers(evaluation)
             if evaluation is not None:
                 self.seconds = time.perf_counter() - started
-                self.means = record.means()
-                self.record(self.means, evaluation)
+                self._tell_schedule(evaluation)
+                self.record(record.means(), evaluation)
             if stops_here(self, evaluation is not None):
                 if evaluation is None:
                     self.seconds = time.perf_counter() - started
@@ -234,16 +236,44 @@ class Trainer:
                 buffer.add(buffer.empty_record, active)
             if per_step:
                 self._step_schedulers(None)
-            if self.stop_now:
+            ends = self.step == first_step + self.batches.count
+            evaluated = not ends and self.evaluations.is_due(self.step)
+            if evaluated:
+                self._evaluate_inside_epoch(buffer, first_step)
+            elif self.checkpoints.is_due(self.step) and not self.stop_now:
+                self._save_inside_epoch(buffer)
+            if self.stop_now or (self.stop and evaluated):
                 self.unfinished = buffer.unfinished()
                 raise Interrupted(self.stop_signal)
-            if self.checkpoints.is_due(self.step):
-                self.seconds = time.perf_counter() - self.started
-                self.unfinished = buffer.unfinished()
-                self.save()
-                self.unfinished = None
+        since = self._steps_evaluated(first_step)
         self.epoch += 1
-        return buffer.take(self.epoch, first_step + 1)
+        return buffer.take(self.epoch, first_step + 1).without_first(since)
+
+    def _evaluate_inside_epoch(self, buffer: EpochBuffer, first_step: int) -> None:
+        """Evaluate and record between two steps of an epoch.
+
+        Args:
+            buffer: The records of the epoch's steps so far.
+            first_step: Number of the epoch's first step in the run, counted from 0.
+        """
+        record = buffer.so_far(self.epoch + 1, first_step + 1)
+        record = record.without_first(self._steps_evaluated(first_step))
+        self.unfinished = buffer.unfinished()
+        evaluation = self.evaluate("val")
+        self.seconds = time.perf_counter() - self.started
+        self.record(record.means(), evaluation)
+        self.unfinished = None
+
+    def _save_inside_epoch(self, buffer: EpochBuffer) -> None:
+        """Write a checkpoint between two steps of an epoch."""
+        self.seconds = time.perf_counter() - self.started
+        self.unfinished = buffer.unfinished()
+        self.save()
+        self.unfinished = None
+
+    def _steps_evaluated(self, first_step: int) -> int:
+        """Return how many of an epoch's first steps the last recorded means are about."""
+        return max(0, round(self.last_evaluated_epoch * self.batches.count) - first_step)
 
     def _begin_epoch(self, buffer: EpochBuffer) -> int:
         """Begin an epoch, or go on with an unfinished one; return how many steps of it are done."""
@@ -263,6 +293,16 @@ class Trainer:
     def position(self) -> Position:
         """How far the training is."""
         return Position(self.epoch, self.unfinished.steps if self.unfinished else 0)
+
+    @property
+    def epochs_trained(self) -> float:
+        """How many epochs are trained, as the records count them; between two of them a fraction.
+
+        Whole numbers are integers.
+        """
+        if self.unfinished is None:
+            return self.epoch
+        return round(self.epoch + self.unfinished.steps / self.batches.count, EPOCH_DIGITS)
 
     def evaluate(self, split: str) -> Evaluation:
         """Evaluate the model on a split.
@@ -350,17 +390,16 @@ class Trainer:
         return patience is not None and self.last_evaluated_epoch - since >= patience
 
     def record(self, means: EpochMeans, evaluation: Evaluation, save: bool = True) -> None:
-        """Record an evaluated epoch: its rows, the best model and what the schedule learns from it.
+        """Record an evaluation: its rows, and the best model.
 
         Args:
-            means: Means over the steps of the epoch.
-            evaluation: The evaluation of the validation split after it.
+            means: Means over the steps of the epoch, since its last evaluation if there was one.
+            evaluation: The evaluation of the validation split after them.
             save: Whether to write everything to the disk now, or at the next :meth:`save`.
         """
         self.means = means
         self._advise(means)
-        self._tell_schedule(evaluation)
-        self.last_evaluated_epoch = self.epoch
+        self.last_evaluated_epoch = self.epochs_trained
         rows: list[Row] = [
             {**self._key("train", name), **cells}
             for name, cells in self._training_cells(means).items()
@@ -369,7 +408,7 @@ class Trainer:
         rows.append({**self._key("train", "total"), **total})
         rows += self._evaluation_rows("val", evaluation)
         self.metrics.append(rows, flush=False)
-        self.best_is_unsaved |= self.best.update(self.epoch, evaluation)
+        self.best_is_unsaved |= self.best.update(self.epochs_trained, evaluation)
         if save:
             self.save()
 
@@ -421,6 +460,22 @@ class Trainer:
                 self.advice_given.add(key)
                 log.warning("%s", advice)
 
+    def _check_who_needs_evaluations(self) -> None:
+        """Raise an error if somebody waits for evaluations at the ends of epochs in vain.
+
+        Raises:
+            ConfigError: Naming who does.
+        """
+        if self.evaluations.is_in_epochs:
+            return
+        for part in (self.experiment.schedule, *self.experiment.lr_schedulers):
+            if isinstance(part, torch.optim.lr_scheduler.ReduceLROnPlateau) or (
+                isinstance(part, Schedule) and part.observes
+            ):
+                raise ConfigError(
+                    f"{type(part).__name__} looks at evaluations at the ends of epochs; give trainer.evaluate_every in epochs instead of {self.settings.trainer.evaluate_every!r}, or set data.steps_per_epoch, the length of an epoch."
+                )
+
     def _tell_schedule(self, evaluation: Evaluation) -> None:
         """Tell the schedule the validation losses: it may start a task when another stalls."""
         losses = {name: row["loss"] for name, row in evaluation.values.items()}
@@ -455,15 +510,15 @@ class Trainer:
                 )
         return MetricsFile(self.directory / "metrics.csv", self.tasks, saved, columns)
 
-    def _key(self, split: str, task: str) -> dict[str, str | int]:
+    def _key(self, split: str, task: str) -> dict[str, str | float]:
         """Return the cells that identify a row of ``metrics.csv``.
 
         Test is evaluated once, at the end; its rows name the epoch of the model that is judged.
         """
-        epoch, step = self.epoch, self.step
+        epoch, step = self.epochs_trained, self.step
         if split == "test" and self.judges_best:
             epoch = self.best.epochs.get(task, self.best.latest_epoch)
-            step = epoch * self.batches.count
+            step = round(epoch * self.batches.count)
         return {"epoch": epoch, "step": step, "split": split, "task": task}
 
     def _training_cells(self, means: EpochMeans) -> dict[str, dict[str, float | None]]:

@@ -13,7 +13,7 @@ from typing import TextIO
 from mtl_runner.files import open_regular
 from mtl_runner.results.records.reading import UnreadableError
 
-Curve = dict[int, float]  # {epoch: value}
+Curve = dict[float, float]  # {epoch: value}; inside an epoch a fraction
 Row = list[str]
 PLACES = ("epoch", "split", "task")  # the columns that say what a row is about
 NUMBERS = ("loss", "weight", "sigma", "relative_loss")  # columns that hold numbers or nothing
@@ -41,7 +41,7 @@ class RecordedCurves:
         for row in self.rows.get((split, task), ()):
             if row[place]:
                 try:
-                    curve[int(float(row[epoch]))] = float(row[place])
+                    curve[_epoch(row[epoch])] = float(row[place])
                 except (ValueError, OverflowError):
                     continue  # a cell that is no number belongs to no curve
         return curve
@@ -114,7 +114,7 @@ def check_curves(directory: Path) -> None:
                     raise UnreadableError(
                         f"line {number} has {len(row)} cells; the first line has {len(header)}"
                     )
-                int(float(row[epoch]))
+                _epoch(row[epoch])
                 for place in numbers:
                     if row[place]:
                         float(row[place])
@@ -128,6 +128,14 @@ def check_curves(directory: Path) -> None:
         raise UnreadableError(f"line {number + 1} is no line of a CSV file") from None
     except OSError as error:
         raise UnreadableError.of(error) from None
+
+
+def _epoch(cell: str) -> float:
+    """Return the epoch of a row, as an integer where it is whole."""
+    number = float(cell)
+    # NaN and infinity are no epoch: an error.
+    rounded = int(number)
+    return rounded if rounded == number else number
 
 
 @contextmanager

@@ -27,13 +27,14 @@ class MonitorResult:
         name: The monitor as it was configured, ``"relative_loss"`` or ``"digit.accuracy"``.
         final: Its value at the last epoch.
         best: Its value at the best epoch.
-        best_epoch: The best epoch, or ``{task: epoch}`` of separately trained tasks.
+        best_epoch: The best epoch (a fraction where it lies inside one), or ``{task: epoch}`` of
+            separately trained tasks.
     """
 
     name: str = ""
     final: float = math.nan
     best: float = math.nan
-    best_epoch: int | Mapping[str, int] | None = None
+    best_epoch: float | Mapping[str, float] | None = None
 
     def at(self, epoch: str) -> float:
         """Return the value at the ``"final"`` or ``"best"`` epoch."""
@@ -270,8 +271,8 @@ _MONITOR: dict[str, _Field] = {
     "best": _NUMBER,
     "final": _NUMBER,
     "best_epoch": (
-        lambda v: v is None or _is_whole(v) or _maps(_is_whole)(v),
-        "a whole number, or one for each task",
+        lambda v: v is None or _is_number(v) or _maps(_is_number)(v),
+        "a number, or one for each task",
     ),
 }
 _TASK: dict[str, _Field] = {

@@ -82,7 +82,7 @@ def rounded(value: float) -> float | int | None:
     return int(short) if short.is_integer() and abs(short) < 1e15 else short
 
 
-def thinned(epochs: Sequence[int], points: int) -> list[int]:
+def thinned(epochs: Sequence[float], points: int) -> list[float]:
     """Return at most so many of the epochs, evenly spread, the first and the last among them."""
     if len(epochs) <= points:
         return list(epochs)
@@ -91,7 +91,7 @@ def thinned(epochs: Sequence[int], points: int) -> list[int]:
 
 
 def _average(curves: Sequence[Curve], points: int) -> list[list[Any]]:
-    counts: dict[int, int] = {}
+    counts: dict[float, int] = {}
     for curve in curves:
         for epoch in curve:
             counts[epoch] = counts.get(epoch, 0) + 1

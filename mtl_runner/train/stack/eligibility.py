@@ -16,6 +16,7 @@ from mtl_runner.data.inputs import InputTensors
 from mtl_runner.data.items.loaded_split import LoadedSplit
 from mtl_runner.data.prepare import AnySplit
 from mtl_runner.experiment.build import Experiment
+from mtl_runner.train.evaluation_interval import EvaluationInterval
 from mtl_runner.train.stack.stacked_optimizer import ELEMENTWISE
 
 PLAIN = (bool, int, float, str, type(None))
@@ -87,6 +88,9 @@ def reason_not_to_stack(experiment: Experiment) -> str:
         return "trainer.ema follows the weights of each run by themselves"
     if settings.trainer.checkpoint_every is not None:
         return "trainer.checkpoint_every saves each run inside its epochs"
+    length = experiment.schedule.length
+    if not EvaluationInterval.parse(settings.trainer.evaluate_every, length).is_in_epochs:
+        return "trainer.evaluate_every looks at each run inside its epochs"
     if settings.trainer.lr_scheduler_per == "step":
         return "trainer.lr_scheduler_per=step changes the learning rates within an epoch"
     if experiment.warmup_steps:

@@ -147,7 +147,7 @@ class StackTrainer:
             if self.on_epoch is not None:
                 self.on_epoch(self.epoch, self.layout.of(table, "objective").mean().item())
             self._count((time.perf_counter() - started) / len(self.trainers))
-            evaluated = settings.trainer.should_evaluate(self.epoch)
+            evaluated = self.first.evaluations.is_due(self.step)
             if evaluated:
                 self._record(table, actives)
             stops = stops_here(self, evaluated)

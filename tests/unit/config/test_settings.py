@@ -88,24 +88,6 @@ def test_an_automatic_batch_is_a_hundredth_of_the_rows(rows: int, size: int) -> 
     assert Settings.read(config()).with_batch_size_for(rows).batch_size == 32
 
 
-@pytest.mark.parametrize(
-    ("epochs", "every", "expected"),
-    [
-        (3, None, [1, 2, 3]),
-        (7, 3, [1, 3, 6, 7]),
-        (1, 5, [1]),
-        (401, None, [1, *range(3, 402, 3), 401]),
-    ],
-)
-def test_the_first_and_the_last_epoch_are_evaluated(
-    epochs: int, every: int | None, expected: list[int]
-) -> None:
-    """Breaks if a curve lacks its first or last epoch, or has more than 200 points."""
-    options = TrainerOptions(epochs=epochs, evaluate_every=every)
-    evaluated = [epoch for epoch in range(1, epochs + 1) if options.should_evaluate(epoch)]
-    assert evaluated == sorted(set(expected))
-
-
 def test_a_step_is_compiled_where_the_number_of_steps_makes_it_pay() -> None:
     """Breaks if a short run waits half a minute for the compiler, or depends on measured time."""
     options = TrainerOptions()
@@ -123,16 +105,6 @@ def test_cosine_is_a_node_like_any_other() -> None:
     assert TrainerOptions(lr_scheduler=None).scheduler_node is None
     node = {"_target_": "torch.optim.lr_scheduler.StepLR", "step_size": 3}
     assert TrainerOptions(lr_scheduler=node).scheduler_node == node
-
-
-def test_an_evaluation_every_so_many_steps_is_told_the_way() -> None:
-    """Breaks if somebody who wants evaluations by steps is told of whole numbers only."""
-    with pytest.raises(ConfigError) as error:
-        TrainerOptions(evaluate_every="200 steps")  # type: ignore[arg-type]
-    assert (
-        str(error.value)
-        == "trainer.evaluate_every is a number of epochs, found '200 steps'; for an evaluation every so many steps set data.steps_per_epoch, the length of an epoch."
-    )
 
 
 @pytest.mark.parametrize(("workers", "refused"), [(1024, False), (1025, True)])
