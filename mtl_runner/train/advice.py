@@ -16,6 +16,7 @@ from mtl_runner.compat.torch_modules import draws_at_random, keeps_running_stati
 from mtl_runner.config.settings import TrainerOptions
 from mtl_runner.experiment.learner import Learner
 from mtl_runner.likelihood import Homoscedastic
+from mtl_runner.tasks.metrics import Metric
 from mtl_runner.tasks.protocols import HasOptimum
 from mtl_runner.train.epoch_record import EpochMeans
 from mtl_runner.update import AdaTask, Jacobian, Joint, PerTask
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from mtl_runner.experiment.build import Experiment
 
 OPTIMUM_TOLERANCE = 0.1  # distance of a log-variance from its optimum: 5 % of sigma
+MANY_LABELS = 10_000_000  # that a metric which is no sum may keep without a word
 LOST_SHARE = 0.1  # of the best monitor, lost until the end: more than the noise of an evaluation
 
 # A constant factor on the gradient changes nothing in their step but the weight of eps.
@@ -56,6 +58,7 @@ def advice_on_setup(experiment: Experiment) -> list[str]:
         *_nothing_shared(experiment),
         *_not_in_relative_loss(experiment),
         _unmeasured_nadir(experiment),
+        *_rows_that_are_kept(experiment),
     ]
     return [sentence for sentence in advice if sentence]
 
@@ -359,6 +362,23 @@ def _not_in_relative_loss(experiment: Experiment) -> list[str]:
         for task, loss in zip(experiment.data.tasks, losses, strict=True)
         if loss is None and task.has_target and task.loss_term is None
     ]
+
+
+def _rows_that_are_kept(experiment: Experiment) -> list[str]:
+    """Return advice on metrics that keep every row of a large validation split."""
+    split, advice = experiment.data.splits["val"], []
+    for task in experiment.data.tasks:
+        names = [m.name for m in task.all_metrics if isinstance(m, Metric) and m.collects]
+        if not names or not task.has_target:
+            continue
+        # A row may hold a label per pixel.
+        labels = len(split) * split.rows(slice(0, 1)).targets[task.name][0].numel()
+        if labels > MANY_LABELS:
+            advice.append(
+                f"{' and '.join(names)} of {task.name!r} {'is' if len(names) == 1 else 'are'} exact and no sum: every evaluation keeps score and label of {labels:,} labels in memory; "
+                f"measure something else (data.metrics.{task.name}), or make the validation split smaller."
+            )
+    return advice
 
 
 def _unmeasured_nadir(experiment: Experiment) -> str:

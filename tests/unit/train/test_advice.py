@@ -40,7 +40,7 @@ from mtl_runner.weighting import (
 )
 from tests.support.builders import SGD, assert_near, make_split, make_tasks
 from tests.support.likelihoods import learner_with
-from tests.support.whole_runs import everything_config
+from tests.support.whole_runs import compose_config, everything_config
 from tests.unit.train.advised_runs import (
     build_experiment,
     free_softmax,
@@ -623,3 +623,21 @@ def test_what_differs_in_parts_is_told_once() -> None:
         a for a in setup_advice("trainer.accumulate=2", "model.dropout=0.1") if a.startswith(start)
     ]
     assert advice == f"{start} dropout draws part by part; the result differs by that."
+
+
+def test_metrics_that_keep_every_row_of_a_large_split_are_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Breaks if an evaluation of a hundred million rows runs out of memory without a word."""
+    experiment = build(compose_config("data=digits", "data.metrics={digit: [auc, accuracy]}"))
+    plain = advice_on_setup(build(compose_config("data=digits")))
+    rows = len(experiment.data.splits["val"])
+    monkeypatch.setattr("mtl_runner.train.advice.MANY_LABELS", rows)
+    assert advice_on_setup(experiment) == plain
+    monkeypatch.setattr("mtl_runner.train.advice.MANY_LABELS", rows - 1)
+    assert advice_on_setup(experiment) == [
+        *plain,
+        f"auc of 'digit' is exact and no sum: every evaluation keeps score and label of {rows} labels in memory; "
+        "measure something else (data.metrics.digit), or make the validation split smaller.",
+    ]
+    assert advice_on_setup(build(compose_config("data=digits"))) == plain

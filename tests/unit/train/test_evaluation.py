@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mtl_runner.data.dataset import Split
 from mtl_runner.data.prepare import prepare
@@ -15,7 +20,7 @@ from mtl_runner.experiment.build import trivial_losses
 from mtl_runner.experiment.forward import ForwardPass
 from mtl_runner.likelihood import Heteroscedastic, Homoscedastic, Likelihood, Standard
 from mtl_runner.tasks.task import Task, log_variance_key
-from mtl_runner.train.evaluation import Evaluation, sigma_statistics
+from mtl_runner.train.evaluation import Evaluation, evaluate, sigma_statistics
 from tests.support.builders import (
     KINDS,
     ROWS,
@@ -275,3 +280,62 @@ def test_a_split_without_any_label_has_no_loss_rather_than_a_broken_one() -> Non
     values = evaluate_split(model, [OFFSETS], split.rows(slice(0, 6)), rows=2).values["o"]
     assert values["loss"] == 0.0
     assert math.isnan(values["instance_error"])
+
+
+class LiveBytes(TorchDispatchMode):
+    """Counts the bytes of the tensors that operations make and that are still alive."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.most = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run an operation, and follow the memory of its results until they are gone."""
+        results = func(*args, **(kwargs or {}))
+        for result in results if isinstance(results, tuple | list) else [results]:
+            if isinstance(result, Tensor) and result._base is None:
+                size = result.numel() * result.element_size()
+                self._add(size)
+                weakref.finalize(result, self._add, -size)
+        return results
+
+    def _add(self, size: int) -> None:
+        self.now += size
+        self.most = max(self.most, self.now)
+
+
+class DrawnRows(Split):
+    """Rows that are drawn when they are asked for, so that only the evaluation takes memory."""
+
+    def __init__(self, tasks: list[Task], rows: int) -> None:
+        first = make_split(tasks)
+        super().__init__(first.inputs, first.targets)
+        self.count = rows
+
+    def batches(self, size: int) -> Iterator[Split]:
+        """Yield the first rows again and again."""
+        for start in range(0, self.count, size):
+            index = torch.arange(start, min(start + size, self.count)) % len(self)
+            yield self.rows(index)
+
+
+def most_bytes(metrics: Mapping[str, Sequence[str]], rows: int) -> int:
+    """Return the most memory that the tensors of an evaluation take at once."""
+    tasks = [Task(kind, kind, size=1 if "regression" in kind else 3) for kind in KINDS]
+    tasks = [replace(task, metrics=tuple(metrics.get(task.name, ()))) for task in tasks]
+    forward = ForwardPass(make_mlp(tasks), Standard(tasks))
+    with LiveBytes() as memory:
+        evaluate(forward, tasks, DrawnRows(tasks, rows), [None] * len(tasks), batch_rows=2500)
+    return memory.most
+
+
+def test_the_memory_of_an_evaluation_does_not_grow_with_the_rows() -> None:
+    """Breaks if an evaluation of a million rows keeps anything of them where sums would do."""
+    assert most_bytes({}, 250_000) == most_bytes({}, 10_000)
+
+
+def test_a_metric_of_all_rows_keeps_a_score_and_a_label_of_each() -> None:
+    """Breaks if such a metric keeps the inputs or the other outputs, too."""
+    few, many = (most_bytes({"classification": ["auc"]}, rows) for rows in (10_000, 110_000))
+    # Three columns of scores and three of labels in float64, joined, and sorted column by column.
+    assert 100_000 * 6 * 8 <= many - few <= 4 * 100_000 * 6 * 8
