@@ -6,6 +6,7 @@ Whatever goes wrong there becomes a :class:`~mtl_runner.errors.ConfigError` of o
 from __future__ import annotations
 
 import contextlib
+import copy
 import difflib
 import functools
 import importlib
@@ -85,9 +86,14 @@ def make(
     }
     try:
         # Bound first, called later: instantiate would turn the context's objects into configs.
-        partial = instantiate(
-            {**node, "_convert_": "all", "_partial_": True}, **_execution_whitelist(node)
-        )
+        is_plain = isinstance(node, dict) and len(given) == len(options)
+        if is_plain and not {"_partial_", "_args_"} & node.keys():
+            # Nothing in it is to be made, so there is nothing for Hydra to do.
+            partial = functools.partial(target, **copy.deepcopy(given))
+        else:
+            partial = instantiate(
+                {**node, "_convert_": "all", "_partial_": True}, **_execution_whitelist(node)
+            )
         made = partial(**objects) if called else partial
     except InstantiationException as error:
         check_types(target, given, key)

@@ -410,7 +410,16 @@ def record_again(
     write_atomic(directory / OVERRIDES, to_yaml(list(overrides)))
     write_json(directory / IDENTITY, {"overrides": list(overrides), "choices": dict(choices)})
     # The config comes last: it is what makes this a run directory.
-    write_atomic(directory / CONFIG, to_yaml(OmegaConf.to_container(config, enum_to_str=True)))
+    write_atomic(directory / CONFIG, to_yaml(plain_config(config)))
+
+
+def plain_config(config: DictConfig) -> dict[str, Any]:
+    """Return a config as it is recorded: plain values, with interpolations as they were written.
+
+    Args:
+        config: The config of a run.
+    """
+    return cast("dict[str, Any]", OmegaConf.to_container(config, enum_to_str=True))
 
 
 def trained_config(directory: Path, trained: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -95,7 +95,11 @@ def begin(request: Request, datasets: Datasets | None = None) -> Trainer:
     if experiment.settings.record.safetensors:
         check_safetensors()
     trainer = Trainer(experiment, request.directory)
-    trainer.config = run_directory.trained_config(request.directory, trainer.config)
+    trainer.config = (
+        run_directory.trained_config(request.directory, trainer.config)
+        if trainer.resumed
+        else run_directory.plain_config(request.config)
+    )
     trainer.best.header = _header(request, experiment)
     log.info("%s", _start_line(trainer))
     record = trainer.settings.record

@@ -50,6 +50,7 @@ from mtl_runner.train.progress import ProgressBar
 from mtl_runner.train.stack.eligibility import (
     config_key,
     experiment_key,
+    reason_in_batches,
     reason_not_to_stack,
     replica_bytes,
 )
@@ -194,6 +195,12 @@ class StackedRuns:
                     for index in members:
                         with self._failures_of(index):
                             trainer = self._begin(index, locks, begun)
+                            epochs = trainer.settings.trainer.epochs
+                            reason = reason_in_batches(trainer.batches, epochs, trainer.tasks)
+                            if reason:
+                                self._record_stop([index], WAITS)
+                                self.not_stacked[index] = reason
+                                continue
                             key = experiment_key(trainer.experiment)
                             stacks.setdefault(key, {})[index] = trainer
                     for trainers in stacks.values():

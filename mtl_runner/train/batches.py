@@ -96,7 +96,7 @@ class Batches:
     ) -> None:
         self.split, self.batch_size = split, batch_size
         self.generator = torch.Generator().manual_seed(seed)
-        self.pass_state = self.generator.get_state()
+        self.pass_state = self.first_state = self.generator.get_state()
         self.pass_batches = -(-len(split) // batch_size)
         self.count = steps_per_epoch or self.pass_batches
         self.labelled = _labelled_rows(split, tasks)
@@ -144,6 +144,23 @@ class Batches:
     def active(self, step: int, labelled: tuple[bool, ...] | None = None) -> Active:
         """Return which tasks are active at a step (:meth:`ActivityPatterns.active`)."""
         return self.patterns.active(step, labelled)
+
+    def unlabelled_tasks(self, passes: int) -> list[int]:
+        """Return the indices of the tasks of which some batch of the first passes has no label.
+
+        Args:
+            passes: Number of passes over the rows, from the start of the run.
+        """
+        if self.labelled is None:
+            return []
+        generator = torch.Generator()
+        generator.set_state(self.first_state)
+        unlabelled = np.zeros(self.labelled.shape[1], dtype=bool)
+        for _ in range(passes):
+            labelled = self._labelled_batches(torch.randperm(len(self.split), generator=generator))
+            assert labelled is not None
+            unlabelled |= ~labelled.all(0)
+        return np.flatnonzero(unlabelled).tolist()
 
     def close(self) -> None:
         """Free what an epoch holds: nothing here."""

@@ -9,7 +9,6 @@ import csv
 import io
 import itertools
 import logging
-import math
 import os
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -104,7 +103,11 @@ class MetricsFile:
         """
         text = io.StringIO(newline="")
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerows([_cell(row.get(column)) for column in self.columns] for row in rows)
+        # Undefined numbers are empty; NaN alone differs from itself.
+        writer.writerows(
+            ["" if cell is None or cell != cell else cell for cell in map(row.get, self.columns)]
+            for row in rows
+        )
         self.pending += text.getvalue()
         if flush:
             self.flush()
@@ -184,11 +187,6 @@ class MetricsFile:
                 aside.name,
             )
         write_atomic(self.path, data)
-
-
-def _cell(value: str | int | float | None) -> str | int | float:
-    """Return numbers in full (the shortest text that reads back equal), undefined ones as empty."""
-    return "" if value is None or (isinstance(value, float) and math.isnan(value)) else value
 
 
 def measured_columns(names: Iterable[str], tasks: Sequence[Task]) -> list[str]:

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from omegaconf import OmegaConf
@@ -20,7 +22,12 @@ from mtl_runner.launch.catalog import Catalog
 from mtl_runner.train import checkpoint
 from mtl_runner.train.interruption import Interrupted
 from mtl_runner.train.stack import StackTrainer
-from mtl_runner.train.stack.eligibility import config_key, experiment_key, reason_not_to_stack
+from mtl_runner.train.stack.eligibility import (
+    config_key,
+    experiment_key,
+    reason_in_batches,
+    reason_not_to_stack,
+)
 from mtl_runner.train.trainer import Trainer
 from tests.oracles.methods.runs import FEW_ROWS, compose, prepare, start
 from tests.support.paths import CONF
@@ -200,6 +207,44 @@ def assert_same_model(replica: Trainer, single: Trainer, name: str = "checkpoint
         assert actual.get(key) == expected.get(key)
     for key in ("model", "weights"):
         torch.testing.assert_close(actual.get(key, {}), expected.get(key, {}), rtol=1e-7, atol=1e-9)
+
+
+# Missing labels
+
+
+def write_table_with_gaps(path: Path) -> None:
+    """Write a table with a number, of which 3 % are missing, and a class, of which 2 % are."""
+    generator = np.random.default_rng(0)
+    inputs = generator.normal(size=(400, 4))
+    size = inputs @ [1.0, -2.0, 0.5, 0.0] + generator.normal(size=400)
+    size[generator.random(400) < 0.03] = np.nan
+    kind = np.where(inputs[:, 0] > 0, "high", "low").astype(object)
+    kind[generator.random(400) < 0.02] = None
+    frame = pd.DataFrame(inputs, columns=list("abcd")).assign(size=size, kind=kind)
+    frame.to_csv(path, index=False)
+
+
+@pytest.mark.parametrize(
+    "method",
+    some_quickly(("fixed", "uncertainty", "dwa", "famo", "staged", "per_task_adam"), "uncertainty"),
+)
+@in_float64
+def test_runs_with_missing_labels_stack(method: str, tmp_path: Path) -> None:
+    """Breaks if a stack counts a missing label, or leaves an evaluation with one out."""
+    write_table_with_gaps(tmp_path / "table.csv")
+    table = (
+        *("data=table", f"data.path={tmp_path / 'table.csv'}", "data.batch_size=40"),
+        "data.targets={size: regression, kind: classification}",
+        # A decay would reach the heads of other tasks' optimizers.
+        *("optimizer.weight_decay=0", "trainer.clip=null", *SMALL),
+    )
+    runs = [(*table, *METHODS[method], f"seed={k}", f"optimizer.lr={RATES[k]}") for k in range(3)]
+    alone = trained_singly(tmp_path / "single", runs)
+    assert reason_not_to_stack(alone[0].experiment) == ""
+    for trainer in alone:
+        assert [task.missing for task in trainer.tasks] == [True, True]
+        assert reason_in_batches(trainer.batches, 20, trainer.tasks) == ""
+    assert_all_same(trained_as_stack(tmp_path / "stack", runs), alone)
 
 
 # Every method

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mtl_runner.train.interruption import graceful_interruption
 from mtl_runner.train.progress import ProgressBar
-from mtl_runner.train.stack.eligibility import reason_not_to_stack
+from mtl_runner.train.stack.eligibility import reason_in_batches, reason_not_to_stack
 from mtl_runner.train.stack.stack_trainer import StackTrainer
 from mtl_runner.train.stack.stacked_step import CannotStackError
 from mtl_runner.train.trainer import Trainer
@@ -22,7 +22,9 @@ def run_compiled(trainer: Trainer) -> str:
     Raises:
         Exception: Whatever ended the training, such as ``DivergedError`` or ``Interrupted``.
     """
-    reason = reason_not_to_stack(trainer.experiment)
+    reason = reason_not_to_stack(trainer.experiment) or reason_in_batches(
+        trainer.batches, trainer.settings.trainer.epochs, trainer.tasks
+    )
     if reason:
         return reason
     stack = StackTrainer([trainer], compiled=True, snapshots=False)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import types
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,9 +17,14 @@ from mtl_runner.data.dataset import Split
 from mtl_runner.data.inputs import InputTensors
 from mtl_runner.data.items.loaded_split import LoadedSplit
 from mtl_runner.data.prepare import AnySplit
+from mtl_runner.experiment import seeding
 from mtl_runner.experiment.build import Experiment
+from mtl_runner.tasks.task import Task
+from mtl_runner.train.batches import Batches, LoadedBatches
 from mtl_runner.train.evaluation_interval import EvaluationInterval
 from mtl_runner.train.stack.stacked_optimizer import ELEMENTWISE
+from mtl_runner.weighting import Weighting
+from mtl_runner.weighting.protocols import KeepsLosses, ObservesLosses, ObservesNorms
 
 PLAIN = (bool, int, float, str, type(None))
 
@@ -61,11 +68,12 @@ def reason_not_to_stack(experiment: Experiment) -> str:
     """Return why a run cannot be a replica of any stack; empty if it can."""
     learner, settings = experiment.learner, experiment.settings
     for part in (learner.weighting, learner.likelihood):
-        if part.replica_options is None:
-            return f"{type(part).__name__} keeps a state or draws at random"
         # A subclass inherits the promise of its parent, but may not keep it.
-        if "replica_options" not in vars(type(part)):
-            return f"{type(part).__name__} does not say which of its options may differ between the runs of a stack (replica_options)"
+        if "replica_options" in vars(type(part)) and part.replica_options is not None:
+            continue
+        is_ours = type(part).__module__.startswith("mtl_runner.")
+        if is_ours or not (isinstance(part, Weighting) and is_pure(part)):
+            return f"{type(part).__name__} keeps a state or draws at random"
     if learner.update.optimizer_tasks is None:
         return f"the update {type(learner.update).__name__}, with these options, needs each run's gradients by themselves"
     if not experiment.schedule.can_stack:
@@ -74,8 +82,6 @@ def reason_not_to_stack(experiment: Experiment) -> str:
         return "the data are read while it trains"
     if settings.steps_per_epoch is not None:
         return "data.steps_per_epoch cuts the passes over the rows into other epochs"
-    if any(task.missing for task in experiment.data.tasks):
-        return "labels are missing, so that tasks are idle in other batches of every run"
     if learner.conflicts is not None:
         return "record.gradients looks at each run's gradients"
     if settings.debug:
@@ -96,6 +102,78 @@ def reason_not_to_stack(experiment: Experiment) -> str:
     if experiment.warmup_steps:
         return "trainer.warmup changes the learning rates within an epoch"
     return _reason_in_optimizers(experiment) or _reason_in_modules(learner.model)
+
+
+def reason_in_batches(batches: Batches | LoadedBatches, epochs: int, tasks: Sequence[Task]) -> str:
+    """Return why the batches of a run keep it out of a stack; empty if they do not.
+
+    All runs of a stack have the same active tasks at every step, so no batch may lack the labels of
+    a task. That is known of all batches of the run before it begins.
+
+    Args:
+        batches: The batches of the run.
+        epochs: Number of epochs of the run.
+        tasks: The tasks.
+    """
+    if isinstance(batches, LoadedBatches):
+        return "its data are read while it trains"
+    names = [tasks[index].name for index in batches.unlabelled_tasks(epochs)]
+    if not names:
+        return ""
+    return f"some batch of it holds no label of {' and '.join(map(repr, names))}"
+
+
+@torch.no_grad()
+def is_pure(weighting: Weighting) -> bool:
+    """Return whether a weighting is a function of the losses and of its own parameters alone.
+
+    It is tried out on a copy, with several losses: it must answer equal losses equally, and leave
+    its own state and the random generators as they are.
+
+    Args:
+        weighting: The weighting of a class that does not say so itself.
+
+    Example:
+        >>> from mtl_runner.weighting import Fixed, Random
+        >>> tasks = [Task("depth"), Task("normals")]
+        >>> is_pure(Fixed(tasks)), is_pure(Random(tasks))
+        (True, False)
+    """
+    learns = (ObservesNorms, ObservesLosses, KeepsLosses)
+    if isinstance(weighting, learns) or type(weighting).prepare is not Weighting.prepare:
+        return False
+    cpu = torch.device("cpu")
+    random_state = seeding.random_state(cpu)
+    try:
+        weighting = copy.deepcopy(weighting).cpu()
+        before = _contents([weighting, random_state])
+        size = len(weighting.tasks)
+        trials = [torch.linspace(1 + k, 2 + k, size) for k in range(3)]
+        answers = [weighting(losses) for losses in (*trials, *trials)]
+        after = _contents([weighting, seeding.random_state(cpu)])
+        pairs = zip(answers[: len(trials)], answers[len(trials) :], strict=True)
+        return before == after and all(torch.equal(first, second) for first, second in pairs)
+    except Exception:
+        # A user's class can raise anything; alone it gets the run's own sentence.
+        return False
+    finally:
+        seeding.set_random_state(random_state, cpu)
+
+
+def _contents(value: Any, above: tuple[int, ...] = ()) -> Any:
+    """Return all that an object holds at any depth, in a form that can be compared."""
+    if isinstance(value, Tensor):
+        return value.dtype, value.tolist()
+    if id(value) in above or isinstance(value, type | types.FunctionType | types.MethodType):
+        return repr(value)
+    above = (*above, id(value))
+    if isinstance(value, list | tuple):
+        return [_contents(item, above) for item in value]
+    if isinstance(value, Mapping):
+        return [(repr(key), _contents(item, above)) for key, item in value.items()]
+    if hasattr(value, "__dict__"):
+        return type(value), _contents(vars(value), above)
+    return repr(value)
 
 
 def _reason_in_optimizers(experiment: Experiment) -> str:

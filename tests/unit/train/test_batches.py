@@ -46,9 +46,11 @@ def test_a_task_is_active_in_a_batch_if_and_only_if_it_has_a_label_there(
     }
     split = Split(split.inputs, targets)
     batches = Batches(split, tasks, Schedule(tasks, RunLength(2, 1)), batch_size, seed=seed)
+    actives = []
     for epoch in range(2):
         pairs = list(batches.epoch(epoch * batches.count))
         assert len(pairs) == batches.count == math.ceil(ROWS / batch_size)
+        actives += [active for _, active in pairs]
         for batch, active in pairs:
             has_label = [
                 bool(
@@ -63,6 +65,8 @@ def test_a_task_is_active_in_a_batch_if_and_only_if_it_has_a_label_there(
         assert_same_bits(
             inputs[inputs[:, 0].argsort()], split.inputs[split.inputs[:, 0].argsort()]
         )  # every row once
+    some_unlabelled = [any(active.values[i] == 0 for active in actives) for i in range(len(KINDS))]
+    assert batches.unlabelled_tasks(2) == [i for i, found in enumerate(some_unlabelled) if found]
 
 
 def inputs_of_epochs(split: Split, seed: int, epochs: int = 3, batch_size: int = 5) -> Tensor:

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from omegaconf import OmegaConf
+from torch import Tensor, nn
 
+from mtl_runner.data.dataset import Split
 from mtl_runner.experiment.build import Experiment, build
+from mtl_runner.schedule import RunLength, Schedule
+from mtl_runner.tasks.activity import Active
+from mtl_runner.tasks.task import Task
+from mtl_runner.train.batches import Batches
 from mtl_runner.train.stack.eligibility import (
     config_key,
     experiment_key,
+    reason_in_batches,
     reason_not_to_stack,
     replica_bytes,
 )
-from mtl_runner.weighting import Fixed
+from mtl_runner.weighting import Fixed, Weighting
+from tests.support.builders import make_split, make_tasks
 from tests.support.whole_runs import everything_config
 
 
@@ -65,7 +77,7 @@ def test_numbers_of_the_data_may_differ_but_not_the_batches() -> None:
         (("weighting=random",), False, "keeps a state or draws at random"),
         (("update=jacobian", "update.aggregator=sum"), False, "the update Jacobian"),
         (("schedule=plateau",), False, "the schedule Plateau"),
-        ((), True, "labels are missing"),
+        ((), True, ""),
         (("record.gradients=true",), False, "record.gradients"),
         (("+debug=true",), False, "debug=true"),
         (("optimizer._target_=torch.optim.Rprop",), False, "the optimizer Rprop"),
@@ -92,16 +104,128 @@ def test_what_a_stack_cannot_do_is_a_reason(
     assert bool(reason) == bool(part)
 
 
-def test_a_weighting_of_the_users_says_itself_what_may_differ() -> None:
-    """Breaks if a user reads that his stateless weighting keeps a state."""
+class Roots(Weighting):
+    """A weighting of a user's, who has never heard of stacks."""
 
-    class Roots(Fixed):
+    def forward(self, losses: Tensor, active: Active | None = None) -> Tensor:
+        """Return the sum of the square roots."""
+        return losses.sqrt().sum()
+
+
+class Learning(Roots):
+    """It has a parameter, by which it multiplies."""
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        super().__init__(tasks)
+        self.factor = nn.Parameter(torch.ones(()))
+
+    def forward(self, losses: Tensor, active: Active | None = None) -> Tensor:
+        """Return the sum of the square roots, times a parameter."""
+        return self.factor * super().forward(losses, active)
+
+
+class Counting(Roots):
+    """It counts its calls in an attribute."""
+
+    calls = 0
+
+    def forward(self, losses: Tensor, active: Active | None = None) -> Tensor:
+        """Return a sum that grows with the calls."""
+        self.calls += 1
+        return self.calls * losses.sum()
+
+
+class Remembering(Roots):
+    """It keeps the last losses in a list, and answers by them."""
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        super().__init__(tasks)
+        self.seen = [torch.ones(len(tasks))]
+
+    def forward(self, losses: Tensor, active: Active | None = None) -> Tensor:
+        """Return the sum of the ratios to the last losses."""
+        ratios = losses / self.seen[-1]
+        self.seen[-1] = losses.detach()
+        return ratios.sum()
+
+
+class Drawing(Roots):
+    """It draws from NumPy's generator."""
+
+    def forward(self, losses: Tensor, active: Active | None = None) -> Tensor:
+        """Return a random multiple of the sum."""
+        return float(np.random.rand()) * losses.sum()
+
+
+class Preparing(Roots):
+    """It wants to be told of the losses first."""
+
+    def prepare(self, losses: Tensor, active: Active | None = None) -> None:
+        """Look at the losses."""
+
+
+class FromThirdCallOn(Counting):
+    """It changes its ways in its third call, and only then."""
+
+    def forward(self, losses: Tensor, active: Active | None = None) -> Tensor:
+        """Return the sum, later its double."""
+        super().forward(losses, active)
+        return losses.sum() * (2 if self.calls > 2 else 1)
+
+
+@pytest.mark.parametrize(
+    ("made", "stacks"),
+    [
+        (Roots, True),
+        (Learning, True),
+        (Counting, False),
+        (Remembering, False),
+        (Drawing, False),
+        (Preparing, False),
+        (FromThirdCallOn, False),
+    ],
+)
+def test_a_weighting_of_the_users_is_tried_out(made: type[Weighting], stacks: bool) -> None:
+    """Breaks if a user reads that his stateless weighting keeps a state, or one with a state stacks."""
+    experiment = make_experiment("weighting=fixed")
+    weighting = made(experiment.data.tasks)
+    experiment.learner.weighting = weighting
+    before = torch.get_rng_state(), np.random.get_state()[1].tolist(), repr(vars(weighting))
+    reason = reason_not_to_stack(experiment)
+    assert reason == ("" if stacks else f"{made.__name__} keeps a state or draws at random")
+    after = torch.get_rng_state(), np.random.get_state()[1].tolist(), repr(vars(weighting))
+    assert torch.equal(before[0], after[0])
+    assert before[1:] == after[1:]
+
+
+def test_a_subclass_of_ours_is_tried_out_too() -> None:
+    """Breaks if a subclass inherits a promise that it does not keep."""
+
+    class Doubled(Fixed):
         pass
 
     experiment = make_experiment("weighting=fixed")
-    experiment.learner.weighting = Roots(experiment.data.tasks)
-    reason = reason_not_to_stack(experiment)
-    assert reason.startswith("Roots does not say which of its options may differ")
+    experiment.learner.weighting = Doubled(experiment.data.tasks)
+    assert reason_not_to_stack(experiment) == ""
+
+
+def test_a_batch_without_a_label_of_a_task_keeps_a_run_out() -> None:
+    """Breaks if a stack gives an idle task a gradient, or a sweep with few gaps is not stacked."""
+    tasks = [replace(task, missing=True) for task in make_tasks(a="regression", b="regression")]
+    split = make_split(tasks)
+    rows = len(split)
+    schedule = Schedule(tasks, RunLength(3, 1))
+    for missing, batch_size, reason in (
+        (range(0), 1, ""),
+        (range(1), rows, ""),
+        (range(1), 1, "some batch of it holds no label of 'b'"),
+        (range(rows), rows, "some batch of it holds no label of 'b'"),
+    ):
+        target = split.targets["b"].clone()
+        target[list(missing)] = torch.nan
+        gaps = Split(split.inputs, {**split.targets, "b": target})
+        batches = Batches(gaps, tasks, schedule, batch_size, seed=0)
+        assert reason_in_batches(batches, 3, tasks) == reason
 
 
 def test_experiments_of_other_shapes_have_another_key() -> None:
