@@ -77,6 +77,8 @@ def reason_not_to_stack(experiment: Experiment) -> str:
         return "labels are missing, so that tasks are idle in other batches of every run"
     if learner.conflicts is not None:
         return "record.gradients looks at each run's gradients"
+    if experiment.frozen:
+        return "model.freeze lets parts of the model train from a step on"
     if settings.debug:
         return "debug=true"
     if settings.trainer.precision != "float32":
