@@ -30,10 +30,11 @@ from mtl_runner.experiment.learner import Learner
 from mtl_runner.experiment.own_optimizers import OwnOptimizers
 from mtl_runner.experiment.seeding import seed_everything
 from mtl_runner.gradients.loss_scale import LossScale
-from mtl_runner.gradients.parameters import Parameters
+from mtl_runner.gradients.parameters import Parameters, trained_now
 from mtl_runner.gradients.parts import PartSettings
 from mtl_runner.likelihood import Likelihood
 from mtl_runner.models import EmbedsCategories, PredictsNoise, Unshared
+from mtl_runner.models.frozen_parts import FrozenParts, frozen_for_a_time
 from mtl_runner.models.predicts_noise import with_noise_outputs
 from mtl_runner.schedule import RunLength, Schedule
 from mtl_runner.tasks.metrics.base import Metric
@@ -72,6 +73,7 @@ class Experiment:
         parameters: The parameters of the model, with the tasks that own each.
         device: The device of the run.
         warmup_steps: Number of steps over which the learning rates grow from 0.
+        frozen: The parts of the model that are frozen in the first steps.
         trivial: The losses of the trivial predictor, by split, as far as they are known.
     """
 
@@ -83,6 +85,7 @@ class Experiment:
     parameters: Parameters
     device: torch.device
     warmup_steps: int = 0
+    frozen: Sequence[FrozenParts] = ()
     trivial: dict[str, list[float | None]] = field(default_factory=dict)
 
     def trivial_losses(self, split: str) -> list[float | None]:
@@ -93,6 +96,12 @@ class Experiment:
         if split not in self.trivial:
             self.trivial[split] = trivial_losses(self.data.tasks, self.data.splits[split])
         return self.trivial[split]
+
+    def last_release(self) -> float:
+        """Return the epoch at which the last frozen part begins to train within the run."""
+        length = self.schedule.length
+        steps = [parts.until_step or 0 for parts in self.frozen]
+        return max((s for s in steps if s < length.steps), default=0) / length.steps_per_epoch
 
 
 def build(cfg: DictConfig, datasets: Datasets | None = None) -> Experiment:
@@ -162,7 +171,7 @@ def build(cfg: DictConfig, datasets: Datasets | None = None) -> Experiment:
         optimizer_factory(plain["optimizer"], part_settings.settings)
     )
     blocks = (
-        [[p for p in copy.parameters() if p.requires_grad] for copy in model.copies]
+        [trained_now(copy.parameters()) for copy in model.copies]
         if isinstance(model, Unshared)
         else None
     )
@@ -198,6 +207,10 @@ def build(cfg: DictConfig, datasets: Datasets | None = None) -> Experiment:
         raise ConfigError(
             f"trainer.warmup={warmup} is longer than the run of {length.steps} steps, so that no learning rate would be reached; give a shorter one, such as 5%."
         )
+    frozen = frozen_for_a_time(model)
+    for parts in frozen:
+        parts.until_step = parse_time(parts.until, length, "model.freeze.until")
+        parts.at_step(0)
     conflicts = (
         Conflicts(parameters, len(tasks))
         if settings.record.gradients and parameters.shared
@@ -215,7 +228,7 @@ def build(cfg: DictConfig, datasets: Datasets | None = None) -> Experiment:
         precision=precision,
     )
     return Experiment(
-        settings, data, learner, schedule, lr_schedulers, parameters, device, warmup_steps
+        settings, data, learner, schedule, lr_schedulers, parameters, device, warmup_steps, frozen
     )
 
 

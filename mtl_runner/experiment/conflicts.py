@@ -9,7 +9,7 @@ from mtl_runner.experiment.micro_batches import Forward
 from mtl_runner.gradients import door
 from mtl_runner.gradients.door import Lane, Losses
 from mtl_runner.gradients.layout import as_row
-from mtl_runner.gradients.parameters import Parameters
+from mtl_runner.gradients.parameters import Parameters, trained_now
 from mtl_runner.tasks.activity import Active
 
 
@@ -37,12 +37,17 @@ class Conflicts:
     def __init__(self, parameters: Parameters, tasks: int) -> None:
         self.shared = parameters.shared
         self.fields = {"gradient_norm": tasks, "cosine": tasks * tasks}
+        self._measured: dict[str, Tensor] = {}
+
+    def before_weights(self, forward: Forward, active: Active) -> None:
+        """Measure the norms and cosines of this step."""
+        norms, cosines = self.measure(forward.losses, active)
+        self._measured = {"gradient_norm": norms, "cosine": cosines}
 
     def before_update(self, forward: Forward, weights: Tensor, active: Active) -> dict[str, Tensor]:
-        """Return the norms and cosines of this step, to be recorded."""
-        del weights
-        norms, cosines = self.measure(forward.losses, active)
-        return {"gradient_norm": norms, "cosine": cosines}
+        """Return what was measured, to be recorded."""
+        del forward, weights, active
+        return self._measured
 
     def after_update(self, forward: Forward, active: Active) -> None:
         """Do nothing."""
@@ -55,11 +60,15 @@ class Conflicts:
             active: The tasks that take part.
 
         Returns:
-            Norms ``[T]`` and cosines ``[T * T]``; NaN for idle tasks, and cosines also for
-            gradients of norm 0.
+            Norms ``[T]`` and cosines ``[T * T]``; NaN for idle tasks, while all shared parameters
+            are frozen, and cosines also for gradients of norm 0.
         """
-        lanes = [Lane((t,), self.shared) for t in active.tasks]
-        rows = [as_row(gradients, self.shared) for gradients in door.of(losses, lanes, keep=True)]
+        shared = trained_now(self.shared)
+        if not shared:
+            nothing = self.shared[0].new_full((len(losses),), torch.nan)
+            return nothing, nothing.repeat(len(losses))
+        lanes = [Lane((t,), shared) for t in active.tasks]
+        rows = [as_row(gradients, shared) for gradients in door.of(losses, lanes, keep=True)]
         jacobian = torch.stack(rows)
         gramian = jacobian @ jacobian.T
         norms = gramian.diagonal().sqrt()

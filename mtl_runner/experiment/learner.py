@@ -85,6 +85,11 @@ class Learner:
             The numbers of the step, on the device.
         """
         forward = self.forward(batch)
+        try:
+            for hook in self.hooks:
+                hook.before_weights(forward, active)
+        except GradientOverflowError:
+            return self._left_out(forward, None, active)
         # Weights that are known before the losses save a pass over the parts of a batch.
         is_ahead = isinstance(forward, MicroBatches) and not self.weighting.uses_losses
         if is_ahead:
@@ -124,12 +129,20 @@ class Learner:
                 return MicroBatches(self.forward_pass, batch, rows, self.scale)
         return self.forward_pass.of_batch(batch, recompute=self.needs_recompute, scale=self.scale)
 
-    def _left_out(self, forward: Forward, weights: Tensor, active: Active) -> StepRecord:
-        """Return the record of a step that is left out, since a gradient was too large."""
+    def _left_out(self, forward: Forward, weights: Tensor | None, active: Active) -> StepRecord:
+        """Return the record of a step that is left out, since a gradient was too large.
+
+        Args:
+            forward: Outputs and losses of the batch.
+            weights: The weights of the step; None if they are not known yet.
+            active: The tasks that take part.
+        """
         assert self.scale is not None
         self.scale.overflowed()
         self.update.skip()
-        _, objective = self.weighting.weigh(forward.values, active)
+        weights_now, objective = self.weighting.weigh(forward.values, active)
+        if weights is None:
+            weights = weights_now * active.tensor(weights_now)
         measured = dict(self.layout.nothing(weights.device).measured)
         if forward.nll is not None:
             measured["nll"] = forward.nll

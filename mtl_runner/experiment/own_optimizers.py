@@ -93,6 +93,9 @@ class OwnOptimizers:
             for group in optimizer.param_groups:
                 group["lr"] = lr * min(1.0, (1 - done) / SETTLING)
 
+    def before_weights(self, forward: Forward, active: Active) -> None:
+        """Do nothing: the gradients depend on the weights."""
+
     def before_update(self, forward: Forward, weights: Tensor, active: Active) -> dict[str, Tensor]:
         """Take the gradients of the likelihood's parameters, while the graphs are there."""
         self._gradients = self.gradients(forward.losses, weights, active)

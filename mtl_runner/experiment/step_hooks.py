@@ -9,13 +9,25 @@ from torch import Tensor
 
 from mtl_runner.experiment.micro_batches import Forward
 from mtl_runner.gradients.door import values_of
-from mtl_runner.gradients.parameters import Parameters
+from mtl_runner.gradients.parameters import Parameters, trained_now
 from mtl_runner.tasks.activity import Active
 from mtl_runner.weighting.protocols import ObservesLosses, ObservesNorms
 
 
 class StepHook(Protocol):
     """An observer of a training step; the graphs of the losses must survive it."""
+
+    def before_weights(self, forward: Forward, active: Active) -> None:
+        """Look at gradients that do not depend on the weights.
+
+        A batch in parts has not gone through the model then, so that this first pass over the parts
+        measures the losses, too.
+
+        Args:
+            forward: Outputs and losses of the batch.
+            active: The tasks that take part.
+        """
+        ...
 
     def before_update(self, forward: Forward, weights: Tensor, active: Active) -> dict[str, Tensor]:
         """Look at the losses and weights before the parameters move.
@@ -50,12 +62,18 @@ class GradientNormHook:
 
     def __init__(self, weighting: ObservesNorms, parameters: Parameters) -> None:
         self.weighting, self.parameters = weighting, parameters
+        self.norms: Tensor | None = None
+
+    def before_weights(self, forward: Forward, active: Active) -> None:
+        """Measure the norms; while the weights of their layer are frozen, there are none."""
+        is_trained = bool(trained_now(self.parameters.last_shared))
+        self.norms = self.parameters.norms(forward.losses, active.tasks) if is_trained else None
 
     def before_update(self, forward: Forward, weights: Tensor, active: Active) -> dict[str, Tensor]:
-        """Measure the norms and pass them on; nothing is recorded."""
+        """Pass the norms on; nothing is recorded."""
         del weights
-        norms = self.parameters.norms(forward.losses, active.tasks)
-        self.weighting.observe_norms(norms, forward.values, active.none_if_all)
+        if self.norms is not None:
+            self.weighting.observe_norms(self.norms, forward.values, active.none_if_all)
         return {}
 
     def after_update(self, forward: Forward, active: Active) -> None:
@@ -71,6 +89,9 @@ class LossChangeHook:
 
     def __init__(self, weighting: ObservesLosses) -> None:
         self.weighting = weighting
+
+    def before_weights(self, forward: Forward, active: Active) -> None:
+        """Do nothing."""
 
     def before_update(self, forward: Forward, weights: Tensor, active: Active) -> dict[str, Tensor]:
         """Do nothing."""

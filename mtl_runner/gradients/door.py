@@ -17,7 +17,8 @@ from torch import Tensor
 from mtl_runner.errors import ConfigError
 from mtl_runner.gradients.loss_scale import LossScale
 
-#: One gradient per input of a lane; None where no loss of the lane reaches the input.
+#: One gradient per input of a lane; None where no loss of the lane reaches the input, or it is
+#: frozen (``requires_grad=False``).
 Gradients = Sequence[Tensor | None]
 
 
@@ -194,20 +195,25 @@ def _of_part(
 ) -> Iterator[Gradients]:
     """Yield the gradients of lanes, of losses with a graph; the last lane frees it, or not."""
     for i, lane in enumerate(lanes):
-        # A loss may reach no parameter at all.
+        # A loss may reach no parameter at all, and an input may be frozen.
         tasks = [t for t in lane.tasks if losses[t].requires_grad]
+        inputs = [parameter for parameter in lane.inputs if parameter.requires_grad]
         factors = lane.factors
-        yield (
+        gradients: Gradients = (
             torch.autograd.grad(
                 [losses[t] for t in tasks],
-                lane.inputs,
+                inputs,
                 None if factors is None else [factors[t] for t in tasks],
                 retain_graph=keep or i + 1 < len(lanes),
                 allow_unused=True,
             )
-            if tasks and lane.inputs
-            else [None] * len(lane.inputs)
+            if tasks and inputs
+            else [None] * len(inputs)
         )
+        if len(inputs) < len(lane.inputs):
+            of_trained = iter(gradients)
+            gradients = [next(of_trained) if p.requires_grad else None for p in lane.inputs]
+        yield gradients
 
 
 def _add(total: Gradients, gradients: Gradients) -> Gradients:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,8 @@ from mtl_runner.gradients.door import Lane, Losses, of
 @dataclass(frozen=True)
 class Parameters:
     """The model's trainable parameters and, for each, the tasks whose loss reaches it.
+
+    They include those that are frozen for a part of the run only (:func:`trained_now`).
 
     Attributes:
         tensors: The trainable parameters, in the model's order.
@@ -101,6 +103,21 @@ class Parameters:
             if parts:
                 norms[t] = parts[0] if len(parts) == 1 else torch.stack(parts).norm()
         return norms
+
+
+def trained_now(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:
+    """Return the parameters that are not frozen at present: those that need a gradient.
+
+    Args:
+        parameters: Parameters of the model; each may be frozen for some steps of the run.
+
+    Example:
+        >>> layer = nn.Linear(2, 1)
+        >>> _ = layer.bias.requires_grad_(False)
+        >>> len(trained_now(layer.parameters()))
+        1
+    """
+    return [parameter for parameter in parameters if parameter.requires_grad]
 
 
 def leaves_of(loss: Tensor) -> dict[Tensor, int]:

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from mtl_runner.errors import ConfigError, suggest
 from mtl_runner.errors.checks import whole_number
 from mtl_runner.gradients.parameters import leaves_of
-from mtl_runner.models.backbone_networks import make_network, map_shapes, vector_width
+from mtl_runner.models.backbones.make import make_network
+from mtl_runner.models.backbones.shapes import map_shapes, vector_width
+from mtl_runner.models.frozen_parts import FrozenParts
 from mtl_runner.models.heads import make_head
 from mtl_runner.tasks.task import Task
 
@@ -38,6 +40,18 @@ def options_to_rebuild(model: nn.Module) -> dict[str, Any]:
         ),
         {},
     )
+
+
+def _parts_and_time(freeze: Any) -> tuple[Any, Any]:
+    """Return what ``model.freeze`` names, and until when: None is for the whole run."""
+    if not isinstance(freeze, Mapping):
+        return freeze, None
+    for key in freeze:
+        if key not in ("parts", "until"):
+            raise ConfigError(
+                f"model.freeze knows parts and until, and no {key!r}; write it as {{parts: [conv1, bn1], until: 5 epochs}}, where parts: all stands for all."
+            )
+    return freeze.get("parts", ALL), freeze.get("until")
 
 
 class Pyramid(nn.Module):
@@ -92,7 +106,9 @@ class Backbone(nn.Module):
         library: ``timm``, ``torchvision`` or ``huggingface``; ``auto``: by the name.
         weights: First weights: null (random ones), a local file, or ``pretrained`` (downloaded).
         freeze: Parts of the network that are not trained: a list of their names, e.g. ``[conv1,
-            bn1, layer1]``, or ``all``. Their normalization stays as in evaluation.
+            bn1, layer1]``, or ``all``; or ``{parts: [conv1, bn1], until: 5 epochs}``, with a time
+            (epochs, ``"500 steps"``, ``"10%"``) from which they are. Until then their
+            normalization stays as in evaluation.
         head: Widths of the layers in each task's head before its output.
         width: Channels of the pyramid, which only tasks with an answer per pixel use.
         config: The config of a Hugging Face encoder, as a run recorded it; not to be set by hand.
@@ -118,13 +134,14 @@ class Backbone(nn.Module):
         name: str = "resnet18",
         library: str = "auto",
         weights: str | None = None,
-        freeze: str | Sequence[str] | None = None,
+        freeze: str | Sequence[str] | Mapping[str, Any] | None = None,
         head: Sequence[int] = (),
         width: int = 64,
         config: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         whole_number(width, "model.width", 1)
+        self.frozen = FrozenParts([])
         supervised = [task for task in tasks if task.has_target]
         self.task_names = [task.name for task in supervised]
         self.places = [task.places for task in supervised]
@@ -144,12 +161,10 @@ class Backbone(nn.Module):
             else make_head(task, (features,), head, "model.head")
             for task in supervised
         )
-        self.frozen = self._parts(freeze)
-        for module in self.frozen:
-            module.requires_grad_(False)
         if self.pyramid is not None:
             self._leave_unused(input_shape)
-        self.train(self.training)
+        parts, until = _parts_and_time(freeze)
+        self.frozen = FrozenParts(self._modules_of(parts), until)
 
     @property
     def rebuild_options(self) -> dict[str, Any]:
@@ -177,11 +192,10 @@ class Backbone(nn.Module):
     def train(self, mode: bool = True) -> Backbone:
         """Switch to training, but for the parts that are frozen."""
         super().train(mode)
-        for module in getattr(self, "frozen", ()):
-            module.eval()
+        self.frozen.keep_in_evaluation()
         return self
 
-    def _parts(self, freeze: Any) -> list[nn.Module]:
+    def _modules_of(self, freeze: Any) -> list[nn.Module]:
         """Return the modules that ``model.freeze`` names."""
         if freeze is None or freeze is False:
             return []
@@ -192,7 +206,7 @@ class Backbone(nn.Module):
         parts = [name for name, _ in network.named_children()]
         if isinstance(freeze, str) or not isinstance(freeze, Sequence):
             raise ConfigError(
-                f"model.freeze must be null, all, or a list of parts, e.g. [{', '.join(parts[:2])}]; found {freeze!r}."
+                f"model.freeze must be null, all, a list of parts, e.g. [{', '.join(parts[:2])}], or {{parts: [{', '.join(parts[:2])}], until: 5 epochs}}; found {freeze!r}."
             )
         for name in freeze:
             if not name or name not in modules:

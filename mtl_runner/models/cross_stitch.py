@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mtl_runner.errors.checks import flag, fraction
-from mtl_runner.models.heads import make_head
+from mtl_runner.models.heads import Towers
 from mtl_runner.models.mlp import MLPTrunk
 from mtl_runner.models.trunk import TrunkFactory, make_trunks, shape_after, stages_of
 from mtl_runner.tasks.task import Task
@@ -111,26 +111,21 @@ class CrossStitch(nn.Module):
         super().__init__()
         fraction(same, "model.same", one_allowed=True)
         flag(per_channel, "model.per_channel")
-        supervised = [task for task in tasks if task.has_target]
-        self.task_names = [task.name for task in supervised]
-        trunks = make_trunks(trunk, input_shape, len(supervised))
+        task_count = sum(task.has_target for task in tasks)
+        trunks = make_trunks(trunk, input_shape, task_count)
         self.networks = nn.ModuleList(nn.ModuleList(stages_of(t, "cross_stitch")) for t in trunks)
         self.units = nn.ModuleList()
         shape = tuple(input_shape)
         for stages in zip(*self.networks, strict=True):
             shape = shape_after(stages[0], shape)
             channels = shape[0] if per_channel else None
-            self.units.append(CrossStitchUnit(len(supervised), same, channels))
-        self.towers = nn.ModuleList(make_head(task, shape, tower) for task in supervised)
+            self.units.append(CrossStitchUnit(task_count, same, channels))
+        self.towers = Towers(tasks, shape, tower)
 
     def forward(self, inputs: Tensor) -> dict[str, Tensor]:
         """Return the output of each task, ``[N, size]``."""
         features = [inputs] * len(self.networks)
         for stages, unit in zip(zip(*self.networks, strict=True), self.units, strict=True):
             features = unit([stage(before) for stage, before in zip(stages, features, strict=True)])
-        return {
-            name: tower(task_features)
-            for name, tower, task_features in zip(
-                self.task_names, self.towers, features, strict=True
-            )
-        }
+        outputs: dict[str, Tensor] = self.towers(features)
+        return outputs

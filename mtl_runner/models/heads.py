@@ -26,6 +26,46 @@ class MeanOverPixels(nn.Module):
         return features.mean((2, 3))
 
 
+class Towers(nn.ModuleList):
+    """One head for each task with a target, on features of its own but of one shape.
+
+    Args:
+        tasks: The tasks.
+        feature_shape: Shape of the features of one row, ``(width,)`` or ``(channels, H, W)``.
+        hidden: Widths of the layers in each head before its output.
+
+    Raises:
+        ConfigError: As :func:`make_head`.
+
+    Example:
+        >>> import torch
+        >>> from mtl_runner.models.heads import Towers
+        >>> towers = Towers([Task("depth", size=1), Task("kind", "classification", size=3)], (8,))
+        >>> outputs = towers([torch.zeros(5, 8), torch.ones(5, 8)])
+        >>> {name: tuple(output.shape) for name, output in outputs.items()}
+        {'depth': (5, 1), 'kind': (5, 3)}
+    """
+
+    def __init__(
+        self, tasks: Sequence[Task], feature_shape: Sequence[int], hidden: Sequence[int] = ()
+    ) -> None:
+        supervised = [task for task in tasks if task.has_target]
+        super().__init__(make_head(task, feature_shape, hidden) for task in supervised)
+        # A list, not a ModuleDict: a task may be called "a.b".
+        self.task_names = [task.name for task in supervised]
+
+    def forward(self, features: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Return the output of each task.
+
+        Args:
+            features: The features of each task, in order.
+        """
+        return {
+            name: head(task_features)
+            for name, head, task_features in zip(self.task_names, self, features, strict=True)
+        }
+
+
 def make_head(
     task: Task, feature_shape: Sequence[int], hidden: Sequence[int] = (), key: str = "model.tower"
 ) -> nn.Module:

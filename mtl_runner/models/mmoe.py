@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mtl_runner.errors.checks import whole_number
 from mtl_runner.models.gates import Gate, mixture
-from mtl_runner.models.heads import make_head
+from mtl_runner.models.heads import Towers
 from mtl_runner.models.mlp import MLPTrunk
 from mtl_runner.models.trunk import TrunkFactory, make_trunks, shape_after
 from mtl_runner.tasks.task import Task
@@ -40,22 +40,17 @@ class GatedExperts(nn.Module):
         make_gate: Callable[[], nn.Module],
     ) -> None:
         super().__init__()
-        supervised = [task for task in tasks if task.has_target]
-        self.task_names = [task.name for task in supervised]
         self.experts = nn.ModuleList(make_trunks(trunk, input_shape, experts))
         feature_shape = shape_after(self.experts[0], input_shape)
-        # Lists, not a ModuleDict: a task may be called "a.b".
-        self.gates = nn.ModuleList(make_gate() for _ in supervised)
-        self.towers = nn.ModuleList(make_head(task, feature_shape, tower) for task in supervised)
+        self.gates = nn.ModuleList(make_gate() for task in tasks if task.has_target)
+        self.towers = Towers(tasks, feature_shape, tower)
 
     def forward(self, inputs: Tensor) -> dict[str, Tensor]:
         """Return the output of each task, ``[N, size]``, or ``[N, size, H, W]`` per pixel."""
         weights = [gate(inputs) for gate in self.gates]
         features = torch.stack([expert(inputs) for expert in self.experts], 1)
-        return {
-            name: tower(mixture(task_weights, features))
-            for name, tower, task_weights in zip(self.task_names, self.towers, weights, strict=True)
-        }
+        outputs: dict[str, Tensor] = self.towers([mixture(w, features) for w in weights])
+        return outputs
 
 
 class MMoE(GatedExperts):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mtl_runner.errors import ConfigError
 from mtl_runner.errors.checks import whole_number
 from mtl_runner.models.gates import Gate, mixture
-from mtl_runner.models.heads import make_head
+from mtl_runner.models.heads import Towers
 from mtl_runner.models.mlp import MLPTrunk
 from mtl_runner.models.trunk import TrunkFactory, make_trunks, shape_after, stages_of
 from mtl_runner.tasks.task import Task
@@ -146,12 +146,11 @@ class PLE(nn.Module):
             ("shared_experts", shared_experts),
         ):
             whole_number(value, f"model.{key}", 1)
-        supervised = [task for task in tasks if task.has_target]
-        self.task_names = [task.name for task in supervised]
-        count = len(supervised) * task_experts + shared_experts
+        task_count = sum(task.has_target for task in tasks)
+        count = task_count * task_experts + shared_experts
         # One list of parts per expert, a part per level.
         experts = [_parts(t, levels) for t in make_trunks(trunk, input_shape, count)]
-        starts = range(0, len(supervised) * task_experts, task_experts)
+        starts = range(0, task_count * task_experts, task_experts)
         self.levels = nn.ModuleList()
         shape = tuple(input_shape)
         for level in range(levels):
@@ -166,19 +165,15 @@ class PLE(nn.Module):
                 )
             )
             shape = shape_after(parts[0], shape)
-        self.towers = nn.ModuleList(make_head(task, shape, tower) for task in supervised)
+        self.towers = Towers(tasks, shape, tower)
 
     def forward(self, inputs: Tensor) -> dict[str, Tensor]:
         """Return the output of each task, ``[N, size]``."""
-        task_features, shared_features = [inputs] * len(self.task_names), inputs
+        task_features, shared_features = [inputs] * len(self.towers), inputs
         for level in self.levels:
             task_features, shared_features = level(task_features, shared_features)
-        return {
-            name: tower(features)
-            for name, tower, features in zip(
-                self.task_names, self.towers, task_features, strict=True
-            )
-        }
+        outputs: dict[str, Tensor] = self.towers(task_features)
+        return outputs
 
 
 class CGC(PLE):

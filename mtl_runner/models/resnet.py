@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from mtl_runner.errors import ConfigError
-from mtl_runner.models.backbone_networks import make_network
+from mtl_runner.models.backbones.make import make_network
 from mtl_runner.models.trunk import Trunk
 
 # The attributes of timm's ResNets, in the order in which images pass them.

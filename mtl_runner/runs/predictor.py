@@ -22,7 +22,7 @@ from mtl_runner.errors.messages import out_of_memory
 from mtl_runner.experiment.build import make_likelihood, model_from_shape
 from mtl_runner.experiment.forward import ForwardPass
 from mtl_runner.likelihood import Likelihood
-from mtl_runner.models.backbone_weights import without_first_weights
+from mtl_runner.models.backbones.weights import without_first_weights
 from mtl_runner.runs.directory import not_kept
 from mtl_runner.tasks import kinds
 from mtl_runner.tasks.task import Task

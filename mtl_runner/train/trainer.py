@@ -224,6 +224,8 @@ class Trainer:
         first_step = self.step - done
         per_step = self.settings.trainer.lr_scheduler_per == "step"
         for batch, active in self.batches.epoch(first_step, done):
+            for parts in self.experiment.frozen:
+                parts.at_step(self.step)
             self.step += 1
             if active.tasks:
                 with self.warm_up.during(self.step):
@@ -383,10 +385,12 @@ class Trainer:
     def out_of_patience(self) -> bool:
         """Return whether ``trainer.patience`` epochs have brought no better model.
 
-        Epochs before the last start of a task do not count: the task could not get better yet.
+        Epochs before the last start of a task, or of a part of the model, do not count: they could
+        not get better yet.
         """
-        patience = self.settings.trainer.patience
-        since = max(self.best.latest_epoch, self.experiment.schedule.last_start())
+        patience, experiment = self.settings.trainer.patience, self.experiment
+        started = max(experiment.schedule.last_start(), experiment.last_release())
+        since = max(self.best.latest_epoch, started)
         return patience is not None and self.last_evaluated_epoch - since >= patience
 
     def record(self, means: EpochMeans, evaluation: Evaluation, save: bool = True) -> None:

@@ -7,6 +7,9 @@ from collections.abc import Iterator, Sequence
 
 from torch.optim import Optimizer
 
+# One for all steps after the warm-up: nothing is made anew.
+FULL_RATES = contextlib.nullcontext()
+
 
 class WarmUp:
     """Multiplies every learning rate by a factor that grows linearly to 1.
@@ -46,12 +49,12 @@ class WarmUp:
         """
         return step / self.steps if step < self.steps else 1.0
 
-    @contextlib.contextmanager
-    def during(self, step: int) -> Iterator[None]:
+    def during(self, step: int) -> contextlib.AbstractContextManager[None]:
         """Give the optimizers, while the context lasts, the rates of a step, counted from 1."""
-        if step >= self.steps:
-            yield
-            return
+        return self._reduced_rates(step) if step < self.steps else FULL_RATES
+
+    @contextlib.contextmanager
+    def _reduced_rates(self, step: int) -> Iterator[None]:
         groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
         rates = [group["lr"] for group in groups]
         for group, rate in zip(groups, rates, strict=True):

@@ -13,7 +13,7 @@ from mtl_runner.errors import ConfigError
 from mtl_runner.gradients import door
 from mtl_runner.gradients.door import Lane, Losses
 from mtl_runner.gradients.layout import as_row, laid_out_like
-from mtl_runner.gradients.parameters import Parameters
+from mtl_runner.gradients.parameters import Parameters, trained_now
 from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task
 from mtl_runner.update.base import MakeOptimizer, Recompute, Update
@@ -35,6 +35,37 @@ UNSUPPORTED_OPTIONS = (
     "lr_decay",
     "initial_accumulator_value",
 )
+
+
+class Moments:
+    """The moments of all tasks in shared parameters that began to train at the same step.
+
+    Args:
+        parameters: The parameters.
+        tasks: Number of tasks T.
+
+    Attributes:
+        moments: The first and second moments, ``[T, P]`` each.
+        clocks: Number of steps that each task has taken part in since then.
+
+    Example:
+        >>> Moments([nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(1))], tasks=2).clocks
+        [0, 0]
+    """
+
+    def __init__(self, parameters: Sequence[nn.Parameter], tasks: int) -> None:
+        self.parameters = list(parameters)
+        self.sizes = [p.numel() for p in self.parameters]
+        like = self.parameters[0]
+        self.moments = [
+            torch.zeros(tasks, sum(self.sizes), dtype=like.dtype, device=like.device)
+            for _ in range(2)
+        ]
+        self.clocks = [0] * tasks
+
+    def row(self, gradients: Mapping[nn.Parameter, Tensor | None]) -> Tensor:
+        """Return one task's gradient over the parameters as a vector ``[P]``."""
+        return as_row([gradients.get(p) for p in self.parameters], self.parameters)
 
 
 class AdaTask(Update):
@@ -72,8 +103,8 @@ class AdaTask(Update):
         clip_blocks: Parameters whose norm is taken together; None: all of them.
 
     Attributes:
-        moments: The first and second moments of the shared parameters, ``[T, P]`` each.
-        clocks: Number of steps that each task has taken part in.
+        blocks: The moments of the shared parameters, which all begin to train at once unless some
+            are frozen at first.
 
     Raises:
         ConfigError: For another optimizer, or an option of it that has no counterpart.
@@ -100,15 +131,9 @@ class AdaTask(Update):
         self.shared = parameters.shared
         self.task_parameters = [parameters.reached_by(frozenset({t})) for t in range(len(tasks))]
         self.owners = dict(zip(parameters.tensors, parameters.owners, strict=True))
-        self.sizes = [p.numel() for p in self.shared]
         super().__init__(parameters, make_optimizer, clip, clip_blocks)
         self.passes = len(tasks)
-        like = self.shared[0] if self.shared else parameters.tensors[0]
-        self.moments = [
-            torch.zeros(len(tasks), sum(self.sizes), dtype=like.dtype, device=like.device)
-            for _ in range(2)
-        ]
-        self.clocks = [0] * len(tasks)
+        self.blocks: list[Moments] = []
 
     def build(self, make_optimizer: MakeOptimizer) -> list[Optimizer]:
         """Make one optimizer for the shared parameters and one for the private ones.
@@ -154,16 +179,18 @@ class AdaTask(Update):
         del recompute
         tasks = active.tasks
         private: dict[nn.Parameter, Tensor | None] = {}
-        rows: list[Tensor] = []
+        self._begin_blocks()
+        # One row per task and block.
+        rows: list[list[Tensor]] = []
         lanes = [Lane((t,), self.task_parameters[t], weights) for t in tasks]
         for t, task_gradients in zip(tasks, door.of(losses, lanes), strict=True):
             clipped = self._clipped(t, task_gradients)
             gradients = dict(zip(self.task_parameters[t], clipped, strict=True))
-            rows.append(self._row(gradients))
+            rows.append([block.row(gradients) for block in self.blocks])
             private |= gradients
         self.clear_gradients()
-        if self.shared:
-            self._step_shared(tasks, rows)
+        for block, block_rows in zip(self.blocks, zip(*rows, strict=True), strict=True):
+            self._step_shared(block, tasks, block_rows)
         if self.has_private_optimizer:
             for parameter, gradient in private.items():
                 if len(self.owners[parameter]) == 1:
@@ -179,29 +206,31 @@ class AdaTask(Update):
         self.clip_gradients()
         return [parameter.grad for parameter in self.task_parameters[t]]
 
-    def _row(self, gradients: Mapping[nn.Parameter, Tensor | None]) -> Tensor:
-        """Return one task's gradient over the shared parameters as a vector ``[P]``."""
-        if not self.shared:
-            return self.moments[0].new_zeros(0)
-        return as_row([gradients.get(p) for p in self.shared], self.shared)
+    def _begin_blocks(self) -> None:
+        """Give moments to the shared parameters that are trained from this step on."""
+        if sum(len(block.parameters) for block in self.blocks) < len(self.shared):
+            known = {p for block in self.blocks for p in block.parameters}
+            begun = [p for p in trained_now(self.shared) if p not in known]
+            if begun:
+                self.blocks.append(Moments(begun, len(self.task_parameters)))
 
     @torch.no_grad()
-    def _step_shared(self, tasks: Sequence[int], rows: Sequence[Tensor]) -> None:
-        """Change the shared parameters by the sum of the tasks' steps."""
-        l2_terms = self._apply_decay(tasks)
+    def _step_shared(self, block: Moments, tasks: Sequence[int], rows: Sequence[Tensor]) -> None:
+        """Change shared parameters by the sum of the tasks' steps."""
+        l2_terms = self._apply_decay(block.parameters, tasks)
         change = torch.zeros_like(rows[0])
         for t, row in zip(tasks, rows, strict=True):
-            self.clocks[t] += 1
+            block.clocks[t] += 1
             gradient = row if l2_terms is None or self.decoupled else row + l2_terms[t]
-            self._add_step(t, gradient, change)
-        for parameter, part in zip(self.shared, torch.split(change, self.sizes), strict=True):
+            self._add_step(block, t, gradient, change)
+        for parameter, part in zip(block.parameters, torch.split(change, block.sizes), strict=True):
             parameter.sub_(part.view_as(parameter))
 
-    def _add_step(self, t: int, gradient: Tensor, change: Tensor) -> None:
+    def _add_step(self, block: Moments, t: int, gradient: Tensor, change: Tensor) -> None:
         """Update one task's moments, and add its step to the change."""
         settings = self.settings
         lr, eps = settings["lr"], settings["eps"]
-        first, second = self.moments[0][t], self.moments[1][t]
+        first, second = block.moments[0][t], block.moments[1][t]
         if self.flavour == "adagrad":
             second.addcmul_(gradient, gradient)
             change.addcdiv_(gradient, _without_zeros(second.sqrt().add_(eps), eps), value=lr)
@@ -212,14 +241,16 @@ class AdaTask(Update):
             beta1, beta2 = settings["betas"]
             first.lerp_(gradient, 1 - beta1)
             second.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
-            scale = (1 - beta2 ** self.clocks[t]) ** 0.5
+            scale = (1 - beta2 ** block.clocks[t]) ** 0.5
             change.addcdiv_(
                 first,
                 _without_zeros(second.sqrt().div_(scale).add_(eps), eps),
-                value=lr / (1 - beta1 ** self.clocks[t]),
+                value=lr / (1 - beta1 ** block.clocks[t]),
             )
 
-    def _apply_decay(self, tasks: Sequence[int]) -> dict[int, Tensor] | None:
+    def _apply_decay(
+        self, parameters: Sequence[nn.Parameter], tasks: Sequence[int]
+    ) -> dict[int, Tensor] | None:
         """Apply decoupled decay at once, or return the L2 term of each task's gradient.
 
         The tasks that reach a parameter get equal shares of its L2 term.
@@ -227,7 +258,7 @@ class AdaTask(Update):
         decay = self.settings.get("weight_decay", 0.0)
         if not decay:
             return None
-        tasks_reaching = {p: [t for t in tasks if t in self.owners[p]] for p in self.shared}
+        tasks_reaching = {p: [t for t in tasks if t in self.owners[p]] for p in parameters}
         if self.decoupled:
             for parameter, reaching in tasks_reaching.items():
                 if reaching:
@@ -245,13 +276,29 @@ class AdaTask(Update):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the optimizers, and the moments and clocks of the tasks."""
-        return {**super().state_dict(), "moments": self.moments, "clocks": list(self.clocks)}
+        places = {p: i for i, p in enumerate(self.shared)}
+        blocks = [
+            {
+                "parameters": [places[p] for p in block.parameters],
+                "moments": block.moments,
+                "clocks": list(block.clocks),
+            }
+            for block in self.blocks
+        ]
+        return {**super().state_dict(), "blocks": blocks}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a state of :meth:`state_dict`."""
         super().load_state_dict(state)
-        self.moments = [moment.clone() for moment in state["moments"]]
-        self.clocks = list(state["clocks"])
+        # Older checkpoints have the moments of all shared parameters at once.
+        all_shared = {**state, "parameters": range(len(self.shared))}
+        saved_blocks = state.get("blocks", [all_shared] if self.shared else [])
+        self.blocks = []
+        for saved in saved_blocks:
+            block = Moments([self.shared[i] for i in saved["parameters"]], len(saved["clocks"]))
+            block.moments = [moment.clone() for moment in saved["moments"]]
+            block.clocks = list(saved["clocks"])
+            self.blocks.append(block)
 
 
 def _without_zeros(denominator: Tensor, eps: float) -> Tensor:

@@ -111,7 +111,7 @@ class Jacobian(Update):
         """Take one backward pass per active task, aggregate, and step."""
         del recompute
         self.clear_gradients()
-        if len(active.tasks) == 1 or not self.task_gradients.shared:
+        if len(active.tasks) == 1 or not self.task_gradients.columns:
             door.into(losses, weights, active.tasks, self.parameters.tensors)
             row_weights, norm_ratio = weights.new_ones(len(active.tasks)), weights.new_ones(1)
         else:

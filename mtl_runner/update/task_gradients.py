@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from mtl_runner.gradients import door
 from mtl_runner.gradients.door import Lane, Losses
 from mtl_runner.gradients.layout import as_row, laid_out_like
-from mtl_runner.gradients.parameters import Parameters
+from mtl_runner.gradients.parameters import Parameters, trained_now
 from mtl_runner.tasks.activity import Active
 
 
@@ -20,7 +20,7 @@ class TaskGradients:
         tasks: Number of tasks.
 
     Attributes:
-        shared: The parameters that two or more tasks reach, the columns of the matrix.
+        shared: The parameters that two or more tasks reach.
         private: For each task, the parameters that it alone reaches.
 
     Example:
@@ -34,7 +34,11 @@ class TaskGradients:
         self.shared: list[nn.Parameter] = parameters.shared
         pairs = list(zip(parameters.tensors, parameters.owners, strict=True))
         self.private = [[p for p, owner in pairs if owner == {t}] for t in range(tasks)]
-        self.sizes = [p.numel() for p in self.shared]
+
+    @property
+    def columns(self) -> list[nn.Parameter]:
+        """The shared parameters that are not frozen, the columns of the matrix."""
+        return trained_now(self.shared)
 
     def rows(self, losses: Losses, weights: Tensor, active: Active) -> list[Tensor]:
         """Return the rows of the active tasks, and give the private parameters their gradients.
@@ -47,12 +51,13 @@ class TaskGradients:
         Returns:
             One row ``[P]`` per active task.
         """
-        lanes = [Lane((t,), [*self.shared, *self.private[t]], weights) for t in active.tasks]
+        columns = self.columns
+        private = {t: trained_now(self.private[t]) for t in active.tasks}
+        lanes = [Lane((t,), [*columns, *private[t]], weights) for t in active.tasks]
         rows = []
         for t, gradients in zip(active.tasks, door.of(losses, lanes), strict=True):
-            shared, private = gradients[: len(self.shared)], gradients[len(self.shared) :]
-            rows.append(as_row(shared, self.shared))
-            for parameter, gradient in zip(self.private[t], private, strict=True):
+            rows.append(as_row(gradients[: len(columns)], columns))
+            for parameter, gradient in zip(private[t], gradients[len(columns) :], strict=True):
                 parameter.grad = (
                     torch.zeros_like(parameter)
                     if gradient is None
@@ -61,6 +66,8 @@ class TaskGradients:
         return rows
 
     def assign(self, vector: Tensor) -> None:
-        """Give the shared parameters their parts of a vector ``[P]`` as gradients."""
-        for parameter, part in zip(self.shared, torch.split(vector, self.sizes), strict=True):
+        """Give the columns their parts of a vector ``[P]`` as gradients."""
+        columns = self.columns
+        parts = torch.split(vector, [parameter.numel() for parameter in columns])
+        for parameter, part in zip(columns, parts, strict=True):
             parameter.grad = part.view_as(parameter)

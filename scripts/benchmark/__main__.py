@@ -4,6 +4,7 @@
     python scripts/benchmark --whole    # whole commands: time and memory, plots included
     python scripts/benchmark --scale    # a table of a million rows
     python scripts/benchmark --problems reuters=DIR  # an epoch of every problem; DIR: its files
+    python scripts/benchmark --images   # training on image files, beside Lightning
     python scripts/benchmark --csv docs/tables  # write the table as CSV, too; for all of them
     python scripts/benchmark --stacked  # stacked replicas (--steps-only, --sweeps-only)
 
@@ -26,6 +27,7 @@ parser = argparse.ArgumentParser(
 )
 parser.add_argument("--whole", action="store_true")
 parser.add_argument("--scale", action="store_true")
+parser.add_argument("--images", action="store_true")
 parser.add_argument("--stacked", action="store_true")
 parser.add_argument("--problems", nargs="*", metavar="DATA=PATH")
 parser.add_argument("--steps-only", action="store_true", help="of --stacked only the steps")
@@ -50,6 +52,11 @@ elif options.problems is not None:
     measure_problems(paths, min(options.repeats, 3), options.csv)
 elif options.scale:
     measure_large_table()
+elif options.images:
+    # Its images need torchvision, which the others do without.
+    from images import measure_images
+
+    measure_images(min(options.repeats, 5), options.csv)
 elif options.stacked:
     part = "steps" if options.steps_only else "sweeps" if options.sweeps_only else "all"
     measure_stacks(options.repeats, options.epochs, part, options.runs, options.data, options.csv)

@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 import torch
 
+from mtl_runner.train.checkpoint import load
 from tests.docs.blocks import BLOCKS
+from tests.support.builders import assert_same_bits
 from tests.support.commands import Command, send
 from tests.support.image_files import save_dataset, write_classes, write_photos
+from tests.support.run_files import reproducible_files
 
 pytest.importorskip("torchvision", reason="pip install 'mtl-runner[images]'")
 timm = pytest.importorskip("timm", reason="pip install 'mtl-runner[timm]'")
@@ -64,6 +67,46 @@ def test_a_stopped_run_of_images_goes_on_to_the_same_bytes(mtl: Command, tmp_pat
     assert done.code == 0, done.err
     first, second = (tmp_path / run / "metrics.csv" for run in ("all", "stopped"))
     assert first.read_bytes() == second.read_bytes()
+
+
+# A network, a dataset, and what is frozen at first.
+KILLED = {
+    "resnet18": (*TABLE, "model.name=resnet18", "optimizer=sgd", "trainer.threads=1"),
+    "frozen": (*TABLE, "model.freeze={parts: [conv1, bn1, layer1], until: 75%}"),
+    "hf": (
+        "data=hf",
+        "data.path=saved",
+        "data.inputs=image",
+        "data.targets={label: classification, size: regression}",
+        "model.name=test_resnet",
+        "data.batch_size=8",
+        "record.plots=none",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", KILLED)
+def test_a_run_that_is_killed_inside_an_epoch_ends_in_the_same_files(
+    mtl: Command, tmp_path: Path, case: str
+) -> None:
+    """Breaks if a process that is killed among its batches loses what only it knew."""
+    if case == "hf":
+        pytest.importorskip("datasets", reason="pip install 'mtl-runner[hf]'")
+        save_dataset(tmp_path / "saved")
+    write_photos(tmp_path)
+    command = ("mtl-run", *KILLED[case], "trainer.epochs=2", "trainer.checkpoint_every=3 steps")
+    done = mtl(*command, "hydra.run.dir=whole")
+    assert done.code == 0, done.err
+    saved = tmp_path / "killed" / "checkpoint.pt"
+    kill = send(signal.SIGKILL, after=saved.exists)
+    killed = mtl(*command, "hydra.run.dir=killed", meanwhile=kill)
+    assert killed.code == -signal.SIGKILL, killed.err
+    assert load(saved)["steps_in_epoch"] == 3
+    done = mtl("mtl-run", "resume=killed", "data.loader.workers=1")
+    assert done.code == 0, done.err
+    assert reproducible_files(tmp_path / "killed") == reproducible_files(tmp_path / "whole")
+    for name, weights in {"checkpoint.pt": "model", "best.pt": "weights"}.items():
+        assert_same_bits(*(load(tmp_path / run / name)[weights] for run in ("whole", "killed")))
 
 
 def test_masks_and_depths_train_and_answer_per_pixel(mtl: Command, tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ class ImageItems(torch.utils.data.Dataset[Any]):
             picture, masks = self._fit(picture, masks)
         for transform in transforms:
             picture, masks = transform(picture, masks)
-        if crops or tuple(picture.shape[-2:]) != self.reader.size:
+        if tuple(picture.shape[-2:]) != self.reader.size:
             picture, masks = self._fit(picture, masks)
         return picture, masks
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from mtl_runner.errors import DataError
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 MODES = {1: "L", 3: "RGB"}
 PURPOSE = "Reading images"
+ORIENTATION = 0x0112  # number of the EXIF entry that says how the camera was held
 
 
 @dataclass(frozen=True)
@@ -78,12 +80,9 @@ class ImageReader:
 
     def normalize(self, image: Tensor) -> Tensor:
         """Return the values of an image of bytes, normalized, in floats."""
-        values = torch.as_tensor(image).to(torch.get_default_dtype()) / 255
-        mean, std = (
-            torch.tensor(numbers, dtype=values.dtype).view(-1, 1, 1)
-            for numbers in (self.mean, self.std)
-        )
-        return (values - mean) / std
+        values = image.as_subclass(Tensor).to(torch.get_default_dtype(), copy=True)
+        mean, std = (_by_channel(numbers, values.dtype) for numbers in (self.mean, self.std))
+        return values.div_(255).sub_(mean).div_(std)
 
     def read(self, source: Any) -> Tensor:
         """Return an image ``[channels, *size]`` as the model takes it.
@@ -96,6 +95,12 @@ class ImageReader:
     def read_all(self, sources: Sequence[Any]) -> Tensor:
         """Return images ``[N, channels, *size]``, of at least one file or image."""
         return torch.stack([self.read(source) for source in sources])
+
+
+@lru_cache
+def _by_channel(numbers: tuple[float, ...], dtype: torch.dtype) -> Tensor:
+    """Return numbers as a tensor ``[channels, 1, 1]``, which nobody changes."""
+    return torch.tensor(numbers, dtype=dtype).view(-1, 1, 1)
 
 
 def decode(source: Any, mode: str) -> Tensor:
@@ -115,8 +120,9 @@ def decode(source: Any, mode: str) -> Tensor:
     ops = import_extra("PIL.ImageOps", "images", PURPOSE)
 
     def pixels(image: Any) -> np.ndarray:
-        turned = ops.exif_transpose(image)
-        return np.array(turned.convert(mode) if mode else turned)
+        # Of an image that is not turned exif_transpose would return a copy, and convert another.
+        turned = ops.exif_transpose(image) if ORIENTATION in image.getexif() else image
+        return np.array(turned.convert(mode) if mode not in ("", turned.mode) else turned)
 
     try:
         if isinstance(source, str | Path):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mtl_runner.data.dataset import Split
-from mtl_runner.data.items.item_form import Item, read_item
+from mtl_runner.data.items.item_form import NUMBERS, Item, read_item
 from mtl_runner.data.items.randomness import keep_random_states, seed_item
 from mtl_runner.errors import DataError, MtlError
 from mtl_runner.tasks.task import Task
@@ -182,7 +182,12 @@ class ItemReader(torch.utils.data.Dataset[Any]):
             for name in first
         }
         for name, tensor in stacked.items():
-            if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            # A sum is finite only if all numbers are, and is taken ten times as fast.
+            if (
+                tensor.is_floating_point()
+                and not bool(tensor.sum().isfinite())
+                and not bool(tensor.isfinite().all())
+            ):
                 row = int((~tensor.isfinite()).flatten(1).any(1).nonzero()[0, 0])
                 subject = f" {name!r}" if name else "s"
                 raise DataError(
@@ -191,21 +196,18 @@ class ItemReader(torch.utils.data.Dataset[Any]):
         return stacked
 
     def _target(
-        self, task: Task, values: Sequence[Tensor | None], places: Sequence[Place]
+        self, task: Task, values: Sequence[Tensor | float | None], places: Sequence[Place]
     ) -> Tensor | None:
         """Return the cleaned target of a batch; None if it has no label and no blank is known."""
         known = [value for value in values if value is not None]
         if not known:
             blank = self.blanks.get(task.name)
             return None if blank is None else blank.expand(len(values), *blank.shape[1:]).clone()
-        example = known[0]
-        if any(value.is_floating_point() for value in known):  # NaN may stand among classes
-            example = example.to(torch.get_default_dtype())
-        filled = [
-            torch.zeros_like(example) if value is None else value.to(example.dtype)
-            for value in values
-        ]
-        target = self._stack(filled, places, f"a target of task {task.name!r}")
+        kind = type(known[0])
+        if len(known) == len(values) and kind in NUMBERS and all(type(v) is kind for v in known):
+            target = torch.tensor(known)
+        else:
+            target = self._stack(_of_one_type(values), places, f"a target of task {task.name!r}")
         mask = None
         if len(known) < len(values):
             mask = torch.tensor([value is not None for value in values])
@@ -227,6 +229,23 @@ class ItemReader(torch.utils.data.Dataset[Any]):
                     f"Item {place[1]} of the {self.split} split has {subject} of shape {tuple(tensor.shape)}, item {places[0][1]} of shape {tuple(first.shape)}; bring all items into one shape, by a resize, a crop or padding."
                 )
         return torch.stack(list(tensors))
+
+
+def _of_one_type(values: Sequence[Tensor | float | None]) -> list[Tensor]:
+    """Return targets as tensors of one type, with zeros where there is none.
+
+    Args:
+        values: The targets; at least one is there.
+    """
+    tensors = [None if value is None else torch.as_tensor(value) for value in values]
+    known = [tensor for tensor in tensors if tensor is not None]
+    example = known[0]
+    if any(tensor.is_floating_point() for tensor in known):  # NaN may stand among classes
+        example = example.to(torch.get_default_dtype())
+    return [
+        torch.zeros_like(example) if tensor is None else tensor.to(example.dtype)
+        for tensor in tensors
+    ]
 
 
 class _ItemError(Exception):

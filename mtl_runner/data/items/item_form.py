@@ -15,19 +15,21 @@ from mtl_runner.tasks.task import Task
 
 #: Names of an item's inputs and targets where the item is a dict of these two.
 INPUTS, TARGETS = "inputs", "targets"
+NUMBERS = (bool, int, float)
 
 
-@dataclass
+@dataclass(slots=True)
 class Item:
     """One row of a split.
 
     Attributes:
         inputs: The inputs by name; a single one has the name ``""``.
-        targets: One target per task; None where the label is missing.
+        targets: One target per task, a number as it is, for a tensor of all numbers of a batch is
+            made at once; None where the label is missing.
     """
 
     inputs: dict[str, Tensor]
-    targets: dict[str, Tensor | None]
+    targets: dict[str, Tensor | float | None]
 
 
 def read_item(item: Any, tasks: Sequence[Task], subject: str) -> Item:
@@ -52,7 +54,7 @@ def read_item(item: Any, tasks: Sequence[Task], subject: str) -> Item:
         >>> tasks = [Task("age"), Task("sort", "classification")]
         >>> form = read_item(item, tasks, "Item 0 of the train split")
         >>> form.inputs[""].shape, form.targets
-        (torch.Size([2, 2]), {'age': tensor(7), 'sort': None})
+        (torch.Size([2, 2]), {'age': 7, 'sort': None})
     """
     names = [task.name for task in tasks if task.has_target]
     inputs, targets = _parts(item, names, subject)
@@ -71,11 +73,13 @@ def read_item(item: Any, tasks: Sequence[Task], subject: str) -> Item:
     if not named:
         raise DataError(f"{subject} has no inputs; give at least one beside its targets.")
     return Item(
+        {str(name): _tensor(value, subject, "input", name) for name, value in named.items()},
         {
-            str(name): _tensor(value, f"{subject}: input{_named(name)}")
-            for name, value in named.items()
+            name: target
+            if (target := targets[name]) is None or type(target) in NUMBERS
+            else _tensor(target, subject, "the target of task", name)
+            for name in names
         },
-        {name: _target(targets[name], f"{subject}: the target of task {name!r}") for name in names},
     )
 
 
@@ -99,34 +103,45 @@ def _parts(item: Any, names: Sequence[str], subject: str) -> tuple[Any, Any]:
     )
 
 
-def _named(name: object) -> str:
-    return f" {name!r}" if name else ""
+def _tensor(value: Any, subject: str, part: str, name: object) -> Tensor:
+    """Return a value as a tensor, floats in the model's precision.
 
-
-def _target(value: Any, subject: str) -> Tensor | None:
-    return None if value is None else _tensor(value, subject)
-
-
-def _tensor(value: Any, subject: str) -> Tensor:
-    """Return a value as a tensor, floats in the model's precision."""
+    Args:
+        value: The value.
+        subject: What the item is called in errors.
+        part: What the value is in the item, and ...
+        name: ... its name. The words are put together only for an error: this runs for every item.
+    """
+    if isinstance(value, Tensor):
+        return _floats_as_default(value)
+    if type(value) in NUMBERS:  # not a number of NumPy, which is a float in double precision
+        return torch.tensor(value)
     if isinstance(value, np.ndarray | np.generic):
         if value.dtype.kind not in "biuf":
             raise DataError(
-                f"{subject} is an array of {value.dtype}; it must hold numbers, such as class indices."
+                f"{_words(subject, part, name)} is an array of {value.dtype}; it must hold numbers, such as class indices."
             )
         if value.dtype in (np.uint16, np.uint32, np.uint64):  # few operations of torch know these
             value = value.astype(np.int64)
         # A copy: what the dataset returns may be a part of a file that cannot be written to.
-        value = torch.tensor(value)
-    elif isinstance(value, bool | int | float) or (
-        isinstance(value, list) and all(isinstance(entry, bool | int | float) for entry in value)
+        return _floats_as_default(torch.tensor(value))
+    if isinstance(value, NUMBERS) or (
+        isinstance(value, list) and all(isinstance(entry, NUMBERS) for entry in value)
     ):
-        value = torch.tensor(value)
-    if not isinstance(value, Tensor):
-        raise DataError(
-            f"{subject} is a {type(value).__name__}; it must be a tensor, a NumPy array or a number{_hint(value)}."
-        )
-    tensor: Tensor = value.detach()
+        return torch.tensor(value)
+    raise DataError(
+        f"{_words(subject, part, name)} is a {type(value).__name__}; it must be a tensor, a NumPy array or a number{_hint(value)}."
+    )
+
+
+def _words(subject: str, part: str, name: object) -> str:
+    return f"{subject}: {part}{f' {name!r}' if name else ''}"
+
+
+def _floats_as_default(tensor: Tensor) -> Tensor:
+    """Return a tensor without a graph, floats in the model's precision."""
+    if tensor.requires_grad:
+        tensor = tensor.detach()
     return tensor.to(torch.get_default_dtype()) if tensor.is_floating_point() else tensor
 
 

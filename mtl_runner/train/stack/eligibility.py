@@ -84,6 +84,8 @@ def reason_not_to_stack(experiment: Experiment) -> str:
         return "data.steps_per_epoch cuts the passes over the rows into other epochs"
     if learner.conflicts is not None:
         return "record.gradients looks at each run's gradients"
+    if experiment.frozen:
+        return "model.freeze lets parts of the model train from a step on"
     if settings.debug:
         return "debug=true"
     if settings.trainer.precision != "float32":

@@ -209,6 +209,48 @@ def test_weights_that_are_known_before_save_a_pass(make_weighting: Callable[...,
     assert calls == 2
 
 
+@pytest.mark.parametrize("weighting", ["gradnorm", "uncertainty"])
+def test_gradients_before_the_weights_save_a_pass(weighting: str) -> None:
+    """Breaks if parts go through the model for the losses alone, where gradients are needed too."""
+    tasks = make_tasks(**KINDS_OF)
+    split, model = make_split(tasks), make_mlp(tasks)
+    calls = 0
+
+    def count(*_: Any) -> None:
+        nonlocal calls
+        calls += 1
+
+    model.register_forward_hook(count)
+    is_gradnorm = weighting == "gradnorm"
+    learner = make_learner(
+        tasks, split, model=model, weighting=(GradNorm if is_gradnorm else Uncertainty)(tasks)
+    )
+    if not is_gradnorm:
+        learner.conflicts = Conflicts(learner.update.parameters, len(tasks))
+    learner.part_rows = lambda rows: -(-rows // 2)
+    calls = 0
+    learner.step(split, only(0, 1, 2))
+    assert calls == 4
+
+
+@pytest.mark.parametrize("overflow", ["before the weights", "in the update"])
+def test_an_overflow_of_measured_gradients_leaves_out_the_step(overflow: str) -> None:
+    """Breaks if a gradient that is only looked at ends a run in half precision."""
+    tasks = make_tasks(**KINDS_OF)
+    split, model = make_split(tasks), make_mlp(tasks)
+    learner = make_learner(tasks, split, model=model, weighting=Uncertainty(tasks))
+    learner.scale = LossScale()
+    learner.scale.value = torch.inf
+    if overflow == "before the weights":
+        learner.conflicts = Conflicts(learner.update.parameters, len(tasks))
+    before = flat_parameters(model)
+    record = learner.step(split, only(0, 2))
+    assert torch.equal(flat_parameters(model), before)
+    assert record.weight[1] == 0
+    assert (record.weight[[0, 2]] > 0).all()
+    assert set(record.measured) == set(learner.layout.measured)
+
+
 def test_a_subclass_has_to_say_itself_that_its_weights_are_known_before() -> None:
     """Breaks if a user's weighting that inherits from Fixed is asked before the losses."""
 

@@ -55,6 +55,16 @@ def make_point() -> Tensor:
     return torch.tensor([0.3, -0.2, 0.5], requires_grad=True)
 
 
+def test_a_frozen_input_has_no_gradient() -> None:
+    """Breaks if a parameter that is frozen for a time is an error, or shifts the others."""
+    point, frozen, factor = make_point(), torch.ones(2), make_point()
+    losses = [(point * factor).sum() + frozen.sum(), 2 * point.sum()]
+    first, second = of(losses, [Lane((0,), [point, frozen, factor]), Lane((1,), [frozen])])
+    assert first[1] is None
+    assert_near([first[0], first[2]], [factor.detach(), point.detach()], 0)
+    assert list(second) == [None]
+
+
 def test_gradients_of_parts_add_up_to_those_of_the_batch() -> None:
     """Breaks if trainer.accumulate trains on something else than the batch."""
     point, second_point = make_point(), make_point()

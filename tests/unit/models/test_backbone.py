@@ -10,6 +10,7 @@ from mtl_runner import Task
 from mtl_runner.errors import ConfigError
 from mtl_runner.models import Backbone
 from mtl_runner.models.backbone import Pyramid, options_to_rebuild
+from mtl_runner.models.frozen_parts import frozen_for_a_time
 
 pytest.importorskip("timm", reason="pip install 'mtl-runner[images,timm]'")
 pytestmark = pytest.mark.images
@@ -84,8 +85,36 @@ def test_impossible_parts_are_one_sentence() -> None:
     """Breaks if a typing mistake freezes nothing."""
     with pytest.raises(ConfigError, match=r"freeze names 'layer9', which is no part.*layer"):
         Backbone(TASKS, (3, 32, 32), name="test_resnet", freeze=["layer9"])
-    with pytest.raises(ConfigError, match=r"must be null, all, or a list of parts, e.g. \[conv1"):
+    with pytest.raises(ConfigError, match=r"must be null, all, a list of parts, e.g. \[conv1"):
         Backbone(TASKS, (3, 32, 32), name="test_resnet", freeze="layer1")
+    with pytest.raises(ConfigError) as error:
+        Backbone(TASKS, (3, 32, 32), name="test_resnet", freeze={"part": "all", "until": 1})
+    assert (
+        str(error.value)
+        == "model.freeze knows parts and until, and no 'part'; write it as {parts: [conv1, bn1], until: 5 epochs}, where parts: all stands for all."
+    )
+
+
+def test_parts_are_frozen_until_a_step() -> None:
+    """Breaks if a part is frozen for another time, or trains what nobody needs after it."""
+    freeze = {"parts": ["conv1", "layer1"], "until": "2 steps"}
+    model = Backbone(TASKS, (3, 32, 32), name="test_resnet", freeze=freeze)
+    (parts,) = frozen_for_a_time(model)
+    layer = model.network.network.layer1
+    parts.until_step = 2
+    for step, is_frozen in ((0, True), (1, True), (2, False)):
+        parts.at_step(step)
+        model.train()
+        assert layer.training != is_frozen
+        assert {p.requires_grad for p in layer.parameters()} == {not is_frozen}
+    dense = Backbone(PIXELS, (3, 32, 48), name="test_vit", width=8, freeze={"until": 1})
+    before = [p.requires_grad for p in dense.parameters()]
+    assert not all(before)
+    dense.frozen.until_step = 1
+    dense.frozen.at_step(0)
+    assert not any(p.requires_grad for p in dense.network.parameters())
+    dense.frozen.at_step(1)
+    assert [p.requires_grad for p in dense.parameters()] == before
 
 
 def test_the_library_is_recorded() -> None:

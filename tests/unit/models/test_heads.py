@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from mtl_runner.errors import ConfigError
-from mtl_runner.models.heads import MeanOverPixels, make_head
+from mtl_runner.models.heads import MeanOverPixels, Towers, make_head
 from mtl_runner.tasks.task import Task
+from tests.support.builders import make_terms
 
 VECTOR = Task("kind", "classification", size=3)
 DENSE = Task("depth", size=2, places=(4, 5))
@@ -29,6 +30,20 @@ def test_a_head_is_as_wide_as_its_task() -> None:
     head = make_head(VECTOR, (8,), [6, 5])
     assert kinds(head) == ["Linear", "ReLU", "Linear", "ReLU", "Linear"]
     assert tuple(head(torch.zeros(7, 8)).shape) == (7, 3)
+
+
+def test_towers_answer_each_task_from_its_own_features() -> None:
+    """Breaks if a task is answered from another one's features, or a loss term gets a head."""
+    tasks = [VECTOR, Task("a.b", size=1), *make_terms(term=lambda outputs: outputs)]
+    towers = Towers(tasks, (8,), [4])
+    assert len(towers) == 2
+    features = [torch.randn(7, 8), torch.randn(7, 8)]
+    outputs = towers(features)
+    assert list(outputs) == ["kind", "a.b"]
+    assert torch.equal(outputs["a.b"], towers[1](features[1]))
+    assert next(iter(towers.state_dict())) == "0.0.weight"
+    with pytest.raises(ValueError, match="argument"):
+        towers(features[:1])
 
 
 def test_an_answer_per_image_comes_from_the_mean_of_a_map() -> None:

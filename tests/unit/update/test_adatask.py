@@ -354,15 +354,14 @@ def test_an_idle_task_keeps_its_head_its_moments_and_its_clock() -> None:
     update = learner.update
     assert isinstance(update, AdaTask)
     train(learner, split, 3)
-    head, moments = (
-        head_state(learner.model, tasks, "b"),
-        [moment.clone() for moment in update.moments],
-    )
+    (block,) = update.blocks
+    head = head_state(learner.model, tasks, "b")
+    moments = [moment.clone() for moment in block.moments]
     for _ in range(4):
         learner.step(split, only(0, 2))
     assert_same_bits(head_state(learner.model, tasks, "b"), head)
-    assert update.clocks == [7, 3, 7]
-    for moment, before in zip(update.moments, moments, strict=True):
+    assert block.clocks == [7, 3, 7]
+    for moment, before in zip(block.moments, moments, strict=True):
         assert_same_bits(moment[1], before[1])
         assert (moment[0] != before[0]).any()
     clocks = {p: s["step"].item() for p, s in update.optimizers[-1].state.items()}
@@ -411,7 +410,24 @@ def test_a_fresh_copy_continues_from_a_saved_state_to_the_last_bit(optimizer: Op
         for active in ((0, 1), (0, 1, 2), (1, 2)):
             continued.step(split, only(*active))
     assert_same_bits(twin.model.state_dict(), learner.model.state_dict())
-    assert twin.update.clocks == learner.update.clocks == [4, 4, 5]
+    assert twin.update.blocks[0].clocks == learner.update.blocks[0].clocks == [4, 4, 5]
+
+
+def test_a_checkpoint_of_an_older_version_is_read() -> None:
+    """Breaks if a run that an older version began cannot be resumed."""
+    tasks = make_tasks(**KINDS_OF)
+    split = make_split(tasks)
+    learner, twin = (learner_with(AdaTask, tasks, split, model=Pairs(tasks)) for _ in range(2))
+    train(learner, split, 3)
+    state = learner.update.state_dict()
+    (block,) = state.pop("blocks")
+    twin.model.load_state_dict(learner.model.state_dict())
+    twin.update.load_state_dict(
+        through_a_file({**state, "moments": block["moments"], "clocks": block["clocks"]})
+    )
+    for continued in (learner, twin):
+        train(continued, split, 2)
+    assert_same_bits(twin.model.state_dict(), learner.model.state_dict())
 
 
 def test_a_scheduler_still_reaches_the_shared_parameters_after_a_resume() -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from mtl_runner.errors import ConfigError
-from mtl_runner.models.backbone_weights import (
+from mtl_runner.models.backbones.weights import (
     are_left_out,
     load_weights,
     read_weights,
