@@ -41,6 +41,11 @@ class RunDirectoryError(MtlError):
     """A run directory is taken, incomplete, or cannot be written."""
 
 
+# More names than this are not listed one by one.
+MANY_NAMES = 100
+FEW_NAMES = 3
+
+
 def suggest(name: str, allowed: Iterable[str]) -> str:
     """Return the end of a sentence about an unknown name: the nearest allowed name, then all.
 
@@ -53,8 +58,13 @@ def suggest(name: str, allowed: Iterable[str]) -> str:
         "did you mean 'accuracy'? allowed: accuracy, f1"
         >>> suggest("speed", ["accuracy", "f1"])
         'allowed: accuracy, f1'
+        >>> suggest("resnet51", [f"resnet{n}" for n in range(50, 500, 2)])  # doctest: +ELLIPSIS
+        "did you mean 'resnet58' or 'resnet56' or 'resnet54'? 225 names are allowed, resnet100, ..."
     """
     names = sorted(str(allowed_name) for allowed_name in allowed)
-    near = difflib.get_close_matches(str(name), names, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"{hint}allowed: {', '.join(names) if names else 'none'}"
+    few = len(names) <= MANY_NAMES
+    near = difflib.get_close_matches(str(name), names, n=1 if few else FEW_NAMES)
+    hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+    if few:
+        return f"{hint}allowed: {', '.join(names) if names else 'none'}"
+    return f"{hint}{len(names)} names are allowed, {', '.join(names[:FEW_NAMES])}, ... among them"

@@ -111,7 +111,12 @@ def _hydra_sentence(error: BaseException) -> str | None:
         re.DOTALL,
     ):
         group, option, options = match.groups()
-        return f"{group}={option} does not exist; {suggest(option, options.split())}."
+        library = (
+            f" (a network of timm, torchvision or Hugging Face is model=backbone model.name={option})"
+            if group == "model"
+            else ""
+        )
+        return f"{group}={option} does not exist; {suggest(option, options.split())}{library}."
     if match := re.search(
         r"Could not override '([^']+)'\.?\s*(No match in the defaults list|Key '[^']*' is not in struct)?",
         text,

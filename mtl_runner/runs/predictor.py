@@ -23,7 +23,7 @@ from mtl_runner.experiment.build import make_likelihood, model_from_shape
 from mtl_runner.experiment.forward import ForwardPass
 from mtl_runner.likelihood import Likelihood
 from mtl_runner.models.backbones.weights import without_first_weights
-from mtl_runner.runs.directory import not_kept
+from mtl_runner.runs.directory import not_kept, read_summary
 from mtl_runner.tasks import kinds
 from mtl_runner.tasks.task import Task
 from mtl_runner.train import checkpoint
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 IMAGES_AT_ONCE = 64  # read and answered together
 # The likelihood of runs that were recorded before likelihoods were.
 STANDARD = {"_target_": "mtl_runner.likelihood.Standard"}
+# By the status of a run, how it went before it had a best model.
+ENDS_WITHOUT_MODEL = {"failed": "failed", "interrupted": "was stopped", "running": "is running"}
 # The classes that a best.pt may name without being trusted: they only make layers of tensors.
 SAFE_CLASSES = (
     named_classes(models, nn.Module)
@@ -195,6 +197,11 @@ def load(run: str | Path, device: str = "cpu", trust: Sequence[str] = ()) -> Pre
         reason = not_kept(Path(run), [file.name])
         if reason is not None:
             raise RunDirectoryError(reason)
+        summary = read_summary(Path(run))
+        if summary.get("status") in ENDS_WITHOUT_MODEL:
+            end = ENDS_WITHOUT_MODEL[summary["status"]]
+            why = str(summary.get("reason") or "no evaluation yet").rstrip(".")
+            raise RunDirectoryError(f"{str(run)!r} {end} and has no best.pt ({why}).")
     saved = checkpoint.load(file, device)
     try:
         return _rebuilt(saved, device, trust, file)

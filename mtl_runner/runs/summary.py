@@ -12,6 +12,7 @@ from mtl_runner.results.text import align, number
 from mtl_runner.runs.directory import judged_epoch, kept_files
 from mtl_runner.tasks.task import Task
 from mtl_runner.train.evaluation import Evaluation
+from mtl_runner.train.position import short_epoch
 from mtl_runner.train.trainer import Trainer
 from mtl_runner.version import __version__
 
@@ -160,9 +161,11 @@ def monitor_line(summary: dict[str, Any]) -> str:
     monitor = summary["monitor"]
     best_epoch = monitor.get("best_epoch")
     if isinstance(best_epoch, dict):
-        epochs = ", ".join(f"epoch {epoch} of {task}" for task, epoch in best_epoch.items())
+        epochs = ", ".join(
+            f"epoch {short_epoch(epoch)} of {task}" for task, epoch in best_epoch.items()
+        )
     else:
-        epochs = "an unknown epoch" if best_epoch is None else f"epoch {best_epoch}"
+        epochs = "an unknown epoch" if best_epoch is None else f"epoch {short_epoch(best_epoch)}"
     final, best = number(monitor.get("final")), number(monitor.get("best"))
     file = " (best.pt)" if "best.pt" in kept_files(summary) else ""
     if judged_epoch(summary) == "best":

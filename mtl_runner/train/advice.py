@@ -19,6 +19,7 @@ from mtl_runner.likelihood import Homoscedastic
 from mtl_runner.tasks.metrics import Metric
 from mtl_runner.tasks.protocols import HasOptimum
 from mtl_runner.train.epoch_record import EpochMeans
+from mtl_runner.train.position import short_epoch
 from mtl_runner.update import AdaTask, Jacobian, Joint, PerTask
 from mtl_runner.update.decay import is_decoupled
 from mtl_runner.weighting import STCH, Fixed, Uncertainty
@@ -153,7 +154,7 @@ def advice_on_best(
     if options.judge == "final":
         way_out = f"{way_out}, or judge the best evaluation (trainer.judge=best)"
     return [
-        f"The best evaluation is long past: {options.monitor} was {best:.3g} at epoch {best_epoch} of {epochs} and is {final:.3g} at the end; {way_out}."
+        f"The best evaluation is long past: {options.monitor} was {best:.3g} at epoch {short_epoch(best_epoch)} of {epochs} and is {final:.3g} at the end; {way_out}."
     ]
 
 

@@ -38,4 +38,14 @@ class Position(NamedTuple):
         return cls(state["epoch"], state.get("steps_in_epoch", 0))
 
 
+def short_epoch(epoch: float) -> str:
+    """Return a number of epochs for a sentence: fractions with two digits.
+
+    Example:
+        >>> short_epoch(30), short_epoch(30.769231)
+        ('30', '30.77')
+    """
+    return str(epoch) if isinstance(epoch, int) else f"{epoch:.2f}"
+
+
 START = Position(0)

@@ -231,6 +231,10 @@ CASES: dict[str, tuple[tuple[str, ...], str]] = {
         ("experiment=nope",),
         "experiment=nope does not exist; allowed: collapse, collapse_groups, reuters_constant_factor, toy_uncertainty.",
     ),
+    "a network of a library": (
+        ("model=resnet18",),
+        "(a network of timm, torchvision or Hugging Face is model=backbone model.name=resnet18).",
+    ),
     "no run": (
         ("resume=nowhere",),
         "The run directory 'nowhere' does not exist; give the path that mtl-run printed.",
@@ -408,10 +412,10 @@ def test_a_directory_with_foreign_results_is_left_untouched(mtl: Command, tmp_pa
 def test_resume_takes_no_other_option(mtl: Command) -> None:
     """Breaks if a resumed run silently goes on with another config."""
     assert mtl("mtl-run", *QUICK, "hydra.run.dir=run").code == 0
-    result = mtl("mtl-run", "resume=run", "trainer.epochs=9")
+    result = mtl("mtl-run", "resume=run", "optimizer.lr=9")
     assert result.code == 1
     assert result.last_line.endswith(
-        "takes no other option but data.loader, trainer.checkpoint_every, record.checkpoints, record.safetensors (found 'trainer.epochs=9'); use repeat=run to change something."
+        "takes no other option but trainer.epochs, data.loader, trainer.checkpoint_every, record.checkpoints, record.safetensors (found 'optimizer.lr=9'); use repeat=run to change something."
     )
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mtl_runner.errors import DataError, RunDirectoryError
+from mtl_runner.files import write_json
 from mtl_runner.likelihood import Standard
 from mtl_runner.runs.predictor import Predictor, load, task_from_plain
 from mtl_runner.tasks.task import Task
@@ -80,3 +81,25 @@ def test_a_directory_without_a_model_is_named(tmp_path: Path) -> None:
     """Breaks if a wrong path ends in an error of the unpickler."""
     with pytest.raises(RunDirectoryError, match=str(tmp_path)):
         load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "end"),
+    [
+        (
+            "failed",
+            "Task 'a' has no labels.",
+            "failed and has no best.pt (Task 'a' has no labels).",
+        ),
+        ("interrupted", "stopped by Ctrl-C", "was stopped and has no best.pt (stopped by Ctrl-C)."),
+        ("running", "", "is running and has no best.pt (no evaluation yet)."),
+    ],
+)
+def test_a_run_that_has_no_model_says_why(
+    tmp_path: Path, status: str, reason: str, end: str
+) -> None:
+    """Breaks if a user must open summary.json to learn why there is nothing to load."""
+    write_json(tmp_path / "summary.json", {"format": 1, "status": status, "reason": reason})
+    with pytest.raises(RunDirectoryError) as error:
+        load(tmp_path)
+    assert str(error.value) == f"{str(tmp_path)!r} {end}"
