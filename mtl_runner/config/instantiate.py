@@ -12,7 +12,7 @@ import functools
 import importlib
 import inspect
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -21,13 +21,14 @@ from torch.optim import Optimizer
 
 from mtl_runner.config.typed_options import check_types
 from mtl_runner.errors import ConfigError, MtlError, suggest
+from mtl_runner.errors.keys import suggest_key
 
 # Keys of a node that are Hydra's, not options of the target.
 HYDRA_KEYS = ("_target_", "_partial_", "_args_", "_convert_", "_recursive_")
 
 
 def make(
-    node: Any, key: str, other_keys: Sequence[str] = (), called: bool = True, **context: Any
+    node: Any, key: str, other_keys: Collection[str] = (), called: bool = True, **context: Any
 ) -> Any:
     """Instantiate ``node._target_`` with the node's options and objects of the run.
 
@@ -35,7 +36,8 @@ def make(
         node: A mapping with ``_target_`` and options.
         key: The key of the node in the config, for the errors.
         other_keys: Keys that the node may hold although the target does not take them; the caller
-            has removed them, and errors list them among the allowed ones.
+            has removed them, and errors list them among the allowed ones. As a mapping to their
+            values, errors know also of what is below them.
         called: False returns the target with its options bound, not yet called.
         **context: Objects of the run; each is passed if the target has a parameter of its name
             and the node does not set it.
@@ -70,8 +72,13 @@ def make(
         if known is not None and option not in known:
             given_by_run = (*context, "params", "optimizer")
             allowed = [name for name in (*known, *other_keys) if name not in given_by_run]
+            end = suggest(option, allowed)
+            if not end.startswith("did you mean"):
+                removed = other_keys if isinstance(other_keys, Mapping) else {}
+                elsewhere = {name: node[name] for name in node if name != option} | dict(removed)
+                end = f"{suggest_key(option, elsewhere, above=key)} {end}".strip()
             raise ConfigError(
-                f"{key}.{option} is not an option of {path.rsplit('.', 1)[-1]}; {suggest(option, allowed)}."
+                f"{key}.{option} is not an option of {path.rsplit('.', 1)[-1]}; {end}."
             )
     parameters = _parameters(target)
     objects = {

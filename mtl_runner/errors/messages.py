@@ -9,8 +9,10 @@ import errno
 import re
 import traceback
 from pathlib import Path
+from typing import Any
 
 from mtl_runner.errors import MtlError, suggest
+from mtl_runner.errors.keys import suggest_key
 
 
 def cli_message(error: BaseException) -> str:
@@ -153,14 +155,16 @@ def _unknown_key(key: str, text: str, error: BaseException) -> str:
     siblings = _siblings(error)
     if "No match in the defaults list" in text or siblings is None:
         return f"There is no config key or group {key!r}; mtl-run --help lists the groups, mtl-run --cfg job the keys."
-    return f"There is no config key {key!r}; {suggest(key.rsplit('.', 1)[-1], siblings)} (add a new key with +{key}=...)."
+    name = key.rsplit(".", 1)[-1]
+    question = suggest_key(name, siblings) or f"{suggest(name, siblings)}."
+    return f"There is no config key {key!r}; {question}"
 
 
-def _siblings(error: BaseException) -> list[str] | None:
-    """Return the keys beside the unknown one, which OmegaConf's errors carry."""
-    from omegaconf import DictConfig
+def _siblings(error: BaseException) -> dict[str, Any] | None:
+    """Return the keys beside the unknown one, and below them, which OmegaConf's errors carry."""
+    from omegaconf import DictConfig, OmegaConf
 
     nodes = (getattr(link, "parent_node", None) for link in _chain(error))
-    return next(
-        ([str(name) for name in node] for node in nodes if isinstance(node, DictConfig)), None
-    )
+    node = next((node for node in nodes if isinstance(node, DictConfig)), None)
+    tree = OmegaConf.to_container(node) if node is not None else None
+    return {str(key): value for key, value in tree.items()} if isinstance(tree, dict) else None

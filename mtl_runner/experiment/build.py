@@ -333,7 +333,7 @@ def build_data(
             node.get("metrics"), "data.metrics", "{task: [metric, ...]}"
         ).items()
     }
-    dataset = make(arguments, "data", other_keys=runner_keys)
+    dataset = make(arguments, "data", other_keys={key: node.get(key) for key in runner_keys})
     return prepare(
         dataset,
         keep=node.get("tasks"),

@@ -14,8 +14,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from mtl_runner.errors import ConfigError
+from mtl_runner.errors.keys import suggest_key
 from mtl_runner.runs.request import Request
 
+# Options of the runner that are in no config until somebody adds them.
+ADDED_KEYS = ("debug", "tags")
 # The environment variable with choices and overrides of the run that is repeated; workers see it.
 REPEATED_RUN = "MTL_RUNNER_REPEATED"
 
@@ -35,6 +38,7 @@ def request_of_job(config: DictConfig) -> Request:
     # The record of the run is written before its settings are read.
     if OmegaConf.is_config(seed := config.get("seed")):
         raise ConfigError(f"seed must be a whole number of at least 0; found {seed}.")
+    check_added_keys(config, hydra)
     _resolve_hydra_values(config)
     repeated = json.loads(os.environ.get(REPEATED_RUN, "{}"))
     overrides = list(hydra.overrides.task)
@@ -48,6 +52,34 @@ def request_of_job(config: DictConfig) -> Request:
         if is_sweeping()
         else "",
     )
+
+
+def check_added_keys(config: DictConfig, hydra: Any) -> None:
+    """Check that whatever a ``+`` adds at the top of the config is read by somebody.
+
+    That is a choice of a config group, an option of the runner, or a key of the user's own that an
+    interpolation uses, in the config or in Hydra's options.
+
+    Args:
+        config: The config of a job, without its ``hydra`` node.
+        hydra: Hydra's node.
+
+    Raises:
+        ConfigError: If nobody reads it: the run would silently be another one than was asked for.
+    """
+    for override in hydra.overrides.task:
+        key, _, _ = override.lstrip("+").partition("=")
+        if not override.startswith("+") or re.search(r"[./@]", key):
+            continue
+        if key in hydra.runtime.choices or key in ADDED_KEYS or key not in config:
+            continue
+        texts = [OmegaConf.to_yaml(config), OmegaConf.to_yaml(hydra.overrides)]
+        if not any(re.search(rf"\$\{{[^}}]*\b{re.escape(key)}\b", text) for text in texts):
+            tree: Any = OmegaConf.to_container(config)
+            question = suggest_key(key, {name: tree[name] for name in tree if name != key})
+            raise ConfigError(
+                f"Nothing reads the key {key!r} that {override} adds; {question or 'mtl-run --cfg job prints the keys that there are.'}"
+            )
 
 
 def is_sweeping() -> bool:

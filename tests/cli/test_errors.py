@@ -56,9 +56,9 @@ CASES: dict[str, tuple[tuple[str, ...], str]] = {
     ),
     "group": (
         ("wheighting=fixed",),
-        "There is no config key 'wheighting'; did you mean 'weighting'?",
+        "There is no config key 'wheighting'; did you mean weighting?",
     ),
-    "top key": (("sead=1",), "There is no config key 'sead'; did you mean 'seed'?"),
+    "top key": (("sead=1",), "There is no config key 'sead'; did you mean seed or data.seed?"),
     "trainer key": (
         ("trainer.epoch=3",),
         "trainer.epoch is not an option of TrainerOptions; did you mean 'epochs'?",
@@ -230,6 +230,26 @@ CASES: dict[str, tuple[tuple[str, ...], str]] = {
     "experiment": (
         ("experiment=nope",),
         "experiment=nope does not exist; allowed: collapse, collapse_groups, reuters_constant_factor, toy_uncertainty.",
+    ),
+    "a key without its group": (
+        ("epochs=3",),
+        "There is no config key 'epochs'; did you mean trainer.epochs?",
+    ),
+    "a key as it is called elsewhere": (
+        ("learning_rate=3",),
+        "There is no config key 'learning_rate'; did you mean optimizer.lr or weighting.lr?",
+    ),
+    "an added key that nobody reads": (
+        ("+epochs=3",),
+        "Nothing reads the key 'epochs' that +epochs=3 adds; did you mean trainer.epochs?",
+    ),
+    "an added key of which nothing is known": (
+        ("+zebra={a: 1}",),
+        "Nothing reads the key 'zebra' that +zebra={a: 1} adds; mtl-run --cfg job prints the keys that there are.",
+    ),
+    "an option of the loader": (
+        ("data.workers=2",),
+        "data.workers is not an option of ToyRegression; did you mean data.loader.workers? allowed:",
     ),
     "a network of a library": (
         ("model=resnet18",),

@@ -1,0 +1,67 @@
+"""Where in a config a key is that somebody has typed without its groups."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+# What people call options elsewhere.
+OTHER_NAMES = {
+    "learning_rate": "lr",
+    "wd": "weight_decay",
+    "batchsize": "batch_size",
+    "num_workers": "workers",
+    "num_epochs": "epochs",
+    "max_epochs": "epochs",
+    "n_epochs": "epochs",
+    "gradient_clip": "clip",
+    "grad_clip": "clip",
+    "max_grad_norm": "clip",
+    "ema_decay": "ema",
+    "accumulate_grad_batches": "accumulate",
+    "gradient_accumulation_steps": "accumulate",
+}
+SHOWN = 3
+SHORT = 3  # characters of a name that is near to too many
+
+
+def suggest_key(name: str, tree: Mapping[str, Any], above: str = "") -> str:
+    """Return a question that names the keys which somebody may have meant, or an empty text.
+
+    Args:
+        name: The last part of the key that does not exist.
+        tree: The part of the config in which it was looked for.
+        above: The key of that part; empty for the whole config.
+
+    Example:
+        >>> tree = {"seed": 0, "trainer": {"epochs": 9}, "optimizer": {"lr": 1}, "weighting": {"lr": 2}}
+        >>> suggest_key("epochs", tree), suggest_key("learning_rate", tree), suggest_key("x", tree)
+        ('did you mean trainer.epochs?', 'did you mean optimizer.lr or weighting.lr?', '')
+    """
+    paths: dict[str, list[str]] = {}
+    for path in _paths(tree, above):
+        paths.setdefault(path.rpartition(".")[2], []).append(path)
+    for candidate in (name, OTHER_NAMES.get(name.lower(), name)):
+        if candidate in paths:
+            return _question(paths[candidate])
+    if len(name) < SHORT:
+        return ""
+    near = difflib.get_close_matches(name, list(paths), n=1, cutoff=0.75)
+    return _question(paths[near[0]]) if near else ""
+
+
+def _question(paths: list[str]) -> str:
+    *others, last = sorted(paths, key=lambda path: path.count("."))[:SHOWN]
+    return f"did you mean {', '.join(others)}{' or ' if others else ''}{last}?"
+
+
+def _paths(tree: Mapping[str, Any], above: str = "") -> Iterator[str]:
+    """Yield the dotted keys of a tree, those of Hydra and of classes left out."""
+    for key, value in tree.items():
+        if not isinstance(key, str) or key == "hydra" or key.startswith("_"):
+            continue
+        path = f"{above}.{key}" if above else key
+        yield path
+        if isinstance(value, Mapping):
+            yield from _paths(value, path)
