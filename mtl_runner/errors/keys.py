@@ -35,9 +35,9 @@ def suggest_key(name: str, tree: Mapping[str, Any], above: str = "") -> str:
         above: The key of that part; empty for the whole config.
 
     Example:
-        >>> tree = {"seed": 0, "trainer": {"epochs": 9}, "optimizer": {"lr": 1}, "weighting": {"lr": 2}}
-        >>> suggest_key("epochs", tree), suggest_key("learning_rate", tree), suggest_key("x", tree)
-        ('did you mean trainer.epochs?', 'did you mean optimizer.lr or weighting.lr?', '')
+        >>> tree = {"trainer": {"epochs": 9}, "optimizer": {"lr": 1}, "weighting": {"lr": 2}}
+        >>> suggest_key("epochs", tree), suggest_key("learning_rate", tree)
+        ('did you mean trainer.epochs?', 'did you mean optimizer.lr or weighting.lr?')
     """
     paths: dict[str, list[str]] = {}
     for path in _paths(tree, above):
@@ -52,8 +52,8 @@ def suggest_key(name: str, tree: Mapping[str, Any], above: str = "") -> str:
 
 
 def _question(paths: list[str]) -> str:
-    *others, last = sorted(paths, key=lambda path: path.count("."))[:SHOWN]
-    return f"did you mean {', '.join(others)}{' or ' if others else ''}{last}?"
+    keys = sorted(paths, key=lambda path: path.count("."))[:SHOWN]
+    return f"did you mean {' or '.join(keys)}?"
 
 
 def _paths(tree: Mapping[str, Any], above: str = "") -> Iterator[str]:
