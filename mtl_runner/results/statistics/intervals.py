@@ -62,14 +62,14 @@ def exceedance(values: Iterable[float], border: float) -> float:
     deviation = math.sqrt(sum((value - mean) ** 2 for value in known) / (n - 1))
     if deviation == 0:
         return 0.0 if mean > border else 1.0
-    from scipy.stats import t
+    from scipy.special import stdtr  # a third of scipy.stats' import
 
-    return float(t.sf((mean - border) / deviation * math.sqrt(n), n - 1))
+    return float(stdtr(n - 1, -(mean - border) / deviation * math.sqrt(n)))
 
 
 @cache
 def _t_quantile(degrees_of_freedom: int) -> float:
     """Return Student's t at 97.5 %; kept, since a report asks thousands of times for the same."""
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
-    return float(t.ppf(0.975, degrees_of_freedom))
+    return float(stdtrit(degrees_of_freedom, 0.975))
