@@ -79,7 +79,7 @@ class MetricsFile:
         extra_columns: Sequence[str] = (),
     ) -> None:
         self.path = path
-        self.pending = ""
+        self.pending: list[str] = []
         metrics = [name for task in tasks for name in task.metric_names]
         self.columns = [*BASE_COLUMNS, *dict.fromkeys(metrics), *extra_columns]
         self.position = 0
@@ -108,19 +108,19 @@ class MetricsFile:
             ["" if cell is None or cell != cell else cell for cell in map(row.get, self.columns)]
             for row in rows
         )
-        self.pending += text.getvalue()
+        self.pending.append(text.getvalue())
         if flush:
             self.flush()
 
     def flush(self) -> None:
         """Write the rows that are pending, and wait until they are on the disk."""
-        data = self.pending.encode()
+        data = "".join(self.pending).encode()
         with os.fdopen(open_to_append(self.path), "ab") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         self._count(data)
-        self.pending = ""
+        self.pending.clear()
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint keeps of the file, without the rows that are not written yet."""
