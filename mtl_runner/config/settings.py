@@ -57,6 +57,10 @@ class TrainerOptions:
             ``"float64"``.
         accumulate: The parts in which a batch goes through the model, as a number, or the rows of a
             part, as ``"64 rows"``; None: as a whole.
+        matmul: Precision of float32 matrix products: ``"highest"``, ``"high"`` or ``"medium"``, as
+            ``torch.set_float32_matmul_precision`` has them.
+        channels_last: Whether the weights of convolutions are laid out with the channels last;
+            ``"auto"``: on a GPU in half precision.
         ema: Decay of an exponential moving average of the weights, which is then judged and kept;
             None: none.
 
@@ -84,6 +88,8 @@ class TrainerOptions:
     accumulate: int | str | None = None
     ema: float | None = None
     checkpoint_every: int | float | str | None = None
+    matmul: str = "highest"
+    channels_last: bool | str = "auto"
 
     def __post_init__(self) -> None:
         whole_number(self.epochs, "trainer.epochs", 1)
@@ -106,6 +112,9 @@ class TrainerOptions:
         if not isinstance(self.compile, bool):
             choice(self.compile, "trainer.compile", ("auto", "true", "false"))
         choice(self.precision, "trainer.precision", ("float32", "bf16", "fp16", "float64"))
+        choice(self.matmul, "trainer.matmul", ("highest", "high", "medium"))
+        if not isinstance(self.channels_last, bool):
+            choice(self.channels_last, "trainer.channels_last", ("auto", "true", "false"))
         self.part_rows(1)
         if self.ema is not None:
             fraction(self.ema, "trainer.ema", one_allowed=False)

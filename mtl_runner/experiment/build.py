@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -24,6 +23,13 @@ from mtl_runner.data.table.columns import Features
 from mtl_runner.errors import ConfigError
 from mtl_runner.errors.checks import mapping
 from mtl_runner.experiment.conflicts import Conflicts
+from mtl_runner.experiment.device import (
+    check_precision,
+    choose_device,
+    prepare_device,
+    set_threads,
+    use_channels_last,
+)
 from mtl_runner.experiment.find_parameters import find_parameters
 from mtl_runner.experiment.forward import doubled
 from mtl_runner.experiment.learner import Learner
@@ -45,13 +51,6 @@ from mtl_runner.weighting import Weighting, WrappedScalarizer
 from mtl_runner.weighting.protocols import ObservesNorms
 
 DEBUG_ROWS = 128
-
-# Number of parameters below which a second CPU thread costs more than it gives.
-SMALL_MODEL = 2_000_000
-
-ALL_THREADS = (
-    len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-)
 
 # A trivial predictor with a loss this small has nothing left to predict.
 CONSTANT = 1e-12
@@ -129,6 +128,7 @@ def build(cfg: DictConfig, datasets: Datasets | None = None) -> Experiment:
     plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     settings = Settings.read(plain)
     device = choose_device(settings.trainer.device)
+    prepare_device(device, settings.trainer)
     # Whatever ran before in this process: the number of threads changes the last digits.
     torch.set_num_threads(1)
     # A user's dataset may draw at random.
@@ -136,14 +136,12 @@ def build(cfg: DictConfig, datasets: Datasets | None = None) -> Experiment:
     rows = DEBUG_ROWS if settings.debug else None
     data = _data_on(device, plain["data"], rows, datasets, settings.loader)
     tasks, precision = data.tasks, settings.trainer.precision
-    _check_precision(precision, data, device, plain["update"])
+    check_precision(precision, data, device, plain["update"])
     if precision == "float64":
         # A copy: the dataset itself may be used again.
         data = replace(data, splits=_in_double_precision(data.splits))
     settings = settings.with_batch_size_for(len(data.splits["train"]))
 
-    if device.type == "cuda":
-        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     trivial = trivial_losses(tasks, data.splits["train"])
     likelihood = make_likelihood(plain["likelihood"], tasks, trivial)
     # The model comes first: same seed, same initial weights, whatever the strategy.
@@ -155,9 +153,11 @@ def build(cfg: DictConfig, datasets: Datasets | None = None) -> Experiment:
         predicts_noise=likelihood.predicts_noise,
         trivial=trivial,
     )
-    _set_threads(settings.trainer.threads, model, device)
+    set_threads(settings.trainer.threads, model, device)
     dtype = torch.float64 if precision == "float64" else None
     model.to(device, dtype)
+    if use_channels_last(model, device, settings.trainer):
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     likelihood.to(device, dtype)
     parameters = find_parameters(
         model, likelihood, data.splits["train"].rows(slice(0, settings.batch_size))
@@ -552,23 +552,6 @@ def _check_weighting(weighting: Weighting, parameters: Parameters) -> None:
         )
 
 
-def _check_precision(
-    precision: str, data: Prepared, device: torch.device, update: Mapping[str, Any]
-) -> None:
-    if precision == "fp16" and device.type != "cuda":
-        raise ConfigError(
-            f"trainer.precision=fp16 needs a GPU, and this run is on {device}; use bf16, which works everywhere."
-        )
-    if precision == "fp16" and update.get("gradients") == "fresh":
-        raise ConfigError(
-            "trainer.precision=fp16 leaves a whole step out when a gradient is too large, but update.gradients=fresh has stepped some tasks by then; use bf16, or gradients=same."
-        )
-    if precision == "float64" and not all(isinstance(s, Split) for s in data.splits.values()):
-        raise ConfigError(
-            "trainer.precision=float64 needs splits that are whole tensors, and these are read item by item; use float32 or bf16."
-        )
-
-
 def _in_double_precision(splits: Mapping[str, AnySplit]) -> dict[str, AnySplit]:
     whole_tensors = {name: split for name, split in splits.items() if isinstance(split, Split)}
     return {name: split.apply(doubled) for name, split in whole_tensors.items()}
@@ -603,40 +586,3 @@ def trivial_losses(tasks: list[Task], split: AnySplit) -> list[float | None]:
         loss = float(task.loss({task.name: task.trivial_output(target)}, {task.name: target}))
         losses.append(loss if loss > CONSTANT else None)
     return losses
-
-
-def choose_device(name: str) -> torch.device:
-    """Return the device of a name; ``auto`` takes a GPU if there is one.
-
-    Raises:
-        ConfigError: For a device that this machine does not have.
-
-    Example:
-        >>> choose_device("cpu")
-        device(type='cpu')
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise ConfigError(
-            f"trainer.device={name!r} is not a device; use auto, cpu, cuda or cuda:0."
-        ) from None
-    if device.type == "cuda" and (
-        not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()
-    ):
-        raise ConfigError(
-            f"trainer.device={name}: this machine has {torch.cuda.device_count()} CUDA GPUs; use auto or cpu."
-        )
-    if device.type not in ("cpu", "cuda"):
-        raise ConfigError(
-            f"trainer.device={name!r} is not supported; use auto, cpu, cuda or cuda:0."
-        )
-    return device
-
-
-def _set_threads(threads: str | int, model: nn.Module, device: torch.device) -> None:
-    """Set the number of CPU threads, also after a run of this process with fewer."""
-    small = device.type == "cpu" and sum(p.numel() for p in model.parameters()) < SMALL_MODEL
-    torch.set_num_threads(int(threads) if threads != "auto" else 1 if small else ALL_THREADS)

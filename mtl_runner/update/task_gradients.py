@@ -70,4 +70,4 @@ class TaskGradients:
         columns = self.columns
         parts = torch.split(vector, [parameter.numel() for parameter in columns])
         for parameter, part in zip(columns, parts, strict=True):
-            parameter.grad = part.view_as(parameter)
+            parameter.grad = laid_out_like(part.view_as(parameter), parameter)

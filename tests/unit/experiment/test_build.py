@@ -1,4 +1,4 @@
-"""An experiment built from a config: its checks, its device, its trivial predictors."""
+"""An experiment built from a config: its checks, its trivial predictors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from mtl_runner.errors import ConfigError
 from mtl_runner.experiment.build import (
     Datasets,
     build,
-    choose_device,
     is_built_in,
     trivial_losses,
 )
@@ -76,27 +75,7 @@ def test_the_last_smaller_batch_of_an_epoch_is_a_step_of_its_length() -> None:
     assert sorted(schedule.end_steps) == [9, 12]
 
 
-# Devices and trivial predictors
-
-
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("cuda:99", "trainer.device=cuda:99: this machine has "),
-        ("gpu", "trainer.device='gpu' is not a device; use auto, cpu, cuda or cuda:0."),
-        ("meta", "trainer.device='meta' is not supported; use auto, cpu, cuda or cuda:0."),
-    ],
-)
-def test_a_device_that_there_is_not_is_named(name: str, words: str) -> None:
-    """Breaks if a run starts on another device than the one asked for, or ends in a traceback."""
-    with pytest.raises(ConfigError) as error:
-        choose_device(name)
-    assert str(error.value).startswith(words)
-
-
-def test_auto_takes_a_gpu_if_there_is_one() -> None:
-    """Breaks if `auto` stays on the CPU of a machine with a GPU."""
-    assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+# Trivial predictors
 
 
 def test_trivial_losses_are_those_of_the_mean_where_there_is_something_to_predict() -> None:
