@@ -167,9 +167,11 @@ def synchronisations(machine: Machine) -> None:
                     step()
                 if machine.is_gpu:
                     torch.cuda.set_sync_debug_mode("default")
-            found = [w for w in waits if "synchroniz" in str(w.message)]
-            first = f"{Path(found[0].filename).name}:{found[0].lineno}" if found else "-"
-            table.row([name, str(count - 1), str(len(found)), first])
+            synchronous = [w for w in waits if "synchroniz" in str(w.message)]
+            first = "-"
+            if synchronous:
+                first = f"{Path(synchronous[0].filename).name}:{synchronous[0].lineno}"
+            table.row([name, str(count - 1), str(len(synchronous)), first])
         except Exception as error:
             table.row([name, "-", "-", str(error).splitlines()[0][:90]])
         finally:
