@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,7 @@ FAMILIES = {
 }
 
 NEED_TORCHJD = ("upgrad", "pcgrad", "graddrop", "gradvac", "excess_mtl", "config")
+QUICK = ("joint", "accumulate", "fresh", "adatask", "upgrad")
 # Those whose state is another while a part is frozen.
 STATEFUL = ("joint", "groups", "gradnorm", "accumulate", "fresh", "adatask", "upgrad", "excess_mtl")
 
@@ -136,7 +137,12 @@ def states_by_epoch(trainer: Trainer) -> list[dict[str, Tensor]]:
     return states
 
 
-@pytest.fixture(params=FAMILIES)
+def some_quickly(families: Iterable[str]) -> list[Any]:
+    """Return families as parameters of a test, all but the quick ones marked ``long``."""
+    return [f if f in QUICK else pytest.param(f, marks=pytest.mark.long) for f in families]
+
+
+@pytest.fixture(params=some_quickly(FAMILIES))
 def family(request: pytest.FixtureRequest) -> tuple[str, ...]:
     """Return the options of a family of methods."""
     if request.param in NEED_TORCHJD:
@@ -197,7 +203,7 @@ def test_a_trunk_that_is_frozen_to_the_end_is_one_that_is_frozen(
 
 
 @pytest.mark.parametrize("epoch", [1, 3], ids=["inside", "after"])
-@pytest.mark.parametrize("family", STATEFUL)
+@pytest.mark.parametrize("family", some_quickly(STATEFUL))
 def test_a_stopped_run_goes_on_to_the_same_bytes(family: str, epoch: int, tmp_path: Path) -> None:
     """Breaks if a resumed run is not frozen, is frozen again, or starts another clock anew."""
     if family in NEED_TORCHJD:
