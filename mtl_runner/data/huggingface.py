@@ -11,7 +11,7 @@ import torch
 
 from mtl_runner.config.extras import import_extra
 from mtl_runner.data.dataset import SPLITS
-from mtl_runner.data.image_folder.image_folder import fit_targets
+from mtl_runner.data.image_folder.image_folder import unfitted_targets
 from mtl_runner.data.image_folder.items import ImageItems
 from mtl_runner.data.image_folder.options import LOOKED_AT, augmentation, image_reader
 from mtl_runner.data.table.splits import split_frame
@@ -92,7 +92,7 @@ class HuggingFaceDataset:
             if isinstance(targets, Mapping)
             else list(targets)
         )
-        fitted = fit_targets(entries, frames, scale_targets)
+        fitted = [target.fit(frames, scale_targets) for target in unfitted_targets(entries, frames)]
         self.tasks: list[Task] = [target.task for target in fitted]
         self.preprocessing: dict[str, Any] | None = None
         rows = {name: (sources[name], frame[ROW].to_numpy()) for name, frame in frames.items()}

@@ -12,7 +12,14 @@ from torch import nn
 from torch.optim import Optimizer
 
 from mtl_runner.compat.torch_optimizers import defer_compiler
-from mtl_runner.config.instantiate import make, make_function, make_update, optimizer_factory, takes
+from mtl_runner.config.instantiate import (
+    import_target,
+    make,
+    make_function,
+    make_update,
+    optimizer_factory,
+    takes,
+)
 from mtl_runner.config.settings import LoaderOptions, Settings
 from mtl_runner.config.times import parse_time
 from mtl_runner.data.dataset import Split
@@ -131,6 +138,7 @@ def build(cfg: DictConfig, datasets: Datasets | None = None) -> Experiment:
     prepare_device(device, settings.trainer)
     # Whatever ran before in this process: the number of threads changes the last digits.
     torch.set_num_threads(1)
+    _check_model_options(plain["model"])
     # A user's dataset may draw at random.
     seed_everything(settings.seed)
     rows = DEBUG_ROWS if settings.debug else None
@@ -230,6 +238,21 @@ def build(cfg: DictConfig, datasets: Datasets | None = None) -> Experiment:
     return Experiment(
         settings, data, learner, schedule, lr_schedulers, parameters, device, warmup_steps, frozen
     )
+
+
+def _check_model_options(node: Any) -> None:
+    """Let a model of this package check what needs no data, before they are read.
+
+    Args:
+        node: The ``model`` node of the config.
+
+    Raises:
+        ConfigError: If an option is impossible.
+    """
+    if isinstance(node, Mapping) and is_built_in(node):
+        target = import_target(str(node["_target_"]), "model._target_")
+        if hasattr(target, "check_options"):
+            target.check_options(**{k: v for k, v in node.items() if not k.startswith("_")})
 
 
 def _data_on(

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mtl_runner.errors import ConfigError, suggest
 from mtl_runner.errors.checks import whole_number
 from mtl_runner.gradients.parameters import leaves_of
-from mtl_runner.models.backbones.make import make_network
+from mtl_runner.models.backbones.make import check_network, make_network
 from mtl_runner.models.backbones.shapes import map_shapes, vector_width
 from mtl_runner.models.frozen_parts import FrozenParts
 from mtl_runner.models.heads import make_head
@@ -165,6 +165,23 @@ class Backbone(nn.Module):
             self._leave_unused(input_shape)
         parts, until = _parts_and_time(freeze)
         self.frozen = FrozenParts(self._modules_of(parts), until)
+
+    @staticmethod
+    def check_options(
+        name: str = "resnet18", library: str = "auto", weights: str | None = None, **_: Any
+    ) -> None:
+        """Check the options that need no data, which may take minutes to read.
+
+        Args:
+            name: As in the constructor.
+            library: As in the constructor.
+            weights: As in the constructor.
+            **_: Other options.
+
+        Raises:
+            ConfigError: If the library has no such network, or there is no such file.
+        """
+        check_network(name, library, weights)
 
     @property
     def rebuild_options(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import shlex
 import signal
 from dataclasses import replace
 
+from mtl_runner.data.items.loading import workers_ended
 from mtl_runner.errors.messages import run_message
 from mtl_runner.experiment.build import build
 from mtl_runner.runs import directory as run_directory
@@ -55,7 +56,7 @@ def run(request: Request) -> Outcome:
         RunDirectoryError: If the directory holds another run or cannot be written.
     """
     directory = request.directory
-    with claimed_for(request), logging_to(directory):
+    with claimed_for(request), logging_to(directory), workers_ended():
         if request.job:
             log.info("[%s]", request.job)
         epochs = request.longer

@@ -124,9 +124,40 @@ def test_masks_and_depths_train_and_answer_per_pixel(mtl: Command, tmp_path: Pat
         "hydra.run.dir=run",
     )  # fmt: skip
     assert done.code == 0, done.err
-    answers: Any = mtl_runner.load(tmp_path / "run").predict(sorted(photos.glob("*.jpg"))[:2])
+    predictor = mtl_runner.load(tmp_path / "run")
+    answers: Any = predictor.predict(sorted(photos.glob("*.jpg"))[:2])
     assert answers["road"].shape == (2, 32, 32)
     assert answers["depth"].shape == (2, 1, 32, 32)
+    assert predictor.image_reader is not None
+    assert torch.equal(predictor.image_reader.restore(answers["road"], (32, 32)), answers["road"])
+    assert predictor.image_reader.restore(answers["depth"], (48, 96)).shape == (2, 1, 48, 96)
+
+
+def test_ignored_pixels_and_images_without_a_map_go_together(mtl: Command, tmp_path: Path) -> None:
+    """Breaks if an image without a mask makes classes of the ignored pixels of the others."""
+    from PIL import Image
+
+    photos = write_photos(tmp_path)
+    for number in range(0, 40, 4):
+        (photos / f"masks/{number:03}.png").unlink()
+        (photos / f"depths/{number + 1:03}.png").unlink()
+    for file in (photos / "masks").glob("*.png"):
+        with Image.open(file) as image:
+            image.putpixel((3, 5), 255)
+            image.save(file)
+    targets = (
+        "data.targets={road: {kind: segmentation, classes: [no, yes], folder: masks}, "
+        "depth: {kind: depth, folder: depths, scale: 0.001, missing: 500}}"
+    )
+    for workers in (0, 2):
+        done = mtl(
+            "mtl-run", "data=image_folder", "data.path=photos", targets, "model.name=test_resnet",
+            "model.width=8", "data.batch_size=8", "trainer.epochs=1", "record.plots=none",
+            f"data.loader.workers={workers}", f"hydra.run.dir=w{workers}",
+        )  # fmt: skip
+        assert done.code == 0, done.err
+    alone, helped = (tmp_path / f"w{workers}" / "metrics.csv" for workers in (0, 2))
+    assert alone.read_bytes() == helped.read_bytes()
 
 
 def test_a_saved_dataset_of_hugging_face_trains_and_answers(mtl: Command, tmp_path: Path) -> None:
@@ -159,6 +190,24 @@ def test_a_broken_file_is_named(mtl: Command, tmp_path: Path) -> None:
     assert (
         "1 of 40 image files cannot be decoded and were left out: 005.jpg." in done.err + done.out
     )
+
+
+@pytest.mark.parametrize(
+    ("option", "sentence"),
+    [
+        ("model.name=resnet81", "model.name=resnet81 is no model of timm; did you mean "),
+        ("model.weights=none.pt", "model.weights='none.pt' is not a file (looked in "),
+        ("data.augment=[flop]", "data.augment holds 'flop'; did you mean 'flip'? "),
+    ],
+)
+def test_a_mistyped_option_is_told_before_a_missing_file(
+    mtl: Command, tmp_path: Path, option: str, sentence: str
+) -> None:
+    """Breaks if minutes of reading images come before a typing mistake."""
+    (write_photos(tmp_path) / "005.jpg").unlink()
+    refused = mtl("mtl-run", *TABLE, option)
+    assert refused.code == 1
+    assert refused.err.strip().startswith(sentence)
 
 
 def test_the_commands_of_the_page_run(mtl: Command, tmp_path: Path) -> None:

@@ -93,6 +93,26 @@ def test_twenty_kills_change_no_byte(mtl: Command, items: Path) -> None:
         assert (items / run / "metrics.csv").read_bytes() == expected
 
 
+@pytest.mark.parametrize(
+    ("option", "sentence"),
+    [
+        ("data.flaw='an error'", "Item 33 of the train split could not be made: ZeroDivisionError"),
+        ("optimizer.lr=1e30", "The loss of task 'y' became "),
+    ],
+)
+def test_an_error_of_a_run_with_workers_is_the_sentence_alone(
+    mtl: Command, items: Path, option: str, sentence: str
+) -> None:
+    """Breaks if workers that are still at work make a traceback when the command ends."""
+    config = "_target_: tests.support.item_datasets.Flawed\nflaw: none\n"
+    (items / "conf" / "data" / "flawed.yaml").write_text(config)
+    command = ("data=flawed", "data.loader.workers=2", "optimizer=sgd", "trainer.epochs=20")
+    refused = mtl("mtl-run", *command, "record.plots=none", option)
+    assert refused.code == 1
+    assert refused.err.startswith(sentence)
+    assert len(refused.err.strip().splitlines()) == 1
+
+
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("flaw", "sentence"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -58,7 +59,11 @@ def list_images(
 
 
 def read_labels(
-    labels: str, folder: Path, column: str, read: Mapping[str, Any] | None
+    labels: str,
+    folder: Path,
+    column: str,
+    read: Mapping[str, Any] | None,
+    key: str = "data.labels",
 ) -> pd.DataFrame:
     """Return the rows of a table of labels, with the name of each image in the column ``file``.
 
@@ -67,13 +72,23 @@ def read_labels(
         folder: The folder of the images.
         column: The column that names the files.
         read: How a text file is read.
+        key: The option that names the table.
 
     Raises:
         ConfigError: If there is no such column.
-        DataError: If the table cannot be read, or a row names no file.
+        DataError: If there is no such table, it cannot be read, or a row names no file.
     """
-    table = Path(labels).expanduser()
-    frame = read_table(str(table if table.is_file() else folder / labels), read)
+    places = [Path(labels).expanduser().absolute(), folder.absolute() / Path(labels).expanduser()]
+    table = next((place for place in places if place.is_file()), None)
+    if table is None:
+        looked_in = list(dict.fromkeys(place.parent for place in places))
+        files = {f.name for place in looked_in for f in _files_in(place)}
+        near = difflib.get_close_matches(places[0].name, sorted(files), n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"set {key} to a table of labels."
+        raise DataError(
+            f"There is no file {labels!r}, which {key} names (looked in {' and '.join(map(str, looked_in))}); {hint}"
+        )
+    frame = read_table(str(table), read)
     if column not in frame.columns:
         raise ConfigError(
             f"The table {labels!r} has no column {column!r} that names the image files; {suggest(column, frame.columns)}, and set data.files to it."
@@ -87,6 +102,13 @@ def read_labels(
         frame = frame.drop(columns=[FILE], errors="ignore").rename(columns={column: FILE})
     frame[FILE] = frame[FILE].astype(str)
     return frame
+
+
+def _files_in(folder: Path) -> list[Path]:
+    try:
+        return [file for file in folder.iterdir() if file.is_file()]
+    except OSError:
+        return []
 
 
 def _by_folder(folder: Path) -> pd.DataFrame:
@@ -130,8 +152,14 @@ def without_broken(
         reader: Decodes them.
 
     Raises:
-        DataError: If a split has none that can be decoded.
+        DataError: If most files do not exist, or a split has none that can be decoded.
     """
+    count = sum(map(len, frames.values()))
+    missing = _missing_files(frames, folder)
+    if 2 * len(missing) > count:
+        raise DataError(
+            f"{len(missing)} of {count} image files do not exist, the first of them {missing[0]!r} in {str(folder)!r}, which are too many for data.on_error=skip; most likely data.path is not the folder that the names start from, or the names in the labels are wrong."
+        )
 
     def is_readable(file: str) -> bool:
         try:
@@ -142,20 +170,20 @@ def without_broken(
 
     kept, broken = {}, []
     for split, frame in frames.items():
-        readable = in_threads(is_readable, frame[FILE].tolist())
-        broken += [file for file, good in zip(frame[FILE], readable, strict=True) if not good]
+        existing = frame[~frame[FILE].isin(missing)]
+        readable = in_threads(is_readable, existing[FILE].tolist())
+        broken += [file for file, good in zip(existing[FILE], readable, strict=True) if not good]
         if len(frame) and not any(readable):
             raise DataError(
-                f"None of the {len(frame)} image files of the {split} split can be decoded; the first is {frame[FILE].iloc[0]!r} in {str(folder)!r}."
+                f"None of the {len(frame)} image files of the {split} split exists and can be decoded; the first is {frame[FILE].iloc[0]!r} in {str(folder)!r}."
             )
-        kept[split] = frame[readable]
-    if broken:
-        log.warning(
-            "%d of %d image files cannot be decoded and were left out: %s.",
-            len(broken),
-            sum(map(len, frames.values())),
-            ", ".join(broken[:NAMED]) + (", ..." if len(broken) > NAMED else ""),
-        )
+        kept[split] = existing[readable]
+    for files, reason in ((missing, "do not exist"), (broken, "cannot be decoded")):
+        if files:
+            named = ", ".join(files[:NAMED]) + (", ..." if len(files) > NAMED else "")
+            log.warning(
+                "%d of %d image files %s and were left out: %s.", len(files), count, reason, named
+            )
     return kept
 
 
@@ -166,9 +194,15 @@ def check_files(frames: Mapping[str, pd.DataFrame], folder: Path) -> None:
         frames: The images of each split.
         folder: Their folder.
     """
-    files = [file for frame in frames.values() for file in frame[FILE]]
-    missing = sorted(file for file in files if not (folder / file).is_file())
+    missing = _missing_files(frames, folder)
     if missing:
+        count = sum(map(len, frames.values()))
         raise DataError(
-            f"{len(missing)} of {len(files)} image files do not exist, the first of them {missing[0]!r} in {str(folder)!r}; set data.path to the folder that the names start from, or leave such rows out with data.on_error=skip."
+            f"{len(missing)} of {count} image files do not exist, the first of them {missing[0]!r} in {str(folder)!r}; set data.path to the folder that the names start from, or leave such rows out with data.on_error=skip."
         )
+
+
+def _missing_files(frames: Mapping[str, pd.DataFrame], folder: Path) -> list[str]:
+    """Return the names that belong to no file, in the order of the alphabet."""
+    files = (str(file) for frame in frames.values() for file in frame[FILE])
+    return sorted(file for file in files if not (folder / file).is_file())

@@ -112,17 +112,19 @@ class ImageFolder:
         split = dict(split or DEFAULT_SPLIT)
         if labels is None and SPLIT in frame and split == DEFAULT_SPLIT:
             split = {"column": SPLIT}
-        read_rows = partial(read_labels, folder=folder, column=files, read=read)
+        read_rows = partial(read_labels, folder=folder, column=files, read=read, key="data.split")
         frames = split_frame(frame, split, seed, read_rows)
+        # A mistyped option is told before the files are looked at, which may take minutes.
+        unfitted = unfitted_targets(in_table, frames)
+        changes = augmentation(augment, reader.size)
         if skip:
             frames = without_broken(frames, folder, reader)
         else:
             check_files(frames, folder)
-        fitted = fit_targets(in_table, frames, scale_targets)
+        fitted = [target.fit(frames, scale_targets) for target in unfitted]
         self.tasks = [target.task for target in fitted]
         masks = [_sized(target, frames, folder) for target in masks]
         self.tasks += [target.task for target in masks]
-        changes = augmentation(augment, reader.size)
         self.splits = {
             name: ImageItems(
                 [str(folder / file) for file in rows[FILE]],
@@ -173,26 +175,25 @@ def parted_targets(targets: Any, folder: Path) -> tuple[list[Any], list[MaskTarg
     return in_table, masks
 
 
-def fit_targets(
-    entries: Sequence[Any], frames: Mapping[str, pd.DataFrame], scale: bool
-) -> list[Target]:
-    """Return the targets of a table's columns, fitted on the training rows.
+def unfitted_targets(entries: Sequence[Any], frames: Mapping[str, pd.DataFrame]) -> list[Target]:
+    """Return the targets of a table's columns, whose names and kinds are checked.
 
     Args:
         entries: Entries of ``data.targets``.
         frames: The rows of each split.
-        scale: Whether numeric targets get mean 0 and standard deviation 1.
 
     Raises:
         ConfigError: If an entry is not understood.
-        DataError: If a column is missing, or does not fit its kind.
+        DataError: If a column is missing, or holds text alone where its kind needs numbers.
     """
     unfitted = read_targets(list(entries), frames) if entries else []
     for name, frame in frames.items():
         for column in (column for target in unfitted for column in target.columns):
             if column not in frame.columns:
                 raise DataError(f"The {name} table has no column {column!r}, a target.")
-    return [target.fit(frames, scale) for target in unfitted]
+    for target in unfitted:
+        target.check(frames["train"])
+    return unfitted
 
 
 def sizes_of(frame: pd.DataFrame, folder: Path) -> list[tuple[int, int]]:

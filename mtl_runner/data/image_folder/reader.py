@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mtl_runner.config.extras import import_extra
 from mtl_runner.errors import DataError
+from mtl_runner.tasks.kinds import MISSING_CLASS
 
 # Of the images of ImageNet, on which most pretrained weights were trained.
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -68,15 +69,45 @@ class ImageReader:
     def fit(self, picture: Any) -> Any:
         """Return an image, or a mask, that covers :attr:`size`, cut at the centre."""
         functional = import_extra("torchvision.transforms.v2.functional", "images", PURPOSE)
-        height, width = picture.shape[-2:]
-        factor = max(self.size[0] / height, self.size[1] / width)
-        scaled = [
-            max(wanted, round(side * factor))
-            for side, wanted in zip((height, width), self.size, strict=True)
-        ]
-        if scaled != [height, width]:
+        scaled = self._scaled(picture.shape[-2:])
+        if scaled != list(picture.shape[-2:]):
             picture = functional.resize(picture, scaled, antialias=True)
         return functional.center_crop(picture, list(self.size))
+
+    def restore(self, answer: Tensor, size: tuple[int, int]) -> Tensor:
+        """Return an answer per pixel in the size of its image: the way back from :meth:`fit`.
+
+        A pixel gets the answer of the nearest one. What was cut off has none: NaN among numbers,
+        -100 among classes.
+
+        Args:
+            answer: What ``predict`` returned of one image, ``[..., height, width]``.
+            size: Height and width of the image, turned as its camera was held.
+
+        Example:
+            >>> reader = ImageReader((2, 2))
+            >>> reader.restore(torch.tensor([[0, 1], [2, 3]]), (2, 4))
+            tensor([[-100,    0,    1, -100],
+                    [-100,    2,    3, -100]])
+        """
+        scaled = self._scaled(size)
+        missing = torch.nan if answer.is_floating_point() else MISSING_CLASS
+        canvas = answer.new_full((*answer.shape[:-2], *scaled), missing)
+        # As the centre is cut out.
+        top, left = (round((s - w) / 2) for s, w in zip(scaled, self.size, strict=True))
+        canvas[..., top : top + self.size[0], left : left + self.size[1]] = answer
+        rows, columns = (
+            ((torch.arange(side) + 0.5) * (s / side)).long().clamp(max=s - 1).to(answer.device)
+            for side, s in zip(size, scaled, strict=True)
+        )
+        return canvas[..., rows[:, None], columns]
+
+    def _scaled(self, size: Sequence[int]) -> list[int]:
+        """Return the height and width to which an image is scaled before its centre is cut out."""
+        factor = max(wanted / side for wanted, side in zip(self.size, size, strict=True))
+        return [
+            max(wanted, round(side * factor)) for wanted, side in zip(self.size, size, strict=True)
+        ]
 
     def normalize(self, image: Tensor) -> Tensor:
         """Return the values of an image of bytes, normalized, in floats."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import torch
@@ -239,13 +240,11 @@ def _of_one_type(values: Sequence[Tensor | float | None]) -> list[Tensor]:
     """
     tensors = [None if value is None else torch.as_tensor(value) for value in values]
     known = [tensor for tensor in tensors if tensor is not None]
-    example = known[0]
-    if any(tensor.is_floating_point() for tensor in known):  # NaN may stand among classes
-        example = example.to(torch.get_default_dtype())
-    return [
-        torch.zeros_like(example) if tensor is None else tensor.to(example.dtype)
-        for tensor in tensors
-    ]
+    dtype = reduce(torch.promote_types, (tensor.dtype for tensor in known))
+    if dtype.is_floating_point:  # NaN may stand among classes
+        dtype = torch.get_default_dtype()
+    example = known[0].to(dtype)
+    return [torch.zeros_like(example) if tensor is None else tensor.to(dtype) for tensor in tensors]
 
 
 class _ItemError(Exception):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import signal
 from collections.abc import Iterable, Iterator, Sequence
+from contextvars import ContextVar
 from functools import partial
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch.utils.data import DataLoader, Sampler
@@ -18,6 +21,9 @@ from mtl_runner.data.items.randomness import stable_seed
 from mtl_runner.errors import DataError
 
 _OWN_SIGNALS = ("SIGTERM", "SIGHUP", "SIGUSR1")
+
+#: The iterators whose workers :func:`workers_ended` is to end.
+_open_iterators: ContextVar[WeakSet[Any] | None] = ContextVar("_open_iterators", default=None)
 
 
 class Passes(Sampler[list[Place]]):
@@ -67,6 +73,42 @@ def pass_order(items: int, seed: int, number: int) -> list[int]:
     return order
 
 
+@contextlib.contextmanager
+def workers_ended() -> Iterator[None]:
+    """End the workers of all loaders that were begun inside, also after an error.
+
+    An error's traceback keeps their iterators alive to the end of the interpreter, where torch
+    takes the end of a worker for another error.
+
+    Example:
+        >>> import multiprocessing
+        >>> with workers_ended():
+        ...     batches = iter(make_loader([1, 2], [[0], [1]], LoaderOptions(workers=1), False))
+        ...     workers = multiprocessing.active_children()
+        >>> any(worker.is_alive() for worker in workers)
+        False
+    """
+    iterators: WeakSet[Any] = WeakSet()
+    token = _open_iterators.set(iterators)
+    try:
+        yield
+    finally:
+        _open_iterators.reset(token)
+        for iterator in list(iterators):
+            end_workers(iterator)
+
+
+class _Loader(DataLoader[Any]):
+    """A loader whose iterators :func:`workers_ended` knows."""
+
+    def __iter__(self) -> Any:
+        iterator = super().__iter__()
+        iterators = _open_iterators.get()
+        if iterators is not None:
+            iterators.add(iterator)
+        return iterator
+
+
 def make_loader(
     reader: Any,
     batches: Iterable[Sequence[Place]] | None,
@@ -88,7 +130,7 @@ def make_loader(
             "persistent_workers": options.persistent,
             "worker_init_fn": partial(_begin_worker, torch.get_default_dtype()),
         }
-    return DataLoader(
+    return _Loader(
         reader,
         batch_size=None if batches is None else 1,
         batch_sampler=batches,  # type: ignore[arg-type]

@@ -198,11 +198,12 @@ def warn_about_categories(
             )
         elif distinct > max_categories or cells.are_too_many(distinct, known):
             log.warning(
-                "Column %r holds no numbers but %d different values in %d rows, of which the most frequent (at most %d) became an input each; make numbers of dates and of numbers with units or separators, or leave it out.",
+                "Column %r holds no numbers but %d different values in %d rows, of which the most frequent (at most %d) became an input each; leave it out (data.features='{drop: [%s]}'), embed it (model.embeddings=auto), or make numbers of dates and of numbers with units or separators.",
                 name,
                 distinct,
                 known,
                 max_categories,
+                name,
             )
 
 

@@ -62,12 +62,15 @@ def dropped_columns(frames: Mapping[str, pd.DataFrame], names: Sequence[str]) ->
     return dropped
 
 
-def describe(features: Features, dropped: Mapping[str, str]) -> str:
+def describe(
+    features: Features, dropped: Mapping[str, str], of_split: Mapping[str, str] | None = None
+) -> str:
     """Return in one sentence what became of every column.
 
     Args:
         features: The fitted feature columns.
         dropped: Columns that are left out, with the reason.
+        of_split: Columns that the split is made by and that are no features, with what they do.
 
     Example:
         >>> import pandas as pd
@@ -98,6 +101,7 @@ def describe(features: Features, dropped: Mapping[str, str]) -> str:
             read_as = f"; read as {column.format}" if column.format else ""
             parts.append(f"{column.name} became {column.width} numbers ({column.numbers}{read_as})")
     parts += [f"{name} dropped: {reason}" for name, reason in dropped.items()]
+    parts += [f"{name} {does} and is no feature" for name, does in (of_split or {}).items()]
     return f"Inputs: {'; '.join(parts)}."
 
 

@@ -127,7 +127,11 @@ class Table:
         )
         fitted = [target.fit(frames, scale_targets) for target in unfitted]
         warn_about_categories(frames, names, max_categories)
-        log.info("%s", describe(inputs, dropped))
+        roles = {"column": "names the split", "group": "groups the split"}
+        of_split = {str(split[key]): does for key, does in roles.items() if split.get(key)}
+        for name in (*names, *target_columns):
+            of_split.pop(name, None)
+        log.info("%s", describe(inputs, dropped, of_split))
         self.tasks = [target.task for target in fitted]
         self.preprocessing = inputs.state()
         if stream:

@@ -52,6 +52,19 @@ class Target:
     separator: str | None = None
     balanced: bool = False
 
+    def check(self, frame: pd.DataFrame) -> None:
+        """Raise ``DataError`` if a numeric target holds nothing but text.
+
+        That the kind is wrong can be told of rows of which some may still be left out.
+
+        Args:
+            frame: The training rows.
+        """
+        column = self.columns[0]
+        texts = len(cells.cells_of_text(frame[column]))
+        if self.task.spec.column == "numbers" and 0 < texts == frame[column].count():
+            _numbers(frame[column], column, self.task.name)
+
     def fit(self, frames: Mapping[str, pd.DataFrame], scale: bool) -> Target:
         """Return the target with its classes, or its offset and scale.
 

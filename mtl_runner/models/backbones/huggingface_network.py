@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from mtl_runner.config.extras import import_extra
 from mtl_runner.errors import ConfigError
-from mtl_runner.models.backbones.network import Network, first_line
+from mtl_runner.models.backbones.network import Network, downloading, first_line
 from mtl_runner.models.backbones.weights import are_left_out
 
 # Configs of Hugging Face that name a second network, which would be downloaded.
@@ -37,19 +39,21 @@ class HuggingFaceNetwork(Network):
             raise ConfigError(f"The config of the encoder {name!r} was not recorded in this run.")
         try:
             # Code that a repository brings is never run.
-            known = (
-                transformers.AutoConfig.for_model(**_plain_config(config))
-                if config is not None
-                else transformers.AutoConfig.from_pretrained(name, trust_remote_code=False)
-            )
-            values = _plain_config(known.to_dict())
-            self.network = (
-                transformers.AutoModel.from_pretrained(name, trust_remote_code=False)
-                if pretrained
-                else transformers.AutoModel.from_config(
-                    transformers.AutoConfig.for_model(**values), trust_remote_code=False
+            fetched = config is None and not Path(name).is_dir()
+            with downloading(name) if fetched else contextlib.nullcontext():
+                known = (
+                    transformers.AutoConfig.for_model(**_plain_config(config))
+                    if config is not None
+                    else transformers.AutoConfig.from_pretrained(name, trust_remote_code=False)
                 )
-            )
+                values = _plain_config(known.to_dict())
+                self.network = (
+                    transformers.AutoModel.from_pretrained(name, trust_remote_code=False)
+                    if pretrained
+                    else transformers.AutoModel.from_config(
+                        transformers.AutoConfig.for_model(**values), trust_remote_code=False
+                    )
+                )
         except ConfigError:
             raise
         except Exception as error:

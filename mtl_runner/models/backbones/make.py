@@ -12,9 +12,9 @@ from mtl_runner.errors import ConfigError
 from mtl_runner.errors.checks import choice
 from mtl_runner.models.backbones.huggingface_network import HuggingFaceNetwork
 from mtl_runner.models.backbones.network import Network
-from mtl_runner.models.backbones.timm_network import TimmNetwork
-from mtl_runner.models.backbones.torchvision_network import TorchvisionNetwork
-from mtl_runner.models.backbones.weights import are_left_out, load_weights
+from mtl_runner.models.backbones.timm_network import TimmNetwork, timm_with
+from mtl_runner.models.backbones.torchvision_network import TorchvisionNetwork, torchvision_with
+from mtl_runner.models.backbones.weights import are_left_out, load_weights, weights_file
 
 LIBRARIES = ("timm", "torchvision", "huggingface")
 PRETRAINED = "pretrained"
@@ -41,16 +41,9 @@ def make_network(
     Raises:
         ConfigError: If the library is not installed, has no such model, or the weights do not fit.
     """
-    choice(library, "model.library", ("auto", *LIBRARIES))
-    if not isinstance(name, str) or not name:
-        raise ConfigError(
-            f"model.name must be the name of a backbone, e.g. resnet18; found {name!r}."
-        )
     if are_left_out():
         weights = None
-    elif weights is not None and not isinstance(weights, str):
-        raise ConfigError(f"model.weights must be null, a file, or pretrained; found {weights!r}.")
-    library = _library_of(name) if library == "auto" else library
+    library = check_network(name, library, weights)
     if library == "huggingface":
         network: Network = HuggingFaceNetwork(name, weights == PRETRAINED, config)
     elif isinstance(input_shape, Mapping) or len(input_shape) != 3:
@@ -62,17 +55,44 @@ def make_network(
         raise ConfigError(
             f"model.name={name} takes images, one tensor [rows, channels, height, width]; the data give {inputs}."
         )
-    elif not PLAIN_NAME.fullmatch(name):
-        raise ConfigError(
-            f"model.name={name!r} is not the name of an architecture of {library}; a file of weights goes into model.weights, a Hugging Face encoder needs model.library=huggingface."
-        )
     else:
         make = TimmNetwork if library == "timm" else TorchvisionNetwork
         network = make(name, input_shape, weights == PRETRAINED)
     network.record["library"] = library
     if weights is not None and weights != PRETRAINED:
-        load_weights(network.network, weights)
+        load_weights(network.network, weights, name)
     return network
+
+
+def check_network(name: Any, library: Any, weights: Any) -> str:
+    """Check what can be checked before there are data; return the library.
+
+    Args:
+        name: ``model.name``.
+        library: ``model.library``.
+        weights: ``model.weights``.
+
+    Raises:
+        ConfigError: If the library is not installed or has no such model, or there is no such file.
+    """
+    choice(library, "model.library", ("auto", *LIBRARIES))
+    if not isinstance(name, str) or not name:
+        raise ConfigError(
+            f"model.name must be the name of a backbone, e.g. resnet18; found {name!r}."
+        )
+    if weights is not None and not isinstance(weights, str):
+        raise ConfigError(f"model.weights must be null, a file, or pretrained; found {weights!r}.")
+    library = _library_of(name) if library == "auto" else library
+    if library != "huggingface":
+        if not PLAIN_NAME.fullmatch(name):
+            raise ConfigError(
+                f"model.name={name!r} is not the name of an architecture of {library}; a file of weights goes into model.weights, a Hugging Face encoder needs model.library=huggingface."
+            )
+        known = timm_with if library == "timm" else torchvision_with
+        known(name)
+    if weights is not None and weights != PRETRAINED:
+        weights_file(weights)
+    return str(library)
 
 
 def _library_of(name: str) -> str:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor, nn
 
 from mtl_runner.errors import ConfigError
+
+log = logging.getLogger("mtl_runner")
 
 
 class Network(nn.Module, ABC):
@@ -35,6 +40,33 @@ class Network(nn.Module, ABC):
     def forward(self, inputs: Any) -> Tensor:
         """Return one vector per row, ``[N, width]``."""
         return self.features(inputs)
+
+
+@contextlib.contextmanager
+def downloading(name: str) -> Iterator[None]:
+    """Say that something is fetched from the Hugging Face hub, and silence its lines on every try.
+
+    The hub's library tries again for most of a minute, and has no option for less.
+
+    Args:
+        name: The name of the network.
+
+    Example:
+        >>> with downloading("resnet18"):
+        ...     logging.getLogger("huggingface_hub.utils").isEnabledFor(logging.WARNING)
+        False
+    """
+    log.info(
+        "Fetching %r from the Hugging Face hub, or from its cache; without network the library gives up after about a minute.",
+        name,
+    )
+    library = logging.getLogger("huggingface_hub")
+    level = library.level
+    library.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        library.setLevel(level)
 
 
 def not_downloaded(name: str, error: Exception) -> ConfigError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,12 @@ from torch import Tensor
 
 from mtl_runner.config.extras import import_extra
 from mtl_runner.errors import ConfigError, suggest
-from mtl_runner.models.backbones.network import Network, first_line, not_downloaded
+from mtl_runner.models.backbones.network import (
+    Network,
+    downloading,
+    first_line,
+    not_downloaded,
+)
 
 
 class TimmNetwork(Network):
@@ -26,11 +32,7 @@ class TimmNetwork(Network):
 
     def __init__(self, name: str, input_shape: Sequence[int], pretrained: bool) -> None:
         super().__init__()
-        timm = import_extra("timm", "timm", f"model.name={name}")
-        if not timm.is_model(name):
-            raise ConfigError(
-                f"model.name={name} is no model of timm; {suggest(name.partition('.')[0], timm.list_models())}."
-            )
+        timm = timm_with(name)
         channels, *size = input_shape
         options: dict[str, Any] = {
             "num_classes": 0,
@@ -38,10 +40,11 @@ class TimmNetwork(Network):
             "pretrained": pretrained,
         }
         try:
-            try:  # transformers have one weight per place
-                self.network = timm.create_model(name, img_size=tuple(size), **options)
-            except TypeError:
-                self.network = timm.create_model(name, **options)
+            with downloading(name) if pretrained else contextlib.nullcontext():
+                try:  # transformers have one weight per place
+                    self.network = timm.create_model(name, img_size=tuple(size), **options)
+                except TypeError:
+                    self.network = timm.create_model(name, **options)
         except Exception as error:
             if pretrained:
                 raise not_downloaded(name, error) from error
@@ -64,3 +67,20 @@ class TimmNetwork(Network):
         deepest, maps = network.forward_intermediates(inputs)
         features: Tensor = network.forward_head(deepest, pre_logits=True)
         return maps, features.flatten(1)
+
+
+def timm_with(name: str) -> Any:
+    """Return the library.
+
+    Args:
+        name: A model that it must have.
+
+    Raises:
+        ConfigError: If timm is not installed, or has no such model.
+    """
+    timm = import_extra("timm", "timm", f"model.name={name}")
+    if not timm.is_model(name):
+        raise ConfigError(
+            f"model.name={name} is no model of timm; {suggest(name.partition('.')[0], timm.list_models())}."
+        )
+    return timm

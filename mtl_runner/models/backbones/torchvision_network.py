@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -30,12 +31,7 @@ class TorchvisionNetwork(Network):
 
     def __init__(self, name: str, input_shape: Sequence[int], pretrained: bool) -> None:
         super().__init__()
-        models = import_extra("torchvision.models", "images", f"model.name={name}")
-        known = models.list_models(module=models)
-        if name not in known:
-            raise ConfigError(
-                f"model.name={name} is no model of torchvision that classifies images; {suggest(name, known)}."
-            )
+        models = torchvision_with(name)
         if input_shape[0] not in (1, 3):
             raise ConfigError(
                 f"The models of torchvision take images of 3 channels, and the data give {input_shape[0]}; choose model.library=timm."
@@ -108,3 +104,21 @@ def _remove_classifier(network: nn.Module, name: str) -> None:
     raise ConfigError(
         f"model.name={name} of torchvision has no linear classifier that heads could take the place of; choose another one, e.g. resnet18."
     )
+
+
+def torchvision_with(name: str) -> Any:
+    """Return the library's models.
+
+    Args:
+        name: A model that it must have.
+
+    Raises:
+        ConfigError: If torchvision is not installed, or has no such model.
+    """
+    models = import_extra("torchvision.models", "images", f"model.name={name}")
+    known = models.list_models(module=models)
+    if name not in known:
+        raise ConfigError(
+            f"model.name={name} is no model of torchvision that classifies images; {suggest(name, known)}."
+        )
+    return models

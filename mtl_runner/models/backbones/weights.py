@@ -65,11 +65,7 @@ def read_weights(path: str) -> dict[str, Tensor]:
         ...     read_weights(str(file))
         {'fc.bias': tensor([0., 0.])}
     """
-    file = Path(path).expanduser()
-    if not file.is_file():
-        raise ConfigError(
-            f"model.weights={path!r} is not a file (looked in {file.absolute().parent}); give a file of safetensors or torch.save, pretrained, or null."
-        )
+    file = weights_file(path)
     try:
         if file.suffix == ".safetensors":
             torch_files = import_extra("safetensors.torch", "timm", "A file of safetensors")
@@ -94,6 +90,23 @@ def read_weights(path: str) -> dict[str, Tensor]:
     return tensors
 
 
+def weights_file(path: str) -> Path:
+    """Return the file of ``model.weights``.
+
+    Args:
+        path: The file as it was typed.
+
+    Raises:
+        ConfigError: If there is no such file.
+    """
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise ConfigError(
+            f"model.weights={path!r} is not a file (looked in {file.absolute().parent}); give a file of safetensors or torch.save, pretrained, or null."
+        )
+    return file
+
+
 def _tensors(content: Any) -> dict[str, Tensor]:
     """Return the tensors by name, of a file that may hold them beside other things."""
     while isinstance(content, Mapping):
@@ -104,7 +117,7 @@ def _tensors(content: Any) -> dict[str, Tensor]:
     return {}
 
 
-def load_weights(network: nn.Module, path: str) -> None:
+def load_weights(network: nn.Module, path: str, name: str) -> None:
     """Load the weights of a file into a network; those of a classifier are left over.
 
     Names in the file may have a prefix, as those of a model that held such a network.
@@ -112,29 +125,37 @@ def load_weights(network: nn.Module, path: str) -> None:
     Args:
         network: The network, without its classifier.
         path: The file.
+        name: What the network is called in ``model.name``.
 
     Raises:
-        ConfigError: If the file lacks weights of the network, or has some of another shape.
+        ConfigError: If the file lacks weights of the network, has some of another shape, or has
+            more than a network of this name.
     """
     tensors = read_weights(path)
     wanted = network.state_dict()
     prefix = _prefix(tensors, list(wanted))
-    matching = {name: tensors[prefix + name] for name in wanted if prefix + name in tensors}
+    matching = {key: tensors[prefix + key] for key in wanted if prefix + key in tensors}
     # Files from before PyTorch 0.4.1 have no such counters.
     missing = [
-        name for name in wanted if name not in matching and not name.endswith("num_batches_tracked")
+        key for key in wanted if key not in matching and not key.endswith("num_batches_tracked")
     ]
     if missing:
         raise ConfigError(
             f"model.weights={path!r} lacks {len(missing)} of the {len(wanted)} tensors of the backbone, such as {missing[0]!r} (it holds {', '.join(map(repr, list(tensors)[:2]))}, ...); is it of another model.name or model.library?"
         )
-    for name, tensor in matching.items():
-        if tensor.shape != wanted[name].shape:
+    for key, tensor in matching.items():
+        if tensor.shape != wanted[key].shape:
             raise ConfigError(
-                f"model.weights={path!r} has {name!r} of shape {tuple(tensor.shape)}, the backbone of shape {tuple(wanted[name].shape)}; channels and size of the images, and model.name, must be those of the file."
+                f"model.weights={path!r} has {key!r} of shape {tuple(tensor.shape)}, the backbone of shape {tuple(wanted[key].shape)}; channels and size of the images, and model.name, must be those of the file."
             )
+    left = [key for key in tensors if key.removeprefix(prefix) not in matching]
+    inside = [key.removeprefix(prefix) for key in left if key.startswith(prefix)]
+    foreign = [key for key in inside if _is_of_another_network(key, network)]
+    if foreign:
+        raise ConfigError(
+            f"model.weights={path!r} holds {len(foreign)} tensors more than the backbone and a classifier, such as {foreign[0]!r}; it looks like another network than model.name={name}."
+        )
     network.load_state_dict(matching, strict=False)
-    left = [name for name in tensors if name.removeprefix(prefix) not in matching]
     if left:
         log.info(
             "model.weights: %d tensors of %r are not the backbone's and were left out: %s.",
@@ -142,6 +163,25 @@ def load_weights(network: nn.Module, path: str) -> None:
             path,
             ", ".join(left[:4]) + (", ..." if len(left) > 4 else ""),
         )
+
+
+def _is_of_another_network(key: str, network: nn.Module) -> bool:
+    """Return whether a tensor belongs to a layer that a part of the network should have, but lacks.
+
+    A classifier lies beside the parts, or where the network has an empty layer in its place.
+
+    Args:
+        key: Name of a tensor that the network does not have.
+        network: The network.
+    """
+    modules = dict(network.named_modules())
+    *ancestors, _ = key.split(".")
+    paths = [".".join(ancestors[:length]) for length in range(len(ancestors), 0, -1)]
+    nearest = next((path for path in paths if path in modules), None)
+    # A known layer may have had another buffer in another version of its library.
+    if nearest is None or nearest == paths[0]:
+        return False
+    return bool(modules[nearest].state_dict())
 
 
 def _prefix(tensors: Mapping[str, Tensor], wanted: list[str]) -> str:

@@ -64,23 +64,27 @@ class Classification(Kind):
 
         Args:
             target: The target as the dataset gave it: integers, or floats with NaN.
-            mask: True where a label is known; None: the target marks missing labels itself.
+            mask: True where a label is known, in the shape of the target or ``[N]``; NaN and
+                ``MISSING_CLASS`` are missing labels there, too.
             location: Where the target lies, for errors.
 
         Raises:
             DataError: If a class is negative or not a whole number.
         """
-        mask = None if mask is None else spread(mask, target)
-        if target.is_floating_point():
-            if mask is None:
-                mask = ~target.isnan()
-            target = torch.where(mask, target, MISSING_CLASS)
-            if bool((target != target.round()).any()):
-                raise DataError(f"has classes that are not whole numbers {location}")
-        target = target.long()
-        known = target != MISSING_CLASS if mask is None else mask
+        floats = target.is_floating_point()
+        target = target if floats else target.long()
+        known = self.known(target)
+        if floats:
+            known &= ~target.isnan()
         if mask is not None:
+            # A sample that has a label may have pixels that have none.
+            known &= spread(mask, target)
+        # Integers that mark what is missing themselves, maybe in a mapped file, are not copied.
+        if floats or mask is not None:
             target = torch.where(known, target, MISSING_CLASS)
+        if floats and bool((target != target.round()).any()):
+            raise DataError(f"has classes that are not whole numbers {location}")
+        target = target.long()
         if bool(((target < 0) & known).any()):
             raise DataError(
                 f"has a negative class {location}; classes count from 0, and {MISSING_CLASS} is a missing label"

@@ -5,9 +5,15 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from mtl_runner.data.image_folder.files import check_files, list_images, without_broken
+from mtl_runner.data.image_folder.files import (
+    check_files,
+    list_images,
+    read_labels,
+    without_broken,
+)
 from mtl_runner.data.image_folder.reader import ImageReader
 from mtl_runner.errors import ConfigError, DataError
 from tests.support.image_files import picture
@@ -88,6 +94,69 @@ def test_broken_files_are_counted_and_named(
         "2 of 3 image files cannot be decoded and were left out: a/x.jpg, a/z.jpg." in caplog.text
     )
     with pytest.raises(
-        DataError, match="None of the 2 image files of the val split can be decoded"
+        DataError, match="None of the 2 image files of the val split exists and can be decoded"
     ):
         without_broken({"val": frame[frame["file"] != "a/y.jpg"]}, folder, ImageReader((8, 8)))
+
+
+@pytest.mark.images
+def test_files_that_do_not_exist_are_counted_apart(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Breaks if a name without a file is told as a broken file."""
+    pytest.importorskip("PIL.Image", reason="pip install 'mtl-runner[images]'")
+    frame = write_files(tmp_path, good=3, broken=1, missing=2)
+    with caplog.at_level(logging.WARNING, logger="mtl_runner"):
+        kept = without_broken({"train": frame}, tmp_path, ImageReader((8, 8)))
+    assert kept["train"]["file"].tolist() == ["good0.png", "good1.png", "good2.png"]
+    assert caplog.messages == [
+        "2 of 6 image files do not exist and were left out: none0.png, none1.png.",
+        "1 of 6 image files cannot be decoded and were left out: bad0.png.",
+    ]
+
+
+@pytest.mark.images
+def test_a_wrong_folder_is_refused_also_where_broken_files_are_skipped(tmp_path: Path) -> None:
+    """Breaks if a wrong data.path trains on the few files that happen to exist."""
+    pytest.importorskip("PIL.Image", reason="pip install 'mtl-runner[images]'")
+    half = write_files(tmp_path, good=2, broken=0, missing=2)
+    assert len(without_broken({"train": half}, tmp_path, ImageReader((8, 8)))["train"]) == 2
+    frame = write_files(tmp_path, good=1, broken=1, missing=3)
+    with pytest.raises(DataError) as refused:
+        without_broken({"train": frame}, tmp_path, ImageReader((8, 8)))
+    assert str(refused.value) == (
+        f"3 of 5 image files do not exist, the first of them 'none0.png' in {str(tmp_path)!r}, which are too many for data.on_error=skip; most likely data.path is not the folder that the names start from, or the names in the labels are wrong."
+    )
+
+
+def write_files(folder: Path, good: int, broken: int, missing: int) -> pd.DataFrame:
+    """Write image files of which some are broken; return a table that names others, too."""
+    from PIL import Image
+
+    names = [f"good{i}.png" for i in range(good)]
+    for i, name in enumerate(names):
+        Image.fromarray(picture(i)).save(folder / name)
+    bad = [f"bad{i}.png" for i in range(broken)]
+    touch(folder, *bad)
+    return pd.DataFrame({"file": names + bad + [f"none{i}.png" for i in range(missing)]})
+
+
+def test_a_table_of_labels_that_is_not_there_is_told_with_the_nearest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Breaks if the sentence names data.path, or one of the two places that were searched."""
+    monkeypatch.chdir(tmp_path)
+    photos = touch(tmp_path / "photos", "labels.csv").absolute()
+    with pytest.raises(DataError) as refused:
+        list_images("photos", "label.csv", "file")
+    assert str(refused.value) == (
+        f"There is no file 'label.csv', which data.labels names (looked in {tmp_path} and {photos}); did you mean 'labels.csv'?"
+    )
+    with pytest.raises(DataError, match=r"; set data\.labels to a table of labels\.$"):
+        list_images("photos", "classes/names.parquet", "file")
+    with pytest.raises(
+        DataError, match=r"'/none/a\.csv', .* \(looked in /none\); set data\.labels"
+    ):
+        list_images("photos", "/none/a.csv", "file")
+    with pytest.raises(DataError, match=r"'val\.csv', which data\.split names"):
+        read_labels("val.csv", photos, "file", None, "data.split")

@@ -10,6 +10,7 @@ import torch
 
 from mtl_runner.data import ImageFolder
 from mtl_runner.data.image_folder.image_folder import parted_targets
+from mtl_runner.data.image_folder.reader import ImageReader
 from mtl_runner.data.prepare import prepare
 from mtl_runner.errors import ConfigError, DataError
 from tests.support.image_files import CLASSES, write_classes, write_photos
@@ -83,6 +84,33 @@ def test_masks_and_depths_are_targets_and_no_images(tmp_path: Path) -> None:
     assert sorted(depth.unique().tolist()) == [0.5, 2.0]
 
 
+@pytest.mark.parametrize(
+    "options", [{}, {"classes": 4}, {"classes": ["a", "b"]}, {"ignore": [255, 3]}]
+)
+def test_ignored_pixels_and_images_without_a_mask_go_together(
+    tmp_path: Path, options: dict[str, Any]
+) -> None:
+    """Breaks if an image without a mask makes classes of the ignored pixels of the others."""
+    from PIL import Image
+
+    photos = write_photos(tmp_path, count=20)
+    for number in range(0, 20, 4):
+        (photos / f"masks/{number:03}.png").unlink()
+    for file in (photos / "masks").glob("*.png"):
+        with Image.open(file) as image:
+            image.putpixel((3, 5), 255)
+            image.save(file)
+    data = ImageFolder(str(photos), targets={"road": {"folder": "masks", **options}}, augment=None)
+    prepared = prepare(data)
+    assert prepared.tasks[0].size == (4 if options.get("classes") == 4 else 2)
+    for name, split in data.splits.items():
+        answers = prepared.splits[name].rows(slice(None)).targets["road"]
+        for file, answer in zip(split.images, answers, strict=True):
+            without = int(Path(file).stem) % 4 == 0
+            assert bool((answer == -100).all()) == without
+            assert without or (answer == -100).nonzero().tolist() == [[5, 3]]
+
+
 def test_what_is_missing_is_one_sentence(tmp_path: Path) -> None:
     """Breaks if a first mistake ends in a traceback."""
     photos = write_photos(tmp_path, count=20)
@@ -104,3 +132,42 @@ def test_what_is_missing_is_one_sentence(tmp_path: Path) -> None:
     assert sum(len(split) for split in data.splits.values()) == 19
     with pytest.raises(ConfigError, match=r"data\.targets='size' must be a mapping"):
         parted_targets("size", photos)
+
+
+@pytest.mark.parametrize("on_error", ["raise", "skip"])
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"targets": ["sise"]}, "the table has no column 'sise'; did you mean 'size'"),
+        ({"targets": {"size": "regresion"}}, "has the unknown kind 'regresion'; did you mean"),
+        ({"targets": {"colour": "regression"}}, "column 'colour' holds '[a-z]+', which is not a"),
+        ({"augment": ["flop"]}, r"data\.augment holds 'flop'; did you mean 'flip'"),
+        ({"normalize": "imgnet"}, r"data\.normalize must be imagenet, null, or"),
+    ],
+)
+def test_a_mistyped_option_is_told_before_the_files_are_read(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    on_error: str,
+    options: dict[str, Any],
+    sentence: str,
+) -> None:
+    """Breaks if minutes of decoding, or a missing file, come before a typing mistake."""
+    photos = write_photos(tmp_path, count=20)
+    (photos / "003.jpg").unlink()
+    decoded: list[Any] = []
+    monkeypatch.setattr(ImageReader, "decode", lambda _, file: decoded.append(file))
+    options = {"targets": ["size"], "on_error": on_error, **options}
+    with pytest.raises((ConfigError, DataError), match=sentence):
+        ImageFolder(str(photos), str(tmp_path / "labels.csv"), **options)
+    assert decoded == []
+
+
+def test_labels_of_files_that_are_left_out_need_not_be_numbers(tmp_path: Path) -> None:
+    """Breaks if a row without a file, such as a last line of sums, ends a run that skips it."""
+    photos = write_photos(tmp_path, count=20)
+    with (tmp_path / "labels.csv").open("a") as file:
+        file.write("total,,about 10\n")
+    options: Any = {"targets": {"size": "regression"}, "on_error": "skip"}
+    data = ImageFolder(str(photos), str(tmp_path / "labels.csv"), **options)
+    assert sum(map(len, data.splits.values())) == 20

@@ -62,3 +62,32 @@ def test_stored_numbers_of_16_bits_stay(tmp_path: Path) -> None:
 def test_results_of_threads_keep_their_order() -> None:
     """Breaks if a file gets the result of another one."""
     assert in_threads(lambda i: i * i, range(50)) == [i * i for i in range(50)]
+
+
+@pytest.mark.parametrize("size", [(16, 16), (16, 24), (21, 7), (64, 64)])
+@pytest.mark.parametrize("shape", [(16, 16), (32, 64), (45, 20), (9, 33), (7, 7)])
+def test_an_answer_per_pixel_comes_back_to_the_image_s_own_size(
+    size: tuple[int, int], shape: tuple[int, int]
+) -> None:
+    """Breaks if an answer is drawn at another place of the image than it is about."""
+    tensors = pytest.importorskip("torchvision.tv_tensors")
+    reader = ImageReader(size)
+    for axis in (0, 1):
+        places = torch.arange(shape[axis], dtype=torch.int64)
+        places = (places[:, None] if axis == 0 else places[None]).expand(shape)[None]
+        answer = torch.as_tensor(reader.fit(tensors.Mask(places.clone())))
+        assert answer.shape == (1, *size)
+        restored = reader.restore(answer, shape)
+        assert restored.shape == (1, *shape)
+        known = restored != -100
+        step = shape[axis] / size[axis]
+        assert int((restored - places)[known].abs().max()) <= step + 1
+        numbers = reader.restore(answer.float(), shape)
+        assert torch.equal(numbers.isnan(), ~known)
+        # One side is whole, and of the other one as much is there as the network saw.
+        share = known.float().mean()
+        assert known.any(2).all() or known.any(1).all()
+        shown = (min(size[0] / shape[0], size[1] / shape[1])) / max(
+            size[0] / shape[0], size[1] / shape[1]
+        )
+        assert share == pytest.approx(shown, abs=0.12)

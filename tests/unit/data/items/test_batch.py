@@ -107,3 +107,19 @@ def test_missing_labels_are_marked_for_every_kind() -> None:
     assert neither.labelled == (False, False)
     assert neither.split.targets["y"].shape == (1, 1)
     assert neither.split.targets["c"].tolist() == [-100]
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.float32])
+@pytest.mark.parametrize("mark", [-100, torch.nan])
+def test_a_batch_may_have_items_without_a_label_and_pixels_without_one(
+    dtype: torch.dtype, mark: float
+) -> None:
+    """Breaks if an item without a map makes classes of the ignored pixels of the other items."""
+    task = Task("road", "classification", size=3)
+    full, some = torch.tensor([[0, 1]], dtype=dtype), torch.tensor([[2, mark]])
+    items = [(torch.zeros(2), {"road": road}) for road in (full, some, None)]
+    reader = ItemReader(items, [task], "train", seed=0)
+    batch = reader[[(0, 0), (0, 1), (0, 2)]]
+    assert isinstance(batch, Batch), batch.sentence
+    assert batch.split.targets["road"].tolist() == [[[0, 1]], [[2, -100]], [[-100, -100]]]
+    assert batch.labelled == (True,)

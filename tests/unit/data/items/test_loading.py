@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 from itertools import islice
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from mtl_runner import Task
 from mtl_runner.config.settings import LoaderOptions
 from mtl_runner.data.items.item_split import ItemSplit
-from mtl_runner.data.items.loading import Passes, take_batches
+from mtl_runner.data.items.loading import Passes, take_batches, workers_ended
 from mtl_runner.errors import DataError
 
 
@@ -96,3 +97,29 @@ def test_a_worker_that_is_killed_ends_in_a_sentence() -> None:
     split = ItemSplit(KillsItsWorker(), "train", [Task("y", size=1)], options)
     with pytest.raises(DataError, match="A data worker was killed"):
         list(split.batches(2))
+
+
+@pytest.mark.parametrize("persistent", [False, True])
+def test_no_worker_outlives_a_run_that_fails(persistent: bool) -> None:
+    """Breaks if an error that somebody keeps, with its traceback, keeps workers to the end."""
+    items = [(torch.zeros(3), {"y": float(index)}) for index in range(64)]
+    options = LoaderOptions(workers=2, persistent=persistent)
+    kept: list[BaseException] = []
+    workers: list[Any] = []
+    before = set(multiprocessing.active_children())
+
+    def fail() -> None:
+        split = ItemSplit(items, "train", [Task("y")], options)
+        stream, batches = split.training_batches(4, 0, 0), split.batches(4)
+        next(stream), next(batches)
+        workers.extend(set(multiprocessing.active_children()) - before)
+        raise ZeroDivisionError
+
+    try:
+        with workers_ended():
+            fail()
+    except ZeroDivisionError as error:
+        kept.append(error)
+    assert len(workers) == 4
+    assert not any(worker.is_alive() for worker in workers)
+    assert kept

@@ -88,7 +88,7 @@ def test_a_column_that_hardly_repeats_is_told(table, houses, warnings_logged, mo
     table(["price"], houses, max_categories=most)
     first = table(["price"], houses, features=["id"], scale_features=False).splits["train"].inputs
     assert warnings_logged.messages == [
-        f"Column 'paid' holds no numbers but 100 different values in 100 rows, of which the most frequent (at most {most}) became an input each; make numbers of dates and of numbers with units or separators, or leave it out.",
+        f"Column 'paid' holds no numbers but 100 different values in 100 rows, of which the most frequent (at most {most}) became an input each; leave it out (data.features='{{drop: [paid]}}'), embed it (model.embeddings=auto), or make numbers of dates and of numbers with units or separators.",
         f"Column 'paid' is left out: it holds no numbers but 70 different values in 70 rows; if they are numbers with units or separators (the first is '{1000 + int(first[0]):,}'), make numbers of them.",
     ]
 

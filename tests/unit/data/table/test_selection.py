@@ -80,6 +80,34 @@ def test_the_line_counts_and_names_every_column():
     )
 
 
+GROUP = {"val": 0.2, "test": 0.2, "group": "part"}
+
+
+@pytest.mark.parametrize(
+    ("split", "features", "end"),
+    [
+        (GROUP, None, "; part groups the split and is no feature."),
+        ({"column": "part"}, None, "; part names the split and is no feature."),
+        (GROUP, ["area", "part"], ", 1 categorical (part; 1 column)."),
+        (
+            {"val": 0.2, "test": 0.2, "stratify": "part"},
+            None,
+            ", 1 categorical (part; 3 columns).",
+        ),
+    ],
+)
+def test_the_column_of_the_split_is_named(table, houses, caplog, monkeypatch, split, features, end):
+    """Breaks if a column is in no list, and may or may not be an input."""
+    logger = logging.getLogger("mtl_runner")
+    monkeypatch.setattr(logger, "propagate", False)
+    monkeypatch.setattr(logger, "handlers", [caplog.handler])
+    caplog.set_level(logging.INFO, "mtl_runner")
+    houses["part"] = np.resize(["train", "train", "val", "test"], len(houses))
+    table(["price"], houses[["area", "part", "price"]], split=split, features=features)
+    (line,) = (text for text in caplog.messages if text.startswith("Inputs: "))
+    assert line == f"Inputs: 1 numeric (area){end}"
+
+
 def test_a_table_says_what_it_uses(table, houses, caplog, monkeypatch):
     """Breaks if an identifier is an input after all, or dropped although it is named."""
     logger = logging.getLogger("mtl_runner")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 import torch
 
@@ -43,3 +45,18 @@ def test_a_download_that_fails_is_one_sentence(monkeypatch: pytest.MonkeyPatch) 
         "model.weights=pretrained: the weights of 'resnet18' could not be downloaded (Cannot reach the hub); "
         "on a machine without network, bring the file from another one and give its path: model.weights=weights.safetensors."
     )
+
+
+def test_the_tries_of_a_download_are_quiet(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Breaks if the good sentence comes after fourteen lines of another library."""
+
+    def fail(*args: object, **options: object) -> None:
+        logging.getLogger("huggingface_hub.utils._http").warning("Retrying in 1s [Retry 1/5].")
+        raise OSError("Cannot reach the hub")
+
+    monkeypatch.setattr(timm, "create_model", fail)
+    with pytest.raises(ConfigError, match="could not be downloaded"):
+        make_network("resnet18", "timm", SHAPE, "pretrained")
+    assert "Retrying" not in caplog.text

@@ -36,6 +36,25 @@ def test_missing_classes_are_marked_in_one_way() -> None:
     assert kind.clean(torch.tensor([0, MISSING_CLASS, 2]), None, "").tolist() == expected
 
 
+@pytest.mark.parametrize("mark", [MISSING_CLASS, torch.nan])
+def test_a_labelled_sample_may_have_pixels_without_a_label(mark: float) -> None:
+    """Breaks if a mask of samples makes a class of a pixel that is marked as missing."""
+    target = torch.tensor([[0, mark], [1, 2], [mark, 1]])
+    mask = torch.tensor([True, False, True])
+    expected = [[0, MISSING_CLASS], [MISSING_CLASS, MISSING_CLASS], [MISSING_CLASS, 1]]
+    assert Classification().clean(target, mask, "").tolist() == expected
+    every_pixel = mask[:, None].expand(3, 2)
+    assert Classification().clean(target, every_pixel, "").tolist() == expected
+
+
+def test_classes_of_bytes_keep_their_numbers() -> None:
+    """Breaks if the mark of a missing class becomes class 156 where numbers are bytes."""
+    target = torch.tensor([156, 3], dtype=torch.uint8)
+    cleaned = Classification().clean(target, torch.tensor([True, False]), "")
+    assert cleaned.tolist() == [156, MISSING_CLASS]
+    assert Classification().clean(target, None, "").tolist() == [156, 3]
+
+
 @pytest.mark.parametrize(
     ("target", "sentence"),
     [
@@ -47,6 +66,10 @@ def test_what_is_no_class_is_named(target: list[float], sentence: str) -> None:
     """Breaks if half a class or class -1 is trained on."""
     with pytest.raises(DataError, match=f"^{sentence}"):
         Classification().clean(torch.tensor(target), None, "in the val split")
+    with pytest.raises(DataError, match=f"^{sentence}"):
+        Classification().clean(
+            torch.tensor(target), torch.tensor([True, False]), "in the val split"
+        )
 
 
 def test_the_number_of_classes_is_checked_against_every_split() -> None:
