@@ -411,7 +411,7 @@ def test_resume_takes_no_other_option(mtl: Command) -> None:
     result = mtl("mtl-run", "resume=run", "trainer.epochs=9")
     assert result.code == 1
     assert result.last_line.endswith(
-        "takes no other option but data.loader, trainer.checkpoint_every, record.checkpoints, record.safetensors (found 'trainer.epochs=9'); use repeat=run to change something."
+        "takes no other option but data.loader, trainer.checkpoint_every, trainer.devices, trainer.timeout, record.checkpoints, record.safetensors (found 'trainer.epochs=9'); use repeat=run to change something."
     )
 
 
