@@ -33,7 +33,7 @@ def main() -> None:
         from mtl_runner.train.interruption import take_signals
 
         take_signals()
-        code = _obey(sys.argv[1:])
+        code = _obey_together(sys.argv[1:])
     except KeyboardInterrupt as interrupt:
         _exit(*_stopped(interrupt))
     except Exception as error:
@@ -43,6 +43,29 @@ def main() -> None:
 
         _exit(cli_message(error), 1)
     sys.exit(code)
+
+
+def _obey_together(arguments: list[str]) -> int:
+    """Obey; of the processes of ``torchrun`` the first one does, and the others follow it."""
+    if int(os.environ.get("WORLD_SIZE", "1") or "1") < 2:
+        return _obey(arguments)
+    from mtl_runner.runs.devices import torchrun
+
+    launched = torchrun()
+    if launched is None:
+        return _obey(arguments)
+    if launched.rank:
+        from mtl_runner.config.working_directory import search_in_run, search_working_directory
+        from mtl_runner.runs.runner import run_as_rank
+
+        search_working_directory()
+        search_in_run()
+        launched.follow(run_as_rank)
+        return 0
+    try:
+        return _obey(arguments)
+    finally:
+        launched.end()
 
 
 def _obey(arguments: list[str]) -> int:
@@ -205,10 +228,19 @@ def _end_of_imports() -> None:
 
 def _resume(directory: Path, arguments: list[str]) -> int:
     """Resume a run from its recorded config, without Hydra; return the exit status."""
+    from dataclasses import replace
+
     from omegaconf import OmegaConf
 
+    if directory.suffix == ".json" and directory.is_file():
+        from mtl_runner.runs.process import label_of_process
+        from mtl_runner.runs.recorded_stack import train_recorded_stack
+
+        label_of_process()
+        _end_of_imports()
+        return train_recorded_stack(directory)
     from mtl_runner.errors import ConfigError
-    from mtl_runner.runs.directory import WITHOUT_EFFECT, read_config, read_identity
+    from mtl_runner.runs.directory import WITHOUT_EFFECT, read_config
 
     config = read_config(directory)
     longer: int | None = None
@@ -222,12 +254,13 @@ def _resume(directory: Path, arguments: list[str]) -> int:
                 f"resume= goes on with the recorded config and takes no other option but trainer.epochs, {', '.join(WITHOUT_EFFECT)} (found {argument!r}); use repeat={directory} to change something."
             )
         config.merge_with_dotlist([argument])
-    from mtl_runner.runs.request import Request
+    from mtl_runner.runs.process import label_of_process
+    from mtl_runner.runs.queued import recorded_request
     from mtl_runner.runs.runner import run
 
     _end_of_imports()
-    request = Request(config, directory.absolute(), **read_identity(directory), longer=longer)
-    outcome = run(request)
+    request = recorded_request(directory, label_of_process())
+    outcome = run(replace(request, config=config, longer=longer))
     if outcome.error:
         _print_error(outcome.error, outcome.exit_code)
     return outcome.exit_code
@@ -252,6 +285,20 @@ def _report(sweep: Path) -> None:
             f"{comparison.failed} of {comparison.total} runs failed; the reasons are above and in {sweep / 'runs.csv'}.",
             1,
         )
+
+
+def close_sweep(directory: str) -> None:
+    """Record how the jobs of a sweep on a cluster ended, and compare its runs.
+
+    Args:
+        directory: The directory of the sweep.
+    """
+    from pathlib import Path
+
+    from mtl_runner.launch.slurm_queue import record_ends
+
+    record_ends(Path(directory))
+    _report(Path(directory))
 
 
 def compare() -> None:

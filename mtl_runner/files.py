@@ -176,6 +176,36 @@ def open_to_append(path: Path) -> int:
     return descriptor
 
 
+def is_locked(path: Path) -> bool:
+    """Return whether a process holds a lock on a file.
+
+    The file is locked itself for a moment, so a process that wants the lock may have to try twice.
+
+    Args:
+        path: The file; it need not exist.
+
+    Example:
+        >>> is_locked(Path("no/such/file"))
+        False
+    """
+    try:
+        import fcntl
+
+        descriptor = open_regular(path)
+    except (ImportError, OSError):
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        # A file system without locks does not tell.
+        return False
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def make_way(path: Path) -> None:
     """Remove what lies where somebody else will write a file, unless it is a regular file.
 

@@ -14,6 +14,7 @@ OPEN_PREFIXES = (
     "optimizer.",
     "trainer.",
     "record.",
+    "hydra.launcher.slurm.",
 )
 
 

@@ -18,6 +18,7 @@ from mtl_runner.errors.checks import choice, flag, fraction, mapping, positive, 
 
 MAX_THREADS = 4096
 MAX_WORKERS = 1024
+MAX_DEVICES = 1024
 DEBUG_EPOCHS = 2
 # trainer.epochs=auto: as many epochs as make so many steps, within these bounds.
 AUTO_STEPS = 2000
@@ -37,6 +38,9 @@ class TrainerOptions:
         epochs: Number of passes over the training split.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ... as torch names devices.
         threads: Number of CPU threads, or ``"auto"``.
+        devices: Number of devices of this machine on which a run trains, or ``"auto"``: all GPUs,
+            or one CPU.
+        timeout: Seconds that one of several processes waits for the others.
         evaluate_every: Time between evaluations, in the words of ``warmup``; None evaluates at most
             200 times.
         checkpoint_every: Time between checkpoints inside epochs, in the words of ``warmup`` or as
@@ -90,9 +94,12 @@ class TrainerOptions:
     checkpoint_every: int | float | str | None = None
     matmul: str = "highest"
     channels_last: bool | str = "auto"
+    devices: int | str = 1
+    timeout: float = 600.0
 
     def __post_init__(self) -> None:
         whole_number(self.epochs, "trainer.epochs", 1)
+        self._check_devices()
         if self.threads != "auto":
             whole_number(self.threads, "trainer.threads", 1)
             if int(self.threads) > MAX_THREADS:
@@ -118,6 +125,22 @@ class TrainerOptions:
         self.part_rows(1)
         if self.ema is not None:
             fraction(self.ema, "trainer.ema", one_allowed=False)
+
+    def _check_devices(self) -> None:
+        if self.devices != "auto":
+            if isinstance(self.devices, str):
+                raise ConfigError(
+                    f"trainer.devices={self.devices!r} is not a number of devices; give 1, 2, ... or auto."
+                )
+            if whole_number(self.devices, "trainer.devices", 1) > MAX_DEVICES:
+                raise ConfigError(
+                    f"trainer.devices must be at most {MAX_DEVICES}; found {self.devices}."
+                )
+        if self.devices != 1 and ":" in str(self.device):
+            raise ConfigError(
+                f"trainer.device={self.device} is one device, but trainer.devices={self.devices} asks for several; give trainer.device={str(self.device).partition(':')[0]}, or leave trainer.devices out."
+            )
+        object.__setattr__(self, "timeout", positive(self.timeout, "trainer.timeout"))
 
     def part_rows(self, batch_rows: int) -> int:
         """Return how many rows of a batch go through the model at once.

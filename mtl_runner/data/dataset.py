@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mtl_runner.data.inputs import Inputs, InputTensors, Shape
 from mtl_runner.errors import ConfigError, DataError
+from mtl_runner.gradients.part import Part
 from mtl_runner.tasks.task import Task
 
 SPLITS = ("train", "val", "test")
@@ -91,6 +92,38 @@ class Split:
             for tensors in (self.targets, self.masks)
         )
         return Split(InputTensors(self.inputs).map(function), targets, masks)
+
+
+@dataclass
+class StandIn(Split):
+    """A row for a process that has none in a batch: it goes through the model and counts nothing.
+
+    So every process makes the same calls, whatever its rows.
+
+    Example:
+        >>> split = Split(torch.arange(2), {})
+        >>> [type(rows_of_part(split, Part(number, 3))).__name__ for number in range(3)]
+        ['StandIn', 'Split', 'Split']
+    """
+
+
+def rows_of_part(batch: Split, part: Part) -> Split:
+    """Return the rows of a batch that one of several processes takes.
+
+    Args:
+        batch: The rows of the batch, of all processes.
+        part: The part of them.
+
+    Returns:
+        The rows; the first row of the batch as a :class:`StandIn` for none.
+    """
+    rows = batch.rows(part.slice_of(len(batch)))
+    return rows if len(rows) else as_stand_in(batch.rows(slice(0, 1)))
+
+
+def as_stand_in(row: Split) -> StandIn:
+    """Return a row as one that counts nothing."""
+    return StandIn(row.inputs, row.targets, row.masks)
 
 
 @runtime_checkable

@@ -41,6 +41,19 @@ class RunDirectoryError(MtlError):
     """A run directory is taken, incomplete, or cannot be written."""
 
 
+class OtherRankError(MtlError):
+    """Another process of a run on several devices has ended, or does not answer.
+
+    Args:
+        sentence: Why.
+        signal: The signal that stopped it; 0 for an error.
+    """
+
+    def __init__(self, sentence: str, signal: int = 0) -> None:
+        super().__init__(sentence)
+        self.signal = signal
+
+
 # More names than this are not listed one by one.
 MANY_NAMES = 100
 FEW_NAMES = 3

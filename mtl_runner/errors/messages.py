@@ -55,12 +55,12 @@ def run_message(error: BaseException) -> str:
 
     Example:
         >>> run_message(MemoryError())
-        'Out of memory; lower data.batch_size or model.hidden, or choose another trainer.device.'
+        'Out of memory; set trainer.accumulate, lower data.batch_size or model.hidden, or choose another trainer.device.'
     """
     if isinstance(error, MtlError):
         return str(error)
     if out_of_memory(error):
-        return "Out of memory; lower data.batch_size or model.hidden, or choose another trainer.device."
+        return "Out of memory; set trainer.accumulate, lower data.batch_size or model.hidden, or choose another trainer.device."
     if isinstance(error, OSError):
         return _os_sentence(error)
     frames = traceback.extract_tb(error.__traceback__)

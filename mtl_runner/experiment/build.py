@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mtl_runner.compat.torch_optimizers import defer_compiler
@@ -27,7 +28,7 @@ from mtl_runner.data.items.iterable_split import IterableSplit
 from mtl_runner.data.prepare import AnySplit, Prepared, prepare
 from mtl_runner.data.preprocessing import features_of
 from mtl_runner.data.table.columns import Features
-from mtl_runner.errors import ConfigError
+from mtl_runner.errors import ConfigError, DataError
 from mtl_runner.errors.checks import mapping
 from mtl_runner.experiment.conflicts import Conflicts
 from mtl_runner.experiment.device import (
@@ -45,10 +46,12 @@ from mtl_runner.experiment.seeding import seed_everything
 from mtl_runner.gradients.loss_scale import LossScale
 from mtl_runner.gradients.parameters import Parameters, trained_now
 from mtl_runner.gradients.parts import PartSettings
+from mtl_runner.gradients.ranks import Ranks, current_ranks
 from mtl_runner.likelihood import Likelihood
 from mtl_runner.models import EmbedsCategories, PredictsNoise, Unshared
 from mtl_runner.models.frozen_parts import FrozenParts, frozen_for_a_time
 from mtl_runner.models.predicts_noise import with_noise_outputs
+from mtl_runner.models.shared_batch_norm import share_batch_norm
 from mtl_runner.schedule import RunLength, Schedule
 from mtl_runner.tasks.metrics.base import Metric
 from mtl_runner.tasks.metrics.torchmetrics_adapter import TorchMetric, is_torchmetric
@@ -81,6 +84,7 @@ class Experiment:
         warmup_steps: Number of steps over which the learning rates grow from 0.
         frozen: The parts of the model that are frozen in the first steps.
         trivial: The losses of the trivial predictor, by split, as far as they are known.
+        ranks: The processes that train the run together; None: this one alone.
     """
 
     settings: Settings
@@ -93,6 +97,7 @@ class Experiment:
     warmup_steps: int = 0
     frozen: Sequence[FrozenParts] = ()
     trivial: dict[str, list[float | None]] = field(default_factory=dict)
+    ranks: Ranks | None = None
 
     def trivial_losses(self, split: str) -> list[float | None]:
         """Return the standard loss of the trivial predictor on a split, per task.
@@ -134,7 +139,10 @@ def build(cfg: DictConfig, datasets: Datasets | None = None) -> Experiment:
     defer_compiler()
     plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     settings = Settings.read(plain)
+    ranks = current_ranks()
     device = choose_device(settings.trainer.device)
+    if ranks is not None and device.type == "cuda":
+        device = torch.device("cuda", ranks.local_rank)
     prepare_device(device, settings.trainer)
     # Whatever ran before in this process: the number of threads changes the last digits.
     torch.set_num_threads(1)
@@ -161,7 +169,7 @@ def build(cfg: DictConfig, datasets: Datasets | None = None) -> Experiment:
         predicts_noise=likelihood.predicts_noise,
         trivial=trivial,
     )
-    set_threads(settings.trainer.threads, model, device)
+    set_threads(settings.trainer.threads, model, device, ranks.local_size if ranks else 1)
     dtype = torch.float64 if precision == "float64" else None
     model.to(device, dtype)
     if use_channels_last(model, device, settings.trainer):
@@ -172,6 +180,10 @@ def build(cfg: DictConfig, datasets: Datasets | None = None) -> Experiment:
     )
     weighting = build_weighting(plain["weighting"], data, trivial, settings.seed).to(device, dtype)
     _check_weighting(weighting, parameters)
+    if ranks is not None:
+        _make_equal(ranks, data, (model, likelihood, weighting))
+        if not settings.trainer.accumulate:
+            share_batch_norm(model, ranks)
 
     part_settings = PartSettings(plain["optimizer"].get("parts"), parameters, tasks)
     _check_parts(part_settings, plain["update"])
@@ -234,9 +246,19 @@ def build(cfg: DictConfig, datasets: Datasets | None = None) -> Experiment:
         part_rows=settings.trainer.part_rows if settings.trainer.accumulate else None,
         scale=LossScale() if precision == "fp16" else None,
         precision=precision,
+        ranks=ranks,
     )
     return Experiment(
-        settings, data, learner, schedule, lr_schedulers, parameters, device, warmup_steps, frozen
+        settings,
+        data,
+        learner,
+        schedule,
+        lr_schedulers,
+        parameters,
+        device,
+        warmup_steps,
+        frozen,
+        ranks=ranks,
     )
 
 
@@ -253,6 +275,33 @@ def _check_model_options(node: Any) -> None:
         target = import_target(str(node["_target_"]), "model._target_")
         if hasattr(target, "check_options"):
             target.check_options(**{k: v for k, v in node.items() if not k.startswith("_")})
+
+
+def _make_equal(ranks: Ranks, data: Prepared, modules: Sequence[nn.Module]) -> None:
+    """Check that all processes have the same data, and give all the parameters of the first.
+
+    Raises:
+        DataError: If a split is not the same in all processes.
+    """
+    for name, split in data.splits.items():
+        facts = [
+            len(split),
+            *(
+                float(split.targets[task.name].double().nansum())
+                for task in data.tasks
+                if isinstance(split, Split) and task.has_target
+            ),
+        ]
+        first = ranks.objects(facts)[0]
+        differs = any(not math.isclose(a, b) for a, b in zip(first, facts, strict=True))
+        if any(ranks.largest([differs])):
+            raise DataError(
+                f"The {name} split is not the same in every process; whatever the dataset draws at random must depend on its argument `seed` alone."
+            )
+    for module in modules:
+        for tensor in module.state_dict().values():
+            if isinstance(tensor, Tensor):
+                ranks.from_first(tensor)
 
 
 def _data_on(

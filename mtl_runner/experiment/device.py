@@ -122,13 +122,18 @@ def check_precision(
         )
 
 
-def set_threads(threads: str | int, model: nn.Module, device: torch.device) -> None:
+def set_threads(
+    threads: str | int, model: nn.Module, device: torch.device, processes: int = 1
+) -> None:
     """Set the number of CPU threads, also after a run of this process with fewer.
 
     Args:
         threads: ``trainer.threads``.
         model: The model: a small one is slower with several threads.
         device: The device of the run.
+        processes: Number of processes of the run on this machine.
     """
     small = device.type == "cpu" and sum(p.numel() for p in model.parameters()) < SMALL_MODEL
-    torch.set_num_threads(int(threads) if threads != "auto" else 1 if small else ALL_THREADS)
+    torch.set_num_threads(
+        int(threads) if threads != "auto" else 1 if small else max(1, ALL_THREADS // processes)
+    )

@@ -86,7 +86,12 @@ def find_parameters(model: nn.Module, likelihood: Likelihood, batch: Split) -> P
             "The model has no trainable parameter; at least one must require a gradient."
         )
     tensors = [p for _, p in named]
-    return Parameters(tensors, owners, last_shared_weights(tensors, owners, losses))
+    of_likelihood: dict[Tensor, frozenset[int]] = {
+        p: frozenset(t for t, task_leaves in enumerate(leaves) if p in task_leaves)
+        for p in likelihood.parameters()
+        if p.requires_grad
+    }
+    return Parameters(tensors, owners, last_shared_weights(tensors, owners, losses), of_likelihood)
 
 
 def _hides_parameters(loss: Tensor) -> bool:

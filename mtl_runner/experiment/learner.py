@@ -10,16 +10,20 @@ from typing import Any
 from torch import Tensor, nn
 from torch.func import grad_and_value, vjp
 
-from mtl_runner.data.dataset import Split
+from mtl_runner.data.dataset import Split, StandIn
 from mtl_runner.experiment.conflicts import Conflicts
 from mtl_runner.experiment.forward import ForwardPass
 from mtl_runner.experiment.functional import clipped, pure
 from mtl_runner.experiment.micro_batches import Forward, MicroBatches
 from mtl_runner.experiment.own_optimizers import OwnOptimizers
+from mtl_runner.experiment.shared_batch import forward_of_shared_batch
 from mtl_runner.experiment.step_hooks import GradientNormHook, LossChangeHook, StepHook
 from mtl_runner.experiment.step_record import RecordLayout, StepRecord
+from mtl_runner.gradients.door import SumOverRanks
 from mtl_runner.gradients.loss_scale import GradientOverflowError, LossScale
+from mtl_runner.gradients.ranks import Ranks
 from mtl_runner.likelihood import Likelihood
+from mtl_runner.models.shared_batch_norm import SharedBatchNorm, shared_batch_norms
 from mtl_runner.tasks.activity import Active
 from mtl_runner.update import Update
 from mtl_runner.weighting import Weighting
@@ -43,6 +47,8 @@ class Learner:
             (``trainer.accumulate``); None: all.
         scale: The scale of half precision; None: none.
         precision: ``trainer.precision``.
+        ranks: The processes that train together, each on its rows of every batch; None: this one
+            alone.
 
     Example:
         >>> import torch
@@ -73,6 +79,7 @@ class Learner:
     part_rows: Callable[[int], int] | None = None
     scale: LossScale | None = None
     precision: str = "float32"
+    ranks: Ranks | None = None
 
     def step(self, batch: Split, active: Active) -> StepRecord:
         """Take one training step.
@@ -125,8 +132,19 @@ class Learner:
         """
         if self.part_rows is not None:
             rows = self.part_rows(len(batch))
-            if rows < len(batch):
-                return MicroBatches(self.forward_pass, batch, rows, self.scale)
+            # All processes go the same way, also one whose rows are a single part.
+            if rows < len(batch) or self.over_ranks is not None:
+                return MicroBatches(self.forward_pass, batch, rows, self.scale, self.over_ranks)
+        if self.over_ranks is not None:
+            for layer in self.shared_batch_norms:
+                layer.counts = not isinstance(batch, StandIn)
+            return forward_of_shared_batch(
+                self.forward_pass,
+                batch,
+                self.over_ranks,
+                recompute=self.needs_recompute,
+                scale=self.scale,
+            )
         return self.forward_pass.of_batch(batch, recompute=self.needs_recompute, scale=self.scale)
 
     def _left_out(self, forward: Forward, weights: Tensor | None, active: Active) -> StepRecord:
@@ -152,6 +170,18 @@ class Learner:
     def forward_pass(self) -> ForwardPass:
         """The forward pass of this model and likelihood."""
         return ForwardPass(self.model, self.likelihood, self.precision)
+
+    @cached_property
+    def over_ranks(self) -> SumOverRanks | None:
+        """Adds up gradients over the processes that train together; None: this one is alone."""
+        if self.ranks is None:
+            return None
+        return SumOverRanks(self.ranks, self.update.parameters.all_owners)
+
+    @cached_property
+    def shared_batch_norms(self) -> list[SharedBatchNorm]:
+        """The layers of the model that see the rows of all processes."""
+        return list(shared_batch_norms(self.model))
 
     @cached_property
     def needs_recompute(self) -> bool:

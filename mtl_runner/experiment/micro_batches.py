@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from mtl_runner.data.dataset import Split
+from mtl_runner.data.dataset import Split, StandIn
 from mtl_runner.experiment.forward import ForwardPass, ForwardResult, RandomState
-from mtl_runner.gradients.door import BatchLosses
+from mtl_runner.gradients.door import BatchLosses, SumOverRanks
 from mtl_runner.gradients.loss_scale import LossScale
-from mtl_runner.likelihood.base import mass_of
+from mtl_runner.likelihood.base import mass_of, shares_of
 
 
 class MicroBatches:
@@ -31,6 +31,8 @@ class MicroBatches:
         batch: The whole batch.
         rows: Rows of a part; the last one may be smaller.
         scale: The scale of half precision; None: none.
+        over_ranks: Adds up over the processes of a run, each of which has some rows of the batch;
+            None: this one has them all.
 
     Attributes:
         losses: The losses of the batch, for the door of gradients.
@@ -48,22 +50,38 @@ class MicroBatches:
     """
 
     def __init__(
-        self, forward_pass: ForwardPass, batch: Split, rows: int, scale: LossScale | None = None
+        self,
+        forward_pass: ForwardPass,
+        batch: Split,
+        rows: int,
+        scale: LossScale | None = None,
+        over_ranks: SumOverRanks | None = None,
     ) -> None:
         self.forward_pass, self.parts = forward_pass, list(batch.batches(rows))
+        self.over_ranks = over_ranks
         likelihood = forward_pass.likelihood
         # What the means of each part divide by, [parts, T, 3].
         counts = torch.stack(
             [likelihood.loss_counts(part.targets, len(part)) for part in self.parts]
         )
-        self.shares = _shares(mass_of(counts), mass_of(counts.sum(0)))
-        self.standard_shares = _shares(counts[..., 0], counts[..., 0].sum(0))
+        if isinstance(batch, StandIn):
+            counts.zero_()
+        total = counts.sum(0)
+        if over_ranks is not None:
+            over_ranks.ranks.sum(total)
+        self.shares = shares_of(mass_of(counts), mass_of(total))
+        self.standard_shares = shares_of(counts[..., 0], total[..., 0])
         self.losses = BatchLosses(
-            lambda: self.values, self._passes, tasks=len(likelihood.tasks), scale=scale
+            lambda: self.values,
+            self._passes,
+            tasks=len(likelihood.tasks),
+            scale=scale,
+            over_ranks=over_ranks,
         )
         # Of the first pass over the parts: the random state before each, and what it measured.
         self._random: list[RandomState] = []
         self._measured: dict[str, Tensor] = {}
+        self._is_summed = over_ranks is None
 
     @property
     def values(self) -> Tensor:
@@ -82,7 +100,9 @@ class MicroBatches:
 
     def recompute(self) -> BatchLosses:
         """Return the losses of the same batch, with the parameters as they are now."""
-        return BatchLosses(self._values_again, self._passes, tasks=len(self.losses))
+        return BatchLosses(
+            self._values_again, self._passes, tasks=len(self.losses), over_ranks=self.over_ranks
+        )
 
     def _of_first_pass(self) -> dict[str, Tensor]:
         """Return what the first pass measured; it is made now if nobody made it before."""
@@ -90,11 +110,17 @@ class MicroBatches:
             with torch.no_grad():
                 for _ in self._passes():
                     pass
+        if not self._is_summed:
+            assert self.over_ranks is not None
+            sums = self.over_ranks.ranks.sum_together(list(self._measured.values()))
+            self._measured = dict(zip(self._measured, sums, strict=True))
+            self._is_summed = True
         return self._measured
 
     def _values_again(self) -> Tensor:
         with torch.no_grad():
-            return torch.stack([torch.stack(part) for part in self._passes()]).sum(0)
+            values = torch.stack([torch.stack(part) for part in self._passes()]).sum(0)
+            return values if self.over_ranks is None else self.over_ranks.ranks.sum(values)
 
     def _passes(self) -> Iterator[list[Tensor]]:
         """Yield each part's share of every loss, with a graph unless gradients are switched off."""
@@ -123,11 +149,6 @@ class MicroBatches:
             measured["nll"] = result.nll * self.shares[i].to(result.nll.dtype)
         for name, value in measured.items():
             self._measured[name] = self._measured[name] + value if i else value
-
-
-def _shares(masses: Tensor, total: Tensor) -> Tensor:
-    """Return the share of each part ``[parts, T]``; 0 for a task without a label in the batch."""
-    return masses / torch.where(total > 0, total, 1.0)
 
 
 #: The losses of a batch that went through the model as a whole, or part by part.

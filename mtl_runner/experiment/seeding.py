@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from mtl_runner.data.items.randomness import stable_seed
+from mtl_runner.gradients.ranks import Ranks
+
 
 def random_state(device: torch.device) -> dict[str, Any]:
     """Return the global random states: of torch, CUDA, numpy and Python.
@@ -57,6 +60,19 @@ def set_random_state(state: dict[str, Any], device: torch.device) -> None:
     random.setstate((version, tuple(internal.tolist()), gauss))
     if device.type == "cuda" and "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"].cpu(), device)
+
+
+def seed_of_rank(seed: int, ranks: Ranks | None) -> int:
+    """Return the seed of what a process draws while it trains, such as dropout.
+
+    The first of several processes has that of a single one; the others have their own, or they
+    would all leave out the same units.
+
+    Args:
+        seed: The seed of the run.
+        ranks: The processes that train together; None: this one alone.
+    """
+    return seed if ranks is None or not ranks.rank else stable_seed("rank", seed, ranks.rank)
 
 
 def seed_everything(seed: int) -> None:

@@ -1,13 +1,12 @@
 """The one door for gradients: every gradient of a loss is asked for here.
 
-Behind it lie the sum over the parts of a batch (``trainer.accumulate``) and the scale of half
-precision (``trainer.precision=fp16``). A sum over processes would be taken here, too: it knows all
-lanes of a call, and which gradients there are.
+Behind it lie the sum over the parts of a batch (``trainer.accumulate``), the sum over the processes
+of a run (``trainer.devices``), and the scale of half precision (``trainer.precision=fp16``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -15,7 +14,9 @@ import torch
 from torch import Tensor
 
 from mtl_runner.errors import ConfigError
+from mtl_runner.gradients.layout import laid_out_like
 from mtl_runner.gradients.loss_scale import LossScale
+from mtl_runner.gradients.ranks import Ranks
 
 #: One gradient per input of a lane; None where no loss of the lane reaches the input, or it is
 #: frozen (``requires_grad=False``).
@@ -37,6 +38,44 @@ class Lane:
     factors: Tensor | None = None
 
 
+@dataclass(frozen=True)
+class SumOverRanks:
+    """Adds up gradients over the processes of a run.
+
+    Which gradients there are is said by the graph of the first batch, and not by what a process
+    happens to find: a gradient that one has and another has not would shift the message.
+
+    Attributes:
+        ranks: The processes.
+        owners: For each trained tensor the tasks whose loss reaches it.
+    """
+
+    ranks: Ranks
+    owners: Mapping[Tensor, frozenset[int]]
+
+    def of(self, lanes: Sequence[Lane], gradients: Sequence[Gradients]) -> list[Gradients]:
+        """Return the gradients of lanes, added up over the processes by one message.
+
+        Args:
+            lanes: The lanes.
+            gradients: Those of this process, for each lane.
+        """
+        places: list[tuple[int, int]] = []
+        message: list[Tensor] = []
+        for i, lane in enumerate(lanes):
+            tasks = frozenset(lane.tasks)
+            for k, tensor in enumerate(lane.inputs):
+                # A frozen tensor is frozen in every process.
+                if tensor.requires_grad and tasks & self.owners.get(tensor, tasks):
+                    gradient = gradients[i][k]
+                    places.append((i, k))
+                    message.append(torch.zeros_like(tensor) if gradient is None else gradient)
+        sums: list[list[Tensor | None]] = [[None] * len(lane.inputs) for lane in lanes]
+        for (i, k), total in zip(places, self.ranks.sum_together(message), strict=True):
+            sums[i][k] = total
+        return list(sums)
+
+
 class BatchLosses(Sequence[Tensor]):
     """The losses of a batch whose gradients take more than one plain backward pass.
 
@@ -50,6 +89,8 @@ class BatchLosses(Sequence[Tensor]):
         scale: The scale of half precision; None: none.
         keeps_graphs: Whether the parts are the same graphs at every call, so that one that is
             asked for again must be kept.
+        over_ranks: Adds up over the processes of a run, each of which has some of the parts; None:
+            this process has them all.
 
     Example:
         >>> point = torch.ones(2, requires_grad=True)
@@ -66,9 +107,11 @@ class BatchLosses(Sequence[Tensor]):
         tasks: int,
         scale: LossScale | None = None,
         keeps_graphs: bool = False,
+        over_ranks: SumOverRanks | None = None,
     ) -> None:
         self.values, self.parts, self.tasks = values, parts, tasks
         self.scale, self.keeps_graphs = scale, keeps_graphs
+        self.over_ranks = over_ranks
 
     def __len__(self) -> int:
         return self.tasks
@@ -80,7 +123,7 @@ class BatchLosses(Sequence[Tensor]):
             ConfigError: Always.
         """
         raise ConfigError(
-            "With trainer.accumulate or trainer.precision=fp16 the losses of a batch have no graph of their own; take gradients by `into` and `of` of mtl_runner.gradients.door."
+            "With trainer.accumulate, trainer.devices or trainer.precision=fp16 the losses of a batch have no graph of their own; take gradients by `into` and `of` of mtl_runner.gradients.door."
         )
 
 
@@ -116,10 +159,13 @@ def into(
     for part in losses.parts():
         _backward(part, weights, tasks)
         del part  # or its graph would live while the next part is computed
+    gradients: Gradients = [p.grad for p in parameters]
+    if losses.over_ranks is not None:
+        (gradients,) = losses.over_ranks.of([Lane(tasks, parameters)], [gradients])
     if losses.scale is not None:
-        gradients = losses.scale.removed([p.grad for p in parameters])
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = gradient
+        gradients = losses.scale.removed(gradients)
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = laid_out_like(gradient, parameter)
 
 
 def of(losses: Losses, lanes: Sequence[Lane], keep: bool = False) -> Iterator[Gradients]:
@@ -152,6 +198,8 @@ def of(losses: Losses, lanes: Sequence[Lane], keep: bool = False) -> Iterator[Gr
         gradients = list(_of_part(part, lanes, keep and losses.keeps_graphs))
         del part  # or its graph would live while the next part is computed
         sums = [_add(*pair) for pair in zip(sums, gradients, strict=True)] if sums else gradients
+    if losses.over_ranks is not None:
+        sums = losses.over_ranks.of(lanes, sums)
     while sums:
         summed = sums.pop(0)
         yield summed if scale is None else scale.removed(summed)

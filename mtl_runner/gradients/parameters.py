@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -26,6 +26,7 @@ class Parameters:
         last_shared: Of the weights (two or more dimensions) that most tasks share, those behind
             which no other follows: one, or several side by side such as the last layers of experts;
             empty if no weight is shared.
+        of_likelihood: The tasks whose loss reaches each trained parameter of the likelihood.
 
     Example:
         >>> trunk, heads = nn.Linear(2, 3), nn.ModuleList([nn.Linear(3, 1), nn.Linear(3, 1)])
@@ -41,6 +42,12 @@ class Parameters:
     tensors: list[nn.Parameter]
     owners: list[frozenset[int]]
     last_shared: Sequence[nn.Parameter] = ()
+    of_likelihood: Mapping[Tensor, frozenset[int]] = field(default_factory=dict)
+
+    @property
+    def all_owners(self) -> dict[Tensor, frozenset[int]]:
+        """The tasks whose loss reaches each trained tensor, of the model and the likelihood."""
+        return {**dict(zip(self.tensors, self.owners, strict=True)), **self.of_likelihood}
 
     @classmethod
     def from_losses(cls, model: nn.Module, losses: Sequence[Tensor]) -> Parameters:

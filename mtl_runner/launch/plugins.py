@@ -11,8 +11,13 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
 from mtl_runner.config.conf_directory import conf_directory
+from mtl_runner.launch.gpus_launcher import GpusLauncher
+from mtl_runner.launch.slurm_launcher import SlurmLauncher
 from mtl_runner.launch.stacked_launcher import StackedLauncher
 from mtl_runner.study.sweeper import FairSweeper
+
+# Launchers and sweepers that conf/hydra names.
+PLUGINS = (StackedLauncher, GpusLauncher, SlurmLauncher, FairSweeper)
 
 
 class ConfigFolders(SearchPathPlugin):
@@ -51,9 +56,8 @@ def register() -> None:
         import hydra_plugins  # type: ignore[import-untyped]
     except ImportError:
         hydra_plugins = sys.modules["hydra_plugins"] = ModuleType("hydra_plugins")
-    alias = ModuleType(StackedLauncher.__module__)
-    alias.StackedLauncher = StackedLauncher  # type: ignore[attr-defined]
+    alias = ModuleType("hydra_plugins.mtl_runner")
     hydra_plugins.mtl_runner = sys.modules[alias.__name__] = alias
-    alias.FairSweeper = FairSweeper  # type: ignore[attr-defined]
-    Plugins.instance().register(StackedLauncher)
-    Plugins.instance().register(FairSweeper)
+    for plugin in PLUGINS:
+        setattr(alias, plugin.__name__, plugin)
+        Plugins.instance().register(plugin)

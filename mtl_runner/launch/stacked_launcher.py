@@ -6,33 +6,35 @@ Free of torch until it launches.
 from __future__ import annotations
 
 import gc
-from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hydra.core.utils import JobReturn, JobStatus, setup_globals
-from hydra.plugins.launcher import Launcher
+from hydra.core.utils import JobReturn
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 
-from mtl_runner.compat.hydra_compose import Composer
 from mtl_runner.compat.hydra_launcher import BasicLauncher
-from mtl_runner.config.working_directory import search_in_run
-from mtl_runner.launch.hydra_request import request_of_composed
-from mtl_runner.runs.request import Request
+from mtl_runner.config.working_directory import search_in_run, working_directory_searched
+from mtl_runner.errors import ConfigError
+from mtl_runner.launch.prepared_jobs import PreparingLauncher, directory_of_sweep
+from mtl_runner.launch.slurm_launcher import SlurmLauncher
 
 # A line about jobs that run one by one lists so many of them.
 LISTED_JOBS = 6
 
 
-class StackedLauncher(Launcher):
+class StackedLauncher(PreparingLauncher):
     """A launcher that trains the jobs of a sweep in stacks.
 
     Jobs that cannot be stacked go to the basic launcher, and the reason is printed.
 
     Args:
         memory: The memory in bytes that a stack may take.
+        over: ``"slurm"``: every stack trains in a job of a cluster.
+        slurm: The options of those jobs, as of :class:`SlurmLauncher`.
+
+    Raises:
+        ConfigError: If an option is wrong, or there is no Slurm.
 
     Example:
         >>> StackedLauncher(memory="4e9").memory
@@ -42,9 +44,23 @@ class StackedLauncher(Launcher):
     # Hydra takes plugins from this package only, wherever their file lies.
     __module__ = "hydra_plugins.mtl_runner"
 
-    def __init__(self, memory: float = 2e9) -> None:
+    def __init__(
+        self,
+        memory: float = 2e9,
+        over: str | None = None,
+        slurm: Mapping[str, Any] | None = None,
+    ) -> None:
         self.memory = float(memory)
         self.basic = BasicLauncher()
+        if over not in (None, "slurm"):
+            raise ConfigError(f"hydra.launcher.over must be null or slurm; found {over!r}.")
+        if slurm and over is None:
+            raise ConfigError(
+                "hydra.launcher.slurm has no effect without hydra.launcher.over=slurm; add that."
+            )
+        self.cluster = (
+            SlurmLauncher(prefix="hydra.launcher.slurm.", **(slurm or {})) if over else None
+        )
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
@@ -52,13 +68,11 @@ class StackedLauncher(Launcher):
         """Take what Hydra gives a launcher before the sweep.
 
         Args:
-            hydra_context: Hydra's config loader, made faster here for all jobs, and callbacks.
+            hydra_context: Hydra's config loader and callbacks.
             task_function: The function that trains one job.
             config: The config of the sweep.
         """
-        loader: Any = Composer(hydra_context.config_loader)
-        hydra_context.config_loader = loader
-        self.context, self.task_function, self.config = hydra_context, task_function, config
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
         self.basic.setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def launch(
@@ -73,17 +87,10 @@ class StackedLauncher(Launcher):
         Returns:
             What Hydra wants to know of each job, in their order.
         """
-        setup_globals()
+        if self.cluster is not None:
+            return self._launch_over(self.cluster, job_overrides, initial_job_idx)
         search_in_run()
-        jobs = {initial_job_idx + i: list(overrides) for i, overrides in enumerate(job_overrides)}
-        requests, returns = {}, {}
-        shared = set.intersection(*(set(overrides) for overrides in jobs.values()))
-        for number, overrides in jobs.items():
-            request, returns[number] = self._prepare_job(number, overrides)
-            label = " ".join(
-                override.lstrip("+") for override in overrides if override not in shared
-            )
-            requests[number] = replace(request, job=f"{number}: {label}" if label else str(number))
+        requests, returns = self.prepare(job_overrides, initial_job_idx)
         from mtl_runner.runs.stacked import StackedRuns
 
         # Imported modules and the jobs stay to the end: the collector need not look at them.
@@ -91,30 +98,40 @@ class StackedLauncher(Launcher):
         gc.enable()
         runs = StackedRuns(requests, self.memory)
         runs.run()
-        self._print_reasons(runs.not_stacked, len(jobs))
-        for number, job in returns.items():
+        self._print_reasons(runs.not_stacked, len(requests))
+        for number, request in requests.items():
             if number in runs.not_stacked:
-                (returns[number],) = self.basic.launch([jobs[number]], number)
-            elif number in runs.refused:
-                job.status, job.return_value = JobStatus.FAILED, runs.refused[number]
+                overrides = job_overrides[number - initial_job_idx]
+                (returns[number],) = self.basic.launch([overrides], number)
             else:
-                job.status, job.return_value = JobStatus.COMPLETED, runs.outcomes[number].monitor
-                self.context.callbacks.on_job_end(config=requests[number].config, job_return=job)
-        return [returns[number] for number in jobs]
+                outcome = runs.refused.get(number) or runs.outcomes[number]
+                self.complete(returns[number], request, outcome)
+        return list(returns.values())
 
-    def _prepare_job(self, number: int, overrides: list[str]) -> tuple[Request, JobReturn]:
-        """Compose a job, as ``hydra.core.utils.run_job`` does before it begins."""
-        config = self.context.config_loader.load_sweep_config(self.config, overrides)
-        with open_dict(config.hydra):
-            config.hydra.job.id = config.hydra.job.num = number
-        request, hydra = request_of_composed(config, _directory_in_sweep)
-        return request, JobReturn(
-            overrides=overrides,
-            cfg=config,
-            hydra_cfg=hydra,
-            working_dir=str(Path.cwd()),
-            task_name=hydra.hydra.job.name,
-        )
+    def _launch_over(
+        self, cluster: SlurmLauncher, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
+        """Train each stack in a job of a cluster, and every other job in one of its own."""
+        from mtl_runner.runs.stacked import max_replicas
+        from mtl_runner.train.stack.eligibility import config_key
+
+        requests, returns = self.prepare(job_overrides, initial_job_idx)
+        groups: dict[str, list[int]] = {}
+        # The config may name a user's own classes.
+        with working_directory_searched():
+            for number, request in requests.items():
+                config: Any = OmegaConf.to_container(request.config, resolve=True)
+                groups.setdefault(config_key(config), []).append(number)
+        size = max_replicas()
+        stacks = [
+            members[start : start + size]
+            for members in groups.values()
+            for start in range(0, len(members), size)
+        ]
+        outcomes = cluster.train(requests, directory_of_sweep(self.config), stacks, self.memory)
+        for number, request in requests.items():
+            self.complete(returns[number], request, outcomes[number])
+        return list(returns.values())
 
     @staticmethod
     def _print_reasons(reasons: dict[int, str], jobs: int) -> None:
@@ -124,10 +141,3 @@ class StackedLauncher(Launcher):
             listed = ", ".join(map(str, numbers[:LISTED_JOBS]))
             listed += ", ..." if len(numbers) > LISTED_JOBS else ""
             print(f"{len(numbers)} of {jobs} jobs run one by one ({listed}): {reason}.", flush=True)
-
-
-def _directory_in_sweep(config: DictConfig) -> Path:
-    """Return the directory that Hydra's config gives a job of a sweep."""
-    return Path(str(OmegaConf.select(config, "hydra.sweep.dir"))) / str(
-        OmegaConf.select(config, "hydra.sweep.subdir")
-    )

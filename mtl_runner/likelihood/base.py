@@ -218,6 +218,21 @@ def mass_of(counts: Tensor) -> Tensor:
     return denominator * rows / entries.clamp(min=1)
 
 
+def shares_of(masses: Tensor, total: Tensor) -> Tensor:
+    """Return the share of each part ``[..., T]``; 0 for a task without a label in the batch.
+
+    Args:
+        masses: The mass of each part, ``[..., T]``.
+        total: That of the batch, ``[T]``.
+
+    Example:
+        >>> shares_of(torch.tensor([[1.0, 0.0], [3.0, 0.0]]), torch.tensor([4.0, 0.0]))
+        tensor([[0.2500, 0.0000],
+                [0.7500, 0.0000]])
+    """
+    return masses / torch.where(total > 0, total, 1.0)
+
+
 def labelled_counts(task: Task, target: Tensor) -> tuple[Tensor, Tensor]:
     """Return how many entries of a target are labelled, and how many rows have one, in float64."""
     known = task.known(target)

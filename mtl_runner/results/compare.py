@@ -62,8 +62,8 @@ class Comparison:
 
     @property
     def failed(self) -> int:
-        """The number of runs that did not finish."""
-        return len(self.records.unfinished)
+        """The number of runs that did not finish, and do not go on by themselves."""
+        return len(self.records.stopped)
 
     @property
     def best(self) -> list[Run]:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 from mtl_runner.results.records.dataset import DatasetRuns
+from mtl_runner.results.records.run import UNDER_WAY, Run
 from mtl_runner.results.strategies_table import Row
 from mtl_runner.results.text import align, markdown_table, markdown_text, number, printable
 from mtl_runner.results.verdict.conclusions import Conclusions
 
+# A line about runs that train lists so many of them.
+LISTED_RUNS = 8
 SPLIT_WORDS = {"val": "validation", "test": "test"}
 FILES = ("report.html", "runs.csv", "comparison.csv", "comparison.png")
 
@@ -42,7 +46,9 @@ def overview(
             margin = number(100 * conclusions.margins[data.name])
             heading = f"Verdict ({split}, {at} epoch, margin {margin} %, by {conclusions.quantity(data.name)}): {lines[0]}"
             blocks.append(_list(plain(heading), [plain(line) for line in lines[1:]], markdown))
-    if unfinished := conclusions.records.unfinished:
+    if under_way := conclusions.records.under_way:
+        blocks.append(plain(_under_way(under_way)))
+    if unfinished := conclusions.records.stopped:
         reasons = [plain(f"{r.directory.name}: {r.status}: {r.reason}") for r in unfinished]
         blocks.append(_list("Not finished:", reasons, markdown))
     if output:
@@ -69,6 +75,19 @@ def _table(data: DatasetRuns, rows: Sequence[Row]) -> list[list[str]]:
         cells += [number(row["val.delta_m"]), number(row["val.delta_m_task"])] if has_delta else []
         table.append(cells)
     return table
+
+
+def _under_way(runs: Sequence[Run]) -> str:
+    """Return a line about runs that may still finish by themselves."""
+    counts = Counter(run.status for run in runs)
+    listed = [run.directory.name for run in runs if run.status == "running"][:LISTED_RUNS]
+    names = f" ({', '.join(listed)}{', ...' if counts['running'] > LISTED_RUNS else ''})"
+    parts = [
+        f"{counts[status]} {status}{names if status == 'running' else ''}"
+        for status in UNDER_WAY
+        if counts[status]
+    ]
+    return f"Under way: {', '.join(parts)}; compare again when they have finished."
 
 
 def _with_interval(row: Row, column: str) -> str:

@@ -9,6 +9,7 @@ import contextlib
 import errno
 import functools
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -37,6 +38,8 @@ SWEEP_RECORDS = ("sweep.json", "multirun.yaml")
 WITHOUT_EFFECT = (
     "data.loader",
     "trainer.checkpoint_every",
+    "trainer.devices",  # but for rounding
+    "trainer.timeout",
     "record.checkpoints",
     "record.safetensors",
 )
@@ -51,6 +54,8 @@ PLACES = (
     "record",
     "name",
 )
+# How often a lock that another process holds is tried again, and after how many seconds.
+LOCK_TRIES, LOCK_WAIT = 5, 0.05
 RUN_FILES = ("metrics.csv", "summary.json", "checkpoint.pt", "best.pt")
 
 
@@ -266,7 +271,7 @@ def locked(directory: Path) -> Iterator[None]:
         raise RunDirectoryError(f"{str(folder)!r} is a link; remove it.")
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        import fcntl
+        import fcntl  # noqa: F401
     except ImportError:
         # Windows has no such locks.
         yield
@@ -283,7 +288,7 @@ def locked(directory: Path) -> Iterator[None]:
     _held_locks.add(lock)
     try:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _take_lock(lock)
         except BlockingIOError:
             raise RunDirectoryError(
                 f"{str(directory)!r} is being written by another process; wait for it, or choose another hydra.run.dir."
@@ -297,6 +302,19 @@ def locked(directory: Path) -> Iterator[None]:
         if lock in _held_locks:  # else this is a copy of the process that took it
             _held_locks.remove(lock)
             os.close(lock)
+
+
+def _take_lock(lock: int) -> None:
+    """Take a lock; try again for a moment, since ``mtl-compare`` may just have looked at it."""
+    import fcntl
+
+    for _ in range(LOCK_TRIES):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            time.sleep(LOCK_WAIT)
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 @contextlib.contextmanager
@@ -353,21 +371,32 @@ def _check_free(directory: Path, config: DictConfig) -> None:
                     f"{str(directory)!r} already holds a {name} of unknown origin; choose another hydra.run.dir."
                 )
         return
-    summary = read_summary(directory)
+    trained = has_trained(directory)
     difference = _difference_in_effect(read_config(directory), config)
-    if difference is not None and _has_trained(directory, summary):
+    if difference is not None and trained:
         raise RunDirectoryError(
             f"{str(directory)!r} holds a run with another config ({difference}); choose another hydra.run.dir, or remove that directory."
         )
 
 
-def _has_trained(directory: Path, summary: Mapping[str, Any]) -> bool:
+def has_trained(directory: Path) -> bool:
     """Return whether the run in a directory came so far that it has something to lose.
 
     One that was refused, because of a wrong option, gives way to the run with the right one.
+
+    Args:
+        directory: A run directory.
+
+    Raises:
+        RunDirectoryError: If a newer version wrote its summary.
+
+    Example:
+        >>> has_trained(Path("no/such/run"))
+        False
     """
+    finished = read_summary(directory).get("status") == "finished"
     files = ("metrics.csv", "checkpoint.pt", "best.pt")
-    return any((directory / name).exists() for name in files) or summary.get("status") == "finished"
+    return finished or any((directory / name).exists() for name in files)
 
 
 def _holds_this_run(directory: Path, config: DictConfig) -> bool:

@@ -21,6 +21,7 @@ from mtl_runner.errors import RunDirectoryError
 from mtl_runner.errors.messages import run_message
 from mtl_runner.experiment.build import Datasets, Experiment, build
 from mtl_runner.files import open_regular, write_json
+from mtl_runner.gradients.ranks import current_ranks
 from mtl_runner.models.backbone import options_to_rebuild
 from mtl_runner.results.records.summary import FORMAT, as_float
 from mtl_runner.runs import directory as run_directory
@@ -89,7 +90,9 @@ def begin(request: Request, datasets: Datasets | None = None) -> Trainer:
     Returns:
         The trainer, ready to run.
     """
-    write_status(request, "running")
+    ranks = current_ranks()
+    if ranks is None or ranks.writes:
+        write_status(request, "running")
     torch.autograd.set_detect_anomaly(bool(request.config.get("debug", False)))
     experiment = build(request.config, datasets)
     if experiment.settings.record.safetensors:
@@ -133,6 +136,8 @@ def end(trainer: Trainer, request: Request) -> Outcome:
         for lesson in advice_on_log_variances(trainer.learner, trainer.means):
             log.warning("%s", lesson)
     final, best = trainer.finish()
+    if not trainer.writes:
+        return Outcome(trainer.best.value)
     summary = {**_summary_head(request, "finished"), **summarize(trainer, final, best)}
     if experiment.settings.record.predictions:
         with trainer.judged():
@@ -224,8 +229,15 @@ def _start_line(trainer: Trainer) -> str:
     start = f"resuming after {trainer.position}" if trainer.resumed else "starting"
     return (
         f"{', '.join(t.name for t in trainer.tasks)}: {sizes} rows; {trained:,} parameters, {shared:,} shared; "
-        f"{start}, {settings.trainer.epochs} epochs of {trainer.batches.count} steps on {experiment.device}"
+        f"{start}, {settings.trainer.epochs} epochs of {trainer.batches.count} steps on {_devices(experiment)}"
     )
+
+
+def _devices(experiment: Experiment) -> str:
+    """Return the device of a run, or how many of them it has."""
+    if experiment.ranks is None:
+        return str(experiment.device)
+    return f"{experiment.ranks.size} processes ({experiment.device.type})"
 
 
 def _header(request: Request, experiment: Experiment) -> dict[str, Any]:

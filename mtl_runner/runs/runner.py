@@ -5,16 +5,23 @@ Every failure becomes one sentence for the user and a status on disk.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shlex
 import signal
+import sys
+import traceback
+from collections.abc import Callable
 from dataclasses import replace
 
 from mtl_runner.data.items.loading import workers_ended
+from mtl_runner.errors import OtherRankError
 from mtl_runner.errors.messages import run_message
 from mtl_runner.experiment.build import build
+from mtl_runner.gradients.ranks import RankFailure, Ranks
 from mtl_runner.runs import directory as run_directory
+from mtl_runner.runs.devices import count_devices, joined_with_device, torchrun, train_on_devices
 from mtl_runner.runs.lifecycle import (
     begin,
     claimed_for,
@@ -31,6 +38,7 @@ from mtl_runner.runs.summary import monitor_line, task_table
 from mtl_runner.train import checkpoint
 from mtl_runner.train.interruption import (
     Interrupted,
+    StoppedBySignal,
     exit_code,
     graceful_interruption,
     in_words,
@@ -55,26 +63,74 @@ def run(request: Request) -> Outcome:
     Raises:
         RunDirectoryError: If the directory holds another run or cannot be written.
     """
-    directory = request.directory
-    with claimed_for(request), logging_to(directory), workers_ended():
+    launched = torchrun()
+    if launched is not None:
+        request = launched.with_devices(request)
+    epochs = request.longer
+    with claimed_for(request), logging_to(request.directory), workers_ended():
         if request.job:
             log.info("[%s]", request.job)
-        epochs = request.longer
-        if epochs is not None and not can_be_longer(directory, request.config, epochs):
-            epochs = None
-        try:
-            if epochs is not None:
-                write_status(request, "interrupted", f"goes on to epoch {epochs}")
-                request = make_longer(request, epochs)
-            return _run_claimed(request)
-        except KeyboardInterrupt as interrupt:
-            return _stopped(interrupt, request)
-        except Exception as error:
-            # A user's model, data or machine can raise anything.
-            if os.environ.get("MTL_RUNNER_FULL_ERROR"):
-                write_status(request, "failed", run_message(error))
-                raise
-            return replace(record_failure(error, request), cause=error)
+        if epochs is None or not can_be_longer(request.directory, request.config, epochs):
+            return _recorded(request, lambda: _run_claimed(request))
+        write_status(request, "interrupted", f"goes on to epoch {epochs}")
+        return _recorded(request, lambda: _run_claimed(make_longer(request, epochs)))
+
+
+def run_as_rank(request: Request, ranks: Ranks) -> Outcome:
+    """Train a run as one of several processes; another one has claimed its directory.
+
+    Args:
+        request: The run that is asked for.
+        ranks: This process.
+
+    Returns:
+        How it ended. Only the first process records it.
+    """
+    if not ranks.writes:
+        with contextlib.suppress(Exception, KeyboardInterrupt):
+            _train_with(request, ranks)
+        return Outcome()
+    if torchrun() is not None:  # then this is the process that was asked for the run
+        return _train_with(request, ranks)
+    with logging_to(request.directory):
+        return _recorded(request, lambda: _train_with(request, ranks))
+
+
+def _train_with(request: Request, ranks: Ranks) -> Outcome:
+    """Train a run with the other processes, and tell them why if it fails here."""
+    try:
+        with joined_with_device(request, ranks), workers_ended():
+            return end(_train(begin(request), request), request)
+    except Interrupted:
+        raise
+    except KeyboardInterrupt as interrupt:
+        number = signal_of(interrupt)
+        ranks.reports.fail(RankFailure(f"Stopped by {in_words(number)}.", number))
+        raise
+    except OtherRankError as error:
+        if error.signal:
+            raise StoppedBySignal(signal.Signals(error.signal)) from error
+        raise
+    except Exception as error:
+        trace = "".join(traceback.format_exception(error))
+        if os.environ.get("MTL_RUNNER_FULL_ERROR"):
+            print(trace, file=sys.stderr, flush=True)
+        ranks.reports.fail(RankFailure(run_message(error), trace=trace))
+        raise
+
+
+def _recorded(request: Request, work: Callable[[], Outcome]) -> Outcome:
+    """Return how a run ended; a failure is recorded in its directory."""
+    try:
+        return work()
+    except KeyboardInterrupt as interrupt:
+        return _stopped(interrupt, request)
+    except Exception as error:
+        # A user's model, data or machine can raise anything.
+        if os.environ.get("MTL_RUNNER_FULL_ERROR"):
+            write_status(request, "failed", run_message(error))
+            raise
+        return replace(record_failure(error, request), cause=error)
 
 
 def _stopped(interrupt: KeyboardInterrupt, request: Request) -> Outcome:
@@ -107,7 +163,17 @@ def _run_claimed(request: Request) -> Outcome:
         if missing is not None:
             log.info("%s", missing)
         return recorded
-    return end(_train(begin(request), request), request)
+    launched = torchrun()
+    if launched is not None:
+        return run_as_rank(request, launched.tell(request))
+    devices = count_devices(request)
+    if devices == 1:
+        return end(_train(begin(request), request), request)
+    outcome = train_on_devices(request, devices, run_as_rank)
+    if outcome.error and run_directory.read_summary(request.directory).get("status") == "running":
+        # The first process had no time to record it.
+        write_status(request, "failed", outcome.error)
+    return outcome
 
 
 def _train(trainer: Trainer, request: Request) -> Trainer:
@@ -126,14 +192,21 @@ def _train(trainer: Trainer, request: Request) -> Trainer:
         header, config = trainer.best.header, trainer.config
         trainer = Trainer(build(request.config), request.directory)
         trainer.best.header, trainer.config = header, config
-    with ProgressBar(trainer), graceful_interruption(trainer):
+    bar = ProgressBar(trainer) if trainer.writes else contextlib.nullcontext()
+    with bar, graceful_interruption(trainer):
         trainer.run()
     return trainer
 
 
 def _is_compiled(trainer: Trainer) -> bool:
     """Return whether a run is, or before an interruption was, trained with compiled steps."""
+    options = trainer.settings.trainer
+    if trainer.ranks is not None:
+        if options.compile is True:
+            log.warning(
+                "trainer.compile=true has no effect: the step cannot be compiled, since several processes take it together."
+            )
+        return False
     if trainer.resumed:
         return trainer.compiled
-    options = trainer.settings.trainer
     return options.should_compile(1, options.epochs * trainer.batches.count)

@@ -76,6 +76,7 @@ def summarize(
             "shared": sum(p.numel() for p in experiment.parameters.shared),
         },
         "device": str(experiment.device),
+        "devices": experiment.ranks.size if experiment.ranks else 1,
         "threads": torch.get_num_threads(),
         "versions": {
             "mtl_runner": __version__,

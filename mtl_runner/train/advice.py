@@ -16,6 +16,7 @@ from mtl_runner.compat.torch_modules import draws_at_random, keeps_running_stati
 from mtl_runner.config.settings import TrainerOptions
 from mtl_runner.experiment.learner import Learner
 from mtl_runner.likelihood import Homoscedastic
+from mtl_runner.models.shared_batch_norm import SharedBatchNorm
 from mtl_runner.tasks.metrics import Metric
 from mtl_runner.tasks.protocols import HasOptimum
 from mtl_runner.train.epoch_record import EpochMeans
@@ -56,6 +57,7 @@ def advice_on_setup(experiment: Experiment) -> list[str]:
         _free_softmax(learner),
         _two_noise_scales(learner),
         _different_in_parts(learner),
+        _different_on_devices(learner),
         *_nothing_shared(experiment),
         *_not_in_relative_loss(experiment),
         _unmeasured_nadir(experiment),
@@ -303,6 +305,31 @@ def _different_in_parts(learner: Learner) -> str:
     if not differences:
         return ""
     return f"trainer.accumulate equals whole batches except that {differences}; the result differs by that."
+
+
+def _different_on_devices(learner: Learner) -> str:
+    """Return advice on what is not the same if several processes share a batch."""
+    if learner.ranks is None:
+        return ""
+    modules = list(learner.model.modules())
+    # In parts of a batch it has been said already.
+    own_rows = learner.part_rows is None and any(
+        keeps_running_statistics(module) and not isinstance(module, SharedBatchNorm)
+        for module in modules
+    )
+    reasons = [
+        "a normalisation of its own class sees the rows of its process" * own_rows,
+        "dropout draws in each process by itself" * any(map(draws_at_random, modules)),
+        *(
+            f"the loss term {task.name!r} is taken over the rows of each process, and averaged"
+            for task in learner.likelihood.tasks
+            if task.loss_term is not None
+        ),
+    ]
+    differences = " and ".join(reason for reason in reasons if reason)
+    if not differences:
+        return ""
+    return f"trainer.devices={learner.ranks.size} equals one device except that {differences}; the result differs by that."
 
 
 def _free_softmax(learner: Learner) -> str:

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from mtl_runner.data.dataset import Split
+from mtl_runner.data.dataset import Split, as_stand_in
 from mtl_runner.data.inputs import InputTensors
 from mtl_runner.data.items.batch import Batch
 from mtl_runner.data.items.loaded_split import LoadedSplit
 from mtl_runner.experiment.build import Experiment
+from mtl_runner.gradients.part import WHOLE, Part
+from mtl_runner.gradients.ranks import Ranks
 from mtl_runner.schedule import Schedule
 from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task
@@ -68,6 +70,7 @@ class Batches:
         batch_size: Rows per batch; the last batch of a pass may be smaller.
         seed: Seed of the order of the rows, which has a random stream of its own.
         steps_per_epoch: Batches in an epoch; None: one pass over the rows.
+        part: The part of each batch that this process takes.
 
     Attributes:
         count: Number of batches in an epoch.
@@ -93,8 +96,9 @@ class Batches:
         batch_size: int,
         seed: int,
         steps_per_epoch: int | None = None,
+        part: Part = WHOLE,
     ) -> None:
-        self.split, self.batch_size = split, batch_size
+        self.split, self.batch_size, self.part = split, batch_size, part
         self.generator = torch.Generator().manual_seed(seed)
         self.pass_state = self.first_state = self.generator.get_state()
         self.pass_batches = -(-len(split) // batch_size)
@@ -133,13 +137,31 @@ class Batches:
         order = self.order()
         labelled_batches = self._labelled_batches(order)
         for start in block_starts(len(order), self.block_rows, self.batch_size, first):
-            block = self.split.rows(order[start : start + self.block_rows].to(self.device))
-            for number, batch in enumerate(
-                block.batches(self.batch_size), start // self.batch_size
-            ):
+            batches = self._batches_of(order[start : start + self.block_rows])
+            for number, batch in enumerate(batches, start // self.batch_size):
                 if number >= first:
                     known = None if labelled_batches is None else labelled_batches[number]
                     yield batch, None if known is None else tuple(known.tolist())
+
+    def _batches_of(self, order: torch.Tensor) -> Iterator[Split]:
+        """Yield the batches of some rows, or the part of each that this process takes.
+
+        Args:
+            order: The rows, one batch after another.
+        """
+        if self.part.is_all:
+            yield from self.split.rows(order.to(self.device)).batches(self.batch_size)
+            return
+        batches = torch.split(order, self.batch_size)
+        parts = [batch[self.part.slice_of(len(batch))] for batch in batches]
+        block = self.split.rows(torch.cat(parts).to(self.device))
+        start = 0
+        for rows, batch in zip(parts, batches, strict=True):
+            if len(rows):
+                yield block.rows(slice(start, start + len(rows)))
+            else:
+                yield as_stand_in(self.split.rows(batch[:1].to(self.device)))
+            start += len(rows)
 
     def active(self, step: int, labelled: tuple[bool, ...] | None = None) -> Active:
         """Return which tasks are active at a step (:meth:`ActivityPatterns.active`)."""
@@ -228,6 +250,8 @@ class LoadedBatches:
         batch_size: Rows per batch; the last batch of a pass may be smaller.
         seed: Seed of the order and of the items' randomness.
         steps_per_epoch: Batches in an epoch; None: one pass.
+        ranks: The processes that train together, each of which reads a part of every batch; None:
+            this one alone.
 
     Attributes:
         count: Number of batches in an epoch.
@@ -251,8 +275,10 @@ class LoadedBatches:
         batch_size: int,
         seed: int,
         steps_per_epoch: int | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
         self.split, self.batch_size, self.seed = split, batch_size, seed
+        self.ranks = ranks
         self.count = steps_per_epoch or -(-len(split) // batch_size)
         self.some_missing = any(task.missing for task in tasks)
         self.patterns = ActivityPatterns(schedule)
@@ -268,11 +294,14 @@ class LoadedBatches:
         """
         start = first_step + done
         if self._stream is None or self._next_step != start:
-            self._stream = self.split.training_batches(self.batch_size, self.seed, start)
+            part = self.ranks.part if self.ranks else WHOLE
+            self._stream = self.split.training_batches(self.batch_size, self.seed, start, part)
         for step in range(start, first_step + self.count):
             batch = next(self._stream)
             self._next_step = step + 1
             labelled = batch.labelled if self.some_missing else None
+            if labelled is not None and self.ranks is not None:
+                labelled = tuple(map(bool, self.ranks.largest(labelled)))
             yield batch.split, self.active(step, labelled)
 
     def active(self, step: int, labelled: tuple[bool, ...] | None = None) -> Active:
@@ -313,6 +342,7 @@ def make_batches(experiment: Experiment) -> Batches | LoadedBatches:
         "seed": settings.seed,
         "steps_per_epoch": settings.steps_per_epoch,
     }
+    ranks = experiment.ranks
     if isinstance(split, LoadedSplit):
-        return LoadedBatches(split, **options)
-    return Batches(split, **options)
+        return LoadedBatches(split, **options, ranks=ranks)
+    return Batches(split, **options, part=ranks.part if ranks else WHOLE)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from mtl_runner.data.dataset import Split
+from mtl_runner.data.items.loaded_split import LoadedSplit
 from mtl_runner.data.prepare import AnySplit
 from mtl_runner.experiment.forward import ForwardPass
+from mtl_runner.gradients.part import WHOLE, Part
+from mtl_runner.gradients.ranks import Ranks
 from mtl_runner.likelihood import Likelihood
 from mtl_runner.tasks.meter import TaskMeter, metrics_can_be_vmapped
 from mtl_runner.tasks.task import Task
@@ -85,20 +89,31 @@ class Evaluator:
         self.terms = [task for task in tasks if task.loss_term is not None]
         self.has_torchmetrics = not metrics_can_be_vmapped(tasks)
 
-    def evaluate(self, forward: ForwardPass, split: AnySplit, batch_rows: int) -> Measurements:
+    def evaluate(
+        self,
+        forward: ForwardPass,
+        split: AnySplit,
+        batch_rows: int,
+        ranks: Ranks | None = None,
+    ) -> Measurements:
         """Return everything that is measured on a split, as scalar tensors.
 
         Args:
             forward: The forward pass of the model.
             split: The split.
             batch_rows: Rows that go through the model at once.
+            ranks: The processes that share the rows out among them; None: this one has them all.
+                Loss terms and torchmetrics, which are no sums, are measured on all rows by every
+                process.
         """
+        ranks = sharing_ranks(self.tasks, ranks)
+        part = WHOLE if ranks is None else ranks.part
         sums: Measurements = {}
         row_parts: dict[MeasurementKey, list[Tensor]] = {}
         term_batches: list[tuple[Mapping[str, Tensor], Mapping[str, Tensor]]] = []
         torchmetrics: dict[str, dict[str, Any]] = {}
         with forward.evaluating():
-            for batch in split.batches(batch_rows):
+            for batch in batches_of_part(split, batch_rows, part):
                 outputs = forward.outputs(batch.inputs)
                 batch_sums, rows = self.measure_batch(outputs, batch.targets)
                 sums = (
@@ -112,6 +127,14 @@ class Evaluator:
                     term_batches.append((outputs, batch.targets))
                 self._update_torchmetrics(torchmetrics, outputs, batch.targets)
             all_rows = {key: torch.cat(parts) for key, parts in row_parts.items()}
+            if ranks is not None:
+                if not sums:  # fewer rows than processes
+                    row = split.rows(slice(0, 1))
+                    sums, all_rows = self.measure_batch(forward.outputs(row.inputs), row.targets)
+                    sums = {key: torch.zeros_like(value) for key, value in sums.items()}
+                    all_rows = {key: value[:0] for key, value in all_rows.items()}
+                sums = dict(zip(sums, ranks.sum_together(list(sums.values())), strict=True))
+                all_rows = {key: ranks.gathered(value) for key, value in all_rows.items()}
             terms = self.measure_terms(*_concatenate(term_batches))
             return self.compute(sums, all_rows | terms, torchmetrics)
 
@@ -236,6 +259,7 @@ def evaluate(
     split: AnySplit,
     trivial_losses: Sequence[float | None],
     batch_rows: int,
+    ranks: Ranks | None = None,
 ) -> Evaluation:
     """Evaluate a model on a split.
 
@@ -248,10 +272,64 @@ def evaluate(
         trivial_losses: The trivial predictor's loss of each task on this split; None where there is
             none.
         batch_rows: Rows that go through the model at once.
+        ranks: The processes that share the rows out among them; None: this one alone.
     """
-    measurements = Evaluator(tasks, forward.likelihood).evaluate(forward, split, batch_rows)
-    numbers = torch.stack([value.double() for value in measurements.values()]).tolist()
-    return make_evaluation(list(measurements), numbers, trivial_losses)
+    evaluator = Evaluator(tasks, forward.likelihood)
+    measurements = evaluator.evaluate(forward, split, batch_rows, ranks)
+    numbers = torch.stack([value.double() for value in measurements.values()])
+    if ranks is not None:
+        # What is decided by them (patience, schedules) is decided alike.
+        numbers = ranks.from_first(numbers)
+    return make_evaluation(list(measurements), numbers.tolist(), trivial_losses)
+
+
+def sharing_ranks(tasks: Sequence[Task], ranks: Ranks | None) -> Ranks | None:
+    """Return the processes if they can share an evaluation out among them, else None.
+
+    Loss terms and torchmetrics are no sums: every process measures them on all rows.
+
+    Args:
+        tasks: The tasks.
+        ranks: The processes that train together; None: this one alone.
+    """
+    adds_up = metrics_can_be_vmapped(tasks) and all(task.loss_term is None for task in tasks)
+    return ranks if adds_up else None
+
+
+def open_for_evaluation(
+    split: AnySplit, tasks: Sequence[Task], rows: int, ranks: Ranks | None
+) -> None:
+    """Start the workers that will read a split for :func:`evaluate`, if it has any.
+
+    Args:
+        split: The split.
+        tasks: The tasks.
+        rows: Rows that go through the model at once.
+        ranks: The processes that train together; None: this one alone.
+    """
+    if isinstance(split, LoadedSplit):
+        sharing = sharing_ranks(tasks, ranks)
+        part = WHOLE if sharing is None else sharing.part
+        split.open(rows * part.count, part)
+
+
+def batches_of_part(split: AnySplit, rows: int, part: Part) -> Iterator[Split]:
+    """Yield the rows of a split that one of several processes measures.
+
+    Args:
+        split: The split.
+        rows: Rows that go through the model at once.
+        part: The part of the rows.
+    """
+    if isinstance(split, LoadedSplit):
+        yield from split.batches(rows * part.count, part)
+    elif part.is_all:
+        yield from split.batches(rows)
+    else:
+        for batch in split.batches(rows * part.count):
+            batch_part = batch.rows(part.slice_of(len(batch)))
+            if len(batch_part):
+                yield batch_part
 
 
 def make_evaluation(

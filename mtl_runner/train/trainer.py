@@ -42,6 +42,7 @@ from mtl_runner.train.evaluation import (
     QUANTILES,
     Evaluation,
     evaluate,
+    open_for_evaluation,
     sigma_statistics,
 )
 from mtl_runner.train.evaluation_interval import EvaluationInterval
@@ -50,6 +51,7 @@ from mtl_runner.train.metrics_file import (
     BASE_COLUMNS,
     MetricsFile,
     Row,
+    UnwrittenMetrics,
     measured_columns,
     task_cells,
     total_cells,
@@ -90,6 +92,8 @@ class Trainer:
         stop: Set to True to stop at the next evaluated epoch.
         stop_now: Set to True, too, to stop after the current step.
         stop_signal: The signal that asks to stop.
+        ranks: The processes that train this run together; None: this one alone. Only the first
+            writes files.
 
     Example:
         >>> import tempfile
@@ -118,6 +122,7 @@ class Trainer:
         self.settings: Settings = experiment.settings
         self.tasks = experiment.data.tasks
         self.learner = experiment.learner
+        self.ranks = experiment.ranks
         self.monitor = Monitor.parse(self.settings.trainer.monitor, self.tasks)
         self.batches = make_batches(experiment)
         ema, model = self.settings.trainer.ema, self.learner.model
@@ -147,10 +152,13 @@ class Trainer:
         self.best_is_unsaved = False
         self.stop = self.stop_now = False
         self.stop_signal = signal.SIGINT
-        seeding.seed_everything(self.settings.seed)
+        seeding.seed_everything(seeding.seed_of_rank(self.settings.seed, self.ranks))
         self.config: dict[str, Any] | None = None
-        checkpoint.go_back_if_damaged(directory)
+        if self.writes:
+            checkpoint.go_back_if_damaged(directory)
         saved = directory / "checkpoint.pt"
+        if self.ranks is not None:
+            self.ranks.wait_for_all()
         self.resumed = saved.exists()
         if self.resumed:
             state = checkpoint.load(saved, experiment.device)
@@ -159,6 +167,11 @@ class Trainer:
         else:
             self.best.run = uuid.uuid4().hex
             self.metrics = self._open_metrics()
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process writes the files of the run."""
+        return self.ranks is None or self.ranks.writes
 
     @cached_property
     def forward_pass(self) -> ForwardPass:
@@ -185,9 +198,9 @@ class Trainer:
         )
         started = self.started = time.perf_counter() - self.seconds
         self.learner.model.train()
-        val = self.experiment.data.splits["val"]
-        if isinstance(val, LoadedSplit):
-            val.open(self.evaluation_rows("val"))  # its workers are copies of this process as it is
+        # Workers are copies of this process as it is.
+        val, rows = self.experiment.data.splits["val"], self.evaluation_rows("val")
+        open_for_evaluation(val, self.tasks, rows, self.ranks)
         while self.epoch < self.settings.trainer.epochs and not self.out_of_patience():
             try:
                 record = self.train_epoch(buffer)
@@ -204,6 +217,7 @@ class Trainer:
                 self.seconds = time.perf_counter() - started
                 self._tell_schedule(evaluation)
                 self.record(record.means(), evaluation)
+            self._agree()
             if stops_here(self, evaluation is not None):
                 if evaluation is None:
                     self.seconds = time.perf_counter() - started
@@ -240,11 +254,13 @@ class Trainer:
                 self._step_schedulers(None)
             ends = self.step == first_step + self.batches.count
             evaluated = not ends and self.evaluations.is_due(self.step)
+            stop, stop_now, save_now = self._agree(self.checkpoints.is_due(self.step))
             if evaluated:
                 self._evaluate_inside_epoch(buffer, first_step)
-            elif self.checkpoints.is_due(self.step) and not self.stop_now:
+                stop, stop_now, _ = self._agree()
+            elif save_now and not stop_now:
                 self._save_inside_epoch(buffer)
-            if self.stop_now or (self.stop and evaluated):
+            if stop_now or (stop and evaluated):
                 self.unfinished = buffer.unfinished()
                 raise Interrupted(self.stop_signal)
         since = self._steps_evaluated(first_step)
@@ -276,6 +292,28 @@ class Trainer:
     def _steps_evaluated(self, first_step: int) -> int:
         """Return how many of an epoch's first steps the last recorded means are about."""
         return max(0, round(self.last_evaluated_epoch * self.batches.count) - first_step)
+
+    def _agree(self, save_now: bool = False) -> tuple[bool, bool, bool]:
+        """Let all processes know if one was asked to stop.
+
+        A signal reaches each process at another moment, and some none.
+
+        Args:
+            save_now: Whether this process finds that a checkpoint is due.
+
+        Returns:
+            Whether all are to stop at the next evaluation, to stop now, and to save now.
+        """
+        if self.ranks is None:
+            return self.stop, self.stop_now, save_now
+        number = int(self.stop_signal) if self.stop else 0
+        stop, stop_now, number, due = self.ranks.largest(
+            [self.stop, self.stop_now, number, save_now and self.writes]
+        )
+        if stop:
+            self.stop, self.stop_now = True, bool(stop_now)
+            self.stop_signal = signal.Signals(number)
+        return bool(stop), bool(stop_now), bool(due)
 
     def _begin_epoch(self, buffer: EpochBuffer) -> int:
         """Begin an epoch, or go on with an unfinished one; return how many steps of it are done."""
@@ -327,7 +365,7 @@ class Trainer:
         """
         rows = self.evaluation_rows(split)
         data, trivial = self.experiment.data.splits[split], self.experiment.trivial_losses(split)
-        return evaluate(self.forward_pass, self.tasks, data, trivial, rows)
+        return evaluate(self.forward_pass, self.tasks, data, trivial, rows, self.ranks)
 
     def check_losses(self, split: str, evaluation: Evaluation) -> None:
         """Check that the losses of an evaluation are finite.
@@ -367,7 +405,8 @@ class Trainer:
             best = {split: self.evaluate(split) for split in ("val", "test")}
         judged = best if self.judges_best else final
         self.metrics.append(self._evaluation_rows("test", judged["test"]))
-        checkpoint.delete_previous(self.directory)
+        if self.writes:
+            checkpoint.delete_previous(self.directory)
         for data in self.experiment.data.splits.values():
             if isinstance(data, LoadedSplit):
                 data.close()
@@ -425,9 +464,11 @@ class Trainer:
             in_stack: Whether other runs save at the same time: until
                 :func:`mtl_runner.train.checkpoint.all_have_saved` this one can go back.
         """
-        checkpoint.keep_previous(self.directory, self.best_is_unsaved, in_stack)
-        self.write_metrics_and_best()
-        checkpoint.save(self.directory / "checkpoint.pt", self._state())
+        states = self._random_states()
+        if self.writes:
+            checkpoint.keep_previous(self.directory, self.best_is_unsaved, in_stack)
+            self.write_metrics_and_best()
+            checkpoint.save(self.directory / "checkpoint.pt", {**self._state(), **states})
 
     def write_metrics_and_best(self) -> None:
         """Write the pending rows of ``metrics.csv``, and the best model if it has changed."""
@@ -512,6 +553,8 @@ class Trainer:
                 raise ConfigError(
                     f"Task {task.name!r} has a metric called {name!r}, which is another column of metrics.csv; rename it."
                 )
+        if not self.writes:
+            return UnwrittenMetrics()
         return MetricsFile(self.directory / "metrics.csv", self.tasks, saved, columns)
 
     def _key(self, split: str, task: str) -> dict[str, str | float]:
@@ -554,8 +597,26 @@ class Trainer:
         ]
         return [*rows, {**self._key(split, "total"), "relative_loss": evaluation.relative_loss}]
 
+    def _random_states(self) -> dict[str, Any]:
+        """Return the random states of this process, and of all if there are several."""
+        state = seeding.random_state(self.experiment.device)
+        if self.ranks is None:
+            return {"random": state}
+        states = self.ranks.objects(state)
+        return {"random": states[0], "random_of_ranks": states}
+
+    def _restore_random_state(self, state: Mapping[str, Any]) -> None:
+        """Go on with the random state of a checkpoint; of other processes than those, anew."""
+        random = state["random"]
+        if self.ranks is not None and not self.ranks.writes:
+            states = state.get("random_of_ranks", ())
+            if len(states) != self.ranks.size:
+                return
+            random = states[self.ranks.rank]
+        seeding.set_random_state(random, self.experiment.device)
+
     def _state(self) -> dict[str, Any]:
-        """Return the content of the checkpoint."""
+        """Return the content of the checkpoint, without the random states."""
         return {
             "epoch": self.epoch,
             "steps_in_epoch": self.position.steps,
@@ -580,7 +641,6 @@ class Trainer:
                 scheduler.state_dict() for scheduler in self.experiment.lr_schedulers
             ],
             "order": self.batches.state(self.step),
-            "random": seeding.random_state(self.experiment.device),
             "best": self.best.progress(),
             "means": self.means.state_dict() if self.means else None,
         }
@@ -612,7 +672,7 @@ class Trainer:
         ):
             scheduler.load_state_dict(saved)
         self.batches.restore(state["order"])
-        seeding.set_random_state(state["random"], self.experiment.device)
+        self._restore_random_state(state)
         # Older checkpoints have no identity, no config, and of metrics.csv the length only.
         self.best.run, self.config = state.get("run"), state.get("config")
         self.best.restore(self.directory, state["best"])

@@ -7,6 +7,7 @@
     python scripts/benchmark --images   # training on image files, beside Lightning
     python scripts/benchmark --csv docs/tables  # write the table as CSV, too; for all of them
     python scripts/benchmark --stacked  # stacked replicas (--steps-only, --sweeps-only)
+    python scripts/benchmark --devices  # two processes beside torch's DistributedDataParallel
 
 mtl-runner records everything. All loops run interleaved in one process with one thread; the numbers
 are medians of CPU time. Quote ratios, not times.
@@ -18,6 +19,7 @@ import argparse
 from pathlib import Path
 
 from commands import measure_commands, measure_large_table
+from devices import measure_devices
 from problems import measure_problems
 from stacked import measure_stacks
 from steps import measure_steps
@@ -29,6 +31,7 @@ parser.add_argument("--whole", action="store_true")
 parser.add_argument("--scale", action="store_true")
 parser.add_argument("--images", action="store_true")
 parser.add_argument("--stacked", action="store_true")
+parser.add_argument("--devices", action="store_true")
 parser.add_argument("--problems", nargs="*", metavar="DATA=PATH")
 parser.add_argument("--steps-only", action="store_true", help="of --stacked only the steps")
 parser.add_argument("--sweeps-only", action="store_true", help="of --stacked only the whole sweeps")
@@ -50,6 +53,8 @@ if options.whole:
 elif options.problems is not None:
     paths = dict(pair.split("=", 1) for pair in options.problems)
     measure_problems(paths, min(options.repeats, 3), options.csv)
+elif options.devices:
+    measure_devices()
 elif options.scale:
     measure_large_table()
 elif options.images:

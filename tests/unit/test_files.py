@@ -11,6 +11,7 @@ import pytest
 
 from mtl_runner.files import (
     atomic_file,
+    is_locked,
     make_way,
     open_regular,
     open_to_append,
@@ -114,6 +115,22 @@ def test_a_file_is_lengthened_through_no_link_and_no_pipe(tmp_path: Path) -> Non
             open_to_append(path)
     assert victim.read_text() == "precious"
     assert not (tmp_path / "made").exists()
+
+
+def test_a_lock_is_seen_and_not_kept(tmp_path: Path) -> None:
+    """Breaks if a comparison takes a run from its process, or cannot tell that there is one."""
+    fcntl = pytest.importorskip("fcntl", reason="Windows has no such locks")
+    path = tmp_path / "lock"
+    assert not is_locked(path)
+    with path.open("w") as file:
+        assert not is_locked(path)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        assert is_locked(path)
+        fcntl.flock(file, fcntl.LOCK_UN)
+        assert not is_locked(path)
+    path.unlink()
+    os.mkfifo(path)
+    assert not is_locked(path), "nobody waits for a pipe"
 
 
 def test_only_what_is_no_file_makes_way(tmp_path: Path) -> None:

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from mtl_runner.config.settings import LoaderOptions
-from mtl_runner.data.dataset import Split
+from mtl_runner.data.dataset import Split, as_stand_in
 from mtl_runner.data.inputs import InputTensors
 from mtl_runner.data.items.batch import Batch, ItemReader
 from mtl_runner.data.items.loaded_split import LoadedSplit
 from mtl_runner.data.items.loading import Passes, take_batch, take_batches
 from mtl_runner.errors import DataError
+from mtl_runner.gradients.part import WHOLE, Part
 from mtl_runner.tasks.task import Task
 
 log = logging.getLogger("mtl_runner")
@@ -102,37 +103,51 @@ class ItemSplit(LoadedSplit):
         batch = self._reader(0)[[(0, self.indices[i]) for i in rows]]
         return self.on_device(take_batch(batch).split)
 
-    def batches(self, size: int) -> Iterator[Split]:
-        """Yield all rows in order, ``size`` at a time; the last batch may be smaller."""
-        for batch in take_batches(self.open(size)):
+    def batches(self, size: int, part: Part = WHOLE) -> Iterator[Split]:
+        """Yield all rows in order, ``size`` at a time; the last batch may be smaller.
+
+        Args:
+            size: Rows at a time.
+            part: The part of each batch that is wanted; a batch of which it has no row is left
+                out.
+        """
+        for batch in take_batches(self.open(size, part)):
             yield self.on_device(batch.split)
 
-    def open(self, size: int) -> Any:
+    def open(self, size: int, part: Part = WHOLE) -> Any:
         """Return the loader of :meth:`batches`, whose workers stay for the next time.
 
         Workers are copies of this process; they should be made before those of the training.
         """
-        if size not in self._loaders:
+        key = (size, part)
+        if key not in self._loaders:
+            batches = (self.indices[start : start + size] for start in range(0, len(self), size))
             places = [
-                [(0, index) for index in self.indices[start : start + size]]
-                for start in range(0, len(self), size)
+                [(0, index) for index in indices]
+                for batch in batches
+                if (indices := batch[part.slice_of(len(batch))])
             ]
-            self._loaders[size] = self.make_loader(self._reader(0), places)
+            self._loaders[key] = self.make_loader(self._reader(0), places)
             if self.options.workers and self.options.persistent:
-                iter(self._loaders[size])
-        return self._loaders[size]
+                iter(self._loaders[key])
+        return self._loaders[key]
 
-    def training_batches(self, batch_size: int, seed: int, first: int) -> Iterator[Batch]:
+    def training_batches(
+        self, batch_size: int, seed: int, first: int, part: Part = WHOLE
+    ) -> Iterator[Batch]:
         """Yield endless batches of shuffled passes over the rows, on the device.
 
         Args:
             batch_size: Rows per batch; the last batch of a pass may be smaller.
             seed: Seed of the order and of the items' randomness.
             first: Number of the first batch, counted from the beginning of the first pass.
+            part: The part of each batch that is wanted, and made.
         """
-        passes = Passes(self.indices, batch_size, seed, first)
-        for batch in take_batches(self.make_loader(self._reader(seed), passes)):
-            yield replace(batch, split=self.on_device(batch.split))
+        passes = Passes(self.indices, batch_size, seed, first, part)
+        loaded = take_batches(self.make_loader(self._reader(seed), passes))
+        for number, batch in enumerate(loaded, first):
+            split = self.on_device(batch.split)
+            yield replace(batch, split=as_stand_in(split) if passes.is_empty(number) else split)
 
     def warn_of_own_randomness(self) -> None:
         """Warn if an item that is made twice, from the same random states, is not the same."""

@@ -13,12 +13,13 @@ from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
 from mtl_runner.config.settings import LoaderOptions
-from mtl_runner.data.dataset import Split
+from mtl_runner.data.dataset import Split, rows_of_part
 from mtl_runner.data.items.batch import Batch, FailedBatch, ItemReader
 from mtl_runner.data.items.loaded_split import LoadedSplit
 from mtl_runner.data.items.loading import take_batch, take_batches
 from mtl_runner.data.items.randomness import keep_random_states, seed_item
 from mtl_runner.errors import DataError
+from mtl_runner.gradients.part import WHOLE, Part
 from mtl_runner.tasks.task import Task
 
 log = logging.getLogger("mtl_runner")
@@ -194,22 +195,42 @@ class IterableSplit(LoadedSplit):
                 rows.targets[name] = blank.expand(len(rows), *blank.shape[1:])
         return self.on_device(rows)
 
-    def open(self, size: int) -> Any:
-        """Return the loader of :meth:`batches`, whose workers stay for the next time."""
-        if size not in self._loaders:
+    def open(self, size: int, part: Part = WHOLE) -> Any:  # noqa: ARG002
+        """Return the loader of :meth:`batches`, whose workers stay for the next time.
+
+        Every part reads all items: nobody can leave out items of such a dataset.
+        """
+        key = (size, WHOLE)
+        if key not in self._loaders:
             items = IterableReader(self.dataset, self._reader(0), size, endless=False)
-            self._loaders[size] = self.make_loader(items, None)
+            self._loaders[key] = self.make_loader(items, None)
             if self.options.workers and self.options.persistent:
-                iter(self._loaders[size])
-        return self._loaders[size]
+                iter(self._loaders[key])
+        return self._loaders[key]
 
-    def batches(self, size: int) -> Iterator[Split]:
-        """Yield all rows, ``size`` at a time; the last batch of a worker may be smaller."""
+    def batches(self, size: int, part: Part = WHOLE) -> Iterator[Split]:
+        """Yield all rows, ``size`` at a time; the last batch of a worker may be smaller.
+
+        Args:
+            size: Rows at a time.
+            part: The part of each batch that is wanted.
+        """
         for batch in take_batches(self.open(size)):
-            yield self.on_device(batch.split)
+            rows = batch.split.rows(part.slice_of(len(batch.split)))
+            if len(rows):
+                yield self.on_device(rows)
 
-    def training_batches(self, batch_size: int, seed: int, first: int) -> Iterator[Batch]:
-        """Yield endless batches in the order of the dataset, on the device."""
+    def training_batches(
+        self, batch_size: int, seed: int, first: int, part: Part = WHOLE
+    ) -> Iterator[Batch]:
+        """Yield endless batches in the order of the dataset, on the device.
+
+        Args:
+            batch_size: Rows per batch; the last batch of a pass may be smaller.
+            seed: Seed of whatever is drawn at random.
+            first: Number of the first batch, counted from the beginning of the first pass.
+            part: The part of each batch that is wanted.
+        """
         workers = max(1, self.options.workers)
         # Batches come from the workers in turn, beginning with the first.
         items = IterableReader(
@@ -217,7 +238,8 @@ class IterableSplit(LoadedSplit):
         )
         loaded = take_batches(self.make_loader(items, None))
         for batch in islice(loaded, first % workers, None):
-            yield Batch(self.on_device(batch.split), batch.labelled)
+            split = self.on_device(batch.split)
+            yield Batch(split if part.is_all else rows_of_part(split, part), batch.labelled)
 
     def warn(self) -> None:
         """Say what cannot be promised."""

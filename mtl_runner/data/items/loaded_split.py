@@ -15,6 +15,7 @@ from mtl_runner.data.dataset import Split
 from mtl_runner.data.inputs import InputTensors, Shape
 from mtl_runner.data.items.batch import Batch
 from mtl_runner.data.items.loading import make_loader
+from mtl_runner.gradients.part import WHOLE, Part
 from mtl_runner.tasks.task import Task
 
 
@@ -47,7 +48,7 @@ class LoadedSplit(ABC):
         self.name, self.tasks = name, list(tasks)
         self.options = options or LoaderOptions()
         self.device = device or torch.device("cpu")
-        self._loaders: dict[int, Any] = {}
+        self._loaders: dict[tuple[int, Part], Any] = {}
 
     @abstractmethod
     def __len__(self) -> int:
@@ -81,25 +82,35 @@ class LoadedSplit(ABC):
         """Return some rows, made in this process."""
 
     @abstractmethod
-    def training_batches(self, batch_size: int, seed: int, first: int) -> Iterator[Batch]:
+    def training_batches(
+        self, batch_size: int, seed: int, first: int, part: Part = WHOLE
+    ) -> Iterator[Batch]:
         """Yield endless batches of shuffled passes over the rows, on the device.
 
         Args:
             batch_size: Rows per batch; the last batch of a pass may be smaller.
             seed: Seed of the order and of whatever is drawn at random.
             first: Number of the first batch, counted from the beginning of the first pass.
+            part: The part of each batch that is wanted; a
+                :class:`~mtl_runner.data.dataset.StandIn` where it has no row.
         """
 
     @abstractmethod
-    def open(self, size: int) -> Any:
+    def open(self, size: int, part: Part = WHOLE) -> Any:
         """Return the loader of :meth:`batches`, whose workers stay for the next time.
 
         Workers are copies of this process; they should be made before those of the training.
         """
 
     @abstractmethod
-    def batches(self, size: int) -> Iterator[Split]:
-        """Yield all rows in order, ``size`` at a time; the last batch may be smaller."""
+    def batches(self, size: int, part: Part = WHOLE) -> Iterator[Split]:
+        """Yield all rows in order, ``size`` at a time; the last batch may be smaller.
+
+        Args:
+            size: Rows at a time.
+            part: The part of each batch that is wanted; a batch of which it has no row is left
+                out.
+        """
 
     def to(self, device: torch.device) -> LoadedSplit:
         """Return the split with its batches on another device."""

@@ -19,6 +19,7 @@ from mtl_runner.config.settings import LoaderOptions
 from mtl_runner.data.items.batch import Batch, FailedBatch, Place, identity
 from mtl_runner.data.items.randomness import stable_seed
 from mtl_runner.errors import DataError
+from mtl_runner.gradients.part import WHOLE, Part
 
 _OWN_SIGNALS = ("SIGTERM", "SIGHUP", "SIGUSR1")
 
@@ -37,6 +38,7 @@ class Passes(Sampler[list[Place]]):
         batch_size: Items per batch; the last batch of a pass may be smaller.
         seed: Seed of the order.
         first: Number of the first batch, counted from the beginning of the first pass.
+        part: The part of each batch that is wanted; its first item where the part has none.
 
     Example:
         >>> from itertools import islice
@@ -47,8 +49,16 @@ class Passes(Sampler[list[Place]]):
         True
     """
 
-    def __init__(self, indices: Sequence[int], batch_size: int, seed: int, first: int = 0) -> None:
+    def __init__(
+        self,
+        indices: Sequence[int],
+        batch_size: int,
+        seed: int,
+        first: int = 0,
+        part: Part = WHOLE,
+    ) -> None:
         self.indices, self.batch_size, self.seed, self.first = indices, batch_size, seed, first
+        self.part = part
 
     def __iter__(self) -> Iterator[list[Place]]:
         rows = len(self.indices)
@@ -57,8 +67,15 @@ class Passes(Sampler[list[Place]]):
             order = pass_order(rows, self.seed, number)
             for start in range(skip * self.batch_size, rows, self.batch_size):
                 batch = order[start : start + self.batch_size]
+                batch = batch[self.part.slice_of(len(batch))] or batch[:1]
                 yield [(number, self.indices[position]) for position in batch]
             number, skip = number + 1, 0
+
+    def is_empty(self, number: int) -> bool:
+        """Return whether the part has no item in a batch, counted as ``first`` is."""
+        start = number % -(-len(self.indices) // self.batch_size) * self.batch_size
+        rows = self.part.slice_of(min(self.batch_size, len(self.indices) - start))
+        return bool(rows.start == rows.stop)
 
 
 def pass_order(items: int, seed: int, number: int) -> list[int]:

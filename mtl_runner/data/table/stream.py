@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 from mtl_runner.config.settings import LoaderOptions
-from mtl_runner.data.dataset import Split
+from mtl_runner.data.dataset import Split, StandIn, as_stand_in, rows_of_part
 from mtl_runner.data.items.batch import Batch
 from mtl_runner.data.items.loaded_split import LoadedSplit
 from mtl_runner.data.items.loading import pass_order, take_batches
@@ -23,6 +23,7 @@ from mtl_runner.data.table.columns import Features
 from mtl_runner.data.table.parquet import LazyFrame
 from mtl_runner.data.table.targets import Target
 from mtl_runner.errors import DataError
+from mtl_runner.gradients.part import WHOLE, Part
 from mtl_runner.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -261,22 +262,39 @@ class TableStream(LoadedSplit):
         }
         return self.on_device(Split(self.of_table.inputs(frame), targets))
 
-    def open(self, size: int) -> Any:  # noqa: ARG002
+    def open(self, size: int, part: Part = WHOLE) -> Any:  # noqa: ARG002
         """Return the loader of :meth:`batches`; the workers read windows of any size."""
-        if 0 not in self._loaders:
+        key = (0, WHOLE)
+        if key not in self._loaders:
             windows = [[window] for window in self._in_order()]
-            self._loaders[0] = self.make_loader(self._reader(), windows)
+            self._loaders[key] = self.make_loader(self._reader(), windows)
             if self.options.workers and self.options.persistent:
-                iter(self._loaders[0])
-        return self._loaders[0]
+                iter(self._loaders[key])
+        return self._loaders[key]
 
-    def batches(self, size: int) -> Iterator[Split]:
-        """Yield all rows in the order of the file; the last batch may be smaller."""
+    def batches(self, size: int, part: Part = WHOLE) -> Iterator[Split]:
+        """Yield all rows in the order of the file; the last batch may be smaller.
+
+        Args:
+            size: Rows at a time.
+            part: The part of each batch that is wanted; every part reads all windows.
+        """
         for batch in _cut((window.split for window in take_batches(self.open(size))), size):
-            yield self.on_device(batch)
+            rows = batch if part.is_all else batch.rows(part.slice_of(len(batch)))
+            if len(rows):
+                yield self.on_device(rows)
 
-    def training_batches(self, batch_size: int, seed: int, first: int) -> Iterator[Batch]:
-        """Yield endless batches of shuffled passes over the rows, on the device."""
+    def training_batches(
+        self, batch_size: int, seed: int, first: int, part: Part = WHOLE
+    ) -> Iterator[Batch]:
+        """Yield endless batches of shuffled passes over the rows, on the device.
+
+        Args:
+            batch_size: Rows per batch; the last batch of a pass may be smaller.
+            seed: Seed of the order.
+            first: Number of the first batch, counted from the beginning of the first pass.
+            part: The part of each batch that is wanted; every part reads all windows.
+        """
         number, done = divmod(first, -(-len(self) // batch_size))
         sizes = [self._rows_of(window) for window in self._shuffled(seed, number)]
         ends = np.cumsum(sizes)
@@ -293,7 +311,10 @@ class TableStream(LoadedSplit):
                     task not in missing or bool(task.labelled(batch.targets[task.name]).any())
                     for task in self.tasks
                 )
-                yield Batch(self.on_device(batch), labelled)
+                rows = batch if part.is_all else rows_of_part(batch, part)
+                split = self.on_device(rows)
+                is_stand_in = isinstance(rows, StandIn)
+                yield Batch(as_stand_in(split) if is_stand_in else split, labelled)
             number, skip, drop = number + 1, 0, 0
 
     def _reader(self) -> WindowReader:

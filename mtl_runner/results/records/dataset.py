@@ -48,8 +48,8 @@ class Strategy:
 
     @property
     def unfinished(self) -> int:
-        """The number of runs that did not finish."""
-        return len(self.runs) - len(self.finished)
+        """The number of runs that did not finish, and do not go on by themselves."""
+        return sum(not run.finished and not run.under_way for run in self.runs.values())
 
     @property
     def given_up(self) -> bool:
@@ -142,6 +142,16 @@ class Records:
     def unfinished(self) -> list[Run]:
         """The runs that did not finish."""
         return [run for run in self.runs if not run.finished]
+
+    @property
+    def under_way(self) -> list[Run]:
+        """The runs that train, or wait for their turn."""
+        return [run for run in self.unfinished if run.under_way]
+
+    @property
+    def stopped(self) -> list[Run]:
+        """The runs that did not finish, and do not go on by themselves."""
+        return [run for run in self.unfinished if not run.under_way]
 
 
 def _dataset(roles: Sequence[RunRole], study: RecordedStudies, lost: set[Path]) -> DatasetRuns:

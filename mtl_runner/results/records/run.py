@@ -9,11 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from mtl_runner.errors import RunDirectoryError
+from mtl_runner.files import is_locked
 from mtl_runner.results.records.curves import check_curves
 from mtl_runner.results.records.reading import UnreadableError, read_json, read_options
 from mtl_runner.results.records.summary import Summary, check_summary, mapping
 
 BROKEN = "broken"  # the status of a run of which a file does not hold what a run writes
+UNDER_WAY = {  # statuses of runs that may still finish by themselves, and their reasons
+    "running": "a process is at work in it",
+    "queued": "it waits for its turn, unless the sweep was stopped",
+}
 
 
 @dataclass(frozen=True)
@@ -22,8 +27,9 @@ class Run:
 
     Attributes:
         directory: The run directory.
-        status: ``finished``, ``failed``, ``interrupted``, ``incomplete`` (killed, or running) or
-            ``broken`` (a file of it does not hold what a run writes).
+        status: ``finished``, ``failed``, ``interrupted``, ``running``, ``queued``, ``incomplete``
+            (killed, or running where nothing tells) or ``broken`` (a file of it does not hold what
+            a run writes).
         reason: Why it did not finish, or ``<file>: <what is wrong with it>``; empty if it did.
         choices: ``{config group: option}``.
         overrides: ``{config key: value}`` as typed on the command line.
@@ -41,6 +47,11 @@ class Run:
     def finished(self) -> bool:
         """Whether the run trained to its end."""
         return self.status == "finished"
+
+    @property
+    def under_way(self) -> bool:
+        """Whether the run trains, or waits for its turn."""
+        return self.status in UNDER_WAY
 
     @property
     def name(self) -> str:
@@ -86,8 +97,9 @@ def read_run(directory: Path) -> Run:
         content = read_json(directory / "summary.json")
         check_summary(content)
         status, reason = content["status"], content.get("reason", "")
-        if status == "running":
+        if status == "running" and not is_locked(directory / ".hydra" / "lock"):
             status, reason = "incomplete", reason or "killed, or still running"
+        reason = reason or UNDER_WAY.get(status, "")
     except FileNotFoundError:
         reason = "killed before it began to train"
     except UnreadableError as error:

@@ -12,7 +12,7 @@ from mtl_runner.results.records.task_metrics import TaskMetrics
 
 EPOCHS = ("final", "best")  # at which a run's metrics are recorded
 SPLITS = ("val", "test")
-STATUSES = ("finished", "failed", "interrupted", "running")
+STATUSES = ("finished", "failed", "interrupted", "running", "queued")
 FORMAT = 1  # of summary.json; files of older versions name none
 LONGEST_NAME = 500  # of a task, a metric or a split
 

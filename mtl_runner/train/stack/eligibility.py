@@ -88,6 +88,8 @@ def reason_not_to_stack(experiment: Experiment) -> str:
         return "model.freeze lets parts of the model train from a step on"
     if settings.debug:
         return "debug=true"
+    if settings.trainer.devices != 1:
+        return "trainer.devices shares the batches of each run out among several processes"
     if settings.trainer.precision != "float32":
         return f"trainer.precision={settings.trainer.precision} would round otherwise in a stack"
     if settings.trainer.accumulate is not None:

@@ -147,6 +147,31 @@ def test_other_parts_are_refused(accumulate: object) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"devices": 0}, "trainer.devices must be a whole number of at least 1; found 0."),
+        ({"devices": 1.5}, "trainer.devices must be a whole number of at least 1; found 1.5."),
+        ({"devices": 5000}, "trainer.devices must be at most 1024; found 5000."),
+        (
+            {"devices": "all"},
+            "trainer.devices='all' is not a number of devices; give 1, 2, ... or auto.",
+        ),
+        (
+            {"devices": "auto", "device": "cuda:0"},
+            "trainer.device=cuda:0 is one device, but trainer.devices=auto asks for several; give trainer.device=cuda, or leave trainer.devices out.",
+        ),
+        ({"timeout": -1}, "trainer.timeout must be a positive number; found -1."),
+    ],
+)
+def test_devices_are_checked(options: dict[str, Any], sentence: str) -> None:
+    """Breaks if a wrong number of processes is started, or waited for without end."""
+    with pytest.raises(ConfigError) as error:
+        TrainerOptions(**options)
+    assert str(error.value) == sentence
+    assert TrainerOptions(devices="auto").devices == "auto"
+
+
 def test_precision_and_average_are_checked() -> None:
     """Breaks if an unknown precision trains in float32."""
     with pytest.raises(ConfigError, match=r"^trainer\.precision"):

@@ -14,15 +14,15 @@ CASES = [
     (DataError("As it stands."), "As it stands."),
     (
         MemoryError(),
-        "Out of memory; lower data.batch_size or model.hidden, or choose another trainer.device.",
+        "Out of memory; set trainer.accumulate, lower data.batch_size or model.hidden, or choose another trainer.device.",
     ),
     (
         torch.cuda.OutOfMemoryError("CUDA out of memory"),
-        "Out of memory; lower data.batch_size or model.hidden,",
+        "Out of memory; set trainer.accumulate, lower data.batch_size or model.hidden,",
     ),
     (
         RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
-        "Out of memory; lower data.batch_size",
+        "Out of memory; set trainer.accumulate, lower data.batch_size",
     ),
     (
         OSError(errno.ENOSPC, "No space left on device"),

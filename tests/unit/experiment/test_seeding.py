@@ -7,7 +7,13 @@ import random
 import numpy as np
 import torch
 
-from mtl_runner.experiment.seeding import random_state, seed_everything, set_random_state
+from mtl_runner.experiment.seeding import (
+    random_state,
+    seed_everything,
+    seed_of_rank,
+    set_random_state,
+)
+from mtl_runner.gradients.ranks import Ranks
 from tests.unit.update.learners import through_a_file
 
 CPU = torch.device("cpu")
@@ -23,6 +29,14 @@ def draws() -> list[float]:
         random.random(),
         random.gauss(0, 1),
     ]
+
+
+def test_every_process_draws_by_itself() -> None:
+    """Breaks if all processes leave out the same units, or the first one draws as none would."""
+    seeds = [seed_of_rank(7, Ranks(rank, 3)) for rank in range(3)]
+    assert seeds[0] == seed_of_rank(7, None) == 7
+    assert len(set(seeds)) == 3
+    assert seeds == [seed_of_rank(7, Ranks(rank, 3)) for rank in range(3)]
 
 
 def test_a_seed_determines_every_generator() -> None:

@@ -15,11 +15,13 @@ from mtl_runner.gradients.door import (
     Gradients,
     Lane,
     Losses,
+    SumOverRanks,
     into,
     scaled,
     values_of,
 )
 from mtl_runner.gradients.loss_scale import GradientOverflowError, LossScale
+from mtl_runner.gradients.ranks import Ranks, joined
 from tests.support.builders import assert_near, assert_same_bits
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -63,6 +65,29 @@ def test_a_frozen_input_has_no_gradient() -> None:
     assert first[1] is None
     assert_near([first[0], first[2]], [factor.detach(), point.detach()], 0)
     assert list(second) == [None]
+
+
+def test_a_gradient_over_processes_exists_where_a_task_owns_it() -> None:
+    """Breaks if what a process happens to find shifts the message of all gradients."""
+    point, elsewhere, idle = make_point(), make_point(), make_point()
+    owners = {point: frozenset({0}), elsewhere: frozenset({0}), idle: frozenset({1})}
+    with joined(Ranks(0, 1)) as ranks:
+        losses = BatchLosses(
+            lambda: torch.zeros(2),
+            lambda: [[point.square().sum(), idle.sum()]],
+            tasks=2,
+            over_ranks=SumOverRanks(ranks, owners),
+        )
+        # `elsewhere` is reached on another process only, and `idle` by another task.
+        (gradients,) = of(losses, [Lane((0,), [point, elsewhere, idle])])
+        into(losses, torch.ones(2), (0,), [point, elsewhere, idle])
+    assert gradients[0] is not None
+    assert_near(gradients[0], 2 * point.detach(), 0)
+    assert_near(gradients[1], torch.zeros(3), 0)
+    assert gradients[2] is None
+    assert_near(point.grad, 2 * point.detach(), 0)
+    assert_near(elsewhere.grad, torch.zeros(3), 0)
+    assert idle.grad is None
 
 
 def test_gradients_of_parts_add_up_to_those_of_the_batch() -> None:
@@ -153,7 +178,7 @@ def test_single_losses_of_a_batch_in_parts_are_refused() -> None:
     with pytest.raises(ConfigError) as error:
         losses[0]
     assert str(error.value) == (
-        "With trainer.accumulate or trainer.precision=fp16 the losses of a batch have no graph of their own; "
+        "With trainer.accumulate, trainer.devices or trainer.precision=fp16 the losses of a batch have no graph of their own; "
         "take gradients by `into` and `of` of mtl_runner.gradients.door."
     )
 

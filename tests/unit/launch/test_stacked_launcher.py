@@ -14,6 +14,7 @@ from hydra.core.utils import JobStatus
 from hydra.types import HydraContext, RunMode
 
 from mtl_runner.config.conf_directory import conf_directory
+from mtl_runner.errors import ConfigError
 from mtl_runner.launch.plugins import register
 from mtl_runner.launch.stacked_launcher import LISTED_JOBS, StackedLauncher
 
@@ -75,3 +76,28 @@ def test_long_lists_of_jobs_are_cut_short(capsys: pytest.CaptureFixture[str]) ->
         "8 of 30 jobs run one by one (0, 1, 2, 3, 4, 5, ...): the model has dropout.",
         "1 of 30 jobs run one by one (20): another reason.",
     ]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"over": "joblib"}, "hydra.launcher.over must be null or slurm; found 'joblib'."),
+        (
+            {"slurm": {"partition": "a100"}},
+            "hydra.launcher.slurm has no effect without hydra.launcher.over=slurm; add that.",
+        ),
+        (
+            {"over": "slurm", "slurm": {"timeout": 0}},
+            "hydra.launcher.slurm.timeout must be a whole number of at least 1; found 0.",
+        ),
+        (
+            {"over": "slurm", "slurm": {"partitions": "a100"}},
+            "hydra.launcher.slurm.partitions is not an option of hydra/launcher=slurm; did you mean 'partition'? allowed: cpus, gpus, jobs, memory, partition, retries, sbatch, setup, timeout.",
+        ),
+    ],
+)
+def test_a_wrong_option_is_one_sentence(options: dict[str, Any], sentence: str) -> None:
+    """Breaks if stacks on a cluster are asked for in vain, without a word."""
+    with pytest.raises(ConfigError) as error:
+        StackedLauncher(**options)
+    assert str(error.value) == sentence

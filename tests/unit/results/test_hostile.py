@@ -117,7 +117,7 @@ BROKEN: dict[str, tuple[Damage, str]] = {
     ),
     "status": (
         summary(lambda s: s.update(status="whatever")),
-        "summary.json: status must be one of finished, failed, interrupted, running",
+        "summary.json: status must be one of finished, failed, interrupted, running, queued",
     ),
     "text for a number": (
         summary(lambda s: s["monitor"].update(best="abc")),

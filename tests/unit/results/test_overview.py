@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -106,3 +107,16 @@ def test_what_did_not_finish_is_listed(sweep: Path) -> None:
     text = compare(sweep).text()
     assert text.endswith("Not finished:\n  d5: failed: The loss of task 'a' became nan in epoch 3.")
     assert "dwa, a=default          5 (1 failed)" in text
+
+
+def test_what_still_waits_is_no_failure(sweep: Path) -> None:
+    """Breaks if a comparison of a sweep that goes on counts its rest as failed."""
+    for name in ("d3", "d4"):
+        path = sweep / name / "summary.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "status": "queued"}))
+    comparison = compare(sweep)
+    text = comparison.text()
+    assert "Under way: 2 queued; compare again when they have finished." in text
+    assert text.endswith("Not finished:\n  d5: failed: The loss of task 'a' became nan in epoch 3.")
+    assert comparison.failed == 1
+    assert "dwa, a=default          3 (1 failed)" in text

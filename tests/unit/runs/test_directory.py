@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -215,6 +217,20 @@ def test_of_runs_that_start_together_one_has_the_directory_and_its_own_config(
         assert answers.count("ours") == 1, answers
         refusals = ("is being written by another process", "holds a run with another config")
         assert all(text.startswith(refusals) for text in answers if text != "ours"), answers
+
+
+def test_a_look_at_a_lock_keeps_no_run_out(tmp_path: Path) -> None:
+    """Breaks if `mtl-compare` at the wrong moment makes a job of a sweep fail."""
+    fcntl = pytest.importorskip("fcntl", reason="Windows has no such locks")
+    with locked(tmp_path):
+        pass
+    look = os.open(tmp_path / ".hydra" / "lock", os.O_RDONLY)
+    fcntl.flock(look, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    timer = threading.Timer(0.08, os.close, [look])
+    timer.start()
+    with locked(tmp_path):
+        pass
+    timer.join()
 
 
 def test_a_link_in_the_place_of_the_lock_is_not_followed(tmp_path: Path) -> None:

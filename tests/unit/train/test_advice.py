@@ -17,6 +17,7 @@ from mtl_runner.config.settings import TrainerOptions
 from mtl_runner.experiment.build import build
 from mtl_runner.experiment.learner import Learner
 from mtl_runner.experiment.own_optimizers import OwnOptimizers
+from mtl_runner.gradients.ranks import Ranks, joined
 from mtl_runner.likelihood import Heteroscedastic, Homoscedastic, Standard
 from mtl_runner.tasks.task import Task
 from mtl_runner.train.advice import (
@@ -612,6 +613,15 @@ def test_a_warm_up_that_lasts_the_run_is_told(options: tuple[str, ...], warned: 
     """Breaks if a run of stch ends before its objective has begun, without a word."""
     advice = setup_advice("weighting=stch", "trainer.epochs=3", *options)
     assert mentions(advice, "weighting.warmup_epochs=3 leaves nothing of the 3 epochs") is warned
+
+
+def test_what_differs_on_several_devices_is_told_once() -> None:
+    """Breaks if somebody takes dropout on two devices for the same as on one."""
+    start = "trainer.devices=1 equals one device except that"
+    with joined(Ranks(0, 1)):
+        assert not [a for a in setup_advice() if a.startswith(start)]
+        (advice,) = [a for a in setup_advice("model.dropout=0.1") if a.startswith(start)]
+    assert advice == f"{start} dropout draws in each process by itself; the result differs by that."
 
 
 def test_what_differs_in_parts_is_told_once() -> None:

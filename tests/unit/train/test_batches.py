@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from mtl_runner.data.dataset import Split
+from mtl_runner.data.dataset import Split, StandIn
 from mtl_runner.data.items.item_split import ItemSplit
+from mtl_runner.gradients.part import Part
 from mtl_runner.schedule import Ramp, RunLength, Schedule, Staged
 from mtl_runner.tasks.kinds import MISSING_CLASS
 from mtl_runner.tasks.task import Task
@@ -169,3 +170,36 @@ def test_any_step_can_be_gone_on_from(items: bool, step: int) -> None:
     first, done = step // 6 * 6, step % 6
     rest_of_run = rows_of(resumed, first, done) + (rows_of(resumed, 6) if first == 0 else [])
     assert rest_of_run == expected[step:]
+
+
+# Parts of batches
+
+
+@pytest.mark.parametrize("blocks", [False, True])
+@pytest.mark.parametrize("count", [2, 3])
+def test_the_parts_of_a_batch_are_its_rows(
+    monkeypatch: pytest.MonkeyPatch, count: int, blocks: bool
+) -> None:
+    """Breaks if a process trains on other rows than its own of the common order."""
+    if blocks:
+        monkeypatch.setattr(batches_module, "BLOCK_BYTES", 1)
+    tasks = [Task("y", size=1)]
+    rows = torch.arange(10.0).unsqueeze(1)
+    schedule = Schedule(tasks, RunLength(4, 4))
+
+    def batches(part: Part) -> list[Split]:
+        made = Batches(Split(rows, {"y": rows}), tasks, schedule, 3, 0, part=part)
+        return [batch for _ in range(2) for batch, _ in made.epoch(0)]
+
+    whole_batches = batches(Part())
+    parts = [batches(Part(number, count)) for number in range(count)]
+    assert len(whole_batches) == 8
+    for number, batch in enumerate(whole_batches):
+        shared = [part[number] for part in parts]
+        counted = [part for part in shared if not isinstance(part, StandIn)]
+        for part in shared:
+            assert len(part) > 0
+            assert_same_bits(part.inputs, part.targets["y"])
+        assert_same_bits(torch.cat([part.inputs for part in counted]), batch.inputs)
+    # The last batch of a pass has one row.
+    assert sum(isinstance(part[3], StandIn) for part in parts) == count - 1

@@ -15,12 +15,21 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mtl_runner.data.dataset import Split
+from mtl_runner.data.items.item_split import ItemSplit
 from mtl_runner.data.prepare import prepare
 from mtl_runner.experiment.build import trivial_losses
 from mtl_runner.experiment.forward import ForwardPass
+from mtl_runner.gradients.part import Part
+from mtl_runner.gradients.ranks import Ranks
 from mtl_runner.likelihood import Heteroscedastic, Homoscedastic, Likelihood, Standard
 from mtl_runner.tasks.task import Task, log_variance_key
-from mtl_runner.train.evaluation import Evaluation, evaluate, sigma_statistics
+from mtl_runner.train.evaluation import (
+    Evaluation,
+    batches_of_part,
+    evaluate,
+    sharing_ranks,
+    sigma_statistics,
+)
 from tests.support.builders import (
     KINDS,
     ROWS,
@@ -222,6 +231,31 @@ def test_an_evaluation_in_batches_is_that_of_all_rows_at_once(rows: int) -> None
             assert expected[name] == pytest.approx(value.item(), rel=1e-9)
         assert expected["loss"] == pytest.approx(task.loss(outputs, split.targets).item(), rel=1e-9)
         assert values.values[task.name] == pytest.approx(expected, rel=1e-9), task.name
+
+
+@pytest.mark.parametrize("rows", [1, 3, 100])
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_processes_share_out_the_rows_of_an_evaluation(rows: int, count: int) -> None:
+    """Breaks if a row is measured twice or by nobody."""
+    inputs = torch.arange(10.0).unsqueeze(1)
+    split = Split(inputs, {"y": inputs})
+    items = ItemSplit([(row, {"y": row}) for row in inputs], "val", [Task("y", size=1)])
+    for data in (split, items):
+        measured_rows: list[float] = []
+        for number in range(count):
+            batches = list(batches_of_part(data, rows, Part(number, count)))
+            assert all(0 < len(batch) <= rows for batch in batches)
+            measured_rows += [row for batch in batches for row in batch.inputs.flatten().tolist()]
+        assert sorted(measured_rows) == inputs.flatten().tolist()
+
+
+def test_an_evaluation_with_loss_terms_is_not_shared_out() -> None:
+    """Breaks if a function of all rows is measured on a part of them."""
+    ranks, plain = Ranks(0, 2), Task("y", size=1)
+    term = Task("t", loss_term=lambda outputs, targets: outputs["y"].mean())
+    assert sharing_ranks([plain], ranks) is ranks
+    assert sharing_ranks([plain, term], ranks) is None
+    assert sharing_ranks([plain], None) is None
 
 
 def test_a_split_without_missing_labels_is_the_same_in_batches() -> None:

@@ -18,6 +18,7 @@ from mtl_runner.config.settings import LoaderOptions
 from mtl_runner.data.items.item_split import ItemSplit
 from mtl_runner.data.items.loading import Passes, take_batches, workers_ended
 from mtl_runner.errors import DataError
+from mtl_runner.gradients.part import Part
 
 
 @given(
@@ -34,6 +35,24 @@ def test_every_pass_holds_every_item_once(items: int, size: int, seed: int, n: i
     first = n * per_pass // 2
     resumed = islice(Passes(range(items), size, seed, first), len(batches) - first)
     assert list(resumed) == batches[first:]
+
+
+@given(items=st.integers(1, 20), size=st.integers(1, 6), count=st.integers(1, 4))
+def test_the_parts_of_a_batch_are_its_items(items: int, size: int, count: int) -> None:
+    """Breaks if an item is made by two processes or by none, or one without items is not known."""
+    first, n = 1, 9
+    whole_batches = list(islice(Passes(range(items), size, 0, first), n))
+    parts = [Passes(range(items), size, 0, first, Part(number, count)) for number in range(count)]
+    made = [list(islice(part, n)) for part in parts]
+    for number, batch in enumerate(whole_batches):
+        empty = [part.is_empty(first + number) for part in parts]
+        taken = [
+            batches[number] for batches, nothing in zip(made, empty, strict=True) if not nothing
+        ]
+        assert [place for part in taken for place in part] == batch
+        assert all(
+            batches[number] == batch[:1] for batches, e in zip(made, empty, strict=True) if e
+        )
 
 
 def test_passes_and_seeds_have_other_orders() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from mtl_runner.errors import RunDirectoryError
 from mtl_runner.results.records.run import find_runs, read_run
+from mtl_runner.runs.directory import locked
 from tests.unit.results.run_builders import METRICS, write_run, write_trained_run
 
 
@@ -40,6 +41,7 @@ def test_what_holds_no_run_is_an_error(tmp_path: Path) -> None:
         ("failed", "failed", "out of memory"),
         ("running", "incomplete", "killed, or still running"),
         ("killed", "incomplete", "killed before it began to train"),
+        ("queued", "queued", "it waits for its turn, unless the sweep was stopped"),
     ],
 )
 def test_a_run_that_did_not_finish_has_a_reason(
@@ -50,6 +52,16 @@ def test_a_run_that_did_not_finish_has_a_reason(
     run = read_run(write_trained_run(tmp_path / "0", status=status, reason=given))
     assert (run.status, run.reason) == (recorded, reason)
     assert run.finished == (status == "finished")
+
+
+def test_a_run_in_which_a_process_is_at_work_is_no_killed_one(tmp_path: Path) -> None:
+    """Breaks if a comparison takes runs that still train for failures."""
+    directory = write_trained_run(tmp_path / "0", status="running")
+    with locked(directory):
+        run = read_run(directory)
+    assert (run.status, run.reason) == ("running", "a process is at work in it")
+    assert run.under_way
+    assert not read_run(directory).under_way
 
 
 @pytest.mark.parametrize(

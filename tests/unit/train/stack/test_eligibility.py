@@ -91,6 +91,7 @@ def test_numbers_of_the_data_may_differ_but_not_the_batches() -> None:
         (("trainer.warmup=5%",), False, "trainer.warmup changes the learning rates"),
         (("model.dropout=0.5",), False, "dropout"),
         (("trainer.precision=bf16",), False, "trainer.precision=bf16 would round otherwise"),
+        (("trainer.devices=2",), False, "trainer.devices shares the batches"),
         (("trainer.accumulate=2",), False, "trainer.accumulate takes the batches"),
         (("trainer.ema=0.9",), False, "trainer.ema follows the weights"),
     ],

@@ -1,0 +1,263 @@
+"""Runs in processes of their own, as many at a time as there are places for them.
+
+A process that dies loses its own run and no other. Free of torch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mtl_runner.files import open_to_append, read_regular
+from mtl_runner.runs.process import command_of, environment_of
+from mtl_runner.runs.request import Outcome, Request
+from mtl_runner.train.interruption import STOP_SIGNALS, StoppedBySignal, in_words
+
+# Seconds between two looks at the processes.
+LOOK_EVERY = 0.05
+# What the process of a run prints, beside run.log; not more of it is read for its last line.
+PROCESS_LOG = Path(".hydra") / "process.log"
+LOG_BYTES = 1 << 26
+GO_ON = "the same command with hydra.sweep.dir={sweep} resume=true goes on with it"
+
+
+@dataclass
+class Running:
+    """A run whose process is at work.
+
+    Attributes:
+        number: The number of the job.
+        process: Its process.
+        places: The places that it takes.
+    """
+
+    number: int
+    process: subprocess.Popen[bytes]
+    places: list[str]
+
+
+@dataclass
+class RunProcesses:
+    """Runs in a queue, each trained by a process of its own.
+
+    Attributes:
+        requests: The runs, by their number; they are recorded in their directories (``enqueue``).
+        places: The places where a process may train: names of GPUs, or empty texts for cores.
+        needs: How many different places each run takes.
+        most: The most processes at a time.
+        retries: How often a run whose process died starts again, where it stopped.
+        threads: How many CPU threads a process takes where its run does not say it.
+        outcomes: How the runs ended, by their number.
+
+    Example:
+        >>> processes = RunProcesses({}, [""], {})
+        >>> processes.run()
+        >>> processes.outcomes
+        {}
+    """
+
+    requests: Mapping[int, Request]
+    places: Sequence[str]
+    needs: Mapping[int, int]
+    most: int = 1
+    retries: int = 0
+    threads: int = 1
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._free = list(self.places)
+        self._deaths: dict[int, int] = {}
+        self._running: list[Running] = []
+
+    def run(self) -> None:
+        """Train all runs.
+
+        Raises:
+            StoppedBySignal: After Ctrl-C or SIGTERM, when the runs have saved.
+        """
+        waiting = deque(self.requests)
+        stopped_by: signal.Signals | None = None
+        with _noted_signals() as signals:
+            while waiting or self._running:
+                while signals:
+                    # Each process stops as a single run does: Ctrl-C may come several times.
+                    number = signals.popleft()
+                    stopped_by = stopped_by or number
+                    waiting.clear()
+                    for running in self._running:
+                        running.process.send_signal(number)
+                    say(f"{in_words(number)}: {len(self._running)} runs save and stop.")
+                while waiting and (places := self._places_for(waiting[0])):
+                    self._start(waiting.popleft(), places)
+                for running in [r for r in self._running if r.process.poll() is not None]:
+                    self._running.remove(running)
+                    self._free = self._sorted([*self._free, *running.places])
+                    if self._end(running, stopped_by is not None):
+                        waiting.append(running.number)
+                time.sleep(LOOK_EVERY)
+        if stopped_by is not None:
+            raise StoppedBySignal(stopped_by)
+
+    def _places_for(self, number: int) -> list[str]:
+        """Return free places for a run, of different GPUs; empty if it has to wait."""
+        if len(self._running) >= self.most:
+            return []
+        free = list(dict.fromkeys(self._free)) if any(self._free) else self._free
+        need = self.needs[number]
+        return free[:need] if len(free) >= need else []
+
+    def _sorted(self, places: list[str]) -> list[str]:
+        order = list(self.places)
+        return sorted(places, key=order.index)
+
+    def _start(self, number: int, places: list[str]) -> None:
+        """Start the process of a run."""
+        request = self.requests[number]
+        for place in places:
+            self._free.remove(place)
+        environment = {"OMP_NUM_THREADS": str(self.threads), **environment_of(request.job)}
+        if any(places):
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(places)
+        log: Any = subprocess.DEVNULL
+        # That a file cannot be written is for the run itself to say.
+        with contextlib.suppress(OSError):
+            log = open_to_append(request.directory / PROCESS_LOG)
+        try:
+            process = subprocess.Popen(
+                command_of(request.directory),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                # A Ctrl-C at the terminal reaches this process only, which passes it on.
+                process_group=0 if os.name == "posix" else None,
+            )
+        finally:
+            if log != subprocess.DEVNULL:
+                os.close(log)
+        self._running.append(Running(number, process, places))
+
+    def _end(self, running: Running, stopping: bool) -> bool:
+        """Record how a run ended.
+
+        Args:
+            running: The run, whose process has ended.
+            stopping: Whether the whole sweep stops.
+
+        Returns:
+            Whether it is to start again.
+        """
+        from mtl_runner.runs.queued import record_death, recorded_outcome, was_interrupted
+
+        number, request = running.number, self.requests[running.number]
+        recorded = recorded_outcome(request)
+        interrupted = was_interrupted(request.directory)
+        died = recorded is None or interrupted
+        if died and not stopping:
+            self._deaths[number] = self._deaths.get(number, 0) + 1
+        if died and not stopping and self._deaths[number] <= self.retries:
+            cause = _cause(running.process.returncode)
+            say(f"[{request.job}] {cause}; it starts again where it stopped.")
+            return True
+        if stopping and recorded is None:
+            # A run that had not begun to train keeps its place in the queue.
+            outcome = Outcome(error="stopped before it began to train", exit_code=1)
+        else:
+            reason = self._reason(running.process.returncode, request.directory)
+            outcome = recorded or record_death(request, reason)
+        self.outcomes[number] = outcome
+        report_end(request, outcome)
+        return False
+
+    def _reason(self, code: int, directory: Path) -> str:
+        """Return the sentence about a process that ended without recording how its run did."""
+        go_on = GO_ON.format(sweep=directory.parent)
+        if code < 0:
+            help_ = "" if self.retries else ", hydra.launcher.retries=1 does so by itself"
+            return f"{_cause(code)}; {go_on}{help_}."
+        line = _last_line(directory / PROCESS_LOG)
+        return line or f"The process of the run ended with status {code}; {go_on}."
+
+
+def say(text: str, stream: Any = None) -> None:
+    """Print a line at once; that nobody reads it any more is no error.
+
+    Args:
+        text: The line.
+        stream: Where it goes; None: the standard output.
+    """
+    with contextlib.suppress(OSError):
+        print(text, file=stream or sys.stdout, flush=True)
+
+
+def report_end(request: Request, outcome: Outcome) -> None:
+    """Print how a run ended; of a failed one to the error output.
+
+    Args:
+        request: The run.
+        outcome: How it ended.
+    """
+    if outcome.error:
+        say(f"[{request.job}] failed: {outcome.error}", sys.stderr)
+        return
+    from mtl_runner.runs.directory import read_summary
+    from mtl_runner.runs.summary import monitor_line
+
+    say(f"[{request.job}] {monitor_line(read_summary(request.directory))}")
+
+
+def _cause(code: int) -> str:
+    """Return how a process ended.
+
+    Example:
+        >>> _cause(-9)
+        'The process of the run was killed by SIGKILL (no memory left, or by hand)'
+    """
+    if code >= 0:
+        return "The process of the run was stopped"
+    name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+    why = " (no memory left, or by hand)" if name == "SIGKILL" else ""
+    return f"The process of the run was killed by {name}{why}"
+
+
+def _last_line(path: Path) -> str:
+    """Return the last line that a process printed; empty if there is none."""
+    try:
+        text = read_regular(path, LOG_BYTES).decode(errors="replace")
+    except OSError:
+        return ""
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
+
+
+@contextlib.contextmanager
+def _noted_signals() -> Iterator[deque[signal.Signals]]:
+    """Note the signals that would stop the command, instead of obeying them.
+
+    Outside the main thread, where Python takes no signals, nothing changes.
+    """
+    noted: deque[signal.Signals] = deque()
+    if threading.current_thread() is not threading.main_thread():
+        yield noted
+        return
+
+    def note(number: int, frame: Any) -> None:
+        del frame
+        noted.append(signal.Signals(number))
+
+    numbers = [n for n in (signal.SIGINT, *STOP_SIGNALS) if signal.getsignal(n) != signal.SIG_IGN]
+    previous = {number: signal.signal(number, note) for number in numbers}
+    try:
+        yield noted
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,46 @@
+"""A stack of runs that a launcher has listed in a file, trained by a process of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mtl_runner.errors import RunDirectoryError
+from mtl_runner.results.records.reading import UnreadableError, read_json
+from mtl_runner.runs.queued import recorded_request
+from mtl_runner.runs.runner import run
+from mtl_runner.runs.stacked import StackedRuns
+from mtl_runner.train.interruption import StoppedBySignal
+
+
+def train_recorded_stack(path: Path) -> int:
+    """Train the runs that a file lists: as a stack, and one by one those that cannot be stacked.
+
+    Args:
+        path: The file, as a launcher wrote it: the directory and the label of every run, and the
+            memory in bytes that the stack may take.
+
+    Returns:
+        The exit status: 1 if a run failed.
+
+    Raises:
+        RunDirectoryError: If the file or a run cannot be read.
+        StoppedBySignal: After Ctrl-C or SIGTERM, when everything is saved.
+    """
+    try:
+        record = read_json(path)
+        runs = [(Path(str(entry["directory"])), str(entry["job"])) for entry in record["runs"]]
+        memory = float(record["memory"])
+    except (UnreadableError, OSError, LookupError, TypeError, ValueError) as error:
+        raise RunDirectoryError(
+            f"{str(path)!r} lists no stack of runs ({error}); start the sweep again with resume=true."
+        ) from error
+    requests = {number: recorded_request(*entry) for number, entry in enumerate(runs)}
+    stacked = StackedRuns(requests, memory)
+    stacked.run()
+    outcomes = dict(stacked.outcomes)
+    for number, reason in stacked.not_stacked.items():
+        print(f"[{requests[number].job}] runs by itself: {reason}.", flush=True)
+        outcome = outcomes[number] = run(requests[number])
+        if outcome.stopped_by is not None:
+            raise StoppedBySignal(outcome.stopped_by)
+    return int(bool(stacked.refused) or any(outcome.error for outcome in outcomes.values()))
