@@ -155,8 +155,8 @@ def _unknown_key(key: str, text: str, error: BaseException) -> str:
     siblings = _siblings(error)
     if "No match in the defaults list" in text or siblings is None:
         return f"There is no config key or group {key!r}; mtl-run --help lists the groups, mtl-run --cfg job the keys."
-    name = key.rsplit(".", 1)[-1]
-    question = suggest_key(name, siblings) or f"{suggest(name, siblings)}."
+    above, _, name = key.rpartition(".")
+    question = suggest_key(name, siblings, above) or f"{suggest(name, siblings)}."
     return f"There is no config key {key!r}; {question}"
 
 

@@ -456,7 +456,7 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     ),
     "unknown option without +": (
         ("study.seedz=3",),
-        "There is no config key 'study.seedz'; did you mean 'seeds'?",
+        "There is no config key 'study.seedz'; did you mean study.seeds?",
     ),
     "one seed": (("study.seeds=1",), "study.seeds must be a whole number of at least 2; found 1."),
     "half a seed": (

@@ -51,7 +51,7 @@ def test_a_european_file_is_read_split_and_predicted(
     )
     assert done.code == 0, done.err
     assert "Inputs: 2 numeric (Größe, age); seen became 4 numbers (" in done.out
-    assert "read as %d.%m.%Y)." in done.out
+    assert "read as %d.%m.%Y); patient groups the split and is no feature." in done.out
     import pandas as pd
 
     rows = pd.read_csv(patients, sep=";", encoding="latin-1", decimal=",")

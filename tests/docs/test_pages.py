@@ -22,6 +22,7 @@ TABLE = (
     "data.targets={heating: regression, cooling: regression}",
 )
 RUN = "outputs/my_run"  # the name of a finished run in all examples
+MANY = 2  # commands in one block that run quickly enough
 LONG = ("+study=fair", "experiment=", "data=scenes", "data=nyuv2", "data=cityscapes")
 
 
@@ -37,8 +38,10 @@ def parameters() -> list[object]:
     for block in of("bash"):
         commands = {tuple(command) for command in block.commands}
         if not commands <= seen:
-            sweeps = block.page != "README.md" and " -m " in block.text
-            is_long = sweeps or any(word in block.text for word in LONG)
+            is_many = " -m " in block.text or len(commands) > MANY
+            is_long = (is_many and block.page != "README.md") or any(
+                word in block.text for word in LONG
+            )
             marks = [pytest.mark.long] if is_long else []
             blocks.append(pytest.param(block, id=str(block), marks=marks))
         seen |= commands

@@ -147,6 +147,8 @@ RANGES: Mapping[str, Range] = {
     r"data\.(val|test|split\.val|split\.test)": Range(0, 1, open_low=True, open_high=True),
     r"data\.ink": Range(1, 16, integer=True),
     r"trainer\.(epochs|threads|patience)": COUNT,
+    r"trainer\.devices": Range(1, 1024, integer=True),
+    r"trainer\.timeout": POSITIVE,
     r"trainer\.clip": POSITIVE,
     r"trainer\.(warmup|checkpoint_every|evaluate_every)": NOT_NEGATIVE,
     r"trainer\.ema": SHARE_BELOW_1,
