@@ -135,6 +135,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "sums": ("weighting=fixed", "likelihood=homoscedastic", "likelihood.reduce=mean"),
     "copies": ("weighting=single_task",),
     "steps": ("weighting=uncertainty", "data.steps_per_epoch=2"),
+    "inside": ("weighting=dwa", "trainer.evaluate_every='2 steps'"),
     "patience": ("weighting=uncertainty", "trainer.patience=1", "trainer.evaluate_every=1"),
 }
 
@@ -228,3 +229,22 @@ def test_a_loss_term_that_is_a_mean_over_rows_is_that_of_the_batch(
     config.data.losses = {"small": {"_target_": "tests.support.rank_group.size_of_values"}}
     for group in groups.values():
         check(config, group, 1e-12)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "options", [("weighting=uncertainty",), ("weighting=upgrad",), ("update=adatask",)], ids=str
+)
+def test_a_part_that_is_frozen_at_first_stands_still_in_every_process(
+    groups: dict[int, RankGroup], options: tuple[str, ...]
+) -> None:
+    """Breaks if a frozen weight travels as a gradient of 0, on which weight decay then acts."""
+    decay = ("optimizer.weight_decay=0.1", "trainer.precision=float64")
+    config = config_of(*options, *decay, gaps=True, batch_size=20)
+    config.model = {
+        "_target_": "tests.oracles.test_frozen_parts.Layers",
+        "freeze": ["first"],
+        "until": "3 steps",
+    }
+    for group in groups.values():
+        check(config, group, 1e-7)  # batch normalisation over processes sums in another order
