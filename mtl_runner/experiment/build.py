@@ -14,23 +14,23 @@ from torch.optim import Optimizer
 
 from mtl_runner.compat.torch_optimizers import defer_compiler
 from mtl_runner.config.instantiate import (
-    import_target,
     make,
-    make_function,
     make_update,
     optimizer_factory,
-    takes,
 )
-from mtl_runner.config.settings import LoaderOptions, Settings
+from mtl_runner.config.settings import Settings
 from mtl_runner.config.times import parse_time
 from mtl_runner.data.dataset import Split
 from mtl_runner.data.items.iterable_split import IterableSplit
-from mtl_runner.data.prepare import AnySplit, Prepared, prepare
-from mtl_runner.data.preprocessing import features_of
-from mtl_runner.data.table.columns import Features
+from mtl_runner.data.prepare import Prepared
 from mtl_runner.errors import ConfigError, DataError
-from mtl_runner.errors.checks import mapping
 from mtl_runner.experiment.conflicts import Conflicts
+from mtl_runner.experiment.dataset import (
+    Datasets,
+    data_on,
+    in_double_precision,
+    trivial_losses,
+)
 from mtl_runner.experiment.device import (
     check_precision,
     choose_device,
@@ -39,34 +39,26 @@ from mtl_runner.experiment.device import (
     use_channels_last,
 )
 from mtl_runner.experiment.find_parameters import find_parameters
-from mtl_runner.experiment.forward import doubled
 from mtl_runner.experiment.learner import Learner
+from mtl_runner.experiment.model import build_model, check_model_options
 from mtl_runner.experiment.own_optimizers import OwnOptimizers
+from mtl_runner.experiment.schedulers import make_schedulers
 from mtl_runner.experiment.seeding import seed_everything
 from mtl_runner.gradients.loss_scale import LossScale
 from mtl_runner.gradients.parameters import Parameters, trained_now
 from mtl_runner.gradients.parts import PartSettings
 from mtl_runner.gradients.ranks import Ranks, current_ranks
 from mtl_runner.likelihood import Likelihood
-from mtl_runner.models import EmbedsCategories, PredictsNoise, Unshared
+from mtl_runner.models import Unshared
 from mtl_runner.models.frozen_parts import FrozenParts, frozen_for_a_time
-from mtl_runner.models.predicts_noise import with_noise_outputs
 from mtl_runner.models.shared_batch_norm import share_batch_norm
 from mtl_runner.schedule import RunLength, Schedule
-from mtl_runner.tasks.metrics.base import Metric
-from mtl_runner.tasks.metrics.torchmetrics_adapter import TorchMetric, is_torchmetric
-from mtl_runner.tasks.task import AnyMetric, Task
+from mtl_runner.tasks.task import Task
 from mtl_runner.update import Update
 from mtl_runner.weighting import Weighting, WrappedScalarizer
 from mtl_runner.weighting.protocols import ObservesNorms
 
 DEBUG_ROWS = 128
-
-# A trivial predictor with a loss this small has nothing left to predict.
-CONSTANT = 1e-12
-
-#: Datasets that were built before, by their config, number of rows and device.
-Datasets = dict[str, Prepared]
 
 
 @dataclass
@@ -146,16 +138,16 @@ def build(cfg: DictConfig, datasets: Datasets | None = None) -> Experiment:
     prepare_device(device, settings.trainer)
     # Whatever ran before in this process: the number of threads changes the last digits.
     torch.set_num_threads(1)
-    _check_model_options(plain["model"])
+    check_model_options(plain["model"])
     # A user's dataset may draw at random.
     seed_everything(settings.seed)
     rows = DEBUG_ROWS if settings.debug else None
-    data = _data_on(device, plain["data"], rows, datasets, settings.loader)
+    data = data_on(device, plain["data"], rows, datasets, settings.loader)
     tasks, precision = data.tasks, settings.trainer.precision
     check_precision(precision, data, device, plain["update"])
     if precision == "float64":
         # A copy: the dataset itself may be used again.
-        data = replace(data, splits=_in_double_precision(data.splits))
+        data = replace(data, splits=in_double_precision(data.splits))
     settings = settings.with_batch_size_for(len(data.splits["train"]))
 
     trivial = trivial_losses(tasks, data.splits["train"])
@@ -262,21 +254,6 @@ def build(cfg: DictConfig, datasets: Datasets | None = None) -> Experiment:
     )
 
 
-def _check_model_options(node: Any) -> None:
-    """Let a model of this package check what needs no data, before they are read.
-
-    Args:
-        node: The ``model`` node of the config.
-
-    Raises:
-        ConfigError: If an option is impossible.
-    """
-    if isinstance(node, Mapping) and is_built_in(node):
-        target = import_target(str(node["_target_"]), "model._target_")
-        if hasattr(target, "check_options"):
-            target.check_options(**{k: v for k, v in node.items() if not k.startswith("_")})
-
-
 def _make_equal(ranks: Ranks, data: Prepared, modules: Sequence[nn.Module]) -> None:
     """Check that all processes have the same data, and give all the parameters of the first.
 
@@ -302,250 +279,6 @@ def _make_equal(ranks: Ranks, data: Prepared, modules: Sequence[nn.Module]) -> N
         for tensor in module.state_dict().values():
             if isinstance(tensor, Tensor):
                 ranks.from_first(tensor)
-
-
-def _data_on(
-    device: torch.device,
-    node: Mapping[str, Any],
-    rows: int | None,
-    datasets: Datasets | None,
-    loader: LoaderOptions,
-) -> Prepared:
-    """Return a dataset on a device: one that was built before, or a new one."""
-    key = f"{node} {rows} {device}"
-    if datasets is not None and key in datasets:
-        return datasets[key]
-    data = build_data(node, rows, loader)
-    data.splits = {name: split.to(device) for name, split in data.splits.items()}
-    if datasets is not None and is_built_in(node):
-        datasets[key] = data
-    return data
-
-
-def is_built_in(node: Mapping[str, Any]) -> bool:
-    """Return whether a dataset is one of this package, so that its config says all about it.
-
-    Example:
-        >>> is_built_in({"_target_": "my_package.MyData"})
-        False
-    """
-    return str(node.get("_target_")).startswith("mtl_runner.")
-
-
-# How torch's schedulers call the number of their steps in the whole run.
-RUN_LENGTHS = ("T_max", "total_steps")
-
-
-def make_schedulers(
-    settings: Settings, optimizers: Sequence[Optimizer], steps_per_epoch: int = 1
-) -> list[Any]:
-    """Return a learning-rate scheduler per optimizer; none if the config wants none.
-
-    A scheduler that asks for the number of its steps in the whole run gets it, where the config
-    leaves it out.
-
-    Args:
-        settings: The settings of the run.
-        optimizers: The optimizers whose rates are scheduled.
-        steps_per_epoch: Steps of an epoch, for schedulers that step with them.
-
-    Raises:
-        ConfigError: If the node makes no scheduler, or one that cannot step after every step.
-    """
-    node = settings.trainer.scheduler_node
-    if not node:
-        return []
-    per_step = settings.trainer.lr_scheduler_per == "step"
-    count = settings.trainer.epochs * (steps_per_epoch if per_step else 1)
-    # Whoever gives OneCycleLR its epochs has said how long it is.
-    if "epochs" not in node:
-        node = {**{key: count for key in RUN_LENGTHS if takes(node, key)}, **node}
-    schedulers = [
-        make(node, "trainer.lr_scheduler", optimizer=optimizer) for optimizer in optimizers
-    ]
-    for scheduler in schedulers:
-        if not hasattr(scheduler, "step") or not hasattr(scheduler, "state_dict"):
-            raise ConfigError(
-                f"trainer.lr_scheduler._target_ made a {type(scheduler).__name__}; it must make a scheduler of torch.optim.lr_scheduler."
-            )
-        if per_step and isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
-            raise ConfigError(
-                "ReduceLROnPlateau looks at evaluations, which are at the ends of epochs; leave out trainer.lr_scheduler_per=step, or choose another trainer.lr_scheduler."
-            )
-    return schedulers
-
-
-def build_data(
-    node: Mapping[str, Any], rows: int | None = None, loader: LoaderOptions | None = None
-) -> Prepared:
-    """Return the dataset of the config's ``data`` node, checked.
-
-    Args:
-        node: The ``data`` node.
-        rows: Number of rows to keep of each split; None: all.
-        loader: How splits are read whose items are made one by one.
-
-    Raises:
-        ConfigError: If an option of the node does not fit.
-        DataError: If the dataset is not as it must be.
-    """
-    # Keys of the node that the dataset's class does not take.
-    runner_keys = ("batch_size", "steps_per_epoch", "loader", "tasks", "losses", "metrics")
-    arguments = {key: value for key, value in node.items() if key not in runner_keys}
-    terms = {}
-    for name, term in mapping(node.get("losses"), "data.losses", "{name: loss}").items():
-        terms[name] = make_function(term, f"data.losses.{name}", arguments=2)
-        if not callable(terms[name]):
-            raise ConfigError(
-                f"data.losses.{name} must be a callable of (outputs, targets); {type(terms[name]).__name__} is not."
-            )
-    metrics = {
-        str(name): make_metrics(listed, f"data.metrics.{name}")
-        for name, listed in mapping(
-            node.get("metrics"), "data.metrics", "{task: [metric, ...]}"
-        ).items()
-    }
-    dataset = make(arguments, "data", other_keys={key: node.get(key) for key in runner_keys})
-    return prepare(
-        dataset,
-        keep=node.get("tasks"),
-        terms=terms,
-        metrics=metrics,
-        rows=rows,
-        loader=loader,
-    )
-
-
-def make_metrics(listed: Any, key: str) -> tuple[str | AnyMetric, ...]:
-    """Return a task's metrics from its entry of ``data.metrics``.
-
-    Args:
-        listed: Names of metrics of the task's kind, or nodes with a ``_target_`` that makes a
-            metric or a torchmetric.
-        key: The config key, for messages.
-
-    Raises:
-        ConfigError: If it is no list, or a target makes something else.
-
-    Example:
-        >>> make_metrics(["rmse", "mae"], "data.metrics.y1")
-        ('rmse', 'mae')
-    """
-    if isinstance(listed, str | Mapping) or not isinstance(listed, Sequence) or not listed:
-        raise ConfigError(
-            f"{key} must be a list, e.g. [accuracy, {{_target_: my_module.my_metric}}]; found {listed!r}."
-        )
-    return tuple(entry if isinstance(entry, str) else _made_metric(entry, key) for entry in listed)
-
-
-def _made_metric(node: Any, key: str) -> AnyMetric:
-    name = str(node.get("name", "")) if isinstance(node, Mapping) else ""
-    # A name that the target does not take is given to the metric afterwards.
-    rename = bool(name) and not takes(node, "name")
-    if rename:
-        node = {option: value for option, value in node.items() if option != "name"}
-    metric = make(node, key)
-    if isinstance(metric, Metric):
-        return replace(metric, name=name) if rename else metric
-    if is_torchmetric(metric):
-        return TorchMetric(metric, name)
-    raise ConfigError(
-        f"{key}: {node['_target_']} made a {type(metric).__name__}; it must make a Metric or a torchmetrics.Metric."
-    )
-
-
-def build_model(
-    node: Mapping[str, Any],
-    data: Prepared,
-    *,
-    share: bool,
-    predicts_noise: bool = False,
-    trivial: Sequence[float | None] | None = None,
-) -> nn.Module:
-    """Return the model, sized from data and tasks where its class takes them.
-
-    Args:
-        node: The ``model`` node of the config.
-        data: The dataset.
-        share: False: every task trains its own copy of the model.
-        predicts_noise: Whether the model has log-variances among its outputs.
-        trivial: Standard loss of the trivial predictor per task, from which the noise starts.
-    """
-    shape = data.splits["train"].shape
-    features = features_of(data.preprocessing)
-    return model_from_shape(
-        node,
-        data.tasks,
-        shape,
-        share=share,
-        predicts_noise=predicts_noise,
-        trivial=trivial,
-        features=features,
-    )
-
-
-def model_from_shape(
-    node: Mapping[str, Any],
-    tasks: Sequence[Task],
-    shape: Any,
-    *,
-    share: bool,
-    predicts_noise: bool = False,
-    trivial: Sequence[float | None] | None = None,
-    features: Features | None = None,
-) -> nn.Module:
-    """Return the model for inputs of a known shape.
-
-    Args:
-        node: The ``model`` node of the config.
-        tasks: The tasks, in order.
-        shape: Shape of one row of the inputs.
-        share: False: every task trains its own copy of the model.
-        predicts_noise: Whether the model has log-variances among its outputs.
-        trivial: Standard loss of the trivial predictor per task, from which the noise starts.
-        features: The columns of a table, whose categories ``model.embeddings`` embeds.
-
-    Raises:
-        ConfigError: If the target makes something else than a module.
-    """
-    model = _make_model(node, tasks, shape, features)
-    if not isinstance(model, nn.Module):
-        raise ConfigError(
-            f"model._target_ made a {type(model).__name__}; it must make a torch.nn.Module."
-        )
-    if predicts_noise:
-        wide = _make_model(node, [with_noise_outputs(task) for task in tasks], shape, features)
-        model = PredictsNoise(wide, model, tasks, trivial)
-    return model if share else Unshared(model, tasks)
-
-
-def _make_model(
-    node: Mapping[str, Any], tasks: Sequence[Task], shape: Any, features: Features | None
-) -> Any:
-    """Return what the node makes, behind embeddings of the categories if it asks for them."""
-    options = dict(node)
-    # A class of the user's own may have an option of this name.
-    sizes = None if takes(node, "embeddings") else options.pop("embeddings", None)
-
-    def make_model(input_shape: Any) -> Any:
-        return make(
-            options,
-            "model",
-            other_keys=("embeddings",),
-            tasks=list(tasks),
-            input_shape=input_shape,
-        )
-
-    if sizes is None:
-        return make_model(shape)
-    if features is None:
-        raise ConfigError(
-            f"model.embeddings={sizes} embeds the categories of a table, but the inputs are none; use data=table, or model.embeddings=null."
-        )
-    blocks = features.category_blocks()
-    if not blocks:
-        return make_model(shape)
-    return EmbedsCategories(make_model, features.width, blocks, sizes)
 
 
 def make_likelihood(
@@ -624,11 +357,6 @@ def _check_weighting(weighting: Weighting, parameters: Parameters) -> None:
         )
 
 
-def _in_double_precision(splits: Mapping[str, AnySplit]) -> dict[str, AnySplit]:
-    whole_tensors = {name: split for name, split in splits.items() if isinstance(split, Split)}
-    return {name: split.apply(doubled) for name, split in whole_tensors.items()}
-
-
 def _check_parts(settings: PartSettings, update: Mapping[str, Any]) -> None:
     groups = update.get("groups")
     for name in settings.settings:
@@ -636,25 +364,3 @@ def _check_parts(settings: PartSettings, update: Mapping[str, Any]) -> None:
             raise ConfigError(
                 f"optimizer.parts.{name} and update.groups.{name} both set the optimizer of one part; keep one of them."
             )
-
-
-def trivial_losses(tasks: list[Task], split: AnySplit) -> list[float | None]:
-    """Return the standard loss of the trivial predictor on a split, per task.
-
-    Args:
-        tasks: The tasks, in order.
-        split: The rows.
-
-    Returns:
-        One loss per task; None where there is nothing to compare with: loss terms, replaced losses,
-        constant targets.
-    """
-    losses: list[float | None] = []
-    for task in tasks:
-        if not task.has_target or task.loss_term is not None:
-            losses.append(None)
-            continue
-        target = split.targets[task.name]
-        loss = float(task.loss({task.name: task.trivial_output(target)}, {task.name: target}))
-        losses.append(loss if loss > CONSTANT else None)
-    return losses

@@ -19,7 +19,8 @@ from omegaconf import OmegaConf
 from mtl_runner.config.kept_files import KEPT_FILES
 from mtl_runner.errors import RunDirectoryError
 from mtl_runner.errors.messages import run_message
-from mtl_runner.experiment.build import Datasets, Experiment, build
+from mtl_runner.experiment.build import Experiment, build
+from mtl_runner.experiment.dataset import Datasets
 from mtl_runner.files import open_regular, write_json
 from mtl_runner.gradients.ranks import current_ranks
 from mtl_runner.models.backbone import options_to_rebuild

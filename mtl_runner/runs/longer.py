@@ -15,8 +15,9 @@ from omegaconf import DictConfig, OmegaConf
 from mtl_runner.config.instantiate import takes
 from mtl_runner.errors import ConfigError, RunDirectoryError
 from mtl_runner.errors.checks import whole_number
-from mtl_runner.experiment.build import RUN_LENGTHS, Experiment, build
+from mtl_runner.experiment.build import Experiment, build
 from mtl_runner.experiment.own_optimizers import SETTLING
+from mtl_runner.experiment.schedulers import RUN_LENGTHS
 from mtl_runner.runs import directory as run_directory
 from mtl_runner.runs.lifecycle import display_path
 from mtl_runner.runs.request import Request

@@ -19,8 +19,9 @@ from mtl_runner.data.preprocessing import features_of, image_reader_of
 from mtl_runner.data.table.columns import Features
 from mtl_runner.errors import DataError, RunDirectoryError
 from mtl_runner.errors.messages import out_of_memory
-from mtl_runner.experiment.build import make_likelihood, model_from_shape
+from mtl_runner.experiment.build import make_likelihood
 from mtl_runner.experiment.forward import ForwardPass
+from mtl_runner.experiment.model import model_from_shape
 from mtl_runner.likelihood import Likelihood
 from mtl_runner.models.backbones.weights import without_first_weights
 from mtl_runner.runs.directory import not_kept, read_summary

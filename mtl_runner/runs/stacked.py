@@ -18,7 +18,8 @@ from omegaconf import OmegaConf
 
 from mtl_runner.errors import MtlError, RunDirectoryError
 from mtl_runner.errors.messages import out_of_memory, run_message
-from mtl_runner.experiment.build import Datasets, Experiment, build, is_built_in
+from mtl_runner.experiment.build import Experiment, build
+from mtl_runner.experiment.dataset import Datasets, is_built_in
 from mtl_runner.experiment.device import ALL_THREADS, SMALL_MODEL
 from mtl_runner.runs import directory as run_directory
 from mtl_runner.runs.lifecycle import (

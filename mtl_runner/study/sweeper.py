@@ -166,7 +166,7 @@ class FairSweeper(Sweeper):
             # The name of a run is made of Hydra's choices, which are not known yet.
             config.name = "study"
         from mtl_runner.config.settings import Settings
-        from mtl_runner.experiment.build import build_data, trivial_losses
+        from mtl_runner.experiment.dataset import build_data, trivial_losses
 
         plain: Any = OmegaConf.to_container(config, resolve=True)
         with working_directory_searched():

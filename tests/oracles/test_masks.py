@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mtl_runner.data.dataset import Split
 from mtl_runner.data.prepare import prepare
-from mtl_runner.experiment.build import trivial_losses
+from mtl_runner.experiment.dataset import trivial_losses
 from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.kinds import MISSING_CLASS
 from mtl_runner.tasks.task import Task

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mtl_runner.compat.torch_optimizers import step_function
-from mtl_runner.experiment.build import Experiment, make_schedulers
+from mtl_runner.experiment.build import Experiment
 from mtl_runner.experiment.own_optimizers import SETTLING
+from mtl_runner.experiment.schedulers import make_schedulers
 
 # Optimizers that treat every element by itself: to them a stack of tensors is what its slices are.
 ELEMENTWISE = (

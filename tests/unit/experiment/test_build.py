@@ -7,17 +7,12 @@ import torch
 
 from mtl_runner.data.dataset import Split
 from mtl_runner.errors import ConfigError
-from mtl_runner.experiment.build import (
-    Datasets,
-    build,
-    is_built_in,
-    trivial_losses,
-)
+from mtl_runner.experiment.build import build
+from mtl_runner.experiment.dataset import Datasets
 from mtl_runner.schedule import RunLength, Staged
 from mtl_runner.tasks.activity import Active
-from mtl_runner.tasks.task import Task
 from tests.oracles.methods.runs import compose
-from tests.support.builders import assert_near, assert_same_bits, make_terms
+from tests.support.builders import assert_same_bits
 
 DATA = ("data=toy_mixed", "data.n=40", "data.batch_size=40", "model=mlp", "model.hidden=[6]")
 
@@ -32,25 +27,6 @@ def test_the_strategy_does_not_touch_the_initial_weights() -> None:
         for name in ("fixed", "famo")
     )
     assert_same_bits(dict(fixed.learner.model.state_dict()), dict(famo.learner.model.state_dict()))
-
-
-def test_a_dataset_of_ours_is_built_once() -> None:
-    """Breaks if each run of a sweep reads its data again, or gets data of another config."""
-    datasets: dict = {}
-    first, again, longer = (
-        build(compose(*DATA, "trainer.device=cpu", option), datasets)
-        for option in ("seed=1", "seed=2", "data.n=41")
-    )
-    assert again.data is first.data
-    assert longer.data is not first.data
-    assert len(datasets) == 2
-
-
-def test_a_dataset_of_a_user_is_not_kept() -> None:
-    """Breaks if a dataset that draws from the run's seed is used for another seed."""
-    assert is_built_in({"_target_": "mtl_runner.data.Digits"})
-    assert not is_built_in({"_target_": "my_data.Digits"})
-    assert not is_built_in({})
 
 
 def test_gradnorm_needs_a_shared_weight() -> None:
@@ -73,22 +49,6 @@ def test_the_last_smaller_batch_of_an_epoch_is_a_step_of_its_length() -> None:
     assert schedule.length == RunLength(epochs=4, steps_per_epoch=3)
     assert sorted(schedule.start_steps) == [0, 3]
     assert sorted(schedule.end_steps) == [9, 12]
-
-
-# Trivial predictors
-
-
-def test_trivial_losses_are_those_of_the_mean_where_there_is_something_to_predict() -> None:
-    """Breaks if `relative_loss` is taken over another predictor, or over a loss of 0."""
-    tasks = [
-        Task("a", size=1, trivial=(2.0,)),
-        Task("constant", size=1, trivial=(1.0,)),
-        *make_terms(term=lambda p: p.sum()),
-    ]
-    targets = {"a": torch.tensor([[1.0], [3.0]]), "constant": torch.ones(2, 1)}
-    losses = trivial_losses(tasks, Split(torch.zeros(2, 1), targets))
-    assert losses[1:] == [None, None]
-    assert_near(torch.tensor(losses[0]), torch.tensor(1.0), 1e-6)
 
 
 # Settings of parts
@@ -225,11 +185,3 @@ def test_float64_is_that_of_data_parameters_and_losses_and_leaves_the_dataset_al
     assert {p.dtype for p in learner.model.parameters()} == {torch.float64}
     (kept,) = datasets.values()
     assert kept.splits["train"].inputs.dtype == torch.float32
-
-
-def test_the_default_rate_falls_to_zero_at_the_end() -> None:
-    """Breaks if cosine is cut off before the end of the run, or ends before it."""
-    experiment = build(compose("data=toy_regression", "trainer.epochs=7"))
-    (scheduler, *_) = experiment.lr_schedulers
-    assert isinstance(scheduler, torch.optim.lr_scheduler.CosineAnnealingLR)
-    assert scheduler.T_max == 7

@@ -14,8 +14,8 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from mtl_runner.errors import ModelError
-from mtl_runner.experiment.build import model_from_shape
 from mtl_runner.experiment.find_parameters import find_parameters
+from mtl_runner.experiment.model import model_from_shape
 from mtl_runner.likelihood import Heteroscedastic
 from mtl_runner.models import PredictsNoise, Unshared
 from mtl_runner.models.predicts_noise import with_noise_outputs

@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from mtl_runner.data.dataset import Split
 from mtl_runner.data.items.item_split import ItemSplit
 from mtl_runner.data.prepare import prepare
-from mtl_runner.experiment.build import trivial_losses
+from mtl_runner.experiment.dataset import trivial_losses
 from mtl_runner.experiment.forward import ForwardPass
 from mtl_runner.gradients.part import Part
 from mtl_runner.gradients.ranks import Ranks

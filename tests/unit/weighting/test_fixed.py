@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mtl_runner.data.prepare import prepare
 from mtl_runner.errors import ConfigError
-from mtl_runner.experiment.build import trivial_losses
+from mtl_runner.experiment.dataset import trivial_losses
 from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.protocols import HasSigmas
 from mtl_runner.weighting import Fixed

@@ -7,7 +7,7 @@ import torch
 
 from mtl_runner.data import Digits
 from mtl_runner.data.prepare import Prepared, prepare
-from mtl_runner.experiment.build import trivial_losses
+from mtl_runner.experiment.dataset import trivial_losses
 
 
 @pytest.fixture(scope="module")

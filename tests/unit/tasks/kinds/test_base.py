@@ -10,7 +10,7 @@ import torch
 
 from mtl_runner.data.dataset import Split
 from mtl_runner.errors import DataError
-from mtl_runner.experiment.build import trivial_losses
+from mtl_runner.experiment.dataset import trivial_losses
 from mtl_runner.tasks.kinds import KINDS, Noise, Regression
 from mtl_runner.tasks.kinds.base import GAUSSIAN, LAPLACE, TEMPERATURE, channel_means, spread
 from mtl_runner.tasks.task import Task
