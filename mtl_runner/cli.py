@@ -144,7 +144,7 @@ def _compose_and_run(arguments: list[str], repeat: Path | None) -> None:
         repeat_folder, arguments = prepare_repeat(repeat, arguments, conf_directory())
         if repeat_folder is not None:
             from mtl_runner.launch.hydra_request import REPEATED_RUN
-            from mtl_runner.runs.directory import read_identity
+            from mtl_runner.runs.records import read_identity
 
             config_path = repeat_folder.name
             os.environ[REPEATED_RUN] = json.dumps(read_identity(repeat))
@@ -240,7 +240,8 @@ def _resume(directory: Path, arguments: list[str]) -> int:
         _end_of_imports()
         return train_recorded_stack(directory)
     from mtl_runner.errors import ConfigError
-    from mtl_runner.runs.directory import WITHOUT_EFFECT, read_config
+    from mtl_runner.runs.directory import WITHOUT_EFFECT
+    from mtl_runner.runs.records import read_config
 
     config = read_config(directory)
     longer: int | None = None

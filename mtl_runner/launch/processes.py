@@ -210,7 +210,7 @@ def report_end(request: Request, outcome: Outcome) -> None:
     if outcome.error:
         say(f"[{request.job}] failed: {outcome.error}", sys.stderr)
         return
-    from mtl_runner.runs.directory import read_summary
+    from mtl_runner.runs.records import read_summary
     from mtl_runner.runs.summary import monitor_line
 
     say(f"[{request.job}] {monitor_line(read_summary(request.directory))}")

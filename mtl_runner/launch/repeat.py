@@ -8,7 +8,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from mtl_runner.runs.directory import read_config, read_recorded_options
+from mtl_runner.runs.records import read_config, read_recorded_options
 
 GROUPS = (
     "data",

@@ -18,7 +18,7 @@ from mtl_runner.errors import ConfigError
 from mtl_runner.errors.messages import run_message
 from mtl_runner.files import make_way, read_regular, write_json
 from mtl_runner.launch.hydra_request import check_directory, check_name
-from mtl_runner.runs.directory import SWEEP_RECORDS
+from mtl_runner.runs.records import SWEEP_RECORDS
 
 # The environment variable that is set for a sweep that was started with resume=true.
 RESUME = "MTL_RUNNER_RESUME"

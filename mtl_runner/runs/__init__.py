@@ -4,6 +4,8 @@ The modules, in the order in which a run meets them:
 
 - :mod:`~mtl_runner.runs.request`: what to run, and how it ended.
 - :mod:`~mtl_runner.runs.directory`: whether a directory is free, holds this run, or another one.
+- :mod:`~mtl_runner.runs.records`, :mod:`~mtl_runner.runs.lock`: what it says of its run, and who
+  writes there.
 - :mod:`~mtl_runner.runs.runner` and :mod:`~mtl_runner.runs.stacked`: one run, or many at once.
 - :mod:`~mtl_runner.runs.lifecycle`, :mod:`~mtl_runner.runs.logs`: beginning, end and messages.
 - :mod:`~mtl_runner.runs.summary`, :mod:`~mtl_runner.runs.predictions`,

@@ -28,6 +28,7 @@ from mtl_runner.results.records.summary import FORMAT, as_float
 from mtl_runner.runs import directory as run_directory
 from mtl_runner.runs.predictions import write_predictions
 from mtl_runner.runs.predictor import task_from_plain
+from mtl_runner.runs.records import judged_epoch, kept_files, read_config, read_result, read_summary
 from mtl_runner.runs.request import Outcome, Request
 from mtl_runner.runs.safetensors_file import check_safetensors, write_safetensors
 from mtl_runner.runs.summary import monitor_line, summarize, task_table
@@ -47,10 +48,10 @@ def outcome_if_finished(request: Request) -> Outcome | None:
     Raises:
         RunDirectoryError: If a newer version wrote it.
     """
-    summary = run_directory.read_result(request.directory)
+    summary = read_result(request.directory)
     if summary is None:
         return None
-    return Outcome(as_float(summary["monitor"].get(run_directory.judged_epoch(summary))))
+    return Outcome(as_float(summary["monitor"].get(judged_epoch(summary))))
 
 
 @contextlib.contextmanager
@@ -164,7 +165,7 @@ def end(trainer: Trainer, request: Request) -> Outcome:
             trainer.settings.trainer.patience,
         )
     # Not before the summary says that the run has finished: it could not go on without them.
-    checkpoint.keep_only(directory, run_directory.kept_files(summary))
+    checkpoint.keep_only(directory, kept_files(summary))
     log.info("%s", display_path(directory))
     monitor = trainer.best.value if trainer.judges_best else summary["monitor"]["final"]
     return Outcome(monitor, stopped_by=trainer.stop_signal if trainer.stop else None)
@@ -206,8 +207,8 @@ def draw_again(directory: Path) -> None:
                 (Path(folder) / name).open("wb") as target,
             ):
                 shutil.copyfileobj(source, target)
-        trainer = Trainer(build(run_directory.read_config(directory)), Path(folder))
-        draw(trainer, run_directory.read_summary(directory), directory)
+        trainer = Trainer(build(read_config(directory)), Path(folder))
+        draw(trainer, read_summary(directory), directory)
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ from mtl_runner.experiment.own_optimizers import SETTLING
 from mtl_runner.experiment.schedulers import RUN_LENGTHS
 from mtl_runner.runs import directory as run_directory
 from mtl_runner.runs.lifecycle import display_path
+from mtl_runner.runs.records import not_kept
 from mtl_runner.runs.request import Request
 from mtl_runner.train import checkpoint
 
@@ -41,7 +42,7 @@ def can_be_longer(directory: Path, config: DictConfig, epochs: Any) -> bool:
         RunDirectoryError: If the run kept no checkpoint, or its first part depends on its length.
     """
     whole_number(epochs, KEY, 1)
-    missing = run_directory.not_kept(directory)
+    missing = not_kept(directory)
     if missing is not None:
         raise RunDirectoryError(missing)
     if not (directory / "checkpoint.pt").exists():

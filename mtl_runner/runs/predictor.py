@@ -24,7 +24,7 @@ from mtl_runner.experiment.forward import ForwardPass
 from mtl_runner.experiment.model import model_from_shape
 from mtl_runner.likelihood import Likelihood
 from mtl_runner.models.backbones.weights import without_first_weights
-from mtl_runner.runs.directory import not_kept, read_summary
+from mtl_runner.runs.records import not_kept, read_summary
 from mtl_runner.tasks import kinds
 from mtl_runner.tasks.task import Task
 from mtl_runner.train import checkpoint

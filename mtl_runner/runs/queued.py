@@ -9,14 +9,10 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-from mtl_runner.runs.directory import (
-    has_trained,
-    locked,
-    read_config,
-    read_identity,
-    read_summary,
-)
+from mtl_runner.runs.directory import has_trained
 from mtl_runner.runs.lifecycle import claimed_for, outcome_if_finished, write_status
+from mtl_runner.runs.lock import locked
+from mtl_runner.runs.records import read_config, read_identity, read_summary
 from mtl_runner.runs.request import Outcome, Request
 
 

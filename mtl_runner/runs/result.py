@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mtl_runner.files import open_regular, read_regular
-from mtl_runner.runs.directory import read_summary
 from mtl_runner.runs.predictor import Predictor, load
+from mtl_runner.runs.records import read_summary
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -20,7 +20,6 @@ from mtl_runner.errors import OtherRankError
 from mtl_runner.errors.messages import run_message
 from mtl_runner.experiment.build import build
 from mtl_runner.gradients.ranks import RankFailure, Ranks
-from mtl_runner.runs import directory as run_directory
 from mtl_runner.runs.devices import count_devices, joined_with_device, torchrun, train_on_devices
 from mtl_runner.runs.lifecycle import (
     begin,
@@ -33,6 +32,7 @@ from mtl_runner.runs.lifecycle import (
 )
 from mtl_runner.runs.logs import logging_to
 from mtl_runner.runs.longer import can_be_longer, make_longer
+from mtl_runner.runs.records import kept_files, not_kept, read_summary
 from mtl_runner.runs.request import Outcome, Request
 from mtl_runner.runs.summary import monitor_line, task_table
 from mtl_runner.train import checkpoint
@@ -154,12 +154,12 @@ def _run_claimed(request: Request) -> Outcome:
     """Train a run in its claimed directory, or report the result it left there before."""
     recorded = outcome_if_finished(request)
     if recorded is not None:
-        summary = run_directory.read_summary(request.directory)
+        summary = read_summary(request.directory)
         log.info("This run is finished already: %s", display_path(request.directory))
         log.info("%s\n%s", task_table(summary), monitor_line(summary))
         # A kill may have come between the end of the run and this.
-        checkpoint.keep_only(request.directory, run_directory.kept_files(summary))
-        missing = run_directory.not_kept(request.directory)
+        checkpoint.keep_only(request.directory, kept_files(summary))
+        missing = not_kept(request.directory)
         if missing is not None:
             log.info("%s", missing)
         return recorded
@@ -170,7 +170,7 @@ def _run_claimed(request: Request) -> Outcome:
     if devices == 1:
         return end(_train(begin(request), request), request)
     outcome = train_on_devices(request, devices, run_as_rank)
-    if outcome.error and run_directory.read_summary(request.directory).get("status") == "running":
+    if outcome.error and read_summary(request.directory).get("status") == "running":
         # The first process had no time to record it.
         write_status(request, "failed", outcome.error)
     return outcome

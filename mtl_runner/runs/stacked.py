@@ -21,7 +21,6 @@ from mtl_runner.errors.messages import out_of_memory, run_message
 from mtl_runner.experiment.build import Experiment, build
 from mtl_runner.experiment.dataset import Datasets, is_built_in
 from mtl_runner.experiment.device import ALL_THREADS, SMALL_MODEL
-from mtl_runner.runs import directory as run_directory
 from mtl_runner.runs.lifecycle import (
     begin,
     claimed_for,
@@ -31,6 +30,7 @@ from mtl_runner.runs.lifecycle import (
     write_status,
 )
 from mtl_runner.runs.logs import RunLogs, logging_to_many
+from mtl_runner.runs.records import read_summary
 from mtl_runner.runs.request import Outcome, Request
 from mtl_runner.runs.summary import monitor_line
 from mtl_runner.train import checkpoint
@@ -279,7 +279,7 @@ class StackedRuns:
                 if k in stack.failed:
                     raise stack.failed[k]
                 self.outcomes[index] = end(trainers[index], self.requests[index])
-                summary = run_directory.read_summary(self.requests[index].directory)
+                summary = read_summary(self.requests[index].directory)
                 self._print(index, monitor_line(summary))
         if stack.stop:
             raise StoppedBySignal(stack.stop_signal)

@@ -9,7 +9,7 @@ import torch
 
 from mtl_runner.results.records.summary import mapping
 from mtl_runner.results.text import align, number
-from mtl_runner.runs.directory import judged_epoch, kept_files
+from mtl_runner.runs.records import judged_epoch, kept_files
 from mtl_runner.tasks.task import Task
 from mtl_runner.train.evaluation import Evaluation
 from mtl_runner.train.position import short_epoch

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from mtl_runner.files import write_json
 from mtl_runner.results.records.summary import Summary
-from mtl_runner.runs.directory import read_summary
+from mtl_runner.runs.records import read_summary
 from mtl_runner.study.protocol import Candidate, PlannedRun
 
 

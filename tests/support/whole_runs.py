@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mtl_runner.config.open_keys import OPEN_PREFIXES
 from mtl_runner.experiment.build import build
-from mtl_runner.runs.directory import read_config
+from mtl_runner.runs.records import read_config
 from mtl_runner.runs.runner import Request, run
 from mtl_runner.tasks.task import Task
 from mtl_runner.train.trainer import Trainer

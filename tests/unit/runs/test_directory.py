@@ -5,33 +5,16 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
-import time
 from pathlib import Path
-from typing import Any
 
 import pytest
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from mtl_runner.errors import RunDirectoryError
-from mtl_runner.runs.directory import (
-    claimed,
-    locked,
-    read_config,
-    read_identity,
-    read_summary,
-    trained_config,
-)
-
-
-def config(**options: object) -> DictConfig:
-    """Return a config as Hydra composes it, but small."""
-    return OmegaConf.create({"seed": 0, "data": {"n": 60, "metrics": {}}, **options})
-
-
-def claim_for(directory: Path, run: DictConfig) -> None:
-    """Claim a directory for a run with fixed overrides and choices."""
-    with claimed(directory, run, ["data=toy", "seed=0"], {"data": "toy"}, None):
-        pass
+from mtl_runner.runs.directory import claimed, trained_config
+from mtl_runner.runs.lock import locked
+from mtl_runner.runs.records import read_config, read_identity, read_summary
+from tests.unit.runs.claims import claim_for, config
 
 
 def train_in(directory: Path) -> None:
@@ -133,55 +116,6 @@ def test_other_files_do_not_stand_in_the_way(tmp_path: Path) -> None:
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
-def test_what_is_no_run_is_named(tmp_path: Path) -> None:
-    """Breaks if a wrong path after resume= ends in a traceback."""
-    with pytest.raises(RunDirectoryError, match="does not exist; give the path"):
-        read_config(tmp_path / "nowhere")
-    with pytest.raises(RunDirectoryError, match="holds no run"):
-        read_config(tmp_path)
-    (tmp_path / "multirun.yaml").write_text("")
-    with pytest.raises(RunDirectoryError, match="is a sweep; start the same command again"):
-        read_config(tmp_path)
-
-
-@pytest.mark.parametrize("text", ["", "{", "[1]"])
-def test_a_summary_that_cannot_be_read_is_empty(tmp_path: Path, text: str) -> None:
-    """Breaks if a run that was killed while it began cannot be started again."""
-    (tmp_path / "summary.json").write_text(text)
-    assert read_summary(tmp_path) == {}
-
-
-def test_a_run_without_an_identity_takes_it_from_its_summary(tmp_path: Path) -> None:
-    """Breaks if runs recorded before run.json cannot be repeated."""
-    (tmp_path / "summary.json").write_text('{"overrides": ["seed=1"], "choices": {"data": "toy"}}')
-    assert read_identity(tmp_path) == {"overrides": ["seed=1"], "choices": {"data": "toy"}}
-
-
-def hold(directory: Path, ready: object, done: object) -> None:
-    """Hold the lock of a directory until told to let go."""
-    with locked(directory):
-        ready.set()  # type: ignore[attr-defined]
-        done.wait(20)  # type: ignore[attr-defined]
-
-
-def test_two_processes_cannot_write_one_directory(tmp_path: Path) -> None:
-    """Breaks if a job that is started twice mixes its rows, or one records the other's config."""
-    context = multiprocessing.get_context("fork")
-    ready, done = context.Event(), context.Event()
-    process = context.Process(target=hold, args=(tmp_path, ready, done))
-    process.start()
-    try:
-        assert ready.wait(20)
-        with pytest.raises(RunDirectoryError, match="is being written by another process"):
-            claim_for(tmp_path, config())
-        assert not (tmp_path / ".hydra" / "config.yaml").exists()
-    finally:
-        done.set()
-        process.join()
-    with locked(tmp_path):
-        pass
-
-
 def race(directory: Path, seed: int, barrier: object, outcomes: object) -> None:
     """Claim a directory at the same moment as others, and say what it then holds."""
     run = config(seed=seed)
@@ -233,31 +167,6 @@ def test_a_look_at_a_lock_keeps_no_run_out(tmp_path: Path) -> None:
     timer.join()
 
 
-def test_a_link_in_the_place_of_the_lock_is_not_followed(tmp_path: Path) -> None:
-    """Breaks if resuming a run of somebody else empties a file of the user's."""
-    precious = tmp_path / "precious"
-    precious.write_text("mine")
-    claim_for(tmp_path / "run", config())
-    lock = tmp_path / "run" / ".hydra" / "lock"
-    lock.unlink()
-    lock.symlink_to(precious)
-    with pytest.raises(RunDirectoryError, match="lock' is a link; remove it"):
-        claim_for(tmp_path / "run", config())
-    assert precious.read_text() == "mine"
-
-
-def test_records_that_lie_elsewhere_are_not_written(tmp_path: Path) -> None:
-    """Breaks if a run in a foreign directory overwrites the records of another run."""
-    claim_for(tmp_path / "mine", config())
-    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    (tmp_path / "foreign").mkdir()
-    (tmp_path / "foreign" / ".hydra").symlink_to(tmp_path / "mine" / ".hydra")
-    for seed in (0, 1):
-        with pytest.raises(RunDirectoryError, match=r"\.hydra' is a link; remove it\.$"):
-            claim_for(tmp_path / "foreign", config(seed=seed))
-    assert {path: path.read_bytes() for path in before} == before
-
-
 def test_what_a_killed_write_left_is_removed(tmp_path: Path) -> None:
     """Breaks if every kill leaves a file of a checkpoint's size."""
     claim_for(tmp_path, config())
@@ -294,25 +203,3 @@ def test_a_run_may_go_on_in_another_place(tmp_path: Path) -> None:
         edited.replace("plots: all", "plots: none").replace("n: 60", "n: 60\n  path: x")
     )
     assert trained_config(tmp_path, recorded) == read_config(tmp_path)
-
-
-def begin_and_sleep(has_begun: Any) -> None:
-    """Say that the process has begun, and wait to be killed."""
-    has_begun.set()
-    time.sleep(60)
-
-
-def test_a_data_worker_that_outlives_its_run_holds_no_lock(tmp_path: Path) -> None:
-    """Breaks if a killed run cannot be resumed until the last of its workers has noticed."""
-    context = multiprocessing.get_context("fork")
-    has_begun = context.Event()
-    worker = context.Process(target=begin_and_sleep, args=(has_begun,))
-    with locked(tmp_path):
-        worker.start()
-        assert has_begun.wait(30)
-    try:
-        with locked(tmp_path):  # it would be refused if the worker still held the lock
-            pass
-    finally:
-        worker.kill()
-        worker.join()

@@ -15,8 +15,8 @@ from mtl_runner.config.conf_directory import conf_directory
 from mtl_runner.errors import MtlError, RunDirectoryError
 from mtl_runner.launch.repeat import prepare_repeat
 from mtl_runner.results.compare import compare_directories
-from mtl_runner.runs.directory import read_config, read_identity
 from mtl_runner.runs.predictor import load
+from mtl_runner.runs.records import read_config, read_identity
 from mtl_runner.runs.request import Request
 from mtl_runner.runs.result import RunResult
 from mtl_runner.runs.runner import run

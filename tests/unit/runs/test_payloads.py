@@ -22,7 +22,7 @@ import yaml
 import mtl_runner
 from mtl_runner.errors import ConfigError, RunDirectoryError
 from mtl_runner.files import write_json
-from mtl_runner.runs.directory import read_summary
+from mtl_runner.runs.records import read_summary
 from mtl_runner.runs.runner import run
 from tests.unit.runs.small_runs import tiny_request
 

@@ -10,8 +10,8 @@ import pytest
 
 from mtl_runner.errors import RunDirectoryError
 from mtl_runner.results.records.run import read_run
-from mtl_runner.runs.directory import locked, read_summary
 from mtl_runner.runs.lifecycle import write_status
+from mtl_runner.runs.lock import locked
 from mtl_runner.runs.queued import (
     dequeue,
     enqueue,
@@ -20,6 +20,7 @@ from mtl_runner.runs.queued import (
     recorded_request,
     was_interrupted,
 )
+from mtl_runner.runs.records import read_summary
 from mtl_runner.runs.runner import run
 from tests.unit.runs.small_runs import tiny_request
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from mtl_runner.models import MLP
-from mtl_runner.runs.directory import read_summary
+from mtl_runner.runs.records import read_summary
 from mtl_runner.runs.request import Request
 from mtl_runner.runs.runner import run
 from mtl_runner.runs.stacked import StackedRuns, max_replicas

@@ -9,7 +9,7 @@ import pytest
 
 from mtl_runner.errors import RunDirectoryError
 from mtl_runner.results.records.run import find_runs, read_run
-from mtl_runner.runs.directory import locked
+from mtl_runner.runs.lock import locked
 from tests.unit.results.run_builders import METRICS, write_run, write_trained_run
 
 
