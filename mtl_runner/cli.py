@@ -73,6 +73,7 @@ def _obey(arguments: list[str]) -> int:
     from pathlib import Path
 
     from mtl_runner.config.working_directory import search_in_run, search_working_directory
+    from mtl_runner.errors import ConfigError
     from mtl_runner.launch.explain import answer, is_question
 
     if is_question(arguments):
@@ -81,6 +82,9 @@ def _obey(arguments: list[str]) -> int:
         return 0
     resume, arguments = _take_option(arguments, "resume")
     repeat, arguments = _take_option(arguments, "repeat")
+    for key, value in (("resume", resume), ("repeat", repeat)):
+        if value == "":
+            raise ConfigError(f"{key}= needs a run directory, e.g. {key}=outputs/my_run.")
     if resume is not None and resume.lower() not in ("true", "false"):
         search_working_directory()
         search_in_run()

@@ -54,6 +54,20 @@ class OtherRankError(MtlError):
         self.signal = signal
 
 
+# What others call the options of config groups.
+OTHER_NAMES = {
+    **dict.fromkeys(("ew", "equal", "mtl", "sum", "linear_scalarization"), "fixed"),
+    **dict.fromkeys(("uw", "kendall", "homoscedastic_uncertainty"), "uncertainty"),
+    **dict.fromkeys(("rlw", "rlw_normal"), "random"),
+    **dict.fromkeys(("stl", "single"), "single_task"),
+    **dict.fromkeys(("gls", "geometric"), "geometric_mean"),
+    **dict.fromkeys(("uw_so", "uwso"), "uncertainty_softmax"),
+    **dict.fromkeys(("ruw", "automatic"), "uncertainty_simplified"),
+    **dict.fromkeys(("bfloat16", "mixed", "amp"), "bf16"),
+    **dict.fromkeys(("half", "float16"), "fp16"),
+    **dict.fromkeys(("double", "fp64"), "float64"),
+    "fp32": "float32",
+}
 # More names than this are not listed one by one.
 MANY_NAMES = 100
 FEW_NAMES = 3
@@ -76,7 +90,12 @@ def suggest(name: str, allowed: Iterable[str]) -> str:
     """
     names = sorted(str(allowed_name) for allowed_name in allowed)
     few = len(names) <= MANY_NAMES
-    near = difflib.get_close_matches(str(name), names, n=1 if few else FEW_NAMES)
+    meant = OTHER_NAMES.get(str(name).lower())
+    near = (
+        [meant]
+        if meant in names
+        else difflib.get_close_matches(str(name), names, n=1 if few else FEW_NAMES)
+    )
     hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
     if few:
         return f"{hint}allowed: {', '.join(names) if names else 'none'}"

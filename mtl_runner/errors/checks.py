@@ -134,7 +134,8 @@ def choice(value: Any, key: str, allowed: Iterable[str]) -> str:
     """
     words = list(allowed)
     if value not in words:
-        raise ConfigError(f"{key}={value!r} is unknown; allowed: {', '.join(words)}.")
+        question, _, _ = suggest(str(value), words).partition("allowed:")
+        raise ConfigError(f"{key}={value!r} is unknown; {question}allowed: {', '.join(words)}.")
     return str(value)
 
 

@@ -14,6 +14,12 @@ from typing import Any
 from mtl_runner.errors import MtlError, suggest
 from mtl_runner.errors.keys import suggest_key
 
+# By config group, how to get what is no file of it.
+OTHERS = {
+    "model": " (a network of timm, torchvision or Hugging Face is model=backbone model.name={})",
+    "optimizer": " (any other class: optimizer._target_=my_package.MyOptimizer)",
+}
+
 
 def cli_message(error: BaseException) -> str:
     """Return one sentence for an error that reached the command line.
@@ -113,12 +119,8 @@ def _hydra_sentence(error: BaseException) -> str | None:
         re.DOTALL,
     ):
         group, option, options = match.groups()
-        library = (
-            f" (a network of timm, torchvision or Hugging Face is model=backbone model.name={option})"
-            if group == "model"
-            else ""
-        )
-        return f"{group}={option} does not exist; {suggest(option, options.split())}{library}."
+        elsewhere = OTHERS.get(group, "").format(option)
+        return f"{group}={option} does not exist; {suggest(option, options.split())}{elsewhere}."
     if match := re.search(
         r"Could not override '([^']+)'\.?\s*(No match in the defaults list|Key '[^']*' is not in struct)?",
         text,

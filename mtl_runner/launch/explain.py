@@ -5,24 +5,27 @@ from __future__ import annotations
 import shutil
 import textwrap
 from collections.abc import Sequence
+from importlib.metadata import version
 
 from mtl_runner.errors import ConfigError
 from mtl_runner.launch.catalog import Catalog, Option
 from mtl_runner.launch.docstrings import plain_docstring
+from mtl_runner.version import __version__
 
-LIST, EXPLAIN = "--list", "--explain"
+LIST, EXPLAIN, VERSION = "--list", "--explain", "--version"
+LIBRARIES = ("torch", "hydra-core")  # whose versions matter when somebody asks for help
 CONFIG_DIR = ("--config-dir", "-cd")
 NARROWEST, WIDEST = 60, 100
 LABEL = 10  # characters for the name of a field
 
 
 def is_question(arguments: Sequence[str]) -> bool:
-    """Return whether the command asks about options instead of running something."""
-    return any(argument.partition("=")[0] in (LIST, EXPLAIN) for argument in arguments)
+    """Return whether the command asks something instead of running something."""
+    return any(argument.partition("=")[0] in (LIST, EXPLAIN, VERSION) for argument in arguments)
 
 
 def answer(arguments: Sequence[str]) -> str:
-    """Return the answer to ``--list [group]`` or ``--explain group=option``.
+    """Return the answer to ``--list [group]``, ``--explain group=option`` or ``--version``.
 
     Args:
         arguments: What stands behind ``mtl-run``.
@@ -35,11 +38,24 @@ def answer(arguments: Sequence[str]) -> str:
         >>> print(answer(["--list", "optimizer"]).splitlines()[0])
         adam   Adam: steps of about lr in every parameter, whatever the size of the loss
     """
+    if list(arguments) == [VERSION]:
+        return versions()
     question, subjects, config_dir = _parse(arguments)
     catalog = Catalog.of_command(config_dir)
     if question == EXPLAIN:
         return "\n\n".join(card(catalog, _named(catalog, subject)) for subject in subjects)
     return list_options(catalog, subjects[0]) if subjects else list_groups(catalog)
+
+
+def versions() -> str:
+    """Return the version of mtl-runner, and those of the libraries on which most depends.
+
+    Example:
+        >>> versions().split()[0]
+        'mtl-runner'
+    """
+    libraries = [f"{name} {version(name)}" for name in LIBRARIES]
+    return f"mtl-runner {__version__} ({', '.join(libraries)})"
 
 
 def _parse(arguments: Sequence[str]) -> tuple[str, list[str], str | None]:

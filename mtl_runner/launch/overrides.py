@@ -13,6 +13,9 @@ from mtl_runner.launch.repeat import GROUPS
 
 # Groups of which a config may choose no option.
 OPTIONAL_GROUPS = ("experiment", "study")
+# Options that somebody may write as flags, beside the groups.
+OURS = ("resume", "repeat", "seed", "name", "share")
+EXAMPLES = {"weighting": "uncertainty", "data": "digits", "resume": "outputs/my_run", "seed": "1"}
 
 
 def check_overrides(arguments: Sequence[str]) -> None:
@@ -32,6 +35,12 @@ def check_overrides(arguments: Sequence[str]) -> None:
         mtl_runner.errors.ConfigError: schedule=0 must name an option; allowed: all, ...
     """
     for argument in arguments:
+        name, _, given = argument.lstrip("-").partition("=")
+        if argument.startswith("--") and (name in GROUPS or name in OURS or "." in name):
+            example = given or EXAMPLES.get(name, "<value>")
+            raise ConfigError(
+                f"{argument} is no flag: options have no dashes, as in {name}={example}."
+            )
         if not re.match(r"[+]*\w[\w./@:-]*=|~", argument):
             continue
         override = _parsed(argument)

@@ -184,7 +184,7 @@ CASES: dict[str, tuple[tuple[str, ...], str]] = {
     ),
     "activation": (
         ("model.activation=relux",),
-        "model.activation='relux' is unknown; allowed: relu, gelu, silu, tanh.",
+        "model.activation='relux' is unknown; did you mean 'relu'? allowed: relu, gelu, silu, tanh.",
     ),
     "target import": (
         ("model._target_=nomod.X",),
@@ -230,6 +230,30 @@ CASES: dict[str, tuple[tuple[str, ...], str]] = {
     "experiment": (
         ("experiment=nope",),
         "experiment=nope does not exist; allowed: collapse, collapse_groups, reuters_constant_factor, toy_uncertainty.",
+    ),
+    "a flag for an option": (
+        ("--weighting", "uncertainty"),
+        "--weighting is no flag: options have no dashes, as in weighting=uncertainty.",
+    ),
+    "a flag with a value": (
+        ("--trainer.epochs=3",),
+        "--trainer.epochs=3 is no flag: options have no dashes, as in trainer.epochs=3.",
+    ),
+    "another name of a method": (
+        ("weighting=UW",),
+        "weighting=UW does not exist; did you mean 'uncertainty'? allowed:",
+    ),
+    "an optimizer that is no file": (
+        ("optimizer=lion",),
+        "allowed: adam, adamw, adamw_strong, sgd (any other class: optimizer._target_=my_package.MyOptimizer).",
+    ),
+    "another name of a precision": (
+        ("trainer.precision=bfloat16",),
+        "trainer.precision='bfloat16' is unknown; did you mean 'bf16'?",
+    ),
+    "no directory to resume": (
+        ("resume=",),
+        "resume= needs a run directory, e.g. resume=outputs/my_run.",
     ),
     "a key without its group": (
         ("epochs=3",),

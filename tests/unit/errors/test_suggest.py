@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from mtl_runner.errors import suggest
 
 
@@ -19,3 +21,14 @@ def test_hundreds_of_names_are_counted() -> None:
         "did you mean 'net7' or 'net97' or 'net87'? 300 names are allowed, net0, net1, net10, ... among them"
     )
     assert suggest("other", names) == "300 names are allowed, net0, net1, net10, ... among them"
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("EW", "fixed"), ("UW", "uncertainty"), ("RLW", "random"), ("stl", "single_task")],
+)
+def test_a_method_is_found_by_the_name_that_others_have_for_it(name: str, meant: str) -> None:
+    """Breaks if somebody who knows LibMTL's names reads a list of forty."""
+    names = ["fixed", "random", "single_task", "uncertainty"]
+    assert suggest(name, names).startswith(f"did you mean {meant!r}? allowed: ")
+    assert suggest(name, ["other"]) == "allowed: other"

@@ -9,6 +9,7 @@ import pytest
 from mtl_runner.errors import ConfigError
 from mtl_runner.launch.catalog import AXES, Catalog
 from mtl_runner.launch.explain import answer, card, is_question, short_source
+from mtl_runner.version import __version__
 from tests.support.paths import CONF
 
 CATALOG = Catalog([CONF])
@@ -133,3 +134,11 @@ def test_a_source_is_listed_without_addresses() -> None:
         == "A, 2020; beta: B, 2022"
     )
     assert short_source("the baseline") == "the baseline"
+
+
+def test_the_version_is_ours() -> None:
+    """Breaks if somebody who asks for help reports the version of Hydra."""
+    assert is_question(["--version"])
+    text = answer(["--version"])
+    assert text.startswith(f"mtl-runner {__version__} (torch ")
+    assert "hydra-core" in text
