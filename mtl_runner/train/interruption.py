@@ -66,12 +66,16 @@ class Stoppable(Protocol):
         """The settings of the run, for its number of epochs."""
 
 
-def stops_here(training: Stoppable, evaluated: bool) -> bool:
+def stops_here(
+    training: Stoppable, evaluated: bool, asked: tuple[bool, bool] | None = None
+) -> bool:
     """Return whether a training loop has to stop now, at the end of an epoch.
 
     Args:
         training: The loop; after its last epoch it ends anyway.
         evaluated: Whether the epoch was evaluated.
+        asked: What several processes have agreed on, in place of the loop's own ``stop`` and
+            ``stop_now``, which a signal may have changed since.
 
     Example:
         >>> from types import SimpleNamespace
@@ -80,11 +84,8 @@ def stops_here(training: Stoppable, evaluated: bool) -> bool:
         >>> stops_here(loop, evaluated=False), stops_here(loop, evaluated=True)
         (False, True)
     """
-    return (
-        training.stop
-        and (evaluated or training.stop_now)
-        and training.epoch < training.settings.trainer.epochs
-    )
+    stop, stop_now = asked or (training.stop, training.stop_now)
+    return stop and (evaluated or stop_now) and training.epoch < training.settings.trainer.epochs
 
 
 def signal_of(error: KeyboardInterrupt) -> signal.Signals:

@@ -217,8 +217,8 @@ class Trainer:
                 self.seconds = time.perf_counter() - started
                 self._tell_schedule(evaluation)
                 self.record(record.means(), evaluation)
-            self._agree()
-            if stops_here(self, evaluation is not None):
+            stop, stop_now, _ = self._agree()
+            if stops_here(self, evaluation is not None, (stop, stop_now)):
                 if evaluation is None:
                     self.seconds = time.perf_counter() - started
                     self.save()
