@@ -111,7 +111,9 @@ class TrainerOptions:
             whole_number(self.patience, "trainer.patience", 1)
         if self.clip is not None:
             object.__setattr__(self, "clip", positive(self.clip, "trainer.clip"))
-        if isinstance(self.lr_scheduler, str) and self.lr_scheduler != "cosine":
+        if self.lr_scheduler == {} or (
+            isinstance(self.lr_scheduler, str) and self.lr_scheduler != "cosine"
+        ):
             raise ConfigError(
                 f"trainer.lr_scheduler={self.lr_scheduler!r} is unknown; use cosine, null, or {{_target_: torch.optim.lr_scheduler...}}."
             )

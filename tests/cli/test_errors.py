@@ -231,6 +231,10 @@ CASES: dict[str, tuple[tuple[str, ...], str]] = {
         ("experiment=nope",),
         "experiment=nope does not exist; allowed: collapse, collapse_groups, reuters_constant_factor, toy_uncertainty.",
     ),
+    "a scheduler without a class": (
+        ("trainer.lr_scheduler={}",),
+        "trainer.lr_scheduler={} is unknown; use cosine, null, or {_target_: torch.optim.lr_scheduler...}.",
+    ),
     "a flag for an option": (
         ("--weighting", "uncertainty"),
         "--weighting is no flag: options have no dashes, as in weighting=uncertainty.",
