@@ -134,8 +134,7 @@ def choice(value: Any, key: str, allowed: Iterable[str]) -> str:
     """
     words = list(allowed)
     if value not in words:
-        question, _, _ = suggest(str(value), words).partition("allowed:")
-        raise ConfigError(f"{key}={value!r} is unknown; {question}allowed: {', '.join(words)}.")
+        raise ConfigError(f"{key}={value!r} is unknown; allowed: {', '.join(words)}.")
     return str(value)
 
 
