@@ -63,10 +63,6 @@ OTHER_NAMES = {
     **dict.fromkeys(("gls", "geometric"), "geometric_mean"),
     **dict.fromkeys(("uw_so", "uwso"), "uncertainty_softmax"),
     **dict.fromkeys(("ruw", "automatic"), "uncertainty_simplified"),
-    **dict.fromkeys(("bfloat16", "mixed", "amp"), "bf16"),
-    **dict.fromkeys(("half", "float16"), "fp16"),
-    **dict.fromkeys(("double", "fp64"), "float64"),
-    "fp32": "float32",
 }
 # More names than this are not listed one by one.
 MANY_NAMES = 100
