@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
@@ -34,8 +35,11 @@ def main() -> None:
 
         take_signals()
         code = _obey_together(sys.argv[1:])
+        sys.stdout.flush()
     except KeyboardInterrupt as interrupt:
         _exit(*_stopped(interrupt))
+    except BrokenPipeError:
+        _end_unread()
     except Exception as error:
         if full_error:
             raise
@@ -78,7 +82,7 @@ def _obey(arguments: list[str]) -> int:
 
     if is_question(arguments):
         search_working_directory()
-        _print_answer(answer(arguments))
+        print(answer(arguments))
         return 0
     resume, arguments = _take_option(arguments, "resume")
     repeat, arguments = _take_option(arguments, "repeat")
@@ -109,15 +113,6 @@ def _stopped(interrupt: KeyboardInterrupt) -> tuple[str, int]:
         return ("Stopped." if code == 130 else f"Stopped by {in_words(number)}."), code
     go_on = f"go on with the same command and hydra.sweep.dir={sweep} resume=true."
     return f"Stopped by {in_words(number)}; {go_on}", code
-
-
-def _print_answer(text: str) -> None:
-    """Print the answer to a question; a reader that has seen enough (``| head``) is no error."""
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:
-        # The interpreter flushes once more at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _compose_and_run(arguments: list[str], repeat: Path | None) -> None:
@@ -312,8 +307,11 @@ def compare() -> None:
         from mtl_runner.results.command import main as compare_main
 
         compare_main(sys.argv[1:])
+        sys.stdout.flush()
     except KeyboardInterrupt:
         _exit("Stopped.", 130)
+    except BrokenPipeError:
+        _end_unread()
     except Exception as error:
         if os.environ.get("HYDRA_FULL_ERROR"):
             raise
@@ -343,6 +341,13 @@ def _exit(sentence: str, code: int) -> NoReturn:
     """Print a sentence to the error output, and end the process."""
     _print_sentence(sentence)
     sys.exit(code)
+
+
+def _end_unread() -> NoReturn:
+    """End quietly, as other commands do: the reader of the output (``| head``) has seen enough."""
+    # The interpreter flushes once more at its end.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(128 + signal.SIGPIPE if hasattr(signal, "SIGPIPE") else 1)
 
 
 def _print_sentence(sentence: str) -> None:

@@ -14,10 +14,13 @@ from typing import Any
 from mtl_runner.errors import MtlError, suggest
 from mtl_runner.errors.keys import suggest_key
 
-# By config group, how to get what is no file of it.
-OTHERS = {
-    "model": " (a network of timm, torchvision or Hugging Face is model=backbone model.name={})",
-    "optimizer": " (any other class: optimizer._target_=my_package.MyOptimizer)",
+# The classes that people ask for by these names.
+OPTIMIZERS = {
+    **{
+        name.lower(): f"torch.optim.{name}"
+        for name in ("Adadelta", "Adagrad", "Adamax", "ASGD", "NAdam", "RAdam", "RMSprop", "Rprop")
+    },
+    **{name.lower(): f"timm.optim.{name}" for name in ("Adan", "Lamb", "Lion")},
 }
 
 
@@ -110,6 +113,18 @@ def _chain(error: BaseException) -> list[BaseException]:
         links.append(cause)
 
 
+def _elsewhere(group: str, option: str) -> str:
+    """Return how to get what is no file of a config group."""
+    if group == "model":
+        return (
+            f" (a network of timm, torchvision or Hugging Face is model=backbone model.name={option})"
+        )
+    if group != "optimizer":
+        return ""
+    name = option if "." in option else OPTIMIZERS.get(option.lower(), "my_package.MyOptimizer")
+    return f" (any other class: optimizer._target_={name})"
+
+
 def _hydra_sentence(error: BaseException) -> str | None:
     """Return a sentence for an error of Hydra or OmegaConf; None for any other error."""
     kind, text = type(error).__name__, str(error)
@@ -119,8 +134,7 @@ def _hydra_sentence(error: BaseException) -> str | None:
         re.DOTALL,
     ):
         group, option, options = match.groups()
-        elsewhere = OTHERS.get(group, "").format(option)
-        return f"{group}={option} does not exist; {suggest(option, options.split())}{elsewhere}."
+        return f"{group}={option} does not exist; {suggest(option, options.split())}{_elsewhere(group, option)}."
     if match := re.search(
         r"Could not override '([^']+)'\.?\s*(No match in the defaults list|Key '[^']*' is not in struct)?",
         text,

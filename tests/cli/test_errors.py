@@ -248,8 +248,20 @@ CASES: dict[str, tuple[tuple[str, ...], str]] = {
         "weighting=UW does not exist; did you mean 'uncertainty'? allowed:",
     ),
     "an optimizer that is no file": (
-        ("optimizer=lion",),
+        ("optimizer=sophia",),
         "allowed: adam, adamw, adamw_strong, sgd (any other class: optimizer._target_=my_package.MyOptimizer).",
+    ),
+    "an optimizer of timm": (
+        ("optimizer=lion",),
+        "allowed: adam, adamw, adamw_strong, sgd (any other class: optimizer._target_=timm.optim.Lion).",
+    ),
+    "an optimizer of torch": (
+        ("optimizer=rmsprop",),
+        "allowed: adam, adamw, adamw_strong, sgd (any other class: optimizer._target_=torch.optim.RMSprop).",
+    ),
+    "the path of a class": (
+        ("optimizer=torch.optim.SGD",),
+        "allowed: adam, adamw, adamw_strong, sgd (any other class: optimizer._target_=torch.optim.SGD).",
     ),
     "no directory to resume": (
         ("resume=",),
