@@ -124,12 +124,13 @@ def _compose_and_run(arguments: list[str], repeat: Path | None) -> None:
     from mtl_runner.config.conf_directory import conf_directory
     from mtl_runner.config.open_keys import override_or_add
     from mtl_runner.config.working_directory import search_working_directory
-    from mtl_runner.launch import current_sweep, register
+    from mtl_runner.launch import current_sweep, register, report_sweeps
     from mtl_runner.launch.overrides import check_overrides
     from mtl_runner.launch.start import forget_empty_sweep
 
     check_overrides(arguments)
     register()
+    report_sweeps()
     search_working_directory()
     # A killed joblib worker leaves semaphores; the warning about them would follow our last line.
     os.environ["PYTHONWARNINGS"] = ",".join(
@@ -184,7 +185,7 @@ def job(config: DictConfig) -> float:
     """
     from mtl_runner.config.working_directory import search_in_run
     from mtl_runner.errors.messages import cli_message
-    from mtl_runner.launch.hydra_request import is_sweeping, request_of_job
+    from mtl_runner.launch.hydra_request import is_sweeping, report_failure, request_of_job
     from mtl_runner.train.interruption import StoppedBySignal, take_signals
 
     search_in_run()
@@ -211,10 +212,10 @@ def job(config: DictConfig) -> float:
         return float("nan")
     if sweeping and outcome.stopped_by is not None:
         raise StoppedBySignal(outcome.stopped_by)
-    if outcome.error and not sweeping:
-        _print_error(outcome.error, outcome.exit_code)
+    if outcome.error and sweeping:
+        report_failure(outcome.error)
     elif outcome.error:
-        print(f"  failed: {outcome.error}", file=sys.stderr)
+        _print_error(outcome.error, outcome.exit_code)
     return outcome.monitor
 
 

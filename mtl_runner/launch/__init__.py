@@ -4,7 +4,7 @@ This room makes a :class:`~mtl_runner.runs.request.Request` of a command line an
 free of torch until a run begins.
 """
 
-from mtl_runner.launch.plugins import register
+from mtl_runner.launch.plugins import register, report_sweeps
 from mtl_runner.launch.start import SweepStart, current_sweep
 
-__all__ = ["SweepStart", "current_sweep", "register"]
+__all__ = ["SweepStart", "current_sweep", "register", "report_sweeps"]

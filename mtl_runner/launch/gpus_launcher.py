@@ -6,7 +6,6 @@ Free of torch until it launches.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 
 from hydra.core.utils import JobReturn
@@ -14,9 +13,11 @@ from omegaconf import OmegaConf
 
 from mtl_runner.errors import ConfigError, MtlError
 from mtl_runner.errors.checks import is_whole_number, whole_number
+from mtl_runner.errors.words import counted
 from mtl_runner.launch.prepared_jobs import PreparingLauncher
-from mtl_runner.launch.processes import RunProcesses, say
+from mtl_runner.launch.processes import RunProcesses
 from mtl_runner.runs.request import Outcome, Request
+from mtl_runner.train.terminal import say
 
 
 class GpusLauncher(PreparingLauncher):
@@ -78,11 +79,11 @@ class GpusLauncher(PreparingLauncher):
         ended = enqueue_all(requests)
         waiting = {number: requests[number] for number in requests if number not in ended}
         if waiting:
-            machine = f"{len(gpus)} GPUs" if gpus else f"{cores} cores"
+            machine = counted(len(gpus), "GPU") if gpus else counted(cores, "core")
             need = min(needs[number] for number in waiting)
             at_a_time = min(len(waiting), count, max(1, len(places) // need))
             say(
-                f"{len(waiting)} jobs, {at_a_time} at a time on {machine}, each in a process of its own."
+                f"{counted(len(waiting), 'job')}, {at_a_time} at a time on {machine}, each in a process of its own."
             )
         processes = RunProcesses(
             waiting, places, needs, count, self.retries, threads=max(1, cores // count)
@@ -111,11 +112,9 @@ def enqueue_all(requests: dict[int, Request]) -> dict[int, Outcome | Exception]:
         try:
             outcome = enqueue(request)
         except MtlError as error:
-            say(f"[{request.job}] failed: {error}", sys.stderr)
             ended[number] = error
             continue
         if outcome is not None:
-            say(f"[{request.job}] finished already")
             ended[number] = outcome
     return ended
 

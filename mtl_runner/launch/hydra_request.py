@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from mtl_runner.errors import ConfigError
 from mtl_runner.errors.keys import suggest_key
 from mtl_runner.runs.request import Request
+from mtl_runner.runs.sweep_report import SweepReport
 
 # Options of the runner that are in no config until somebody adds them.
 ADDED_KEYS = ("debug", "tags")
@@ -51,6 +52,7 @@ def request_of_job(config: DictConfig) -> Request:
         job=f"{hydra.job.num}: {' '.join(override.lstrip('+') for override in overrides)}"
         if is_sweeping()
         else "",
+        shown=_shown(),
     )
 
 
@@ -80,6 +82,25 @@ def check_added_keys(config: DictConfig, hydra: Any) -> None:
             raise ConfigError(
                 f"Nothing reads the key {key!r} that {override} adds; {question or 'mtl-run --cfg job prints the keys that there are.'}"
             )
+
+
+def _shown() -> Literal["all", "bar", "nothing"]:
+    """Return what the terminal shows of a run, beside the report of its sweep."""
+    if not is_sweeping():
+        return "all"
+    return "bar" if SweepReport.current is not None else "nothing"
+
+
+def report_failure(reason: str) -> None:
+    """Let the report of the sweep say why the job that Hydra runs has failed.
+
+    In the process of a worker, which has no report, the run's record says so.
+
+    Args:
+        reason: One sentence.
+    """
+    if SweepReport.current is not None:
+        SweepReport.current.end_run(int(HydraConfig.get().job.num), None, reason)
 
 
 def is_sweeping() -> bool:

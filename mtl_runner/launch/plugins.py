@@ -10,8 +10,10 @@ from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
+from mtl_runner.compat.hydra_launcher import wrap_launchers
 from mtl_runner.config.conf_directory import conf_directory
 from mtl_runner.launch.gpus_launcher import GpusLauncher
+from mtl_runner.launch.reported_launcher import ReportedLauncher
 from mtl_runner.launch.slurm_launcher import SlurmLauncher
 from mtl_runner.launch.stacked_launcher import StackedLauncher
 from mtl_runner.study.sweeper import FairSweeper
@@ -61,3 +63,8 @@ def register() -> None:
     for plugin in PLUGINS:
         setattr(alias, plugin.__name__, plugin)
         Plugins.instance().register(plugin)
+
+
+def report_sweeps() -> None:
+    """Let the terminal show a line per run of every sweep that this process starts."""
+    wrap_launchers(ReportedLauncher)

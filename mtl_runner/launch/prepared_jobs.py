@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from mtl_runner.compat.hydra_compose import Composer
 from mtl_runner.launch.hydra_request import request_of_composed
 from mtl_runner.runs.request import Outcome, Request
+from mtl_runner.runs.sweep_report import SweepReport
 
 
 class PreparingLauncher(Launcher):
@@ -78,6 +79,9 @@ class PreparingLauncher(Launcher):
         if isinstance(outcome, Exception):
             job.status, job.return_value = JobStatus.FAILED, outcome
             return
+        if outcome.error and SweepReport.current is not None:
+            hydra: Any = job.hydra_cfg
+            SweepReport.current.end_run(hydra.hydra.job.num, None, outcome.error)
         job.status, job.return_value = JobStatus.COMPLETED, outcome.monitor
         self.context.callbacks.on_job_end(config=request.config, job_return=job)
 

@@ -9,7 +9,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections import deque
@@ -18,10 +17,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mtl_runner.errors.words import counted
 from mtl_runner.files import open_to_append, read_regular
 from mtl_runner.runs.process import command_of, environment_of
 from mtl_runner.runs.request import Outcome, Request
 from mtl_runner.train.interruption import STOP_SIGNALS, StoppedBySignal, in_words
+from mtl_runner.train.terminal import say
 
 # Seconds between two looks at the processes.
 LOOK_EVERY = 0.05
@@ -96,7 +97,9 @@ class RunProcesses:
                     waiting.clear()
                     for running in self._running:
                         running.process.send_signal(number)
-                    say(f"{in_words(number)}: {len(self._running)} runs save and stop.")
+                    stopping = len(self._running)
+                    verbs = "saves and stops" if stopping == 1 else "save and stop"
+                    say(f"{in_words(number)}: {counted(stopping, 'run')} {verbs}.")
                 while waiting and (places := self._places_for(waiting[0])):
                     self._start(waiting.popleft(), places)
                 for running in [r for r in self._running if r.process.poll() is not None]:
@@ -176,7 +179,6 @@ class RunProcesses:
             reason = self._reason(running.process.returncode, request.directory)
             outcome = recorded or record_death(request, reason)
         self.outcomes[number] = outcome
-        report_end(request, outcome)
         return False
 
     def _reason(self, code: int, directory: Path) -> str:
@@ -187,33 +189,6 @@ class RunProcesses:
             return f"{_cause(code)}; {go_on}{help_}."
         line = _last_line(directory / PROCESS_LOG)
         return line or f"The process of the run ended with status {code}; {go_on}."
-
-
-def say(text: str, stream: Any = None) -> None:
-    """Print a line at once; that nobody reads it any more is no error.
-
-    Args:
-        text: The line.
-        stream: Where it goes; None: the standard output.
-    """
-    with contextlib.suppress(OSError):
-        print(text, file=stream or sys.stdout, flush=True)
-
-
-def report_end(request: Request, outcome: Outcome) -> None:
-    """Print how a run ended; of a failed one to the error output.
-
-    Args:
-        request: The run.
-        outcome: How it ended.
-    """
-    if outcome.error:
-        say(f"[{request.job}] failed: {outcome.error}", sys.stderr)
-        return
-    from mtl_runner.runs.records import read_summary
-    from mtl_runner.runs.summary import monitor_line
-
-    say(f"[{request.job}] {monitor_line(read_summary(request.directory))}")
 
 
 def _cause(code: int) -> str:

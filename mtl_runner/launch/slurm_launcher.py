@@ -25,9 +25,9 @@ from omegaconf import OmegaConf
 from mtl_runner.config.extras import import_extra
 from mtl_runner.errors import ConfigError, suggest
 from mtl_runner.errors.checks import is_whole_number, whole_number
+from mtl_runner.errors.words import counted
 from mtl_runner.launch.gpus_launcher import enqueue_all
 from mtl_runner.launch.prepared_jobs import PreparingLauncher, directory_of_sweep
-from mtl_runner.launch.processes import report_end, say
 from mtl_runner.launch.slurm_queue import (
     SlurmJobs,
     is_over,
@@ -37,6 +37,7 @@ from mtl_runner.launch.slurm_queue import (
 )
 from mtl_runner.runs.cluster_job import ClosingJob, ClusterJob
 from mtl_runner.runs.request import Outcome, Request
+from mtl_runner.train.terminal import say
 
 # Seconds between two looks at the records of the runs, and at the queue: at first, and at most.
 LOOK_EVERY = 1.0
@@ -253,7 +254,10 @@ class SlurmLauncher(PreparingLauncher):
         jobs = {n: queue.job_of(request.directory) for n, request in requests.items()}
         waiting = {n: job for n, job in jobs.items() if job and not is_over(states[job])}
         if waiting:
-            say(f"{len(waiting)} runs of this sweep are in the queue of Slurm already.")
+            are = "is" if len(waiting) == 1 else "are"
+            say(
+                f"{counted(len(waiting), 'run')} of this sweep {are} in the queue of Slurm already."
+            )
         ended = enqueue_all({n: r for n, r in requests.items() if n not in waiting})
         new = {n: r for n, r in requests.items() if n not in waiting and n not in ended}
         if new:
@@ -315,7 +319,7 @@ class SlurmLauncher(PreparingLauncher):
         queue.add({requests[number].directory: job for number, job in ids.items()})
         arrays = list(dict.fromkeys(job.partition("_")[0] for job in ids.values()))
         say(
-            f"{len(groups)} jobs in the queue of Slurm (squeue -j {','.join(arrays)}); logs: {queue.folder}/{arrays[0]}*_log.out, and run.log of every run."
+            f"{counted(len(groups), 'job')} in the queue of Slurm (squeue -j {','.join(arrays)}); logs: {queue.folder}/{arrays[0]}*_log.out, and run.log of every run."
         )
         executor = self.submitit.SlurmExecutor(queue.folder)
         executor.update_parameters(
@@ -368,7 +372,6 @@ class SlurmLauncher(PreparingLauncher):
                 if outcome is not None and not was_interrupted(request.directory):
                     ended[number] = outcome
                     del waiting[number]
-                    report_end(request, outcome)
             if time.monotonic() - asked >= pause:
                 states = states_of(waiting.values())
                 asked, pause = time.monotonic(), min(ASK_LAST, 1.5 * pause)
@@ -388,7 +391,6 @@ class SlurmLauncher(PreparingLauncher):
                         continue
                     reason = reason_of(job, state, queue.log_of(job))
                     ended[number] = record_death(request, reason)
-                    report_end(request, ended[number])
                 if again:
                     waiting |= submit(again)
             time.sleep(LOOK_EVERY)

@@ -16,8 +16,10 @@ from omegaconf import DictConfig, OmegaConf
 from mtl_runner.compat.hydra_launcher import BasicLauncher
 from mtl_runner.config.working_directory import search_in_run, working_directory_searched
 from mtl_runner.errors import ConfigError
+from mtl_runner.errors.words import counted
 from mtl_runner.launch.prepared_jobs import PreparingLauncher, directory_of_sweep
 from mtl_runner.launch.slurm_launcher import SlurmLauncher
+from mtl_runner.train.terminal import say
 
 # A line about jobs that run one by one lists so many of them.
 LISTED_JOBS = 6
@@ -140,4 +142,5 @@ class StackedLauncher(PreparingLauncher):
             numbers = [number for number in reasons if reasons[number] == reason]
             listed = ", ".join(map(str, numbers[:LISTED_JOBS]))
             listed += ", ..." if len(numbers) > LISTED_JOBS else ""
-            print(f"{len(numbers)} of {jobs} jobs run one by one ({listed}): {reason}.", flush=True)
+            run = "runs" if len(numbers) == 1 else "run"
+            say(f"{len(numbers)} of {counted(jobs, 'job')} {run} one by one ({listed}): {reason}.")

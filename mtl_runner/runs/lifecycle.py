@@ -19,6 +19,7 @@ from omegaconf import OmegaConf
 from mtl_runner.config.kept_files import KEPT_FILES
 from mtl_runner.errors import RunDirectoryError
 from mtl_runner.errors.messages import run_message
+from mtl_runner.errors.words import counted
 from mtl_runner.experiment.build import Experiment, build
 from mtl_runner.experiment.dataset import Datasets
 from mtl_runner.files import open_regular, write_json
@@ -153,16 +154,16 @@ def end(trainer: Trainer, request: Request) -> Outcome:
         draw(trainer, summary, directory)
     log.info("%s", task_table(summary))
     log.info("%s", monitor_line(summary))
-    best_epoch, at_the_end = trainer.best.latest_epoch, summary["monitor"]["final"]
-    options, best_value = trainer.settings.trainer, trainer.best.value
-    for lesson in advice_on_best(options, best_value, best_epoch, at_the_end, trainer.epoch):
+    options, best_value = trainer.settings.trainer, (trainer.best.value, trainer.best.latest_epoch)
+    at_the_end = summary["monitor"]["final"]
+    for lesson in advice_on_best(options, trainer.monitor, best_value, at_the_end, trainer.epoch):
         log.warning("%s", lesson)
     if trainer.settings.trainer.patience and trainer.epoch < trainer.settings.trainer.epochs:
         log.info(
-            "Stopped early after epoch %d: no better %s for %d epochs.",
+            "Stopped early after epoch %d: no better %s for %s.",
             trainer.epoch,
             trainer.settings.trainer.monitor,
-            trainer.settings.trainer.patience,
+            counted(trainer.settings.trainer.patience, "epoch"),
         )
     # Not before the summary says that the run has finished: it could not go on without them.
     checkpoint.keep_only(directory, kept_files(summary))
@@ -230,8 +231,8 @@ def _start_line(trainer: Trainer) -> str:
     shared = sum(p.numel() for p in experiment.parameters.shared)
     start = f"resuming after {trainer.position}" if trainer.resumed else "starting"
     return (
-        f"{', '.join(t.name for t in trainer.tasks)}: {sizes} rows; {trained:,} parameters, {shared:,} shared; "
-        f"{start}, {settings.trainer.epochs} epochs of {trainer.batches.count} steps on {_devices(experiment)}"
+        f"{', '.join(t.name for t in trainer.tasks)}: {sizes} rows; {counted(trained, 'parameter')}, {shared:,} shared; "
+        f"{start}, {counted(settings.trainer.epochs, 'epoch')} of {counted(trainer.batches.count, 'step')} on {_devices(experiment)}"
     )
 
 

@@ -1,62 +1,53 @@
-"""The messages of a run: on the terminal and in its run.log."""
+"""The messages of a run: on the terminal, in its run.log, and its notices for a sweep."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import os
-import re
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from mtl_runner.files import open_to_append
+from mtl_runner.train import interruption
+from mtl_runner.train.terminal import say
+
+# The warnings of a run in a sweep, one a line: the sweep shows each of them once.
+NOTICES = Path(".hydra") / "notices.log"
+# What tracebacks are logged to, which only run.log shows, and answers to Ctrl-C, which a sweep
+# shows, too.
+FILE, SIGNALS = "mtl_runner.file", interruption.log.name
 
 
-class _RunLog(logging.FileHandler):
-    """A handler for run.log that a full disk does not stop; the terminal shows the message."""
-
-    def _open(self) -> Any:
-        return _open_at_end(Path(self.baseFilename))
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
-        del record
-
-
-@contextlib.contextmanager
-def logging_to(directory: Path) -> Iterator[None]:
-    """Send messages to the terminal and to ``run.log``; tracebacks only to ``run.log``.
+class _Terminal(logging.Handler):
+    """A handler that prints messages above a bar; those of a sweep's runs only after Ctrl-C.
 
     Args:
-        directory: The run directory that ``run.log`` lies in.
+        everything: Whether this is a single run, all of whose messages are shown.
     """
-    root = logging.getLogger("mtl_runner")
-    root.setLevel(logging.INFO)
-    root.propagate = False
-    terminal = logging.StreamHandler(sys.stdout)
-    terminal.addFilter(lambda record: record.name != "mtl_runner.file")
-    handlers: list[logging.Handler] = [terminal]
-    with contextlib.suppress(OSError):
-        handlers.append(_RunLog(directory / "run.log"))
-    for handler in handlers:
-        root.addHandler(handler)
-    logging.getLogger("mtl_runner.file").info("%s", time.strftime("%Y-%m-%d %H:%M:%S"))
-    try:
-        yield
-    finally:
-        for handler in handlers:
-            root.removeHandler(handler)
-            with contextlib.suppress(OSError):
-                handler.close()
+
+    def __init__(self, everything: bool = True) -> None:
+        super().__init__()
+        self.everything = everything
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.name == SIGNALS or (self.everything and record.name != FILE):
+            try:
+                say(self.format(record))
+            except Exception:
+                self.handleError(record)
 
 
 class RunLogs(logging.Handler):
-    r"""A logging handler for many runs at once: a message goes into the run.log of one of them.
+    r"""A logging handler for many runs: a message goes into the run.log of one of them.
+
+    Warnings go to the notices of the run, too, which its sweep shows. A full disk stops nothing.
 
     Attributes:
         directory: The run directory that messages belong to now; None to drop them.
+        in_sweep: Whether the runs belong to a sweep.
 
     Example:
         >>> import tempfile
@@ -69,48 +60,62 @@ class RunLogs(logging.Handler):
         >>> folder.cleanup()
     """
 
-    def __init__(self) -> None:
+    def __init__(self, directory: Path | None = None, in_sweep: bool = True) -> None:
         super().__init__()
-        self.directory: Path | None = None
+        self.directory, self.in_sweep = directory, in_sweep
 
     def emit(self, record: logging.LogRecord) -> None:
         """Append a message to the run.log of :attr:`directory`."""
-        if self.directory is not None:
-            with contextlib.suppress(OSError), _open_at_end(self.directory / "run.log") as file:
-                file.write(self.format(record) + "\n")
+        if self.directory is None:
+            return
+        text = self.format(record)
+        self._append(self.directory / "run.log", text)
+        if self.in_sweep and record.levelno >= logging.WARNING and record.name != FILE:
+            self._append(self.directory / NOTICES, " ".join(text.split()))
+
+    @staticmethod
+    def _append(path: Path, text: str) -> None:
+        with contextlib.suppress(OSError), _open_at_end(path) as file:
+            file.write(f"{text}\n")
+
+
+@contextlib.contextmanager
+def logging_to(directory: Path, in_sweep: bool = False, terminal: bool = True) -> Iterator[None]:
+    """Send messages to the terminal and to ``run.log``; tracebacks only to ``run.log``.
+
+    Args:
+        directory: The run directory that ``run.log`` lies in.
+        in_sweep: Whether the run belongs to a sweep, which shows its warnings.
+        terminal: Whether the terminal shows the messages.
+    """
+    with _handled_by(_Terminal(terminal), RunLogs(directory, in_sweep)):
+        logging.getLogger(FILE).info("%s", time.strftime("%Y-%m-%d %H:%M:%S"))
+        yield
 
 
 @contextlib.contextmanager
 def logging_to_many(logs: RunLogs) -> Iterator[None]:
-    """Send all messages to the run.log of their run, and each warning once to the terminal.
+    """Send all messages to the run.log of their run.
 
     Args:
         logs: The handler that knows which run a message belongs to.
     """
-    seen: set[str] = set()
+    with _handled_by(_Terminal(everything=False), logs):
+        yield
 
-    def is_new_warning(record: logging.LogRecord) -> bool:
-        # The same warning with other numbers is the same warning.
-        text = re.sub(r"[\d.]+", "#", record.getMessage())
-        is_new = (
-            record.name != "mtl_runner.file"
-            and record.levelno >= logging.WARNING
-            and text not in seen
-        )
-        seen.add(text)
-        return is_new
 
+@contextlib.contextmanager
+def _handled_by(*handlers: logging.Handler) -> Iterator[None]:
+    """Give our messages to these handlers alone."""
     root = logging.getLogger("mtl_runner")
     root.setLevel(logging.INFO)
     root.propagate = False
-    terminal = logging.StreamHandler(sys.stdout)
-    terminal.addFilter(is_new_warning)
-    for handler in (terminal, logs):
+    for handler in handlers:
         root.addHandler(handler)
     try:
         yield
     finally:
-        for handler in (terminal, logs):
+        for handler in handlers:
             root.removeHandler(handler)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from mtl_runner.errors import RunDirectoryError
@@ -10,6 +11,7 @@ from mtl_runner.runs.queued import recorded_request
 from mtl_runner.runs.runner import run
 from mtl_runner.runs.stacked import StackedRuns
 from mtl_runner.train.interruption import StoppedBySignal
+from mtl_runner.train.terminal import say
 
 
 def train_recorded_stack(path: Path) -> int:
@@ -37,9 +39,11 @@ def train_recorded_stack(path: Path) -> int:
     requests = {number: recorded_request(*entry) for number, entry in enumerate(runs)}
     stacked = StackedRuns(requests, memory)
     stacked.run()
+    for number, refusal in stacked.refused.items():
+        say(f"[{requests[number].job}] failed: {refusal}", sys.stderr)
     outcomes = dict(stacked.outcomes)
     for number, reason in stacked.not_stacked.items():
-        print(f"[{requests[number].job}] runs by itself: {reason}.", flush=True)
+        say(f"[{requests[number].job}] runs by itself: {reason}.")
         outcome = outcomes[number] = run(requests[number])
         if outcome.stopped_by is not None:
             raise StoppedBySignal(outcome.stopped_by)

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from omegaconf import DictConfig
 
@@ -23,6 +24,8 @@ class Request:
         longer: The number of epochs to which a run that is recorded already is to go on; None: as
             many as it was first asked for.
         job: The label of a job in a sweep, e.g. ``"3: weighting=fixed seed=0"``; else empty.
+        shown: What the terminal shows of it: ``"all"``, its ``"bar"`` under that of a sweep, or
+            ``"nothing"``, since it trains in another process than the sweep's.
 
     Example:
         >>> from omegaconf import OmegaConf
@@ -38,6 +41,7 @@ class Request:
     hydra: DictConfig | None = None
     job: str = ""
     longer: int | None = None
+    shown: Literal["all", "bar", "nothing"] = "all"
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import os
 import shlex
 import signal
 import sys
+import textwrap
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
@@ -35,6 +36,7 @@ from mtl_runner.runs.longer import can_be_longer, make_longer
 from mtl_runner.runs.records import kept_files, not_kept, read_summary
 from mtl_runner.runs.request import Outcome, Request
 from mtl_runner.runs.summary import monitor_line, task_table
+from mtl_runner.runs.sweep_report import SweepReport
 from mtl_runner.train import checkpoint
 from mtl_runner.train.interruption import (
     Interrupted,
@@ -48,6 +50,8 @@ from mtl_runner.train.progress import ProgressBar
 from mtl_runner.train.trainer import Trainer
 
 log = logging.getLogger("mtl_runner")
+
+BAR_NAME = 40  # letters of the name of a run in front of its bar
 
 
 def run(request: Request) -> Outcome:
@@ -67,7 +71,7 @@ def run(request: Request) -> Outcome:
     if launched is not None:
         request = launched.with_devices(request)
     epochs = request.longer
-    with claimed_for(request), logging_to(request.directory), workers_ended():
+    with claimed_for(request), _logging(request), workers_ended():
         if request.job:
             log.info("[%s]", request.job)
         if epochs is None or not can_be_longer(request.directory, request.config, epochs):
@@ -92,8 +96,13 @@ def run_as_rank(request: Request, ranks: Ranks) -> Outcome:
         return Outcome()
     if torchrun() is not None:  # then this is the process that was asked for the run
         return _train_with(request, ranks)
-    with logging_to(request.directory):
+    with _logging(request):
         return _recorded(request, lambda: _train_with(request, ranks))
+
+
+def _logging(request: Request) -> contextlib.AbstractContextManager[None]:
+    """Send the messages of a run to its run.log, and those that it shows to the terminal."""
+    return logging_to(request.directory, bool(request.job), request.shown == "all")
 
 
 def _train_with(request: Request, ranks: Ranks) -> Outcome:
@@ -181,7 +190,7 @@ def _train(trainer: Trainer, request: Request) -> Trainer:
     if _is_compiled(trainer):
         from mtl_runner.train.stack import run_compiled
 
-        reason = run_compiled(trainer)
+        reason = run_compiled(trainer, _bar_name(request), request.shown != "nothing")
         if not reason:
             return trainer
         if trainer.settings.trainer.compile is True:
@@ -192,10 +201,20 @@ def _train(trainer: Trainer, request: Request) -> Trainer:
         header, config = trainer.best.header, trainer.config
         trainer = Trainer(build(request.config), request.directory)
         trainer.best.header, trainer.config = header, config
-    bar = ProgressBar(trainer) if trainer.writes else contextlib.nullcontext()
-    with bar, graceful_interruption(trainer):
+    shown = trainer.writes and request.shown != "nothing"
+    with ProgressBar(trainer, _bar_name(request), shown), graceful_interruption(trainer):
         trainer.run()
     return trainer
+
+
+def _bar_name(request: Request) -> str | None:
+    """Return what the bar of a run in a sweep begins with; None for a single run."""
+    if not request.job:
+        return None
+    number = request.job.partition(":")[0]
+    report = SweepReport.current
+    name = report.name_of(int(number)) if report and number.isdecimal() else request.job
+    return textwrap.shorten(name, BAR_NAME, placeholder=" ...")
 
 
 def _is_compiled(trainer: Trainer) -> bool:

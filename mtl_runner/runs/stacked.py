@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,9 +29,7 @@ from mtl_runner.runs.lifecycle import (
     write_status,
 )
 from mtl_runner.runs.logs import RunLogs, logging_to_many
-from mtl_runner.runs.records import read_summary
 from mtl_runner.runs.request import Outcome, Request
-from mtl_runner.runs.summary import monitor_line
 from mtl_runner.train import checkpoint
 from mtl_runner.train.interruption import (
     StoppedBySignal,
@@ -52,6 +49,7 @@ from mtl_runner.train.stack.eligibility import (
 from mtl_runner.train.stack.stack_trainer import StackTrainer
 from mtl_runner.train.stack.stacked_optimizer import optimizer_key
 from mtl_runner.train.stack.stacked_step import CannotStackError
+from mtl_runner.train.terminal import say
 from mtl_runner.train.trainer import Trainer
 
 log = logging.getLogger("mtl_runner")
@@ -107,7 +105,6 @@ class StackedRuns:
                 recorded = outcome_if_finished(request)
             if recorded is not None:
                 self.outcomes[index] = recorded
-                self._print(index, "finished already")
             elif index not in self.refused:
                 config: Any = OmegaConf.to_container(request.config, resolve=True)
                 groups.setdefault(config_key(config), []).append(index)
@@ -212,9 +209,8 @@ class StackedRuns:
                 self.not_stacked[members[0]] = "there is not enough memory to stack it"
                 return
             half = len(members) // 2
-            print(
-                f"Out of memory with a stack of {len(members)} runs; going on with {half} at a time.",
-                flush=True,
+            say(
+                f"Out of memory with a stack of {len(members)} runs; going on with {half} at a time."
             )
             for part in (members[:half], members[half:]):
                 unfinished = [index for index in part if index not in self.outcomes]
@@ -279,8 +275,6 @@ class StackedRuns:
                 if k in stack.failed:
                     raise stack.failed[k]
                 self.outcomes[index] = end(trainers[index], self.requests[index])
-                summary = read_summary(self.requests[index].directory)
-                self._print(index, monitor_line(summary))
         if stack.stop:
             raise StoppedBySignal(stack.stop_signal)
 
@@ -295,27 +289,16 @@ class StackedRuns:
             yield
         except RunDirectoryError as error:
             self.refused[index] = error
-            print(f"[{self.requests[index].job}] failed: {error}", file=sys.stderr, flush=True)
         except Exception as error:
             if out_of_memory(error):
                 raise _TooLargeError from error
             self.outcomes[index] = record_failure(error, self.requests[index])
-            self._print(index, f"failed: {self.outcomes[index].error}")
         finally:
             self.logs.directory = None
 
     def _log_to(self, index: int) -> None:
         """Send what is logged from now on to the run.log of this run."""
         self.logs.directory = self.requests[index].directory
-
-    def _print(self, index: int, text: str) -> None:
-        """Print a line about one run; of a failed one to the error output."""
-        failed = index in self.outcomes and self.outcomes[index].error
-        print(
-            f"[{self.requests[index].job}] {text}",
-            file=sys.stderr if failed else sys.stdout,
-            flush=True,
-        )
 
 
 class _TooLargeError(Exception):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
-from mtl_runner.results.records.summary import mapping
+from mtl_runner.results.records.summary import Summary, mapping
 from mtl_runner.results.text import align, number
 from mtl_runner.runs.records import judged_epoch, kept_files
 from mtl_runner.tasks.task import Task
@@ -113,12 +114,12 @@ def task_table(summary: dict[str, Any]) -> str:
         >>> depth = {"weight": 0.5, "sigma": None, "true_sigma": None}
         >>> val = {"loss": 0.25, "relative_loss": 0.1, "rmse": 0.5}
         >>> print(task_table({"tasks": {"depth": {**depth, "final": {"val": val}}}}))
-        task   val loss  vs trivial  metrics (val)  weight
-        -----  --------  ----------  -------------  ------
-        depth  0.25      0.1         rmse 0.5       0.5
+        task   val loss  relative_loss  metrics (val)  weight
+        -----  --------  -------------  -------------  ------
+        depth  0.25      0.1            rmse 0.5       0.5
     """
     tasks = summary["tasks"]
-    columns = ["task", "val loss", "vs trivial", "metrics (val)", "weight"]
+    columns = ["task", "val loss", "relative_loss", "metrics (val)", "weight"]
     has_sigma = any(task.get("sigma") is not None for task in tasks.values())
     has_truth = has_sigma and any(task.get("true_sigma") is not None for task in tasks.values())
     columns += ["sigma"] * has_sigma + ["true sigma"] * has_truth
@@ -159,16 +160,16 @@ def monitor_line(summary: dict[str, Any]) -> str:
         >>> monitor_line({"monitor": monitor, "checkpoints": "none"})
         'relative_loss 0.5 at the end; best 0.25 at epoch 7'
     """
-    monitor = summary["monitor"]
-    best_epoch = monitor.get("best_epoch")
-    if isinstance(best_epoch, dict):
+    monitor = Summary.of(summary).monitor
+    best_epoch = monitor.best_epoch
+    if isinstance(best_epoch, Mapping):
         epochs = ", ".join(
             f"epoch {short_epoch(epoch)} of {task}" for task, epoch in best_epoch.items()
         )
     else:
         epochs = "an unknown epoch" if best_epoch is None else f"epoch {short_epoch(best_epoch)}"
-    final, best = number(monitor.get("final")), number(monitor.get("best"))
+    final, best = (number(monitor.as_recorded(epoch)) for epoch in ("final", "best"))
     file = " (best.pt)" if "best.pt" in kept_files(summary) else ""
     if judged_epoch(summary) == "best":
-        return f"{monitor['name']} {best} at {epochs}, the best{file}; {final} at the end"
-    return f"{monitor['name']} {final} at the end; best {best} at {epochs}{file}"
+        return f"{monitor.name} {best} at {epochs}, the best{file}; {final} at the end"
+    return f"{monitor.name} {final} at the end; best {best} at {epochs}{file}"

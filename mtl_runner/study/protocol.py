@@ -23,6 +23,14 @@ from dataclasses import dataclass, field, replace
 
 # Trials of every candidate after those of the learning rates.
 LAST_TRIALS = 2
+# What the runs of each phase are for.
+PHASES = {
+    1: "tuning, learning rates",
+    2: "tuning, one more learning rate each",
+    3: "tuning, last trials",
+    4: "final runs with fresh seeds",
+    5: "final runs of the frozen twins",
+}
 Weights = Mapping[str, float]
 
 
@@ -73,6 +81,24 @@ class PlannedRun:
     seed: int
     extra_overrides: tuple[str, ...] = ()
     final: bool = False
+
+    @property
+    def label(self) -> str:
+        """The name of this run in a line about it: candidate, options, learning rate, seed.
+
+        Example:
+            >>> knob = ("weighting.lr=0.1",)
+            >>> PlannedRun(Candidate("famo", "strategy", ()), 0.0316, 3, 0, knob).label
+            'famo weighting.lr=0.1 lr=0.0316 seed=0'
+        """
+        return " ".join(
+            [
+                self.candidate.name,
+                *self.extra_overrides,
+                *([] if "lr=" in self.candidate.name else [f"lr={self.lr:.3g}"]),
+                f"seed={self.seed}",
+            ]
+        )
 
     @property
     def overrides(self) -> list[str]:
@@ -234,6 +260,24 @@ class Protocol:
         ]
         if twins:
             yield twins
+
+    def runs_after(self, phase: int) -> int:
+        """Return about how many runs come after a phase: no more learning rates, all twins.
+
+        Args:
+            phase: The phase of a round.
+
+        Example:
+            >>> famo = Candidate("famo", "strategy", ("weighting=famo",))
+            >>> protocol = Protocol(Plan(lr=0.01, seeds=3), [famo], lambda strategy: None)
+            >>> [protocol.runs_after(phase) for phase in PHASES]
+            [8, 8, 6, 3, 0]
+        """
+        everybody = len(self.candidates)
+        twins = self.plan.seeds * sum(c.role == "strategy" for c in self.candidates)
+        last_trials = LAST_TRIALS * everybody if phase < 3 else 0
+        finals = self.plan.seeds * everybody if phase < 4 else 0
+        return last_trials + finals + (twins if phase < 5 else 0)
 
     def best(self, candidate: Candidate) -> Trial:
         """Return the trial with the least monitor.

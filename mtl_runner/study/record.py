@@ -10,10 +10,13 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
+from mtl_runner.errors.words import counted, duration
 from mtl_runner.files import write_json
 from mtl_runner.results.records.summary import Summary
 from mtl_runner.runs.records import read_summary
-from mtl_runner.study.protocol import Candidate, PlannedRun
+from mtl_runner.runs.sweep_report import SweepReport
+from mtl_runner.study.protocol import PHASES, Candidate, PlannedRun
+from mtl_runner.train.terminal import say
 
 
 class StudyRecord:
@@ -29,8 +32,8 @@ class StudyRecord:
         >>> import json, tempfile
         >>> folder = tempfile.TemporaryDirectory()
         >>> record = StudyRecord(Path(folder.name), margin=0.02)
-        >>> record.begin_round([PlannedRun(Candidate("equal", "equal", ()), 0.01, 1, 0)])
-        study: phase 1 (tuning), 1 runs
+        >>> record.begin_round([PlannedRun(Candidate("equal", "equal", ()), 0.01, 1, 0)], after=3)
+        study: tuning, learning rates: 1 run, then about 3 runs
         >>> record.write(["One note."])
         >>> json.loads((Path(folder.name) / "study.json").read_text())["notes"]
         ['One note.']
@@ -42,11 +45,24 @@ class StudyRecord:
         self.runs: list[tuple[PlannedRun, str]] = []
         self.count = 0
 
-    def begin_round(self, runs: Sequence[PlannedRun]) -> None:
-        """Count and announce runs that are about to be launched."""
+    def begin_round(self, runs: Sequence[PlannedRun], after: int) -> None:
+        """Count and announce runs that are about to be launched, and what is left then.
+
+        Args:
+            runs: The runs of the round.
+            after: About how many runs come after it.
+        """
         self.count += len(runs)
-        purpose = "final runs with fresh seeds" if runs[0].final else "tuning"
-        print(f"study: phase {runs[0].phase} ({purpose}), {len(runs)} runs", flush=True)
+        line = f"study: {PHASES[runs[0].phase]}: {counted(len(runs), 'run')}"
+        line += f", then about {counted(after, 'run')}" if after else ", the last ones"
+        report = SweepReport.current
+        if report is not None:
+            report.total = self.count + after
+            first = self.count - len(runs)
+            report.names = {first + place: run.label for place, run in enumerate(runs)}
+            seconds = report.time_for(len(runs) + after)
+            line += "" if seconds is None else f"; about {duration(seconds)} left"
+        say(line)
 
     def end_round(self, runs: Sequence[PlannedRun], returns: Sequence[JobReturn]) -> None:
         """Remember the directory of each run of a round.

@@ -22,11 +22,13 @@ from mtl_runner.config.open_keys import override_or_add
 from mtl_runner.config.working_directory import working_directory_searched
 from mtl_runner.errors import ConfigError
 from mtl_runner.errors.checks import is_number
+from mtl_runner.errors.words import counted, duration
 from mtl_runner.files import write_atomic
 from mtl_runner.study import Candidate, Plan, Protocol
 from mtl_runner.study.options import candidates_of, check_sweep, checked_options, run_limit
 from mtl_runner.study.record import StudyRecord
 from mtl_runner.study.weights import fixed_candidates
+from mtl_runner.train.terminal import say
 
 # For the estimate: seconds of a small model's step, and of a run beside its steps.
 EAGER_STEP, EAGER_START = 0.4e-3, 0.3
@@ -112,7 +114,7 @@ class FairSweeper(Sweeper):
         most = needed + len(candidates) * plan.extensions
         limit = run_limit(options["budget"], steps)
         judged = "best evaluation" if base.trainer.judge == "best" else "last epoch"
-        print(_announcement(candidates, plan, least, most, steps, judged), flush=True)
+        say(_announcement(candidates, plan, least, most, steps, judged))
         if needed > limit:
             raise ConfigError(
                 f"The study needs at least {needed} runs, more than study.budget={options['budget']} allows; "
@@ -135,7 +137,7 @@ class FairSweeper(Sweeper):
                 runs = next(rounds) if monitors is None else rounds.send(monitors)
             except StopIteration:
                 break
-            study.begin_round(runs)
+            study.begin_round(runs, protocol.runs_after(runs[0].phase))
             batch = [
                 [*common, *([] if run.final else tuning), *map(override_or_add, run.overrides)]
                 for run in runs
@@ -195,9 +197,9 @@ def _announcement(
 ) -> str:
     """Return what a study will take, in the words that it begins with."""
     roles = [candidate.role for candidate in candidates]
-    minutes = least * (steps * EAGER_STEP + EAGER_START) / 60
+    seconds = least * (steps * EAGER_STEP + EAGER_START)
     return (
-        f"study: {roles.count('strategy')} strategies, equal weights, the single-task baseline and {roles.count('fixed')} fixed weightings; "
-        f"for each at least {plan.least_trials} trials, then {plan.seeds} fresh seeds: {least} to {most} runs of {steps} steps, judged at their {judged}.\n"
-        f"study: a small model takes about {minutes:.0f} minutes or more one run after another, and a fraction of that in stacks."
+        f"study: {counted(roles.count('strategy'), 'strategy')}, equal weights, the single-task baseline and {counted(roles.count('fixed'), 'fixed weighting')}; "
+        f"for each at least {counted(plan.least_trials, 'trial')}, then {counted(plan.seeds, 'fresh seed')}: {least} to {counted(most, 'run')} of {counted(steps, 'step')}, judged at their {judged}.\n"
+        f"study: a small model takes about {duration(seconds)} or more one run after another, and a fraction of that in stacks."
     )

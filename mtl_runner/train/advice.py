@@ -20,6 +20,7 @@ from mtl_runner.models.shared_batch_norm import SharedBatchNorm
 from mtl_runner.tasks.metrics import Metric
 from mtl_runner.tasks.protocols import HasOptimum
 from mtl_runner.train.epoch_record import EpochMeans
+from mtl_runner.train.monitor import Monitor
 from mtl_runner.train.position import short_epoch
 from mtl_runner.update import AdaTask, Jacobian, Joint, PerTask
 from mtl_runner.update.decay import is_decoupled
@@ -131,7 +132,7 @@ def advice_on_log_variances(learner: Learner, means: EpochMeans) -> list[str]:
 
 
 def advice_on_best(
-    options: TrainerOptions, best: float, best_epoch: float, final: float, epochs: int
+    options: TrainerOptions, monitor: Monitor, best: tuple[float, float], final: float, epochs: int
 ) -> list[str]:
     """Return advice on a run whose best evaluation is long past when it ends.
 
@@ -139,24 +140,28 @@ def advice_on_best(
 
     Args:
         options: The options of the trainer.
-        best: The best value of the monitor; less is better.
-        best_epoch: The epoch of that value.
+        monitor: The number that judges the run.
+        best: The best value of the monitor, where less is better, and its epoch.
         final: The value at the end.
         epochs: The number of epochs that were trained.
 
     Example:
-        >>> print(*advice_on_best(TrainerOptions(), 0.83, 3, 2.5, epochs=200))  # doctest: +ELLIPSIS
+        >>> monitor, best = Monitor(None, "relative_loss"), (0.83, 3)
+        >>> advice = advice_on_best(TrainerOptions(), monitor, best, final=2.5, epochs=200)
+        >>> print(*advice)  # doctest: +ELLIPSIS
         The best evaluation is long past: relative_loss was 0.83 at epoch 3 of 200 and is 2.5 ...
     """
-    if not (2 * best_epoch < epochs and final - best > LOST_SHARE * abs(best)):
+    best_value, best_epoch = best
+    if not (2 * best_epoch < epochs and final - best_value > LOST_SHARE * abs(best_value)):
         return []
     way_out = (
         f"train less (trainer.epochs={math.ceil(2 * best_epoch)}) or stop early (trainer.patience)"
     )
     if options.judge == "final":
         way_out = f"{way_out}, or judge the best evaluation (trainer.judge=best)"
+    was, is_now = (monitor.as_recorded(value) for value in (best_value, final))
     return [
-        f"The best evaluation is long past: {options.monitor} was {best:.3g} at epoch {short_epoch(best_epoch)} of {epochs} and is {final:.3g} at the end; {way_out}."
+        f"The best evaluation is long past: {monitor.name} was {was:.3g} at epoch {short_epoch(best_epoch)} of {epochs} and is {is_now:.3g} at the end; {way_out}."
     ]
 
 

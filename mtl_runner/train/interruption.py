@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from mtl_runner.config.settings import Settings
 
-log = logging.getLogger("mtl_runner")
+# A sweep shows these messages, too, whose runs are silent.
+log = logging.getLogger("mtl_runner.signals")
 
 # Windows has only the first one.
 STOP_SIGNALS = tuple(

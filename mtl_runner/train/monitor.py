@@ -26,6 +26,8 @@ class Monitor:
         >>> evaluation = Evaluation({"label": {"loss": 0.5, "accuracy": 0.9}})
         >>> Monitor.parse("label.accuracy", tasks).value(evaluation)
         -0.9
+        >>> Monitor.parse("label.accuracy", tasks).text(-0.9)
+        'label.accuracy 0.9'
     """
 
     task: str | None
@@ -56,6 +58,27 @@ class Monitor:
                     )
                 return cls(task.name, column, direction)
         raise ConfigError(f"trainer.monitor={text!r} is unknown; {_nearest(text, tasks)}.")
+
+    @property
+    def name(self) -> str:
+        """The monitor as a config names it."""
+        return f"{self.task}.{self.column}" if self.task else self.column
+
+    def as_recorded(self, value: float) -> float:
+        """Return a value with the sign of its metric, as a person reads it.
+
+        Args:
+            value: The number that :meth:`value` returned.
+        """
+        return -value if self.higher_is_better else value
+
+    def text(self, value: float) -> str:
+        """Return the name and a value as a person reads them.
+
+        Args:
+            value: The number that :meth:`value` returned.
+        """
+        return f"{self.name} {self.as_recorded(value):.4g}"
 
     def value(self, evaluation: Evaluation, task: str | None = None) -> float:
         """Return the number of an evaluation; less is better, and infinity stands for NaN.

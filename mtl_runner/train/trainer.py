@@ -76,7 +76,8 @@ class Trainer:
     Args:
         experiment: The experiment to train.
         directory: Directory of the run, for ``metrics.csv``, ``checkpoint.pt`` and ``best.pt``.
-        on_epoch: Function called at the end of every epoch with its number and its mean objective.
+        on_epoch: Function called at the end of every epoch, once it is evaluated if it is to be,
+            with its number and its mean objective.
 
     Attributes:
         epoch: Number of epochs that are trained.
@@ -85,6 +86,7 @@ class Trainer:
         seconds: Wall time of the training so far, all resumed parts together.
         resumed: Whether the training goes on from a checkpoint.
         average: The moving average of the weights (``trainer.ema``); None: none.
+        monitored: ``trainer.monitor`` at the last evaluation, less is better; None before it.
         means: Means over the steps of the last evaluated epoch; None before the first one.
         best: The best model so far.
         compiled: Whether the steps are compiled (:mod:`mtl_runner.train.stack`).
@@ -146,6 +148,7 @@ class Trainer:
         self.last_evaluated_epoch: float = 0
         self.seconds = 0.0
         self.unfinished: UnfinishedEpoch | None = None
+        self.monitored: float | None = None
         self.means: EpochMeans | None = None
         self.advice_given: set[str] = set()
         self.compiled = False
@@ -208,8 +211,6 @@ class Trainer:
                 self.seconds = time.perf_counter() - started
                 self.save()
                 raise
-            if self.on_epoch is not None:
-                self.on_epoch(self.epoch, record.objective)
             evaluation = self.evaluate("val") if self.evaluations.is_due(self.step) else None
             if self.settings.trainer.lr_scheduler_per == "epoch":
                 self._step_schedulers(evaluation)
@@ -217,6 +218,8 @@ class Trainer:
                 self.seconds = time.perf_counter() - started
                 self._tell_schedule(evaluation)
                 self.record(record.means(), evaluation)
+            if self.on_epoch is not None:
+                self.on_epoch(self.epoch, record.objective)
             stop, stop_now, _ = self._agree()
             if stops_here(self, evaluation is not None, (stop, stop_now)):
                 if evaluation is None:
@@ -328,6 +331,14 @@ class Trainer:
         if isinstance(weighting, KeepsLosses):
             give_losses(weighting, unfinished.with_actives())
         return unfinished.steps
+
+    @property
+    def progress(self) -> str:
+        """The monitor on validation, at the last evaluation and at the best one; empty before."""
+        if self.monitored is None:
+            return ""
+        best = self.monitor.as_recorded(self.best.value)
+        return f"val {self.monitor.text(self.monitored)}, best {best:.4g}"
 
     @property
     def position(self) -> Position:
@@ -452,6 +463,7 @@ class Trainer:
         rows += self._evaluation_rows("val", evaluation)
         self.metrics.append(rows, flush=False)
         self.best_is_unsaved |= self.best.update(self.epochs_trained, evaluation)
+        self.monitored = self.monitor.value(evaluation)
         if save:
             self.save()
 

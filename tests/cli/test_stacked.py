@@ -287,7 +287,7 @@ def test_a_full_disk_fails_the_runs_that_are_written_and_no_other(
         assert_one_sentence(full)
         assert "The disk is full (" in full.last_line or "2 of 4 runs failed" in full.last_line
         for number in (2, 3) if pages == 16 else (2,):
-            (line,) = (line for line in full.err.splitlines() if line.startswith(f"[{number}: "))
+            (line,) = (line for line in full.err.splitlines() if f" of 4] {number}: " in line)
             assert "The disk is full (" in line
         before = [(run / "metrics.csv").read_bytes() for run in run_folders(small / "sweep")[:2]]
         assert [read_summary(run)["status"] for run in run_folders(small / "sweep")[:2]] == [
@@ -297,7 +297,7 @@ def test_a_full_disk_fails_the_runs_that_are_written_and_no_other(
         subprocess.run(["mount", "-o", "remount,size=20m", str(small)], check=True)
         resumed = mtl(*command, "resume=true")
         assert resumed.code == 0, resumed.err
-        assert resumed.out.count("finished already") == 2
+        assert "2 runs of 4 are finished already." in resumed.out
         assert before == [
             (run / "metrics.csv").read_bytes() for run in run_folders(small / "sweep")[:2]
         ]

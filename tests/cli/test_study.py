@@ -290,12 +290,26 @@ def test_the_plan_comes_before_any_run(study: Study) -> None:
         "study: 2 strategies, equal weights, the single-task baseline and 3 fixed weightings; for each at least 5 trials, then 2 fresh seeds"
     )
     assert lines[1].startswith("study: a small model takes about ")
-    assert lines[2] == "study: phase 1 (tuning), 21 runs"
-    phases = [line.split(",")[0] for line in lines if line.startswith("study: phase")]
-    assert phases[-2:] == [
-        "study: phase 4 (final runs with fresh seeds)",
-        "study: phase 5 (final runs with fresh seeds)",
-    ]
+    # Two last trials, two seeds and two twins; how long they take is known of runs only.
+    assert lines[2] == "study: tuning, learning rates: 21 runs, then about 32 runs"
+    phases = [line for line in lines[3:] if line.startswith("study: ")]
+    assert phases[-2].startswith("study: final runs with fresh seeds: 1")
+    assert re.search(r"runs, then about 4 runs; about [\d.]+ (s|min) left$", phases[-2])
+    assert re.match(
+        r"study: final runs of the frozen twins: 4 runs, the last ones; about [\d.]+ (s|min) left$",
+        phases[-1],
+    )
+
+
+def test_a_study_has_a_line_per_run(study: Study) -> None:
+    """Breaks if a study of 191 runs prints 1776 lines."""
+    lines = study.result.out.split("(validation, ")[0].splitlines()[:-1]
+    of_runs = [line for line in lines if line.startswith("[")]
+    assert len(of_runs) == len(study.jobs)
+    assert of_runs[-1].startswith(f"[{len(study.jobs)} of {len(study.jobs)}] ")
+    assert all(re.search(r"  relative_loss [\d.]+, [\d.]+ s$", line) for line in of_runs)
+    others = [line for line in lines if not line.startswith(("[", "study: ", "note, first in "))]
+    assert all(" one by one " in line for line in others), others
 
 
 def test_the_plan_says_within_what_the_runs_will_lie(study: Study) -> None:
@@ -578,7 +592,7 @@ def test_a_strategy_named_twice_is_tried_once(mtl: Command) -> None:
     """Breaks if a strategy that is named twice has twice the trials of the others."""
     result = mtl("mtl-run", *TINY, "weighting=fixed,uncertainty,uncertainty", *NO_RUNS)
     assert_one_sentence(result)
-    assert result.out.startswith("study: 1 strategies, ") or "uncertainty" in result.last_line
+    assert result.out.startswith("study: 1 strategy, ") or "uncertainty" in result.last_line
 
 
 def test_weights_that_a_user_adds_are_fixed_weights(mtl: Command) -> None:
@@ -652,7 +666,7 @@ def test_a_budget_that_is_too_small_is_refused_with_the_plan(
     """Breaks if a study begins that cannot end, or runs or their four steps are miscounted."""
     result = mtl("mtl-run", *TINY, *BUDGET, f"study.budget={budget}")
     assert_one_sentence(result)
-    assert result.out.splitlines()[0].startswith("study: 1 strategies")
+    assert result.out.splitlines()[0].startswith("study: 1 strategy,")
     needed = re.match(
         r"The study needs at least (\d+) runs, more than study.budget=(.*) allows; ",
         result.last_line,

@@ -10,9 +10,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.support.screen import Terminal
 
 # Options of a run of a tenth of a second.
 QUICK = ("model.hidden=[16]", "trainer.epochs=3", "record.plots=none")
@@ -48,8 +50,24 @@ class Server:
             cwd=folder,
         )
 
+    def run_on_terminal(self, *argv: str, cwd: Path, env: dict[str, str]) -> Result:
+        """Run a command on a terminal, and return how it ended; ``out`` is all that it wrote.
+
+        Args:
+            *argv: The command and its arguments.
+            cwd: The directory it runs in.
+            env: Variables that are added to the environment.
+        """
+        terminal = Terminal()
+        code = self._run(argv, (terminal.path, terminal.path), cwd, env)
+        return Result(code, terminal.close(), "")
+
     def run(
-        self, *argv: str, cwd: Path, env: dict[str, str], meanwhile: Callable[[int], None] | None
+        self,
+        *argv: str,
+        cwd: Path,
+        env: dict[str, str],
+        meanwhile: Callable[[int], None] | None = None,
     ) -> Result:
         """Run a command, and return how it ended.
 
@@ -59,16 +77,23 @@ class Server:
             env: Variables that are added to the environment.
             meanwhile: Called with the process id in a thread, while the command runs.
         """
+        out, err = self.folder / "out.txt", self.folder / "err.txt"
+        code = self._run(argv, (str(out), str(err)), cwd, env, meanwhile)
+        return Result(code, out.read_text(), err.read_text())
+
+    def _run(
+        self,
+        argv: Sequence[str],
+        streams: tuple[str, str],
+        cwd: Path,
+        env: dict[str, str],
+        meanwhile: Callable[[int], None] | None = None,
+    ) -> int:
+        """Run a command whose output and errors go to these files; return its exit code."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        out, err = self.folder / "out.txt", self.folder / "err.txt"
-        request = {
-            "argv": list(argv),
-            "cwd": str(cwd),
-            "env": env,
-            "out": str(out),
-            "err": str(err),
-        }
+        out, err = streams
+        request = {"argv": list(argv), "cwd": str(cwd), "env": env, "out": out, "err": err}
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
         pid = int(self.process.stdout.readline())
@@ -78,7 +103,7 @@ class Server:
         code = int(self.process.stdout.readline())
         if meanwhile is not None:
             thread.join()
-        return Result(code, out.read_text(), err.read_text())
+        return code
 
 
 Command = Callable[..., Result]

@@ -21,7 +21,7 @@ Metrics = Mapping[str, float]  # {metric: value}
 
 @dataclass(frozen=True)
 class MonitorResult:
-    """The one number that judges a run (``trainer.monitor``), lower is better.
+    """The one number that judges a run (``trainer.monitor``), turned so that lower is better.
 
     Attributes:
         name: The monitor as it was configured, ``"relative_loss"`` or ``"digit.accuracy"``.
@@ -29,12 +29,18 @@ class MonitorResult:
         best: Its value at the best epoch.
         best_epoch: The best epoch (a fraction where it lies inside one), or ``{task: epoch}`` of
             separately trained tasks.
+        higher_is_better: Whether it is a metric that is maximised; its sign is turned round.
     """
 
     name: str = ""
     final: float = math.nan
     best: float = math.nan
     best_epoch: float | Mapping[str, float] | None = None
+    higher_is_better: bool = False
+
+    def as_recorded(self, epoch: str) -> float:
+        """Return the value at the ``"final"`` or ``"best"`` epoch, with the metric's own sign."""
+        return -self.at(epoch) if self.higher_is_better else self.at(epoch)
 
     def at(self, epoch: str) -> float:
         """Return the value at the ``"final"`` or ``"best"`` epoch."""
@@ -105,6 +111,10 @@ class Summary:
         environment = {key: str(content[key]) for key in ("device", "threads") if key in content}
         for package, version in mapping(content.get("versions")).items():
             environment[f"version of {package}"] = str(version)
+        tasks = {
+            str(name): _task(mapping(entry))
+            for name, entry in mapping(content.get("tasks")).items()
+        }
         return cls(
             seed=content.get("seed"),
             epochs=content.get("epochs"),
@@ -114,11 +124,9 @@ class Summary:
                 as_float(monitor.get("final")),
                 as_float(monitor.get("best")),
                 monitor.get("best_epoch"),
+                _is_maximised(str(monitor.get("name", "")), tasks),
             ),
-            tasks={
-                str(name): _task(mapping(entry))
-                for name, entry in mapping(content.get("tasks")).items()
-            },
+            tasks=tasks,
             marks={str(text): as_float(v) for text, v in mapping(content.get("marks")).items()},
             plots=str(content.get("plots", "")),
             seconds=as_float(time.get("seconds")),
@@ -197,6 +205,15 @@ def as_float(value: Any) -> float:
 def mapping(value: Any) -> Mapping[str, Any]:
     """Return the value if it is a mapping, else an empty one."""
     return value if isinstance(value, Mapping) else {}
+
+
+def _is_maximised(monitor: str, tasks: Mapping[str, TaskResult]) -> bool:
+    """Return whether a monitor, such as ``digit.accuracy``, is a metric that is maximised."""
+    for name, task in tasks.items():
+        metric = monitor.removeprefix(f"{name}.")
+        if metric != monitor and metric in task.metrics.directions:
+            return bool(task.metrics.higher_is_better(metric))
+    return False
 
 
 def _task(entry: Mapping[str, Any]) -> TaskResult:

@@ -10,11 +10,13 @@ from mtl_runner.train.stack.stacked_step import CannotStackError
 from mtl_runner.train.trainer import Trainer
 
 
-def run_compiled(trainer: Trainer) -> str:
+def run_compiled(trainer: Trainer, name: str | None = None, shown: bool = True) -> str:
     """Train a single run with a compiled step, as a stack of one replica.
 
     Args:
         trainer: The trainer of the run.
+        name: What its bar begins with; None for a single run.
+        shown: Whether it has a bar, on a terminal.
 
     Returns:
         An empty text, or the reason why the run cannot be stacked; then nothing was trained.
@@ -29,7 +31,7 @@ def run_compiled(trainer: Trainer) -> str:
         return reason
     stack = StackTrainer([trainer], compiled=True, snapshots=False)
     try:
-        with ProgressBar(stack), graceful_interruption(stack):
+        with ProgressBar(stack, name, shown), graceful_interruption(stack):
             stack.run()
     except CannotStackError as error:
         return f"torch.func refuses the model ({error})"

@@ -61,7 +61,8 @@ class StackTrainer:
     Attributes:
         live: Indices of the replicas that still train.
         failed: The errors of the replicas that have failed, by index.
-        on_epoch: Function called at the end of every epoch with its number and its mean objective.
+        on_epoch: Function called at the end of every epoch, once it is evaluated if it is to be,
+            with its number and its mean objective.
         stop: Set to True to stop at the next evaluated epoch.
         stop_now: Set to True, too, to stop after the current step.
         stop_signal: The signal that asks to stop.
@@ -144,12 +145,12 @@ class StackTrainer:
                 raise
             self._drop_diverged(table, actives)
             self.replica_step.end_epoch()
-            if self.on_epoch is not None:
-                self.on_epoch(self.epoch, self.layout.of(table, "objective").mean().item())
             self._count((time.perf_counter() - started) / len(self.trainers))
             evaluated = self.first.evaluations.is_due(self.step)
             if evaluated:
                 self._record(table, actives)
+            if self.on_epoch is not None:
+                self.on_epoch(self.epoch, self.layout.of(table, "objective").mean().item())
             stops = stops_here(self, evaluated)
             is_due = self.step - saved_step >= snapshot_steps
             if stops or (evaluated and (is_due or self.epoch == settings.trainer.epochs)):
@@ -157,6 +158,19 @@ class StackTrainer:
                 saved_step = self.step
             if stops and self.live:
                 raise Interrupted(self.stop_signal)
+
+    @property
+    def progress(self) -> str:
+        """The monitor on validation at the last evaluation: its range over the replicas."""
+        if len(self.trainers) == 1:
+            return self.first.progress
+        monitor = self.first.monitor
+        values = [
+            monitor.as_recorded(trainer.monitored)
+            for trainer in self.trainers
+            if trainer.monitored is not None
+        ]
+        return f"val {monitor.name} {min(values):.4g} to {max(values):.4g}" if values else ""
 
     def save(self) -> None:
         """Write the files of all replicas that still train.

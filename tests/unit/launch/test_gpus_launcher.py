@@ -60,16 +60,13 @@ def test_a_job_takes_as_many_devices_as_it_asks_for(tmp_path: Path) -> None:
     )
 
 
-def test_a_directory_that_is_taken_costs_its_own_job_only(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_directory_that_is_taken_costs_its_own_job_only(tmp_path: Path) -> None:
     """Breaks if one foreign file in the sweep's directory stops the sweep."""
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "metrics.csv").write_text("precious")
     ended = enqueue_all({number: tiny_request(tmp_path / str(number)) for number in range(3)})
     assert list(ended) == [1]
     assert "already holds a metrics.csv of unknown origin" in str(ended[1])
-    assert "failed: " in capsys.readouterr().err
 
 
 def test_there_is_a_core() -> None:

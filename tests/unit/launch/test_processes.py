@@ -83,16 +83,13 @@ def test_threads_are_shared_out_unless_the_user_says_otherwise(
     assert (tmp_path / "0" / "threads").read_text() == "5"
 
 
-def test_a_process_that_ends_without_a_record_says_its_last_line(
-    programs: Programs, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_process_that_ends_without_a_record_says_its_last_line(programs: Programs) -> None:
     """Breaks if a run that could not even begin fails without a reason."""
     requests = programs("import sys; print('working'); sys.exit('The package is broken.')")
     pool = run_all(requests)
     assert {outcome.error for outcome in pool.outcomes.values()} == {"The package is broken."}
     run = read_run(requests[2].directory)
     assert (run.status, run.reason) == ("failed", "The package is broken.")
-    assert "[2] failed: The package is broken." in capsys.readouterr().err
 
 
 def test_a_process_that_says_nothing_has_its_status_for_a_reason(programs: Programs) -> None:

@@ -41,18 +41,13 @@ def launch(tmp_path: Path) -> Iterator[Launch]:
         yield lambda *jobs: launcher.launch([[*TINY, *job] for job in jobs], 0)
 
 
-def test_jobs_return_their_monitors_in_order(
-    launch: Launch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_jobs_return_their_monitors_in_order(launch: Launch, tmp_path: Path) -> None:
     """Breaks if a sweeper takes one run's result for another's."""
     returns = launch(["seed=0"], ["seed=1"])
     assert [job.status for job in returns] == [JobStatus.COMPLETED] * 2
     assert all(isinstance(job.return_value, float) for job in returns)
     folders = sorted(path.name for path in tmp_path.iterdir())
     assert [folder[0] for folder in folders] == ["0", "1"]
-    lines = capsys.readouterr().out.splitlines()
-    labels = [line.split("]")[0] for line in lines if line.startswith("[")]
-    assert labels == ["[0: seed=0", "[1: seed=1"]
 
 
 def test_a_job_whose_directory_is_taken_fails_alone(launch: Launch, tmp_path: Path) -> None:
@@ -74,7 +69,7 @@ def test_long_lists_of_jobs_are_cut_short(capsys: pytest.CaptureFixture[str]) ->
     StackedLauncher._print_reasons({**reasons, 20: "another reason"}, 30)
     assert capsys.readouterr().out.splitlines() == [
         "8 of 30 jobs run one by one (0, 1, 2, 3, 4, 5, ...): the model has dropout.",
-        "1 of 30 jobs run one by one (20): another reason.",
+        "1 of 30 jobs runs one by one (20): another reason.",
     ]
 
 

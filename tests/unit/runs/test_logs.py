@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mtl_runner.runs.logs import RunLogs, logging_to, logging_to_many
+from mtl_runner.runs.logs import NOTICES, RunLogs, logging_to, logging_to_many
+from mtl_runner.train import interruption
 
 LOG = logging.getLogger("mtl_runner")
 TRACEBACKS = logging.getLogger("mtl_runner.file")
@@ -57,13 +58,13 @@ def test_the_terminal_shows_messages_that_cannot_be_written(
     assert capsys.readouterr().out == "still here\n"
 
 
-def test_many_runs_have_their_own_logs_and_warn_once(
+def test_many_runs_have_their_own_logs_and_notices(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Breaks if a hundred runs warn a hundred times, or a message goes into another run's log."""
     logs = RunLogs()
     for name in ("a", "b"):
-        (tmp_path / name).mkdir()
+        (tmp_path / name / ".hydra").mkdir(parents=True)
     with logging_to_many(logs):
         for i, name in enumerate("ab"):
             logs.directory = tmp_path / name
@@ -71,6 +72,27 @@ def test_many_runs_have_their_own_logs_and_warn_once(
             LOG.warning("lr=%s is high", 0.1 + i)
         logs.directory = None
         LOG.info("of no run")
-    assert capsys.readouterr().out == "lr=0.1 is high\n"
+    assert capsys.readouterr().out == "", "the report of the sweep shows its notices"
+    assert (tmp_path / "b" / NOTICES).read_text() == "lr=1.1 is high\n"
     assert (tmp_path / "a" / "run.log").read_text() == "epoch 1\nlr=0.1 is high\n"
     assert (tmp_path / "b" / "run.log").read_text() == "epoch 1\nlr=1.1 is high\n"
+
+
+def test_a_run_of_a_sweep_leaves_its_warnings_as_notices_a_line_each(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Breaks if a notice of many lines counts as many, or tracebacks and single runs leave some."""
+    (tmp_path / ".hydra").mkdir()
+    with logging_to(tmp_path):
+        LOG.warning("of a single run")
+    assert not (tmp_path / NOTICES).exists()
+    capsys.readouterr()
+    with logging_to(tmp_path, in_sweep=True, terminal=False):
+        LOG.info("epoch 1")
+        LOG.warning("two\nlines")
+        TRACEBACKS.error("Traceback: line 3")
+        interruption.log.info("Stopping at the next evaluated epoch.")
+    assert (tmp_path / NOTICES).read_text() == "two lines\n"
+    assert "two\nlines\nTraceback: line 3\n" in (tmp_path / "run.log").read_text()
+    # Who presses Ctrl-C is at the terminal of the sweep, and is answered there.
+    assert capsys.readouterr().out == "Stopping at the next evaluated epoch.\n"

@@ -26,10 +26,10 @@ def task(sigma: float | None = None, true_sigma: float | None = None, **val: Any
 def test_columns_of_sigma_are_there_only_where_there_is_one() -> None:
     """Breaks if the table has empty columns, or a known noise is not beside the learned one."""
     columns = {
-        (None, None): "task val loss vs trivial metrics (val) weight",
-        (2.0, None): "task val loss vs trivial metrics (val) weight sigma",
-        (2.0, 1.5): "task val loss vs trivial metrics (val) weight sigma true sigma",
-        (None, 1.5): "task val loss vs trivial metrics (val) weight",
+        (None, None): "task val loss relative_loss metrics (val) weight",
+        (2.0, None): "task val loss relative_loss metrics (val) weight sigma",
+        (2.0, 1.5): "task val loss relative_loss metrics (val) weight sigma true sigma",
+        (None, 1.5): "task val loss relative_loss metrics (val) weight",
     }
     for (sigma, true_sigma), expected in columns.items():
         table = task_table({"tasks": {"a": task(sigma, true_sigma, loss=1.0)}})
@@ -76,6 +76,17 @@ def test_copies_have_a_best_epoch_each() -> None:
     }
     line = monitor_line({"monitor": monitor})
     assert line.endswith("best 0.25 at epoch 3 of depth, epoch 7 of label (best.pt)")
+
+
+@pytest.mark.parametrize("judge", ["final", "best"])
+def test_a_metric_that_is_maximised_has_its_own_sign(judge: str) -> None:
+    """Breaks if a person reads an accuracy of -0.94."""
+    accuracy = {"higher_is_better": True, "in_delta_m": True}
+    task = {"kind": "classification", "main_metric": "accuracy", "metrics": {"accuracy": accuracy}}
+    monitor = {"name": "digit.accuracy", "final": -0.93, "best": -0.94, "best_epoch": 3}
+    line = monitor_line({"monitor": monitor, "tasks": {"digit": task}, "judge": judge})
+    assert "digit.accuracy 0.9" in line
+    assert "-" not in line
 
 
 def test_a_summary_knows_the_direction_of_every_metric(tmp_path: Path) -> None:

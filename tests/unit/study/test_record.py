@@ -41,7 +41,7 @@ def finish(
     folder.mkdir()
     write_json(folder / "summary.json", dict(summary))
     (folder / "metrics.csv").write_text(metrics)
-    record.begin_round([run])
+    record.begin_round([run], 0)
     job = returned(folder)
     record.end_round([run], [job])
     return job
@@ -72,7 +72,7 @@ def test_a_stopped_round_is_known_by_the_numbers_of_its_folders(record: StudyRec
     runs = [PlannedRun(DWA, 0.01, 1, seed) for seed in range(3)]
     (record.directory / "0_a").mkdir()
     (record.directory / "1_b").mkdir()
-    record.begin_round(runs)
+    record.begin_round(runs, 0)
     record.end_round(runs, [returned(record.directory / "0_a")])
     assert [name for _, name in record.runs] == ["0_a", "1_b"]
     assert record.count == 3

@@ -28,6 +28,7 @@ from mtl_runner.train.advice import (
     advice_on_setup,
 )
 from mtl_runner.train.epoch_record import EpochMeans
+from mtl_runner.train.monitor import Monitor
 from mtl_runner.weighting import (
     DWA,
     IMTLL,
@@ -525,11 +526,13 @@ def test_a_best_evaluation_that_is_long_past_is_told(
     """Breaks if a run that got worse and worse ends without a word, or a good one with one."""
     for judge in ("best", "final"):
         options = TrainerOptions(judge=judge)
-        sentences = advice_on_best(options, best, epoch, final, epochs=200)
+        more_is_better = best < 0
+        monitor = Monitor("a", "accuracy", True) if more_is_better else Monitor(None, "loss")
+        sentences = advice_on_best(options, monitor, (best, epoch), final, epochs=200)
         assert len(sentences) == named
         if named:
             assert sentences[0].startswith(
-                f"The best evaluation is long past: relative_loss was {best:.3g} at epoch 3 of 200 and is {final:.3g} at the end; "
+                f"The best evaluation is long past: {monitor.name} was {abs(best):.3g} at epoch 3 of 200 and is {abs(final):.3g} at the end; "
                 "train less (trainer.epochs=6) or stop early (trainer.patience)"
             )
             assert ("trainer.judge=best" in sentences[0]) == (judge == "final")

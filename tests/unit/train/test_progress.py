@@ -21,7 +21,9 @@ class Terminal(io.StringIO):
 def make_training() -> SimpleNamespace:
     """Return a loop of 4 epochs that is resumed after the second one, at step 20."""
     settings = SimpleNamespace(trainer=SimpleNamespace(epochs=4))
-    return SimpleNamespace(epoch=2, step=20, on_epoch=None, settings=settings)
+    return SimpleNamespace(
+        epoch=2, step=20, on_epoch=None, settings=settings, progress="val relative_loss 0.5"
+    )
 
 
 def test_a_terminal_shows_epochs_objective_and_rate(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,14 +31,14 @@ def test_a_terminal_shows_epochs_objective_and_rate(monkeypatch: pytest.MonkeyPa
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     training = make_training()
-    with ProgressBar(training, "4 runs") as bar:
+    with ProgressBar(training) as bar:
         assert training.on_epoch == bar.update
         training.step = 30
         training.on_epoch(3, 0.12345)
         bar.bar.refresh()
-    assert "4 runs" in terminal.getvalue()
     assert "3/4" in terminal.getvalue()
-    assert "total loss 0.1235" in terminal.getvalue()
+    # The number that judges the run comes first: a narrow terminal cuts the others off.
+    assert ", val relative_loss 0.5, total loss 0.1235, " in terminal.getvalue()
     assert "steps/s" in terminal.getvalue()
 
 
@@ -48,3 +50,15 @@ def test_a_pipe_gets_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     with ProgressBar(training):
         assert training.on_epoch is None
     assert pipe.getvalue() == ""
+
+
+def test_a_short_run_under_the_bar_of_a_sweep_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Breaks if the bars of short runs flicker under that of their sweep, or workers show some."""
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    for name, shown in (("4 runs", True), ("4 runs", False), (None, False)):
+        training = make_training()
+        with ProgressBar(training, name, shown) as bar:
+            bar.update(3, 0.5)
+            assert (training.on_epoch is not None) == shown
+    assert terminal.getvalue().strip() == ""
