@@ -13,6 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 
 # Keys without a dot that hold plain values; all others name groups of options.
 VALUE_KEYS = ("seed", "share", "name")
+# The one of Hydra's own options in which jobs differ: the folder of a run that goes on.
+FOLDER_KEY = "hydra.sweep.subdir"
 
 
 class Composer:
@@ -79,6 +81,9 @@ class Composer:
         assert template is not None
         config: DictConfig = pickle.loads(template)
         ConfigLoaderImpl._apply_overrides_to_config([o for o in overrides if _is_value(o)], config)
+        config.hydra.overrides.hydra += [
+            o.input_line for o in overrides if _is_value(o) and o.is_hydra_override()
+        ]
         config.hydra.overrides.task = [o.input_line for o in overrides if not o.is_hydra_override()]
         names = config.hydra.job.config.override_dirname
         config.hydra.job.override_dirname = get_overrides_dirname(
@@ -98,7 +103,8 @@ def _parsed(line: str) -> Override:
 
 def _is_value(override: Override) -> bool:
     """Return whether an override sets a plain value and does not choose an option of a group."""
-    plain = (
-        override.package is None and not override.is_delete() and not override.is_hydra_override()
-    )
-    return plain and ("." in override.key_or_group or override.key_or_group in VALUE_KEYS)
+    if override.package is not None or override.is_delete():
+        return False
+    if override.is_hydra_override():
+        return override.key_or_group == FOLDER_KEY
+    return "." in override.key_or_group or override.key_or_group in VALUE_KEYS

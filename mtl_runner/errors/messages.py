@@ -116,9 +116,7 @@ def _chain(error: BaseException) -> list[BaseException]:
 def _elsewhere(group: str, option: str) -> str:
     """Return how to get what is no file of a config group."""
     if group == "model":
-        return (
-            f" (a network of timm, torchvision or Hugging Face is model=backbone model.name={option})"
-        )
+        return f" (a network of timm, torchvision or Hugging Face is model=backbone model.name={option})"
     if group != "optimizer":
         return ""
     name = option if "." in option else OPTIMIZERS.get(option.lower(), "my_package.MyOptimizer")

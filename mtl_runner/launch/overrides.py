@@ -25,8 +25,8 @@ def check_overrides(arguments: Sequence[str]) -> None:
         arguments: What stands behind ``mtl-run``; flags are passed over.
 
     Raises:
-        ConfigError: If an option cannot be parsed, has the value ``???``, or chooses something
-            else than an option of a group.
+        ConfigError: If an option cannot be parsed, has the value ``???``, chooses something else
+            than an option of a group, or has several values or is a study without ``-m``.
 
     Example:
         >>> check_overrides(["-m", "weighting=fixed,dwa", "seed=range(3)"])
@@ -34,6 +34,8 @@ def check_overrides(arguments: Sequence[str]) -> None:
         Traceback (most recent call last):
         mtl_runner.errors.ConfigError: schedule=0 must name an option; allowed: all, ...
     """
+    flags = {argument for argument in arguments if argument.startswith("-")}
+    many = bool(flags & {"-m", "--multirun"}) or "hydra.mode=MULTIRUN" in arguments
     for argument in arguments:
         name, _, given = argument.lstrip("-").partition("=")
         if argument.startswith("--") and (name in GROUPS or name in OURS or "." in name):
@@ -45,10 +47,18 @@ def check_overrides(arguments: Sequence[str]) -> None:
             continue
         override = _parsed(argument)
         group, typed = str(override.key_or_group), argument.lstrip("+")
+        # --cfg only shows the config of a study.
+        if group == "study" and not many and not flags:
+            raise ConfigError(
+                f"A study is many runs: write mtl-run -m +{typed} ..., with the sweeper that it brings."
+            )
         if override.is_delete():
             if group in GROUPS and group not in OPTIONAL_GROUPS:
                 raise ConfigError(f"{argument} cannot be: every run needs the group {group!r}.")
             continue
+        if override.is_sweep_override() and not many:
+            or_list = "" if group in GROUPS else f", or write {group}=[...] for a list"
+            raise ConfigError(f"{typed} names several values; add -m for a run of each{or_list}.")
         for value in _values(override):
             if value == "???":
                 raise ConfigError(f"{typed} stands for a value that is missing; give one.")

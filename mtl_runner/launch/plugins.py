@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
@@ -16,10 +17,10 @@ from mtl_runner.launch.gpus_launcher import GpusLauncher
 from mtl_runner.launch.reported_launcher import ReportedLauncher
 from mtl_runner.launch.slurm_launcher import SlurmLauncher
 from mtl_runner.launch.stacked_launcher import StackedLauncher
-from mtl_runner.study.sweeper import FairSweeper
+from mtl_runner.launch.sweepers import FairSweeper, GridSweeper
 
 # Launchers and sweepers that conf/hydra names.
-PLUGINS = (StackedLauncher, GpusLauncher, SlurmLauncher, FairSweeper)
+PLUGINS = (StackedLauncher, GpusLauncher, SlurmLauncher, GridSweeper, FairSweeper)
 
 
 class ConfigFolders(SearchPathPlugin):
@@ -63,6 +64,9 @@ def register() -> None:
     for plugin in PLUGINS:
         setattr(alias, plugin.__name__, plugin)
         Plugins.instance().register(plugin)
+    # In the place of Hydra's own entry of this name.
+    basic = {"_target_": "hydra_plugins.mtl_runner.GridSweeper", "max_batch_size": None}
+    ConfigStore.instance().store("basic", {**basic, "params": None}, group="hydra/sweeper")
 
 
 def report_sweeps() -> None:

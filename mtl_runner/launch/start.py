@@ -17,11 +17,13 @@ from mtl_runner.config.working_directory import leave_working_directory
 from mtl_runner.errors import ConfigError
 from mtl_runner.errors.messages import run_message
 from mtl_runner.files import make_way, read_regular, write_json
+from mtl_runner.launch.growth import difference
 from mtl_runner.launch.hydra_request import check_directory, check_name
 from mtl_runner.runs.records import SWEEP_RECORDS
 
 # The environment variable that is set for a sweep that was started with resume=true.
 RESUME = "MTL_RUNNER_RESUME"
+OUR_SWEEPERS = "hydra_plugins.mtl_runner."
 
 
 class RefusedError(SystemExit):
@@ -77,14 +79,14 @@ class SweepStart(Callback):
 
         Raises:
             RefusedError: If the directory holds a sweep and ``resume=true`` was not given, or a
-                sweep with other options, or it cannot be written.
+                sweep whose runs cannot be compared with this one's, or it cannot be written.
         """
         del kwargs
         _check_places(config, "sweep.dir", "sweep.subdir")
         directory = Path(config.hydra.sweep.dir).absolute()
         options = [str(option) for option in config.hydra.overrides.task]
         try:
-            _check_free(directory, options)
+            _check_free(directory, options, growing=_can_grow(config))
             directory.mkdir(parents=True, exist_ok=True)
             write_json(directory / SWEEP_RECORDS[0], {"version": 1, "overrides": options})
             # Hydra opens its own record for writing, whatever lies there.
@@ -136,7 +138,13 @@ def _holds_runs(directory: Path) -> bool:
     return any(directory.glob("*/.hydra/config.yaml"))
 
 
-def _check_free(directory: Path, options: list[str]) -> None:
+def _can_grow(config: DictConfig) -> bool:
+    """Return whether the sweeper of a sweep takes up runs of a smaller one; those of ours do."""
+    target = OmegaConf.select(config, "hydra.sweeper._target_", default=OUR_SWEEPERS)
+    return str(target).startswith(OUR_SWEEPERS)
+
+
+def _check_free(directory: Path, options: list[str], growing: bool) -> None:
     """Raise an error if a directory holds a sweep that this one does not go on with.
 
     A sweep that ended before its first run, because of a wrong option, gives way.
@@ -154,10 +162,15 @@ def _check_free(directory: Path, options: list[str]) -> None:
             f"{str(directory)!r} does not say with which options its sweep was started, since its multirun.yaml cannot be read; going on with these options.",
             file=sys.stderr,
         )
-    elif recorded != options:
+    elif not growing and recorded != options:
         raise RefusedError(
-            f"{str(directory)!r} holds another sweep ({' '.join(recorded)}); resume=true goes on with the same options only, "
+            f"{str(directory)!r} holds another sweep ({' '.join(recorded)}); with this sweeper resume=true goes on with the same options only, "
             "so give them, or choose another hydra.sweep.dir and compare both with mtl-compare."
+        )
+    elif growing and (different := difference(recorded, options)):
+        raise RefusedError(
+            f"{str(directory)!r} holds runs that cannot be compared with these ({different}); make them equal, sweep over both values, "
+            "or choose another hydra.sweep.dir."
         )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -206,6 +207,21 @@ def trained_config(directory: Path, trained: dict[str, Any] | None) -> dict[str,
                 f"The recorded config of {str(directory)!r} is not the one that its checkpoint was trained with ({difference}); put it back to resume, or train anew with mtl-run repeat={directory}."
             )
     return recorded if isinstance(recorded, dict) else None
+
+
+def config_in_effect(config: DictConfig) -> str:
+    """Return a text that two configs share if a run of one is a run of the other.
+
+    Args:
+        config: The config of a run, as it is composed or as it was recorded.
+
+    Example:
+        >>> first = OmegaConf.create({"seed": 1, "record": {"checkpoints": "both"}})
+        >>> second = OmegaConf.create({"record": {"checkpoints": "none"}, "seed": 1})
+        >>> config_in_effect(first) == config_in_effect(second)
+        True
+    """
+    return json.dumps(_without(plain_config(config), WITHOUT_EFFECT), sort_keys=True, default=str)
 
 
 def _difference_in_effect(recorded: DictConfig, config: DictConfig) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -110,21 +109,42 @@ def check_sweep(overrides: Sequence[Override]) -> None:
             raise ConfigError("A study is about one dataset; start one study for each.")
 
 
+def options_of_strategies(overrides: Sequence[Override]) -> dict[str, str]:
+    """Return the options of the command line that belong to the strategies, not to the baselines.
+
+    These are the weighting and its options, where they have one value.
+
+    Args:
+        overrides: The options of the command line, as Hydra parsed them.
+
+    Example:
+        >>> from hydra.core.override_parser.overrides_parser import OverridesParser
+        >>> parse = OverridesParser.create().parse_overrides
+        >>> options_of_strategies(parse(["weighting=dwa", "weighting.temperature=3", "seed=1"]))
+        {'weighting': 'dwa', 'weighting.temperature': '3'}
+    """
+    return {
+        str(o.key_or_group): o.get_value_element_as_str()
+        for o in overrides
+        if re.match(r"weighting(\.|$)", o.key_or_group) and not o.is_sweep_override()
+    }
+
+
 def candidates_of(
     overrides: Sequence[Override], knobs: Mapping[str, Mapping[str, Sequence[Any]]], default: str
 ) -> list[Candidate]:
     """Return the baselines and the strategies that the command line names.
 
     These are equal weights, the single-task baseline, and every combination of the values that the
-    command line sweeps over, once each.
+    command line sweeps over, once each; where it sweeps over nothing, the weighting that it names.
 
     Args:
         overrides: The options of the command line, as Hydra parsed them.
         knobs: The option study.knobs: per weighting its main option and two more values of it.
-        default: The weighting of the strategies where none is swept.
+        default: The weighting of the strategies where none is named.
 
     Raises:
-        ConfigError: If the command line sweeps over nothing.
+        ConfigError: If the command line names no strategy.
 
     Example:
         >>> from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -136,62 +156,43 @@ def candidates_of(
         Candidate("equal", "equal", ("weighting=fixed",)),
         Candidate("single_task", "single_task", ("weighting=single_task",)),
     ]
+    common = options_of_strategies(overrides)
     swept = [
         list(dict.fromkeys(f"{o.get_key_element()}={value}" for value in o.sweep_string_iterator()))
         for o in overrides
         if o.is_sweep_override()
     ]
-    if not swept:
-        raise ConfigError(
-            "A study compares strategies; name some: weighting=fixed,uncertainty,dwa."
-        )
+    has_weights = any("weighting.weights" in override.key_or_group for override in overrides)
     for combination in itertools.product(*swept):
-        chosen = dict(override.split("=", 1) for override in combination)
-        # These two are among the baselines.
-        if combination in (("weighting=fixed",), ("weighting=single_task",)):
+        varying = dict(override.lstrip("+").split("=", 1) for override in combination)
+        chosen = common | varying
+        weighting = chosen.get("weighting", default)
+        # Equal weights and single tasks are among the baselines.
+        options = {key for key in varying if key != "weighting"}
+        if weighting == "single_task" and not options:
+            continue
+        if weighting == "fixed" and not options and not has_weights:
+            continue
+        if not varying and "weighting" not in common:
             continue
         labels = [
-            f"{key.rsplit('.', 1)[-1]}={value}"
-            for key, value in chosen.items()
-            if key != "weighting"
+            f"{key.rsplit('.', 1)[-1]}={varying[key]}" for key in varying if key != "weighting"
         ]
-        weighting = chosen.get("weighting", default)
-        options = knobs.get(weighting, {})
+        named = [varying["weighting"]] if "weighting" in varying else []
         knob = next(
             (
                 (key, tuple(map(str, values)))
-                for key, values in options.items()
+                for key, values in knobs.get(weighting, {}).items()
                 if key not in chosen
             ),
             None,
         )
-        has_weights = any("weighting.weights" in override.key_or_group for override in overrides)
         role = "fixed" if weighting == "fixed" and has_weights else "strategy"
-        name = ", ".join([*([chosen["weighting"]] if "weighting" in chosen else []), *labels])
-        candidates.append(Candidate(name, role, tuple(combination), knob))
-    return candidates
-
-
-def run_limit(budget: Any, steps: int) -> float:
-    """Return the largest number of runs that ``study.budget`` allows.
-
-    Args:
-        budget: A number of runs (``400``), of steps (``"200000 steps"``), or None for no limit.
-        steps: The steps of a run.
-
-    Raises:
-        ConfigError: If the budget is none of these.
-
-    Example:
-        >>> run_limit("200000 steps", 600), run_limit(None, 600)
-        (333, inf)
-    """
-    if budget is None:
-        return math.inf
-    match = re.fullmatch(r"(\d+)(?:\s*(runs|steps))?", str(budget).strip())
-    if match is None or int(match.group(1)) < 1:
+        name = ", ".join([*named, *labels]) or weighting
+        constant = tuple(f"{key}={value}" for key, value in common.items() if key not in varying)
+        candidates.append(Candidate(name, role, (*constant, *combination), knob))
+    if len(candidates) == 2:
         raise ConfigError(
-            f"study.budget={budget!r} is unknown; give a number of runs (400) or of steps ('200000 steps')."
+            "A study compares strategies; name some: weighting=fixed,uncertainty,dwa."
         )
-    number = int(match.group(1))
-    return number // steps if match.group(2) == "steps" else number
+    return candidates

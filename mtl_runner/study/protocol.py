@@ -23,14 +23,6 @@ from dataclasses import dataclass, field, replace
 
 # Trials of every candidate after those of the learning rates.
 LAST_TRIALS = 2
-# What the runs of each phase are for.
-PHASES = {
-    1: "tuning, learning rates",
-    2: "tuning, one more learning rate each",
-    3: "tuning, last trials",
-    4: "final runs with fresh seeds",
-    5: "final runs of the frozen twins",
-}
 Weights = Mapping[str, float]
 
 
@@ -186,6 +178,8 @@ class Protocol:
         rates_per_task: A function from the single-task baseline to the best learning rates of its
             tasks, each once; without it the rate that is best for their mean serves all.
         within_budget: A function that says whether so many more runs are within the budget.
+        refusal: A function from a candidate to why no run of it can begin on this problem; empty
+            where one did. Such a candidate takes no further part.
         trials: The trials of every candidate so far, by its name.
         notes: Sentences about the tuning that a reader of the results should know.
 
@@ -204,6 +198,7 @@ class Protocol:
     average_weights: Callable[[Candidate], Weights | None]
     rates_per_task: Callable[[Candidate], Sequence[float]] | None = None
     within_budget: Callable[[int], bool] = lambda runs: True  # noqa: ARG005
+    refusal: Callable[[Candidate], str] = lambda candidate: ""  # noqa: ARG005
     trials: dict[str, list[Trial]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -218,26 +213,28 @@ class Protocol:
         yield from self._tune(
             [(c, lr, ()) for c in self.candidates for lr in self.plan.grid], phase=1
         )
+        candidates = []
+        for candidate in self.candidates:
+            if reason := self.refusal(candidate):
+                self.notes.append(f"{candidate.name} is not applicable here: {reason}")
+            else:
+                candidates.append(candidate)
         for _ in range(self.plan.extensions):
-            twin_runs = self.plan.seeds * sum(
-                candidate.role == "strategy" for candidate in self.candidates
-            )
-            later_runs = len(self.candidates) * (LAST_TRIALS + self.plan.seeds) + twin_runs
-            if not any(self._edge(c) for c in self.candidates) or not self.within_budget(
-                len(self.candidates) + later_runs
+            twin_runs = self.plan.seeds * sum(c.role == "strategy" for c in candidates)
+            later_runs = len(candidates) * (LAST_TRIALS + self.plan.seeds) + twin_runs
+            if not any(self._edge(c) for c in candidates) or not self.within_budget(
+                len(candidates) + later_runs
             ):
                 break
-            yield from self._tune([(c, self._next_rate(c), ()) for c in self.candidates], phase=2)
-        for candidate in self.candidates:
+            yield from self._tune([(c, self._next_rate(c), ()) for c in candidates], phase=2)
+        for candidate in candidates:
             if self._edge(candidate):
                 self.notes.append(
                     f"The best learning rate of {candidate.name} ({self.best(candidate).lr:.3g}) lies on the edge of what was tried."
                 )
-        yield from self._tune(
-            [trial for c in self.candidates for trial in self._last_trials(c)], phase=3
-        )
-        finalists = [c for c in self.candidates if math.isfinite(self.best(c).monitor)]
-        for candidate in self.candidates:
+        yield from self._tune([t for c in candidates for t in self._last_trials(c)], phase=3)
+        finalists = [c for c in candidates if math.isfinite(self.best(c).monitor)]
+        for candidate in candidates:
             if candidate not in finalists:
                 self.notes.append(f"Every trial of {candidate.name} failed.")
         finals = [
@@ -260,24 +257,6 @@ class Protocol:
         ]
         if twins:
             yield twins
-
-    def runs_after(self, phase: int) -> int:
-        """Return about how many runs come after a phase: no more learning rates, all twins.
-
-        Args:
-            phase: The phase of a round.
-
-        Example:
-            >>> famo = Candidate("famo", "strategy", ("weighting=famo",))
-            >>> protocol = Protocol(Plan(lr=0.01, seeds=3), [famo], lambda strategy: None)
-            >>> [protocol.runs_after(phase) for phase in PHASES]
-            [8, 8, 6, 3, 0]
-        """
-        everybody = len(self.candidates)
-        twins = self.plan.seeds * sum(c.role == "strategy" for c in self.candidates)
-        last_trials = LAST_TRIALS * everybody if phase < 3 else 0
-        finals = self.plan.seeds * everybody if phase < 4 else 0
-        return last_trials + finals + (twins if phase < 5 else 0)
 
     def best(self, candidate: Candidate) -> Trial:
         """Return the trial with the least monitor.

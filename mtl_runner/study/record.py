@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
+from mtl_runner.errors.checks import is_number
 from mtl_runner.errors.words import counted, duration
 from mtl_runner.files import write_json
+from mtl_runner.results.records.reading import UnreadableError, read_json
 from mtl_runner.results.records.summary import Summary
 from mtl_runner.runs.records import read_summary
 from mtl_runner.runs.sweep_report import SweepReport
-from mtl_runner.study.protocol import PHASES, Candidate, PlannedRun
+from mtl_runner.runs.sweep_runs import run_folders
+from mtl_runner.study.protocol import Candidate, PlannedRun
 from mtl_runner.train.terminal import say
+
+# What the runs of each phase are for.
+PURPOSES = {
+    1: "tuning (learning rates)",
+    2: "tuning (one more trial for each, as a best learning rate lies on the edge)",
+    3: "tuning (last trials)",
+    4: "final runs with fresh seeds",
+    5: "frozen twins with the same seeds",
+}
 
 
 class StudyRecord:
@@ -27,13 +39,16 @@ class StudyRecord:
         margin: The relative difference that matters to the user.
         runs: The runs so far, each with the name of its directory.
         count: The number of runs so far, including those that were not launched.
+        extensions: The number of rounds of phase 2 so far.
+        seconds_per_run: What the first run took where the budget is a time, NaN else. It is
+            recorded, so that a study that goes on keeps its number of runs.
 
     Example:
         >>> import json, tempfile
         >>> folder = tempfile.TemporaryDirectory()
         >>> record = StudyRecord(Path(folder.name), margin=0.02)
-        >>> record.begin_round([PlannedRun(Candidate("equal", "equal", ()), 0.01, 1, 0)], after=3)
-        study: tuning, learning rates: 1 run, then about 3 runs
+        >>> record.begin_round([PlannedRun(Candidate("equal", "equal", ()), 0.01, 1, 0)], (4, 6))
+        study: tuning (learning rates), 1 run; 4 to 6 more after it
         >>> record.write(["One note."])
         >>> json.loads((Path(folder.name) / "study.json").read_text())["notes"]
         ['One note.']
@@ -43,42 +58,89 @@ class StudyRecord:
     def __init__(self, directory: Path, margin: float) -> None:
         self.directory, self.margin = directory, margin
         self.runs: list[tuple[PlannedRun, str]] = []
-        self.count = 0
+        self.count = self.extensions = 0
+        self.seconds_per_run = math.nan
 
-    def begin_round(self, runs: Sequence[PlannedRun], after: int) -> None:
+    def begin_round(
+        self, runs: Sequence[PlannedRun], later: tuple[int, int], pace: float = math.nan
+    ) -> None:
         """Count and announce runs that are about to be launched, and what is left then.
 
         Args:
             runs: The runs of the round.
-            after: About how many runs come after it.
+            later: The least and the most runs that follow it.
+            pace: The seconds per run so far; NaN if it is unknown.
         """
         self.count += len(runs)
-        line = f"study: {PHASES[runs[0].phase]}: {counted(len(runs), 'run')}"
-        line += f", then about {counted(after, 'run')}" if after else ", the last ones"
+        self.extensions += runs[0].phase == 2
+        words = [f"study: {PURPOSES[runs[0].phase]}, {counted(len(runs), 'run')}"]
+        least, most = later
+        if most:
+            span = f"{least} to {most}" if least < most else str(most)
+            words.append(f"{span} more after {'it' if len(runs) == 1 else 'them'}")
         report = SweepReport.current
         if report is not None:
-            report.total = self.count + after
+            # Runs that were there already are not reported.
+            report.total = report.done + len(runs) + most
             first = self.count - len(runs)
             report.names = {first + place: run.label for place, run in enumerate(runs)}
-            seconds = report.time_for(len(runs) + after)
-            line += "" if seconds is None else f"; about {duration(seconds)} left"
-        say(line)
+        if not math.isnan(pace):
+            words.append(f"at most {duration(pace * (len(runs) + most))} left")
+        say("; ".join(words))
 
-    def end_round(self, runs: Sequence[PlannedRun], returns: Sequence[JobReturn]) -> None:
+    def end_round(
+        self,
+        runs: Sequence[PlannedRun],
+        returns: Sequence[JobReturn],
+        folders: Mapping[int, str] | None = None,
+    ) -> None:
         """Remember the directory of each run of a round.
 
-        If the round was stopped, only some runs have returned; the folders of the others are known
-        by the number that they begin with.
+        If the round was stopped, only some runs have returned; the folders of the others are those
+        that the launcher names, or begin with the number of the run.
+
+        Args:
+            runs: The runs of the round.
+            returns: What the launcher returned, of the first of them or of all.
+            folders: The folder of each run that the launcher knows, by the number of the run.
         """
         for i, run in enumerate(runs):
             number = self.count - len(runs) + i
             if i < len(returns):
                 hydra_config: Any = returns[i].hydra_cfg
                 folder = Path(str(OmegaConf.select(hydra_config, "hydra.runtime.output_dir")))
+            elif number in (folders or {}):
+                folder = self.directory / (folders or {})[number]
+                if not folder.exists():
+                    continue
             else:
                 folder = next(self.directory.glob(f"{number}_*"), Path())
             if folder.name:
                 self.runs.append((run, folder.name))
+
+    def read_pace(self) -> None:
+        """Take over how long the first run took, if a study in this directory has recorded it."""
+        try:
+            seconds: Any = read_json(self.directory / "study.json").get("seconds_per_run")
+        except (FileNotFoundError, UnreadableError):
+            return
+        if is_number(seconds) and seconds > 0:
+            self.seconds_per_run = float(seconds)
+
+    def refusal(self, candidate: Candidate) -> str:
+        """Return why no run of a candidate could begin; empty if one did.
+
+        Raises:
+            RunDirectoryError: If a newer version wrote a summary.
+        """
+        summaries = [
+            read_summary(self.directory / name)
+            for run, name in self.runs
+            if run.candidate.name == candidate.name
+        ]
+        if summaries and all(summary.get("refused") is True for summary in summaries):
+            return str(summaries[0].get("reason", ""))
+        return ""
 
     def monitor(self, run: PlannedRun, job: JobReturn) -> float:
         """Return a run's monitor at the epoch where runs are judged; infinity if it failed.
@@ -92,6 +154,16 @@ class StudyRecord:
         summary = self._summary(name)
         value = summary.monitor.at(summary.judge)
         return math.inf if math.isnan(value) else value
+
+    def seconds_of(self, job: JobReturn) -> float:
+        """Return the training time of a run that has just ended, NaN if it failed.
+
+        Raises:
+            RunDirectoryError: If a newer version wrote its summary.
+        """
+        hydra_config: Any = job.hydra_cfg
+        folder = Path(str(OmegaConf.select(hydra_config, "hydra.runtime.output_dir")))
+        return self._summary(folder.name).seconds
 
     def rates_per_task(self, candidate: Candidate) -> list[float]:
         """Return the learning rates that are best for a task of the single-task baseline.
@@ -126,10 +198,19 @@ class StudyRecord:
             }
             for run, name in self.runs
         }
-        write_json(
-            self.directory / "study.json",
-            {"version": 1, "margin": self.margin, "notes": list(notes), "jobs": rows},
-        )
+        content: dict[str, Any] = {
+            "version": 1,
+            "margin": self.margin,
+            "notes": list(notes),
+            "jobs": rows,
+        }
+        # Runs of a smaller study that this one does not need, such as twins at other weights.
+        unused = sorted(path.name for path in run_folders(self.directory) if path.name not in rows)
+        if unused:
+            content["unused"] = unused
+        if not math.isnan(self.seconds_per_run):
+            content["seconds_per_run"] = self.seconds_per_run
+        write_json(self.directory / "study.json", content)
 
     def _summary(self, name: str) -> Summary:
         """Return the results of a run; what a damaged file does not tell is missing from them."""

@@ -1,14 +1,17 @@
-"""The Hydra sweeper ``fair``: a study by the protocol of :mod:`mtl_runner.study`.
+"""The sweeper of a study, by the protocol of :mod:`mtl_runner.study`.
 
 It works with any launcher, and is free of torch until it begins.
 """
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Sequence
+import time
+import typing
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, runtime_checkable
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
@@ -22,30 +25,39 @@ from mtl_runner.config.open_keys import override_or_add
 from mtl_runner.config.working_directory import working_directory_searched
 from mtl_runner.errors import ConfigError
 from mtl_runner.errors.checks import is_number
-from mtl_runner.errors.words import counted, duration
+from mtl_runner.errors.words import counted
 from mtl_runner.files import write_atomic
-from mtl_runner.study import Candidate, Plan, Protocol
-from mtl_runner.study.options import candidates_of, check_sweep, checked_options, run_limit
+from mtl_runner.study import Plan, Protocol
+from mtl_runner.study.budget import Budget
+from mtl_runner.study.extent import Extent, announcement
+from mtl_runner.study.options import candidates_of, check_sweep, checked_options
 from mtl_runner.study.record import StudyRecord
 from mtl_runner.study.weights import fixed_candidates
 from mtl_runner.train.terminal import say
 
-# For the estimate: seconds of a small model's step, and of a run beside its steps.
-EAGER_STEP, EAGER_START = 0.4e-3, 0.3
+
+@runtime_checkable
+class KnowsFolders(typing.Protocol):
+    """A launcher that uses runs again which are there already.
+
+    Attributes:
+        folders: The name of the folder of each job so far, by the number that it was given.
+        reused: The number of runs that were not made again.
+    """
+
+    folders: Mapping[int, str]
+    reused: int
 
 
-class FairSweeper(Sweeper):
+class StudySweeper(Sweeper):
     """A sweeper that runs a study; its options are those of ``conf/study/fair.yaml``.
 
     It is started by ``mtl-run -m +study=fair data=digits weighting=fixed,uncertainty,dwa``.
 
     Example:
-        >>> issubclass(FairSweeper, Sweeper)
+        >>> issubclass(StudySweeper, Sweeper)
         True
     """
-
-    # Hydra takes plugins from this package only, wherever their file lies.
-    __module__ = "hydra_plugins.mtl_runner"
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
@@ -77,12 +89,16 @@ class FairSweeper(Sweeper):
         options = checked_options(OmegaConf.to_container(self.sweep_config.study, resolve=True))
         overrides = OverridesParser.create().parse_overrides(arguments)
         overrides = [o for o in overrides if not re.match(r"study(\.|$)", o.key_or_group)]
-        common = [str(o.input_line) for o in overrides if not o.is_sweep_override()]
+        # Those of the weighting are the strategies' own.
+        common = [
+            str(o.input_line)
+            for o in overrides
+            if not o.is_sweep_override() and not re.match(r"weighting(\.|$)", o.key_or_group)
+        ]
         check_sweep(overrides)
         # The runs are composed without +study=fair, which sets this.
         if not any(option.lstrip("+").startswith("record.plots=") for option in common):
             common.append(f"record.plots={self.sweep_config.record.plots}")
-        tuning = _options_of_tuning(common, self.sweep_config)
         lr = self.sweep_config.optimizer.lr
         if not is_number(lr) or lr <= 0:
             raise ConfigError(
@@ -104,22 +120,15 @@ class FairSweeper(Sweeper):
         candidates = candidates_of(
             overrides, options["knobs"], str(self.sweep_config.hydra.runtime.choices.weighting)
         ) + fixed_candidates(list(trivial), trivial, options["fixed_points"])
+        strategies = sum(candidate.role == "strategy" for candidate in candidates)
+        extent = Extent(plan, len(candidates), strategies, len(trivial))
         directory = Path(str(self.sweep_config.hydra.sweep.dir)).absolute()
         study = StudyRecord(directory, options["margin"])
-        # Every task may have another best learning rate in single-task runs.
-        single_task_runs = (len(trivial) - 1) * plan.seeds
-        twin_runs = plan.seeds * sum(c.role == "strategy" for c in candidates)
-        least = len(candidates) * (plan.least_trials + plan.seeds)
-        needed = least + twin_runs + single_task_runs
-        most = needed + len(candidates) * plan.extensions
-        limit = run_limit(options["budget"], steps)
+        study.read_pace()
+        budget = Budget(options["budget"], steps, study.seconds_per_run)
         judged = "best evaluation" if base.trainer.judge == "best" else "last epoch"
-        say(_announcement(candidates, plan, least, most, steps, judged))
-        if needed > limit:
-            raise ConfigError(
-                f"The study needs at least {needed} runs, more than study.budget={options['budget']} allows; "
-                "raise it, or lower study.seeds, study.fixed_points or trainer.epochs."
-            )
+        say(announcement(candidates, extent, steps, judged))
+        budget.check(extent)
         directory.mkdir(parents=True, exist_ok=True)
         write_atomic(directory / "multirun.yaml", OmegaConf.to_yaml(self.sweep_config).encode())
         protocol = Protocol(
@@ -127,32 +136,66 @@ class FairSweeper(Sweeper):
             candidates,
             study.average_weights,
             study.rates_per_task,
-            lambda runs: study.count + runs + single_task_runs <= limit,
+            lambda runs: study.count + runs + extent.single_task_runs <= budget.limit,
+            study.refusal,
         )
+        return self._run_rounds(protocol, study, extent, budget, common)
+
+    def _run_rounds(
+        self,
+        protocol: Protocol,
+        study: StudyRecord,
+        extent: Extent,
+        budget: Budget,
+        common: Sequence[str],
+    ) -> list[JobReturn]:
+        """Launch the rounds of a study, one after another, and record them."""
+        tuning = _options_of_tuning(common, self.sweep_config)
         all_returns: list[JobReturn] = []
         rounds = protocol.rounds()
         monitors: Sequence[float] | None = None
+        began = time.monotonic()
         while True:
             try:
                 runs = next(rounds) if monitors is None else rounds.send(monitors)
             except StopIteration:
                 break
-            study.begin_round(runs, protocol.runs_after(runs[0].phase))
             batch = [
                 [*common, *([] if run.final else tuning), *map(override_or_add, run.overrides)]
                 for run in runs
             ]
-            returns: Sequence[JobReturn] = ()
+            extensions = study.extensions + (runs[0].phase == 2)
+            pace = (time.monotonic() - began) / study.count if study.count else math.nan
+            # What was there already took no time, and says nothing about what is left.
+            pace = math.nan if self._reused else pace
+            study.begin_round(runs, extent.after(runs[0].phase, extensions), pace)
+            first = study.count - len(runs)
+            returns: list[JobReturn] = []
             # What is known is written even if the round was stopped.
             try:
-                returns = self.launcher.launch(batch, initial_job_idx=study.count - len(runs))
+                if budget.is_open:
+                    returns += self.launcher.launch(batch[:1], initial_job_idx=first)
+                    study.seconds_per_run = budget.measure(study.seconds_of(returns[0]))
+                    budget.check(extent)
+                remaining = batch[len(returns) :]
+                returns += self.launcher.launch(remaining, initial_job_idx=first + len(returns))
             finally:
-                study.end_round(runs, returns)
+                folders = self.launcher.folders if isinstance(self.launcher, KnowsFolders) else None
+                study.end_round(runs, returns, folders)
                 study.write(protocol.notes)
             all_returns += returns
             monitors = [study.monitor(run, job) for run, job in zip(runs, returns, strict=True)]
         study.write(protocol.notes)
+        if self._reused:
+            say(
+                f"study: {counted(study.count, 'run')}, of which {self._reused} were there already."
+            )
         return all_returns
+
+    @property
+    def _reused(self) -> int:
+        """The number of runs that were there already and were not made again."""
+        return self.launcher.reused if isinstance(self.launcher, KnowsFolders) else 0
 
     def _problem(self, common: Sequence[str]) -> tuple[DictConfig, int, dict[str, float | None]]:
         """Return the config that all runs share, the steps of a run, and the trivial losses.
@@ -190,16 +233,3 @@ def _options_of_tuning(common: Sequence[str], config: DictConfig) -> list[str]:
     # The pictures of the best runs are drawn from checkpoints, and are of final runs only.
     pictures = ["record.plots=none"] if config.record.plots == "best" else []
     return [*pictures, "record.checkpoints=none"]
-
-
-def _announcement(
-    candidates: Sequence[Candidate], plan: Plan, least: int, most: int, steps: int, judged: str
-) -> str:
-    """Return what a study will take, in the words that it begins with."""
-    roles = [candidate.role for candidate in candidates]
-    seconds = least * (steps * EAGER_STEP + EAGER_START)
-    return (
-        f"study: {counted(roles.count('strategy'), 'strategy')}, equal weights, the single-task baseline and {counted(roles.count('fixed'), 'fixed weighting')}; "
-        f"for each at least {counted(plan.least_trials, 'trial')}, then {counted(plan.seeds, 'fresh seed')}: {least} to {counted(most, 'run')} of {counted(steps, 'step')}, judged at their {judged}.\n"
-        f"study: a small model takes about {duration(seconds)} or more one run after another, and a fraction of that in stacks."
-    )

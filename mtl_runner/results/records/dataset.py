@@ -112,7 +112,9 @@ class Records:
     @classmethod
     def of(cls, runs: Sequence[Run]) -> Records:
         """Sort runs into data sets and strategies."""
-        labels, study = label_runs(runs), read_study(runs)
+        study = read_study(runs)
+        runs = study.needed(runs)
+        labels = label_runs(runs)
         roles = assign_roles(runs, labels, study)
         lost = set(without_study(runs))
         names = dict.fromkeys(role.data for role in roles)

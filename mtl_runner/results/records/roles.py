@@ -60,10 +60,12 @@ class StudyFolder:
     Attributes:
         margin: The relative difference that is of no interest; None where the study names none.
         notes: Remarks of the study about its own tuning.
+        unused: The names of run directories that an earlier, smaller study left behind.
     """
 
     margin: float | None
     notes: tuple[str, ...]
+    unused: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,33 @@ class RecordedStudies:
 
     def __bool__(self) -> bool:
         return bool(self.folders)
+
+    def needed(self, runs: Sequence[Run]) -> list[Run]:
+        """Return the runs without leftovers of smaller studies, those of a study in its order.
+
+        A study that has grown has made some of its runs later than others.
+        """
+        places = {directory: place for place, directory in enumerate(self.jobs)}
+        ordered = iter(
+            sorted(
+                (run for run in runs if str(run.directory.resolve()) in places),
+                key=lambda run: places[str(run.directory.resolve())],
+            )
+        )
+        return [
+            next(ordered) if str(run.directory.resolve()) in places else run
+            for run in runs
+            if not self._is_left_over(run)
+        ]
+
+    def _is_left_over(self, run: Run) -> bool:
+        directory = run.directory.resolve()
+        folder = self.folders.get(str(directory.parent))
+        return (
+            folder is not None
+            and directory.name in folder.unused
+            and str(directory) not in self.jobs
+        )
 
 
 def read_study(runs: Sequence[Run]) -> RecordedStudies:
@@ -227,10 +256,11 @@ def _read(folder: Path) -> tuple[dict[str, dict[str, Any]], StudyFolder] | None:
         margin = content.get("margin")
         jobs = {name: dict(job) for name, job in content["jobs"].items()}
         notes = tuple(str(note) for note in content.get("notes") or [])
+        unused = frozenset(str(name) for name in content.get("unused") or [])
         known = content.get("version", VERSION) <= VERSION
         if not (known and all(map(_is_job, jobs.values())) and (margin is None or 0 < margin < 1)):
             return None
-        return jobs, StudyFolder(None if margin is None else float(margin), notes)
+        return jobs, StudyFolder(None if margin is None else float(margin), notes, unused)
     except (OSError, UnreadableError, ValueError, KeyError, TypeError, AttributeError):
         return None
 

@@ -33,7 +33,38 @@ SCHEDULES = "allowed: all, alternate, plateau, ramp, staged."
 )
 def test_what_hydra_understands_passes(argument: str) -> None:
     """Breaks if a sweep, a quoted text or a flag is refused."""
-    check_overrides([argument])
+    check_overrides([argument, "-m"])
+
+
+@pytest.mark.parametrize(
+    ("argument", "sentence"),
+    [
+        (
+            "weighting=fixed,dwa",
+            "weighting=fixed,dwa names several values; add -m for a run of each.",
+        ),
+        (
+            "++data.tasks=y1,y2",
+            "data.tasks=y1,y2 names several values; add -m for a run of each, or write data.tasks=[...] for a list.",
+        ),
+        (
+            "+study=fair",
+            "A study is many runs: write mtl-run -m +study=fair ..., with the sweeper that it brings.",
+        ),
+    ],
+)
+def test_many_runs_need_m(argument: str, sentence: str) -> None:
+    """Breaks if a user without -m reads of an ambiguous value, or of --multirun."""
+    with pytest.raises(ConfigError) as error:
+        check_overrides([argument])
+    assert str(error.value) == sentence
+    check_overrides(["--multirun", argument])
+    check_overrides([argument, "hydra.mode=MULTIRUN"])
+
+
+def test_the_config_of_a_study_can_be_looked_at() -> None:
+    """Breaks if --cfg of a study is refused, although it starts no run."""
+    check_overrides(["--cfg", "job", "+study=fair"])
 
 
 @pytest.mark.parametrize(

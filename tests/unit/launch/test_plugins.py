@@ -27,7 +27,7 @@ def test_hydra_can_import_our_launcher_and_sweeper() -> None:
     """Breaks if hydra/launcher=stacked or +study=fair cannot be instantiated."""
     register()
     module = importlib.import_module("hydra_plugins.mtl_runner")
-    for name in ("StackedLauncher", "GpusLauncher", "SlurmLauncher", "FairSweeper"):
+    for name in ("StackedLauncher", "GpusLauncher", "SlurmLauncher", "GridSweeper", "FairSweeper"):
         assert getattr(module, name).__module__ == "hydra_plugins.mtl_runner"
 
 

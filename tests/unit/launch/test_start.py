@@ -76,15 +76,34 @@ def test_a_sweep_is_not_resumed_with_other_options(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hydras_record: str | None
 ) -> None:
     """Breaks if two sweeps are mixed in one directory, also if a kill cut Hydra's record off."""
-    start(config_of(tmp_path / "sweep", "seed=0,1"))
+    start(config_of(tmp_path / "sweep", "data=digits", "seed=0,1"))
     begin_a_run(tmp_path / "sweep")
     if hydras_record is not None:
         (tmp_path / "sweep" / "multirun.yaml").write_text(hydras_record)
     monkeypatch.setenv(RESUME, "1")
-    with pytest.raises(RefusedError, match=r"holds another sweep \(seed=0,1\)"):
-        SweepStart().on_multirun_start(config_of(tmp_path / "sweep", "seed=0,1,2"))
+    with pytest.raises(RefusedError) as refused:
+        SweepStart().on_multirun_start(config_of(tmp_path / "sweep", "data=moons", "seed=0,1,2"))
+    assert str(refused.value) == (
+        f"'{tmp_path / 'sweep'}' holds runs that cannot be compared with these (data=digits there and data=moons here); "
+        "make them equal, sweep over both values, or choose another hydra.sweep.dir."
+    )
     assert current_sweep() is None
-    start(config_of(tmp_path / "sweep", "seed=0,1"))
+    start(config_of(tmp_path / "sweep", "data=digits", "seed=0,1,2"))
+
+
+def test_a_foreign_sweeper_goes_on_with_the_same_options_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Breaks if the trials of two searches are mixed: their sweeper takes up no runs."""
+    config = config_of(tmp_path, "seed=0,1")
+    config.hydra.sweeper = {"_target_": "hydra_plugins.hydra_optuna_sweeper.OptunaSweeper"}
+    start(config)
+    begin_a_run(tmp_path)
+    monkeypatch.setenv(RESUME, "1")
+    start(config)
+    config.hydra.overrides.task = ["seed=0,1,2"]
+    with pytest.raises(RefusedError, match=r"holds another sweep \(seed=0,1\); with this sweeper"):
+        start(config)
 
 
 def test_a_sweep_that_only_hydra_recorded_is_known(
@@ -94,8 +113,8 @@ def test_a_sweep_that_only_hydra_recorded_is_known(
     begin_a_run(tmp_path)
     OmegaConf.save(config_of(tmp_path, "seed=0,1"), tmp_path / "multirun.yaml")
     monkeypatch.setenv(RESUME, "1")
-    with pytest.raises(RefusedError, match=r"holds another sweep \(seed=0,1\)"):
-        start(config_of(tmp_path, "seed=3"))
+    with pytest.raises(RefusedError, match=r"no data there and data=digits here"):
+        start(config_of(tmp_path, "seed=0,1", "data=digits"))
     start(config_of(tmp_path, "seed=0,1"))
 
 

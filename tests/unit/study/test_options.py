@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from mtl_runner.config.conf_directory import conf_directory
 from mtl_runner.errors import ConfigError
 from mtl_runner.study import Candidate
-from mtl_runner.study.options import candidates_of, check_sweep, checked_options, run_limit
+from mtl_runner.study.options import candidates_of, check_sweep, checked_options
 
 KNOBS = {"dwa": {"weighting.temperature": ["1", "5"]}}
 
@@ -127,23 +127,39 @@ def test_weights_of_a_user_are_fixed_weights() -> None:
     assert [candidate.role for candidate in candidates] == [*["fixed"] * 2, *["strategy"] * 2]
 
 
-def test_a_study_of_nothing_is_refused() -> None:
-    """Breaks if a study of its baselines alone runs for an hour."""
-    with pytest.raises(ConfigError, match="A study compares strategies; name some"):
-        strategies("data=digits")
+def test_one_weighting_is_compared_with_the_baselines() -> None:
+    """Breaks if a user's own method alone cannot be judged, or its options reach the baselines."""
+    (strategy,) = strategies("weighting=dwa", "data=digits")
+    assert (strategy.name, strategy.overrides) == ("dwa", ("weighting=dwa",))
+    assert strategy.knob == ("weighting.temperature", ("1", "5"))
+    (strategy,) = strategies("weighting=dwa", "weighting.temperature=3")
+    assert strategy.overrides == ("weighting=dwa", "weighting.temperature=3")
+    assert strategy.knob is None
+
+
+def test_an_option_of_the_weighting_belongs_to_every_strategy() -> None:
+    """Breaks if an option of one weighting is lost, or given to equal weights too."""
+    overrides = parsed("weighting=fixed,dwa,famo", "weighting.lr=0.1")
+    candidates = candidates_of(overrides, KNOBS, "uncertainty")
+    assert [c.overrides for c in candidates] == [
+        ("weighting=fixed",),
+        ("weighting=single_task",),
+        ("weighting.lr=0.1", "weighting=dwa"),
+        ("weighting.lr=0.1", "weighting=famo"),
+    ]
+
+
+def test_weights_of_one_value_are_fixed_weights() -> None:
+    """Breaks if a user's own weights cannot be judged, or are taken for equal weights."""
+    (candidate,) = strategies("weighting=fixed", "weighting.weights.a=2")
+    assert (candidate.role, candidate.name) == ("fixed", "fixed")
+    assert candidate.overrides == ("weighting=fixed", "weighting.weights.a=2")
 
 
 @pytest.mark.parametrize(
-    ("budget", "limit"),
-    [(None, math.inf), (400, 400), ("400 runs", 400), ("400 steps", 33), (" 7 ", 7)],
+    "options", [("data=digits",), ("weighting=fixed",), ("weighting=single_task",)]
 )
-def test_a_budget_is_a_number_of_runs(budget: object, limit: float) -> None:
-    """Breaks if steps are taken for runs, or a part of a run is started."""
-    assert run_limit(budget, 12) == limit
-
-
-@pytest.mark.parametrize("budget", ["little", 0, True, "-3", "1.5 runs", "3 epochs"])
-def test_a_budget_that_is_none_is_named(budget: object) -> None:
-    """Breaks if a typing error in the budget means no budget."""
-    with pytest.raises(ConfigError, match=r"study\.budget=.* is unknown; give a number of runs"):
-        run_limit(budget, 12)
+def test_a_study_of_nothing_is_refused(options: tuple[str, ...]) -> None:
+    """Breaks if a study of its baselines alone runs for an hour."""
+    with pytest.raises(ConfigError, match="A study compares strategies; name some"):
+        strategies(*options)

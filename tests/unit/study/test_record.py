@@ -41,7 +41,7 @@ def finish(
     folder.mkdir()
     write_json(folder / "summary.json", dict(summary))
     (folder / "metrics.csv").write_text(metrics)
-    record.begin_round([run], 0)
+    record.begin_round([run], (0, 0))
     job = returned(folder)
     record.end_round([run], [job])
     return job
@@ -67,15 +67,64 @@ def test_every_run_is_named_with_its_settings(record: StudyRecord) -> None:
     }
 
 
-def test_a_stopped_round_is_known_by_the_numbers_of_its_folders(record: StudyRecord) -> None:
+def test_a_stopped_round_is_known_by_the_numbers_of_its_folders(
+    record: StudyRecord, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Breaks if Ctrl-C costs study.json the runs that were not over, or counts none for one."""
     runs = [PlannedRun(DWA, 0.01, 1, seed) for seed in range(3)]
     (record.directory / "0_a").mkdir()
     (record.directory / "1_b").mkdir()
-    record.begin_round(runs, 0)
+    record.begin_round(runs, (4, 6), pace=20)
+    assert capsys.readouterr().out == (
+        "study: tuning (learning rates), 3 runs; 4 to 6 more after them; at most about 3 minutes left\n"
+    )
     record.end_round(runs, [returned(record.directory / "0_a")])
     assert [name for _, name in record.runs] == ["0_a", "1_b"]
     assert record.count == 3
+
+
+def test_a_stopped_round_is_known_by_the_folders_of_its_launcher(record: StudyRecord) -> None:
+    """Breaks if a grown study that is stopped takes an older run for one of its own."""
+    runs = [PlannedRun(DWA, 0.01, 1, seed) for seed in range(3)]
+    for name in ("0_a", "7_b", "1_other"):
+        (record.directory / name).mkdir()
+    record.begin_round(runs, (0, 0))
+    record.end_round(runs, [], {0: "0_a", 1: "7_b", 2: "8_not_begun"})
+    assert [name for _, name in record.runs] == ["0_a", "7_b"]
+
+
+def test_runs_of_a_smaller_study_are_named(record: StudyRecord) -> None:
+    """Breaks if twins at other weights are compared with those of the study that has grown."""
+    for name in ("0_run_seed1", "7_left", "notes"):
+        (record.directory / name / ".hydra").mkdir(parents=True)
+    for name in ("0_run_seed1", "7_left"):
+        (record.directory / name / ".hydra" / "config.yaml").write_text("seed: 0\n")
+    record.begin_round([PlannedRun(DWA, 0.1, 1, 1)], (0, 0))
+    record.end_round([PlannedRun(DWA, 0.1, 1, 1)], [returned(record.directory / "0_run_seed1")])
+    record.write([])
+    study = json.loads((record.directory / "study.json").read_text())
+    assert study["unused"] == ["7_left"]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [('{"seconds_per_run": 2.5}', 2.5), ('{"seconds_per_run": "x"}', math.nan), ("", math.nan)],
+)
+def test_what_a_run_took_is_kept(record: StudyRecord, text: str, seconds: float) -> None:
+    """Breaks if a study that goes on turns its minutes into another number of runs."""
+    (record.directory / "study.json").write_text(text)
+    record.read_pace()
+    assert record.seconds_per_run == pytest.approx(seconds, nan_ok=True)
+
+
+def test_a_candidate_that_was_refused_everywhere_has_a_reason(record: StudyRecord) -> None:
+    """Breaks if a method that cannot run here is tuned to the end, or a diverging one is not."""
+    reason = "krum needs at least 3 tasks; found 2."
+    finish(record, PlannedRun(DWA, 0.1, 1, 0), {"refused": True, "reason": reason})
+    assert record.refusal(DWA) == reason
+    assert record.refusal(SINGLE) == ""
+    finish(record, PlannedRun(DWA, 0.2, 1, 0), {"status": "failed", "reason": "diverged"})
+    assert record.refusal(DWA) == ""
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from mtl_runner.config.conf_directory import conf_directory
 from mtl_runner.errors import ConfigError
 from mtl_runner.files import write_json
 from mtl_runner.launch.plugins import register
-from mtl_runner.study.sweeper import FairSweeper
+from mtl_runner.study.sweeper import StudySweeper
 
 DATA = ("data=toy_mixed", "data.n=60", "data.n_val=40", "data.n_test=40")
 SMALL = ("study.seeds=2", "study.fixed_points=3", "study.per_decade=1", "study.extensions=0")
@@ -74,7 +74,7 @@ def sweep(tmp_path: Path) -> Iterator[Sweep]:
                 ["+study=fair", f"hydra.sweep.dir={tmp_path / 'sweep'}", *single],
                 run_mode=RunMode.MULTIRUN,
             )
-            sweeper = FairSweeper()
+            sweeper = StudySweeper()
             sweeper.setup(
                 hydra_context=HydraContext(loader, Callbacks()),
                 task_function=lambda config: 0.0,
@@ -152,7 +152,7 @@ def test_a_stopped_study_knows_what_it_began(sweep: Sweep, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (("study.budget=1",), "The study needs at least "),
+        (("study.budget=1",), "The study may need "),
         (("optimizer.lr=fast",), "optimizer.lr must be a positive number"),
         (("data.tasks=[label]",), "A study needs at least two tasks, this one has label"),
         (("study.seeds=1",), "study.seeds must be a whole number of at least 2"),

@@ -1,0 +1,137 @@
+"""A launcher for sweeps that grow: runs that are there already are not made again.
+
+Free of torch until it launches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, open_dict, read_write
+
+from mtl_runner.compat.hydra_compose import FOLDER_KEY
+from mtl_runner.errors.words import counted
+from mtl_runner.launch.prepared_jobs import PreparingLauncher, directory_of_sweep
+from mtl_runner.runs.records import judged_epoch, read_summary
+from mtl_runner.runs.request import Outcome, Request
+from mtl_runner.runs.sweep_report import SweepReport
+from mtl_runner.runs.sweep_runs import SweepRuns, is_finished
+from mtl_runner.train.terminal import say
+
+
+class ReusingLauncher(PreparingLauncher):
+    """A launcher that hands only those jobs to another one whose runs have not finished.
+
+    A finished run with the config of a job stands for it. A run that was stopped goes on in its
+    own directory. All other jobs are new and get numbers that no run has.
+
+    Args:
+        launcher: The launcher that trains, already set up.
+
+    Attributes:
+        folders: The name of the folder of each job so far, by the number that the sweeper gave it.
+        reused: The number of runs that stood for a job.
+        trained: The number of jobs that were handed on.
+
+    Example:
+        >>> from mtl_runner.compat.hydra_launcher import BasicLauncher
+        >>> ReusingLauncher(BasicLauncher()).reused
+        0
+    """
+
+    def __init__(self, launcher: Launcher) -> None:
+        self.launcher = launcher
+        self.folders: dict[int, str] = {}
+        self.reused = self.trained = 0
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        """Take what Hydra gives a launcher before the sweep.
+
+        Args:
+            hydra_context: Hydra's config loader and callbacks.
+            task_function: The function that trains one job.
+            config: The config of the sweep.
+        """
+        # The other launcher may send its own context to other processes: it stays as it is.
+        context = HydraContext(hydra_context.config_loader, hydra_context.callbacks)
+        super().setup(hydra_context=context, task_function=task_function, config=config)
+        self.directory = directory_of_sweep(config)
+        self.runs = SweepRuns(self.directory)
+        self.next_number = self.runs.next_number
+
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
+        """Train the jobs whose runs are not there.
+
+        Args:
+            job_overrides: The options of each job.
+            initial_job_idx: The number of the first job.
+
+        Returns:
+            What Hydra wants to know of each job, in their order.
+        """
+        if not self.next_number:
+            self.trained += len(job_overrides)
+            return self.launcher.launch(job_overrides, initial_job_idx)
+        requests, returns = self.prepare(job_overrides, initial_job_idx)
+        going_on: dict[int, Path] = {}
+        new: list[int] = []
+        for number, request in requests.items():
+            folder = self.runs.take(request)
+            if folder is None:
+                new.append(number)
+                continue
+            self.folders[number] = self._name(folder)
+            if is_finished(folder):
+                self._complete_reused(returns[number], request, folder)
+            else:
+                going_on[number] = folder
+        # New jobs come first, so that their numbers have no gaps.
+        missing = [*new, *going_on]
+        self._say(len(requests) - len(missing), len(missing))
+        if missing:
+            first, self.next_number = self.next_number, self.next_number + len(new)
+            overrides = [list(job_overrides[number - initial_job_idx]) for number in missing]
+            for options, folder in zip(overrides[len(new) :], going_on.values(), strict=True):
+                options.append(f"++{FOLDER_KEY}={_quoted(self._name(folder))}")
+            renumbered, _ = self.prepare(overrides[: len(new)], first) if new else ({}, {})
+            for number, request in zip(new, renumbered.values(), strict=True):
+                self.folders[number] = self._name(request.directory)
+            report = SweepReport.current
+            if report is not None:
+                names = report.names
+                report.names = {first + i: names[n] for i, n in enumerate(missing) if n in names}
+            made = self.launcher.launch(overrides, first)
+            returns |= dict(zip(missing, made, strict=True))
+        return list(returns.values())
+
+    def _complete_reused(self, job: JobReturn, request: Request, folder: Path) -> None:
+        """Tell Hydra how a run ended that was made before."""
+        summary = read_summary(folder)
+        hydra: Any = job.hydra_cfg
+        with read_write(hydra.hydra.runtime), open_dict(hydra.hydra.runtime):
+            hydra.hydra.runtime.output_dir = str(folder)
+        monitor = summary["monitor"].get(judged_epoch(summary))
+        outcome = Outcome(float("nan") if monitor is None else float(monitor))
+        self.complete(job, request, outcome)
+
+    def _name(self, folder: Path) -> str:
+        return folder.relative_to(self.directory).as_posix()
+
+    def _say(self, reused: int, missing: int) -> None:
+        """Count and print how many runs were there, and how many are missing."""
+        self.reused, self.trained = self.reused + reused, self.trained + missing
+        say(f"reused {counted(reused, 'run')}, {missing} to do")
+
+
+def _quoted(name: str) -> str:
+    """Return a name as a value of an option, whatever letters it has."""
+    return "'" + name.replace("\\", "\\\\").replace("'", "\\'") + "'"
