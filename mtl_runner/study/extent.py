@@ -123,12 +123,12 @@ def announcement(candidates: Sequence[Candidate], extent: Extent, steps: int, ju
     least, most = extent.least, extent.most_without_extension
     more = extent.most - most
     edge = f", and up to {more} more if a best learning rate lies on the edge" if more else ""
-    time = duration(most * (steps * EAGER_STEP + EAGER_START))
+    time = duration(max(1, round(most * (steps * EAGER_STEP + EAGER_START))))
     return (
         f"study: {strategies}, equal weights, the single-task baseline and {fixed}; "
         f"for each at least {counted(plan.least_trials, 'trial')}, then {plan.seeds} fresh seeds.\n"
         f"study: {least} to {most} runs{edge}, of {counted(steps, 'step')} each, judged at their {judged}.\n"
-        f"study: {time} with a small model, one run after another; a fraction of that in stacks, more with a large model.\n"
+        f"study: about {time} with a small model, one run after another; a fraction of that in stacks, more with a large model.\n"
         f"study: with {plan.seeds} seeds a difference beyond the margin of {detectable(plan.seeds):.1f} standard deviations over seeds is seen four times in five; "
         "smaller ones probably stay undecided."
     )
