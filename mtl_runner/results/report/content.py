@@ -98,6 +98,11 @@ class Content:
         data = ", ".join(data.name for data in self.records.datasets)
         return f"{data}: {strategies}{runs} run{'s' if runs != 1 else ''}"
 
+    @property
+    def colours(self) -> dict[str, dict[str, int]]:
+        """``{data set: {strategy: the number of its colour}}``."""
+        return {s.data.name: {line.name: line.colour for line in s.lines} for s in self.sections}
+
     @cached_property
     def settings(self) -> list[dict[str, str]]:
         """The options of every run, as far as any run changes them."""

@@ -136,7 +136,7 @@ class PageView:
             title=content.title,
             state=f"{total - failed} of {total} runs finished" if failed else "all runs finished",
             study=bool(records.study),
-            verdict=verdict_part(records, at, conclusions),
+            verdict=verdict_part(records, at, conclusions, content.colours),
             failures=failures(records, folder),
             failed=failed,
             sections=sections,

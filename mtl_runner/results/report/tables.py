@@ -234,17 +234,35 @@ def _rows(
 ) -> list[StrategyRow]:
     lines = {line.name: line for line in section.lines}
     scales = [_scale(column, rows) for column in columns]
-    major = [row["strategy"] for row in rows if row["strategy"] not in swept]
+    optional = _optional(section, rows)
     table = []
+    major = [row["strategy"] for row in rows if row["strategy"] not in swept]
+    places = {name: place for place, name in enumerate(major)}
     for row in rows:
         line = lines[row["strategy"]]
         if line.name in swept:
             hidden = "more minor"
+        elif line.name in optional:
+            hidden = "optional more" if is_long and places[line.name] >= ROWS else "optional"
         else:
-            hidden = "more" if is_long and major.index(line.name) >= ROWS else ""
+            hidden = ""
         cells = [_cell(c, row, scale) for c, scale in zip(columns, scales, strict=True)]
         table.append(StrategyRow(line, hidden, row["runs"], row["failed"], cells))
     return table
+
+
+def _optional(section: Section, rows: Sequence[Row]) -> set[str]:
+    """Return the strategies that a long table may hide: nobody asked for them by name.
+
+    They are fixed weights, twins, and settings of a strategy that another one of it beats.
+    """
+    families = {line.name: line.family for line in section.lines}
+    role_of = {strategy.name: strategy.role for strategy in section.data.shown}
+    best: dict[str, str] = {}
+    for row in rows:
+        if role_of[row["strategy"]] not in ("fixed", "twin"):
+            best.setdefault(families[row["strategy"]], row["strategy"])
+    return set(families) - set(best.values())
 
 
 def _cell(column: ReportColumn, row: Row, scale: Scale) -> MeanCell:
