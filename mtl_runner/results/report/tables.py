@@ -101,6 +101,7 @@ class StrategiesTable:
     """The strategies on one split, the best mean of each column marked.
 
     Attributes:
+        split: ``val`` or ``test``.
         label: The name of the table for a screen reader.
         caption: What the numbers are.
         heads: The heads of its columns.
@@ -110,6 +111,7 @@ class StrategiesTable:
         button: The text of the button that shows all rows; empty if they all are shown.
     """
 
+    split: str
     label: str
     caption: str
     heads: Sequence[Head]
@@ -159,6 +161,7 @@ def strategies_table(
     }
     which = f"{len(rows)} strategies{', with all fixed weights' if swept else ''}"
     return StrategiesTable(
+        split=split,
         label=f"Strategies, {'test' if split == 'test' else 'validation'}",
         caption=_caption(columns, rows, at, split, study, shows_runs),
         heads=heads,

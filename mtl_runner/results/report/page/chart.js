@@ -94,7 +94,14 @@ class Chart {
     this.switch.type = 'button';
     this.switch.setAttribute('aria-label', `logarithmic scale: ${title}`);
     this.switch.addEventListener('click', () => { this.log = !this.isLog(); this.render(); });
-    caption.append(name, this.switch);
+    this.name = unit ? `${title}, ${unit}` : title;
+    const picture = element('button', 'scale', 'SVG');
+    picture.type = 'button';
+    picture.setAttribute('aria-label', `save as SVG: ${title}`);
+    picture.addEventListener('click', () => save(`${this.name}.svg`, 'image/svg+xml', svgOf(this)));
+    const buttons = element('span');
+    buttons.append(this.switch, picture);
+    caption.append(name, buttons);
     this.plot = element('div', 'plot');
     this.plot.tabIndex = 0;
     this.plot.setAttribute('role', 'slider');
@@ -105,12 +112,18 @@ class Chart {
     parent.append(this.figure);
     this.position = null;
     this.plot.addEventListener('pointermove', (event) => this.point(event));
-    this.plot.addEventListener('pointerdown', (event) => this.point(event));
+    this.plot.addEventListener('pointerdown', (event) => { this.point(event); this.press(event); });
+    this.plot.addEventListener('pointerup', (event) => this.release(event));
     this.plot.addEventListener('pointerleave', (event) => { if (event.pointerType !== 'touch') this.move(null); });
     this.plot.addEventListener('blur', () => this.move(null));
     this.plot.addEventListener('keydown', (event) => this.key(event));
     new ResizeObserver(() => { if (this.plot.clientWidth !== this.width) this.render(); }).observe(this.plot);
   }
+
+  // A chart that can be zoomed takes these over.
+  press() {}
+
+  release() {}
 
   isLog() { return this.log ?? this.helps(); }
 
