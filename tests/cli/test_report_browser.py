@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 import pytest
 
 from mtl_runner.results.report.write import write_report
-from tests.support.chromium import BINARY, Chromium
+from tests.support.chromium import AXE, BINARY, Chromium
 from tests.unit.results.run_builders import write_trained_run
 
 pytestmark = pytest.mark.skipif(BINARY is None, reason="no chromium here: apt-get install chromium")
@@ -382,6 +382,19 @@ def test_it_fits_the_window_and_its_ground_follows_the_readers_choice(
     assert (red + green + blue < 150) is dark
     browser.screenshot(tmp_path / "page.png", beyond_window=False)
     assert struct.unpack(">II", (tmp_path / "page.png").read_bytes()[16:24])[0] == width
+
+
+@pytest.mark.skipif(AXE is None, reason="no axe-core in NODE_PATH: npm install axe-core")
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (1280, True), (390, False)])
+def test_keyboards_and_screen_readers_meet_no_serious_barrier(
+    browser: Chromium, file: Path, width: int, dark: bool
+) -> None:
+    """Breaks if axe-core finds text without contrast, a control without a name, or a wrong role."""
+    browser.open(file, width=width, dark=dark)
+    browser.run("document.querySelectorAll('details').forEach(part => { part.open = true; })")
+    browser.run("[0, 3].forEach(i => document.querySelectorAll('.runs tbody input')[i].click())")
+    browser.run("document.querySelectorAll('.strategies input:checked').forEach(i => i.click())")
+    assert browser.barriers() == []
 
 
 @pytest.mark.long

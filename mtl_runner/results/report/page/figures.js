@@ -4,9 +4,13 @@ const SECTIONS = JSON.parse(document.getElementById('figures').textContent);
 const charts = SECTIONS.map(() => []);
 
 // A colour that comes twice among the drawn strategies is told apart by its dashes.
-function drawnOf(section) {
+// Where none of them has what a figure shows, a few that have it stand in.
+function drawnOf(section, quantity) {
   const seen = {};
-  return section.strategies.filter((s) => s.drawn).map((s) => {
+  const drawn = section.strategies.filter((s) => s.drawn);
+  const able = section.strategies.filter((s) => s[quantity]);
+  const shown = drawn.some((s) => s[quantity]) ? drawn : able.slice(0, 4);
+  return shown.map((s) => {
     const slot = s.colour % 8;
     seen[slot] = (seen[slot] ?? -1) + 1;
     return {...s, dash: seen[slot]};
@@ -66,7 +70,7 @@ function lineOf(strategy, quantity, task, smoothing) {
 }
 
 function linesOf(number, quantity, task) {
-  return () => drawnOf(SECTIONS[number]).flatMap((strategy) => lineOf(strategy, quantity, task, views[number].smoothing));
+  return () => drawnOf(SECTIONS[number], quantity).flatMap((strategy) => lineOf(strategy, quantity, task, views[number].smoothing));
 }
 
 document.querySelectorAll('.figures').forEach((box) => {
@@ -97,7 +101,7 @@ function emphasise(number, name) {
 
 function keysOf(number, kind) {
   if (kind === 'rates') return SECTIONS[number].rates.map((r) => ({...r, dash: Math.floor(r.colour / 8)}));
-  return drawnOf(SECTIONS[number]).filter((s) => s[kind]);
+  return drawnOf(SECTIONS[number], kind).filter((s) => s[kind]);
 }
 
 function fillLegends(number) {
