@@ -45,7 +45,9 @@ def overview(
             split = SPLIT_WORDS[conclusions.evidence.split]
             margin = number(100 * conclusions.margins[data.name])
             heading = f"Verdict ({split}, {at} epoch, margin {margin} %, by {conclusions.quantity(data.name)}): {lines[0]}"
-            blocks.append(_list(plain(heading), [plain(line) for line in lines[1:]], markdown))
+            use = conclusions.recommendation(data.name)
+            lines = [*([use.sentences] if use else []), *lines[1:]]
+            blocks.append(_list(plain(heading), [plain(line) for line in lines], markdown))
     if under_way := conclusions.records.under_way:
         blocks.append(plain(_under_way(under_way)))
     if unfinished := conclusions.records.stopped:

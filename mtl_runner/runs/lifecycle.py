@@ -17,7 +17,7 @@ import torch
 from omegaconf import OmegaConf
 
 from mtl_runner.config.kept_files import KEPT_FILES
-from mtl_runner.errors import RunDirectoryError
+from mtl_runner.errors import ConfigError, DataError, ModelError, RunDirectoryError
 from mtl_runner.errors.messages import run_message
 from mtl_runner.errors.words import counted
 from mtl_runner.experiment.build import Experiment, build
@@ -38,6 +38,8 @@ from mtl_runner.train.advice import advice_on_best, advice_on_log_variances, adv
 from mtl_runner.train.trainer import Trainer
 
 log = logging.getLogger("mtl_runner")
+
+REFUSALS = (ConfigError, DataError, ModelError)  # of a request, whatever its strategy is worth
 
 
 def outcome_if_finished(request: Request) -> Outcome | None:
@@ -278,15 +280,18 @@ def _summary_head(request: Request, status: str, reason: str = "") -> dict[str, 
     }
 
 
-def write_status(request: Request, status: str, reason: str = "") -> None:
+def write_status(request: Request, status: str, reason: str = "", refused: bool = False) -> None:
     """Write the summary.json of a run that is not finished.
 
     Args:
         request: The run.
         status: ``"running"``, ``"interrupted"`` or ``"failed"``.
         reason: One sentence that says why it failed or stopped.
+        refused: Whether its options do not fit the problem, so that its failure says nothing about
+            the strategy.
     """
-    write_json(request.directory / "summary.json", _summary_head(request, status, reason))
+    head = _summary_head(request, status, reason)
+    write_json(request.directory / "summary.json", {**head, "refused": True} if refused else head)
 
 
 def record_failure(error: BaseException, request: Request) -> Outcome:
@@ -303,7 +308,7 @@ def record_failure(error: BaseException, request: Request) -> Outcome:
     # The disk may be full; the sentence still reaches the terminal.
     with contextlib.suppress(OSError):
         logging.getLogger("mtl_runner.file").error("%s", "".join(traceback.format_exception(error)))
-        write_status(request, "failed", text)
+        write_status(request, "failed", text, isinstance(error, REFUSALS))
     return Outcome(error=text, exit_code=1)
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import csv
 import shutil
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
 from mtl_runner.results.report.write import write_report
-from tests.support.chromium import BINARY, Chromium
+from tests.support.chromium import AXE, BINARY, Chromium
 from tests.unit.results.run_builders import write_trained_run
 
 pytestmark = pytest.mark.skipif(BINARY is None, reason="no chromium here: apt-get install chromium")
@@ -193,6 +196,177 @@ def test_the_logarithmic_switch_draws_anew(page: Chromium) -> None:
     assert page.run(path) != before
 
 
+FIRST_SCREEN = """(() => {
+  const bottom = (e) => e.getBoundingClientRect().bottom;
+  const rows = document.querySelector('.strategies').tBodies[0].rows;
+  return [bottom(document.querySelector('.answer')), bottom(document.querySelector('.forest')), bottom(rows[0])];
+})()"""
+
+
+@pytest.mark.parametrize("count", [2, 20])
+def test_the_first_screen_holds_answer_forest_and_the_top_of_the_table(
+    browser: Chromium, tmp_path: Path, count: int
+) -> None:
+    """Breaks if a reader has to scroll to learn what to use, or twenty methods push it all down."""
+    for number in range(count):
+        for seed in range(3):
+            write_trained_run(
+                tmp_path / f"{number}_{seed}",
+                f"m{number}" if number else "fixed",
+                seed,
+                loss_factor=1 - number / 50,
+                epochs=3,
+            )
+    browser.open(write_report([tmp_path], tmp_path / "report.html"), height=800)
+    answer, forest, row = browser.run(FIRST_SCREEN)
+    assert answer < 200
+    assert forest < 620
+    assert row < 800
+    assert browser.run("document.querySelectorAll('.forest tbody tr').length") == count - 1
+
+
+def type_filter(page: Chromium, text: str) -> list[str]:
+    """Type into the filter of the runs; return the names of the runs that are left."""
+    page.run(
+        f"(e => {{ e.value = {text!r}; e.dispatchEvent(new Event('input', {{bubbles: true}})); }})(document.getElementById('run-filter'))"
+    )
+    names: list[str] = page.run(
+        "[...document.querySelector('.runs').tBodies[0].rows].filter(r => r.offsetParent || getComputedStyle(r).display !== 'none').map(r => r.querySelector('a').textContent)"
+    )
+    return names
+
+
+def test_runs_are_filtered_by_words_options_and_numbers(page: Chromium) -> None:
+    """Breaks if one run among many can be found by scrolling alone."""
+    count = len(type_filter(page, ""))
+    assert count == 13
+    assert len(type_filter(page, "uncertainty")) == 4
+    assert len(type_filter(page, "uncertainty optimizer.lr=0.01")) == 2
+    assert len(type_filter(page, "seed>0")) == 6
+    assert len(type_filter(page, "lr<0.005 uncertainty seed<=0")) == 1
+    assert len(type_filter(page, "failed")) == 1
+    assert type_filter(page, "nothing of the kind") == []
+    assert page.run("document.getElementById('run-count').textContent") == "0 of 13 runs"
+
+
+def test_two_runs_show_in_what_they_differ(page: Chromium) -> None:
+    """Breaks if a reader has to open two configs to see what two runs have not in common."""
+    page.run("[0, 2, 3].forEach(i => document.querySelectorAll('.runs tbody input')[i].click())")
+    assert page.run("document.querySelectorAll('.runs tbody input:checked').length") == 2
+    rows = page.run(
+        "Object.fromEntries([...document.querySelector('#run-differences tbody').rows].map(r => [r.cells[0].textContent, r.cells[1].textContent + ' ' + r.cells[2].textContent]))"
+    )
+    assert rows["seed"] == "0 1"
+    assert "weighting" not in rows  # the second and third that were ticked share it
+    page.run("document.querySelectorAll('.runs tbody input:checked').forEach(i => i.click())")
+    assert page.run("document.getElementById('run-differences').hidden") is True
+
+
+def test_curves_zoom_by_mouse_keys_and_buttons(page: Chromium) -> None:
+    """Breaks if the end of a long run cannot be looked at closely, or not without a mouse."""
+    label = "document.querySelector('.plot').ariaValueMax"
+    whole = int(page.run(label))
+    place = box(page, ".plot")
+    left, right, y = place["x"] + 200, place["x"] + 400, place["y"] + 100
+    mouse = {"button": "left", "clickCount": 1}
+    page.send("Input.dispatchMouseEvent", type="mousePressed", x=left, y=y, **mouse)
+    page.send("Input.dispatchMouseEvent", type="mouseMoved", x=right, y=y, buttons=1, **mouse)
+    page.send("Input.dispatchMouseEvent", type="mouseReleased", x=right, y=y, **mouse)
+    chosen = int(page.run(label))
+    assert 1 < chosen < whole
+    assert "epochs" in page.run("document.getElementById('announce').textContent")
+    assert page.run(
+        "[...document.querySelectorAll('.figures[data-kind=weight] .plot')].every(p => p.querySelector('clipPath'))"
+    )
+    page.run("document.querySelector('[data-zoom=all]').click()")
+    assert int(page.run(label)) == whole
+    page.run("document.querySelector('[data-zoom=in]').click()")
+    assert int(page.run(label)) < whole
+    page.run("document.querySelector('.plot').focus()")
+    page.press("0", 48)
+    assert int(page.run(label)) == whole
+    page.press("+", 187)
+    assert int(page.run(label)) < whole
+
+
+def test_curves_are_smoothed_over_their_raw_values(page: Chromium) -> None:
+    """Breaks if noisy curves cannot be told apart, or the smoothed ones pass for measured ones."""
+    path = "document.querySelector('.figures .line').getAttribute('d')"
+    before = page.run(path)
+    page.run(
+        "(e => { e.value = 0.8; e.dispatchEvent(new Event('input', {bubbles: true})); })(document.querySelector('.smooth'))"
+    )
+    assert page.run(path) != before
+    raw = page.run("document.querySelector('.figures .raw').getAttribute('d')")
+    assert raw.count("L") == before.count("L") > 10
+
+
+@pytest.fixture
+def saved(browser: Chromium, tmp_path: Path) -> Path:
+    """Return the folder that the browser saves files to."""
+    browser.send(
+        "Browser.setDownloadBehavior", session=None, behavior="allow", downloadPath=str(tmp_path)
+    )
+    return tmp_path
+
+
+def wait_for(file: Path) -> str:
+    """Return the text of a file once the browser has saved it."""
+    deadline = time.monotonic() + 30
+    while not (file.exists() and file.stat().st_size):
+        assert time.monotonic() < deadline, f"{file.name} is not saved"
+        time.sleep(0.02)
+    return file.read_text(encoding="utf-8")
+
+
+def test_tables_are_saved_as_csv_and_latex(page: Chromium, saved: Path) -> None:
+    """Breaks if the numbers of the page have to be typed again."""
+    page.run("document.querySelector('[data-table=strategies_val] [data-save=csv]').click()")
+    rows = list(csv.reader(wait_for(saved / "strategies_val.csv").splitlines()))
+    assert rows[0][:4] == ["strategy", "runs", "y1 rmse", "y1 rmse ± 95 %"]
+    assert len(rows) == 8
+    table = page.run(
+        "[...document.querySelector('.strategies').tBodies[0].rows].map(r => r.cells[2].dataset.value ?? '')"
+    )
+    assert [row[2] for row in rows[1:]] == table
+    page.run("document.querySelector('[data-table=strategies_val] [data-save=tex]').click()")
+    lines = wait_for(saved / "strategies_val.tex").splitlines()
+    assert lines[1:3] == [r"\begin{tabular}{lrrrrrr}", r"\toprule"]
+    assert lines[-2:] == [r"\bottomrule", r"\end{tabular}"]
+    assert r"\mathbf{" in "".join(lines)
+    assert all(line.count(" & ") == 6 and line.endswith(r"\\") for line in lines[5:-2])
+    type_filter(page, "failed")
+    page.run("document.querySelector('[data-table=runs] [data-save=csv]').click()")
+    assert len(wait_for(saved / "runs.csv").splitlines()) == 2
+
+
+def test_pictures_are_saved_as_svg(page: Chromium, saved: Path) -> None:
+    """Breaks if a figure of the page cannot go into a paper, or loses its lines on the way."""
+    page.run("document.querySelectorAll('figure .scale')[1].click()")
+    picture = ElementTree.fromstring(wait_for(saved / "All_tasks_mean_relative_loss.svg"))
+    texts = [node.text for node in picture.iter("{http://www.w3.org/2000/svg}text")]
+    assert texts[0] == "All tasks, mean relative loss"
+    assert any((text or "").startswith("uncertainty, lr=") for text in texts)
+    paths = [node.attrib for node in picture.iter("{http://www.w3.org/2000/svg}path")]
+    assert sum(path["stroke-width"] == "2px" and path["fill"] == "none" for path in paths) >= 3
+    page.run("document.querySelector('[data-table=forest] [data-save=svg]').click()")
+    forest = ElementTree.fromstring(wait_for(saved / "forest.svg"))
+    circles = forest.findall(".//{http://www.w3.org/2000/svg}circle")
+    assert len(circles) == page.run("document.querySelectorAll('.bar:not(.empty)').length") > 2
+
+
+def test_paper_shows_all_strategies_and_no_buttons(page: Chromium) -> None:
+    """Breaks if a printed report hides rows behind a button, or prints the buttons."""
+    page.send("Emulation.setEmulatedMedia", media="print")
+    page.run("window.dispatchEvent(new Event('beforeprint'))")
+    shown = "[...document.querySelectorAll('.downloads, .tools, .scale')].filter(e => getComputedStyle(e).display !== 'none').length"
+    assert page.run(shown) == 0
+    assert page.run("document.querySelectorAll('details:not([open])').length") == 0
+    page.run("window.dispatchEvent(new Event('afterprint'))")
+    assert page.run("document.querySelectorAll('details:not([open])').length") > 0
+    page.send("Emulation.setEmulatedMedia", media="")
+
+
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("width", [390, 1280])
 def test_it_fits_the_window_and_its_ground_follows_the_readers_choice(
@@ -208,6 +382,19 @@ def test_it_fits_the_window_and_its_ground_follows_the_readers_choice(
     assert (red + green + blue < 150) is dark
     browser.screenshot(tmp_path / "page.png", beyond_window=False)
     assert struct.unpack(">II", (tmp_path / "page.png").read_bytes()[16:24])[0] == width
+
+
+@pytest.mark.skipif(AXE is None, reason="no axe-core in NODE_PATH: npm install axe-core")
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (1280, True), (390, False)])
+def test_keyboards_and_screen_readers_meet_no_serious_barrier(
+    browser: Chromium, file: Path, width: int, dark: bool
+) -> None:
+    """Breaks if axe-core finds text without contrast, a control without a name, or a wrong role."""
+    browser.open(file, width=width, dark=dark)
+    browser.run("document.querySelectorAll('details').forEach(part => { part.open = true; })")
+    browser.run("[0, 3].forEach(i => document.querySelectorAll('.runs tbody input')[i].click())")
+    browser.run("document.querySelectorAll('.strategies input:checked').forEach(i => i.click())")
+    assert browser.barriers() == []
 
 
 @pytest.mark.long

@@ -21,6 +21,15 @@ BINARY = next(
     ),
     None,
 )
+# axe-core, which tells what a page lacks for keyboards and screen readers; CI installs it by npm.
+AXE = next(
+    (
+        path
+        for folder in os.environ.get("NODE_PATH", "").split(os.pathsep)
+        if folder and (path := Path(folder) / "axe-core" / "axe.min.js").exists()
+    ),
+    None,
+)
 
 
 class Chromium:
@@ -123,6 +132,16 @@ class Chromium:
         )
         assert "exceptionDetails" not in reply, reply["exceptionDetails"]
         return reply["result"].get("value")
+
+    def barriers(self) -> list[str]:
+        """Return what axe-core finds serious or critical in the page: rule, element, reason."""
+        assert AXE is not None
+        self.send("Runtime.evaluate", expression=AXE.read_text(encoding="utf-8"))
+        lines: list[str] = self.run(
+            "axe.run().then(r => r.violations.filter(v => ['serious', 'critical'].includes(v.impact))"
+            ".flatMap(v => v.nodes.map(n => `${v.id}: ${n.html.slice(0, 200)}: ${n.failureSummary}`)))"
+        )
+        return lines
 
     def click(self, x: float, y: float) -> None:
         for kind in ("mousePressed", "mouseReleased"):

@@ -40,6 +40,7 @@ class StrategyEvidence:
         best_monitor: The same at each run's best epoch, whichever epoch is judged.
         validation: ``{replicate: {task: loss on validation}}``.
         failures: ``{replicate: reason}`` of runs that failed or have no number for a task.
+        refused: ``{replicate: reason}`` of runs whose options do not fit the problem: no evidence.
         unfinished: Replicates that were killed or still run: no evidence of anything.
         seconds: ``{replicate: training time}``.
         backward_passes: Backward passes per step; NaN where they are not recorded.
@@ -61,6 +62,7 @@ class StrategyEvidence:
     best_monitor: Mapping[str, float] = field(default_factory=dict)
     validation: Mapping[str, Metrics] = field(default_factory=dict)
     failures: Mapping[str, str] = field(default_factory=dict)
+    refused: Mapping[str, str] = field(default_factory=dict)
     unfinished: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     backward_passes: float = math.nan
@@ -74,6 +76,11 @@ class StrategyEvidence:
         """Whether enough of its runs finished: else one would compare with its survivors."""
         ended = len(self.values) + len(self.failures)
         return bool(self.values) and len(self.values) >= FINISHED * ended
+
+    @property
+    def is_applicable(self) -> bool:
+        """Whether it can run on this problem at all: not every run that ended was refused."""
+        return not self.refused or bool(self.values or self.failures)
 
     @cached_property
     def mean_monitor(self) -> float:
@@ -188,6 +195,41 @@ class DatasetEvidence:
         return next((s for s in self.of_role("twin") if s.twin_of == strategy), None)
 
     @cached_property
+    def single_task_runs(self) -> StrategyEvidence | None:
+        """The single-task baseline as one strategy that can be paired with others by seed.
+
+        Each task is taken from the runs that are best for it on validation.
+
+        Returns:
+            The baseline; None unless every task has one.
+        """
+        best = {}
+        for task in self.tasks:
+            single = self._best_single_task(task)
+            if single is None:
+                return None
+            best[task] = single
+        if not best:
+            return None
+        common = set.intersection(*(set(s.values) for s in best.values()))
+        values = {
+            r: {task: s.values[r][task] for task, s in best.items()}
+            for r in next(iter(best.values())).values
+            if r in common and all(task in s.values[r] for task, s in best.items())
+        }
+        losses = _relative_losses(values)
+        if self.has_relative_loss:
+            values = {r: v for r, v in values.items() if losses.get(r, 0.0) > 0}
+        return StrategyEvidence(
+            " and ".join(dict.fromkeys(s.name for s in best.values())),
+            "single_task",
+            values=values,
+            recorded=values,
+            relative_loss=losses,
+            failures={r: why for s in best.values() for r, why in s.failures.items()},
+        )
+
+    @cached_property
     def single_task(self) -> Values | None:
         """The single-task baseline's mean metrics; None unless every task has one.
 
@@ -196,16 +238,17 @@ class DatasetEvidence:
         """
         values = {}
         for task in self.tasks:
-            candidates = [
-                s
-                for s in self.of_role("single_task")
-                if any(task in values for values in s.values.values())
-            ]
-            if not candidates:
+            best = self._best_single_task(task)
+            if best is None:
                 return None
-            best = min(candidates, key=lambda s: s.mean_validation(task))
             values[task] = best.mean_values.get(task, {})
         return values
+
+    def _best_single_task(self, task: str) -> StrategyEvidence | None:
+        """Return the single-task runs that are best for a task on validation."""
+        members = self.of_role("single_task")
+        able = [s for s in members if any(task in values for values in s.values.values())]
+        return min(able, key=lambda s: s.mean_validation(task), default=None)
 
 
 @dataclass(frozen=True)
@@ -265,9 +308,12 @@ def _strategy(
     recorded = {r: _values(run, at, split) for r, run in strategy.runs.items() if run.finished}
     values: dict[str, Values] = {}
     failures: dict[str, str] = {}
+    refused: dict[str, str] = {}
     unfinished = []
     for replicate, run in strategy.runs.items():
-        if run.status == "failed":
+        if run.refused:
+            refused[replicate] = run.reason
+        elif run.status == "failed":
             failures[replicate] = run.reason or "failed"
         elif not run.finished:
             unfinished.append(replicate)
@@ -288,6 +334,7 @@ def _strategy(
         best_monitor={r: summary.monitor.best for r, summary in summaries.items()},
         validation={r: _losses(strategy.runs[r], at) for r in values},
         failures=failures,
+        refused=refused,
         unfinished=tuple(unfinished),
         seconds={r: s.seconds for r, s in summaries.items() if math.isfinite(s.seconds)},
         backward_passes=finite_mean(s.backward_passes for s in summaries.values()),
@@ -309,11 +356,12 @@ def _settings(strategy: Strategy, studies: Mapping[Path, str]) -> tuple[tuple[st
 
 def _given_up(strategy: Strategy) -> StrategyEvidence:
     """Return the evidence of a strategy of which a study has trials only, all without a number."""
+    refused = {r.run.directory.name: r.run.reason for r in strategy.trials if r.run.refused}
     failures = {
         role.run.directory.name: role.run.reason
         or ("no number to choose by" if role.run.finished else "failed")
         for role in strategy.trials
-        if role.run.finished or role.run.status == "failed"
+        if not role.run.refused and (role.run.finished or role.run.status == "failed")
     }
     names = [role.run.directory.name for role in strategy.trials]
     return StrategyEvidence(
@@ -321,7 +369,8 @@ def _given_up(strategy: Strategy) -> StrategyEvidence:
         strategy.role,
         strategy.twin_of,
         failures=failures,
-        unfinished=tuple(name for name in names if name not in failures),
+        refused=refused,
+        unfinished=tuple(name for name in names if name not in {**failures, **refused}),
         trials=len(strategy.trials),
         settings=(("study", strategy.trials[0].study),),
     )

@@ -34,6 +34,8 @@ class Run:
         choices: ``{config group: option}``.
         overrides: ``{config key: value}`` as typed on the command line.
         summary: The results.
+        refused: Whether it failed because its options do not fit the problem: no evidence of what
+            its strategy is worth.
     """
 
     directory: Path
@@ -42,6 +44,7 @@ class Run:
     choices: Mapping[str, str]
     overrides: Mapping[str, str]
     summary: Summary = field(default_factory=Summary)
+    refused: bool = False
 
     @property
     def finished(self) -> bool:
@@ -132,6 +135,7 @@ def read_run(directory: Path) -> Run:
         },
         dict(option.lstrip("+~").split("=", 1) for option in options if "=" in option),
         Summary.of(content),
+        status == "failed" and content.get("refused", False),
     )
 
 

@@ -270,6 +270,7 @@ _WHOLE: _Field = (lambda v: v is None or _is_whole(v), "a whole number or null")
 # {field: whether a value fits, and in words what would}
 _FIELDS: dict[str, _Field] = {
     "reason": _TEXT,
+    "refused": (lambda v: isinstance(v, bool), "true or false"),
     "seed": _WHOLE,
     "choices": (_maps(lambda v: v is None or _is_text(v)), "an object of texts"),
     "overrides": (lambda v: isinstance(v, list) and all(map(_is_text, v)), "a list of texts"),

@@ -98,6 +98,11 @@ class Content:
         data = ", ".join(data.name for data in self.records.datasets)
         return f"{data}: {strategies}{runs} run{'s' if runs != 1 else ''}"
 
+    @property
+    def colours(self) -> dict[str, dict[str, int]]:
+        """``{data set: {strategy: the number of its colour}}``."""
+        return {s.data.name: {line.name: line.colour for line in s.lines} for s in self.sections}
+
     @cached_property
     def settings(self) -> list[dict[str, str]]:
         """The options of every run, as far as any run changes them."""
@@ -293,10 +298,11 @@ def _family_of(data: DatasetRuns, families: Mapping[int, str]) -> dict[str, str]
 
 
 def _drawn(data: DatasetRuns, family_of: Mapping[str, str], at: str) -> set[str]:
-    """Return the best strategy of each family by the monitor, and of those the best few."""
-    best: dict[str, tuple[bool, float, str]] = {}
+    """Return of the best strategy of each family equal weights and the best few by the monitor."""
+    best: dict[str, tuple[bool, bool, float, str]] = {}
     for strategy in data.shown:
-        entry = (strategy.role == "twin", _monitor(strategy, at), strategy.name)
+        role = strategy.role
+        entry = (role != "equal", role == "twin", _monitor(strategy, at), strategy.name)
         family = family_of[strategy.name]
         best[family] = min(best.get(family, entry), entry)
     return {name for *_, name in sorted(best.values())[:DRAWN]}

@@ -20,7 +20,9 @@ from mtl_runner.results.report.runs import (
     RunRow,
     differing_options,
     failures,
+    listed_runs,
     run_heads,
+    run_options,
     run_rows,
 )
 from mtl_runner.results.report.tables import (
@@ -94,7 +96,9 @@ class PageView:
         sections: The data sets.
         options: What differs between the runs.
         run_heads: The heads of the table of runs.
-        runs: The runs.
+        runs: The runs that are listed.
+        run_options: What differs between them, for the script of the page.
+        total: The number of all runs.
     """
 
     title: str
@@ -107,6 +111,8 @@ class PageView:
     options: Sequence[DifferingOption]
     run_heads: Sequence[Head]
     runs: Sequence[RunRow]
+    run_options: Mapping[str, Any]
+    total: int
 
     @classmethod
     def of(
@@ -125,6 +131,7 @@ class PageView:
             conclusions: The verdicts, if they are already drawn.
         """
         content = Content.of(records, at)
+        listed = listed_runs(content)
         total, failed = len(records.runs), len(records.unfinished)
         sections = [
             _section(content, section, figures, number)
@@ -136,19 +143,26 @@ class PageView:
             title=content.title,
             state=f"{total - failed} of {total} runs finished" if failed else "all runs finished",
             study=bool(records.study),
-            verdict=verdict_part(records, at, conclusions),
+            verdict=verdict_part(records, at, conclusions, content.colours),
             failures=failures(records, folder),
             failed=failed,
             sections=sections,
             options=differing_options(content),
             run_heads=run_heads(len(sections) > 1),
-            runs=run_rows(content, folder),
+            runs=run_rows(content, folder, listed),
+            run_options=run_options(content, listed),
+            total=total,
         )
 
     @property
     def folds_runs(self) -> bool:
         """Whether the table of runs is folded away."""
         return len(self.runs) > LONG
+
+    @property
+    def unlisted(self) -> int:
+        """The number of runs that the table leaves out."""
+        return self.total - len(self.runs)
 
     @property
     def several_datasets(self) -> bool:

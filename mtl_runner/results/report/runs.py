@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from mtl_runner.results.records.dataset import Records
@@ -16,6 +17,7 @@ from mtl_runner.results.records.summary import as_float
 from mtl_runner.results.report.cells import Head, Number
 from mtl_runner.results.report.content import Content
 
+LISTED = 500  # runs that the table holds; more would keep a browser waiting
 VALUES = 12  # the values that the table of differences names per option
 
 
@@ -83,10 +85,7 @@ def failures(records: Records, folder: Path) -> list[Failure]:
 
 def differing_options(content: Content) -> list[DifferingOption]:
     """Return the options, versions and devices that are not the same in all runs."""
-    settings = [
-        {**settings, **run.summary.environment}
-        for settings, run in zip(content.settings, content.records.runs, strict=True)
-    ]
+    settings = _settings(content)
     # A run that was killed before it wrote anything down tells nothing about its environment.
     environment = {key for run in content.records.runs for key in run.summary.environment}
     options = []
@@ -99,10 +98,48 @@ def differing_options(content: Content) -> list[DifferingOption]:
     return options
 
 
-def run_rows(content: Content, folder: Path) -> list[RunRow]:
-    """Return one row per run, with a link to its directory relative to a folder."""
+def listed_runs(content: Content) -> list[int]:
+    """Return the places of the runs that the table lists, in their order.
+
+    Of very many these are runs that did not finish, at most half of the table, and the best.
+    """
+    runs = content.records.runs
+    if len(runs) <= LISTED:
+        return list(range(len(runs)))
+    unfinished = [i for i, run in enumerate(runs) if not run.finished][: LISTED // 2]
+    finished = [i for i, run in enumerate(runs) if run.finished]
+    best = sorted(finished, key=lambda i: _order(runs[i].summary.monitor.at(content.at)))
+    return sorted([*unfinished, *best[: LISTED - len(unfinished)]])
+
+
+def run_options(content: Content, listed: Sequence[int]) -> dict[str, Any]:
+    """Return the options of the listed runs that differ between any runs.
+
+    Args:
+        content: The content of the report.
+        listed: The places of the runs.
+
+    Returns:
+        ``names`` of the options, their ``values``, and in ``rows`` the places of a run's values,
+        -1 for the default.
+    """
+    settings = _settings(content)
+    names = [option.name for option in differing_options(content)]
+    values: list[dict[str, int]] = [{} for _ in names]
+    rows = [
+        [
+            places.setdefault(settings[i][name], len(places)) if name in settings[i] else -1
+            for name, places in zip(names, values, strict=True)
+        ]
+        for i in listed
+    ]
+    return {"names": names, "values": [list(places) for places in values], "rows": rows}
+
+
+def run_rows(content: Content, folder: Path, listed: Sequence[int]) -> list[RunRow]:
+    """Return one row per listed run, with a link to its directory relative to a folder."""
     rows = []
-    for role in content.records.roles:
+    for role in (content.records.roles[i] for i in listed):
         run, summary = role.run, role.run.summary
         rows.append(
             RunRow(
@@ -131,6 +168,18 @@ def run_heads(several_datasets: bool) -> list[Head]:
         Head("monitor", "low"),
         Head("time", "low", "s"),
     ]
+
+
+def _settings(content: Content) -> list[dict[str, str]]:
+    """Return the options, versions and devices of every run."""
+    return [
+        {**settings, **run.summary.environment}
+        for settings, run in zip(content.settings, content.records.runs, strict=True)
+    ]
+
+
+def _order(value: float) -> float:
+    return value if math.isfinite(value) else math.inf
 
 
 def run_link(run: Run, folder: Path) -> RunLink:

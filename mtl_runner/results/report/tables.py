@@ -101,6 +101,7 @@ class StrategiesTable:
     """The strategies on one split, the best mean of each column marked.
 
     Attributes:
+        split: ``val`` or ``test``.
         label: The name of the table for a screen reader.
         caption: What the numbers are.
         heads: The heads of its columns.
@@ -110,6 +111,7 @@ class StrategiesTable:
         button: The text of the button that shows all rows; empty if they all are shown.
     """
 
+    split: str
     label: str
     caption: str
     heads: Sequence[Head]
@@ -159,6 +161,7 @@ def strategies_table(
     }
     which = f"{len(rows)} strategies{', with all fixed weights' if swept else ''}"
     return StrategiesTable(
+        split=split,
         label=f"Strategies, {'test' if split == 'test' else 'validation'}",
         caption=_caption(columns, rows, at, split, study, shows_runs),
         heads=heads,
@@ -234,17 +237,35 @@ def _rows(
 ) -> list[StrategyRow]:
     lines = {line.name: line for line in section.lines}
     scales = [_scale(column, rows) for column in columns]
-    major = [row["strategy"] for row in rows if row["strategy"] not in swept]
+    optional = _optional(section, rows)
     table = []
+    major = [row["strategy"] for row in rows if row["strategy"] not in swept]
+    places = {name: place for place, name in enumerate(major)}
     for row in rows:
         line = lines[row["strategy"]]
         if line.name in swept:
             hidden = "more minor"
+        elif line.name in optional:
+            hidden = "optional more" if is_long and places[line.name] >= ROWS else "optional"
         else:
-            hidden = "more" if is_long and major.index(line.name) >= ROWS else ""
+            hidden = ""
         cells = [_cell(c, row, scale) for c, scale in zip(columns, scales, strict=True)]
         table.append(StrategyRow(line, hidden, row["runs"], row["failed"], cells))
     return table
+
+
+def _optional(section: Section, rows: Sequence[Row]) -> set[str]:
+    """Return the strategies that a long table may hide: nobody asked for them by name.
+
+    They are fixed weights, twins, and settings of a strategy that another one of it beats.
+    """
+    families = {line.name: line.family for line in section.lines}
+    role_of = {strategy.name: strategy.role for strategy in section.data.shown}
+    best: dict[str, str] = {}
+    for row in rows:
+        if role_of[row["strategy"]] not in ("fixed", "twin"):
+            best.setdefault(families[row["strategy"]], row["strategy"])
+    return set(families) - set(best.values())
 
 
 def _cell(column: ReportColumn, row: Row, scale: Scale) -> MeanCell:

@@ -1,4 +1,4 @@
-"""The verdicts at the top of a report.
+"""The first part of a report: what to use, the forest plot, and every verdict in a sentence.
 
 A report without verdicts is still a report: whatever hinders them is told in one sentence.
 """
@@ -6,27 +6,21 @@ A report without verdicts is still a report: whatever hinders them is told in on
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mtl_runner.errors import MtlError
 from mtl_runner.results.records.dataset import Records
+from mtl_runner.results.report.forest import MARKS, Forest, forest_of
+from mtl_runner.results.text import number
 from mtl_runner.results.verdict.conclusions import Conclusions, conclude
+from mtl_runner.results.verdict.recommendation import Recommendation
 from mtl_runner.results.verdict.sentences import effects
 from mtl_runner.results.verdict.verdict import Verdict
 
-# The most important to a reader come first.
-MARKS = {
-    "helps": "▲",
-    "hurts": "▼",
-    "static weights suffice": "◆",
-    "better than equal weights": "△",
-    "undecided": "?",
-    "no difference": "=",
-}
 ORDER = tuple(MARKS)
-SHOWN = 8
 NO_VERDICT = "No verdict: "
+Colours = Mapping[str, Mapping[str, int]]  # {data set: {strategy: number of its colour}}
 
 
 @dataclass(frozen=True)
@@ -39,7 +33,6 @@ class VerdictItem:
         name: The strategy, if the sentence begins with it.
         sentence: The rest of the sentence.
         effects: The effect on every task.
-        forest: The style of the bar that shows the interval; empty without one.
     """
 
     kind: str
@@ -47,26 +40,27 @@ class VerdictItem:
     name: str
     sentence: str
     effects: str
-    forest: str
 
 
 @dataclass(frozen=True)
 class DatasetVerdicts:
-    """The answer for one data set, and the verdicts on its strategies."""
+    """The answer for one data set, and the verdicts on its strategies.
 
+    Attributes:
+        data: The data set; empty where there is only one.
+        use: Which strategy to use.
+        answer: Whether weighting matters, in a sentence.
+        basis: What the verdicts rest on.
+        forest: The forest plot.
+        items: The verdicts, in the order of their importance.
+    """
+
+    data: str
+    use: Recommendation | None
     answer: str
     basis: str
+    forest: Forest
     items: Sequence[VerdictItem]
-
-    @property
-    def first(self) -> Sequence[VerdictItem]:
-        """The verdicts that are shown at once."""
-        return self.items[:SHOWN]
-
-    @property
-    def more(self) -> Sequence[VerdictItem]:
-        """The verdicts that are folded away."""
-        return self.items[SHOWN:]
 
 
 @dataclass(frozen=True)
@@ -75,32 +69,40 @@ class VerdictPart:
 
     Attributes:
         reason: Why there is no verdict; empty if there are some.
+        leader: Which strategy is best so far, where there is no verdict.
         datasets: The verdicts per data set.
         missing: What a fair comparison would have and this one lacks.
     """
 
     reason: str = ""
+    leader: str = ""
     datasets: Sequence[DatasetVerdicts] = ()
     missing: Sequence[str] = ()
 
 
-def verdict_part(records: Records, at: str, conclusions: Conclusions | None = None) -> VerdictPart:
+def verdict_part(
+    records: Records,
+    at: str,
+    conclusions: Conclusions | None = None,
+    colours: Colours | None = None,
+) -> VerdictPart:
     """Return the answer and the verdicts per data set, or why there is none.
 
     Args:
         records: The runs by data set and strategy.
         at: The epoch, ``final`` or ``best``.
         conclusions: The verdicts, if they are already drawn.
+        colours: The colours of the strategies in the figures.
     """
     try:
-        return _part(conclusions or conclude(records, at))
+        return _part(conclusions or conclude(records, at), colours or {})
     except MtlError as error:
         return VerdictPart(reason=str(error))
     except Exception as error:  # the tables and curves stand without it
         return VerdictPart(reason=f"It could not be drawn ({type(error).__name__}: {error}).")
 
 
-def _part(conclusions: Conclusions) -> VerdictPart:
+def _part(conclusions: Conclusions, colours: Colours) -> VerdictPart:
     datasets = conclusions.records.datasets
     missing = list(dict.fromkeys(line for d in datasets for line in conclusions.missing(d)))
     judged = [v for v in conclusions.verdicts if v.versus_equal is not None]
@@ -109,19 +111,45 @@ def _part(conclusions: Conclusions) -> VerdictPart:
         reason = next((line for line in missing if line.startswith(NO_VERDICT)), default)
         text = reason.removeprefix(NO_VERDICT)
         return VerdictPart(
-            text[:1].upper() + text[1:], missing=[line for line in missing if line != reason]
+            text[:1].upper() + text[1:],
+            _leader(conclusions),
+            missing=[line for line in missing if line != reason],
         )
-    reach = _reach(judged)
     parts = []
-    for name in dict.fromkeys(v.data for v in conclusions.verdicts):
-        verdicts = sorted(conclusions.judged(name), key=lambda v: ORDER.index(v.kind))
-        answer = next(iter(conclusions.sentences(name)), "")
-        items = [_item(verdict, reach) for verdict in verdicts]
-        parts.append(DatasetVerdicts(answer, conclusions.basis(name), items))
+    for data in conclusions.evidence.datasets:
+        verdicts = conclusions.judged(data.name)
+        if not verdicts:
+            continue
+        in_order = sorted(verdicts, key=lambda v: ORDER.index(v.kind))
+        parts.append(
+            DatasetVerdicts(
+                data.name if len(conclusions.evidence.datasets) > 1 else "",
+                conclusions.recommendation(data.name),
+                next(iter(conclusions.sentences(data.name)), ""),
+                conclusions.basis(data.name),
+                forest_of(data, verdicts, colours.get(data.name, {})),
+                [_item(verdict) for verdict in in_order],
+            )
+        )
     return VerdictPart(datasets=parts, missing=missing)
 
 
-def _item(verdict: Verdict, reach: float) -> VerdictItem:
+def _leader(conclusions: Conclusions) -> str:
+    """Return which strategy has the best monitor; empty where there is nothing to compare."""
+    sentences = []
+    for data in conclusions.evidence.datasets:
+        known = [s for s in data.strategies if math.isfinite(s.mean_monitor)]
+        if len(known) < 2:
+            continue
+        best = min(known, key=lambda s: s.mean_monitor)
+        seeds = f"{len(best.values)} run{'s' if len(best.values) != 1 else ''}"
+        sentences.append(
+            f"On {data.name}, {best.name} is best so far by the monitor ({number(best.mean_monitor)}, {seeds})."
+        )
+    return " ".join(sentences)
+
+
+def _item(verdict: Verdict) -> VerdictItem:
     named = verdict.sentence.startswith(verdict.strategy)
     return VerdictItem(
         kind=verdict.kind,
@@ -129,45 +157,4 @@ def _item(verdict: Verdict, reach: float) -> VerdictItem:
         name=verdict.strategy if named else "",
         sentence=verdict.sentence.removeprefix(verdict.strategy),
         effects=effects(verdict),
-        forest=_forest(verdict, reach),
     )
-
-
-def _forest(verdict: Verdict, reach: float) -> str:
-    """Return the style of a bar for the interval of the difference to equal weights.
-
-    On a log scale, so that half the loss lies as far to the left as twice the loss to the right.
-    """
-    versus = verdict.versus_equal
-    if versus is None or not math.isfinite(versus.mean) or not reach:
-        return ""
-    ends = (versus.low, versus.high) if versus.known else (versus.mean, versus.mean)
-    places = {
-        name: 50 + 50 * max(-1.0, min(1.0, _log_ratio(value) / reach))
-        for name, value in zip("mlh", (versus.mean, *ends), strict=True)
-    }
-    places["g"] = 100 * min(1.0, _log_ratio(verdict.margin) / reach)
-    return ";".join(f"--{name}:{place:.1f}" for name, place in places.items())
-
-
-def _reach(verdicts: Sequence[Verdict]) -> float:
-    """Return the log ratio at the ends of the bars.
-
-    It is that of the widest interval, but at most five times the largest mean difference.
-    """
-    compared = [v.versus_equal for v in verdicts if v.versus_equal is not None]
-    compared = [versus for versus in compared if math.isfinite(versus.mean)]
-    if not compared:
-        return 0.0
-    margin = 2 * _log_ratio(max(v.margin for v in verdicts))
-    widest = max(
-        abs(_log_ratio(end))
-        for versus in compared
-        for end in ((versus.low, versus.high) if versus.known else (versus.mean,))
-    )
-    return max(margin, min(widest, 5 * max(abs(_log_ratio(v.mean)) for v in compared)))
-
-
-def _log_ratio(change: float) -> float:
-    """Return the log ratio of a relative difference."""
-    return math.log1p(max(change, -0.9999))

@@ -20,7 +20,15 @@ if TYPE_CHECKING:
 
     from mtl_runner.results.verdict.conclusions import Conclusions
 
-SCRIPTS = ("chart.js", "lines.js", "plane.js", "figures.js", "table.js")
+SCRIPTS = (
+    "chart.js",
+    "lines.js",
+    "plane.js",
+    "figures.js",
+    "table.js",
+    "runs.js",
+    "download.js",
+)
 
 
 def write_report(directories: Sequence[Path], output: Path, at: str | None = None) -> Path:
@@ -64,14 +72,15 @@ def report_of(
     from mtl_runner.results.report.page_view import PageView
 
     view = PageView.of(records, output.parent, at or records.at, conclusions)
-    page = render(view, [section.figures for section in view.sections])
+    figures = [section.figures for section in view.sections]
+    page = render(view, figures, view.run_options)
     output.parent.mkdir(parents=True, exist_ok=True)
     # The name of a directory may hold bytes that are no text.
     write_atomic(output, page.encode("utf-8", "backslashreplace"))
     return output
 
 
-def render(view: Any, figures: Any) -> str:
+def render(view: Any, figures: Any, run_options: Any) -> str:
     """Render the page: its templates escape all texts by themselves.
 
     The page's own policy lets nothing be fetched and no other script run, whatever a run's files
@@ -80,6 +89,7 @@ def render(view: Any, figures: Any) -> str:
     Args:
         view: The content of the page.
         figures: The data of the figures, as lists and numbers.
+        run_options: The options of the runs, likewise.
     """
     script = "\n".join(_source(name) for name in SCRIPTS)
     script = f"(() => {{\n'use strict';\n{script}\n}})();"
@@ -90,6 +100,7 @@ def render(view: Any, figures: Any) -> str:
             page=view,
             style=_source("style.css"),
             figures=embedded_json(figures),
+            run_options=embedded_json(run_options),
             script=script,
             script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         )

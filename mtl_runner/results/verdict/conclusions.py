@@ -15,8 +15,9 @@ from mtl_runner.results.records.evidence import DatasetEvidence, Evidence, gathe
 from mtl_runner.results.statistics.differences import metric_differences
 from mtl_runner.results.statistics.paired import Paired
 from mtl_runner.results.text import csv_bytes
+from mtl_runner.results.verdict.answers import answer, basis, missing
 from mtl_runner.results.verdict.judge import margin_of, verdicts
-from mtl_runner.results.verdict.sentences import answer, basis, missing
+from mtl_runner.results.verdict.recommendation import Recommendation, recommend
 from mtl_runner.results.verdict.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -51,6 +52,11 @@ class Conclusions:
         """Return the answer for a data set and a line per strategy; empty without equal weights."""
         judged = self.judged(data)
         return [answer(judged, data), *(v.sentence for v in judged)] if judged else []
+
+    def recommendation(self, data: str) -> Recommendation | None:
+        """Return which strategy to use on a data set; None without equal weights."""
+        evidence = next((d for d in self.evidence.datasets if d.name == data), None)
+        return None if evidence is None else recommend(evidence, self.verdicts)
 
     def basis(self, data: str) -> str:
         """Return what the verdicts on a data set rest on."""

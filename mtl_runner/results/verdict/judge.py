@@ -6,8 +6,11 @@ loss is the mean over tasks of the loss over that of the trivial predictor: what
 tuned for.) Mean and t-interval of it are turned back into relative changes. *Better beyond the
 margin* means that the whole 95 % interval lies below -margin, *worse beyond the margin* that it
 lies above +margin, *within the margin* that it lies between, ends included. An interval that
-crosses a border settles nothing. The rules; the first that applies decides:
+crosses a border settles nothing, and neither do fewer than three seeds. The rules; the first that
+applies decides:
 
+- ``not applicable``: every run was refused, since the options do not fit the problem (a method
+  that needs three tasks where there are two). That is no evidence of what it is worth.
 - ``hurts``: worse beyond the margin than equal weights, or failed with more seeds that equal
   weights finished than the other way round, by a sign test; or a study gave it up because no trial
   ended with a number. The smaller of both p-values, times two, is Holm-adjusted over the judged
@@ -56,12 +59,14 @@ from mtl_runner.results.statistics.paired import LEVEL, Paired, holm, paired
 from mtl_runner.results.statistics.pareto import dominated_share
 from mtl_runner.results.statistics.ranks import delta_to_single_task
 from mtl_runner.results.statistics.spread import spread
-from mtl_runner.results.verdict.sentences import describe, describe_given_up
+from mtl_runner.results.verdict.sentences import describe, describe_given_up, describe_refused
 from mtl_runner.results.verdict.verdict import (
     BETTER,
+    FEWEST,
     HELPS,
     HURTS,
     NO_DIFFERENCE,
+    NOT_APPLICABLE,
     STATIC,
     UNDECIDED,
     Verdict,
@@ -144,7 +149,8 @@ def _compare(data: DatasetEvidence, strategy: StrategyEvidence, margin: float) -
         quantity=quantity(data),
         effects=tuple(task_effects(data, strategy)),
         trials=strategy.trials,
-        reason=next(iter(strategy.failures.values()), ""),
+        reason=next(iter({**strategy.failures, **strategy.refused}.values()), ""),
+        refused=len(strategy.refused),
         p_hurts=_p_hurts(data, strategy, equal, margin),
         equal_failures=failures(strategy, equal),
         fixed_failures=failures(strategy, other_fixed),
@@ -155,6 +161,8 @@ def _compare(data: DatasetEvidence, strategy: StrategyEvidence, margin: float) -
 def decide(verdict: Verdict) -> str:
     """Return the kind of verdict that the numbers allow, by the rules above."""
     equal, margin = verdict.versus_equal, verdict.margin
+    if verdict.refused and not (verdict.seeds or verdict.failed):
+        return NOT_APPLICABLE
     if verdict.trials:
         return HURTS if verdict.lost else UNDECIDED
     if equal is None:
@@ -162,7 +170,7 @@ def decide(verdict: Verdict) -> str:
     if verdict.p_hurts <= LEVEL:
         return HURTS
     failed = verdict.equal_failures
-    if not (equal.known and failed.reliable) or failed.lost > failed.won:
+    if not (_is_enough(equal) and failed.reliable) or failed.lost > failed.won:
         return UNDECIDED
     if -margin <= equal.low and equal.high <= margin:
         return NO_DIFFERENCE
@@ -193,23 +201,28 @@ def _p_hurts(
     margin: float,
 ) -> float:
     """Return how probable so much worse losses, or so many more failures, are by chance."""
-    if equal is None or strategy.trials:
+    if equal is None or strategy.trials or not strategy.is_applicable:
         return math.nan
     p_values = [failures(strategy, equal).p]
-    if equal.is_reference:
-        changes = relative_changes(data, strategy, equal).values()
+    changes = list(relative_changes(data, strategy, equal).values())
+    if equal.is_reference and len(changes) >= FEWEST:
         p_values.append(exceedance(changes, math.log1p(margin)))
     return min(1.0, 2 * min(p_values))
 
 
 def _sentence(verdict: Verdict) -> str:
+    if verdict.kind == NOT_APPLICABLE:
+        return describe_refused(verdict)
     return describe_given_up(verdict) if verdict.trials and verdict.failed else describe(verdict)
 
 
 def _is_no_better(versus: Paired | None, failed: Failures, margin: float) -> bool:
     """Return whether the method was shown to be no better than constant weights."""
     return (
-        versus is not None and versus.known and versus.low > -margin and failed.won <= failed.lost
+        versus is not None
+        and _is_enough(versus)
+        and versus.low > -margin
+        and failed.won <= failed.lost
     )
 
 
@@ -219,4 +232,9 @@ def _is_beaten(versus: Paired | None, failed: Failures, margin: float) -> bool:
 
 
 def _is_better(versus: Paired | None, margin: float) -> bool:
-    return versus is not None and versus.known and versus.high < -margin
+    return versus is not None and _is_enough(versus) and versus.high < -margin
+
+
+def _is_enough(versus: Paired) -> bool:
+    """Return whether there are enough pairs to settle anything."""
+    return versus.known and versus.count >= FEWEST

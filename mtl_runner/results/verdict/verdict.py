@@ -10,14 +10,17 @@ from mtl_runner.results.statistics.failures import Failures
 from mtl_runner.results.statistics.paired import Paired
 from mtl_runner.results.statistics.spread import Spread
 
-NO_DIFFERENCE, HELPS, STATIC, BETTER, HURTS, UNDECIDED = (
+NO_DIFFERENCE, HELPS, STATIC, BETTER, HURTS, UNDECIDED, NOT_APPLICABLE = (
     "no difference",
     "helps",
     "static weights suffice",
     "better than equal weights",
     "hurts",
     "undecided",
+    "not applicable",
 )
+METRICS = "main metrics"  # the quantity where there is no mean relative loss
+FEWEST = 3  # paired seeds that a verdict needs: of two, chance alone gives narrow intervals
 NO_FAILURES = Failures()
 
 
@@ -32,7 +35,7 @@ class Verdict:
         strategy: The strategy.
         role: ``strategy``, or ``fixed`` for the best fixed weights.
         kind: ``no difference``, ``helps``, ``static weights suffice``,
-            ``better than equal weights``, ``hurts`` or ``undecided``.
+            ``better than equal weights``, ``hurts``, ``undecided`` or ``not applicable``.
         sentence: The verdict in plain English.
         margin: The relative difference that is of no interest.
         equal: The name of the equal-weight baseline; empty without one.
@@ -52,7 +55,8 @@ class Verdict:
         quantity: What the relative differences are of: "mean relative loss" or "main metrics".
         effects: Per task the main metric under equal weights and under the strategy.
         trials: The number of trials of a strategy that a study gave up; else 0.
-        reason: Why the first of its failed runs failed.
+        reason: Why the first of its failed or refused runs did not train.
+        refused: The number of runs whose options do not fit the problem.
         p_hurts: The p-value of being worse than equal weights beyond the margin, or of failing more
             often, after Holm's correction over the judged strategies.
         equal_failures: The failures of equal weights beside its own.
@@ -84,6 +88,7 @@ class Verdict:
     effects: tuple[TaskEffect, ...] = ()
     trials: int = 0
     reason: str = ""
+    refused: int = 0
     p_hurts: float = 1.0
     equal_failures: Failures = NO_FAILURES
     fixed_failures: Failures = NO_FAILURES

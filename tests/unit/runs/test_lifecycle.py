@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from mtl_runner.errors import DataError, RunDirectoryError
+from mtl_runner.errors import ConfigError, DataError, DivergedError, RunDirectoryError
+from mtl_runner.results.records.run import read_run
 from mtl_runner.runs.lifecycle import (
     begin,
     display_path,
@@ -43,6 +44,16 @@ def test_a_failure_leaves_its_sentence(tmp_path: Path) -> None:
     assert math.isnan(outcome.monitor)
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert (summary["status"], summary["reason"]) == ("failed", "The file is empty.")
+
+
+@pytest.mark.parametrize(
+    ("error", "refused"), [(ConfigError("No."), True), (DivergedError("No."), False)]
+)
+def test_a_refusal_is_told_from_a_failure(tmp_path: Path, error: Exception, refused: bool) -> None:
+    """Breaks if options that do not fit the problem count against the strategy."""
+    request = tiny_request(tmp_path)
+    record_failure(error, request)
+    assert read_run(request.directory).refused is refused
 
 
 def test_a_failure_is_worded_even_if_it_cannot_be_written(tmp_path: Path) -> None:

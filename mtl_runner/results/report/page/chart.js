@@ -92,9 +92,16 @@ class Chart {
     if (unit) name.append(element('span', 'unit', unit));
     this.switch = element('button', 'scale', 'log');
     this.switch.type = 'button';
-    this.switch.setAttribute('aria-label', `logarithmic scale: ${title}`);
+    this.switch.setAttribute('aria-label', `log scale: ${title}`);
     this.switch.addEventListener('click', () => { this.log = !this.isLog(); this.render(); });
-    caption.append(name, this.switch);
+    this.name = unit ? `${title}, ${unit}` : title;
+    const picture = element('button', 'scale', 'SVG');
+    picture.type = 'button';
+    picture.setAttribute('aria-label', `SVG of ${title}`);
+    picture.addEventListener('click', () => save(`${this.name}.svg`, 'image/svg+xml', svgOf(this)));
+    const buttons = element('span');
+    buttons.append(this.switch, picture);
+    caption.append(name, buttons);
     this.plot = element('div', 'plot');
     this.plot.tabIndex = 0;
     this.plot.setAttribute('role', 'slider');
@@ -105,12 +112,18 @@ class Chart {
     parent.append(this.figure);
     this.position = null;
     this.plot.addEventListener('pointermove', (event) => this.point(event));
-    this.plot.addEventListener('pointerdown', (event) => this.point(event));
+    this.plot.addEventListener('pointerdown', (event) => { this.point(event); this.press(event); });
+    this.plot.addEventListener('pointerup', (event) => this.release(event));
     this.plot.addEventListener('pointerleave', (event) => { if (event.pointerType !== 'touch') this.move(null); });
     this.plot.addEventListener('blur', () => this.move(null));
     this.plot.addEventListener('keydown', (event) => this.key(event));
     new ResizeObserver(() => { if (this.plot.clientWidth !== this.width) this.render(); }).observe(this.plot);
   }
+
+  // A chart that can be zoomed takes these over.
+  press() {}
+
+  release() {}
 
   isLog() { return this.log ?? this.helps(); }
 
@@ -166,13 +179,12 @@ class Chart {
   // The cursor stands at a stop (an epoch, a rate, a point) and the read-out says what is there.
   move(position) {
     this.position = position;
-    if (!this.cursor) return;
-    this.cursor.replaceChildren();
     this.readout.hidden = position === null;
     const count = this.stops?.length ?? 0;
     this.plot.setAttribute('aria-valuemin', 0);
     this.plot.setAttribute('aria-valuemax', Math.max(0, count - 1));
     this.plot.setAttribute('aria-valuenow', position ?? 0);
+    this.cursor?.replaceChildren();
     if (position === null || !count) {
       this.plot.setAttribute('aria-valuetext', count ? 'arrow keys read values' : 'nothing to show');
       return;

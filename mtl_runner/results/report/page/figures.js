@@ -4,9 +4,13 @@ const SECTIONS = JSON.parse(document.getElementById('figures').textContent);
 const charts = SECTIONS.map(() => []);
 
 // A colour that comes twice among the drawn strategies is told apart by its dashes.
-function drawnOf(section) {
+// Where none of them has what a figure shows, a few that have it stand in.
+function drawnOf(section, quantity) {
   const seen = {};
-  return section.strategies.filter((s) => s.drawn).map((s) => {
+  const drawn = section.strategies.filter((s) => s.drawn);
+  const able = section.strategies.filter((s) => s[quantity]);
+  const shown = drawn.some((s) => s[quantity]) ? drawn : able.slice(0, 4);
+  return shown.map((s) => {
     const slot = s.colour % 8;
     seen[slot] = (seen[slot] ?? -1) + 1;
     return {...s, dash: seen[slot]};
@@ -17,15 +21,56 @@ function nameOf(strategy) {
   return strategy.unfinished ? `${strategy.name} (not finished)` : strategy.name;
 }
 
-function lineOf(strategy, quantity, task) {
+// What all curves of a data set share: the epochs that are shown, and how much they are smoothed.
+const views = SECTIONS.map((_, number) => ({
+  range: null,
+  smoothing: 0,
+  draw() { for (const chart of charts[number]) if (chart.view) chart.render(); },
+  show(range) {
+    this.range = range;
+    this.draw();
+    document.getElementById('announce').textContent = range ? `epochs ${format(range[0])} to ${format(range[1])}` : 'the whole run';
+  },
+  // In by half, out to twice as much, around a place or the middle; never beyond the run.
+  zoom(step, place) {
+    const whole = charts[number].find((chart) => chart.view)?.wholeOf(epochsOf(number));
+    const [a, b] = this.range ?? whole;
+    const half = ((b - a) / 2) * {in: 0.5, out: 2, all: Infinity}[step];
+    const middle = place ?? (a + b) / 2;
+    const range = [Math.max(whole[0], middle - half), Math.min(whole[1], middle + half)];
+    const some = epochsOf(number).filter((epoch) => epoch >= range[0] && epoch <= range[1]).length;
+    if (step === 'in' && some < 2) return;
+    this.show(range[0] <= whole[0] && range[1] >= whole[1] ? null : range);
+  },
+}));
+
+function epochsOf(number) {
+  const curves = SECTIONS[number].strategies.flatMap((s) => ['relative', 'loss', 'weight', 'sigma'].flatMap((kind) => Object.values(s[kind] ?? {})));
+  return [...new Set(curves.flatMap(([epochs]) => epochs))].sort((a, b) => a - b);
+}
+
+// An exponential average that starts without bias, as TensorBoard's.
+function smooth(values, weight) {
+  let [sum, mass] = [0, 0];
+  return values?.map((value) => {
+    if (value === null) return null;
+    sum = weight * sum + (1 - weight) * value;
+    mass = weight * mass + 1 - weight;
+    return sum / mass;
+  });
+}
+
+function lineOf(strategy, quantity, task, smoothing) {
   const curve = strategy[quantity]?.[task];
   if (!curve) return [];
   const [x, mean, low, high] = curve;
-  return [{name: nameOf(strategy), colour: strategy.colour, dash: strategy.dash, x, mean, low, high}];
+  const line = {name: nameOf(strategy), colour: strategy.colour, dash: strategy.dash, x, mean, low, high};
+  if (!smoothing) return [line];
+  return [{...line, raw: mean, mean: smooth(mean, smoothing), low: smooth(low, smoothing), high: smooth(high, smoothing)}];
 }
 
-function linesOf(section, quantity, task) {
-  return () => drawnOf(section).flatMap((strategy) => lineOf(strategy, quantity, task));
+function linesOf(number, quantity, task) {
+  return () => drawnOf(SECTIONS[number], quantity).flatMap((strategy) => lineOf(strategy, quantity, task, views[number].smoothing));
 }
 
 document.querySelectorAll('.figures').forEach((box) => {
@@ -41,10 +86,10 @@ document.querySelectorAll('.figures').forEach((box) => {
     add(new Plane(box, section.front, (name) => colours[name] ?? 7));
   } else {
     if (kind === 'loss' && section.tasks.length > 1 && has('relative', section.overall)) {
-      add(new LineChart(box, 'All tasks', 'mean relative loss', 'epoch', linesOf(section, 'relative', section.overall)));
+      add(new LineChart(box, 'All tasks', 'mean relative loss', 'epoch', linesOf(number, 'relative', section.overall), {view: views[number]}));
     }
     for (const task of section.tasks) {
-      if (has(kind, task)) add(new LineChart(box, task, kind, 'epoch', linesOf(section, kind, task)));
+      if (has(kind, task)) add(new LineChart(box, task, kind, 'epoch', linesOf(number, kind, task), {view: views[number]}));
     }
   }
 });
@@ -56,7 +101,7 @@ function emphasise(number, name) {
 
 function keysOf(number, kind) {
   if (kind === 'rates') return SECTIONS[number].rates.map((r) => ({...r, dash: Math.floor(r.colour / 8)}));
-  return drawnOf(SECTIONS[number]).filter((s) => s[kind]);
+  return drawnOf(SECTIONS[number], kind).filter((s) => s[kind]);
 }
 
 function fillLegends(number) {
@@ -87,6 +132,19 @@ function fillLegends(number) {
   });
 }
 SECTIONS.forEach((_, number) => fillLegends(number));
+
+document.addEventListener('input', (event) => {
+  if (!event.target.classList.contains('smooth')) return;
+  const {section} = event.target.closest('.tools').dataset;
+  views[section].smoothing = Number(event.target.value);
+  document.querySelectorAll(`.tools[data-section="${section}"] .smooth`).forEach((other) => { other.value = event.target.value; });
+  views[section].draw();
+});
+
+document.addEventListener('click', (event) => {
+  const step = event.target.dataset?.zoom;
+  if (step) views[event.target.closest('.tools').dataset.section].zoom(step, null);
+});
 
 document.addEventListener('change', (event) => {
   const {section, strategy} = event.target.dataset ?? {};

@@ -20,9 +20,9 @@ function sortBy(button) {
     if (Number.isNaN(a) || Number.isNaN(b)) return Number.isNaN(a) - Number.isNaN(b);
     return sign * (a - b);
   });
-  const major = rows.map(([, row]) => row).filter((row) => !row.classList.contains('minor'));
-  const hidden = body.querySelectorAll('tr.more:not(.minor)').length;
-  major.forEach((row, i) => row.classList.toggle('more', i >= major.length - hidden));
+  const optional = rows.map(([, row]) => row).filter((row) => row.classList.contains('optional'));
+  const hidden = optional.filter((row) => row.classList.contains('more')).length;
+  optional.forEach((row, i) => row.classList.toggle('more', i >= optional.length - hidden));
   body.append(...rows.map(([, row]) => row));
   for (const other of head.parentNode.children) other.removeAttribute('aria-sort');
   head.setAttribute('aria-sort', next);

@@ -8,7 +8,15 @@ from urllib.parse import unquote, urlsplit
 
 from mtl_runner.results.records.dataset import Records
 from mtl_runner.results.report.content import Content
-from mtl_runner.results.report.runs import VALUES, differing_options, directory_link, failures
+from mtl_runner.results.report.runs import (
+    LISTED,
+    VALUES,
+    differing_options,
+    directory_link,
+    failures,
+    listed_runs,
+    run_options,
+)
 from mtl_runner.results.report.write import write_report
 from tests.unit.results.report.parsed_page import Page, report
 from tests.unit.results.run_builders import METRICS, write_run, write_trained_run
@@ -81,6 +89,34 @@ def test_what_differs_counts_values_and_defaults(tmp_path: Path) -> None:
     temperature, seed = by_name["weighting.temperature"], by_name["seed"]
     assert (temperature.values, temperature.default) == ([("2", 1)], VALUES + 2)
     assert (len(seed.values), seed.default, seed.more) == (VALUES, 0, 3)
+
+
+def test_very_many_runs_are_thinned_to_the_failed_and_the_best(tmp_path: Path) -> None:
+    """Breaks if thousands of rows freeze a browser, or thinning hides the best run or a failure."""
+    count = LISTED + 20
+    for i in range(count):
+        status = "failed" if i == count - 1 else "finished"
+        write_run(tmp_path, str(i), METRICS, seed=i, monitor=1 / (i + 1), status=status)
+    listed = listed_runs(Content.of(Records.read([tmp_path]), "final"))
+    assert (len(listed), listed) == (LISTED, sorted(listed))
+    assert {count - 1, count - 2} <= set(listed)
+    assert 0 not in listed
+    page = report(tmp_path)
+    assert f"{LISTED} of {count} runs are listed" in page.words
+    assert len(page.attributes("a")) == LISTED + 1  # and once more in the list of failures
+
+
+def test_the_options_of_a_run_are_places_among_the_values(tmp_path: Path) -> None:
+    """Breaks if the page shows another run's options beside a run, or a default as a value."""
+    for i, lr in enumerate((0.1, 0.2, 0.1, None)):
+        overrides = {} if lr is None else {"optimizer.lr": lr}
+        write_run(tmp_path, str(i), METRICS, seed=7, overrides=overrides)
+    options = run_options(Content.of(Records.read([tmp_path]), "final"), [1, 2, 3])
+    assert options == {
+        "names": ["optimizer.lr"],
+        "values": [["0.2", "0.1"]],
+        "rows": [[0], [1], [-1]],
+    }
 
 
 def test_a_link_is_quoted_and_relative(tmp_path: Path) -> None:

@@ -124,7 +124,22 @@ def test_a_long_table_shows_of_a_sweep_over_fixed_weights_only_the_best(tmp_path
     table = report(write_made_study(tmp_path, methods=7)).table(TABLE)
     rows = table.split("<tr")[2:]
     assert len(rows) == 19
+    assert not any("method" in row and "more" in row for row in rows)
     assert [("fixed y1" in row, 'class="more minor"' in row) for row in rows].count(
         (True, True)
     ) == 8
     assert sum('class="more' in row for row in rows) == 8
+
+
+def test_a_strategy_that_was_asked_for_is_never_hidden(tmp_path: Path) -> None:
+    """Breaks if the worst of twenty methods, the one a reader looks for, is behind a button."""
+    for i in range(20):
+        for rate in ("0.1", "0.01"):
+            factor = 1 + i / 10 + float(rate)
+            folder = tmp_path / f"{i}_{rate}"
+            write_trained_run(folder, f"m{i}", loss_factor=factor, optimizer__lr=rate)
+    rows = report(tmp_path).table(TABLE).split("<tr")[2:]
+    shown = [row for row in rows if "more" not in row.split(">")[0]]
+    assert len(rows) == 40
+    assert len({name for row in shown for name in re.findall(r"m\d+(?=, lr)", row)}) == 20
+    assert len(shown) < 40

@@ -10,7 +10,7 @@ import pytest
 from mtl_runner.errors import MtlError
 from mtl_runner.results.records.dataset import Records
 from mtl_runner.results.report import verdicts
-from mtl_runner.results.report.verdicts import ORDER, SHOWN, verdict_part
+from mtl_runner.results.report.verdicts import ORDER, verdict_part
 from mtl_runner.results.verdict.conclusions import Conclusions, conclude
 from mtl_runner.results.verdict.verdict import Verdict
 from tests.unit.results.report.parsed_page import report
@@ -20,8 +20,8 @@ from tests.unit.results.verdict.made_verdicts import verdict, versus
 
 @pytest.fixture
 def conclusions(tmp_path: Path) -> Conclusions:
-    """Return the conclusions on two runs, to be given other verdicts."""
-    for i, weighting in enumerate(("fixed", "dwa")):
+    """Return the conclusions on some runs, to be given other verdicts."""
+    for i, weighting in enumerate(("fixed", "s & t", *(f"s{i}" for i in range(7)))):
         write_run(tmp_path, str(i), METRICS, weighting=weighting)
     return conclude(Records.read([tmp_path]))
 
@@ -45,34 +45,27 @@ def test_the_most_important_verdicts_come_first(conclusions: Conclusions) -> Non
         "better than equal weights",
         "undecided",
         "no difference",
-    ]
-
-
-def test_long_lists_are_folded(conclusions: Conclusions) -> None:
-    """Breaks if forty verdicts push the tables off the page, or some are lost."""
-    difference = versus(0.5, 0.4, 0.6)
-    part = part_of(conclusions, *(verdict(f"s{i}", "hurts", difference) for i in range(SHOWN + 3)))
-    (data,) = part.datasets
-    assert (len(data.first), len(data.more)) == (SHOWN, 3)
-
-
-def test_the_bar_is_on_a_log_scale(conclusions: Conclusions) -> None:
-    """Breaks if half the loss and twice the loss are not equally far from the middle."""
-    half = replace(verdict("s", "helps", versus(-0.5, -0.5, -0.5)), margin=0.02)
-    double = replace(verdict("t", "hurts", versus(1.0, 1.0, 1.0)), margin=0.02)
-    (data,) = part_of(conclusions, half, double).datasets
-    assert [item.forest.split(";--g")[0] for item in data.items] == [
-        "--m:0.0;--l:0.0;--h:0.0",
-        "--m:100.0;--l:100.0;--h:100.0",
+        "not applicable",
     ]
 
 
 def test_without_a_pair_there_is_no_bar(conclusions: Conclusions) -> None:
     """Breaks if a strategy of which every run failed crashes the verdicts of the others."""
     nothing = versus(float("nan"), float("nan"), float("nan"), 0)
-    lost = replace(verdict("s", "hurts", nothing), failed=3, seeds=0)
+    lost = replace(verdict("s", "hurts", nothing), failed=3, seeds=0, reason="It diverged.")
     (data,) = part_of(conclusions, lost).datasets
-    assert [item.forest for item in data.items] == [""]
+    assert [(row.equal, row.note) for row in data.forest.rows] == [
+        (None, "3 of 3 runs failed: It diverged.")
+    ]
+
+
+def test_without_a_verdict_the_leader_is_named(tmp_path: Path) -> None:
+    """Breaks if a sweep without equal weights does not even say what is best so far."""
+    for i, weighting in enumerate(("famo", "dwa")):
+        write_run(tmp_path, str(i), METRICS, weighting=weighting, monitor=1.0 - i / 2)
+    part = verdict_part(Records.read([tmp_path]), "final")
+    assert part.reason.startswith("Add weighting=fixed to the sweep")
+    assert part.leader == "On d, dwa is best so far by the monitor (0.5, 1 run)."
 
 
 def test_the_name_is_apart_from_the_sentence(conclusions: Conclusions) -> None:

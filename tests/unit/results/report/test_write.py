@@ -75,7 +75,7 @@ def test_the_report_is_written_in_one_piece(tmp_path: Path) -> None:
     output = write_report([tmp_path], tmp_path / "page" / "report.html")
     assert [file.name for file in output.parent.iterdir()] == ["report.html"]
     with pytest.raises(ValueError, match="JSON"):
-        render({}, float("nan"))
+        render({}, float("nan"), {})
 
 
 def test_a_template_that_names_what_is_not_there_fails() -> None:
@@ -83,4 +83,4 @@ def test_a_template_that_names_what_is_not_there_fails() -> None:
     from jinja2 import UndefinedError
 
     with pytest.raises(UndefinedError):
-        render({}, [])
+        render({}, [], {})

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from mtl_runner.results.records.evidence import Evidence, StrategyEvidence
 from mtl_runner.results.statistics.differences import TaskEffect
 from mtl_runner.results.statistics.paired import Paired
+from mtl_runner.results.verdict.answers import answer, missing
 from mtl_runner.results.verdict.judge import decide, verdicts
-from mtl_runner.results.verdict.sentences import answer, missing
 from mtl_runner.results.verdict.verdict import Verdict
 from tests.support.builders import QUICK
 from tests.unit.results.evidence_builders import data_of, evidence_of, strategy
@@ -252,10 +252,45 @@ def test_one_seed_decides_nothing() -> None:
     verdict = judge(*strategies)
     assert verdict.kind == "undecided"
     assert verdict.sentence.startswith("s is undecided with 1 seed: ")
-    assert "one pair, no interval; 1 seed cannot reach p < .05" in verdict.sentence
+    assert "one pair, no interval; a sign-flip test needs 6 seeds" in verdict.sentence
     assert "One seed says nothing about chance: add seed=range(0,10)." in missing(
         data_of(*strategies)
     )
+
+
+@pytest.mark.parametrize("change", [0, -9, 9])
+def test_two_seeds_settle_nothing(change: float) -> None:
+    """Breaks if two runs that happen to agree are enough to say that a method makes no difference."""
+
+    def exactly(name: str, role: str, by: float, seeds: int) -> StrategyEvidence:
+        return strategy(name, role, by, seeds=seeds, noise=0.01)
+
+    few = judge(exactly("fixed", "equal", 0, 2), exactly("s", "strategy", change, 2))
+    assert few.kind == "undecided"
+    assert "fewer than 3 seeds settle nothing" in few.sentence
+    enough = judge(exactly("fixed", "equal", 0, 3), exactly("s", "strategy", change, 3))
+    assert enough.kind != "undecided"
+    assert "2 seeds say too little about chance: add seed=range(0,10)." in missing(
+        data_of(exactly("fixed", "equal", 0, 2), exactly("s", "strategy", change, 2))
+    )
+
+
+def test_a_method_that_cannot_run_on_the_problem_is_not_applicable() -> None:
+    """Breaks if a method that needs three tasks hurts a problem of two, or a typing error does."""
+    why = {f"seed={i}": "It needs at least 3 tasks; found 2." for i in range(8)}
+    krum = strategy("krum", "strategy", failed=range(8), failures={}, refused=why)
+    verdict = judge(EQUAL, krum, strategy("s", "strategy", -9), of="krum")
+    assert verdict.kind == "not applicable"
+    assert verdict.sentence == "krum is not applicable here: It needs at least 3 tasks; found 2."
+    assert math.isnan(verdict.p_hurts)  # no hypothesis that the others are corrected for
+    judged = verdicts(evidence_of(EQUAL, krum, strategy("s", "strategy", 9)), 0.02)
+    assert answer(judged, "d") == "No strategy helps on d: s hurts. krum is not applicable."
+    typo = strategy("s", "strategy", -9, failed=[3], failures={}, refused={"seed=3": "No seed."})
+    partly = judge(EQUAL, typo)
+    assert (partly.kind, partly.refused, partly.lost) == ("better than equal weights", 1, 0)
+    assert "1 not run (No seed)" in partly.sentence
+    given_up = strategy("t", "strategy", failed=range(8), failures={}, refused=why, trials=8)
+    assert judge(EQUAL, given_up, of="t").kind == "not applicable"
 
 
 def test_other_seeds_are_no_pairs() -> None:
@@ -276,7 +311,7 @@ def test_fewer_than_six_seeds_cannot_reach_significance_and_the_sentence_says_so
     verdict = judge(
         strategy("fixed", "equal", seeds=seeds), strategy("s", "strategy", 5, seeds=seeds)
     )
-    assert ("5 seeds cannot reach p < .05" in verdict.sentence) == stated
+    assert ("a sign-flip test needs 6 seeds" in verdict.sentence) == stated
     assert ("; p 0.031, 0.031 after Holm" in verdict.sentence) != stated
 
 

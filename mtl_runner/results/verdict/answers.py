@@ -1,0 +1,159 @@
+"""The answer for a data set, what it rests on, and what a better one would need."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mtl_runner.results.records.evidence import FINISHED, DatasetEvidence
+from mtl_runner.results.verdict.verdict import (
+    BETTER,
+    FEWEST,
+    HELPS,
+    HURTS,
+    METRICS,
+    NO_DIFFERENCE,
+    NOT_APPLICABLE,
+    STATIC,
+    UNDECIDED,
+    Verdict,
+)
+from mtl_runner.results.verdict.wording import (
+    BEST,
+    listed,
+    names_of,
+    of_kind,
+    percent,
+    seeds_words,
+    verb_ending,
+)
+
+
+def answer(verdicts: Sequence[Verdict], data: str) -> str:
+    """Return the answer for one data set: does weighting matter?
+
+    Of fixed weights only the best are judged, and they are no method.
+    """
+    refused = [v for v in verdicts if v.data == data and v.kind == NOT_APPLICABLE]
+    applicable = _answer([v for v in verdicts if v not in refused], data)
+    if not refused:
+        return applicable
+    return f"{applicable} {names_of(refused)} {'is' if verb_ending(refused) else 'are'} not applicable."
+
+
+def _answer(verdicts: Sequence[Verdict], data: str) -> str:
+    judged = [v for v in verdicts if v.data == data]
+    if not judged or all(v.versus_equal is None for v in judged):
+        return f"No verdict on {data}: there are no equal weights, or nothing to compare with them."
+    judged = sorted(judged, key=lambda v: v.role == "fixed")
+    methods = [v for v in judged if v.role != "fixed"]
+    margin = percent(judged[0].margin)
+    if helps := of_kind(methods, HELPS):
+        return f"Weighting matters on {data}: {names_of(helps)} beat{verb_ending(helps)} equal and {BEST} by more than {margin}."
+    better = of_kind(judged, BETTER)
+    if static := of_kind(methods, STATIC):
+        as_good = [v for v in better if v.role == "fixed"]
+        return (
+            f"Weights matter on {data}, but static ones suffice: {names_of(static + as_good)} beat{verb_ending(static + as_good)} equal weights by more than {margin}."
+            " No method was shown to beat constant weights by as much."
+        )
+    if better:
+        return f"Weights matter on {data}: {names_of(better)} beat{verb_ending(better)} equal weights by more than {margin}.{_against_constants(methods)}"
+    if len(same := of_kind(judged, NO_DIFFERENCE)) == len(judged):
+        return f"Weighting makes no difference on {data}: {names_of(same)} lie{verb_ending(same)} within {margin} of equal weights."
+    differs = any(v.kind != NO_DIFFERENCE for v in methods)
+    return _mixed_answer(methods if differs else judged, data, margin)
+
+
+def _against_constants(methods: Sequence[Verdict]) -> str:
+    """Return what is open where weights matter, but neither methods nor constants were shown to."""
+    if not methods:
+        return ""
+    better = of_kind(methods, BETTER)
+    if better and not any(v.fixed for v in better):
+        return " Whether fixed weights do as well was not tried."
+    open_question = (
+        " Whether constant weights do as well as a method is undecided." if better else ""
+    )
+    return f" No method was shown to beat constant weights by as much.{open_question}"
+
+
+def _mixed_answer(judged: Sequence[Verdict], data: str, margin: str) -> str:
+    """Return the answer where nothing helps and not everything is the same."""
+    hurts, same = of_kind(judged, HURTS), of_kind(judged, NO_DIFFERENCE)
+    failed = [v for v in hurts if v.lost and not (v.versus_equal and v.versus_equal.count)]
+    worse = [v for v in hurts if v not in failed]
+    parts = [f"{names_of(worse)} hurt{verb_ending(worse)}"] if worse else []
+    parts += [f"{names_of(failed)} failed"] if failed else []
+    parts += (
+        [f"{names_of(same)} lie{verb_ending(same)} within {margin} of equal weights"]
+        if same
+        else []
+    )
+    unclear = of_kind(judged, UNDECIDED)
+    if not unclear:
+        return f"No strategy helps on {data}: {'; '.join(parts)}."
+    counts = sorted({v.versus_equal.count for v in unclear if v.versus_equal is not None})
+    seeds = seeds_words(counts[-1]) if counts else ""
+    seeds = f"{counts[0]} to {seeds}" if len(counts) > 1 else seeds
+    sentences = [f"On {data}, {listed(parts)}."] if parts else []
+    start = "With" if sentences else f"On {data}, with"
+    verb = "is" if verb_ending(unclear) else "are"
+    sentences.append(f"{start} {seeds}, {names_of(unclear)} {verb} undecided.")
+    return " ".join(sentences)
+
+
+def basis(verdicts: Sequence[Verdict], data: str, split: str, at: str) -> str:
+    """Return what the verdicts on a data set rest on: split, epoch, pairs, margin and quantity."""
+    judged = [v for v in verdicts if v.data == data and v.versus_equal is not None]
+    if not judged:
+        return ""
+    counts = [v.versus_equal.count for v in judged if v.versus_equal is not None]
+    few = min((count for count in counts if count), default=0)
+    many = max(counts)
+    seeds = f"{many} paired seed{'' if many == 1 else 's'}"
+    seeds = seeds if few == many else f"{few} to {seeds}"
+    by_metrics = judged[0].quantity == METRICS
+    quantity = "the log ratios of the main metrics" if by_metrics else "mean relative loss"
+    name = {"test": "Test", "val": "Validation"}.get(split, split)
+    epoch = "last epoch" if at == "final" else f"{at} epoch"
+    chosen = " Validation chose everything." if split == "test" else ""
+    return f"{name} split, {epoch}, {seeds}; a difference below {percent(judged[0].margin)} counts as none. Judged by {quantity}.{chosen}"
+
+
+def missing(data: DatasetEvidence) -> list[str]:
+    """Return what a fair comparison would have and this one lacks, each with how to get it."""
+    lines = []
+    equal, fixed = data.of_role("equal"), data.of_role("fixed")
+    methods = data.of_role("strategy")
+    if not any(s.values for s in equal):
+        failed = any(s.failures or s.unfinished for s in equal)
+        lines.append(
+            "No verdict: no run with equal weights finished."
+            if failed
+            else "No verdict: add weighting=fixed to the sweep for the equal-weight baseline."
+        )
+    elif methods and not any(s.values for s in fixed):
+        lines.append(
+            "No fixed-weight sweep: whether static weights suffice is open; add runs with weighting.weights.<task>=..., or +study=fair."
+        )
+    if unreliable := [s.name for s in fixed if not s.is_reference and s.failures]:
+        lines.append(
+            f"Less than {percent(FINISHED)} of the runs finished, so not compared with: {', '.join(unreliable)}."
+        )
+    if data.has_several_settings:
+        lines.append(
+            "Equal weights were trained at several settings: each strategy is compared with those at its own; +study=fair tunes all alike."
+        )
+        if alone := [s.name for s in methods if s.values and data.equal_for(s) is None]:
+            lines.append(
+                f"No verdict on {listed(alone)}: no run with equal weights finished at the same settings."
+            )
+    if data.single_task is None:
+        lines.append(
+            "No delta-m: add weighting=single_task to the sweep for the single-task baseline."
+        )
+    counts = [len(s.values) for s in [*equal, *methods] if s.values]
+    if any(s.values for s in equal) and methods and min(counts) < FEWEST:
+        few = "One seed says nothing" if min(counts) < 2 else f"{min(counts)} seeds say too little"
+        lines.append(f"{few} about chance: add seed=range(0,10).")
+    return lines

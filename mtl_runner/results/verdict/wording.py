@@ -1,0 +1,108 @@
+"""Differences, seeds and names of strategies in words, which all sentences of a verdict share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from mtl_runner.results.statistics.paired import LEVEL, Paired, least_p
+from mtl_runner.results.text import number
+from mtl_runner.results.verdict.verdict import Verdict
+
+BEST = "the best fixed weights"
+NEGLIGIBLE = 0.0005  # smaller relative differences would print as 0
+
+
+def against(versus: Paired, unit: str) -> str:
+    """Return a mean difference in words: ``8 % better than``, ``3.2 times the loss of``."""
+    if _is_negligible(versus.mean):
+        return "the same as"
+    return f"{worth(versus.mean, unit)} {'of' if _is_times(versus.mean) else 'than'}"
+
+
+def interval_words(versus: Paired, unit: str) -> str:
+    """Return the interval from better to worse, each end with its word unless both share it."""
+    if not versus.known:
+        return "one pair, no interval"
+    low, high = versus.low, versus.high
+    if _is_negligible(low) and _is_negligible(high):
+        return "95 % interval: the same"
+    if low > 0 and _is_times(low):
+        return f"95 % interval: {_times(low)} to {worth(high, unit)}"
+    if low * high > 0 and not any(map(_is_negligible, (low, high))) and not _is_times(high):
+        near, far = sorted((abs(low), abs(high)))
+        ends = [_short(100 * end) for end in (near, far)]
+        ends = ends if ends[0] != ends[1] else [number(100 * end, 3) for end in (near, far)]
+        return f"95 % interval: {ends[0]} to {ends[1]} % {'better' if low < 0 else 'worse'}"
+    return f"95 % interval: {worth(low, unit)} to {worth(high, unit)}"
+
+
+def worth(change: float, unit: str) -> str:
+    """Return a relative difference in words: 8 % better, 17 % worse, 3.2 times the loss."""
+    if _is_negligible(change):
+        return "the same"
+    if _is_times(change):
+        return f"{_times(change)} times the {unit}"
+    return f"{percent(abs(change))} {'better' if change < 0 else 'worse'}"
+
+
+def _is_negligible(change: float) -> bool:
+    return abs(change) < NEGLIGIBLE
+
+
+def _is_times(change: float) -> bool:
+    return change >= 1
+
+
+def _times(change: float) -> str:
+    return _short(1 + change)
+
+
+def p_values(versus: Paired) -> str:
+    """Return the p-values in brackets, or why so few seeds have none below the level."""
+    if least_p(versus.count) > LEVEL:
+        return f"a sign-flip test needs {_least_count()} seeds"
+    holm = f", {number(versus.p_holm, 2)} after Holm" if math.isfinite(versus.p_holm) else ""
+    return f"p {number(versus.p, 2)}{holm}"
+
+
+def _least_count() -> int:
+    """Return the fewest seeds whose sign-flip test can reach the level."""
+    return next(count for count in range(1, 99) if least_p(count) <= LEVEL)
+
+
+def percent(fraction: float) -> str:
+    """Return a fraction in percent with two significant digits."""
+    return f"{_short(100 * fraction)} %"
+
+
+def _short(value: float) -> str:
+    """Return two significant digits, more where they would round to a hundred: 99.7, 130, 3.2."""
+    if value < 99 or value >= 1e4:
+        return number(value, 2)
+    return number(value, 3 if value < 1e3 else 4)
+
+
+def seeds_words(count: int) -> str:
+    """Return a number of seeds in words."""
+    return f"{count} seed{'' if count == 1 else 's'}"
+
+
+def of_kind(verdicts: Sequence[Verdict], kind: str) -> list[Verdict]:
+    """Return the verdicts of one kind."""
+    return [v for v in verdicts if v.kind == kind]
+
+
+def names_of(verdicts: Sequence[Verdict]) -> str:
+    """Return the names of strategies in a list."""
+    return listed([BEST if v.role == "fixed" else v.strategy for v in verdicts])
+
+
+def verb_ending(verdicts: Sequence[Verdict]) -> str:
+    """Return the ending of their verb: one method helps; several, and fixed weights, help."""
+    return "s" if len(verdicts) == 1 and verdicts[0].role != "fixed" else ""
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names with commas and an "and"."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
