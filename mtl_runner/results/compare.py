@@ -12,6 +12,7 @@ import pandas as pd
 
 from mtl_runner.errors.checks import choice
 from mtl_runner.files import write_atomic
+from mtl_runner.results.earlier import keep_earlier
 from mtl_runner.results.overview import overview
 from mtl_runner.results.records.dataset import Records
 from mtl_runner.results.records.labels import Label
@@ -186,6 +187,9 @@ def compare_directories(
     equal weights to compare with, also ``differences.csv`` (paired differences per strategy, task
     and metric) and ``verdicts.csv``.
 
+    An earlier comparison of other runs in the output folder is kept beside it (see
+    :func:`~mtl_runner.results.earlier.keep_earlier`); a sweep's own one is made anew.
+
     Args:
         paths: Run directories, or directories of sweeps.
         output: The folder that the files are written into.
@@ -200,6 +204,10 @@ def compare_directories(
     from mtl_runner.results.report.write import report_of
 
     comparison = comparison_of(paths, at=at, margin=margin, output=output)
+    if output.resolve() not in {path.resolve() for path in paths}:
+        kept = keep_earlier(output, [run.directory for run in comparison.records.runs])
+        if kept is not None:
+            log.warning("%s held a comparison of other runs; it is now in %s.", output, kept)
     output.mkdir(parents=True, exist_ok=True)
     write_atomic(output / "runs.csv", csv_bytes(comparison.runs))
     write_atomic(output / "comparison.csv", csv_bytes(comparison.strategies))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 from mtl_runner.results.records.dataset import DatasetRuns
 from mtl_runner.results.records.run import UNDER_WAY, Run
@@ -51,6 +52,8 @@ def overview(
     if unfinished := conclusions.records.stopped:
         reasons = [plain(f"{r.directory.name}: {r.status}: {r.reason}") for r in unfinished]
         blocks.append(_list("Not finished:", reasons, markdown))
+    if foreign := conclusions.records.foreign:
+        blocks.append(plain(_skipped(foreign)))
     if output:
         blocks.append(plain(f"{output}/: {', '.join([*FILES, *conclusions.files])}"))
     return "\n\n".join(blocks)
@@ -88,6 +91,13 @@ def _under_way(runs: Sequence[Run]) -> str:
         if counts[status]
     ]
     return f"Under way: {', '.join(parts)}; compare again when they have finished."
+
+
+def _skipped(folders: Sequence[Path]) -> str:
+    """Return a sentence about folders of other programs."""
+    listed = ", ".join(map(str, folders[:LISTED_RUNS]))
+    more = ", ..." if len(folders) > LISTED_RUNS else ""
+    return f"Skipped, as another program's and no run of mtl-runner: {listed}{more}."
 
 
 def _with_interval(row: Row, column: str) -> str:

@@ -19,20 +19,20 @@ def test_the_verdicts_stand_under_the_table(
     main(["sweep"])
     text = capsys.readouterr().out
     assert (
-        "Verdict (validation, final epoch, margin 2 %, by mean relative loss): Weighting matters on d: famo, a=default beats equal"
+        "Verdict (validation, final epoch, margin 2 %, by mean relative loss): Weighting matters on d: famo beats equal"
         in text
     )
-    assert "\n  famo, a=default helps: 9 % better than equal weights (95 % interval" in text
-    assert "\n  dwa, a=default hurts: " in text
+    assert "\n  famo helps: 9 % better than equal weights (95 % interval" in text
+    assert "\n  dwa hurts: " in text
     assert "1 of 6 runs failed" in text
     assert text.rstrip().splitlines()[-1].startswith("sweep/: ")
     assert text.rstrip().endswith(", differences.csv, verdicts.csv")
     verdicts = pd.read_csv(sweep / "verdicts.csv").set_index("strategy")
-    assert verdicts.loc["famo, a=default", "verdict"] == "helps"
-    assert verdicts.loc["famo, a=default", "delta_m"] == pytest.approx(-7.1, abs=0.1)
-    assert verdicts.loc["famo, a=default", "versus_equal.p"] == 2 / 2**6
+    assert verdicts.loc["famo", "verdict"] == "helps"
+    assert verdicts.loc["famo", "delta_m"] == pytest.approx(-7.1, abs=0.1)
+    assert verdicts.loc["famo", "versus_equal.p"] == 2 / 2**6
     differences = pd.read_csv(sweep / "differences.csv").set_index(["strategy", "task", "metric"])
-    assert differences.loc[("famo, a=default", "a", "rmse"), "mean"] == pytest.approx(-0.09)
+    assert differences.loc[("famo", "a", "rmse"), "mean"] == pytest.approx(-0.09)
     assert set(differences["against"]) == {"fixed, a=default"}
     for name in text.rstrip().splitlines()[-1].removeprefix("sweep/: ").split(", "):
         assert (sweep / name).stat().st_size > 0
@@ -46,8 +46,8 @@ def test_csv_is_the_whole_strategies_table_and_nothing_else(
     printed = pd.read_csv(io.StringIO(capsys.readouterr().out))
     pd.testing.assert_frame_equal(printed, pd.read_csv(sweep / "comparison.csv"))
     rows = printed.set_index("strategy")
-    assert rows.loc["famo, a=default", "verdict"] == "helps"
-    assert rows.loc["famo, a=default", "versus_equal.high"] < -0.02
+    assert rows.loc["famo", "verdict"] == "helps"
+    assert rows.loc["famo", "versus_equal.high"] < -0.02
 
 
 @pytest.mark.parametrize(("margin", "kind"), [("0.05", "helps"), ("0.1", "no difference")])
@@ -55,7 +55,7 @@ def test_the_margin_decides_what_is_a_difference(sweep: Path, margin: str, kind:
     """Breaks if --margin is ignored."""
     main(["sweep", "--margin", margin])
     verdicts = pd.read_csv(sweep / "verdicts.csv").set_index("strategy")
-    assert verdicts.loc["famo, a=default", "verdict"] == kind
+    assert verdicts.loc["famo", "verdict"] == kind
     assert (verdicts["margin"] == float(margin)).all()
 
 

@@ -48,8 +48,8 @@ def test_two_studies_stand_side_by_side(sweep: Path) -> None:
         assert f"A note of {name}." in comparison.text()
         assert f"margin {margin} %" in comparison.text()
     verdicts = comparison.verdicts.set_index(["data", "strategy"])
-    assert verdicts.loc[("d (sweep)", "famo, a=default"), "verdict"] == "helps"
-    assert verdicts.loc[("d (other)", "famo, a=default"), "verdict"] == "no difference"
+    assert verdicts.loc[("d (sweep)", "famo"), "verdict"] == "helps"
+    assert verdicts.loc[("d (other)", "famo"), "verdict"] == "no difference"
     assert set(comparison.runs["data"]) == {"d (sweep)", "d (other)"}
 
 
@@ -106,7 +106,7 @@ def test_what_did_not_finish_is_listed(sweep: Path) -> None:
     """Breaks if a reader of the terminal does not learn which run failed and why."""
     text = compare(sweep).text()
     assert text.endswith("Not finished:\n  d5: failed: The loss of task 'a' became nan in epoch 3.")
-    assert "dwa, a=default          5 (1 failed)" in text
+    assert "dwa               5 (1 failed)" in text
 
 
 def test_what_still_waits_is_no_failure(sweep: Path) -> None:
@@ -119,4 +119,15 @@ def test_what_still_waits_is_no_failure(sweep: Path) -> None:
     assert "Under way: 2 queued; compare again when they have finished." in text
     assert text.endswith("Not finished:\n  d5: failed: The loss of task 'a' became nan in epoch 3.")
     assert comparison.failed == 1
-    assert "dwa, a=default          3 (1 failed)" in text
+    assert "dwa               3 (1 failed)" in text
+
+
+def test_what_another_program_left_is_skipped_with_a_sentence(sweep: Path) -> None:
+    """Breaks if a foreign folder stops a comparison, or is left out without a word."""
+    (sweep / "other" / ".hydra").mkdir(parents=True)
+    (sweep / "other" / ".hydra" / "config.yaml").write_text("token: ${oc.env:SECRET_TOKEN}\n")
+    comparison = compare("sweep")
+    assert comparison.total == 30
+    assert comparison.text().endswith(
+        "Skipped, as another program's and no run of mtl-runner: sweep/other."
+    )
