@@ -90,10 +90,10 @@ def search(paths: Iterable[Path]) -> tuple[list[Run], list[Path]]:
             raise RunDirectoryError(
                 f"There is no directory {str(path)!r}; give run directories or the directory of a sweep."
             )
-        found, closed = _run_directories(path)
-        strange = [directory for directory in found if is_foreign(directory)]
+        candidates, closed = _run_directories(path)
+        strange = [directory for directory in candidates if is_foreign(directory)]
         foreign |= {directory.resolve(): directory for directory in strange}
-        directories = [directory for directory in found if directory not in strange]
+        directories = [directory for directory in candidates if directory not in strange]
         if not directories:
             why = next((f" that may be read ({error})" for error in closed.values()), "")
             if strange:

@@ -107,3 +107,46 @@ def test_at_chooses_the_epoch(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "d (validation, best epoch, " in capsys.readouterr().out
     with pytest.raises(SystemExit):
         main([str(tmp_path), "--at", "first"])
+
+
+def test_latex_begins_with_the_command_that_made_it(
+    sweep: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Breaks if nobody can make the table of a paper again, or the output is more than LaTeX."""
+    main(["sweep", "--format", "latex", "--split", "test", "--strategies", "famo,fixed, a=2"])
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert first == (
+        "% mtl-compare sweep --format latex --split test --strategies 'famo,fixed, a=2'"
+    )
+    assert lines[-1] == r"\end{table}"
+    shown = [line.split(" & ")[0].strip() for line in lines if "+-" in line]
+    assert shown == ["famo", "fixed, a=2"]
+
+
+def test_csv_holds_the_named_strategies_split_and_metrics(
+    sweep: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Breaks if a script must cut the table itself, or ranks are among strategies left out."""
+    options = ["--split", "test", "--metrics", "a.mae", "--strategies", "dwa,single_task"]
+    main(["sweep", "--format", "csv", *options])
+    table = pd.read_csv(io.StringIO(capsys.readouterr().out)).set_index("strategy")
+    assert list(table.index) == ["dwa", "single_task"]
+    columns = [name for name in table if name.startswith(("val.", "test.a", "test.b"))]
+    assert columns == [f"test.a.mae.{end}" for end in ("mean", "low", "high")]
+    assert table["test.mean_rank"].tolist() == [2.0, 1.0]
+
+
+def test_all_shows_what_the_default_leaves_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Breaks if --all is ignored."""
+    for i, rate in enumerate((0.1, 0.2)):
+        for weighting in ("fixed", "dwa"):
+            overrides = {"optimizer.lr": rate}
+            write_run(
+                tmp_path, f"{i}{weighting}", METRICS, weighting=weighting, overrides=overrides
+            )
+    for options, count in (([], 1), (["--all"], 2)):
+        main([str(tmp_path), *options])
+        out = capsys.readouterr().out
+        assert sum(line.startswith("dwa, lr=") for line in out.splitlines()) == count

@@ -18,7 +18,7 @@ def test_markdown_is_a_table_that_shows_names_as_they_are(sweep: Path) -> None:
     head = next(
         i
         for i, line in enumerate(lines)
-        if line.startswith("| strategy | runs | a rmse | b rmse | monitor |")
+        if line.startswith("| strategy | runs | a rmse | b rmse | relative\\_loss |")
     )
     assert set(lines[head + 1]) == set("| -")
     bars = [line.replace("\\|", "").count("|") for line in lines[head : head + 7]]
@@ -44,7 +44,7 @@ def test_two_studies_stand_side_by_side(sweep: Path) -> None:
         write_study(folder, {}, margin=margin, notes=[f"A note of {folder.name}."])
     comparison = compare([sweep, other_study])
     for name, margin in (("sweep", 2), ("other", 20)):
-        assert f"d ({name}) (validation" in comparison.text()
+        assert f"d ({name}) (test" in comparison.text()
         assert f"A note of {name}." in comparison.text()
         assert f"margin {margin} %" in comparison.text()
     verdicts = comparison.verdicts.set_index(["data", "strategy"])
@@ -89,16 +89,16 @@ def test_numbers_have_their_interval_and_delta_m_its_columns(sweep: Path, tmp_pa
     """Breaks if half an interval is printed for one run, or delta-m without single-task runs."""
     table = compare(sweep).text()
     header = re.split(" {2,}", table.splitlines()[1])
-    assert header[-4:] == ["monitor", "mean rank", "delta-m %", "delta-m % (tasks)"]
+    assert header[-4:] == ["relative_loss", "mean rank", "delta-m %", "delta-m % (tasks)"]
     famo = next(line for line in table.splitlines() if line.startswith("famo"))
     assert "  0.91 ± 0.0026  " in famo
     write_run(tmp_path / "one", "0", METRICS)
     lines = compare(tmp_path / "one").text().splitlines()
     assert lines[:4] == [
         "d (validation, final epoch, mean ± 95 % interval over runs)",
-        "strategy  runs  a rmse  b rmse  monitor  mean rank",
-        "--------  ----  ------  ------  -------  ---------",
-        "fixed     1     1       2       0.5      1",
+        "strategy  runs  a rmse  b rmse  relative_loss  mean rank",
+        "--------  ----  ------  ------  -------------  ---------",
+        "fixed     1     1       2       0.5            1",
     ]
 
 
