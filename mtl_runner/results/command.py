@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from mtl_runner.results.compare import compare_directories
+from mtl_runner.results.latex import ERRORS
+from mtl_runner.results.records.summary import SPLITS
+from mtl_runner.results.selection import Selection
+from mtl_runner.results.text import printable
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -39,9 +44,40 @@ def main(arguments: Sequence[str]) -> None:
     )
     parser.add_argument(
         "--format",
-        choices=("text", "md", "csv"),
+        choices=("text", "md", "csv", "latex"),
         default="text",
-        help="of the strategies' table on the terminal: aligned text, Markdown, or CSV with every column",
+        help="of the strategies' table on the terminal: aligned text, Markdown, CSV with every column and strategy, or LaTeX (booktabs, siunitx)",
+    )
+    shown = parser.add_argument_group("what the table shows")
+    shown.add_argument(
+        "--split",
+        choices=SPLITS,
+        help="default: the one that the verdict is about (test for a study, val for a sweep)",
+    )
+    shown.add_argument(
+        "--strategies",
+        type=_names,
+        default=(),
+        metavar="NAME,...",
+        help="these strategies in this order, by their names or weightings, as uncertainty,'fixed*'; default: all methods, each at its best setting on validation, and the baselines",
+    )
+    shown.add_argument(
+        "--all",
+        action="store_true",
+        help="also frozen twins, all fixed weights and all points of grids",
+    )
+    shown.add_argument(
+        "--metrics",
+        type=_names,
+        default=(),
+        metavar="NAME,...",
+        help="as accuracy, digit.accuracy, relative_loss, rank, delta_m; default: the main metric of every task, and these",
+    )
+    shown.add_argument(
+        "--error",
+        choices=tuple(ERRORS),
+        default="half",
+        help="in LaTeX, beside a mean: half or both ends of the 95 %% interval, the standard deviation, or none",
     )
     parser.add_argument(
         "--margin",
@@ -52,11 +88,25 @@ def main(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
     output = options.output or (options.paths[0] if len(options.paths) == 1 else Path("comparison"))
     comparison = compare_directories(options.paths, output, options.at, margin=options.margin)
-    print(comparison.text(options.format, output).rstrip())
+    selection = Selection(options.split, options.strategies, options.metrics, options.all)
+    if options.format == "latex":
+        print(f"% {printable(shlex.join(['mtl-compare', *arguments]))}")
+    print(comparison.text(options.format, output, selection, options.error).rstrip())
     if options.open:
         import webbrowser
 
         webbrowser.open((output / "report.html").resolve().as_uri())
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """Return the names of a list; a setting such as ``lr=0.1`` belongs to the name before it."""
+    names: list[str] = []
+    for part in filter(None, map(str.strip, text.split(","))):
+        if names and "=" in part:
+            names[-1] += f", {part}"
+        else:
+            names.append(part)
+    return tuple(names)
 
 
 def _margin(text: str) -> float:

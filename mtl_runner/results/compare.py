@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from mtl_runner.errors.checks import choice
 from mtl_runner.files import write_atomic
+from mtl_runner.results.earlier import keep_earlier
+from mtl_runner.results.latex import latex
 from mtl_runner.results.overview import overview
 from mtl_runner.results.records.dataset import Records
-from mtl_runner.results.records.labels import Label
-from mtl_runner.results.records.roles import RunRole
+from mtl_runner.results.records.evidence import evidence_of
 from mtl_runner.results.records.run import Run
-from mtl_runner.results.records.summary import EPOCHS, SPLITS
-from mtl_runner.results.strategies_table import Row, strategy_rows
+from mtl_runner.results.records.summary import EPOCHS
+from mtl_runner.results.runs_table import relative, run_row
+from mtl_runner.results.selection import SINGLE_TASK, Selection
+from mtl_runner.results.strategies_table import selected_columns, strategy_rows
+from mtl_runner.results.table import StrategyTable, table_of
 from mtl_runner.results.text import csv_bytes
 from mtl_runner.results.verdict.conclusions import Conclusions, conclude
 
 log = logging.getLogger("mtl_runner")
+DEFAULT = Selection()
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,6 @@ class Comparison:
         strategies: One row per strategy, with means and 95 % intervals.
         verdicts: One row per judged strategy; empty without equal weights to compare with.
         differences: Paired differences to equal weights per strategy, task and metric; likewise.
-        rows: The rows of ``strategies``.
         conclusions: The verdicts, with the runs by data set and strategy.
     """
 
@@ -42,7 +45,6 @@ class Comparison:
     strategies: pd.DataFrame
     verdicts: pd.DataFrame
     differences: pd.DataFrame
-    rows: list[Row]
     conclusions: Conclusions
 
     @property
@@ -75,17 +77,61 @@ class Comparison:
             if strategy.finished
         ]
 
-    def text(self, style: str = "text", output: Path | None = None) -> str:
+    def text(
+        self,
+        style: str = "text",
+        output: Path | None = None,
+        selection: Selection = DEFAULT,
+        error: str = "half",
+    ) -> str:
         """Return the comparison as the terminal shows it.
 
         Args:
-            style: ``text``, ``md`` (Markdown) or ``csv``.
+            style: ``text``, ``md`` (Markdown), ``csv`` or ``latex``.
             output: Where the files are; None if none were written.
+            selection: What is shown; ``csv`` leaves nothing out that the selection does not.
+            error: In ``latex``, what stands beside a mean: ``half`` of the 95 % interval, both
+                ``ends`` of it, ``sd`` (the standard deviation) or ``none``.
+
+        Raises:
+            ConfigError: If the selection names something that there is not.
         """
+        selection.check(self.records, self._recorded_metrics())
         if style == "csv":
-            return csv_bytes(self.strategies).decode()
-        folder = "" if output is None else _relative(output, Path.cwd())
-        return overview(self.rows, self.conclusions, folder, style)
+            return csv_bytes(self._selected_rows(selection)).decode()
+        tables = self.tables(selection)
+        if style == "latex":
+            return latex(tables, error)
+        folder = "" if output is None else relative(output, Path.cwd())
+        return overview(tables, self.conclusions, folder, style)
+
+    def tables(self, selection: Selection = DEFAULT) -> list[StrategyTable]:
+        """Return the table of every data set, apart from how it is written."""
+        split = self.conclusions.evidence.split
+        return [table_of(data, self.at, split, selection) for data in self.records.datasets]
+
+    def _recorded_metrics(self) -> dict[str, list[str]]:
+        metrics: dict[str, dict[str, None]] = {}
+        for data in self.records.datasets:
+            for task, names in evidence_of(data, self.at, "val").recorded_metrics.items():
+                metrics.setdefault(task, {}).update(dict.fromkeys(names))
+        return {task: list(names) for task, names in metrics.items()}
+
+    def _selected_rows(self, selection: Selection) -> pd.DataFrame:
+        """Return ``comparison.csv`` with the strategies, the split and the metrics that are named.
+
+        Ranks are among the strategies that are left.
+        """
+        rows = []
+        for data, table in zip(self.records.datasets, self.tables(selection), strict=True):
+            names = {s.name for s in table.strategies} if selection.strategies else None
+            if names and SINGLE_TASK in names:  # a baseline of several settings
+                names |= {s.name for s in data.shown if s.role == SINGLE_TASK}
+            pairs = selection.metric_columns(table.evidence) if selection.metrics else None
+            for row in strategy_rows(data, self.at, names):
+                row |= self.conclusions.columns(data.name, row["strategy"])
+                rows.append(selected_columns(row, selection.split, pairs, data.tasks))
+        return pd.DataFrame(rows)
 
     def __repr__(self) -> str:
         return self.text()
@@ -160,7 +206,7 @@ def comparison_of(
     base = output or Path.cwd()
     runs = pd.DataFrame(
         [
-            _run_row(role, label, base)
+            run_row(role, label, base)
             for role, label in zip(records.roles, records.labels, strict=True)
         ]
     )
@@ -170,7 +216,7 @@ def comparison_of(
         for row in strategy_rows(data, at)
     ]
     verdicts, differences = conclusions.tables
-    return Comparison(runs, pd.DataFrame(rows), verdicts, differences, rows, conclusions)
+    return Comparison(runs, pd.DataFrame(rows), verdicts, differences, conclusions)
 
 
 def compare_directories(
@@ -186,6 +232,9 @@ def compare_directories(
     equal weights to compare with, also ``differences.csv`` (paired differences per strategy, task
     and metric) and ``verdicts.csv``.
 
+    An earlier comparison of other runs in the output folder is kept beside it (see
+    :func:`~mtl_runner.results.earlier.keep_earlier`); a sweep's own one is made anew.
+
     Args:
         paths: Run directories, or directories of sweeps.
         output: The folder that the files are written into.
@@ -200,6 +249,10 @@ def compare_directories(
     from mtl_runner.results.report.write import report_of
 
     comparison = comparison_of(paths, at=at, margin=margin, output=output)
+    if output.resolve() not in {path.resolve() for path in paths}:
+        kept = keep_earlier(output, [run.directory for run in comparison.records.runs])
+        if kept is not None:
+            log.warning("%s held a comparison of other runs; it is now in %s.", output, kept)
     output.mkdir(parents=True, exist_ok=True)
     write_atomic(output / "runs.csv", csv_bytes(comparison.runs))
     write_atomic(output / "comparison.csv", csv_bytes(comparison.strategies))
@@ -229,45 +282,3 @@ def _draw(comparison: Comparison, path: Path) -> None:
 def _best_monitor(run: Run) -> float:
     best = run.summary.monitor.best
     return float("inf") if best != best else best
-
-
-def _run_row(role: RunRole, label: Label, output: Path) -> dict[str, Any]:
-    """Return a run's row of ``runs.csv``.
-
-    Runs that chose settings come without the test split, which must not choose anything.
-    """
-    run, summary = role.run, role.run.summary
-    row: dict[str, Any] = {
-        "run": _relative(run.directory, output),
-        "status": run.status,
-        "reason": run.reason,
-        "data": role.data,
-        "strategy": label.strategy,
-        "seed": summary.seed,
-        "overrides": " ".join(f"{key}={value}" for key, value in run.overrides.items()),
-    }
-    if not run.finished:
-        return row
-    best_epoch: Any = summary.monitor.best_epoch
-    if isinstance(best_epoch, Mapping):
-        best_epoch = " ".join(f"{task}:{epoch}" for task, epoch in best_epoch.items())
-    row |= {
-        "epochs": summary.epochs,
-        "best_epoch": best_epoch,
-        "monitor.best": summary.monitor.best,
-        "monitor.final": summary.monitor.final,
-        "seconds": summary.seconds,
-    }
-    for task, result in summary.tasks.items():
-        row |= {f"{task}.weight": result.weight, f"{task}.sigma": result.sigma}
-        for at in EPOCHS:
-            for split in SPLITS if role.final else SPLITS[:1]:
-                row |= {f"{at}.{split}.{task}.{m}": v for m, v in result.at(at, split).items()}
-    return row
-
-
-def _relative(path: Path, base: Path) -> str:
-    try:
-        return str(path.resolve().relative_to(base.resolve()))
-    except ValueError:
-        return str(path)

@@ -5,26 +5,28 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
-from mtl_runner.results.records.dataset import DatasetRuns
+from mtl_runner.results.names import short_names
 from mtl_runner.results.records.run import UNDER_WAY, Run
-from mtl_runner.results.strategies_table import Row
+from mtl_runner.results.table import Column, StrategyTable
 from mtl_runner.results.text import align, markdown_table, markdown_text, number, printable
 from mtl_runner.results.verdict.conclusions import Conclusions
 
 # A line about runs that train lists so many of them.
 LISTED_RUNS = 8
+LONGEST = 60  # letters of a strategy's name
 SPLIT_WORDS = {"val": "validation", "test": "test"}
 FILES = ("report.html", "runs.csv", "comparison.csv", "comparison.png")
 
 
 def overview(
-    rows: Sequence[Row], conclusions: Conclusions, output: str, style: str = "text"
+    tables: Sequence[StrategyTable], conclusions: Conclusions, output: str, style: str = "text"
 ) -> str:
     """Format a whole comparison for the terminal.
 
     Args:
-        rows: The rows of ``comparison.csv``, one per strategy.
+        tables: The table of every data set.
         conclusions: The verdicts, with the runs that they rest on.
         output: Where the files are, as the reader would type it; empty if there are none.
         style: ``text`` or ``md``.
@@ -33,14 +35,14 @@ def overview(
     plain = markdown_text if markdown else printable
     at = conclusions.evidence.at
     blocks = []
-    for data in conclusions.records.datasets:
-        title = f"{plain(data.name)} (validation, {at} epoch, mean ± 95 % interval over runs)"
-        table = _table(data, [row for row in rows if row["data"] == data.name])
-        notes = conclusions.missing(data)
+    for data, table in zip(conclusions.records.datasets, tables, strict=True):
+        split = SPLIT_WORDS[table.split]
+        title = f"{plain(data.name)} ({split}, {at} epoch, mean ± 95 % interval over runs)"
+        notes = [*table.notes, *conclusions.missing(data)]
         if markdown:
-            blocks += [f"## {title}", markdown_table(table), *map(plain, notes)]
+            blocks += [f"## {title}", markdown_table(_cells(table)), *map(plain, notes)]
         else:
-            blocks.append("\n".join([title, align(table), *map(plain, notes)]))
+            blocks.append("\n".join([title, align(_cells(table)), *map(plain, notes)]))
         if lines := conclusions.sentences(data.name):
             split = SPLIT_WORDS[conclusions.evidence.split]
             margin = number(100 * conclusions.margins[data.name])
@@ -53,30 +55,24 @@ def overview(
     if unfinished := conclusions.records.stopped:
         reasons = [plain(f"{r.directory.name}: {r.status}: {r.reason}") for r in unfinished]
         blocks.append(_list("Not finished:", reasons, markdown))
+    if foreign := conclusions.records.foreign:
+        blocks.append(plain(_skipped(foreign)))
     if output:
         blocks.append(plain(f"{output}/: {', '.join([*FILES, *conclusions.files])}"))
     return "\n\n".join(blocks)
 
 
-def _table(data: DatasetRuns, rows: Sequence[Row]) -> list[list[str]]:
-    has_delta = any(s.role == "single_task" and s.finished for s in data.shown)
-    mains = [(task, metrics.main) for task, metrics in data.tasks.items()]
-    header = [
-        "strategy",
-        "runs",
-        *(f"{task} {metric}" for task, metric in mains),
-        "monitor",
-        "mean rank",
-    ]
-    table = [[*header, *(["delta-m %", "delta-m % (tasks)"] if has_delta else [])]]
-    for row in rows:
-        failed = f" ({row['failed']} failed)" if row["failed"] else ""
-        cells = [row["strategy"], f"{row['runs']}{failed}"]
-        cells += [_with_interval(row, f"val.{task}.{metric}") for task, metric in mains]
-        cells += [_with_interval(row, "monitor"), number(row.get("val.mean_rank"))]
-        cells += [number(row["val.delta_m"]), number(row["val.delta_m_task"])] if has_delta else []
-        table.append(cells)
-    return table
+def _cells(table: StrategyTable) -> list[list[str]]:
+    """Return the table as text, its header first."""
+    names = short_names(table.strategies, LONGEST)
+    rows = [["strategy", "runs", *(column.title for column in table.columns)]]
+    for place, (strategy, (runs, failed)) in enumerate(
+        zip(table.strategies, table.runs, strict=True)
+    ):
+        failures = f" ({failed} failed)" if failed else ""
+        numbers = [_with_interval(column, place) for column in table.columns]
+        rows.append([names[strategy.name], f"{runs}{failures}", *numbers])
+    return rows
 
 
 def _under_way(runs: Sequence[Run]) -> str:
@@ -92,9 +88,17 @@ def _under_way(runs: Sequence[Run]) -> str:
     return f"Under way: {', '.join(parts)}; compare again when they have finished."
 
 
-def _with_interval(row: Row, column: str) -> str:
-    mean, low, high = (row.get(f"{column}.{end}", math.nan) for end in ("mean", "low", "high"))
-    return number(mean) + (f" ± {number((high - low) / 2, 2)}" if math.isfinite(high - low) else "")
+def _skipped(folders: Sequence[Path]) -> str:
+    """Return a sentence about folders of other programs."""
+    listed = ", ".join(map(str, folders[:LISTED_RUNS]))
+    more = ", ..." if len(folders) > LISTED_RUNS else ""
+    return f"Skipped, as another program's and no run of mtl-runner: {listed}{more}."
+
+
+def _with_interval(column: Column, place: int) -> str:
+    cell = column.cells[place]
+    half = f" ± {number(cell.half, 2)}" if math.isfinite(cell.half) else ""
+    return number(cell.mean) + half
 
 
 def _list(title: str, lines: Sequence[str], markdown: bool) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterable
 from typing import Any
 
 from mtl_runner.results.records.dataset import DatasetRuns
@@ -16,16 +17,19 @@ from mtl_runner.results.statistics.ranks import delta_to_single_task, mean_ranks
 Row = dict[str, Any]
 
 
-def strategy_rows(data: DatasetRuns, at: str) -> list[Row]:
+def strategy_rows(data: DatasetRuns, at: str, names: Container[str] | None = None) -> list[Row]:
     """Return a row of ``comparison.csv`` for every strategy of a data set that has runs.
 
     Args:
         data: The data set.
         at: ``final`` (the last epoch) or ``best`` (the best epoch by the monitor).
+        names: The strategies, among which the ranks are; None: all.
     """
     evidence = {split: evidence_of(data, at, split) for split in SPLITS}
     rows = []
     for strategy in data.shown:
+        if names is not None and strategy.name not in names:
+            continue
         row: Row = {
             "data": data.name,
             "strategy": strategy.name,
@@ -49,6 +53,41 @@ def strategy_rows(data: DatasetRuns, at: str) -> list[Row]:
         for row, rank in zip(rows, mean_ranks(columns), strict=False):
             row[f"{split}.mean_rank"] = rank
     return rows
+
+
+def selected_columns(
+    row: Row,
+    split: str | None,
+    metrics: Container[tuple[str, str]] | None,
+    tasks: Iterable[str],
+) -> Row:
+    """Return a row with the columns of one split and of some metrics; the others are left out.
+
+    Args:
+        row: The row.
+        split: The split; None: both.
+        metrics: Pairs of task and metric; None: all.
+        tasks: The names of the tasks.
+
+    Example:
+        >>> row = {"runs": 2, "val.y.mae.mean": 1.0, "test.y.mae.mean": 2.0, "test.y.r2.mean": 0.5}
+        >>> selected_columns(row, "test", [("y", "mae")], ["y"])
+        {'runs': 2, 'test.y.mae.mean': 2.0}
+    """
+    tasks = list(tasks)
+
+    def is_kept(column: str) -> bool:
+        of_split, _, name = column.partition(".")
+        if of_split not in SPLITS:
+            return True
+        if split is not None and of_split != split:
+            return False
+        pairs = [
+            (t, name[len(t) + 1 :].rpartition(".")[0]) for t in tasks if name.startswith(f"{t}.")
+        ]
+        return metrics is None or not pairs or any(pair in metrics for pair in pairs)
+
+    return {column: value for column, value in row.items() if is_kept(column)}
 
 
 def _split_columns(data: DatasetEvidence, name: str, split: str) -> Row:

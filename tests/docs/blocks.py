@@ -53,10 +53,10 @@ class Block:
 
     @cached_property
     def commands(self) -> list[list[str]]:
-        """The lines that run ``mtl-run`` or ``mtl-compare``, as words."""
+        """The lines that run ``mtl-run`` or ``mtl-compare``, as words, without ``> file``."""
         lines = self.text.replace("\\\n", " ").splitlines()
         words = [
-            shlex.split(line, comments=True)
+            shlex.split(line.split(" > ")[0], comments=True)
             for line in lines
             if line.strip().startswith(("mtl-run", "mtl-compare"))
         ]

@@ -17,7 +17,7 @@ from mtl_runner.results.records.roles import (
     read_study,
     without_study,
 )
-from mtl_runner.results.records.run import Run, find_runs
+from mtl_runner.results.records.run import Run, search
 from mtl_runner.results.records.task_metrics import TaskMetrics
 
 LOST_STUDY = "study.json is missing or not readable: tuning runs cannot be told from final ones."
@@ -101,6 +101,7 @@ class Records:
         roles: The role of each run.
         study: The contents of the studies that made them; empty for an ordinary sweep.
         datasets: The runs by data set and strategy.
+        foreign: Folders that look like runs, but are of another program.
     """
 
     runs: Sequence[Run]
@@ -108,9 +109,10 @@ class Records:
     roles: Sequence[RunRole]
     study: RecordedStudies
     datasets: tuple[DatasetRuns, ...]
+    foreign: tuple[Path, ...] = ()
 
     @classmethod
-    def of(cls, runs: Sequence[Run]) -> Records:
+    def of(cls, runs: Sequence[Run], foreign: Iterable[Path] = ()) -> Records:
         """Sort runs into data sets and strategies."""
         study = read_study(runs)
         runs = study.needed(runs)
@@ -119,7 +121,8 @@ class Records:
         lost = set(without_study(runs))
         names = dict.fromkeys(role.data for role in roles)
         members = [[role for role in roles if role.data == name] for name in names]
-        return cls(runs, labels, roles, study, tuple(_dataset(m, study, lost) for m in members))
+        datasets = tuple(_dataset(m, study, lost) for m in members)
+        return cls(runs, labels, roles, study, datasets, tuple(foreign))
 
     @classmethod
     def read(cls, paths: Iterable[Path]) -> Records:
@@ -128,7 +131,7 @@ class Records:
         Raises:
             RunDirectoryError: If a path does not exist or holds no run.
         """
-        return cls.of(find_runs(paths))
+        return cls.of(*search(paths))
 
     @cached_property
     def judges(self) -> Counter[str]:

@@ -329,7 +329,7 @@ def _strategy(
         twin_of=strategy.twin_of,
         values=values,
         recorded=recorded,
-        relative_loss=_relative_losses(values),
+        relative_loss=relative_losses(values),
         monitor={r: summary.monitor.at(at) for r, summary in summaries.items()},
         best_monitor={r: summary.monitor.best for r, summary in summaries.items()},
         validation={r: _losses(strategy.runs[r], at) for r in values},
@@ -401,7 +401,8 @@ def _losses(run: Run, at: str) -> Metrics:
     return {task: v.get("loss", math.nan) for task, v in _values(run, at, "val").items()}
 
 
-def _relative_losses(values: Mapping[str, Values]) -> dict[str, float]:
+def relative_losses(values: Mapping[str, Values]) -> dict[str, float]:
+    """Return ``{replicate: mean over tasks of the relative loss}`` where every task has one."""
     means = {}
     for replicate, tasks in values.items():
         losses = [metrics.get("relative_loss", math.nan) for metrics in tasks.values()]

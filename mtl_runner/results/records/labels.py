@@ -30,7 +30,11 @@ class Label:
 
 
 def label_runs(runs: Sequence[Run]) -> list[Label]:
-    """Return one label per run, made from what varies between the runs."""
+    """Return one label per run, made from what varies between the runs.
+
+    ``lr=default`` stands only beside another ``lr`` of the same weighting: a run that did not set
+    an option is not named after the options that other weightings set.
+    """
     settings = settings_of(runs)
     # A run of which nothing can be read says nothing about what varies.
     known_settings = [
@@ -47,6 +51,18 @@ def label_runs(runs: Sequence[Run]) -> list[Label]:
         if _DATA.match(key) and key not in replicate_keys and key != BATCH_SIZE
     ]
     strategy_keys = [key for key in varying if key not in data_keys and key not in replicate_keys]
+    groups = [key for key in strategy_keys if "." not in key]
+    names = [
+        run.choices.get("weighting", setting.get("weighting", "run"))
+        for run, setting in zip(runs, settings, strict=True)
+    ]
+    methods = [
+        (name, *(setting.get(key, "") for key in groups))
+        for name, setting in zip(names, settings, strict=True)
+    ]
+    set_by: dict[tuple[str, ...], set[str]] = {}
+    for method, setting in zip(methods, settings, strict=True):
+        set_by.setdefault(method, set(groups)).update(setting)
     # A run that was killed before it recorded its choices is taken to have the data of the others.
     known = {run.choices["data"] for run in runs if "data" in run.choices}
     usual = known.pop() if len(known) == 1 else "data"
@@ -56,17 +72,23 @@ def label_runs(runs: Sequence[Run]) -> list[Label]:
                 run.choices.get("data", setting.get("data", usual)),
                 setting,
                 [key for key in data_keys if key != "data" and _is_known(run)],
+                data_keys,
             ),
             strategy=_text(
-                run.choices.get("weighting", setting.get("weighting", "run")),
+                method[0],
                 setting,
-                [key for key in strategy_keys if key != "weighting" and _is_known(run)],
+                [
+                    key
+                    for key in strategy_keys
+                    if key != "weighting" and key in set_by[method] and _is_known(run)
+                ],
+                strategy_keys,
             ),
             replicate=", ".join(
                 f"{key.rsplit('.', 1)[-1]}={setting.get(key, '')}" for key in replicate_keys
             ),
         )
-        for run, setting in zip(runs, settings, strict=True)
+        for run, setting, method in zip(runs, settings, methods, strict=True)
     ]
 
 
@@ -93,12 +115,14 @@ def _is_known(run: Run) -> bool:
     return bool(run.choices or run.overrides)
 
 
-def _text(name: str, setting: Mapping[str, str], keys: Sequence[str]) -> str:
+def _text(
+    name: str, setting: Mapping[str, str], keys: Sequence[str], varying: Sequence[str]
+) -> str:
     """Return the name with the values of the keys, each key by its end where that is clear."""
-    ends = [key.rsplit(".", 1)[-1] for key in keys]
+    ends = [key.rsplit(".", 1)[-1] for key in varying]
     parts = [name]
-    for key, end in zip(keys, ends, strict=True):
-        value = setting.get(key, "default")
+    for key in keys:
+        value, end = setting.get(key, "default"), key.rsplit(".", 1)[-1]
         short = end if ends.count(end) == 1 else key
         parts.append(f"{short}={value}" if "." in key else value)
     return ", ".join([name, *(part for part in parts[1:] if part)])

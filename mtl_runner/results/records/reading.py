@@ -76,21 +76,56 @@ def read_options(path: Path) -> list[str]:
     """
     import yaml  # type: ignore[import-untyped]  # OmegaConf's dependency; no stubs
 
-    text = _text(path, YAML_BYTES)
-    try:
-        # Of the parts alone, so that no tag makes an object and no alias makes a copy.
-        events = list(yaml.parse(text, yaml.SafeLoader))
-        options = [event.value for event in events if isinstance(event, yaml.ScalarEvent)]
-        "".join(options).encode()
-    except RecursionError:
-        raise UnreadableError("it is nested too deeply") from None
-    except (yaml.YAMLError, ValueError):
-        raise UnreadableError("it is no valid YAML") from None
-    body = events[2:-2]  # between the start and the end of the stream and of its one document
+    body = _yaml_events(path)
+    options = [event.value for event in body if isinstance(event, yaml.ScalarEvent)]
     is_list = isinstance(body[0], yaml.SequenceStartEvent) if body else False
     if not is_list or len(options) != len(body) - 2:
         raise UnreadableError("it holds no list of options")
     return options
+
+
+def read_keys(path: Path) -> list[str]:
+    r"""Read the keys at the top of a YAML file, such as ``.hydra/config.yaml``; none of a list.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        UnreadableError: If it is no YAML.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = (Path(folder) / "a.yaml").write_text("seed: 1\ndata: {n: [2]}\n")
+        ...     read_keys(Path(folder) / "a.yaml")
+        ['seed', 'data']
+    """
+    import yaml
+
+    body = _yaml_events(path)
+    if not (body and isinstance(body[0], yaml.MappingStartEvent)):
+        return []
+    depth, top = 0, []
+    for event in body[1:-1]:
+        is_end = isinstance(event, yaml.CollectionEndEvent)
+        depth -= is_end
+        if depth == 0 and not is_end:
+            top.append(event)
+        depth += isinstance(event, yaml.CollectionStartEvent)
+    return [event.value for event in top[::2] if isinstance(event, yaml.ScalarEvent)]
+
+
+def _yaml_events(path: Path) -> list[Any]:
+    """Return the parts of a YAML document, so that no tag makes an object, no alias a copy."""
+    import yaml
+
+    text = _text(path, YAML_BYTES)
+    try:
+        events = list(yaml.parse(text, yaml.SafeLoader))
+        "".join(event.value for event in events if isinstance(event, yaml.ScalarEvent)).encode()
+    except RecursionError:
+        raise UnreadableError("it is nested too deeply") from None
+    except (yaml.YAMLError, ValueError):
+        raise UnreadableError("it is no valid YAML") from None
+    return events[2:-2]  # between the start and the end of the stream and of its one document
 
 
 def _text(path: Path, limit: int) -> str:

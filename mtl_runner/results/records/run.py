@@ -11,10 +11,16 @@ from typing import Any
 from mtl_runner.errors import RunDirectoryError
 from mtl_runner.files import is_locked
 from mtl_runner.results.records.curves import check_curves
-from mtl_runner.results.records.reading import UnreadableError, read_json, read_options
+from mtl_runner.results.records.reading import (
+    UnreadableError,
+    read_json,
+    read_keys,
+    read_options,
+)
 from mtl_runner.results.records.summary import Summary, check_summary, mapping
 
 BROKEN = "broken"  # the status of a run of which a file does not hold what a run writes
+OWN_FIELDS = frozenset({"status", "format", "choices", "overrides", "monitor", "tasks"})
 UNDER_WAY = {  # statuses of runs that may still finish by themselves, and their reasons
     "running": "a process is at work in it",
     "queued": "it waits for its turn, unless the sweep was stopped",
@@ -68,15 +74,33 @@ def find_runs(paths: Iterable[Path]) -> list[Run]:
     Raises:
         RunDirectoryError: If a path does not exist or holds no run.
     """
+    return search(paths)[0]
+
+
+def search(paths: Iterable[Path]) -> tuple[list[Run], list[Path]]:
+    """Read all runs at or below the paths, and name what looks like a run, but is another tool's.
+
+    Returns:
+        The runs, in order of their directories' names, and the folders of other tools.
+
+    Raises:
+        RunDirectoryError: If a path does not exist or holds no run.
+    """
     runs: dict[Path, Run] = {}
+    foreign: dict[Path, Path] = {}
     for path in paths:
         if not path.is_dir():
             raise RunDirectoryError(
                 f"There is no directory {str(path)!r}; give run directories or the directory of a sweep."
             )
-        directories, closed = _run_directories(path)
+        candidates, closed = _run_directories(path)
+        strange = [directory for directory in candidates if is_foreign(directory)]
+        foreign |= {directory.resolve(): directory for directory in strange}
+        directories = [directory for directory in candidates if directory not in strange]
         if not directories:
             why = next((f" that may be read ({error})" for error in closed.values()), "")
+            if strange:
+                why = f" of mtl-runner ({str(strange[0])!r} is of another program)"
             raise RunDirectoryError(
                 f"{str(path)!r} holds no run{why}; give run directories or the directory of a sweep."
             )
@@ -88,7 +112,30 @@ def find_runs(paths: Iterable[Path]) -> list[Run]:
                 if directory in closed
                 else read_run(directory)
             )
-    return list(runs.values())
+    return list(runs.values()), list(foreign.values())
+
+
+def is_foreign(directory: Path) -> bool:
+    """Return whether a folder that looks like a run directory was made by another program.
+
+    So it is where neither ``summary.json`` has a field of ours, nor ``.hydra/config.yaml`` has a
+    weighting: a run that was killed early leaves the config alone. A file that cannot be read says
+    nothing: the run is then broken.
+    """
+    try:
+        if OWN_FIELDS.intersection(read_json(directory / "summary.json")):
+            return False
+        has_summary = True
+    except FileNotFoundError:
+        has_summary = False
+    except UnreadableError:
+        return False
+    try:
+        return "weighting" not in read_keys(directory / ".hydra" / "config.yaml")
+    except FileNotFoundError:
+        return has_summary
+    except UnreadableError:
+        return False
 
 
 def read_run(directory: Path) -> Run:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 
 from mtl_runner.results.records.evidence import DatasetEvidence, StrategyEvidence, Values
@@ -129,10 +129,16 @@ def task_effects(data: DatasetEvidence, strategy: StrategyEvidence) -> list[Task
     return effects
 
 
-def metric_differences(data: DatasetEvidence) -> list[MetricDifference]:
+def metric_differences(
+    data: DatasetEvidence, only: Container[tuple[str, str]] | None = None
+) -> list[MetricDifference]:
     """Return every strategy's paired differences to equal weights, per task and metric.
 
     The p-values are Holm-adjusted over the strategies.
+
+    Args:
+        data: The data set.
+        only: The pairs of task and metric; None: all that any run recorded.
     """
     pairs = [
         (s, equal)
@@ -142,6 +148,8 @@ def metric_differences(data: DatasetEvidence) -> list[MetricDifference]:
     rows = []
     for task in data.tasks:
         for metric in data.recorded_metrics[task]:
+            if only is not None and (task, metric) not in only:
+                continue
             differences = [_differences(s, equal, task, metric) for s, equal in pairs]
             adjusted = holm([difference.p for difference in differences])
             rows += [

@@ -128,7 +128,7 @@ def write_trained_run(
     options |= {key.replace("__", "."): value for key, value in overrides.items()}
     typed = [f"{key}={value}" for key, value in options.items()]
     (directory / ".hydra").mkdir(parents=True)
-    (directory / ".hydra" / "config.yaml").write_text("seed: 0\n")
+    (directory / ".hydra" / "config.yaml").write_text("seed: 0\nweighting: {}\n")
     (directory / ".hydra" / "overrides.yaml").write_text(json.dumps(typed))
     if status == "killed":
         return directory

@@ -19,20 +19,20 @@ def test_the_verdicts_stand_under_the_table(
     main(["sweep"])
     text = capsys.readouterr().out
     assert (
-        "Verdict (validation, final epoch, margin 2 %, by mean relative loss): Weighting matters on d: famo, a=default beats equal"
+        "Verdict (validation, final epoch, margin 2 %, by mean relative loss): Weighting matters on d: famo beats equal"
         in text
     )
-    assert "\n  famo, a=default helps: 9 % better than equal weights (95 % interval" in text
-    assert "\n  dwa, a=default hurts: " in text
+    assert "\n  famo helps: 9 % better than equal weights (95 % interval" in text
+    assert "\n  dwa hurts: " in text
     assert "1 of 6 runs failed" in text
     assert text.rstrip().splitlines()[-1].startswith("sweep/: ")
     assert text.rstrip().endswith(", differences.csv, verdicts.csv")
     verdicts = pd.read_csv(sweep / "verdicts.csv").set_index("strategy")
-    assert verdicts.loc["famo, a=default", "verdict"] == "helps"
-    assert verdicts.loc["famo, a=default", "delta_m"] == pytest.approx(-7.1, abs=0.1)
-    assert verdicts.loc["famo, a=default", "versus_equal.p"] == 2 / 2**6
+    assert verdicts.loc["famo", "verdict"] == "helps"
+    assert verdicts.loc["famo", "delta_m"] == pytest.approx(-7.1, abs=0.1)
+    assert verdicts.loc["famo", "versus_equal.p"] == 2 / 2**6
     differences = pd.read_csv(sweep / "differences.csv").set_index(["strategy", "task", "metric"])
-    assert differences.loc[("famo, a=default", "a", "rmse"), "mean"] == pytest.approx(-0.09)
+    assert differences.loc[("famo", "a", "rmse"), "mean"] == pytest.approx(-0.09)
     assert set(differences["against"]) == {"fixed, a=default"}
     for name in text.rstrip().splitlines()[-1].removeprefix("sweep/: ").split(", "):
         assert (sweep / name).stat().st_size > 0
@@ -46,8 +46,8 @@ def test_csv_is_the_whole_strategies_table_and_nothing_else(
     printed = pd.read_csv(io.StringIO(capsys.readouterr().out))
     pd.testing.assert_frame_equal(printed, pd.read_csv(sweep / "comparison.csv"))
     rows = printed.set_index("strategy")
-    assert rows.loc["famo, a=default", "verdict"] == "helps"
-    assert rows.loc["famo, a=default", "versus_equal.high"] < -0.02
+    assert rows.loc["famo", "verdict"] == "helps"
+    assert rows.loc["famo", "versus_equal.high"] < -0.02
 
 
 @pytest.mark.parametrize(("margin", "kind"), [("0.05", "helps"), ("0.1", "no difference")])
@@ -55,7 +55,7 @@ def test_the_margin_decides_what_is_a_difference(sweep: Path, margin: str, kind:
     """Breaks if --margin is ignored."""
     main(["sweep", "--margin", margin])
     verdicts = pd.read_csv(sweep / "verdicts.csv").set_index("strategy")
-    assert verdicts.loc["famo, a=default", "verdict"] == kind
+    assert verdicts.loc["famo", "verdict"] == kind
     assert (verdicts["margin"] == float(margin)).all()
 
 
@@ -107,3 +107,46 @@ def test_at_chooses_the_epoch(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "d (validation, best epoch, " in capsys.readouterr().out
     with pytest.raises(SystemExit):
         main([str(tmp_path), "--at", "first"])
+
+
+def test_latex_begins_with_the_command_that_made_it(
+    sweep: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Breaks if nobody can make the table of a paper again, or the output is more than LaTeX."""
+    main(["sweep", "--format", "latex", "--split", "test", "--strategies", "famo,fixed, a=2"])
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert first == (
+        "% mtl-compare sweep --format latex --split test --strategies 'famo,fixed, a=2'"
+    )
+    assert lines[-1] == r"\end{table}"
+    shown = [line.split(" & ")[0].strip() for line in lines if "+-" in line]
+    assert shown == ["famo", "fixed, a=2"]
+
+
+def test_csv_holds_the_named_strategies_split_and_metrics(
+    sweep: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Breaks if a script must cut the table itself, or ranks are among strategies left out."""
+    options = ["--split", "test", "--metrics", "a.mae", "--strategies", "dwa,single_task"]
+    main(["sweep", "--format", "csv", *options])
+    table = pd.read_csv(io.StringIO(capsys.readouterr().out)).set_index("strategy")
+    assert list(table.index) == ["dwa", "single_task"]
+    columns = [name for name in table if name.startswith(("val.", "test.a", "test.b"))]
+    assert columns == [f"test.a.mae.{end}" for end in ("mean", "low", "high")]
+    assert table["test.mean_rank"].tolist() == [2.0, 1.0]
+
+
+def test_all_shows_what_the_default_leaves_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Breaks if --all is ignored."""
+    for i, rate in enumerate((0.1, 0.2)):
+        for weighting in ("fixed", "dwa"):
+            overrides = {"optimizer.lr": rate}
+            write_run(
+                tmp_path, f"{i}{weighting}", METRICS, weighting=weighting, overrides=overrides
+            )
+    for options, count in (([], 1), (["--all"], 2)):
+        main([str(tmp_path), *options])
+        out = capsys.readouterr().out
+        assert sum(line.startswith("dwa, lr=") for line in out.splitlines()) == count

@@ -18,7 +18,7 @@ def test_markdown_is_a_table_that_shows_names_as_they_are(sweep: Path) -> None:
     head = next(
         i
         for i, line in enumerate(lines)
-        if line.startswith("| strategy | runs | a rmse | b rmse | monitor |")
+        if line.startswith("| strategy | runs | a rmse | b rmse | relative\\_loss |")
     )
     assert set(lines[head + 1]) == set("| -")
     bars = [line.replace("\\|", "").count("|") for line in lines[head : head + 7]]
@@ -44,12 +44,12 @@ def test_two_studies_stand_side_by_side(sweep: Path) -> None:
         write_study(folder, {}, margin=margin, notes=[f"A note of {folder.name}."])
     comparison = compare([sweep, other_study])
     for name, margin in (("sweep", 2), ("other", 20)):
-        assert f"d ({name}) (validation" in comparison.text()
+        assert f"d ({name}) (test" in comparison.text()
         assert f"A note of {name}." in comparison.text()
         assert f"margin {margin} %" in comparison.text()
     verdicts = comparison.verdicts.set_index(["data", "strategy"])
-    assert verdicts.loc[("d (sweep)", "famo, a=default"), "verdict"] == "helps"
-    assert verdicts.loc[("d (other)", "famo, a=default"), "verdict"] == "no difference"
+    assert verdicts.loc[("d (sweep)", "famo"), "verdict"] == "helps"
+    assert verdicts.loc[("d (other)", "famo"), "verdict"] == "no difference"
     assert set(comparison.runs["data"]) == {"d (sweep)", "d (other)"}
 
 
@@ -89,16 +89,16 @@ def test_numbers_have_their_interval_and_delta_m_its_columns(sweep: Path, tmp_pa
     """Breaks if half an interval is printed for one run, or delta-m without single-task runs."""
     table = compare(sweep).text()
     header = re.split(" {2,}", table.splitlines()[1])
-    assert header[-4:] == ["monitor", "mean rank", "delta-m %", "delta-m % (tasks)"]
+    assert header[-4:] == ["relative_loss", "mean rank", "delta-m %", "delta-m % (tasks)"]
     famo = next(line for line in table.splitlines() if line.startswith("famo"))
     assert "  0.91 ± 0.0026  " in famo
     write_run(tmp_path / "one", "0", METRICS)
     lines = compare(tmp_path / "one").text().splitlines()
     assert lines[:4] == [
         "d (validation, final epoch, mean ± 95 % interval over runs)",
-        "strategy  runs  a rmse  b rmse  monitor  mean rank",
-        "--------  ----  ------  ------  -------  ---------",
-        "fixed     1     1       2       0.5      1",
+        "strategy  runs  a rmse  b rmse  relative_loss  mean rank",
+        "--------  ----  ------  ------  -------------  ---------",
+        "fixed     1     1       2       0.5            1",
     ]
 
 
@@ -106,7 +106,7 @@ def test_what_did_not_finish_is_listed(sweep: Path) -> None:
     """Breaks if a reader of the terminal does not learn which run failed and why."""
     text = compare(sweep).text()
     assert text.endswith("Not finished:\n  d5: failed: The loss of task 'a' became nan in epoch 3.")
-    assert "dwa, a=default          5 (1 failed)" in text
+    assert "dwa               5 (1 failed)" in text
 
 
 def test_what_still_waits_is_no_failure(sweep: Path) -> None:
@@ -119,4 +119,15 @@ def test_what_still_waits_is_no_failure(sweep: Path) -> None:
     assert "Under way: 2 queued; compare again when they have finished." in text
     assert text.endswith("Not finished:\n  d5: failed: The loss of task 'a' became nan in epoch 3.")
     assert comparison.failed == 1
-    assert "dwa, a=default          3 (1 failed)" in text
+    assert "dwa               3 (1 failed)" in text
+
+
+def test_what_another_program_left_is_skipped_with_a_sentence(sweep: Path) -> None:
+    """Breaks if a foreign folder stops a comparison, or is left out without a word."""
+    (sweep / "other" / ".hydra").mkdir(parents=True)
+    (sweep / "other" / ".hydra" / "config.yaml").write_text("token: ${oc.env:SECRET_TOKEN}\n")
+    comparison = compare("sweep")
+    assert comparison.total == 30
+    assert comparison.text().endswith(
+        "Skipped, as another program's and no run of mtl-runner: sweep/other."
+    )

@@ -46,6 +46,33 @@ def test_keys_are_short_where_their_ends_are_clear() -> None:
     ]
 
 
+def test_an_option_that_a_method_never_set_is_no_part_of_its_name() -> None:
+    """Breaks if merged sweeps name every strategy after the options of all others."""
+    runs = [
+        run("imtl_l"),
+        run("fixed", weighting__weights__a=1),
+        run("fixed", weighting__weights__a=2),
+        run("uncertainty", optimizer__lr=0.1, weighting__lr=0.025),
+        run("dwa", optimizer__lr=0.1),
+        run("dwa"),
+    ]
+    assert strategies(*runs) == [
+        "imtl_l",
+        "fixed, a=1",
+        "fixed, a=2",
+        "uncertainty, optimizer.lr=0.1, weighting.lr=0.025",
+        "dwa, optimizer.lr=0.1",
+        "dwa, optimizer.lr=default",
+    ]
+
+
+def test_one_weighting_under_two_updates_is_two_methods() -> None:
+    """Breaks if an option of one update rule stands as a default in the name of the other."""
+    runs = [run("dwa", update="joint"), run("dwa", update="per_task", update__clip=1)]
+    runs.append(run("dwa", update="per_task", update__clip=2))
+    assert strategies(*runs) == ["dwa, joint", "dwa, per_task, clip=1", "dwa, per_task, clip=2"]
+
+
 def test_a_config_group_is_named_by_its_option_alone() -> None:
     """Breaks if an update rule is called `update=per_task` beside `dwa`."""
     assert strategies(run("dwa", update="joint"), run("dwa", update="per_task")) == [

@@ -6,7 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from mtl_runner.results.records.reading import UnreadableError, read_json, read_options
+from mtl_runner.results.records.reading import (
+    UnreadableError,
+    read_json,
+    read_keys,
+    read_options,
+)
 
 
 @pytest.mark.parametrize(
@@ -50,6 +55,21 @@ def test_tags_make_nothing_and_references_stay_text(tmp_path: Path) -> None:
         read_options(tmp_path / "a.yaml")
     (tmp_path / "a.yaml").write_text("- lr=${oc.env:HOME}\n")
     assert read_options(tmp_path / "a.yaml") == ["lr=${oc.env:HOME}"]
+
+
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [
+        ("a: 1\nb: [x, {c: d}]\ne: {f: {g: h}}\n? [i]\n: j\nk:\n", ["a", "b", "e", "k"]),
+        ("{}", []),
+        ("- a\n- b: c\n", []),
+        ("text", []),
+    ],
+)
+def test_keys_are_those_at_the_top(tmp_path: Path, text: str, keys: list[str]) -> None:
+    """Breaks if a key inside a value passes for an option, or a value for a key."""
+    (tmp_path / "a.yaml").write_text(text)
+    assert read_keys(tmp_path / "a.yaml") == keys
 
 
 def test_a_missing_file_is_no_broken_one(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mtl_runner.errors import RunDirectoryError
-from mtl_runner.results.records.run import find_runs, read_run
+from mtl_runner.results.records.run import find_runs, is_foreign, read_run, search
 from mtl_runner.runs.lock import locked
 from tests.unit.results.run_builders import METRICS, write_run, write_trained_run
 
@@ -32,6 +32,42 @@ def test_what_holds_no_run_is_an_error(tmp_path: Path) -> None:
         find_runs([tmp_path / "missing"])
     with pytest.raises(RunDirectoryError, match="holds no run"):
         find_runs([tmp_path])
+
+
+def write_foreign(directory: Path, config: str = "data: {n: 3}\ntrainer: {lr: 1}\n") -> Path:
+    """Write the output folder of another program that uses Hydra."""
+    (directory / ".hydra").mkdir(parents=True)
+    (directory / ".hydra" / "config.yaml").write_text(config)
+    return directory
+
+
+def test_another_programs_folder_is_no_run(tmp_path: Path) -> None:
+    """Breaks if another Hydra program's output is listed as a killed run, or stops everything."""
+    write_run(tmp_path, "0", METRICS)
+    write_trained_run(tmp_path / "killed", status="killed")
+    foreign = write_foreign(tmp_path / "x" / "other")
+    (tmp_path / "y").mkdir()
+    (tmp_path / "y" / "summary.json").write_text('{"accuracy": 0.9}')
+    runs, strange = search([tmp_path])
+    assert [run.name for run in runs] == ["0", "killed"]
+    assert strange == [foreign, tmp_path / "y"]
+
+
+def test_where_all_is_another_programs_the_error_names_it(tmp_path: Path) -> None:
+    """Breaks if a user learns that there is no run, but not that there is another program's."""
+    foreign = write_foreign(tmp_path / "other")
+    with pytest.raises(RunDirectoryError) as error:
+        find_runs([tmp_path])
+    assert (
+        str(error.value)
+        == f"{str(tmp_path)!r} holds no run of mtl-runner ({str(foreign)!r} is of another program); give run directories or the directory of a sweep."
+    )
+
+
+@pytest.mark.parametrize("config", ["weighting: [", "weighting: {a: ${oc.env:NAME}}\n"])
+def test_a_config_that_may_be_ours_makes_a_run(tmp_path: Path, config: str) -> None:
+    """Breaks if a damaged run, or one that refers to the environment, is silently left out."""
+    assert not is_foreign(write_foreign(tmp_path / "x", config))
 
 
 @pytest.mark.parametrize(

@@ -34,19 +34,19 @@ def conclusions(tmp_path_factory: pytest.TempPathFactory) -> Conclusions:
 def test_sentences_begin_with_the_answer(conclusions: Conclusions) -> None:
     """Breaks if the terminal lists verdicts without an answer, or the points of the sweep."""
     first, *lines = conclusions.sentences("d")
-    assert first == "No strategy helps on d: dwa, a=default hurts."
-    assert [line.split(" hurts")[0] for line in lines] == ["dwa, a=default"]
+    assert first == "No strategy helps on d: dwa hurts."
+    assert [line.split(" hurts")[0] for line in lines] == ["dwa"]
     assert conclusions.quantity("d") == "mean relative loss"
     assert conclusions.sentences("another") == []
 
 
 def test_columns_are_those_of_the_verdict(conclusions: Conclusions) -> None:
     """Breaks if comparison.csv shows the verdict of another strategy, or one without any."""
-    columns = conclusions.columns("d", "dwa, a=default")
+    columns = conclusions.columns("d", "dwa")
     assert columns["verdict"] == "hurts"
     assert columns["versus_equal.mean"] == pytest.approx(0.515, abs=0.001)
     assert conclusions.columns("d", "fixed, a=default") == {}
-    assert conclusions.columns("another", "dwa, a=default") == {}
+    assert conclusions.columns("another", "dwa") == {}
 
 
 def test_the_tables_hold_a_row_per_verdict_and_per_metric(
@@ -54,9 +54,9 @@ def test_the_tables_hold_a_row_per_verdict_and_per_metric(
 ) -> None:
     """Breaks if a file lacks a metric or a strategy, or differs from the table in memory."""
     verdict_table, differences = conclusions.tables
-    assert verdict_table["strategy"].tolist() == ["dwa, a=default"]
+    assert verdict_table["strategy"].tolist() == ["dwa"]
     assert math.isnan(verdict_table["versus_twin.mean"][0])
-    compared = {"dwa, a=default", "fixed, a=2"}
+    compared = {"dwa", "fixed, a=2"}
     assert set(differences["strategy"]) == compared
     assert len(differences) == len(compared) * sum(map(len, METRICS.values()))
     assert set(differences["against"]) == {"fixed, a=default"}

@@ -1,0 +1,45 @@
+"""Short names of strategies, for pictures and tables of a paper."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from mtl_runner.results.records.evidence import StrategyEvidence
+
+LONGEST = 28  # letters of a name beside a row
+
+
+def short_names(strategies: Sequence[StrategyEvidence], longest: int = LONGEST) -> dict[str, str]:
+    """Return a name for every strategy that is short enough to stand beside a row; no two agree.
+
+    Fixed weights of many tasks are called so where they are the only ones; of other long names the
+    last settings are left out.
+
+    Example:
+        >>> equal = StrategyEvidence("equal", "equal")
+        >>> fixed = StrategyEvidence("fixed digit=1.2 parity=0.4 ink=0.3 image=2.1", "fixed")
+        >>> tuned = StrategyEvidence("uncertainty, lr=0.01, optimizer.momentum=0.9", "strategy")
+        >>> list(short_names([equal, fixed, tuned]).values())
+        ['equal', 'best fixed weights', 'uncertainty, lr=0.01, ...']
+    """
+    fixed = [strategy for strategy in strategies if strategy.role == "fixed"]
+    names: dict[str, str] = {}
+    counts: Counter[str] = Counter()
+    for strategy in strategies:
+        name = _cut(strategy.name, longest)
+        if name != strategy.name and [strategy] == fixed:
+            name = "best fixed weights"
+        counts[name] += 1
+        names[strategy.name] = f"{name} ({counts[name]})" if counts[name] > 1 else name
+    return names
+
+
+def _cut(name: str, longest: int) -> str:
+    if len(name) <= longest:
+        return name
+    first, *settings = name.split(", ")
+    while settings and len(", ".join([first, *settings, "..."])) > longest:
+        settings.pop()
+    short = ", ".join([first, *settings, "..."])
+    return short if len(short) <= longest else f"{name[: longest - 3]}..."
