@@ -1,4 +1,4 @@
-"""The commands ``mtl-run`` and ``mtl-compare``: compose the config, run, report.
+"""The commands ``mtl-run``, ``mtl-compare`` and the like: compose the config, run, report.
 
 This module imports neither torch nor pandas nor matplotlib, so that ``--help`` answers at once.
 """
@@ -304,10 +304,20 @@ def close_sweep(directory: str) -> None:
 
 def compare() -> None:
     """Run the command ``mtl-compare``: tables and pictures of finished runs, from their files."""
-    try:
-        from mtl_runner.results.command import main as compare_main
+    _run_command("mtl_runner.results.command")
 
-        compare_main(sys.argv[1:])
+
+def predict() -> None:
+    """Run the command ``mtl-predict``: the answers of a trained model to new data."""
+    _run_command("mtl_runner.runs.predict_command")
+
+
+def _run_command(module: str) -> None:
+    """Hand the arguments to the ``main`` of a module, and word its errors."""
+    try:
+        from importlib import import_module
+
+        import_module(module).main(sys.argv[1:])
         sys.stdout.flush()
     except KeyboardInterrupt:
         _exit("Stopped.", 130)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,11 +32,14 @@ class Prepared:
         tasks: The tasks with their sizes and trivial predictors filled in.
         splits: The splits ``train``, ``val`` and ``test``; a missing label is NaN or -100.
         preprocessing: Fitted preprocessing as plain values for the checkpoint, if there is any.
+        row_ids: From a split to the columns that identify its rows, such as the row of a table;
+            None: their places in the split do.
     """
 
     tasks: list[Task]
     splits: dict[str, AnySplit]
     preprocessing: dict[str, Any] | None = None
+    row_ids: Callable[[str], Mapping[str, Sequence[Any]]] | None = None
 
 
 def prepare(
@@ -107,7 +110,10 @@ def prepare(
     if isinstance(splits["train"], IterableSplit):
         splits["train"].warn()
     return Prepared(
-        _with_terms(tasks, dict(terms or {})), splits, getattr(dataset, "preprocessing", None)
+        _with_terms(tasks, dict(terms or {})),
+        splits,
+        getattr(dataset, "preprocessing", None),
+        getattr(dataset, "row_ids", None),
     )
 
 

@@ -267,11 +267,19 @@ def split_outputs_and_targets(
         for batch in split.batches(rows):
             outputs.append(model.outputs(batch.inputs))
             targets.append(batch.targets)
-    return _joined(outputs), _joined(targets)
+    return joined(outputs), joined(targets)
 
 
-def _joined(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """Return the tensors of all parts one after another, by name."""
+def joined(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Return the tensors of all parts one after another, by name.
+
+    Args:
+        parts: At least one part.
+
+    Example:
+        >>> joined([{"a": torch.zeros(2)}, {"a": torch.ones(1)}])
+        {'a': tensor([0., 0., 1.])}
+    """
     return {
         name: torch.cat([part[name] for part in parts]) if len(parts) > 1 else parts[0][name]
         for name in parts[0]

@@ -4,30 +4,30 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from mtl_runner.experiment.forward import split_outputs_and_targets
 from mtl_runner.files import write_atomic
-from mtl_runner.likelihood import Likelihood
+from mtl_runner.runs.answers import SIGMA, Columns, sigma_tensor, suffixed
 from mtl_runner.tasks.task import Task
 from mtl_runner.train.trainer import Trainer
-
-Columns = dict[str, list[float] | list[int] | list[str]]
 
 
 def write_predictions(trainer: Trainer) -> None:
     """Write ``predictions.csv`` for validation and test: a line per row of the split, in its order.
 
-    Its columns are ``split``, ``row`` and for each task
+    Its columns are ``split``, what identifies the row (``row`` in the table, ``file``, columns such
+    as ``customer_id``; or else ``row`` in the split), and for each task
 
-    - ``<task>``: a number in the target's units, a class index, or 0 or 1 for a label;
+    - ``<task>``: a number in the target's units, the name of a class, or 0 or 1 for a label;
     - ``<task>.target``: the target, empty where it is missing;
     - ``<task>.sigma``: the noise scale, where one is predicted, or learned as a noise scale.
 
-    Tasks with several outputs have ``<task>.0``, ``<task>.1``, ... instead.
+    Tasks with several outputs have ``<task>.0``, or ``<task>.<label>``, ... instead.
 
     Args:
         trainer: A trained run; the file goes into its directory.
@@ -35,13 +35,21 @@ def write_predictions(trainer: Trainer) -> None:
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     for split in ("val", "test"):
-        columns = _columns(trainer, split)
+        columns = _row_ids(trainer, split) | _columns(trainer, split)
         if split == "val":
-            writer.writerow(["split", "row", *columns])
-        writer.writerows(
-            [split, row, *cells] for row, cells in enumerate(zip(*columns.values(), strict=True))
-        )
+            writer.writerow(["split", *columns])
+        writer.writerows([split, *cells] for cells in zip(*columns.values(), strict=True))
     write_atomic(trainer.directory / "predictions.csv", text.getvalue().encode())
+
+
+def _row_ids(trainer: Trainer, name: str) -> Columns:
+    """Return the columns that identify the rows of a split."""
+    data = trainer.experiment.data
+    rows = len(data.splits[name])
+    if data.row_ids is None:
+        return {"row": range(rows)}
+    # A debug run keeps the first rows alone.
+    return {column: list(values)[:rows] for column, values in data.row_ids(name).items()}
 
 
 def _columns(trainer: Trainer, name: str) -> Columns:
@@ -51,43 +59,46 @@ def _columns(trainer: Trainer, name: str) -> Columns:
     rows = trainer.evaluation_rows(name)
     outputs, targets = split_outputs_and_targets(trainer.forward_pass, split, rows)
     columns: Columns = {}
+    at_best = trainer.best.noise_scales if trainer.judges_best else {}
     estimates_noise = trainer.sigma_estimates_noise()
     for task, learned, is_noise in zip(
         trainer.tasks, trainer.sigmas(), estimates_noise, strict=True
     ):
-        sigma = learned if likelihood.has_noise or is_noise else None
         if not task.has_target:
             continue
-        answer = task.answer(outputs[task.name])
-        target = task.in_units(targets[task.name])
-        columns |= _named(task, "", answer) | _named(task, ".target", target)
-        columns |= _named(task, ".sigma", _sigma(task, likelihood, outputs, sigma, len(split)))
-    return columns
+        noise = at_best.get(task.name, learned) if likelihood.has_noise or is_noise else None
+        answers = _cells(task, task.answer(outputs[task.name]))
+        columns |= answers | _target_cells(task, targets[task.name])
+        sigma = sigma_tensor(task, outputs, likelihood, noise)
+        if sigma is not None:
+            columns |= suffixed(task, list(answers), SIGMA, sigma)
+    return {name: _plain(values) for name, values in columns.items()}
 
 
-def _sigma(
-    task: Task,
-    likelihood: Likelihood,
-    outputs: Mapping[str, Tensor],
-    sigma: float | None,
-    rows: int,
-) -> Tensor | None:
-    """Return the predicted noise scale of every row, or else the learned one, ``[N, ...]``."""
-    predicted = likelihood.predicted_sigma(task, outputs)
-    if predicted is not None:
-        return predicted
-    return None if sigma is None else torch.full((rows, 1), sigma)
+def _cells(task: Task, answer: Tensor) -> Columns:
+    """Return the columns of an answer; those of a task with places hold numbers."""
+    if not task.places:
+        columns: Columns = task.spec.columns(answer, task)
+        return columns
+    flat = answer.cpu().reshape(len(answer), -1)
+    return {f"{task.name}.{i}": column for i, column in enumerate(flat.T.tolist())}
 
 
-def _named(task: Task, suffix: str, values: Tensor | None) -> Columns:
-    """Return the columns of a tensor ``[N]`` or ``[N, ...]``; unknown values are empty cells."""
-    if values is None:
-        return {}
-    flat = values.cpu().reshape(len(values), -1)
-    known = task.known(flat) if suffix == ".target" else torch.ones_like(flat, dtype=torch.bool)
-    cells = [
-        [value if is_known else "" for value, is_known in zip(*column, strict=True)]
-        for column in zip(flat.T.tolist(), known.T.tolist(), strict=True)
-    ]
-    names = [task.name] if len(cells) == 1 else [f"{task.name}.{i}" for i in range(len(cells))]
-    return {f"{name}{suffix}": column for name, column in zip(names, cells, strict=True)}
+def _target_cells(task: Task, target: Tensor) -> Columns:
+    """Return the columns of a target; unknown values are empty cells."""
+    known = task.known(target)
+    values = task.in_units(target)
+    # A missing class has no name; whatever stands in its place is left out again.
+    columns = _cells(task, torch.where(known, values, torch.zeros_like(values)))
+    masks = known.cpu().reshape(len(known), -1).T.tolist()
+    return {
+        f"{name}.target": [cell if is_known else "" for cell, is_known in cells]
+        for (name, column), mask in zip(columns.items(), masks, strict=True)
+        for cells in [zip(column, mask, strict=True)]
+    }
+
+
+def _plain(values: Any) -> Sequence[Any]:
+    """Return a column as a list of plain values."""
+    plain: Sequence[Any] = values.tolist() if hasattr(values, "tolist") else values
+    return plain

@@ -14,18 +14,27 @@ from mtl_runner import models
 from mtl_runner.config.instantiate import make
 from mtl_runner.config.trust import checked_trees, named_classes
 from mtl_runner.data.image_folder.reader import ImageReader
-from mtl_runner.data.inputs import Inputs
+from mtl_runner.data.inputs import Inputs, Shape
 from mtl_runner.data.preprocessing import features_of, image_reader_of
 from mtl_runner.data.table.columns import Features
-from mtl_runner.errors import DataError, RunDirectoryError
+from mtl_runner.errors import ConfigError, DataError, RunDirectoryError
+from mtl_runner.errors.checks import is_number
 from mtl_runner.errors.messages import out_of_memory
 from mtl_runner.experiment.build import make_likelihood
-from mtl_runner.experiment.forward import ForwardPass
+from mtl_runner.experiment.forward import ForwardPass, joined
 from mtl_runner.experiment.model import model_from_shape
 from mtl_runner.likelihood import Likelihood
 from mtl_runner.models.backbones.weights import without_first_weights
+from mtl_runner.runs.answers import (
+    NAMED,
+    answer_columns,
+    answer_tensors,
+    describe_answer,
+    shape_text,
+)
 from mtl_runner.runs.records import not_kept, read_summary
 from mtl_runner.tasks import kinds
+from mtl_runner.tasks.protocols import HasSigmas
 from mtl_runner.tasks.task import Task
 from mtl_runner.train import checkpoint
 from mtl_runner.train.best_model import merge_likelihood_states, model_parts
@@ -35,6 +44,7 @@ if TYPE_CHECKING:
 
 
 IMAGES_AT_ONCE = 64  # read and answered together
+ROWS_AT_ONCE = 2**16  # of a table
 # The likelihood of runs that were recorded before likelihoods were.
 STANDARD = {"_target_": "mtl_runner.likelihood.Standard"}
 # By the status of a run, how it went before it had a best model.
@@ -54,9 +64,14 @@ class Predictor:
     Attributes:
         model: The ``nn.Module`` with the weights of the best validation epoch, in eval mode.
         tasks: The tasks it answers for.
+        preprocessing: The fitted preprocessing as plain values; None: there is none.
         features: The preprocessing of a table, fitted on its training rows; None for tensors.
         image_reader: How image files become the model's inputs; None where it takes no images.
         likelihood: The likelihood, whose temperature, if it learned one, divides the logits.
+        noise_scales: The learned noise scales by task, in the target's units.
+        input_shape: The shape of one row of the model's inputs; of each by name where there are
+            several; None: it is not known.
+        source: The run directory; empty: there is none.
 
     Example:
         >>> from mtl_runner.likelihood import Standard
@@ -72,17 +87,22 @@ class Predictor:
         self,
         model: nn.Module,
         tasks: list[Task],
-        features: Features | None,
+        preprocessing: Mapping[str, Any] | None,
         likelihood: Likelihood,
-        image_reader: ImageReader | None = None,
+        noise_scales: Mapping[str, float] | None = None,
+        input_shape: Shape | None = None,
+        source: str = "",
     ) -> None:
         self.model, self.likelihood = model.eval(), likelihood
-        self.tasks, self.features = tasks, features
-        self.image_reader = image_reader
+        self.tasks, self.preprocessing = tasks, preprocessing
+        self.features: Features | None = features_of(preprocessing)
+        self.image_reader: ImageReader | None = image_reader_of(preprocessing)
+        self.noise_scales = dict(noise_scales or {})
+        self.input_shape, self.source = input_shape, source
 
     @torch.no_grad()
     def outputs(self, x: pd.DataFrame | Inputs | Sequence[Any]) -> dict[str, Tensor]:
-        """Return the raw outputs of every task, e.g. to take probabilities from.
+        """Return the raw outputs of every task, e.g. for a loss of your own.
 
         Args:
             x: A DataFrame with the training table's features, the tensors the model takes, or a
@@ -96,22 +116,29 @@ class Predictor:
             DataError: For a missing column, or a table for a model that was not trained on one.
         """
         forward = ForwardPass(self.model, self.likelihood)
-        parts = [
-            self.likelihood.tempered_outputs(forward.outputs(inputs)) for inputs in self._inputs(x)
-        ]
-        return {
-            task.name: parts[0][task.name]
-            if len(parts) == 1
-            else torch.cat([part[task.name] for part in parts])
-            for task in self.tasks
-        }
+        parts = []
+        for inputs in self._inputs(x):
+            outputs = self.likelihood.tempered_outputs(forward.outputs(inputs))
+            parts.append({task.name: outputs[task.name] for task in self.tasks})
+        return joined(parts)
 
-    def predict(self, x: pd.DataFrame | Inputs | Sequence[Any]) -> Any:
+    def predict(
+        self,
+        x: pd.DataFrame | Inputs | Sequence[Any],
+        probabilities: bool = False,
+        interval: float | None = None,
+    ) -> Any:
         """Return the answers of every task in target units.
 
         Args:
             x: A DataFrame with the training table's features, the tensors the model takes, or a
                 list of image files (or of images of Pillow).
+            probabilities: Whether to return the probability of every class and label, too:
+                ``<task>.probability.<class>``, of tensors ``<task>.probability`` ``[N, classes]``.
+            interval: The share of new targets that an interval is to hold, e.g. 0.95; it is
+                returned as ``<task>.low`` and ``<task>.high`` beside ``<task>.sigma``, for numbers
+                with a learned noise scale. It knows the noise of the targets, not the errors of
+                the model.
 
         Returns:
             For a DataFrame one with the same index: numbers, class names, and for a multilabel
@@ -121,26 +148,122 @@ class Predictor:
             and width behind.
 
         Raises:
+            ConfigError: If ``interval`` is no share, or no task has a noise scale.
             DataError: For a missing column, or a table for a model that was not trained on one.
         """
-        answers = {
-            task.name: task.answer(output)
-            for task, output in zip(self.tasks, self.outputs(x).values(), strict=True)
-        }
-        if isinstance(x, torch.Tensor | dict) or any(task.places for task in self.tasks):
-            return answers
+        if not isinstance(x, torch.Tensor | dict) and not any(task.places for task in self.tasks):
+            return self.predict_table(x, probabilities, interval)
+        return self._answers(x, self.tasks, probabilities, interval)
+
+    def predict_table(
+        self,
+        x: pd.DataFrame | Inputs | Sequence[Any],
+        probabilities: bool = False,
+        interval: float | None = None,
+    ) -> pd.DataFrame:
+        """Return the answers as a table, of tensors, too; without tasks that answer every pixel.
+
+        Args:
+            x: What :meth:`predict` takes.
+            probabilities: Whether to return the probability of every class and label.
+            interval: The share of new targets that an interval is to hold; None: no interval.
+
+        Returns:
+            The columns of :meth:`predict`, with the index of a DataFrame or the names of files.
+
+        Raises:
+            ConfigError: If ``interval`` is no share, or no task has a noise scale.
+            DataError: For a missing column, or a table for a model that was not trained on one.
+        """
         import pandas as pd
 
+        tasks = [task for task in self.tasks if not task.places]
+        answers = self._answers(x, tasks, probabilities, interval)
         columns: dict[str, Any] = {}
-        for task in self.tasks:
-            columns |= task.spec.columns(answers[task.name], task)
+        for task in tasks:
+            columns |= answer_columns(task, answers)
         if isinstance(x, pd.DataFrame):
             return pd.DataFrame(columns, index=x.index)
-        are_files = all(isinstance(entry, str | Path) for entry in x)
+        are_files = isinstance(x, list | tuple) and all(isinstance(e, str | Path) for e in x)
         return pd.DataFrame(columns, index=[str(entry) for entry in x] if are_files else None)
 
+    @torch.no_grad()
+    def _answers(
+        self, x: Any, tasks: Sequence[Task], probabilities: bool, interval: float | None
+    ) -> dict[str, Tensor]:
+        """Return the answers of some tasks, made a part of the rows at a time."""
+        if interval is not None:
+            self._check_interval(interval)
+        forward = ForwardPass(self.model, self.likelihood)
+        parts = []
+        for inputs in self._inputs(x):
+            outputs = forward.outputs(inputs)
+            answers: dict[str, Tensor] = {}
+            for task in tasks:
+                answers |= answer_tensors(
+                    task,
+                    outputs,
+                    self.likelihood,
+                    self.noise_scales.get(task.name),
+                    probabilities=probabilities,
+                    interval=interval,
+                )
+            parts.append(answers)
+        return joined(parts)
+
+    def __repr__(self) -> str:
+        parameters = sum(parameter.numel() for parameter in self.model.parameters())
+        of = f" of {self.source}" if self.source else ""
+        lines = [
+            f"Predictor{of}: {type(self.model).__name__} with {parameters:,} parameters",
+            f"inputs: {self.describe_inputs()}",
+        ]
+        for task in self.tasks:
+            scale = self.noise_scales.get(task.name)
+            noise = "" if scale is None else f", sigma {scale:.4g}"
+            lines.append(f"{task.name}: {describe_answer(task)}{noise}")
+        return "\n  ".join(lines)
+
+    def describe_inputs(self) -> str:
+        """Return in words what the model is asked with."""
+        if self.features is not None:
+            names = [column.name for column in self.features.columns]
+            dots = ", ..." if len(names) > NAMED else ""
+            return f"a table with {', '.join(names[:NAMED])}{dots}"
+        if self.image_reader is not None:
+            height, width = self.image_reader.size
+            return f"image files, read as {height} x {width} pixels"
+        return f"tensors {shape_text(self.input_shape)}"
+
+    @property
+    def identifiers(self) -> list[str]:
+        """The columns of the training table that identified its rows."""
+        names = (self.preprocessing or {}).get("identifiers", [])
+        return [name for name in names if isinstance(name, str)]
+
+    @property
+    def has_noise_scales(self) -> bool:
+        """Whether the answers of any task come with a noise scale."""
+        return any(map(self.has_noise_scale, self.tasks))
+
+    def has_noise_scale(self, task: Task) -> bool:
+        """Return whether the answers of a task come with a noise scale."""
+        return task.has_noise_scale and (
+            self.likelihood.predicts_noise or task.name in self.noise_scales
+        )
+
+    def _check_interval(self, interval: float) -> None:
+        if not is_number(interval) or not 0 < interval < 1:
+            raise ConfigError(
+                f"interval must be a share between 0 and 1, e.g. 0.95; found {interval!r}."
+            )
+        if not self.has_noise_scales:
+            raise ConfigError(
+                "No task of this model has a noise scale, from which an interval could be made; train with likelihood=homoscedastic, likelihood=heteroscedastic or weighting=uncertainty on a regression."
+            )
+
     def _inputs(self, x: pd.DataFrame | Inputs | Sequence[Any]) -> Iterator[Inputs]:
-        """Yield the inputs of the model; images a few at a time."""
+        """Yield the inputs of the model, a part of the images or rows at a time."""
         if isinstance(x, torch.Tensor | dict):
             yield x
             return
@@ -160,11 +283,13 @@ class Predictor:
             )
         if not hasattr(x, "columns"):
             raise DataError(f"predict takes a DataFrame or tensors; found a {type(x).__name__}.")
-        yield torch.as_tensor(
-            self.features.transform(cast("pd.DataFrame", x)),
-            dtype=torch.get_default_dtype(),
-            device=device,
-        )
+        frame = cast("pd.DataFrame", x)
+        for start in range(0, max(1, len(frame)), ROWS_AT_ONCE):
+            yield torch.as_tensor(
+                self.features.transform(frame.iloc[start : start + ROWS_AT_ONCE]),
+                dtype=torch.get_default_dtype(),
+                device=device,
+            )
 
 
 def load(run: str | Path, device: str = "cpu", trust: Sequence[str] = ()) -> Predictor:
@@ -248,10 +373,25 @@ def _rebuilt(saved: dict[str, Any], device: str, trust: Sequence[str], file: Pat
     return Predictor(
         model.to(device),
         tasks,
-        features,
+        saved["preprocessing"],
         likelihood.to(device),
-        image_reader_of(saved["preprocessing"]),
+        _noise_scales(tasks, likelihood, saved.get("noise_scales", {})),
+        shape,
+        str(file.parent),
     )
+
+
+def _noise_scales(
+    tasks: Sequence[Task], likelihood: Likelihood, recorded: Mapping[str, float]
+) -> dict[str, float]:
+    """Return the noise scales by task: the likelihood's, or else those that a weighting learned."""
+    if not isinstance(likelihood, HasSigmas):
+        return {str(name): float(scale) for name, scale in recorded.items()}
+    return {
+        task.name: sigma
+        for task, sigma in zip(tasks, likelihood.sigmas(), strict=True)
+        if sigma is not None and task.has_noise_scale
+    }
 
 
 def task_from_plain(saved: Mapping[str, Any]) -> Task:

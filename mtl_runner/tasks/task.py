@@ -359,6 +359,10 @@ class Task:
         """Return what an output means: numbers in the target's units, class indices, or labels."""
         return self.spec.answer(output, self)
 
+    def probabilities(self, output: Tensor) -> Tensor | None:
+        """Return the probability of every class or label; None where there are none."""
+        return self.spec.probabilities(output, self)
+
     def in_units(self, target: Tensor) -> Tensor:
         """Return a target in the units of :meth:`answer`."""
         return self.spec.in_units(target, self)

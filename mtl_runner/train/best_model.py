@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from torch import nn
@@ -53,6 +54,7 @@ class BestModel:
     Attributes:
         header: More content of ``best.pt``: what :func:`mtl_runner.load` needs to rebuild the
             model.
+        noise_scales: The learned noise scales at the best epoch, by task, in the target's units.
         run: The identity of the run, the same in its checkpoint; None in runs older than that.
 
     Example:
@@ -84,6 +86,7 @@ class BestModel:
         self.epochs: dict[str, float] = dict.fromkeys(self.parts, 0)
         self.weights: dict[str, dict[str, Any]] = {}
         self.likelihood_states: dict[str, dict[str, Any]] = {}
+        self.noise_scales: dict[str, float] = {}
         self.header: dict[str, Any] = {}
         self.run: str | None = None
 
@@ -102,8 +105,18 @@ class BestModel:
             else sum(self.values.values()) / len(self.values)
         )
 
-    def update(self, epoch: float, evaluation: Evaluation) -> bool:
+    def update(
+        self,
+        epoch: float,
+        evaluation: Evaluation,
+        noise_scales: Mapping[str, float] = MappingProxyType({}),
+    ) -> bool:
         """Keep the weights of the parts that an evaluation shows to be better than before.
+
+        Args:
+            epoch: The epoch of the evaluation.
+            evaluation: The evaluation of the validation split.
+            noise_scales: The learned noise scales by task, in the target's units.
 
         Returns:
             Whether any part became better. The first evaluation always counts.
@@ -121,11 +134,18 @@ class BestModel:
             self.likelihood_states[name] = _copy_state(self.likelihood)
             if name in self.trained_parts:
                 self.trained_weights[name] = _copy_state(self.trained_parts[name])
+            self.noise_scales |= {
+                task: scale for task, scale in noise_scales.items() if name in ("", task)
+            }
         return bool(improved)
 
     def state(self) -> dict[str, Any]:
         """Return the content of ``best.pt``."""
-        states = {"weights": self.weights, "noise": self.likelihood_states}
+        states: dict[str, Any] = {
+            "weights": self.weights,
+            "noise": self.likelihood_states,
+            "noise_scales": dict(self.noise_scales),
+        }
         if self.trained_parts:
             states["trained_weights"] = self.trained_weights
         return {**states, **self.progress(), **self.header, "run": self.run}
@@ -153,6 +173,8 @@ class BestModel:
                     f"{str(path)!r} is not of the run of the checkpoint.pt beside it; put the right one back, or run again with mtl-run repeat={directory}."
                 )
             self.weights, self.likelihood_states = saved["weights"], saved["noise"]
+            # Runs of earlier versions did not keep them.
+            self.noise_scales = dict(saved.get("noise_scales", {}))
             if self.trained_parts:
                 self.trained_weights = saved["trained_weights"]
 

@@ -462,7 +462,9 @@ class Trainer:
         rows.append({**self._key("train", "total"), **total})
         rows += self._evaluation_rows("val", evaluation)
         self.metrics.append(rows, flush=False)
-        self.best_is_unsaved |= self.best.update(self.epochs_trained, evaluation)
+        self.best_is_unsaved |= self.best.update(
+            self.epochs_trained, evaluation, self.noise_scales()
+        )
         self.monitored = self.monitor.value(evaluation)
         if save:
             self.save()
@@ -509,6 +511,16 @@ class Trainer:
             if isinstance(weighting, EstimatesNoise)
             else [False] * len(self.tasks)
         )
+
+    def noise_scales(self) -> dict[str, float]:
+        """Return the learned noise scales that estimate noise, by task, in the target's units."""
+        return {
+            task.name: sigma
+            for task, sigma, is_noise in zip(
+                self.tasks, self.sigmas(), self.sigma_estimates_noise(), strict=True
+            )
+            if is_noise and sigma is not None
+        }
 
     def _advise(self, means: EpochMeans) -> None:
         """Log advice on the losses of an epoch, each advice once per run."""

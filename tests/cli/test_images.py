@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 
@@ -54,6 +55,19 @@ def test_a_folder_trains_and_answers_for_new_files(mtl: Command, tmp_path: Path)
     assert answers["size"].tolist() == pytest.approx(tensors["size"].flatten().tolist())
     with pytest.raises(mtl_runner.errors.DataError, match="predict takes a list of image files"):
         predictor.predict("new.jpg")
+    for question, names in (
+        (("photos/000.jpg", "photos/001.jpg"), ["photos/000.jpg", "photos/001.jpg"]),
+        (("labels.csv", "data.path=photos"), [file.name for file in sorted(photos.glob("*.jpg"))]),
+    ):
+        told = mtl("mtl-predict", "run", *question, "-o", "answers.csv")
+        assert told.code == 0, told.err
+        table = pd.read_csv(tmp_path / "answers.csv")
+        assert table["file"].tolist() == names
+        assert table["colour"].tolist()[:2] == answers["colour"].tolist()[:2]
+        assert "colour.probability.blue" in table.columns
+    assert mtl("mtl-predict", "run", "labels.csv").last_line == (
+        f"There is no image file '000.jpg' (looked in {tmp_path}); set data.path to the folder that the names start from."
+    )
 
 
 def test_a_stopped_run_of_images_goes_on_to_the_same_bytes(mtl: Command, tmp_path: Path) -> None:

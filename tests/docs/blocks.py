@@ -53,12 +53,12 @@ class Block:
 
     @cached_property
     def commands(self) -> list[list[str]]:
-        """The lines that run ``mtl-run`` or ``mtl-compare``, as words, without ``> file``."""
+        """The lines that run a command of ours, as words, without ``> file``."""
         lines = self.text.replace("\\\n", " ").splitlines()
         words = [
             shlex.split(line.split(" > ")[0], comments=True)
             for line in lines
-            if line.strip().startswith(("mtl-run", "mtl-compare"))
+            if line.strip().startswith(("mtl-run", "mtl-compare", "mtl-predict"))
         ]
         return [command for command in words if not any("..." in word for word in command)]
 

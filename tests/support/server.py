@@ -21,6 +21,8 @@ import mtl_runner.launch
 import mtl_runner.runs.runner  # noqa: F401
 from mtl_runner import cli
 
+COMMANDS = {"mtl-run": cli.main, "mtl-compare": cli.compare, "mtl-predict": cli.predict}
+
 
 def run_command(request: dict) -> None:
     """Run the command of a request in this process, and end the process."""
@@ -39,7 +41,7 @@ def run_command(request: dict) -> None:
     sys.argv = request["argv"]
     code = 0
     try:
-        (cli.compare if request["argv"][0] == "mtl-compare" else cli.main)()
+        COMMANDS[request["argv"][0]]()
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 1
         if isinstance(stop.code, str):

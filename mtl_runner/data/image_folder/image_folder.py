@@ -136,6 +136,19 @@ class ImageFolder:
             for name, rows in frames.items()
         }
         self.preprocessing = {"images": reader.state()}
+        has_table = labels is not None
+        self._row_ids: dict[str, dict[str, Sequence[Any]]] = {
+            name: {**({"row": rows.index.tolist()} if has_table else {}), FILE: rows[FILE].tolist()}
+            for name, rows in frames.items()
+        }
+
+    def row_ids(self, split: str) -> dict[str, Sequence[Any]]:
+        """Return the row of the labels, if a table holds them, and the file of each image.
+
+        Args:
+            split: The split.
+        """
+        return self._row_ids[split]
 
 
 def parted_targets(targets: Any, folder: Path) -> tuple[list[Any], list[MaskTarget]]:

@@ -136,6 +136,33 @@ class Features:
             start += column.width
         return blocks
 
+    def unknown_categories(self, frame: pd.DataFrame) -> dict[str, tuple[int, list[str]]]:
+        """Return the categories that no training row had, which count as missing.
+
+        Args:
+            frame: The rows of a table.
+
+        Returns:
+            For each column that holds some, in how many rows, and which.
+
+        Example:
+            >>> import pandas as pd
+            >>> train = pd.DataFrame({"city": ["Bonn", "Rome"]})
+            >>> features = Features.fit(train, ["city"], scale=True, max_categories=100)
+            >>> features.unknown_categories(pd.DataFrame({"city": ["Oslo", "Rome", None, "Oslo"]}))
+            {'city': (2, ['Oslo'])}
+        """
+        unknown = {}
+        for column in self.columns:
+            if not isinstance(column, FeatureColumn) or column.categories is None:
+                continue
+            if column.name in frame.columns:
+                text = _text(frame[column.name]).dropna()
+                text = text[~text.isin(column.categories)]
+                if len(text):
+                    unknown[column.name] = (len(text), text.unique().tolist())
+        return unknown
+
     def transform(self, frame: pd.DataFrame) -> np.ndarray:
         """Return the rows of a table as numbers, ``[N, width]`` in float32.
 

@@ -62,6 +62,32 @@ def dropped_columns(frames: Mapping[str, pd.DataFrame], names: Sequence[str]) ->
     return dropped
 
 
+def identifier_columns(frames: Mapping[str, pd.DataFrame], names: Sequence[str]) -> list[str]:
+    """Return the columns of which every row has another value: names, or numbers of customers.
+
+    Args:
+        frames: The rows of each split; those of ``train`` decide.
+        names: Names of the columns that are neither features nor targets.
+
+    Example:
+        >>> import pandas as pd
+        >>> from mtl_runner.data.table.selection import identifier_columns
+        >>> frame = pd.DataFrame({"user_id": range(30), "age": range(30)})
+        >>> identifier_columns({"train": frame}, ["user_id", "age"])
+        ['user_id']
+    """
+    identifiers = []
+    for name in names:
+        values = frames["train"][name]
+        distinct = int(values.nunique())
+        if distinct < len(values) or not cells.are_too_many(distinct, len(values)):
+            continue
+        is_name = cells.is_text(values) and date_format(values) is None
+        if is_name or (not cells.is_text(values) and _is_identifier(values)):
+            identifiers.append(name)
+    return identifiers
+
+
 def describe(
     features: Features, dropped: Mapping[str, str], of_split: Mapping[str, str] | None = None
 ) -> str:

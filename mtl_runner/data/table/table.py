@@ -11,7 +11,8 @@ import torch
 
 from mtl_runner.data.dataset import Split
 from mtl_runner.data.table.columns import Features, warn_about_categories
-from mtl_runner.data.table.selection import describe, dropped_columns
+from mtl_runner.data.table.parquet import LazyFrame
+from mtl_runner.data.table.selection import describe, dropped_columns, identifier_columns
 from mtl_runner.data.table.splits import read_splits
 from mtl_runner.data.table.stream import RowsOfTable, TableStream
 from mtl_runner.data.table.targets import Target, read_targets
@@ -20,8 +21,6 @@ from mtl_runner.errors.checks import flag, whole_number
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from mtl_runner.data.table.parquet import LazyFrame
 
 log = logging.getLogger("mtl_runner")
 
@@ -133,12 +132,15 @@ class Table:
             of_split.pop(name, None)
         log.info("%s", describe(inputs, dropped, of_split))
         self.tasks = [target.task for target in fitted]
-        self.preprocessing = inputs.state()
+        unused = [name for name in columns if name not in {*names, *target_columns}]
+        self.identifiers = identifier_columns(frames, unused)
+        self.preprocessing = {**inputs.state(), "identifiers": self.identifiers}
+        self._frames = frames if stream else {n: f[self.identifiers] for n, f in frames.items()}
         if stream:
             self.splits: dict[str, Split | TableStream] = {
                 name: TableStream(
                     # read_splits made them so
-                    RowsOfTable(cast("LazyFrame", frame), inputs, fitted),
+                    RowsOfTable(cast(LazyFrame, frame), inputs, fitted),
                     shuffle_rows,
                     name,
                     self.tasks,
@@ -153,6 +155,24 @@ class Table:
             )
             for name, frame in frames.items()
         }
+
+    def row_ids(self, split: str) -> dict[str, Sequence[Any]]:
+        """Return what identifies the rows of a split, in its order.
+
+        Args:
+            split: The split.
+
+        Returns:
+            ``row``, the row of the table, counted from 0 below the header line, and the columns of
+            which every row has another value.
+        """
+        frame = self._frames[split]
+        columns = {
+            name: frame[name].tolist() if name in frame else [""] * len(frame)
+            for name in self.identifiers
+        }
+        rows = frame.positions if isinstance(frame, LazyFrame) else frame.index
+        return {"row": rows.tolist(), **columns}
 
 
 def _is_list(features: object) -> bool:

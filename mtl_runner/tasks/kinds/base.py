@@ -7,6 +7,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any, ClassVar
 
 import numpy as np
@@ -74,6 +75,20 @@ class Noise:
     def log_variance(self, sigma: float) -> float:
         """Return the log-variance of a noise scale: the inverse of :meth:`sigma_of`."""
         return math.log(sigma) if self.form == "laplace" else 2 * math.log(sigma)
+
+    def half_width(self, share: float) -> float:
+        """Return half the width of the interval that holds a share of the noise, in sigmas.
+
+        Args:
+            share: The share, between 0 and 1.
+
+        Example:
+            >>> round(GAUSSIAN.half_width(0.95), 2), round(LAPLACE.half_width(0.95), 2)
+            (1.96, 3.0)
+        """
+        if self.form == "laplace":
+            return -math.log(1 - share)
+        return NormalDist().inv_cdf((1 + share) / 2)
 
     def negative_log_likelihood(self, errors: Tensor, s: Tensor) -> Tensor:
         """Return the negative log-likelihood of every entry.
@@ -326,6 +341,13 @@ class Kind(ABC):
         By default it is the output itself; for numeric kinds in the target's own units.
         """
         return task.offset + task.scale * output if self.numeric else output
+
+    def probabilities(self, output: Tensor, task: TaskFields) -> Tensor | None:
+        """Return the probability of every class or label, ``[N, classes, ...]``.
+
+        By default there are none: None.
+        """
+        return None
 
     def in_units(self, target: Tensor, task: TaskFields) -> Tensor:
         """Return a cleaned target in the units of :meth:`answer`."""

@@ -179,6 +179,10 @@ class Classification(Kind):
         """Return the indices ``[N, ...]`` of the most probable classes."""
         return output.argmax(1)
 
+    def probabilities(self, output: Tensor, task: TaskFields) -> Tensor:
+        """Return the probability of every class, which add up to 1."""
+        return output.softmax(1)
+
     def predictions(
         self, output: Tensor, target: Tensor, task: TaskFields
     ) -> tuple[Tensor, Tensor]:

@@ -79,6 +79,10 @@ class Multilabel(Kind):
         """Return 1 for every label that is more likely than not, else 0."""
         return (output > 0).to(torch.int64)
 
+    def probabilities(self, output: Tensor, task: TaskFields) -> Tensor:
+        """Return the probability of every label, each for itself."""
+        return output.sigmoid()
+
     def predictions(
         self, output: Tensor, target: Tensor, task: TaskFields
     ) -> tuple[Tensor, Tensor]:

@@ -12,6 +12,7 @@ import torch
 from mtl_runner.errors import RunDirectoryError
 from mtl_runner.likelihood import Homoscedastic, Standard
 from mtl_runner.models import Unshared
+from mtl_runner.tasks.task import Task
 from mtl_runner.train import checkpoint
 from mtl_runner.train.best_model import BestModel, merge_likelihood_states, model_parts
 from mtl_runner.train.evaluation import Evaluation
@@ -123,3 +124,13 @@ def test_states_of_one_model_are_one_state() -> None:
     state = likelihood.state_dict()
     assert merge_likelihood_states(likelihood, {"": state}) == state
     assert merge_likelihood_states(likelihood, {}) == state
+
+
+def test_noise_scales_are_those_of_the_best_epoch() -> None:
+    """Breaks if intervals are made of the noise of a model that was not kept."""
+    tasks = [Task("a"), Task("b")]
+    best = BestModel(torch.nn.Linear(1, 1), Monitor(None, "relative_loss"), Standard(tasks))
+    for epoch, (loss, scale) in enumerate([(0.8, 1.0), (0.5, 2.0), (0.6, 3.0)], 1):
+        rows = {task.name: {"loss": loss, "relative_loss": loss} for task in tasks}
+        best.update(epoch, Evaluation(rows), {"a": scale})
+    assert best.state()["noise_scales"] == {"a": 2.0}
