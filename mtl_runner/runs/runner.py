@@ -35,6 +35,7 @@ from mtl_runner.runs.longer import can_be_longer, make_longer
 from mtl_runner.runs.records import kept_files, not_kept, read_summary
 from mtl_runner.runs.request import Outcome, Request
 from mtl_runner.runs.summary import monitor_line, task_table
+from mtl_runner.runs.trackers.session import catch_up
 from mtl_runner.train import checkpoint
 from mtl_runner.train.interruption import (
     Interrupted,
@@ -158,6 +159,7 @@ def _run_claimed(request: Request) -> Outcome:
         log.info("This run is finished already: %s", display_path(request.directory))
         log.info("%s\n%s", task_table(summary), monitor_line(summary))
         # A kill may have come between the end of the run and this.
+        catch_up(request)
         checkpoint.keep_only(request.directory, kept_files(summary))
         missing = not_kept(request.directory)
         if missing is not None:
@@ -189,9 +191,9 @@ def _train(trainer: Trainer, request: Request) -> Trainer:
                 "trainer.compile=true has no effect: the step cannot be compiled, since %s.", reason
             )
         # The attempt has drawn batches, so the plain loop starts from a new trainer.
-        header, config = trainer.best.header, trainer.config
+        header, config, on_save = trainer.best.header, trainer.config, trainer.on_save
         trainer = Trainer(build(request.config), request.directory)
-        trainer.best.header, trainer.config = header, config
+        trainer.best.header, trainer.config, trainer.on_save = header, config, on_save
     bar = ProgressBar(trainer) if trainer.writes else contextlib.nullcontext()
     with bar, graceful_interruption(trainer):
         trainer.run()
