@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mtl_runner.likelihood import Likelihood
     from mtl_runner.results.compare import compare
     from mtl_runner.runs.predictor import load
+    from mtl_runner.runs.trackers.base import Tracker
     from mtl_runner.schedule import Schedule
     from mtl_runner.tasks.kinds import Kind
     from mtl_runner.tasks.metrics import Metric
@@ -33,6 +34,7 @@ __all__ = [
     "Metric",
     "Schedule",
     "Task",
+    "Tracker",
     "Update",
     "Weighting",
     "__version__",
@@ -47,6 +49,7 @@ _MODULES = {
     "Metric": "mtl_runner.tasks.metrics",
     "Schedule": "mtl_runner.schedule",
     "Task": "mtl_runner.tasks.task",
+    "Tracker": "mtl_runner.runs.trackers.base",
     "Update": "mtl_runner.update",
     "Weighting": "mtl_runner.weighting",
     "compare": "mtl_runner.results.compare",

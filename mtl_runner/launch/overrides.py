@@ -12,7 +12,7 @@ from mtl_runner.errors import ConfigError, suggest
 from mtl_runner.launch.repeat import GROUPS
 
 # Groups of which a config may choose no option.
-OPTIONAL_GROUPS = ("experiment", "study")
+OPTIONAL_GROUPS = ("experiment", "study", "tracker")
 # Options that somebody may write as flags, beside the groups.
 OURS = ("resume", "repeat", "seed", "name", "share")
 EXAMPLES = {"weighting": "uncertainty", "data": "digits", "resume": "outputs/my_run", "seed": "1"}

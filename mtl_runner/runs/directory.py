@@ -23,6 +23,7 @@ from mtl_runner.runs.records import (
     CONFIG,
     IDENTITY,
     OVERRIDES,
+    TRACKERS,
     read_config,
     read_summary,
 )
@@ -35,6 +36,7 @@ WITHOUT_EFFECT = (
     "trainer.timeout",
     "record.checkpoints",
     "record.safetensors",
+    "tracker",
 )
 # Options that say where a run trains and not what, so that a run can move to another machine.
 PLACES = (
@@ -148,7 +150,7 @@ def _record(
 ) -> None:
     """Write the config of a run, and what its command line asked for."""
     # A run that never began to train makes room for this one; its config goes last, too.
-    for name in ("summary.json", CONFIG):
+    for name in ("summary.json", TRACKERS, CONFIG):
         (directory / name).unlink(missing_ok=True)
     if hydra is not None:
         write_atomic(

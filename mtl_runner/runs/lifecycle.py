@@ -33,6 +33,8 @@ from mtl_runner.runs.records import judged_epoch, kept_files, read_config, read_
 from mtl_runner.runs.request import Outcome, Request
 from mtl_runner.runs.safetensors_file import check_safetensors, write_safetensors
 from mtl_runner.runs.summary import monitor_line, summarize, task_table
+from mtl_runner.runs.trackers.base import ENDS
+from mtl_runner.runs.trackers.session import Trackers, end_trackers
 from mtl_runner.train import checkpoint
 from mtl_runner.train.advice import advice_on_best, advice_on_log_variances, advice_on_setup
 from mtl_runner.train.trainer import Trainer
@@ -99,6 +101,8 @@ def begin(request: Request, datasets: Datasets | None = None) -> Trainer:
     if ranks is None or ranks.writes:
         write_status(request, "running")
     torch.autograd.set_detect_anomaly(bool(request.config.get("debug", False)))
+    # A package that is not installed is missed before the data are read.
+    trackers = Trackers(request) if ranks is None or ranks.writes else None
     experiment = build(request.config, datasets)
     if experiment.settings.record.safetensors:
         check_safetensors()
@@ -110,6 +114,9 @@ def begin(request: Request, datasets: Datasets | None = None) -> Trainer:
     )
     trainer.best.header = _header(request, experiment)
     log.info("%s", _start_line(trainer))
+    if trackers is not None:
+        trackers.start()
+        trainer.on_save = trackers.follow
     record = trainer.settings.record
     if not request.job and record.checkpoints != "both":
         kept = " and ".join(KEPT_FILES[record.checkpoints]) or "no checkpoint"
@@ -154,6 +161,7 @@ def end(trainer: Trainer, request: Request) -> Outcome:
         experiment.settings.record.plots == "best" and not request.job
     ):
         draw(trainer, summary, directory)
+    end_trackers(directory, "finished")
     log.info("%s", task_table(summary))
     log.info("%s", monitor_line(summary))
     options, best_value = trainer.settings.trainer, (trainer.best.value, trainer.best.latest_epoch)
@@ -292,6 +300,8 @@ def write_status(request: Request, status: str, reason: str = "", refused: bool 
     """
     head = _summary_head(request, status, reason)
     write_json(request.directory / "summary.json", {**head, "refused": True} if refused else head)
+    if status in ENDS:
+        end_trackers(request.directory, status)
 
 
 def record_failure(error: BaseException, request: Request) -> Outcome:

@@ -28,6 +28,9 @@ IDENTITY = Path(".hydra") / "run.json"
 OVERRIDES = Path(".hydra") / "overrides.yaml"
 
 
+TRACKERS = Path(".hydra") / "trackers.json"
+
+
 # Ours, and Hydra's.
 SWEEP_RECORDS = ("sweep.json", "multirun.yaml")
 

@@ -37,6 +37,7 @@ from mtl_runner.runs.records import kept_files, not_kept, read_summary
 from mtl_runner.runs.request import Outcome, Request
 from mtl_runner.runs.summary import monitor_line, task_table
 from mtl_runner.runs.sweep_report import SweepReport
+from mtl_runner.runs.trackers.session import catch_up
 from mtl_runner.train import checkpoint
 from mtl_runner.train.interruption import (
     Interrupted,
@@ -167,6 +168,7 @@ def _run_claimed(request: Request) -> Outcome:
         log.info("This run is finished already: %s", display_path(request.directory))
         log.info("%s\n%s", task_table(summary), monitor_line(summary))
         # A kill may have come between the end of the run and this.
+        catch_up(request)
         checkpoint.keep_only(request.directory, kept_files(summary))
         missing = not_kept(request.directory)
         if missing is not None:
@@ -198,9 +200,9 @@ def _train(trainer: Trainer, request: Request) -> Trainer:
                 "trainer.compile=true has no effect: the step cannot be compiled, since %s.", reason
             )
         # The attempt has drawn batches, so the plain loop starts from a new trainer.
-        header, config = trainer.best.header, trainer.config
+        header, config, on_save = trainer.best.header, trainer.config, trainer.on_save
         trainer = Trainer(build(request.config), request.directory)
-        trainer.best.header, trainer.config = header, config
+        trainer.best.header, trainer.config, trainer.on_save = header, config, on_save
     shown = trainer.writes and request.shown != "nothing"
     with ProgressBar(trainer, _bar_name(request), shown), graceful_interruption(trainer):
         trainer.run()

@@ -80,6 +80,8 @@ class Trainer:
             with its number and its mean objective.
 
     Attributes:
+        on_save: Function called when the rows of ``metrics.csv`` and a checkpoint that knows of
+            them are on the disk; None: nobody wants to know.
         epoch: Number of epochs that are trained.
         step: Number of steps that are trained.
         unfinished: The steps of the epoch in which the training stopped; None at the end of one.
@@ -121,6 +123,7 @@ class Trainer:
         self.experiment = experiment
         self.directory = directory
         self.on_epoch = on_epoch
+        self.on_save: Callable[[], None] | None = None
         self.settings: Settings = experiment.settings
         self.tasks = experiment.data.tasks
         self.learner = experiment.learner
@@ -483,6 +486,8 @@ class Trainer:
             checkpoint.keep_previous(self.directory, self.best_is_unsaved, in_stack)
             self.write_metrics_and_best()
             checkpoint.save(self.directory / "checkpoint.pt", {**self._state(), **states})
+            if self.on_save is not None:
+                self.on_save()
 
     def write_metrics_and_best(self) -> None:
         """Write the pending rows of ``metrics.csv``, and the best model if it has changed."""

@@ -48,7 +48,7 @@ def config_key(config: Mapping[str, Any]) -> str:
         >>> config_key(config(lr=0.1, clip=1.0)) == config_key(config(lr=0.1, clip=2.0))
         False
     """
-    key = {name: node for name, node in config.items() if name not in ("seed", "name")}
+    key = {name: node for name, node in config.items() if name not in ("seed", "name", "tracker")}
     key["optimizer"] = _without_numbers(key["optimizer"])
     kept = ("batch_size", "losses", "metrics")
     key["data"] = {
