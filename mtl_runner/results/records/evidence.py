@@ -217,7 +217,7 @@ class DatasetEvidence:
             for r in next(iter(best.values())).values
             if r in common and all(task in s.values[r] for task, s in best.items())
         }
-        losses = _relative_losses(values)
+        losses = relative_losses(values)
         if self.has_relative_loss:
             values = {r: v for r, v in values.items() if losses.get(r, 0.0) > 0}
         return StrategyEvidence(
