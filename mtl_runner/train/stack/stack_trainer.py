@@ -27,6 +27,7 @@ from mtl_runner.train.stack.stacked_evaluation import StackedEvaluation
 from mtl_runner.train.stack.stacked_split import StackedSplit, slice_rows
 from mtl_runner.train.stack.stacked_step import StackedStep
 from mtl_runner.train.trainer import Trainer
+from mtl_runner.write_group import written_together
 
 # Files are written after a quarter of the run, but after no fewer and no more steps than these.
 MIN_SNAPSHOT_STEPS, MAX_SNAPSHOT_STEPS = 1000, 5000
@@ -151,9 +152,14 @@ class StackTrainer:
         A kill in between leaves every run a checkpoint of a position that all runs have.
         """
         self.replica_step.sync_replicas(self.step)
-        for index in sorted(self.live):
-            with self._errors_of_replica(index):
-                self.trainers[index].save(in_stack=len(self.live) > 1)
+        with written_together() as files:
+            for index in sorted(self.live):
+                with self._errors_of_replica(index), files.owned_by(index):
+                    self.trainers[index].save(in_stack=len(self.live) > 1)
+        for replica, error in files.failed.items():
+            assert isinstance(replica, int)
+            with self._errors_of_replica(replica):
+                raise error
         for index in sorted(self.live):
             checkpoint.all_have_saved(self.trainers[index].directory)
 

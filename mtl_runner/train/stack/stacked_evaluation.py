@@ -90,12 +90,16 @@ class StackedEvaluation:
         self.learner.model.eval()
         for start in range(0, len(self.trivial_losses), self.replicas_at_once):
             part = slice(start, start + self.replicas_at_once)
-            data = inputs.tensors, self.split.targets
-            stacked = [_slice(tensors, part) for tensors in (parameters, constants)]
+            data = {"inputs": inputs.tensors, "targets": self.split.targets}
             if not self.split.shared:
-                data = tuple({name: t[part] for name, t in tensors.items()} for tensors in data)
+                data = _slice(data, part)
             with cannot_stack_on_error():
-                measured = self._measure(*stacked, *data)
+                measured = self._measure(
+                    _slice(parameters, part),
+                    _slice(constants, part),
+                    data["inputs"],
+                    data["targets"],
+                )
             numbers += (
                 measured.tolist()
                 if isinstance(measured, Tensor)
@@ -139,19 +143,15 @@ class StackedEvaluation:
         self, sums: Measurements, rows_and_terms: Measurements
     ) -> list[list[float]]:
         """Return the numbers of every replica, from stacked sums, rows and terms ``[S, ...]``."""
-        replicas = len(next(iter(rows_and_terms.values())))
+
+        def of_replica(measurements: Measurements, k: int) -> Measurements:
+            return {key: value[k] for key, value in measurements.items()}
+
         rows = [
-            self._as_row(
-                self.evaluator.compute(
-                    *(
-                        {key: value[k] for key, value in measurements.items()}
-                        for measurements in (sums, rows_and_terms)
-                    )
-                )
-            )
-            for k in range(replicas)
+            self._as_row(self.evaluator.compute(of_replica(sums, k), of_replica(rows_and_terms, k)))
+            for k in range(len(next(iter(rows_and_terms.values()))))
         ]
-        return torch.stack(rows).tolist()  # type: ignore[no-any-return]
+        return torch.stack(rows).tolist()
 
     def _as_row(self, measurements: Measurements) -> Tensor:
         """Return measurements as one tensor, and keep their keys."""
