@@ -18,6 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from mtl_runner.write_group import current_group, sync_directory
+
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{16}\.tmp")
 # These flags are missing on Windows, where there is nothing that they would guard against.
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
@@ -27,7 +29,6 @@ _NO_WAIT = (
     | getattr(os, "O_CLOEXEC", 0)
     | getattr(os, "O_BINARY", 0)
 )
-_NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM)
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -56,6 +57,8 @@ def write_atomic(path: Path, data: bytes) -> None:
 def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     """Give a file to write under a temporary name; at the end sync it to the disk, and rename it.
 
+    In :func:`mtl_runner.write_group.written_together` both happen when that ends.
+
     The temporary name is random and must not exist, so that no link that somebody has laid there is
     followed; a link at ``path`` itself is replaced, and what it points to stays as it is.
 
@@ -75,39 +78,26 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
         'one two'
     """
     temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.tmp")
+    group = current_group()
     try:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK
         with os.fdopen(os.open(temporary, flags, 0o666), "wb") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+            if group is None:
+                os.fsync(file.fileno())
+        if group is None:
+            temporary.replace(path)
+        else:
+            group.rename_later(temporary, path)
     except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
         if isinstance(error, OSError):
             error.filename, error.filename2 = str(path), None  # the name that the user knows
         raise
-    sync_directory(path.parent)
-
-
-def sync_directory(folder: Path) -> None:
-    """Wait until the names in a folder are on the disk: a rename alone can be lost with the power.
-
-    Raises:
-        OSError: If the disk reports an error; a file system without this ability is no error.
-    """
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return  # a folder that may be written but not read, and every folder on Windows
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in _NO_SYNC:
-            raise
-    finally:
-        os.close(descriptor)
+    if group is None:
+        sync_directory(path.parent)
 
 
 def remove_temporary_files(folder: Path) -> None:

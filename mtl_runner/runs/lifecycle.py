@@ -38,6 +38,7 @@ from mtl_runner.runs.trackers.session import Trackers, end_trackers
 from mtl_runner.train import checkpoint
 from mtl_runner.train.advice import advice_on_best, advice_on_log_variances, advice_on_setup
 from mtl_runner.train.trainer import Trainer
+from mtl_runner.write_group import once_written
 
 log = logging.getLogger("mtl_runner")
 
@@ -176,7 +177,7 @@ def end(trainer: Trainer, request: Request) -> Outcome:
             counted(trainer.settings.trainer.patience, "epoch"),
         )
     # Not before the summary says that the run has finished: it could not go on without them.
-    checkpoint.keep_only(directory, kept_files(summary))
+    once_written(lambda: checkpoint.keep_only(directory, kept_files(summary)))
     log.info("%s", display_path(directory))
     monitor = trainer.best.value if trainer.judges_best else summary["monitor"]["final"]
     return Outcome(monitor, stopped_by=trainer.stop_signal if trainer.stop else None)

@@ -51,6 +51,7 @@ from mtl_runner.train.stack.stacked_optimizer import optimizer_key
 from mtl_runner.train.stack.stacked_step import CannotStackError
 from mtl_runner.train.terminal import say
 from mtl_runner.train.trainer import Trainer
+from mtl_runner.write_group import WriteGroup, written_together
 
 log = logging.getLogger("mtl_runner")
 
@@ -58,6 +59,8 @@ log = logging.getLogger("mtl_runner")
 # of which the process itself needs some.
 MAX_REPLICAS = 256
 OTHER_FILES = 64
+# So many runs of a stack write the files of their end at once.
+ENDED_TOGETHER = 32
 # The reason of a run that was set up and trains later: the process may end before.
 WAITS = "it was to train after others"
 
@@ -184,9 +187,10 @@ class StackedRuns:
                 stacks: dict[str, dict[int, Trainer]] = {}
                 begun: list[int] = []
                 try:
-                    for index in members:
+                    for index in self._claim(members, locks):
                         with self._failures_of(index):
-                            trainer = self._begin(index, locks, begun)
+                            begun.append(index)
+                            trainer = begin(self.requests[index], self.datasets)
                             epochs = trainer.settings.trainer.epochs
                             reason = reason_in_batches(trainer.batches, epochs, trainer.tasks)
                             if reason:
@@ -224,15 +228,27 @@ class StackedRuns:
                 with self._failures_of(index):
                     write_status(self.requests[index], "interrupted", reason)
 
-    def _begin(self, index: int, locks: contextlib.ExitStack, begun: list[int]) -> Trainer:
-        """Claim, lock and begin a run; the lock is held until ``locks`` is closed.
+    def _claim(self, members: Sequence[int], locks: contextlib.ExitStack) -> list[int]:
+        """Claim and lock the directories of runs; the locks are held until ``locks`` is closed.
 
-        It is added to ``begun`` first: a signal may stop it while it is set up.
+        Returns:
+            The runs that have their directory.
         """
-        request = self.requests[index]
-        locks.enter_context(claimed_for(request))
-        begun.append(index)
-        return begin(request, self.datasets)
+        claimed: list[int] = []
+        with written_together() as files:
+            for index in members:
+                with self._failures_of(index), files.owned_by(index):
+                    locks.enter_context(claimed_for(self.requests[index]))
+                    claimed.append(index)
+        for index, error in self._unwritten(files):
+            with self._failures_of(index):
+                raise RunDirectoryError(run_message(error)) from error
+        return [index for index in claimed if index not in files.failed]
+
+    @staticmethod
+    def _unwritten(files: WriteGroup) -> list[tuple[int, OSError]]:
+        """Return the runs whose files could not be written, with the error of each."""
+        return [(index, error) for index, error in files.failed.items() if isinstance(index, int)]
 
     def _train(self, trainers: Mapping[int, Trainer]) -> None:
         """Train runs with the same experiment key as one stack, to their end."""
@@ -270,13 +286,37 @@ class StackedRuns:
             return
         finally:
             torch.set_num_threads(threads)
-        for k, index in enumerate(order):
-            with self._failures_of(index):
-                if k in stack.failed:
-                    raise stack.failed[k]
-                self.outcomes[index] = end(trainers[index], self.requests[index])
+        for start in range(0, len(order), ENDED_TOGETHER):
+            self._end(
+                {
+                    index: stack.failed.get(k, trainers[index])
+                    for k, index in enumerate(order)
+                    if start <= k < start + ENDED_TOGETHER
+                }
+            )
         if stack.stop:
             raise StoppedBySignal(stack.stop_signal)
+
+    def _end(self, ends: Mapping[int, Trainer | Exception]) -> None:
+        """End runs, and print a line of each once its files are on the disk.
+
+        Args:
+            ends: The trainer of each run, or the error with which its training ended.
+        """
+        with written_together() as files:
+            for index, trained in ends.items():
+                with self._failures_of(index), files.owned_by(index):
+                    if isinstance(trained, Exception):
+                        raise trained
+                    self.outcomes[index] = end(trained, self.requests[index])
+        for index, error in self._unwritten(files):
+            with self._failures_of(index):
+                raise error
+        for index in ends:
+            if index in self.outcomes and not self.outcomes[index].error:
+                with self._failures_of(index):
+                    summary = read_summary(self.requests[index].directory)
+                    self._print(index, monitor_line(summary))
 
     @contextlib.contextmanager
     def _failures_of(self, index: int) -> Iterator[None]:

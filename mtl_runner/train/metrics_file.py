@@ -18,6 +18,7 @@ from typing import Any
 from mtl_runner.errors import RunDirectoryError
 from mtl_runner.files import open_regular, open_to_append, write_atomic
 from mtl_runner.tasks.task import Task
+from mtl_runner.write_group import current_group
 
 BASE_COLUMNS = (
     "epoch",
@@ -113,12 +114,19 @@ class MetricsFile:
             self.flush()
 
     def flush(self) -> None:
-        """Write the rows that are pending, and wait until they are on the disk."""
+        """Write the rows that are pending, and wait until they are on the disk.
+
+        In :func:`mtl_runner.write_group.written_together` that is waited for at its end.
+        """
         data = "".join(self.pending).encode()
         with os.fdopen(open_to_append(self.path), "ab") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            group = current_group()
+            if group is None:
+                os.fsync(file.fileno())
+            else:
+                group.sync_later(self.path)
         self._count(data)
         self.pending.clear()
 

@@ -6,14 +6,10 @@ import contextlib
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import vmap
 
-from mtl_runner.experiment.functional import pure
-from mtl_runner.likelihood import Likelihood
 from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.meter import metrics_can_be_vmapped
 from mtl_runner.train import checkpoint
@@ -24,23 +20,18 @@ from mtl_runner.train.epoch_record import (
     UnfinishedEpoch,
     check_finite,
 )
-from mtl_runner.train.evaluation import (
-    Evaluation,
-    Evaluator,
-    MeasurementKey,
-    Measurements,
-    make_evaluation,
-)
+from mtl_runner.train.evaluation import Evaluation
 from mtl_runner.train.interruption import Interrupted, stops_here
 from mtl_runner.train.stack.eligibility import in_memory
+from mtl_runner.train.stack.stacked_evaluation import StackedEvaluation
 from mtl_runner.train.stack.stacked_split import StackedSplit, slice_rows
-from mtl_runner.train.stack.stacked_step import StackedStep, cannot_stack_on_error
+from mtl_runner.train.stack.stacked_step import StackedStep
 from mtl_runner.train.trainer import Trainer
+from mtl_runner.write_group import written_together
 
 # Files are written after a quarter of the run, but after no fewer and no more steps than these.
 MIN_SNAPSHOT_STEPS, MAX_SNAPSHOT_STEPS = 1000, 5000
 GATHERED_BYTES = 2**28  # batches that are gathered at once
-EVALUATED_ROWS = 2**24  # rows times replicas that go through the model at once in an evaluation
 
 
 class StackTrainer:
@@ -100,11 +91,8 @@ class StackTrainer:
         # All are: whoever reads its rows while it trains is no replica.
         self.batches = [t.batches for t in self.trainers if isinstance(t.batches, Batches)]
         self.replica_step = StackedStep(self.trainers, compiled)
-        self.train_split, self.val_split = (
-            StackedSplit(
-                [in_memory(trainer.experiment.data.splits[name]) for trainer in self.trainers]
-            )
-            for name in ("train", "val")
+        self.train_split = StackedSplit(
+            [in_memory(trainer.experiment.data.splits["train"]) for trainer in self.trainers]
         )
         # Metrics of replicas can differ in their units, which are no tensors: then one by one.
         self.evaluates_as_stack = (
@@ -118,8 +106,8 @@ class StackTrainer:
         self.stop = self.stop_now = False
         self.stop_signal = signal.SIGINT
         self.epoch, self.step = self.first.epoch, self.first.step
-        self.evaluator = Evaluator(self.tasks, self.first.learner.likelihood)
-        self._keys: list[MeasurementKey] = []
+        if self.evaluates_as_stack:
+            self.evaluation = StackedEvaluation(self.trainers, "val")
 
     def run(self) -> None:
         """Train all replicas to their end.
@@ -178,9 +166,14 @@ class StackTrainer:
         A kill in between leaves every run a checkpoint of a position that all runs have.
         """
         self.replica_step.sync_replicas(self.step)
-        for index in sorted(self.live):
-            with self._errors_of_replica(index):
-                self.trainers[index].save(in_stack=len(self.live) > 1)
+        with written_together() as files:
+            for index in sorted(self.live):
+                with self._errors_of_replica(index), files.owned_by(index):
+                    self.trainers[index].save(in_stack=len(self.live) > 1)
+        for replica, error in files.failed.items():
+            assert isinstance(replica, int)
+            with self._errors_of_replica(replica):
+                raise error
         for index in sorted(self.live):
             checkpoint.all_have_saved(self.trainers[index].directory)
 
@@ -327,73 +320,8 @@ class StackTrainer:
             for k in range(len(self.trainers))
         ]
 
-    @torch.no_grad()
     def _evaluate(self) -> list[Evaluation]:
         """Evaluate the validation split with every replica's model."""
         if not self.evaluates_as_stack:
             return [trainer.measure("val") for trainer in self.trainers]
-        learner = self.first.learner
-        outputs_of = pure(learner.forward_pass, "outputs")
-        measure_outputs = pure(learner.likelihood, self._measure_outputs)
-
-        def measure(parameters: Any, constants: Any, inputs: Any, targets: Any) -> Any:
-            model, likelihood = (
-                {**parameters[part], **constants[part]} for part in ("model", "likelihood")
-            )
-            outputs = outputs_of(
-                {f"model.{name}": tensor for name, tensor in model.items()}, inputs
-            )
-            return measure_outputs(likelihood, outputs, targets)
-
-        data_dim = None if self.val_split.shared else 0
-        learner.model.eval()
-        replicas_at_once = max(1, EVALUATED_ROWS // max(1, self.val_split.rows))
-        with cannot_stack_on_error():
-            measured = vmap(
-                measure, in_dims=(0, 0, data_dim, data_dim), chunk_size=replicas_at_once
-            )(
-                self.replica_step.parameters,
-                self.replica_step.constants,
-                self.val_split.inputs,
-                self.val_split.targets,
-            )
-        learner.model.train()
-        rows = (
-            measured.tolist()
-            if isinstance(measured, Tensor)
-            else self._compute_by_replica(*measured)
-        )
-        trivial_losses = [trainer.experiment.trivial_losses("val") for trainer in self.trainers]
-        return [
-            make_evaluation(self._keys, row, losses)
-            for row, losses in zip(rows, trivial_losses, strict=True)
-        ]
-
-    def _measure_outputs(self, likelihood: Likelihood, outputs: Any, targets: Any) -> Any:
-        """Return the numbers of a replica in one tensor, computed under ``vmap``.
-
-        Where the numbers of rows need more than pure tensor code: the sums, and the rows and terms.
-        """
-        evaluator = Evaluator(self.tasks, likelihood)
-        sums, rows = evaluator.measure_batch(outputs, targets)
-        terms = evaluator.measure_terms(outputs, targets)
-        return (sums, rows | terms) if rows else self._as_row(evaluator.compute(sums, terms))
-
-    def _compute_by_replica(
-        self, sums: Measurements, rows_and_terms: Measurements
-    ) -> list[list[float]]:
-        """Return the numbers of every replica, from stacked sums, rows and terms ``[S, ...]``."""
-
-        def of_replica(measurements: Measurements, k: int) -> Measurements:
-            return {key: value[k] for key, value in measurements.items()}
-
-        rows = [
-            self._as_row(self.evaluator.compute(of_replica(sums, k), of_replica(rows_and_terms, k)))
-            for k in range(len(self.trainers))
-        ]
-        return torch.stack(rows).tolist()
-
-    def _as_row(self, measurements: Measurements) -> Tensor:
-        """Return measurements as one tensor, and keep their keys."""
-        self._keys = list(measurements)
-        return torch.stack([value.double() for value in measurements.values()])
+        return self.evaluation(self.replica_step.parameters, self.replica_step.constants)

@@ -22,7 +22,6 @@ from mtl_runner.tasks.task import Task
 from mtl_runner.train import checkpoint
 from mtl_runner.train.interruption import STOP_SIGNALS, StoppedBySignal, take_signals
 from mtl_runner.train.stack import StackTrainer, stack_trainer
-from mtl_runner.train.trainer import Trainer
 from tests.unit.runs.small_runs import tiny_request
 
 
@@ -310,19 +309,21 @@ def test_a_run_that_was_saved_just_before_a_kill_goes_back_to_the_epoch_of_the_o
         for name in ("undisturbed", "killed")
     )
     StackedRuns(undisturbed, 2e9).run()
-    save = Trainer.save
+    replace_file, checkpoints = Path.replace, []
 
-    def killed_amid(self: Trainer, in_stack: bool = False) -> None:
-        if (self.directory.name, self.epoch) == ("1", 2):
-            raise Killed
-        save(self, in_stack)
+    def killed_amid(self: Path, target: Path) -> Path:
+        if target == tmp_path / "killed" / "1" / "checkpoint.pt":
+            checkpoints.append(target)
+            if len(checkpoints) == 2:  # that of epoch 2
+                raise Killed
+        return replace_file(self, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "save", killed_amid)
+        patch.setattr(Path, "replace", killed_amid)
         with pytest.raises(Killed):
             StackedRuns(killed, 2e9).run()
     saved = [checkpoint.saved_positions(request.directory) for request in killed.values()]
-    assert saved == [[(2, 0), (1, 0)], [(1, 0)], [(1, 0)]]
+    assert saved == [[(2, 0), (1, 0)], [(1, 0), (1, 0)], [(1, 0), (1, 0)]]
     resumed = StackedRuns(killed, 2e9)
     resumed.run()
     assert (list(resumed.outcomes), resumed.not_stacked) == ([0, 1, 2], {})
