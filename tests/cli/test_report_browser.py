@@ -15,7 +15,7 @@ import pytest
 
 from mtl_runner.results.report.write import write_report
 from tests.support.chromium import AXE, BINARY, Chromium
-from tests.unit.results.run_builders import write_trained_run
+from tests.unit.results.run_builders import write_run, write_trained_run
 
 pytestmark = pytest.mark.skipif(BINARY is None, reason="no chromium here: apt-get install chromium")
 HOSTILE = "<script>alert(1)</script>"
@@ -415,3 +415,35 @@ def test_four_hundred_runs_open_in_under_a_second(browser: Chromium, tmp_path: P
         times.append(browser.run("performance.getEntriesByType('navigation')[0].loadEventEnd"))
     assert browser.complaints() == []
     assert min(times) < 1000
+
+
+@pytest.mark.long
+def test_five_thousand_runs_are_thinned_and_open_in_under_three_seconds(
+    browser: Chromium, tmp_path: Path
+) -> None:
+    """Breaks if a huge search makes a page that no browser opens, or hides that it left runs out."""
+    for number in range(5000):
+        strategy, seed = divmod(number, 4)
+        loss = 1 + (strategy % 97) / 100 + seed / 1000
+        values = {"rmse": loss, "loss": loss, "relative_loss": loss}
+        write_run(
+            tmp_path,
+            str(number),
+            {"a": values, "b": values},
+            weighting=("fixed", "dwa", "famo")[strategy % 3],
+            seed=seed,
+            monitor=loss,
+            overrides={"optimizer.lr": 1e-4 * (1 + strategy // 3)},
+        )
+    file = write_report([tmp_path], tmp_path / "report.html")
+    assert file.stat().st_size < 5_000_000
+    times = []
+    for _ in range(3):
+        browser.open(file)
+        times.append(browser.run("performance.getEntriesByType('navigation')[0].loadEventEnd"))
+    assert browser.complaints() == []
+    assert min(times) < 3000
+    text = browser.run("document.body.textContent")
+    assert "500 of 5000 runs are listed" in text
+    assert "200 of 1250 strategies: the best; comparison.csv holds all." in text
+    assert "more are in verdicts.csv" in text

@@ -32,6 +32,9 @@ from mtl_runner.results.statistics.intervals import interval
 from mtl_runner.results.statistics.spread import Spread, spread
 
 CLOUD = 60  # resampled means of a strategy in the plane of two tasks
+CLOUDS = 6000  # of all strategies together
+POINTS = 200  # strategies in that plane: the best, and those that no other one beats
+LINES = 200  # strategies with curves, which a table that is thinned can still choose
 DRAWN = 8  # strategies that the curves show at first: as many as there are colours
 
 
@@ -213,14 +216,17 @@ class Content:
         if evidence is None or plane is None:
             return None
         points = []
+        room = min(CLOUD, CLOUDS // min(POINTS, max(1, len(plane.means))))
+        best = sorted(evidence.strategies, key=lambda s: s.mean_monitor)[:POINTS]
+        kept = {s.name for s in best} | set(plane.front)
         for strategy in evidence.strategies:
-            if strategy.name not in plane.means:
+            if strategy.name not in plane.means or strategy.name not in kept:
                 continue
             seeds = [
                 [values.get(task, {}).get(plane.metric, math.nan) for task in plane.tasks]
                 for values in strategy.values.values()
             ]
-            cloud = plane.clouds.get(strategy.name, [])[:CLOUD]
+            cloud = plane.clouds.get(strategy.name, [])[:room]
             points.append(
                 {
                     "name": strategy.name,
@@ -243,7 +249,7 @@ def _section(
     family_of = family_of_strategies(data, families)
     drawn = _drawn(data, family_of, at)
     best_first = sorted(data.shown, key=lambda s: (s.name not in drawn, _monitor(s, at)))
-    with_curves = {s.name for s in best_first[: lines_for(len(data.tasks) or 1)]}
+    with_curves = {s.name for s in best_first[: min(LINES, lines_for(len(data.tasks) or 1))]}
     return Section(
         data,
         [

@@ -28,6 +28,7 @@ SHORT = {"better than equal weights": "better", "static weights suffice": "stati
 # Relative changes that an axis may name.
 TICKS: tuple[float, ...] = (-0.99, -0.9, -0.7, -0.5, -0.3, -0.2, -0.1, -0.05, -0.02, -0.01)
 TICKS += (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 9.0, 99.0)
+ROWS = 40  # beyond these only the best setting of each strategy is shown
 LONG = 13  # of so many rows and more, each is low
 APART, APART_IN_TWO = 12, 26  # between two of them, in percent of a wide axis and of one of two
 Axis = tuple[float, float]  # the log ratios at its ends
@@ -93,12 +94,14 @@ class Forest:
         rows: One per strategy, the best first; without a number last.
         ticks: The numbers under the axis.
         style: The places of no difference and of the ends of the margin, as properties of a style.
+        unlisted: The number of strategies that are left out: beaten settings of those shown.
         has_fixed: Whether there are fixed weights to compare with.
     """
 
     rows: Sequence[ForestRow]
     ticks: Sequence[Tick]
     style: str
+    unlisted: int
     has_fixed: bool
 
     @property
@@ -129,6 +132,7 @@ def forest_of(
     compared = [_Compared(v.strategy, v.kind, v.versus_equal, v.versus_fixed, v) for v in verdicts]
     compared += _single_task(data)
     compared.sort(key=lambda c: _mean(c.equal))
+    every, compared = len(compared), _thinned(compared, colours)
     margin = max((v.margin for v in verdicts), default=0.0)
     axis = _axis([p for c in compared for p in (c.equal, c.fixed) if p is not None], margin)
     unit = "error" if any(v.quantity == METRICS for v in verdicts) else "loss"
@@ -152,6 +156,7 @@ def forest_of(
         rows,
         _ticks(axis, apart),
         _style(axis, z=0.0, a=-margin, b=margin) if axis else "",
+        every - len(compared),
         has_fixed,
     )
 
@@ -189,6 +194,18 @@ def _versus(
     data: DatasetEvidence, strategy: StrategyEvidence, reference: StrategyEvidence
 ) -> Paired:
     return percentage(paired(relative_changes(data, strategy, reference).values()))
+
+
+def _thinned(compared: Sequence[_Compared], colours: Mapping[str, int]) -> list[_Compared]:
+    """Return the best setting of every strategy, which share a colour, and the next best ones."""
+    best: dict[int | str, str] = {}
+    for entry in compared:
+        best.setdefault(colours.get(entry.name, entry.name), entry.name)
+    kept = set(best.values())
+    for entry in compared:
+        if len(kept) < ROWS:
+            kept.add(entry.name)
+    return [entry for entry in compared if entry.name in kept]
 
 
 def _mean(versus: Paired | None) -> float:

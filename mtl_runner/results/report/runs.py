@@ -18,6 +18,7 @@ from mtl_runner.results.report.cells import Head, Number
 from mtl_runner.results.report.content import Content
 
 LISTED = 500  # runs that the table holds; more would keep a browser waiting
+LINKED = 50  # runs that failed for the same reason
 VALUES = 12  # the values that the table of differences names per option
 
 
@@ -31,11 +32,12 @@ class RunLink:
 
 @dataclass(frozen=True)
 class Failure:
-    """Runs that did not finish for the same reason."""
+    """Runs that did not finish for the same reason; ``more`` of them are not linked."""
 
     status: str
     reason: str
     links: Sequence[RunLink]
+    more: int = 0
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,10 @@ def failures(records: Records, folder: Path) -> list[Failure]:
     reasons: dict[tuple[str, str], list[RunLink]] = {}
     for run in records.unfinished:
         reasons.setdefault((run.status, run.reason), []).append(run_link(run, folder))
-    return [Failure(status, reason, links) for (status, reason), links in reasons.items()]
+    return [
+        Failure(status, reason, links[:LINKED], max(0, len(links) - LINKED))
+        for (status, reason), links in list(reasons.items())[:LISTED]
+    ]
 
 
 def differing_options(content: Content) -> list[DifferingOption]:

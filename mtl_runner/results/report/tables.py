@@ -15,6 +15,7 @@ from mtl_runner.results.text import number
 
 # Strategies that a long table shows at first; of a sweep over fixed weights only drawn ones.
 ROWS = 15
+LISTED = 200  # strategies that a page holds at all, unless more were asked for
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,7 @@ def strategies_table(
     by_monitor = next((column for column in columns if column.key == "monitor"), None)
     if by_monitor is not None:
         rows = sorted(rows, key=lambda row: _order(by_monitor.mean(row)))
+    every, rows = len(rows), _thinned(section, rows)
     counts = {(row["runs"], row["failed"]) for row in rows}
     shows_runs = len(rows) > 1 and (len(counts) > 1 or any(failed for _, failed in counts))
     heads = [Head("strategy"), *([Head("runs", "high")] if shows_runs else [])]
@@ -163,7 +165,7 @@ def strategies_table(
     return StrategiesTable(
         split=split,
         label=f"Strategies, {'test' if split == 'test' else 'validation'}",
-        caption=_caption(columns, rows, at, split, study, shows_runs),
+        caption=_caption(columns, rows, at, split, study, shows_runs, every),
         heads=heads,
         shows_runs=shows_runs,
         chooses=split == "val",
@@ -254,6 +256,16 @@ def _rows(
     return table
 
 
+def _thinned(section: Section, rows: Sequence[Row]) -> Sequence[Row]:
+    """Return the rows that a page can hold: those that were asked for, and the best others."""
+    if len(rows) <= LISTED:
+        return rows
+    optional = _optional(section, rows)
+    room = max(0, LISTED - sum(row["strategy"] not in optional for row in rows))
+    kept = {row["strategy"] for row in [r for r in rows if r["strategy"] in optional][:room]}
+    return [row for row in rows if row["strategy"] not in optional or row["strategy"] in kept]
+
+
 def _optional(section: Section, rows: Sequence[Row]) -> set[str]:
     """Return the strategies that a long table may hide: nobody asked for them by name.
 
@@ -303,6 +315,7 @@ def _caption(
     split: str,
     study: bool,
     shows_runs: bool,
+    every: int,
 ) -> str:
     if split == "test":
         name = "Test"
@@ -317,6 +330,8 @@ def _caption(
     if len(rows) > 1 and not shows_runs:
         runs = rows[0]["runs"]
         notes.append(f"{runs} run{'s' if runs != 1 else ''} each.")
+    if every > len(rows):
+        notes.append(f"{len(rows)} of {every} strategies: the best; comparison.csv holds all.")
     if any(column.title == "delta-m" for column in columns):
         notes.append(
             "Delta-m is the mean change against single-task training, the lower the better."

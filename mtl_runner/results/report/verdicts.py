@@ -19,6 +19,7 @@ from mtl_runner.results.verdict.sentences import effects
 from mtl_runner.results.verdict.verdict import Verdict
 
 ORDER = tuple(MARKS)
+LISTED = 200  # verdicts in sentences; more would make a page too large
 NO_VERDICT = "No verdict: "
 Colours = Mapping[str, Mapping[str, int]]  # {data set: {strategy: number of its colour}}
 
@@ -53,6 +54,7 @@ class DatasetVerdicts:
         basis: What the verdicts rest on.
         forest: The forest plot.
         items: The verdicts, in the order of their importance.
+        unlisted: The number of verdicts that are left out.
     """
 
     data: str
@@ -61,6 +63,7 @@ class DatasetVerdicts:
     basis: str
     forest: Forest
     items: Sequence[VerdictItem]
+    unlisted: int = 0
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,8 @@ def _part(conclusions: Conclusions, colours: Colours) -> VerdictPart:
                 next(iter(conclusions.sentences(data.name)), ""),
                 conclusions.basis(data.name),
                 forest_of(data, verdicts, colours.get(data.name, {})),
-                [_item(verdict) for verdict in in_order],
+                [_item(verdict) for verdict in in_order[:LISTED]],
+                max(0, len(in_order) - LISTED),
             )
         )
     return VerdictPart(datasets=parts, missing=missing)

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from mtl_runner.results.records.evidence import StrategyEvidence
-from mtl_runner.results.report.forest import Bar, Forest, forest_of
+from mtl_runner.results.report.forest import ROWS, Bar, Forest, forest_of
 from mtl_runner.results.verdict.judge import verdicts
 from tests.unit.results.evidence_builders import data_of, evidence_of, strategy
 
@@ -92,3 +92,15 @@ def test_large_losses_are_told_as_a_factor() -> None:
     (row,) = plot(EQUAL, strategy("s", "strategy", 300)).rows
     assert row.equal is not None
     assert row.equal.mean == "\N{MULTIPLICATION SIGN}4"
+
+
+def test_of_many_settings_the_best_of_every_strategy_stays() -> None:
+    """Breaks if a search over learning rates fills the screen, or hides the worst strategy."""
+    settings = [strategy(f"s, lr={i}", "strategy", i / 10, seeds=3) for i in range(ROWS + 20)]
+    worst = strategy("worst", "strategy", 80, seeds=3)
+    equal = strategy("fixed", "equal", seeds=3)
+    judged = verdicts(evidence_of(equal, *settings, worst), 0.02)
+    colours = {**dict.fromkeys((s.name for s in settings), 1), "worst": 2}
+    forest = forest_of(data_of(equal, *settings, worst), judged, colours)
+    assert (len(forest.rows), forest.unlisted) == (ROWS, 21)
+    assert [forest.rows[0].name, forest.rows[-1].name] == ["s, lr=0", "worst"]

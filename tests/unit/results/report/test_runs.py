@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 from mtl_runner.results.records.dataset import Records
 from mtl_runner.results.report.content import Content
 from mtl_runner.results.report.runs import (
+    LINKED,
     LISTED,
     VALUES,
     differing_options,
@@ -76,6 +77,15 @@ def test_runs_that_failed_alike_are_one_failure(tmp_path: Path) -> None:
         ("failed", ["0", "2"]),
         ("incomplete", ["3"]),
     ]
+
+
+def test_of_very_many_failures_some_are_linked(tmp_path: Path) -> None:
+    """Breaks if thousands of links to the same failure make a page too large."""
+    for seed in range(LINKED + 3):
+        write_run(tmp_path, str(seed), METRICS, seed=seed, status="failed")
+    (failure,) = failures(Records.read([tmp_path]), tmp_path)
+    assert (len(failure.links), failure.more) == (LINKED, 3)
+    assert "and 3 more" in report(tmp_path).words
 
 
 def test_what_differs_counts_values_and_defaults(tmp_path: Path) -> None:

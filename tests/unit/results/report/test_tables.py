@@ -9,7 +9,7 @@ from typing import Any
 
 from mtl_runner.results.records.dataset import Records
 from mtl_runner.results.report.content import Content
-from mtl_runner.results.report.tables import strategies_table
+from mtl_runner.results.report.tables import LISTED, strategies_table
 from mtl_runner.results.strategies_table import strategy_rows
 from tests.unit.results.report.parsed_page import Page, report
 from tests.unit.results.report.studies import write_made_study
@@ -143,3 +143,16 @@ def test_a_strategy_that_was_asked_for_is_never_hidden(tmp_path: Path) -> None:
     assert len(rows) == 40
     assert len({name for row in shown for name in re.findall(r"m\d+(?=, lr)", row)}) == 20
     assert len(shown) < 40
+
+
+def test_very_many_strategies_are_thinned_and_the_caption_says_so(tmp_path: Path) -> None:
+    """Breaks if a search of a thousand settings makes a table that no browser opens."""
+    for i in range(LISTED + 30):
+        overrides = {"optimizer.lr": 1e-4 * (i + 1)}
+        write_run(tmp_path, str(i), {"a": {"rmse": 1.0 + i}}, monitor=1.0 + i, overrides=overrides)
+    write_run(tmp_path, "worst", {"a": {"rmse": 1e9}}, weighting="dwa", monitor=1e9)
+    section = Content.of(Records.read([tmp_path]), "final").sections[0]
+    table = strategies_table(section, strategy_rows(section.data, "final"), "final", "val")
+    assert len(table.rows) == LISTED
+    assert table.rows[-1].line.name.startswith("dwa")
+    assert f"{LISTED} of {LISTED + 31} strategies: the best; comparison.csv" in table.caption
