@@ -17,6 +17,8 @@ import torch
 from omegaconf import OmegaConf
 
 from mtl_runner.config.kept_files import KEPT_FILES
+from mtl_runner.data.dataset import Split
+from mtl_runner.data.inputs import InputTensors
 from mtl_runner.errors import RunDirectoryError
 from mtl_runner.errors.messages import run_message
 from mtl_runner.experiment.build import Experiment, build
@@ -244,7 +246,9 @@ def _devices(experiment: Experiment) -> str:
 
 def _header(request: Request, experiment: Experiment) -> dict[str, Any]:
     """Return, as plain values, what ``mtl_runner.load`` needs beside the weights."""
-    shape = experiment.data.splits["train"].shape
+    train = experiment.data.splits["train"]
+    shape = train.shape
+    example = train.rows(slice(0, 1)) if isinstance(train, Split) else train.example
     tasks = [task.plain() for task in experiment.data.tasks if task.has_target]
     # A user's kind of task that cannot be restored is an error now, not after the training.
     for task in tasks:
@@ -259,6 +263,10 @@ def _header(request: Request, experiment: Experiment) -> dict[str, Any]:
         "input_shape": {name: list(sizes) for name, sizes in shape.items()}
         if isinstance(shape, dict)
         else list(shape),
+        "input_dtypes": {
+            name: str(tensor.dtype).removeprefix("torch.")
+            for name, tensor in InputTensors(example.inputs).tensors.items()
+        },
         "preprocessing": experiment.data.preprocessing,
     }
 

@@ -72,6 +72,8 @@ class Predictor:
         input_shape: The shape of one row of the model's inputs; of each by name where there are
             several; None: it is not known.
         source: The run directory; empty: there is none.
+        input_dtypes: The type of each input, as torch calls it, by its name (``""`` for the only
+            one); float32 where it is not known.
 
     Example:
         >>> from mtl_runner.likelihood import Standard
@@ -92,6 +94,7 @@ class Predictor:
         noise_scales: Mapping[str, float] | None = None,
         input_shape: Shape | None = None,
         source: str = "",
+        input_dtypes: Mapping[str, str] | None = None,
     ) -> None:
         self.model, self.likelihood = model.eval(), likelihood
         self.tasks, self.preprocessing = tasks, preprocessing
@@ -99,6 +102,7 @@ class Predictor:
         self.image_reader: ImageReader | None = image_reader_of(preprocessing)
         self.noise_scales = dict(noise_scales or {})
         self.input_shape, self.source = input_shape, source
+        self.input_dtypes = dict(input_dtypes or {})
 
     @torch.no_grad()
     def outputs(self, x: pd.DataFrame | Inputs | Sequence[Any]) -> dict[str, Tensor]:
@@ -378,6 +382,7 @@ def _rebuilt(saved: dict[str, Any], device: str, trust: Sequence[str], file: Pat
         _noise_scales(tasks, likelihood, saved.get("noise_scales", {})),
         shape,
         str(file.parent),
+        saved.get("input_dtypes"),
     )
 
 
