@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
+from mtl_runner.config.code_folders import folders_of_code
 from mtl_runner.config.kept_files import KEPT_FILES
 from mtl_runner.data.dataset import Split
 from mtl_runner.data.inputs import InputTensors
@@ -255,8 +256,11 @@ def _header(request: Request, experiment: Experiment) -> dict[str, Any]:
         task_from_plain(task)
     config = OmegaConf.to_container(request.config, resolve=True)
     assert isinstance(config, dict)
+    model = {**config["model"], **options_to_rebuild(experiment.learner.model)}
+    code = folders_of_code([model, config["likelihood"], *(task["kind"] for task in tasks)])
     return {
-        "model": {**config["model"], **options_to_rebuild(experiment.learner.model)},
+        **({"code": code} if code else {}),
+        "model": model,
         "share": experiment.settings.share,
         "likelihood": config["likelihood"],
         "tasks": tasks,

@@ -53,12 +53,12 @@ def model_card(run: Path, predictor: Predictor, form: str, files: Mapping[str, s
     name = str(summary.get("name") or run.name)
     parameters = sum(parameter.numel() for parameter in predictor.model.parameters())
     tasks = ", ".join(f"`{task.name}`" for task in predictor.tasks)
+    contents = [[f"`{file}`", meaning] for file, meaning in files.items()]
     sections = [
         "---\nlibrary_name: pytorch\ntags:\n- multi-task-learning\n- mtl-runner\n---",
         f"# {name}",
         f"A model with {parameters:,} parameters ({type(predictor.model).__name__}) that answers {tasks}, trained by mtl-runner {_version(summary)}.",
-        "## Files\n\n"
-        + _table(["file", "what"], [[f"`{f}`", meaning] for f, meaning in files.items()]),
+        "## Files\n\n" + _table(["file", "what"], contents),
         "## Input\n\n" + _inputs(predictor),
         "## Output\n\n" + _outputs(predictor, form),
         "## Use\n\n```python\n" + _use(predictor, form) + "\n```",
