@@ -312,6 +312,11 @@ def predict() -> None:
     _run_command("mtl_runner.runs.predict_command")
 
 
+def export() -> None:
+    """Run the command ``mtl-export``: a trained model for other programs."""
+    _run_command("mtl_runner.runs.export_command")
+
+
 def _run_command(module: str) -> None:
     """Hand the arguments to the ``main`` of a module, and word its errors."""
     try:

@@ -11,11 +11,12 @@ import inspect
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 from torch import Tensor
 
+from mtl_runner.config.code_folders import search_recorded_folder
 from mtl_runner.config.instantiate import import_path, import_target
 from mtl_runner.errors import ConfigError, RunDirectoryError
 
@@ -56,7 +57,11 @@ def named_classes(module: ModuleType, base: type) -> set[str]:
 
 
 def checked_trees(
-    trees: Mapping[str, Any], allowed: Collection[str], trust: Sequence[str], file: Path
+    trees: Mapping[str, Any],
+    allowed: Collection[str],
+    trust: Sequence[str],
+    file: Path,
+    folders: Mapping[Any, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Return copies of config trees, after all of their targets were found to be allowed.
 
@@ -69,6 +74,8 @@ def checked_trees(
         allowed: Import paths of classes, all of them imported already.
         trust: Packages, modules, or single classes and functions, whose code may run as well.
         file: The file that the trees come from, for the errors.
+        folders: Where modules lay, by their names: searched for those that are trusted and found
+            nowhere else.
 
     Returns:
         The trees as plain dicts and lists, without interpolations.
@@ -88,7 +95,8 @@ def checked_trees(
         Traceback (most recent call last):
         mtl_runner.errors.RunDirectoryError: 'run/best.pt' names code that is neither
         mtl-runner's nor a layer of torch.nn (model.layers.0._target_='my_package.Layer');
-        only if you trust it, pass trust=['my_package'] to load.
+        only if you trust it, type mtl_runner.load('run', trust=['my_package']), or in a terminal
+        --trust my_package.
     """
     trust = _checked_trust(trust)
     reader = _TreeReader(file)
@@ -96,15 +104,15 @@ def checked_trees(
     foreign = {key: path for key, path in reader.targets.items() if path not in allowed}
     refused = {key: path for key, path in foreign.items() if not _is_under(path, trust)}
     if refused:
-        raise RunDirectoryError(_refusal(refused, trust, file))
+        raise RunDirectoryError(_refusal(refused, trust, file, folders))
     led_out = {}
     for key, path in foreign.items():
-        target = _import_trusted(path, key)
+        target = _import_trusted(path, key, folders)
         defined_at = import_path(target)
         if path not in trust and defined_at not in allowed and not _is_under(defined_at, trust):
             led_out[key] = path
     if led_out:
-        raise RunDirectoryError(_refusal(led_out, trust, file, exact=True))
+        raise RunDirectoryError(_refusal(led_out, trust, file, {}, exact=True))
     return copies
 
 
@@ -188,35 +196,52 @@ def _is_under(path: str, trust: Sequence[str]) -> bool:
     return any(path == entry or path.startswith(f"{entry}.") for entry in trust)
 
 
-def _import_trusted(path: str, key: str) -> Any:
+def _import_trusted(path: str, key: str, folders: Mapping[Any, Any]) -> Any:
+    package = path.split(".")[0]
+    moved_from = search_recorded_folder(package, folders)
     try:
         return import_target(path, key)
     except ConfigError as error:
-        package = path.split(".")[0]
         if package in sys.modules:
             raise
+        why = (
+            f"{moved_from!r}, where its run found it, does not hold it any more"
+            if moved_from
+            else "its run did not record where it lay"
+        )
         raise ConfigError(
-            f"{str(error).rstrip('.')}; put the folder that holds {package} on PYTHONPATH: load opens no folder that a run names."
+            f"{str(error).rstrip('.')}; put the folder that holds {package} on PYTHONPATH: {why}."
         ) from error
 
 
 def _refusal(
-    refused: Mapping[str, str], trust: Sequence[str], file: Path, exact: bool = False
+    refused: Mapping[str, str],
+    trust: Sequence[str],
+    file: Path,
+    folders: Mapping[Any, Any],
+    exact: bool = False,
 ) -> str:
-    """Return the sentence about targets that are not allowed.
+    """Return the sentence about targets that are not allowed, with what to type.
 
     Args:
         refused: Their paths, by the keys of their nodes.
         trust: What is trusted already.
         file: The file that names them.
+        folders: Where modules lay, by their names.
         exact: Whether to advise the whole paths instead of packages.
     """
     named = [f"{_short(key)}={_short(repr(path))}" for key, path in refused.items()]
     advised = list(dict.fromkeys([*trust, *(_advised(path, exact) for path in refused.values())]))
     more = f" and {len(named) - 3} more" if len(named) > 3 else ""
+    places = dict.fromkeys(
+        f"; {package} lies in {_short(repr(folders[package]))}"
+        for package in (path.split(".")[0] for path in refused.values())
+        if isinstance(folders.get(package), str)
+    )
+    options = " ".join(f"--trust {entry}" for entry in advised)
     return (
-        f"{str(file)!r} names code that is neither mtl-runner's nor a layer of torch.nn ({', '.join(named[:3])}{more}); "
-        f"only if you trust it, pass trust={_short(repr(advised), most=400)} to load."
+        f"{str(file)!r} names code that is neither mtl-runner's nor a layer of torch.nn ({', '.join(named[:3])}{more}{''.join(places)}); "
+        f"only if you trust it, type mtl_runner.load({str(file.parent)!r}, trust={_short(repr(advised), most=400)}), or in a terminal {_short(options, most=400)}."
     )
 
 

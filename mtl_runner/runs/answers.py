@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from mtl_runner.data.inputs import Shape
@@ -87,7 +88,9 @@ def sigma_tensor(
     if predicted is not None or noise_scale is None:
         return predicted
     output = outputs[task.name]
-    return output.new_full((len(output), *(1,) * (output.dim() - 1)), noise_scale)
+    # Without `len`, of which an exported program would make a constant.
+    scales = torch.full_like(output.flatten(1)[:, :1], noise_scale)
+    return scales.reshape(-1, *(1,) * (output.dim() - 1))
 
 
 def answer_columns(task: Task, answers: Mapping[str, Tensor]) -> Columns:
@@ -139,6 +142,16 @@ def suffixed(task: Task, names: Sequence[str], suffix: str, values: Tensor) -> C
     if count != len(names):
         names = [task.name] if count == 1 else [f"{task.name}.{i}" for i in range(count)]
     return {f"{name}{suffix}": column for name, column in zip(names, flat.T, strict=True)}
+
+
+def has_probabilities(task: Task) -> bool:
+    """Return whether the answers of a task are classes or labels with a probability each.
+
+    Example:
+        >>> has_probabilities(Task("a", size=1)), has_probabilities(Task("b", "multilabel", size=2))
+        (False, True)
+    """
+    return task.probabilities(torch.zeros(1, max(1, task.size))) is not None
 
 
 def describe_answer(task: Task) -> str:

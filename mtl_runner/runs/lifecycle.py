@@ -16,7 +16,10 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
+from mtl_runner.config.code_folders import folders_of_code
 from mtl_runner.config.kept_files import KEPT_FILES
+from mtl_runner.data.dataset import Split
+from mtl_runner.data.inputs import InputTensors
 from mtl_runner.errors import ConfigError, DataError, ModelError, RunDirectoryError
 from mtl_runner.errors.messages import run_message
 from mtl_runner.errors.words import counted
@@ -256,21 +259,30 @@ def _devices(experiment: Experiment) -> str:
 
 def _header(request: Request, experiment: Experiment) -> dict[str, Any]:
     """Return, as plain values, what ``mtl_runner.load`` needs beside the weights."""
-    shape = experiment.data.splits["train"].shape
+    train = experiment.data.splits["train"]
+    shape = train.shape
+    example = train.rows(slice(0, 1)) if isinstance(train, Split) else train.example
     tasks = [task.plain() for task in experiment.data.tasks if task.has_target]
     # A user's kind of task that cannot be restored is an error now, not after the training.
     for task in tasks:
         task_from_plain(task)
     config = OmegaConf.to_container(request.config, resolve=True)
     assert isinstance(config, dict)
+    model = {**config["model"], **options_to_rebuild(experiment.learner.model)}
+    code = folders_of_code([model, config["likelihood"], *(task["kind"] for task in tasks)])
     return {
-        "model": {**config["model"], **options_to_rebuild(experiment.learner.model)},
+        **({"code": code} if code else {}),
+        "model": model,
         "share": experiment.settings.share,
         "likelihood": config["likelihood"],
         "tasks": tasks,
         "input_shape": {name: list(sizes) for name, sizes in shape.items()}
         if isinstance(shape, dict)
         else list(shape),
+        "input_dtypes": {
+            name: str(tensor.dtype).removeprefix("torch.")
+            for name, tensor in InputTensors(example.inputs).tensors.items()
+        },
         "preprocessing": experiment.data.preprocessing,
     }
 

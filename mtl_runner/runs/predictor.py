@@ -72,6 +72,8 @@ class Predictor:
         input_shape: The shape of one row of the model's inputs; of each by name where there are
             several; None: it is not known.
         source: The run directory; empty: there is none.
+        input_dtypes: The type of each input, as torch calls it, by its name (``""`` for the only
+            one); float32 where it is not known.
 
     Example:
         >>> from mtl_runner.likelihood import Standard
@@ -92,6 +94,7 @@ class Predictor:
         noise_scales: Mapping[str, float] | None = None,
         input_shape: Shape | None = None,
         source: str = "",
+        input_dtypes: Mapping[str, str] | None = None,
     ) -> None:
         self.model, self.likelihood = model.eval(), likelihood
         self.tasks, self.preprocessing = tasks, preprocessing
@@ -99,6 +102,7 @@ class Predictor:
         self.image_reader: ImageReader | None = image_reader_of(preprocessing)
         self.noise_scales = dict(noise_scales or {})
         self.input_shape, self.source = input_shape, source
+        self.input_dtypes = dict(input_dtypes or {})
 
     @torch.no_grad()
     def outputs(self, x: pd.DataFrame | Inputs | Sequence[Any]) -> dict[str, Tensor]:
@@ -297,13 +301,15 @@ def load(run: str | Path, device: str = "cpu", trust: Sequence[str] = ()) -> Pre
 
     Only ``best.pt`` is read, and it cannot run code: its model, likelihood and kinds of tasks must
     be classes of mtl-runner or layers of ``torch.nn``, unless you trust others. Nothing is
-    downloaded, and no other file or folder that the run names is opened.
+    downloaded, and no other file or folder that the run names is opened, but the folder of a
+    module that you trust and that Python finds nowhere else; a line says so.
 
     Args:
         run: The run directory, as ``mtl-run`` printed it.
         device: Where the model should lie, e.g. ``"cuda"``.
         trust: Packages, modules, or single classes and functions whose code the file may run: those
-            of your own model, e.g. ``["my_package"]``. They are imported as Python finds them.
+            of your own model, e.g. ``["my_package"]``. They are imported as Python finds them, or
+            else from the folder where the run found them.
 
     Returns:
         The model with its tasks and preprocessing.
@@ -318,6 +324,10 @@ def load(run: str | Path, device: str = "cpu", trust: Sequence[str] = ()) -> Pre
         >>> predictor = load("outputs/my_run")  # doctest: +SKIP
         >>> predictor.predict(table)  # doctest: +SKIP
     """
+    if Path(run).is_file():
+        raise RunDirectoryError(
+            f"{str(run)!r} is a file; give the folder of the run: mtl_runner.load({str(Path(run).parent)!r})."
+        )
     file = Path(run) / "best.pt"
     if not file.exists():
         reason = not_kept(Path(run), [file.name])
@@ -348,7 +358,9 @@ def _rebuilt(saved: dict[str, Any], device: str, trust: Sequence[str], file: Pat
         "likelihood": saved.get("likelihood", STANDARD),
         **{key: task["kind"] for key, task in zip(kind_keys, saved["tasks"], strict=True)},
     }
-    trees = checked_trees(trees, SAFE_CLASSES, trust, file)
+    code = saved.get("code")
+    folders = code if isinstance(code, dict) else {}
+    trees = checked_trees(trees, SAFE_CLASSES, trust, file, folders)
     tasks = [
         task_from_plain({**task, "kind": trees[key]})
         for key, task in zip(kind_keys, saved["tasks"], strict=True)
@@ -378,6 +390,7 @@ def _rebuilt(saved: dict[str, Any], device: str, trust: Sequence[str], file: Pat
         _noise_scales(tasks, likelihood, saved.get("noise_scales", {})),
         shape,
         str(file.parent),
+        saved.get("input_dtypes"),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from mtl_runner.config.extras import import_extra
 from mtl_runner.files import write_atomic
@@ -20,6 +20,27 @@ def check_safetensors() -> None:
     import_extra("safetensors.torch", "safetensors", "record.safetensors=true")
 
 
+def safetensors_bytes(model: nn.Module, purpose: str) -> bytes:
+    """Return the weights of a model as a file, under the names of its ``state_dict``.
+
+    Args:
+        model: The model.
+        purpose: The option that asks for the file, for the error.
+
+    Raises:
+        ConfigError: If safetensors is not installed.
+    """
+    safetensors = import_extra("safetensors.torch", "safetensors", purpose)
+    # The format holds no tensor twice, so those that share memory are written as copies.
+    tensors: dict[str, Tensor] = {
+        name: tensor.detach().cpu().contiguous().clone()
+        for name, tensor in model.state_dict().items()
+    }
+    # Hugging Face's readers ask for this entry.
+    content: bytes = safetensors.save(tensors, metadata={"format": "pt"})
+    return content
+
+
 def write_safetensors(trainer: Trainer) -> None:
     """Write the weights of a run's best model, under the names of the model's ``state_dict``.
 
@@ -29,12 +50,6 @@ def write_safetensors(trainer: Trainer) -> None:
     Raises:
         OSError: If the file cannot be written.
     """
-    safetensors = import_extra("safetensors.torch", "safetensors", "record.safetensors=true")
     with trainer.best.loaded() as model:
-        # The format holds no tensor twice, so those that share memory are written as copies.
-        tensors: dict[str, Tensor] = {
-            name: tensor.detach().cpu().contiguous().clone()
-            for name, tensor in model.state_dict().items()
-        }
-    # Hugging Face's readers ask for this entry.
-    write_atomic(trainer.directory / FILE, safetensors.save(tensors, metadata={"format": "pt"}))
+        content = safetensors_bytes(model, "record.safetensors=true")
+    write_atomic(trainer.directory / FILE, content)

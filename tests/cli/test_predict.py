@@ -214,3 +214,44 @@ def test_a_model_of_tensors_takes_arrays(mtl: Command, tmp_path: Path) -> None:
     assert mtl("mtl-predict", "run", "new.csv").last_line == (
         "This model takes tensors [N, 4]; give one .npy file, or an .npz file with an array per input."
     )
+
+
+OWN_MODEL = """
+from torch import nn
+from my_layers_17 import WIDTH
+
+class TwoHeads(nn.Module):
+    def __init__(self, tasks, input_shape):
+        super().__init__()
+        self.trunk = nn.Linear(*input_shape, WIDTH)
+        self.heads = nn.ModuleDict({task.name: nn.Linear(WIDTH, task.size) for task in tasks})
+    def forward(self, x):
+        return {name: head(self.trunk(x).relu()) for name, head in self.heads.items()}
+"""
+
+
+def test_a_model_of_ones_own_answers_from_any_folder(mtl: Command, tmp_path: Path) -> None:
+    """Breaks if a run with a user's own model can be used in the folder of its code alone."""
+    project, elsewhere = tmp_path / "project", tmp_path / "elsewhere"
+    project.mkdir()
+    elsewhere.mkdir()
+    (project / "my_model_17.py").write_text(OWN_MODEL)
+    (project / "my_layers_17.py").write_text("WIDTH = 4\n")
+    (project / "conf/model").mkdir(parents=True)
+    (project / "conf/model/own.yaml").write_text("_target_: my_model_17.TwoHeads\n")
+    options = ("data=toy_mixed", "model=own", *QUICK[1:], "hydra.run.dir=run")
+    trained = mtl("mtl-run", *options, cwd=project)
+    assert trained.code == 0, trained.err
+    np.save(elsewhere / "new.npy", np.zeros((2, 4)))
+    question = ("mtl-predict", "../project/run", "new.npy", "-o", "answers.csv")
+    refused = mtl(*question, cwd=elsewhere)
+    assert (refused.code, refused.err.strip()) == (
+        1,
+        "'../project/run/best.pt' names code that is neither mtl-runner's nor a layer of torch.nn "
+        f"(model._target_='my_model_17.TwoHeads'; my_model_17 lies in {str(project)!r}); only if you trust it, "
+        "type mtl_runner.load('../project/run', trust=['my_model_17']), or in a terminal --trust my_model_17.",
+    )
+    told = mtl(*question, "--trust", "my_model_17", cwd=elsewhere)
+    assert told.code == 0, told.err
+    assert told.err == f"my_model_17 is taken from {str(project)!r}, where its run found it.\n"
+    assert len(pd.read_csv(elsewhere / "answers.csv")) == 2

@@ -19,6 +19,7 @@ FENCE = re.compile(
     r"(?P<text>.*?)\n(?P=indent)(?P=fence)[ \t]*$",
     re.MULTILINE | re.DOTALL,
 )
+COMMANDS = ("mtl-run", "mtl-compare", "mtl-predict", "mtl-export")
 NEEDS = re.compile(r"<!--\s*needs:\s*([^>]*?)\s*-->\s*$")
 
 
@@ -58,7 +59,7 @@ class Block:
         words = [
             shlex.split(line.split(" > ")[0], comments=True)
             for line in lines
-            if line.strip().startswith(("mtl-run", "mtl-compare", "mtl-predict"))
+            if line.strip().startswith(COMMANDS)
         ]
         return [command for command in words if not any("..." in word for word in command)]
 

@@ -21,7 +21,12 @@ import mtl_runner.launch
 import mtl_runner.runs.runner  # noqa: F401
 from mtl_runner import cli
 
-COMMANDS = {"mtl-run": cli.main, "mtl-compare": cli.compare, "mtl-predict": cli.predict}
+COMMANDS = {
+    "mtl-run": cli.main,
+    "mtl-compare": cli.compare,
+    "mtl-predict": cli.predict,
+    "mtl-export": cli.export,
+}
 
 
 def run_command(request: dict) -> None:

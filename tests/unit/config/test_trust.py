@@ -113,7 +113,7 @@ def test_all_else_is_refused_with_what_to_pass(target: str) -> None:
     advice = "torchvision" if package == "torchvision" else target
     sentence = (
         "'run/best.pt' names code that is neither mtl-runner's nor a layer of torch.nn "
-        f"(model._target_='{target}'); only if you trust it, pass trust=['{advice}'] to load."
+        f"(model._target_='{target}'); only if you trust it, type mtl_runner.load('run', trust=['{advice}']), or in a terminal --trust {advice}."
     )
     with pytest.raises(RunDirectoryError, match=f"^{re.escape(sentence)}$"):
         check(node(target))
@@ -226,7 +226,9 @@ def test_a_trusted_package_leads_nowhere_else(packages: Path, target: str) -> No
     """Breaks if trust in a package is trust in all that it imports."""
     with pytest.raises(RunDirectoryError) as error:
         check(node(target), ["my"])
-    assert str(error.value).endswith(f"pass trust=['my', '{target}'] to load.")
+    assert str(error.value).endswith(
+        f"type mtl_runner.load('run', trust=['my', '{target}']), or in a terminal --trust my --trust {target}."
+    )
 
 
 def test_a_single_target_can_be_trusted(packages: Path) -> None:
@@ -243,7 +245,8 @@ def test_several_targets_are_one_sentence_with_all_that_to_pass() -> None:
     assert str(error.value) == (
         "'run/best.pt' names code that is neither mtl-runner's nor a layer of torch.nn (model.0._target_='mine_0.Layer', "
         "model.1._target_='mine_1.Layer', model.2._target_='mine_2.Layer' and 2 more); only if you trust it, "
-        "pass trust=['other', 'mine_0', 'mine_1', 'mine_2', 'mine_3', 'mine_4'] to load."
+        "type mtl_runner.load('run', trust=['other', 'mine_0', 'mine_1', 'mine_2', 'mine_3', 'mine_4']), or in a terminal "
+        "--trust other --trust mine_0 --trust mine_1 --trust mine_2 --trust mine_3 --trust mine_4."
     )
 
 
@@ -253,7 +256,7 @@ def test_a_trusted_module_that_is_not_there_is_named() -> None:
         check(node("no_such_package.Net"), ["no_such_package"])
     assert str(error.value).startswith("model._target_='no_such_package.Net' cannot be imported (")
     assert str(error.value).endswith(
-        "; put the folder that holds no_such_package on PYTHONPATH: load opens no folder that a run names."
+        "; put the folder that holds no_such_package on PYTHONPATH: its run did not record where it lay."
     )
 
 

@@ -182,7 +182,10 @@ def test_a_payload_has_no_effect(
     sentence = str(error.value)
     assert sentence.startswith(f"'{directory}/best.pt' names code that is neither mtl-runner's nor")
     assert repr(payload if payload in PAYLOADS else "numpy.testing.runstring") in sentence
-    assert re.search(r"only if you trust it, pass trust=\[.+\] to load\.$", sentence)
+    assert re.search(
+        r"only if you trust it, type mtl_runner\.load\('.+', trust=\[.+\]\), or in a terminal --trust .+\.$",
+        sentence,
+    )
 
 
 def test_a_payload_would_take_effect_if_it_were_trusted(
@@ -215,7 +218,10 @@ def test_a_module_beside_the_run_is_not_imported(
     """Breaks if `cd downloaded_run; python -c "load('.')"` runs the code that lies there."""
     monkeypatch.syspath_prepend(str(marker.parent))
     write(saved, marker.parent / "run", model={"_target_": "helper.X"})
-    with pytest.raises(RunDirectoryError, match=r"pass trust=\['helper'\] to load\.$"):
+    with pytest.raises(
+        RunDirectoryError,
+        match=r"type mtl_runner\.load\('run', trust=\['helper'\]\), or in a terminal --trust helper\.$",
+    ):
         mtl_runner.load("run")
     assert not marker.exists()
     with pytest.raises(ConfigError, match=r"it must make a torch\.nn\.Module"):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mtl_runner.errors import DataError, RunDirectoryError
+from mtl_runner.errors import ConfigError, DataError, RunDirectoryError
 from mtl_runner.files import write_json
 from mtl_runner.likelihood import Standard
 from mtl_runner.runs.predictor import Predictor, load, task_from_plain
@@ -81,6 +81,42 @@ def test_a_directory_without_a_model_is_named(tmp_path: Path) -> None:
     """Breaks if a wrong path ends in an error of the unpickler."""
     with pytest.raises(RunDirectoryError, match=str(tmp_path)):
         load(tmp_path)
+
+
+def test_a_file_in_the_place_of_the_folder_is_told(tmp_path: Path) -> None:
+    """Breaks if `load("run/best.pt")` advises something that does not help."""
+    (tmp_path / "best.pt").touch()
+    with pytest.raises(RunDirectoryError) as error:
+        load(tmp_path / "best.pt")
+    assert (
+        str(error.value)
+        == f"{str(tmp_path / 'best.pt')!r} is a file; give the folder of the run: mtl_runner.load({str(tmp_path)!r})."
+    )
+
+
+@pytest.mark.parametrize("interval", [0, 1, 1.5, -0.1, True, "0.95"])
+def test_an_interval_is_a_share_and_needs_a_noise_scale(
+    predictor: Predictor, interval: float
+) -> None:
+    """Breaks if 95 is taken for 95 %, or an interval is missing without a word."""
+    with pytest.raises(ConfigError, match="interval must be a share between 0 and 1"):
+        predictor.predict(torch.zeros(2, 4), interval=interval)
+    with pytest.raises(ConfigError, match="No task of this model has a noise scale"):
+        predictor.predict(torch.zeros(2, 4), interval=0.95)
+
+
+def test_tensors_are_answered_with_probabilities(predictor: Predictor) -> None:
+    """Breaks if probabilities need a softmax of one's own."""
+    answers = predictor.predict(torch.zeros(2, 4), probabilities=True)
+    assert list(answers) == [
+        "price",
+        "state",
+        "state.probability",
+        "heating",
+        "heating.probability",
+    ]
+    assert torch.equal(answers["state.probability"], OUTPUTS["state"].softmax(1))
+    assert torch.equal(answers["heating.probability"], OUTPUTS["heating"].sigmoid())
 
 
 @pytest.mark.parametrize(
