@@ -269,6 +269,7 @@ def _resume(directory: Path, arguments: list[str]) -> int:
 
 def _report(sweep: Path) -> None:
     """Write and print the comparison of a sweep; a failed job makes the exit status 1."""
+    from mtl_runner.errors.words import counted
     from mtl_runner.results.compare import compare_directories
 
     comparison = compare_directories([sweep], output=sweep)
@@ -283,7 +284,7 @@ def _report(sweep: Path) -> None:
     print(comparison.text(output=sweep))
     if comparison.failed:
         _print_error(
-            f"{comparison.failed} of {comparison.total} runs failed; the reasons are above and in {sweep / 'runs.csv'}.",
+            f"{comparison.failed} of {counted(comparison.total, 'run')} failed; the reasons are above and in {sweep / 'runs.csv'}.",
             1,
         )
 

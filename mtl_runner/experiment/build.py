@@ -24,6 +24,7 @@ from mtl_runner.data.dataset import Split
 from mtl_runner.data.items.iterable_split import IterableSplit
 from mtl_runner.data.prepare import Prepared
 from mtl_runner.errors import ConfigError, DataError
+from mtl_runner.errors.words import counted
 from mtl_runner.experiment.conflicts import Conflicts
 from mtl_runner.experiment.dataset import (
     Datasets,
@@ -217,7 +218,7 @@ def build(cfg: DictConfig, datasets: Datasets | None = None) -> Experiment:
     warmup_steps = 0 if warmup is None else parse_time(warmup, length, "trainer.warmup")
     if warmup_steps > length.steps:
         raise ConfigError(
-            f"trainer.warmup={warmup} is longer than the run of {length.steps} steps, so that no learning rate would be reached; give a shorter one, such as 5%."
+            f"trainer.warmup={warmup} is longer than the run of {counted(length.steps, 'step')}, so that no learning rate would be reached; give a shorter one, such as 5%."
         )
     frozen = frozen_for_a_time(model)
     for parts in frozen:

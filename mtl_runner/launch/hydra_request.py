@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from mtl_runner.errors import ConfigError
 from mtl_runner.errors.keys import suggest_key
-from mtl_runner.runs.request import Request
+from mtl_runner.runs.request import Request, Shown
 from mtl_runner.runs.sweep_report import SweepReport
 
 # Options of the runner that are in no config until somebody adds them.
@@ -84,7 +84,7 @@ def check_added_keys(config: DictConfig, hydra: Any) -> None:
             )
 
 
-def _shown() -> Literal["all", "bar", "nothing"]:
+def _shown() -> Shown:
     """Return what the terminal shows of a run, beside the report of its sweep."""
     if not is_sweeping():
         return "all"

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from mtl_runner.config.instantiate import takes
 from mtl_runner.errors import ConfigError, RunDirectoryError
 from mtl_runner.errors.checks import whole_number
+from mtl_runner.errors.words import counted
 from mtl_runner.experiment.build import Experiment, build
 from mtl_runner.experiment.own_optimizers import SETTLING
 from mtl_runner.experiment.schedulers import RUN_LENGTHS
@@ -56,12 +57,12 @@ def can_be_longer(directory: Path, config: DictConfig, epochs: Any) -> bool:
     name = display_path(directory)
     if epochs < before:
         raise ConfigError(
-            f"{KEY}={epochs} is less than the {before} epochs of {name!r}; leave it out to resume the run, or give more."
+            f"{KEY}={epochs} is less than the {counted(before, 'epoch')} of {name!r}; leave it out to resume the run, or give more."
         )
     reason = bound_to_length(experiment, config)
     if reason:
         raise RunDirectoryError(
-            f"{name!r} was to end after {before} epochs, and {reason}, so with {epochs} epochs it would have begun otherwise; train anew with mtl-run repeat={name} {KEY}={epochs}."
+            f"{name!r} was to end after {counted(before, 'epoch')}, and {reason}, so with {counted(epochs, 'epoch')} it would have begun otherwise; train anew with mtl-run repeat={name} {KEY}={epochs}."
         )
     return True
 

@@ -10,6 +10,8 @@ from typing import Literal
 
 from omegaconf import DictConfig
 
+Shown = Literal["all", "bar", "nothing"]
+
 
 @dataclass(frozen=True)
 class Request:
@@ -41,7 +43,7 @@ class Request:
     hydra: DictConfig | None = None
     job: str = ""
     longer: int | None = None
-    shown: Literal["all", "bar", "nothing"] = "all"
+    shown: Shown = "all"
 
 
 @dataclass(frozen=True)

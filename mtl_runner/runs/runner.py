@@ -34,7 +34,7 @@ from mtl_runner.runs.lifecycle import (
 from mtl_runner.runs.logs import logging_to
 from mtl_runner.runs.longer import can_be_longer, make_longer
 from mtl_runner.runs.records import kept_files, not_kept, read_summary
-from mtl_runner.runs.request import Outcome, Request
+from mtl_runner.runs.request import Outcome, Request, Shown
 from mtl_runner.runs.summary import monitor_line, task_table
 from mtl_runner.runs.sweep_report import SweepReport
 from mtl_runner.runs.trackers.session import catch_up
@@ -180,7 +180,9 @@ def _run_claimed(request: Request) -> Outcome:
     devices = count_devices(request)
     if devices == 1:
         return end(_train(begin(request), request), request)
-    outcome = train_on_devices(request, devices, run_as_rank)
+    # Two processes cannot share out a terminal between their bars.
+    shown: Shown = "nothing" if request.shown == "bar" else request.shown
+    outcome = train_on_devices(replace(request, shown=shown), devices, run_as_rank)
     if outcome.error and read_summary(request.directory).get("status") == "running":
         # The first process had no time to record it.
         write_status(request, "failed", outcome.error)

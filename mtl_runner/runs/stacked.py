@@ -298,7 +298,7 @@ class StackedRuns:
             raise StoppedBySignal(stack.stop_signal)
 
     def _end(self, ends: Mapping[int, Trainer | Exception]) -> None:
-        """End runs, and print a line of each once its files are on the disk.
+        """End runs, whose files wait for the disk together.
 
         Args:
             ends: The trainer of each run, or the error with which its training ended.
@@ -312,11 +312,6 @@ class StackedRuns:
         for index, error in self._unwritten(files):
             with self._failures_of(index):
                 raise error
-        for index in ends:
-            if index in self.outcomes and not self.outcomes[index].error:
-                with self._failures_of(index):
-                    summary = read_summary(self.requests[index].directory)
-                    self._print(index, monitor_line(summary))
 
     @contextlib.contextmanager
     def _failures_of(self, index: int) -> Iterator[None]:

@@ -17,6 +17,8 @@ from typing import Any
 
 from mtl_runner.errors import RunDirectoryError
 from mtl_runner.files import read_regular
+from mtl_runner.results.records.reading import UnreadableError
+from mtl_runner.results.records.summary import check_summary
 from mtl_runner.runs.logs import NOTICES
 from mtl_runner.runs.records import read_summary
 
@@ -187,8 +189,10 @@ def summary_of(directory: Path) -> dict[str, Any]:
         >>> summary_of(Path("no/such/run"))
         {}
     """
-    with contextlib.suppress(RunDirectoryError, OSError):
-        return read_summary(directory)
+    with contextlib.suppress(RunDirectoryError, UnreadableError, OSError):
+        summary = read_summary(directory)
+        check_summary(summary)
+        return summary
     return {}
 
 

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 from mtl_runner.compat.torch_modules import draws_at_random, keeps_running_statistics
 from mtl_runner.config.settings import TrainerOptions
+from mtl_runner.errors.words import counted
 from mtl_runner.experiment.learner import Learner
 from mtl_runner.likelihood import Homoscedastic
 from mtl_runner.models.shared_batch_norm import SharedBatchNorm
@@ -425,6 +426,6 @@ def _unmeasured_nadir(experiment: Experiment) -> str:
     ):
         return ""
     return (
-        f"weighting.warmup_epochs={weighting.warmup_epochs} leaves nothing of the {epochs} epochs: the nadir is measured at the end of the "
+        f"weighting.warmup_epochs={weighting.warmup_epochs} leaves nothing of the {counted(epochs, 'epoch')}: the nadir is measured at the end of the "
         "warm-up, and until then the objective is the sum of the losses' logarithms; lower it, or give weighting.nadir."
     )

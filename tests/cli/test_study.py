@@ -300,7 +300,7 @@ def test_the_plan_comes_before_any_run(study: Study) -> None:
     phases = [line for line in lines if line.startswith("study: ")]
     assert phases[-2].startswith("study: final runs with fresh seeds, 1")
     assert re.search(r"; at most [\d.]+ (s|min) left$", phases[-2])
-    assert phases[-1].startswith("study: frozen twins with the same seeds, 4 runs")
+    assert phases[-1].startswith("study: frozen twins with the same seeds, 2 runs")
 
 
 def test_a_study_has_a_line_per_run(study: Study) -> None:

@@ -12,10 +12,8 @@ import pytest
 from mtl_runner.runs import sweep_report
 from mtl_runner.runs.sweep_report import SweepReport, result_of
 from tests.support.screen import shown
-from tests.unit.runs.test_sweep_records import leave, notice
+from tests.unit.runs.test_sweep_records import RESULTS, leave, notice
 
-MONITOR = {"name": "relative_loss", "final": 0.5, "best": 0.25, "best_epoch": 3}
-FINISHED: dict[str, Any] = {"monitor": MONITOR, "time": {"seconds": 3.21}}
 JOBS = {number: ["data=digits", f"seed={number}"] for number in range(3)}
 
 
@@ -30,7 +28,7 @@ def test_a_line_says_which_run_ended_how_and_after_what_time(
 ) -> None:
     """Breaks if a sweep does not say what came of each run, or more than that."""
     with report.watching(JOBS):
-        leave(tmp_path / "1_run", "finished", JOBS[1], **FINISHED)
+        leave(tmp_path / "1_run", "finished", JOBS[1])
         report.look()
         leave(tmp_path / "0_run", "failed", JOBS[0], reason="The loss became nan.")
         report.look()
@@ -47,7 +45,7 @@ def test_what_no_directory_tells_is_told_by_the_launcher_once(
     with report.watching(JOBS):
         report.end_run(0, None, "The disk is full.")
         leave(tmp_path / "0_run", "failed", JOBS[0], reason="The disk is full.")
-        leave(tmp_path / "1_run", "finished", JOBS[1], **FINISHED)
+        leave(tmp_path / "1_run", "finished", JOBS[1])
     report.end_run(1, tmp_path / "1_run", "")
     report.end_run(2, tmp_path / "2_run", "already holds a metrics.csv")
     printed = capsys.readouterr()
@@ -75,9 +73,9 @@ def test_a_resumed_sweep_counts_what_is_finished(
     report: SweepReport, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Breaks if a sweep that goes on begins to count at 1, or lists what it has."""
-    leave(tmp_path / "0_run", "finished", JOBS[0], **FINISHED)
+    leave(tmp_path / "0_run", "finished", JOBS[0])
     with report.watching(JOBS):
-        leave(tmp_path / "1_run", "finished", JOBS[1], **FINISHED)
+        leave(tmp_path / "1_run", "finished", JOBS[1])
     assert capsys.readouterr().out.splitlines() == [
         "1 run of 3 is finished already.",
         "[2 of 3] 1: seed=1  relative_loss 0.5, 3.2 s",
@@ -91,7 +89,7 @@ def test_names_and_the_total_of_a_study_are_its_own(
     report.total = 120
     report.names = {2: "famo frozen seed=1"}
     with report.watching({2: JOBS[2]}):
-        leave(tmp_path / "2_run", "finished", JOBS[2], **FINISHED)
+        leave(tmp_path / "2_run", "finished", JOBS[2])
     assert capsys.readouterr().out.startswith("[  1 of 120] 2: famo frozen seed=1  relative_loss")
     assert report.name_of(2) == "2: famo frozen seed=1"
 
@@ -151,7 +149,7 @@ def test_a_terminal_has_a_bar_below_the_lines(
 @pytest.mark.parametrize(
     ("summary", "words"),
     [
-        ({"status": "finished", **FINISHED, "judge": "best"}, "relative_loss 0.25, 3.2 s"),
+        ({"status": "finished", **RESULTS, "judge": "best"}, "relative_loss 0.25, 3.2 s"),
         ({"status": "finished", "monitor": {"name": "loss", "final": None}}, "loss nan"),
         (
             {"status": "interrupted", "reason": "stopped by SIGTERM"},
