@@ -5,7 +5,7 @@ Free of torch until it launches.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,8 @@ class ReusingLauncher(PreparingLauncher):
     """A launcher that hands only those jobs to another one whose runs have not finished.
 
     A finished run with the config of a job stands for it. A run that was stopped goes on in its
-    own directory. All other jobs are new and get numbers that no run has.
+    own directory. All other jobs are new: where an interrupted sweep goes on they get the numbers
+    that they would have had, in one that has grown numbers that no run has.
 
     Args:
         launcher: The launcher that trains, already set up.
@@ -37,6 +38,7 @@ class ReusingLauncher(PreparingLauncher):
         folders: The name of the folder of each job so far, by the number that the sweeper gave it.
         reused: The number of runs that stood for a job.
         trained: The number of jobs that were handed on.
+        keeps_numbers: Whether all jobs have the numbers of a sweep without interruption so far.
 
     Example:
         >>> from mtl_runner.compat.hydra_launcher import BasicLauncher
@@ -48,6 +50,7 @@ class ReusingLauncher(PreparingLauncher):
         self.launcher = launcher
         self.folders: dict[int, str] = {}
         self.reused = self.trained = 0
+        self.keeps_numbers = True
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
@@ -82,36 +85,51 @@ class ReusingLauncher(PreparingLauncher):
             self.trained += len(job_overrides)
             return self.launcher.launch(job_overrides, initial_job_idx)
         requests, returns = self.prepare(job_overrides, initial_job_idx)
-        going_on: dict[int, Path] = {}
-        new: list[int] = []
+        places: dict[int, Path] = {}
         for number, request in requests.items():
-            folder = self.runs.take(request)
-            if folder is None:
-                new.append(number)
-                continue
-            self.folders[number] = self._name(folder)
-            if is_finished(folder):
-                self._complete_reused(returns[number], request, folder)
-            else:
-                going_on[number] = folder
-        # New jobs come first, so that their numbers have no gaps.
-        missing = [*new, *going_on]
-        self._say(len(requests) - len(missing), len(missing))
+            if (folder := self.runs.take(request)) is not None:
+                places[number] = folder
+        finished = [number for number, folder in places.items() if is_finished(folder)]
+        for number in finished:
+            self._complete_reused(returns[number], requests[number], places[number])
+        missing = [number for number in requests if number not in finished]
+        self._say(len(finished), len(missing))
+        self.keeps_numbers = self.keeps_numbers and self._can_keep_numbers(requests, places)
+        if self.keeps_numbers:
+            first = missing[0] if missing else 0
+            self.next_number = max(self.next_number, initial_job_idx + len(requests))
+        else:
+            # New jobs come first, so that their numbers have no gaps.
+            missing.sort(key=lambda number: number in places)
+            first, self.next_number = self.next_number, self.next_number + len(requests)
+            self.next_number -= len(places)
+        overrides = [list(job_overrides[number - initial_job_idx]) for number in missing]
+        natural, _ = self.prepare(overrides, first) if missing else ({}, {})
+        for number, options, request in zip(missing, overrides, natural.values(), strict=True):
+            usual = requests[number] if self.keeps_numbers else request
+            places.setdefault(number, usual.directory)
+            if request.directory != places[number]:
+                options.append(f"++{FOLDER_KEY}={_quoted(self._name(places[number]))}")
+        self.folders |= {number: self._name(folder) for number, folder in places.items()}
         if missing:
-            first, self.next_number = self.next_number, self.next_number + len(new)
-            overrides = [list(job_overrides[number - initial_job_idx]) for number in missing]
-            for options, folder in zip(overrides[len(new) :], going_on.values(), strict=True):
-                options.append(f"++{FOLDER_KEY}={_quoted(self._name(folder))}")
-            renumbered, _ = self.prepare(overrides[: len(new)], first) if new else ({}, {})
-            for number, request in zip(new, renumbered.values(), strict=True):
-                self.folders[number] = self._name(request.directory)
             report = SweepReport.current
             if report is not None:
+                # They are called by the numbers that the other launcher gives them.
                 names = report.names
                 report.names = {first + i: names[n] for i, n in enumerate(missing) if n in names}
-            made = self.launcher.launch(overrides, first)
-            returns |= dict(zip(missing, made, strict=True))
+            returns |= dict(zip(missing, self.launcher.launch(overrides, first), strict=True))
         return list(returns.values())
+
+    def _can_keep_numbers(
+        self, requests: Mapping[int, Request], places: Mapping[int, Path]
+    ) -> bool:
+        """Return whether every run lies where its job would put it, and no other is in the way."""
+        return all(
+            places[number] == request.directory
+            if number in places
+            else number not in self.runs.numbers
+            for number, request in requests.items()
+        )
 
     def _complete_reused(self, job: JobReturn, request: Request, folder: Path) -> None:
         """Tell Hydra how a run ended that was made before."""

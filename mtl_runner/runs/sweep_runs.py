@@ -18,7 +18,8 @@ class SweepRuns:
 
     Attributes:
         directory: The directory of the sweep.
-        next_number: The first number that no run has.
+        numbers: The numbers of the runs' jobs.
+        next_number: The first number that is larger than those of all runs.
 
     Example:
         >>> runs = SweepRuns(Path("no/such/sweep"))
@@ -29,7 +30,8 @@ class SweepRuns:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         folders = sorted(run_folders(directory), key=self._number)
-        self.next_number = max([len(folders), *(self._number(path) + 1 for path in folders)])
+        self.numbers = {self._number(path) for path in folders}
+        self.next_number = max([len(folders), *(number + 1 for number in self.numbers)])
         self._by_config: dict[str, list[Path]] = {}
         self._by_options: dict[frozenset[str], list[Path]] = {}
         self._used: set[Path] = set()

@@ -85,7 +85,7 @@ class Budget:
             allowed = "" if in_runs else f" ({counted(int(self.limit), 'run')})"
             raise ConfigError(
                 f"The study may need {extent.most_without_extension} runs, more than study.budget={self.asked}{allowed} allows; "
-                "raise it, or lower study.seeds, study.fixed_points or trainer.epochs, or take +study=quick."
+                "raise it, or lower study.seeds, study.fixed_points or trainer.epochs."
             )
 
 

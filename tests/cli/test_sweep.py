@@ -119,9 +119,34 @@ def test_a_sweep_directory_is_refused_unless_resumed_and_then_only_the_rest_is_r
     before = (finished / "summary.json").stat().st_mtime_ns
     resumed = mtl("mtl-run", *sweep, "resume=true")
     assert resumed.code == 0, resumed.err
-    assert resumed.out.count("finished already") == 1
+    assert resumed.out.startswith("reused 1 run, 1 to do\n")
     assert (finished / "summary.json").stat().st_mtime_ns == before
     assert json.loads((lost / "summary.json").read_text())["status"] == "finished"
+
+
+@pytest.mark.long
+def test_a_sweep_that_grows_is_the_one_made_at_once(mtl: Command, tmp_path: Path) -> None:
+    """Breaks if more seeds or strategies train what is there, or give other numbers."""
+    small = (*SWEEP, "hydra/launcher=stacked")
+    assert mtl("mtl-run", *small, "weighting=fixed,uncertainty", "seed=0,1").code == 0
+    sweep = tmp_path / "sweep"
+    before = {path: path.stat().st_mtime_ns for path in sweep.glob("*/metrics.csv")}
+    larger = ("weighting=uncertainty,fixed,dwa", "seed=range(0,3)")
+    refused = mtl("mtl-run", *small, *larger, "trainer.epochs=5", "resume=true")
+    assert refused.last_line == (
+        f"'{sweep}' holds runs that cannot be compared with these (trainer.epochs=4 there and trainer.epochs=5 here); "
+        "make them equal, sweep over both values, or choose another hydra.sweep.dir."
+    )
+    grown = mtl("mtl-run", *small, *larger, "resume=true")
+    assert grown.code == 0, grown.err
+    assert grown.out.startswith("reused 4 runs, 5 to do\n")
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert len(list(sweep.glob("*/metrics.csv"))) == 9
+    assert mtl("mtl-run", *small, *larger, "hydra.sweep.dir=once").code == 0
+    tables = [pd.read_csv(tmp_path / name / "comparison.csv") for name in ("sweep", "once")]
+    grown_rows, rows = (table.set_index("strategy").sort_index() for table in tables)
+    kept = [column for column in rows if "seconds" not in column]
+    pd.testing.assert_frame_equal(grown_rows[kept], rows[kept], rtol=1e-5)
 
 
 @pytest.mark.long
@@ -236,9 +261,9 @@ def test_a_sweep_is_not_resumed_with_other_options(mtl: Command, tmp_path: Path)
     """Breaks if two sweeps are mixed in one directory and a seed counts twice."""
     assert mtl("mtl-run", *SWEEP, "seed=0,1").code == 0
     before = (tmp_path / "sweep" / "multirun.yaml").read_bytes()
-    refused = mtl("mtl-run", *SWEEP, "seed=0,1,2", "resume=true")
+    refused = mtl("mtl-run", *SWEEP, "seed=0,1,2", "data=digits", "resume=true")
     assert refused.code == 1
-    assert "resume=true goes on with the same options only" in refused.last_line
+    assert "(no data there and data=digits here)" in refused.last_line
     assert (tmp_path / "sweep" / "multirun.yaml").read_bytes() == before
 
 

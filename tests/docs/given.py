@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -132,8 +133,8 @@ def quick(command: Sequence[str], folder: Path) -> list[str]:
         replaced.append(option)
     changes = [
         *FEW_ROWS.get(data, ()),
-        *(QUICK if not any(option.startswith("resume=") for option in options) else ()),
-        *(SHORT_STUDY if "+study=fair" in options else ()),
+        *(QUICK if not any(re.match("resume=(?!true)", option) for option in options) else ()),
+        *(SHORT_STUDY if any(option.startswith("+study=") for option in options) else ()),
     ]
     return [name, *replaced, *changes]
 

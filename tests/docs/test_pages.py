@@ -23,7 +23,7 @@ TABLE = (
 )
 RUN = "outputs/my_run"  # the name of a finished run in all examples
 MANY = 2  # commands in one block that run quickly enough
-LONG = ("+study=fair", "experiment=", "data=scenes", "data=nyuv2", "data=cityscapes")
+LONG = ("+study=", "experiment=", "data=scenes", "data=nyuv2", "data=cityscapes")
 
 
 def of(*languages: str, marked: bool = False) -> list[Block]:

@@ -120,6 +120,25 @@ def test_a_later_batch_goes_on_with_the_numbers(
     assert reusing.next_number == 4
 
 
+def test_an_interrupted_sweep_keeps_its_numbers(
+    sweep: Callable[[Launcher], ReusingLauncher],
+) -> None:
+    """Breaks if the runs of a sweep that was killed are named otherwise than without the kill."""
+    first = LeavingLauncher()
+    sweep(first).launch(jobs(0, 1), 0)
+    reusing = sweep(first)
+    reusing.launch(jobs(0, 1, 2, 3), 0)
+    assert [name.partition("_")[0] for name in first.launched] == ["0", "1", "2", "3"]
+    for name in ("1_toy_regression_uncertainty_seed1", "3_toy_regression_uncertainty_seed3"):
+        (reusing.directory / name / "summary.json").unlink()
+    second = LeavingLauncher()
+    reusing = sweep(second)
+    reusing.launch(jobs(0, 1, 2, 3), 0)
+    reusing.launch(jobs(4), 4)
+    assert [name.partition("_")[0] for name in second.launched] == ["1", "3", "4"]
+    assert reusing.keeps_numbers
+
+
 def test_a_job_that_is_asked_for_twice_is_two_runs(
     sweep: Callable[[Launcher], ReusingLauncher],
 ) -> None:

@@ -159,6 +159,19 @@ def test_failed_trials_lose_and_a_candidate_that_always_fails_is_noted() -> None
     assert "Every trial of famo failed." in protocol.notes
 
 
+def test_a_candidate_that_cannot_run_here_takes_no_further_part() -> None:
+    """Breaks if a method that needs three tasks is tuned to the end, or said to have failed."""
+    refusal = lambda candidate: "It needs 3 tasks." if candidate is FAMO else ""  # noqa: E731
+    protocol = study(EQUAL, DWA, FAMO, refusal=refusal)
+    rounds = play(protocol, lambda run: math.nan if run.candidate is FAMO else -run.lr)
+    assert [sum(run.candidate is FAMO for run in runs) for runs in rounds] == [
+        len(PLAN.grid),
+        *[0] * (len(rounds) - 1),
+    ]
+    assert protocol.notes[0] == "famo is not applicable here: It needs 3 tasks."
+    assert "Every trial of famo failed." not in protocol.notes
+
+
 def test_no_extension_goes_beyond_the_budget() -> None:
     """Breaks if a study takes more runs than it announced."""
     protocol = study(EQUAL, FAMO, within_budget=lambda _: False)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from mtl_runner.files import write_json
 from mtl_runner.results.records.dataset import Records
 from mtl_runner.results.records.labels import label_runs
 from mtl_runner.results.records.roles import (
@@ -69,6 +71,19 @@ def test_a_study_that_was_copied_is_still_one(tmp_path: Path) -> None:
         ("tuned", "strategy"),
         ("fixed", "equal"),
     ]
+
+
+def test_what_a_smaller_study_left_is_no_part_of_the_larger_one(tmp_path: Path) -> None:
+    """Breaks if twins at other weights are compared, or later runs change the order of rows."""
+    for name, weighting in (("0", "fixed"), ("1", "uncertainty"), ("2", "fixed"), ("3", "dwa")):
+        write_run(tmp_path / "x", name, METRICS, weighting=weighting)
+    write_run(tmp_path / "plain", "9", METRICS, weighting="famo")
+    jobs = {name: {"strategy": strategy} for name, strategy in (("0", "a"), ("3", "c"), ("1", "b"))}
+    write_study(tmp_path / "x", jobs)
+    content = json.loads((tmp_path / "x" / "study.json").read_text())
+    write_json(tmp_path / "x" / "study.json", {**content, "unused": ["1", "2", "9"]})
+    records = Records.read([tmp_path / "x", tmp_path / "plain"])
+    assert [role.run.directory.name for role in records.roles] == ["0", "3", "1", "9"]
 
 
 def test_a_like_named_run_of_another_folder_takes_no_role(tmp_path: Path) -> None:
