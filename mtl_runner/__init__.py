@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mtl_runner.likelihood import Likelihood
     from mtl_runner.results.compare import compare
     from mtl_runner.runs.predictor import load
+    from mtl_runner.runs.recorder import Recorder
     from mtl_runner.runs.trackers.base import Tracker
     from mtl_runner.schedule import Schedule
     from mtl_runner.tasks.kinds import Kind
@@ -32,6 +33,7 @@ __all__ = [
     "Kind",
     "Likelihood",
     "Metric",
+    "Recorder",
     "Schedule",
     "Task",
     "Tracker",
@@ -47,6 +49,7 @@ _MODULES = {
     "Kind": "mtl_runner.tasks.kinds",
     "Likelihood": "mtl_runner.likelihood",
     "Metric": "mtl_runner.tasks.metrics",
+    "Recorder": "mtl_runner.runs.recorder",
     "Schedule": "mtl_runner.schedule",
     "Task": "mtl_runner.tasks.task",
     "Tracker": "mtl_runner.runs.trackers.base",

@@ -318,5 +318,19 @@ def _complete(task: Task, splits: Mapping[str, AnySplit]) -> Task:
         for split in splits.values()
     )
     task = replace(task, size=size, missing=missing, places=task.spec.places(targets["train"]))
-    trivial = task.spec.trivial(targets["train"], task)
+    return with_trivial(task, targets["train"])
+
+
+def with_trivial(task: Task, target: Tensor) -> Task:
+    """Return a task with its trivial predictor.
+
+    Args:
+        task: The task, with its size and places.
+        target: The target of the training split.
+
+    Example:
+        >>> with_trivial(Task("depth", size=1), torch.tensor([[1.0], [3.0]])).trivial
+        (2.0,)
+    """
+    trivial = task.spec.trivial(target, task)
     return replace(task, trivial=tuple(trivial.nan_to_num(0.0).tolist()))

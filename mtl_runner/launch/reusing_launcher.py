@@ -111,8 +111,10 @@ class ReusingLauncher(PreparingLauncher):
             if request.directory != places[number]:
                 options.append(f"++{FOLDER_KEY}={_quoted(self._name(places[number]))}")
         self.folders |= {number: self._name(folder) for number, folder in places.items()}
+        report = SweepReport.current
+        if report is not None:
+            report.count_earlier(len(finished))
         if missing:
-            report = SweepReport.current
             if report is not None:
                 # They are called by the numbers that the other launcher gives them.
                 names = report.names

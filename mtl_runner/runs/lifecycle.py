@@ -206,6 +206,21 @@ def draw(trainer: Trainer, summary: dict[str, Any], directory: Path) -> None:
             plot_panel(directory / "panel.png", panel)
 
 
+def draw_from_files(directory: Path, summary: dict[str, Any]) -> None:
+    """Draw the pictures of a run that can be drawn without its model.
+
+    Where that fails, a warning says why.
+
+    Args:
+        directory: The run directory.
+        summary: The content of its summary.json.
+    """
+    from mtl_runner.results.pictures.run import plot_run
+
+    with _warning_instead_of_failure():
+        plot_run(directory, summary, {})
+
+
 def draw_again(directory: Path) -> None:
     """Draw the pictures of a run that finished before (``record.plots=best``).
 

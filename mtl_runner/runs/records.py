@@ -210,6 +210,26 @@ def read_identity(directory: Path) -> dict[str, Any]:
     return {"overrides": [], "choices": {}}
 
 
+def flat(node: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Return the values of nested mappings, each with its dotted key.
+
+    Args:
+        node: The mappings.
+        prefix: What stands before every key.
+
+    Example:
+        >>> flat({"seed": 0, "optimizer": {"lr": 0.1}})
+        [('seed', 0), ('optimizer.lr', 0.1)]
+    """
+    pairs: list[tuple[str, Any]] = []
+    for name, value in node.items():
+        if isinstance(value, Mapping):
+            pairs += flat(value, f"{prefix}{name}.")
+        else:
+            pairs.append((f"{prefix}{name}", value))
+    return pairs
+
+
 def _unreadable(path: Path, error: Exception) -> RunDirectoryError:
     """Return the error of a record without which a run cannot go on or be repeated."""
     reason = str(UnreadableError.of(error) if isinstance(error, OSError) else error)

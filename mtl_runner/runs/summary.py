@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -36,26 +36,15 @@ def summarize(
     Returns:
         Metrics, weight and sigma per task, the monitor, sizes, times and versions.
     """
-    judged = best if trainer.judges_best else final
-    sigmas, means = trainer.sigmas(), trainer.means
-    estimates = trainer.sigma_estimates_noise()
-    experiment = trainer.experiment
-    tasks = {
-        task.name: {
-            "kind": task.spec.name,
-            "main_metric": task.main_metric,
-            "metrics": _metrics_of(task),
-            "weight": means.weight[i] if means else None,
-            "sigma": judged["val"].noise.get(task.name, {}).get("sigma", sigmas[i]),
-            "true_sigma": task.true_sigma if estimates[i] else None,
-            "final": {split: evaluation.values[task.name] for split, evaluation in final.items()},
-            "best": {split: evaluation.values[task.name] for split, evaluation in best.items()},
-            "noise": {
-                split: evaluation.noise.get(task.name, {}) for split, evaluation in judged.items()
-            },
-        }
-        for i, task in enumerate(trainer.tasks)
-    }
+    experiment, means = trainer.experiment, trainer.means
+    tasks = task_results(
+        trainer.tasks,
+        means.weight if means else [None] * len(trainer.tasks),
+        trainer.sigmas(),
+        trainer.sigma_estimates_noise(),
+        {"final": final, "best": best},
+        trainer.settings.trainer.judge,
+    )
     model = trainer.learner.model
     return {
         "epochs": trainer.epoch,
@@ -79,16 +68,60 @@ def summarize(
         "device": str(experiment.device),
         "devices": experiment.ranks.size if experiment.ranks else 1,
         "threads": torch.get_num_threads(),
-        "versions": {
-            "mtl_runner": __version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
+        "versions": versions(),
         "time": {
             "seconds": trainer.seconds,
             "steps_per_second": trainer.step / trainer.seconds if trainer.seconds else None,
             "backward_passes": trainer.learner.backward_passes,
         },
+    }
+
+
+def task_results(
+    tasks: Sequence[Task],
+    weights: Sequence[float | None],
+    sigmas: Sequence[float | None],
+    estimates: Sequence[bool],
+    evaluations: Mapping[str, Mapping[str, Evaluation]],
+    judge: str,
+) -> dict[str, dict[str, Any]]:
+    """Return the results of every task, as summary.json has them.
+
+    Args:
+        tasks: The tasks.
+        weights: The last weight of each task; None where it is not known.
+        sigmas: The learned noise scale of each task; None where there is none.
+        estimates: Whether each sigma estimates the true noise scale.
+        evaluations: The evaluations by ``"final"`` or ``"best"`` and by split.
+        judge: Which of the two judges the run.
+    """
+    judged = evaluations[judge]
+    return {
+        task.name: {
+            "kind": task.spec.name,
+            "main_metric": task.main_metric,
+            "metrics": _metrics_of(task),
+            "weight": weights[i],
+            "sigma": judged["val"].noise.get(task.name, {}).get("sigma", sigmas[i]),
+            "true_sigma": task.true_sigma if estimates[i] else None,
+            **{
+                at: {split: evaluation.values[task.name] for split, evaluation in by_split.items()}
+                for at, by_split in evaluations.items()
+            },
+            "noise": {
+                split: evaluation.noise.get(task.name, {}) for split, evaluation in judged.items()
+            },
+        }
+        for i, task in enumerate(tasks)
+    }
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what could explain a difference."""
+    return {
+        "mtl_runner": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
     }
 
 

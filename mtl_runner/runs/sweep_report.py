@@ -111,6 +111,16 @@ class SweepReport:
             summary = {} if directory is None else summary_of(directory)
             self._end(number, {"status": "failed", "reason": reason} if reason else summary)
 
+    def count_earlier(self, runs: int) -> None:
+        """Count runs of the sweep that were there before it went on.
+
+        Args:
+            runs: How many they are.
+        """
+        with self._lock:
+            self.done += runs
+            self.total = max(self.total, self.done)
+
     def name_of(self, number: int) -> str:
         """Return what lines call a run that trains now.
 

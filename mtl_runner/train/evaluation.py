@@ -108,26 +108,12 @@ class Evaluator:
         """
         ranks = sharing_ranks(self.tasks, ranks)
         part = WHOLE if ranks is None else ranks.part
-        sums: Measurements = {}
-        row_parts: dict[MeasurementKey, list[Tensor]] = {}
-        term_batches: list[tuple[Mapping[str, Tensor], Mapping[str, Tensor]]] = []
-        torchmetrics: dict[str, dict[str, Any]] = {}
+        batches = MeasuredBatches(self)
         with forward.evaluating():
             for batch in batches_of_part(split, batch_rows, part):
-                outputs = forward.outputs(batch.inputs)
-                batch_sums, rows = self.measure_batch(outputs, batch.targets)
-                sums = (
-                    {key: sums[key] + value for key, value in batch_sums.items()}
-                    if sums
-                    else batch_sums
-                )
-                for key, value in rows.items():
-                    row_parts.setdefault(key, []).append(value)
-                if self.terms:
-                    term_batches.append((outputs, batch.targets))
-                self._update_torchmetrics(torchmetrics, outputs, batch.targets)
-            all_rows = {key: torch.cat(parts) for key, parts in row_parts.items()}
+                batches.add(forward.outputs(batch.inputs), batch.targets)
             if ranks is not None:
+                sums, all_rows = batches.sums, batches.rows()
                 if not sums:  # fewer rows than processes
                     row = split.rows(slice(0, 1))
                     sums, all_rows = self.measure_batch(forward.outputs(row.inputs), row.targets)
@@ -135,8 +121,8 @@ class Evaluator:
                     all_rows = {key: value[:0] for key, value in all_rows.items()}
                 sums = dict(zip(sums, ranks.sum_together(list(sums.values())), strict=True))
                 all_rows = {key: ranks.gathered(value) for key, value in all_rows.items()}
-            terms = self.measure_terms(*_concatenate(term_batches))
-            return self.compute(sums, all_rows | terms, torchmetrics)
+                return self.compute(sums, all_rows | batches.terms(), batches.torchmetrics)
+            return batches.compute()
 
     def measure_batch(
         self, outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor]
@@ -237,13 +223,19 @@ class Evaluator:
                     measurements |= _sigma_measurements(task.name, sigma)
         return measurements
 
-    def _update_torchmetrics(
+    def update_torchmetrics(
         self,
         torchmetrics: dict[str, dict[str, Any]],
         outputs: Mapping[str, Tensor],
         targets: Mapping[str, Tensor],
     ) -> None:
-        """Update the user's torchmetrics with a batch."""
+        """Update the user's torchmetrics with a batch.
+
+        Args:
+            torchmetrics: The torchmetrics by task and name; empty before the first batch.
+            outputs: The outputs of all tasks.
+            targets: The targets of all tasks, in training units.
+        """
         if self.has_torchmetrics:
             answers = self.likelihood.tempered_outputs(outputs)
             for name, meter in self.meters.items():
@@ -251,6 +243,63 @@ class Evaluator:
                     name, meter.fresh_torchmetrics(answers[name].device)
                 )
                 meter.update_torchmetrics(copies, answers[name], targets[name])
+
+
+class MeasuredBatches:
+    """The batches of a split as they are measured, one after another.
+
+    Args:
+        evaluator: Measures each batch.
+
+    Attributes:
+        sums: What adds up, over all batches so far; empty before the first one.
+        torchmetrics: The user's torchmetrics by task and name, updated with all batches.
+
+    Example:
+        >>> from mtl_runner.likelihood import Standard
+        >>> tasks = [Task("depth", metrics=("mae",))]
+        >>> batches = MeasuredBatches(Evaluator(tasks, Standard(tasks)))
+        >>> for target in (1.0, 4.0):
+        ...     batches.add({"depth": torch.zeros(1, 1)}, {"depth": torch.tensor([[target]])})
+        >>> {name: value.item() for (_, name), value in batches.compute().items()}
+        {'loss': 8.5, 'mae': 2.5}
+    """
+
+    def __init__(self, evaluator: Evaluator) -> None:
+        self.evaluator = evaluator
+        self.sums: Measurements = {}
+        self.torchmetrics: dict[str, dict[str, Any]] = {}
+        self._rows: dict[MeasurementKey, list[Tensor]] = {}
+        self._term_batches: list[tuple[Mapping[str, Tensor], Mapping[str, Tensor]]] = []
+
+    def add(self, outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> None:
+        """Measure one more batch.
+
+        Args:
+            outputs: The outputs of all tasks.
+            targets: The targets of all tasks, in training units.
+        """
+        sums, rows = self.evaluator.measure_batch(outputs, targets)
+        self.sums = (
+            {key: self.sums[key] + value for key, value in sums.items()} if self.sums else sums
+        )
+        for key, value in rows.items():
+            self._rows.setdefault(key, []).append(value)
+        if self.evaluator.terms:
+            self._term_batches.append((outputs, targets))
+        self.evaluator.update_torchmetrics(self.torchmetrics, outputs, targets)
+
+    def rows(self) -> Measurements:
+        """Return what does not add up: the rows of all batches, concatenated."""
+        return {key: torch.cat(parts) for key, parts in self._rows.items()}
+
+    def terms(self) -> Measurements:
+        """Return losses and metrics of the loss terms, on all rows."""
+        return self.evaluator.measure_terms(*_concatenate(self._term_batches))
+
+    def compute(self) -> Measurements:
+        """Return losses, metrics and noise of all batches as scalar tensors, task by task."""
+        return self.evaluator.compute(self.sums, self.rows() | self.terms(), self.torchmetrics)
 
 
 def evaluate(

@@ -36,14 +36,22 @@ def label_runs(runs: Sequence[Run]) -> list[Label]:
     an option is not named after the options that other weightings set.
     """
     settings = settings_of(runs)
+    ours = {
+        key
+        for run, setting in zip(runs, settings, strict=True)
+        if not run.summary.own_loop
+        for key in setting
+    }
     # A run of which nothing can be read says nothing about what varies.
-    known_settings = [
-        setting for run, setting in zip(runs, settings, strict=True) if _is_known(run)
-    ]
+    known = [pair for pair in zip(runs, settings, strict=True) if _is_known(pair[0])]
     keys = sorted(
         {key for setting in settings for key in setting}, key=lambda key: (key != "weighting", key)
     )
-    varying = [key for key in keys if len({setting.get(key) for setting in known_settings}) > 1]
+    varying = [
+        key
+        for key in keys
+        if len({setting.get(key) for run, setting in known if _says(run, setting, key, ours)}) > 1
+    ]
     replicate_keys = [key for key in varying if _REPLICATE.search(key)]
     data_keys = [
         key
@@ -64,14 +72,14 @@ def label_runs(runs: Sequence[Run]) -> list[Label]:
     for method, setting in zip(methods, settings, strict=True):
         set_by.setdefault(method, set(groups)).update(setting)
     # A run that was killed before it recorded its choices is taken to have the data of the others.
-    known = {run.choices["data"] for run in runs if "data" in run.choices}
-    usual = known.pop() if len(known) == 1 else "data"
+    datasets = {run.choices["data"] for run in runs if "data" in run.choices}
+    usual = datasets.pop() if len(datasets) == 1 else "data"
     return [
         Label(
             data=_text(
                 run.choices.get("data", setting.get("data", usual)),
                 setting,
-                [key for key in data_keys if key != "data" and _is_known(run)],
+                [key for key in data_keys if key != "data" and _says(run, setting, key, ours)],
                 data_keys,
             ),
             strategy=_text(
@@ -80,7 +88,9 @@ def label_runs(runs: Sequence[Run]) -> list[Label]:
                 [
                     key
                     for key in strategy_keys
-                    if key != "weighting" and key in set_by[method] and _is_known(run)
+                    if key != "weighting"
+                    and key in set_by[method]
+                    and _says(run, setting, key, ours)
                 ],
                 strategy_keys,
             ),
@@ -113,6 +123,15 @@ def _settings(run: Run, overridden: Set[str]) -> dict[str, str]:
 
 def _is_known(run: Run) -> bool:
     return bool(run.choices or run.overrides)
+
+
+def _says(run: Run, setting: Mapping[str, str], key: str, ours: Set[str]) -> bool:
+    """Return whether a run says what it has for a key.
+
+    A loop of the user's own does so by naming it; a run of ours also by leaving out what another
+    one of ours names.
+    """
+    return _is_known(run) and (key in setting or (key in ours and not run.summary.own_loop))
 
 
 def _text(

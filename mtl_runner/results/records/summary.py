@@ -85,6 +85,7 @@ class Summary:
         seconds: The training time.
         backward_passes: Backward passes per step.
         environment: Device, threads and versions, as text: what could explain a difference.
+        own_loop: Whether a loop of the user's own wrote it, by ``mtl_runner.Recorder``.
     """
 
     seed: int | None = None
@@ -97,6 +98,7 @@ class Summary:
     seconds: float = math.nan
     backward_passes: float = math.nan
     environment: Mapping[str, str] = field(default_factory=dict)
+    own_loop: bool = False
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> Summary:
@@ -132,6 +134,7 @@ class Summary:
             seconds=as_float(time.get("seconds")),
             backward_passes=as_float(time.get("backward_passes")),
             environment=environment,
+            own_loop=content.get("recorder") is True,
         )
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mtl_runner.runs.records import flat
+
 # How a run can end: to its last epoch, by an error, or by a signal, after which it can go on.
 ENDS = ("finished", "failed", "interrupted")
 
@@ -40,7 +42,7 @@ class TrackedRun:
             >>> TrackedRun("1", "run", Path("run"), {"seed": 0, "optimizer": {"lr": 0.1}}).settings
             {'seed': 0, 'optimizer.lr': 0.1}
         """
-        return {key: value for key, value in _flat(self.config) if not key.startswith("tracker.")}
+        return {key: value for key, value in flat(self.config) if not key.startswith("tracker.")}
 
 
 class Tracker(ABC):
@@ -96,14 +98,3 @@ class Tracker(ABC):
             values: The numbers of the test split, as in :meth:`log`; empty if it did not finish.
             pictures: The paths of the pictures that the run drew.
         """
-
-
-def _flat(node: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """Return the values of nested mappings, each with its dotted key."""
-    flat: list[tuple[str, Any]] = []
-    for name, value in node.items():
-        if isinstance(value, Mapping):
-            flat += _flat(value, f"{prefix}{name}.")
-        else:
-            flat.append((f"{prefix}{name}", value))
-    return flat

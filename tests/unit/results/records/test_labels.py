@@ -30,6 +30,18 @@ def test_what_is_the_same_in_all_runs_is_no_part_of_a_name() -> None:
     assert strategies(*runs) == ["fixed", "dwa"]
 
 
+def test_a_loop_of_the_users_own_says_nothing_of_keys_that_it_does_not_name() -> None:
+    """Breaks if options of mtl-run make two strategies of one, or a foreign one gets a default."""
+    ours = [run("dwa", trainer__epochs=3), run("fixed", trainer__epochs=3)]
+    choices = {"weighting": "dwa in a loop", "data": "toy"}
+    foreign = [
+        Run(Path(lr), "finished", "", choices, {"optimizer.lr": lr}, Summary(own_loop=True))
+        for lr in ("0.1", "0.2")
+    ]
+    assert strategies(*ours, *foreign[:1]) == ["dwa", "fixed", "dwa in a loop"]
+    assert strategies(*foreign) == ["dwa in a loop, lr=0.1", "dwa in a loop, lr=0.2"]
+
+
 def test_what_varies_makes_the_name() -> None:
     """Breaks if two settings of one weighting are pooled."""
     runs = [run("dwa", optimizer__lr=0.1), run("dwa", optimizer__lr=0.01), run("dwa")]
