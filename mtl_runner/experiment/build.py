@@ -123,7 +123,7 @@ def build(cfg: DictConfig, datasets: Datasets | None = None) -> Experiment:
     Example:
         >>> import hydra
         >>> from mtl_runner.config.conf_directory import conf_directory
-        >>> overrides = ["name=run", "data.n=20", "model.hidden=[4]", "trainer.device=cpu"]
+        >>> overrides = ["name=run", "data=toy_regression", "data.n=20", "trainer.device=cpu"]
         >>> with hydra.initialize_config_dir(str(conf_directory()), version_base="1.3"):
         ...     experiment = build(hydra.compose("config", overrides))
         >>> [task.name for task in experiment.data.tasks], len(experiment.data.splits["train"])

@@ -52,6 +52,7 @@ def test_advice_on_the_setup_is_logged_once(mtl: Command, tmp_path: Path) -> Non
     """Breaks if advice is logged twice, or only on the terminal or only in run.log."""
     result = mtl(
         "mtl-run",
+        "data=toy_regression",
         "update=per_task",
         "weighting=fixed",
         "weighting.weights.y1=0.5",
@@ -81,7 +82,9 @@ def test_a_negative_total_is_explained_once_also_after_a_resume(
     def is_explained() -> bool:
         return log.exists() and "The total loss is negative" in log.read_text()
 
-    first = mtl("mtl-run", *options, meanwhile=send(signal.SIGINT, is_explained))
+    first = mtl(
+        "mtl-run", "data=toy_regression", *options, meanwhile=send(signal.SIGINT, is_explained)
+    )
     assert first.code == 130, "the run ended before it could be stopped"
     resumed = mtl("mtl-run", "resume=run")
     assert resumed.code == 0, resumed.err
@@ -109,7 +112,13 @@ def test_advice_on_the_setup_is_not_logged_again_after_a_resume(
 
 def test_a_sigma_that_has_not_arrived_is_named_at_the_end(mtl: Command, tmp_path: Path) -> None:
     """Breaks if the widely copied setting, whose sigmas lag for long, passes without advice."""
-    result = mtl("mtl-run", "weighting=uncertainty_simplified", *SHORT, "hydra.run.dir=run")
+    result = mtl(
+        "mtl-run",
+        "data=toy_regression",
+        "weighting=uncertainty_simplified",
+        *SHORT,
+        "hydra.run.dir=run",
+    )
     assert result.code == 0, result.err
     advice = warnings_of(result.out)
     assert [sentence.split(" ended at ")[0] for sentence in advice] == [

@@ -58,7 +58,7 @@ def test_a_run_leaves_every_file_of_the_contract_and_ends_with_a_table(
     mtl: Command, tmp_path: Path
 ) -> None:
     """Breaks if a file of the run directory is missing, or the terminal hides the result."""
-    result = mtl("mtl-run", "trainer.epochs=5", "hydra.run.dir=run")
+    result = mtl("mtl-run", "data=toy_regression", "trainer.epochs=5", "hydra.run.dir=run")
     assert result.code == 0, result.err
     for name in CONTRACT:
         assert (tmp_path / "run" / name).stat().st_size > 0, name
@@ -87,6 +87,7 @@ def test_metrics_are_tidy(mtl: Command, tmp_path: Path) -> None:
     assert (
         mtl(
             "mtl-run",
+            "data=toy_regression",
             "trainer.epochs=450",
             "model.hidden=[8]",
             "record.plots=none",
@@ -256,7 +257,7 @@ def test_the_axes_combine(mtl: Command) -> None:
     scheduler = (
         "trainer.lr_scheduler={_target_: torch.optim.lr_scheduler.ReduceLROnPlateau, patience: 2}"
     )
-    result = mtl("mtl-run", *options, *training, scheduler, *QUICK)
+    result = mtl("mtl-run", "data=toy_regression", *options, *training, scheduler, *QUICK)
     assert result.code == 0, result.err
 
 
@@ -336,6 +337,7 @@ def test_a_loss_term_may_be_a_plain_function(mtl: Command, tmp_path: Path) -> No
     (tmp_path / "terms.py").write_text(TERMS)
     result = mtl(
         "mtl-run",
+        "data=toy_regression",
         "model=mlp",
         "data.losses.small._target_=terms.plain",
         *QUICK,
@@ -351,7 +353,13 @@ def test_a_loss_term_may_be_a_plain_function(mtl: Command, tmp_path: Path) -> No
 def test_a_loss_that_is_no_scalar_is_named(mtl: Command, tmp_path: Path) -> None:
     """Breaks if a term without its mean ends in an error of torch.stack."""
     (tmp_path / "terms.py").write_text(TERMS)
-    result = mtl("mtl-run", "model=mlp", "data.losses.small._target_=terms.vector", *QUICK)
+    result = mtl(
+        "mtl-run",
+        "data=toy_regression",
+        "model=mlp",
+        "data.losses.small._target_=terms.vector",
+        *QUICK,
+    )
     assert (
         result.last_line
         == "The loss of task 'small' is a tensor of shape (20, 1); it must be a scalar tensor, e.g. a .mean()."
@@ -361,10 +369,21 @@ def test_a_loss_that_is_no_scalar_is_named(mtl: Command, tmp_path: Path) -> None
 def test_a_negative_loss_under_uncertainty_is_warned_of(mtl: Command, tmp_path: Path) -> None:
     """Breaks if a run is silently destroyed by a weight that grows without bound."""
     (tmp_path / "terms.py").write_text(TERMS)
-    result = mtl("mtl-run", "model=mlp", "data.losses.odd._target_=terms.negative", *QUICK)
+    result = mtl(
+        "mtl-run",
+        "data=toy_regression",
+        "model=mlp",
+        "data.losses.odd._target_=terms.negative",
+        *QUICK,
+    )
     assert result.out.count("Task 'odd' has a negative loss (") == 1
     fixed = mtl(
-        "mtl-run", "weighting=fixed", "model=mlp", "data.losses.odd._target_=terms.negative", *QUICK
+        "mtl-run",
+        "data=toy_regression",
+        "weighting=fixed",
+        "model=mlp",
+        "data.losses.odd._target_=terms.negative",
+        *QUICK,
     )
     assert "negative loss" not in fixed.out
 
@@ -373,7 +392,13 @@ def test_a_replaced_loss_is_not_divided_by_the_trivial_loss(mtl: Command, tmp_pa
     """Breaks if a loss in other units is divided by the trivial predictor's squared error."""
     (tmp_path / "terms.py").write_text(TERMS)
     assert (
-        mtl("mtl-run", "data.losses.y1._target_=terms.scaled_mae", *QUICK, "hydra.run.dir=run").code
+        mtl(
+            "mtl-run",
+            "data=toy_regression",
+            "data.losses.y1._target_=terms.scaled_mae",
+            *QUICK,
+            "hydra.run.dir=run",
+        ).code
         == 0
     )
     tasks = json.loads((tmp_path / "run" / "summary.json").read_text())["tasks"]
@@ -420,14 +445,23 @@ def test_an_odd_table_is_trained_and_drawn_as_it_is_meant(mtl: Command, tmp_path
 
 def test_a_task_that_never_takes_part_is_named(mtl: Command) -> None:
     """Breaks if a start after the end looks like a trained task."""
-    result = mtl("mtl-run", "weighting=staged", "schedule.start.y2=50", *QUICK)
+    result = mtl(
+        "mtl-run", "data=toy_regression", "weighting=staged", "schedule.start.y2=50", *QUICK
+    )
     assert "Task 'y2' never takes part in this run; check its times under schedule." in result.out
 
 
 def test_a_task_that_waits_has_no_sigma_yet(mtl: Command, tmp_path: Path) -> None:
     """Breaks if a sigma is logged that nothing has been learned for."""
     assert (
-        mtl("mtl-run", "schedule=staged", "schedule.start.y2=2", *QUICK, "hydra.run.dir=run").code
+        mtl(
+            "mtl-run",
+            "data=toy_regression",
+            "schedule=staged",
+            "schedule.start.y2=2",
+            *QUICK,
+            "hydra.run.dir=run",
+        ).code
         == 0
     )
     with (tmp_path / "run" / "metrics.csv").open() as file:
@@ -451,7 +485,7 @@ def test_copies_keep_their_own_best_epoch_whatever_is_monitored(
         "record.plots=none",
         "hydra.run.dir=run",
     )
-    assert mtl("mtl-run", *options).code == 0
+    assert mtl("mtl-run", "data=toy_regression", *options).code == 0
     monitor = json.loads((tmp_path / "run" / "summary.json").read_text())["monitor"]
     with (tmp_path / "run" / "metrics.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["split"] == "val"]

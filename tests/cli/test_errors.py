@@ -49,6 +49,7 @@ class Model(nn.Module):
 """
 
 # Options, and what the last line of the error output must hold.
+TOY = "data=toy_regression"
 CASES: dict[str, tuple[tuple[str, ...], str]] = {
     "group option": (
         ("weighting=uncertanty",),
@@ -386,7 +387,9 @@ def folder(tmp_path: Path) -> Path:
 def test_a_wrong_input_gets_one_helpful_sentence(mtl: Command, folder: Path, case: str) -> None:
     """Breaks if a user sees a traceback, or a sentence that does not say what would be right."""
     options, expected = CASES[case]
-    result = mtl("mtl-run", "trainer.epochs=2", "record.plots=none", *options, cwd=folder)
+    of_toy = () if any(o.startswith(("data=", "experiment=")) for o in options) else (TOY,)
+    short = ("trainer.epochs=2", "record.plots=none")
+    result = mtl("mtl-run", *of_toy, *short, *options, cwd=folder)
     assert result.code == 1, result.out + result.err
     assert expected in result.last_line
     assert "Traceback" not in result.out + result.err
@@ -480,6 +483,7 @@ def test_a_diverging_run_keeps_its_last_good_checkpoint(mtl: Command, tmp_path: 
     late = "trainer.lr_scheduler={_target_: torch.optim.lr_scheduler.MultiStepLR, milestones: [3], gamma: 1e12}"
     result = mtl(
         "mtl-run",
+        "data=toy_regression",
         "optimizer=sgd",
         "optimizer.lr=1e-4",
         late,

@@ -77,7 +77,9 @@ def test_a_failed_job_is_a_row_with_its_reason_and_the_rest_go_on(
     mtl: Command, tmp_path: Path
 ) -> None:
     """Breaks if one diverging run costs the others, or hides why it failed."""
-    result = mtl("mtl-run", *SWEEP, "optimizer=sgd", "optimizer.lr=1e6,1e-4,1e-3")
+    result = mtl(
+        "mtl-run", "data=toy_regression", *SWEEP, "optimizer=sgd", "optimizer.lr=1e6,1e-4,1e-3"
+    )
     assert result.code == 1
     runs = pd.read_csv(tmp_path / "sweep" / "runs.csv")
     assert list(runs["status"]) == ["failed", "finished", "finished"]

@@ -15,6 +15,7 @@ import torch
 from tests.support.commands import Command
 
 SMALL = (
+    "data=toy_regression",
     "trainer.device=cpu",
     "model=mlp",
     "model.hidden=[4]",

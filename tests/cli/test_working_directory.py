@@ -12,7 +12,7 @@ import pytest
 from tests.support.commands import QUICK, Command
 
 SHADOWS = ("csv", "signal", "html", "calendar", "torch", "numpy", "tqdm", "hydra_plugins/plugin")
-DATA = ("data._target_=houses.Houses", *QUICK)
+DATA = ("data=toy_regression", "data._target_=houses.Houses", *QUICK)
 
 
 @pytest.fixture

@@ -53,6 +53,7 @@ def test_the_result_trusts_what_its_config_names(
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     result = run(
+        "data=toy_regression",
         "model._target_=my_net.Net",
         "model.layer={_target_: torch.nn.functional.softplus, _partial_: true}",
         *("~model.hidden", "~model.activation", "~model.dropout"),

@@ -23,6 +23,7 @@ def _composed(overrides: tuple[str, ...]) -> DictConfig:
 
 
 def tiny_request(directory: Path, *overrides: str) -> Request:
-    """Return the request for a run of one epoch on the toy, which takes about 0.1 s."""
-    config = copy.deepcopy(_composed(("weighting=fixed", *TINY, *overrides)))
+    """Return the request for a run of one epoch on the toy by default, which takes about 0.1 s."""
+    toy = () if any(o.startswith("data=") for o in overrides) else ("data=toy_regression",)
+    config = copy.deepcopy(_composed((*toy, "weighting=fixed", *TINY, *overrides)))
     return Request(config, directory, list(overrides))

@@ -19,7 +19,9 @@ from tests.support.whole_runs import compose_config, everything_config
 
 def fitted(directory: Path, *overrides: str) -> tuple[Trainer, dict[str, Fit]]:
     """Return a trainer before its first epoch, on the toy by default, and its curves."""
-    config = compose_config("model.hidden=[8]", "trainer.device=cpu", "weighting=fixed", *overrides)
+    data = () if any(o.startswith("data=") for o in overrides) else ("data=toy_regression",)
+    small = ("model.hidden=[8]", "trainer.device=cpu", "weighting=fixed")
+    config = compose_config(*data, *small, *overrides)
     trainer = Trainer(build(config), directory)
     return trainer, fit_curve(trainer)
 

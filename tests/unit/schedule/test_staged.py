@@ -83,6 +83,7 @@ def test_a_head_that_starts_late_gets_its_optimizer_state_then(
     """Breaks where torch's fused SGD does: only some parameters of a group have momentum yet."""
     name, *momentum = optimizer.split(" with ")
     overrides = [
+        "data=toy_regression",
         f"optimizer={name}",
         "schedule=staged",
         "++schedule.start={y2: 2}",
