@@ -41,7 +41,8 @@ def write_predictions(trainer: Trainer) -> None:
         writer.writerows(
             [split, row, *cells] for row, cells in enumerate(zip(*columns.values(), strict=True))
         )
-    write_atomic(trainer.directory / "predictions.csv", text.getvalue().encode())
+    if trainer.writes:
+        write_atomic(trainer.directory / "predictions.csv", text.getvalue().encode())
 
 
 def _columns(trainer: Trainer, name: str) -> Columns:

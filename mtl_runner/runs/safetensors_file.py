@@ -6,6 +6,7 @@ from torch import Tensor
 
 from mtl_runner.config.extras import import_extra
 from mtl_runner.files import write_atomic
+from mtl_runner.gradients.shards import full_tensor
 from mtl_runner.train.trainer import Trainer
 
 FILE = "best.safetensors"
@@ -33,8 +34,9 @@ def write_safetensors(trainer: Trainer) -> None:
     with trainer.best.loaded() as model:
         # The format holds no tensor twice, so those that share memory are written as copies.
         tensors: dict[str, Tensor] = {
-            name: tensor.detach().cpu().contiguous().clone()
+            name: full_tensor(tensor.detach()).cpu().contiguous().clone()
             for name, tensor in model.state_dict().items()
         }
-    # Hugging Face's readers ask for this entry.
-    write_atomic(trainer.directory / FILE, safetensors.save(tensors, metadata={"format": "pt"}))
+    if trainer.writes:
+        # Hugging Face's readers ask for this entry.
+        write_atomic(trainer.directory / FILE, safetensors.save(tensors, metadata={"format": "pt"}))

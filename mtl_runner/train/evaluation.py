@@ -112,8 +112,10 @@ class Evaluator:
         row_parts: dict[MeasurementKey, list[Tensor]] = {}
         term_batches: list[tuple[Mapping[str, Tensor], Mapping[str, Tensor]]] = []
         torchmetrics: dict[str, dict[str, Any]] = {}
+        passes_left = -(-len(split) // (batch_rows * part.count))
         with forward.evaluating():
             for batch in batches_of_part(split, batch_rows, part):
+                passes_left -= 1
                 outputs = forward.outputs(batch.inputs)
                 batch_sums, rows = self.measure_batch(outputs, batch.targets)
                 sums = (
@@ -128,11 +130,14 @@ class Evaluator:
                 self._update_torchmetrics(torchmetrics, outputs, batch.targets)
             all_rows = {key: torch.cat(parts) for key, parts in row_parts.items()}
             if ranks is not None:
-                if not sums:  # fewer rows than processes
+                # Where the model is sharded, all processes call it equally often.
+                for _ in range(passes_left):
                     row = split.rows(slice(0, 1))
-                    sums, all_rows = self.measure_batch(forward.outputs(row.inputs), row.targets)
-                    sums = {key: torch.zeros_like(value) for key, value in sums.items()}
-                    all_rows = {key: value[:0] for key, value in all_rows.items()}
+                    outputs = forward.outputs(row.inputs)
+                    if not sums:  # fewer rows than processes
+                        sums, all_rows = self.measure_batch(outputs, row.targets)
+                        sums = {key: torch.zeros_like(value) for key, value in sums.items()}
+                        all_rows = {key: value[:0] for key, value in all_rows.items()}
                 sums = dict(zip(sums, ranks.sum_together(list(sums.values())), strict=True))
                 all_rows = {key: ranks.gathered(value) for key, value in all_rows.items()}
             terms = self.measure_terms(*_concatenate(term_batches))
