@@ -40,6 +40,8 @@ class TrainerOptions:
         threads: Number of CPU threads, or ``"auto"``.
         devices: Number of devices of this machine on which a run trains, or ``"auto"``: all GPUs,
             or one CPU.
+        parallel: What each of several processes keeps: ``"data"``: the whole model; ``"fsdp"``: a
+            part of every parameter, its gradient and its optimizer's state.
         timeout: Seconds that one of several processes waits for the others.
         evaluate_every: Time between evaluations, in the words of ``warmup``; None evaluates at most
             200 times.
@@ -95,6 +97,7 @@ class TrainerOptions:
     matmul: str = "highest"
     channels_last: bool | str = "auto"
     devices: int | str = 1
+    parallel: str = "data"
     timeout: float = 600.0
 
     def __post_init__(self) -> None:
@@ -121,6 +124,7 @@ class TrainerOptions:
         if not isinstance(self.compile, bool):
             choice(self.compile, "trainer.compile", ("auto", "true", "false"))
         choice(self.precision, "trainer.precision", ("float32", "bf16", "fp16", "float64"))
+        choice(self.parallel, "trainer.parallel", ("data", "fsdp"))
         choice(self.matmul, "trainer.matmul", ("highest", "high", "medium"))
         if not isinstance(self.channels_last, bool):
             choice(self.channels_last, "trainer.channels_last", ("auto", "true", "false"))

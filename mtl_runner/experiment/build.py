@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -40,11 +41,13 @@ from mtl_runner.experiment.device import (
     use_channels_last,
 )
 from mtl_runner.experiment.find_parameters import find_parameters
+from mtl_runner.experiment.forward import ForwardPass
 from mtl_runner.experiment.learner import Learner
 from mtl_runner.experiment.model import build_model, check_model_options
 from mtl_runner.experiment.own_optimizers import OwnOptimizers
 from mtl_runner.experiment.schedulers import make_schedulers
 from mtl_runner.experiment.seeding import seed_everything
+from mtl_runner.experiment.sharding import check_sharding, share_out
 from mtl_runner.gradients.loss_scale import LossScale
 from mtl_runner.gradients.parameters import Parameters, trained_now
 from mtl_runner.gradients.parts import PartSettings
@@ -78,6 +81,8 @@ class Experiment:
         frozen: The parts of the model that are frozen in the first steps.
         trivial: The losses of the trivial predictor, by split, as far as they are known.
         ranks: The processes that train the run together; None: this one alone.
+        averaged: A copy of a sharded model, which is to hold the average of its weights; None: the
+            trainer copies the model.
     """
 
     settings: Settings
@@ -91,6 +96,7 @@ class Experiment:
     frozen: Sequence[FrozenParts] = ()
     trivial: dict[str, list[float | None]] = field(default_factory=dict)
     ranks: Ranks | None = None
+    averaged: nn.Module | None = None
 
     def trivial_losses(self, split: str) -> list[float | None]:
         """Return the standard loss of the trivial predictor on a split, per task.
@@ -168,15 +174,21 @@ def build(cfg: DictConfig, datasets: Datasets | None = None) -> Experiment:
     if use_channels_last(model, device, settings.trainer):
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     likelihood.to(device, dtype)
-    parameters = find_parameters(
-        model, likelihood, data.splits["train"].rows(slice(0, settings.batch_size))
-    )
+    first_rows = data.splits["train"].rows(slice(0, settings.batch_size))
+    parameters = find_parameters(model, likelihood, first_rows)
     weighting = build_weighting(plain["weighting"], data, trivial, settings.seed).to(device, dtype)
     _check_weighting(weighting, parameters)
     if ranks is not None:
         _make_equal(ranks, data, (model, likelihood, weighting))
         if not settings.trainer.accumulate:
             share_batch_norm(model, ranks)
+    averaged = None
+    if ranks is not None and settings.trainer.parallel == "fsdp":
+        check_sharding(settings.trainer, plain["update"], model)
+        if settings.trainer.ema:
+            averaged = copy.deepcopy(model).requires_grad_(False)
+        forward = ForwardPass(model, likelihood, precision)
+        parameters = share_out(forward, parameters, first_rows, ranks, averaged)
 
     part_settings = PartSettings(plain["optimizer"].get("parts"), parameters, tasks)
     _check_parts(part_settings, plain["update"])
@@ -252,6 +264,7 @@ def build(cfg: DictConfig, datasets: Datasets | None = None) -> Experiment:
         warmup_steps,
         frozen,
         ranks=ranks,
+        averaged=averaged,
     )
 
 

@@ -10,6 +10,7 @@ from mtl_runner.gradients import door
 from mtl_runner.gradients.door import Lane, Losses
 from mtl_runner.gradients.layout import as_row
 from mtl_runner.gradients.parameters import Parameters, trained_now
+from mtl_runner.gradients.shards import local_part
 from mtl_runner.tasks.activity import Active
 
 
@@ -35,7 +36,7 @@ class Conflicts:
     """
 
     def __init__(self, parameters: Parameters, tasks: int) -> None:
-        self.shared = parameters.shared
+        self.parameters, self.shared = parameters, parameters.shared
         self.fields = {"gradient_norm": tasks, "cosine": tasks * tasks}
         self._measured: dict[str, Tensor] = {}
 
@@ -65,12 +66,12 @@ class Conflicts:
         """
         shared = trained_now(self.shared)
         if not shared:
-            nothing = self.shared[0].new_full((len(losses),), torch.nan)
+            nothing = local_part(self.shared[0]).new_full((len(losses),), torch.nan)
             return nothing, nothing.repeat(len(losses))
         lanes = [Lane((t,), shared) for t in active.tasks]
         rows = [as_row(gradients, shared) for gradients in door.of(losses, lanes, keep=True)]
         jacobian = torch.stack(rows)
-        gramian = jacobian @ jacobian.T
+        gramian = self.parameters.whole_sums(jacobian @ jacobian.T)
         norms = gramian.diagonal().sqrt()
         # A gradient of norm 0 has no direction: 0/0 is NaN.
         cosines = (gramian / (norms.unsqueeze(0) * norms.unsqueeze(1))).clamp(-1, 1)

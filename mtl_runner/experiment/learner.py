@@ -176,7 +176,8 @@ class Learner:
         """Adds up gradients over the processes that train together; None: this one is alone."""
         if self.ranks is None:
             return None
-        return SumOverRanks(self.ranks, self.update.parameters.all_owners)
+        parameters = self.update.parameters
+        return SumOverRanks(self.ranks, parameters.all_owners, parameters.shards)
 
     @cached_property
     def shared_batch_norms(self) -> list[SharedBatchNorm]:

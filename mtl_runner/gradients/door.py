@@ -1,7 +1,8 @@
 """The one door for gradients: every gradient of a loss is asked for here.
 
 Behind it lie the sum over the parts of a batch (``trainer.accumulate``), the sum over the processes
-of a run (``trainer.devices``), and the scale of half precision (``trainer.precision=fp16``).
+of a run (``trainer.devices``), each of which may have a part of every parameter
+(``trainer.parallel=fsdp``), and the scale of half precision (``trainer.precision=fp16``).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from mtl_runner.errors import ConfigError
 from mtl_runner.gradients.layout import laid_out_like
 from mtl_runner.gradients.loss_scale import LossScale
 from mtl_runner.gradients.ranks import Ranks
+from mtl_runner.gradients.shards import Shards, is_sharded
 
 #: One gradient per input of a lane; None where no loss of the lane reaches the input, or it is
 #: frozen (``requires_grad=False``).
@@ -48,10 +50,13 @@ class SumOverRanks:
     Attributes:
         ranks: The processes.
         owners: For each trained tensor the tasks whose loss reaches it.
+        shards: The parameters of the model, where every process has a part of each: backward passes
+            add up their gradients themselves. None: every process has all of them.
     """
 
     ranks: Ranks
     owners: Mapping[Tensor, frozenset[int]]
+    shards: Shards | None = None
 
     def of(self, lanes: Sequence[Lane], gradients: Sequence[Gradients]) -> list[Gradients]:
         """Return the gradients of lanes, added up over the processes by one message.
@@ -62,15 +67,17 @@ class SumOverRanks:
         """
         places: list[tuple[int, int]] = []
         message: list[Tensor] = []
+        sums: list[list[Tensor | None]] = [[None] * len(lane.inputs) for lane in lanes]
         for i, lane in enumerate(lanes):
             tasks = frozenset(lane.tasks)
             for k, tensor in enumerate(lane.inputs):
+                if is_sharded(tensor):
+                    sums[i][k] = gradients[i][k]
                 # A frozen tensor is frozen in every process.
-                if tensor.requires_grad and tasks & self.owners.get(tensor, tasks):
+                elif tensor.requires_grad and tasks & self.owners.get(tensor, tasks):
                     gradient = gradients[i][k]
                     places.append((i, k))
                     message.append(torch.zeros_like(tensor) if gradient is None else gradient)
-        sums: list[list[Tensor | None]] = [[None] * len(lane.inputs) for lane in lanes]
         for (i, k), total in zip(places, self.ranks.sum_together(message), strict=True):
             sums[i][k] = total
         return list(sums)
@@ -112,6 +119,11 @@ class BatchLosses(Sequence[Tensor]):
         self.values, self.parts, self.tasks = values, parts, tasks
         self.scale, self.keeps_graphs = scale, keeps_graphs
         self.over_ranks = over_ranks
+
+    @property
+    def shards(self) -> Shards | None:
+        """The parameters of the model, where every process has a part of each."""
+        return None if self.over_ranks is None else self.over_ranks.shards
 
     def __len__(self) -> int:
         return self.tasks
@@ -195,7 +207,7 @@ def of(losses: Losses, lanes: Sequence[Lane], keep: bool = False) -> Iterator[Gr
         lanes = [scaled(lane, scale.value, len(losses)) for lane in lanes]
     sums: list[Gradients] = []
     for part in losses.parts():
-        gradients = list(_of_part(part, lanes, keep and losses.keeps_graphs))
+        gradients = list(_of_part(part, lanes, keep and losses.keeps_graphs, losses.shards))
         del part  # or its graph would live while the next part is computed
         sums = [_add(*pair) for pair in zip(sums, gradients, strict=True)] if sums else gradients
     if losses.over_ranks is not None:
@@ -239,25 +251,36 @@ def _backward(losses: Sequence[Tensor] | Tensor, weights: Tensor, tasks: Sequenc
 
 
 def _of_part(
-    losses: Sequence[Tensor] | Tensor, lanes: Sequence[Lane], keep: bool
+    losses: Sequence[Tensor] | Tensor,
+    lanes: Sequence[Lane],
+    keep: bool,
+    shards: Shards | None = None,
 ) -> Iterator[Gradients]:
     """Yield the gradients of lanes, of losses with a graph; the last lane frees it, or not."""
     for i, lane in enumerate(lanes):
         # A loss may reach no parameter at all, and an input may be frozen.
         tasks = [t for t in lane.tasks if losses[t].requires_grad]
         inputs = [parameter for parameter in lane.inputs if parameter.requires_grad]
-        factors = lane.factors
-        gradients: Gradients = (
-            torch.autograd.grad(
+        factors = None if lane.factors is None else [lane.factors[t] for t in tasks]
+        retain_graph = keep or i + 1 < len(lanes)
+        gradients: Gradients
+        if not (tasks and inputs):
+            gradients = [None] * len(inputs)
+        elif shards is not None and is_sharded(inputs[0]):
+            # Only a backward pass adds the gradients up, which all processes take together.
+            with shards.without_gradients():
+                torch.autograd.backward(
+                    [losses[t] for t in tasks], factors, retain_graph=retain_graph
+                )
+                gradients = [parameter.grad for parameter in inputs]
+        else:
+            gradients = torch.autograd.grad(
                 [losses[t] for t in tasks],
                 inputs,
-                None if factors is None else [factors[t] for t in tasks],
-                retain_graph=keep or i + 1 < len(lanes),
+                factors,
+                retain_graph=retain_graph,
                 allow_unused=True,
             )
-            if tasks and inputs
-            else [None] * len(inputs)
-        )
         if len(inputs) < len(lane.inputs):
             of_trained = iter(gradients)
             gradients = [next(of_trained) if p.requires_grad else None for p in lane.inputs]

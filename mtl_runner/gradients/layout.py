@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from mtl_runner.gradients.shards import local_part
+
 
 def laid_out_like(gradient: Tensor | None, parameter: Tensor) -> Tensor | None:
     """Return the gradient, copied if its strides differ from the parameter's.
@@ -31,6 +33,8 @@ def laid_out_like(gradient: Tensor | None, parameter: Tensor) -> Tensor | None:
 def as_row(gradients: Sequence[Tensor | None], parameters: Sequence[Tensor]) -> Tensor:
     """Return gradients as one vector ``[P]``, with zeros where there is none.
 
+    Of sharded ones it is the part that this process has.
+
     Args:
         gradients: One gradient per parameter.
         parameters: The parameters, at least one.
@@ -41,7 +45,9 @@ def as_row(gradients: Sequence[Tensor | None], parameters: Sequence[Tensor]) -> 
     """
     return torch.cat(
         [
-            p.new_zeros(p.numel()) if g is None else g.reshape(-1)
+            local_part(p).new_zeros(local_part(p).numel())
+            if g is None
+            else local_part(g).reshape(-1)
             for p, g in zip(parameters, gradients, strict=True)
         ]
     )

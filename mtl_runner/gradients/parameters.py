@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from mtl_runner.compat.torch_modules import sequence_number
 from mtl_runner.errors import ModelError
 from mtl_runner.gradients.door import Lane, Losses, of
+from mtl_runner.gradients.shards import Shards, local_part
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Parameters:
             which no other follows: one, or several side by side such as the last layers of experts;
             empty if no weight is shared.
         of_likelihood: The tasks whose loss reaches each trained parameter of the likelihood.
+        shards: The processes that have a part of each parameter; None: this one has all of them.
 
     Example:
         >>> trunk, heads = nn.Linear(2, 3), nn.ModuleList([nn.Linear(3, 1), nn.Linear(3, 1)])
@@ -43,6 +45,7 @@ class Parameters:
     owners: list[frozenset[int]]
     last_shared: Sequence[nn.Parameter] = ()
     of_likelihood: Mapping[Tensor, frozenset[int]] = field(default_factory=dict)
+    shards: Shards | None = None
 
     @property
     def all_owners(self) -> dict[Tensor, frozenset[int]]:
@@ -101,15 +104,31 @@ class Parameters:
         Returns:
             The norms ``[T]``, 0 for the other tasks.
         """
-        norms = self.tensors[0].new_zeros(len(losses))
+        norms = local_part(self.tensors[0]).new_zeros(len(losses))
         if not self.last_shared:
             return norms
         lanes = [Lane((t,), self.last_shared) for t in tasks]
         for t, gradients in zip(tasks, of(losses, lanes, keep=True), strict=True):
-            parts = [gradient.norm() for gradient in gradients if gradient is not None]
+            parts = [local_part(gradient).norm() for gradient in gradients if gradient is not None]
             if parts:
                 norms[t] = parts[0] if len(parts) == 1 else torch.stack(parts).norm()
-        return norms
+        return self.whole_norms(norms)
+
+    def whole_sums(self, sums: Tensor) -> Tensor:
+        """Return sums over all entries of gradients, from those over the part that is here.
+
+        Args:
+            sums: Sums of this process, such as products of gradients; they are changed.
+        """
+        return sums if self.shards is None else self.shards.ranks.sum(sums)
+
+    def whole_norms(self, norms: Tensor) -> Tensor:
+        """Return norms of gradients, from those of the part that is here.
+
+        Args:
+            norms: Norms of this process.
+        """
+        return norms if self.shards is None else self.whole_sums(norms.square()).sqrt()
 
 
 def trained_now(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:

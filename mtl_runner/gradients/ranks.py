@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ from mtl_runner.gradients.part import Part
 
 # Seconds that a process waits for the reason why another one has ended.
 PATIENCE = 5.0
+# What gloo and NCCL say if another process cannot be reached.
+LOST = re.compile(r"gloo|NCCL|connection (closed|reset)|broken pipe|timed out", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -189,6 +192,20 @@ class Ranks:
             yield
         except RuntimeError as error:
             raise self._reason(error) from error
+
+    @contextlib.contextmanager
+    def others_in_words(self) -> Iterator[None]:
+        """Do so for calls that torch makes by itself, among others that fail for other reasons.
+
+        Raises:
+            OtherRankError: As :meth:`in_words`.
+        """
+        try:
+            yield
+        except RuntimeError as error:
+            if isinstance(error, dist.DistError) or LOST.search(str(error)):
+                raise self._reason(error) from error
+            raise
 
     def _reason(self, error: RuntimeError) -> OtherRankError:
         failure = self.reports.failure()

@@ -40,6 +40,7 @@ from mtl_runner.runs.trackers.base import ENDS
 from mtl_runner.runs.trackers.session import Trackers, end_trackers
 from mtl_runner.train import checkpoint
 from mtl_runner.train.advice import advice_on_best, advice_on_log_variances, advice_on_setup
+from mtl_runner.train.sharded_state import SHARDS
 from mtl_runner.train.trainer import Trainer
 from mtl_runner.write_group import once_written
 
@@ -152,7 +153,9 @@ def end(trainer: Trainer, request: Request) -> Outcome:
         for lesson in advice_on_log_variances(trainer.learner, trainer.means):
             log.warning("%s", lesson)
     final, best = trainer.finish()
-    if not trainer.writes:
+    # Where the model is sharded, the first process needs the others to use it.
+    is_sharded = experiment.parameters.shards is not None
+    if not (trainer.writes or is_sharded):
         return Outcome(trainer.best.value)
     summary = {**_summary_head(request, "finished"), **summarize(trainer, final, best)}
     if experiment.settings.record.predictions:
@@ -160,11 +163,14 @@ def end(trainer: Trainer, request: Request) -> Outcome:
             write_predictions(trainer)
     if experiment.settings.record.safetensors:
         write_safetensors(trainer)
-    write_json(directory / "summary.json", summary)
+    if trainer.writes:
+        write_json(directory / "summary.json", summary)
     if experiment.settings.record.plots == "all" or (
         experiment.settings.record.plots == "best" and not request.job
     ):
         draw(trainer, summary, directory)
+    if not trainer.writes:
+        return Outcome(trainer.best.value)
     end_trackers(directory, "finished")
     log.info("%s", task_table(summary))
     log.info("%s", monitor_line(summary))
@@ -200,10 +206,11 @@ def draw(trainer: Trainer, summary: dict[str, Any], directory: Path) -> None:
     from mtl_runner.runs.panel import validation_panel
 
     with _warning_instead_of_failure(), trainer.judged():
-        plot_run(directory, summary, fit_curve(trainer))
-        panel = validation_panel(trainer)
-        if panel is not None:
-            plot_panel(directory / "panel.png", panel)
+        fit, panel = fit_curve(trainer), validation_panel(trainer)
+        if trainer.writes:
+            plot_run(directory, summary, fit)
+            if panel is not None:
+                plot_panel(directory / "panel.png", panel)
 
 
 def draw_from_files(directory: Path, summary: dict[str, Any]) -> None:
@@ -237,6 +244,8 @@ def draw_again(directory: Path) -> None:
                 (Path(folder) / name).open("wb") as target,
             ):
                 shutil.copyfileobj(source, target)
+        if (directory / SHARDS).is_dir():
+            shutil.copytree(directory / SHARDS, Path(folder) / SHARDS)
         trainer = Trainer(build(read_config(directory)), Path(folder))
         draw(trainer, read_summary(directory), directory)
 
@@ -269,7 +278,8 @@ def _devices(experiment: Experiment) -> str:
     """Return the device of a run, or how many of them it has."""
     if experiment.ranks is None:
         return str(experiment.device)
-    return f"{experiment.ranks.size} processes ({experiment.device.type})"
+    sharded = ", a part of the model each" if experiment.parameters.shards is not None else ""
+    return f"{experiment.ranks.size} processes ({experiment.device.type}){sharded}"
 
 
 def _header(request: Request, experiment: Experiment) -> dict[str, Any]:

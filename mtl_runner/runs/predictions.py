@@ -39,7 +39,8 @@ def write_predictions(trainer: Trainer) -> None:
         if split == "val":
             writer.writerow(["split", *columns])
         writer.writerows([split, *cells] for cells in zip(*columns.values(), strict=True))
-    write_atomic(trainer.directory / "predictions.csv", text.getvalue().encode())
+    if trainer.writes:
+        write_atomic(trainer.directory / "predictions.csv", text.getvalue().encode())
 
 
 def _row_ids(trainer: Trainer, name: str) -> Columns:

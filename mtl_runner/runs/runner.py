@@ -109,7 +109,7 @@ def _logging(request: Request) -> contextlib.AbstractContextManager[None]:
 def _train_with(request: Request, ranks: Ranks) -> Outcome:
     """Train a run with the other processes, and tell them why if it fails here."""
     try:
-        with joined_with_device(request, ranks), workers_ended():
+        with joined_with_device(request, ranks), workers_ended(), ranks.others_in_words():
             return end(_train(begin(request), request), request)
     except Interrupted:
         raise

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from mtl_runner.config.extras import import_extra
 from mtl_runner.files import write_atomic
+from mtl_runner.gradients.shards import full_tensor
 from mtl_runner.train.trainer import Trainer
 
 FILE = "best.safetensors"
@@ -33,7 +34,7 @@ def safetensors_bytes(model: nn.Module, purpose: str) -> bytes:
     safetensors = import_extra("safetensors.torch", "safetensors", purpose)
     # The format holds no tensor twice, so those that share memory are written as copies.
     tensors: dict[str, Tensor] = {
-        name: tensor.detach().cpu().contiguous().clone()
+        name: full_tensor(tensor.detach()).cpu().contiguous().clone()
         for name, tensor in model.state_dict().items()
     }
     # Hugging Face's readers ask for this entry.
@@ -52,4 +53,5 @@ def write_safetensors(trainer: Trainer) -> None:
     """
     with trainer.best.loaded() as model:
         content = safetensors_bytes(model, "record.safetensors=true")
-    write_atomic(trainer.directory / FILE, content)
+    if trainer.writes:
+        write_atomic(trainer.directory / FILE, content)

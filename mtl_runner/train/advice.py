@@ -60,6 +60,7 @@ def advice_on_setup(experiment: Experiment) -> list[str]:
         _two_noise_scales(learner),
         _different_in_parts(learner),
         _different_on_devices(learner),
+        _nothing_to_share_out(experiment),
         *_nothing_shared(experiment),
         *_not_in_relative_loss(experiment),
         _unmeasured_nadir(experiment),
@@ -336,6 +337,13 @@ def _different_on_devices(learner: Learner) -> str:
     if not differences:
         return ""
     return f"trainer.devices={learner.ranks.size} equals one device except that {differences}; the result differs by that."
+
+
+def _nothing_to_share_out(experiment: Experiment) -> str:
+    """Return advice on sharding a model over one process."""
+    if experiment.ranks is None and experiment.settings.trainer.parallel == "fsdp":
+        return "trainer.parallel=fsdp has no effect on one device, which keeps the whole model; set trainer.devices, or start the run by torchrun."
+    return ""
 
 
 def _free_softmax(learner: Learner) -> str:

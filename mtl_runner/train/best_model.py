@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from mtl_runner.errors import RunDirectoryError
+from mtl_runner.gradients.shards import cut_like_module
 from mtl_runner.likelihood import Likelihood
 from mtl_runner.models import Unshared
 from mtl_runner.train import checkpoint
@@ -172,11 +173,12 @@ class BestModel:
                 raise RunDirectoryError(
                     f"{str(path)!r} is not of the run of the checkpoint.pt beside it; put the right one back, or run again with mtl-run repeat={directory}."
                 )
-            self.weights, self.likelihood_states = saved["weights"], saved["noise"]
+            self.weights = _cut_like(self.parts, saved["weights"])
+            self.likelihood_states = saved["noise"]
             # Runs of earlier versions did not keep them.
             self.noise_scales = dict(saved.get("noise_scales", {}))
             if self.trained_parts:
-                self.trained_weights = saved["trained_weights"]
+                self.trained_weights = _cut_like(self.trained_parts, saved["trained_weights"])
 
     @contextlib.contextmanager
     def loaded(self) -> Iterator[nn.Module]:
@@ -216,6 +218,13 @@ def merge_likelihood_states(
     names = {str(i): task.name for i, task in enumerate(likelihood.tasks)}
     keys = likelihood.state_dict()
     return {key: states[names[key.rpartition(".")[2]]][key] for key in keys}
+
+
+def _cut_like(
+    parts: dict[str, nn.Module], weights: dict[str, dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """Return the weights of the parts of a model, cut as those of a sharded model are."""
+    return {name: cut_like_module(state, parts[name]) for name, state in weights.items()}
 
 
 def _copy_state(module: nn.Module) -> dict[str, Any]:

@@ -20,6 +20,7 @@ import torch
 from mtl_runner.errors import RunDirectoryError
 from mtl_runner.errors.messages import out_of_memory
 from mtl_runner.files import atomic_file, make_way, open_regular
+from mtl_runner.train import sharded_state
 from mtl_runner.train.position import START, Position
 
 log = logging.getLogger("mtl_runner")
@@ -172,6 +173,8 @@ def keep_only(directory: Path, names: Sequence[str]) -> None:
             # A finished run has its results, whatever a file system makes of this.
             with contextlib.suppress(OSError):
                 (directory / name).unlink()
+    if FILES[0] not in names:
+        sharded_state.keep_folders(directory, set())
 
 
 def saved_positions(directory: Path) -> list[Position]:
@@ -270,6 +273,10 @@ def _damaged_files(directory: Path) -> list[str]:
                 is_whole = False
             if not is_whole:
                 damaged.append(name)
+    run = directory.parent if directory.name == PREVIOUS else directory
+    path = directory / FILES[0]
+    if not damaged and path.exists() and (run / sharded_state.SHARDS).is_dir():
+        damaged = [] if sharded_state.are_whole(load(path), run) else [sharded_state.SHARDS]
     return damaged
 
 

@@ -109,16 +109,21 @@ class Evaluator:
         ranks = sharing_ranks(self.tasks, ranks)
         part = WHOLE if ranks is None else ranks.part
         batches = MeasuredBatches(self)
+        passes_left = -(-len(split) // (batch_rows * part.count))
         with forward.evaluating():
             for batch in batches_of_part(split, batch_rows, part):
+                passes_left -= 1
                 batches.add(forward.outputs(batch.inputs), batch.targets)
             if ranks is not None:
                 sums, all_rows = batches.sums, batches.rows()
-                if not sums:  # fewer rows than processes
+                # Where the model is sharded, all processes call it equally often.
+                for _ in range(passes_left):
                     row = split.rows(slice(0, 1))
-                    sums, all_rows = self.measure_batch(forward.outputs(row.inputs), row.targets)
-                    sums = {key: torch.zeros_like(value) for key, value in sums.items()}
-                    all_rows = {key: value[:0] for key, value in all_rows.items()}
+                    outputs = forward.outputs(row.inputs)
+                    if not sums:  # fewer rows than processes
+                        sums, all_rows = self.measure_batch(outputs, row.targets)
+                        sums = {key: torch.zeros_like(value) for key, value in sums.items()}
+                        all_rows = {key: value[:0] for key, value in all_rows.items()}
                 sums = dict(zip(sums, ranks.sum_together(list(sums.values())), strict=True))
                 all_rows = {key: ranks.gathered(value) for key, value in all_rows.items()}
                 return self.compute(sums, all_rows | batches.terms(), batches.torchmetrics)

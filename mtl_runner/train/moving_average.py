@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from mtl_runner.gradients.shards import cut_like_module
+
 
 class MovingAverage:
     r"""Keeps a copy of a model whose weights follow those of the trained one (``trainer.ema``).
@@ -21,6 +23,8 @@ class MovingAverage:
     Args:
         model: The model that is trained.
         decay: The decay d, in (0, 1).
+        copied: A copy of the model, for a sharded one, which cannot be copied any more; None: it is
+            copied here.
 
     Attributes:
         model: The copy with the averaged weights.
@@ -36,11 +40,13 @@ class MovingAverage:
         True
     """
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
+    def __init__(self, model: nn.Module, decay: float, copied: nn.Module | None = None) -> None:
         self.trained, self.decay, self.steps = model, decay, 0
-        self.model = copy.deepcopy(model).requires_grad_(False)
+        self.model = copied or copy.deepcopy(model).requires_grad_(False)
         self._pairs = list(zip(self.model.parameters(), model.parameters(), strict=True))
         self._buffers = list(zip(self.model.buffers(), model.buffers(), strict=True))
+        if copied is not None:
+            copied.load_state_dict(model.state_dict())
 
     @torch.no_grad()
     def update(self) -> None:
@@ -58,5 +64,5 @@ class MovingAverage:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a state of :meth:`state_dict`."""
-        self.model.load_state_dict(state["model"])
+        self.model.load_state_dict(cut_like_module(state["model"], self.model))
         self.steps = state["steps"]

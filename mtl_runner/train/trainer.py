@@ -23,9 +23,10 @@ from mtl_runner.errors import ConfigError, DivergedError
 from mtl_runner.experiment import seeding
 from mtl_runner.experiment.build import Experiment
 from mtl_runner.experiment.forward import ForwardPass
+from mtl_runner.gradients.shards import cut_like_module
 from mtl_runner.schedule import Schedule
 from mtl_runner.tasks.protocols import EstimatesNoise, HasSigmas
-from mtl_runner.train import checkpoint
+from mtl_runner.train import checkpoint, sharded_state
 from mtl_runner.train.advice import advice_on_losses
 from mtl_runner.train.batches import make_batches
 from mtl_runner.train.best_model import BestModel
@@ -131,7 +132,7 @@ class Trainer:
         self.monitor = Monitor.parse(self.settings.trainer.monitor, self.tasks)
         self.batches = make_batches(experiment)
         ema, model = self.settings.trainer.ema, self.learner.model
-        self.average = MovingAverage(model, ema) if ema else None
+        self.average = MovingAverage(model, ema, experiment.averaged) if ema else None
         length = RunLength(self.settings.trainer.epochs, self.batches.count)
         self.checkpoints = CheckpointInterval.parse(self.settings.trainer.checkpoint_every, length)
         self.evaluations = EvaluationInterval.parse(self.settings.trainer.evaluate_every, length)
@@ -156,6 +157,8 @@ class Trainer:
         self.advice_given: set[str] = set()
         self.compiled = False
         self.best_is_unsaved = False
+        # The folder with the sharded tensors of the last save.
+        self._shards_before: list[str] = []
         self.stop = self.stop_now = False
         self.stop_signal = signal.SIGINT
         seeding.seed_everything(seeding.seed_of_rank(self.settings.seed, self.ranks))
@@ -167,7 +170,9 @@ class Trainer:
             self.ranks.wait_for_all()
         self.resumed = saved.exists()
         if self.resumed:
-            state = checkpoint.load(saved, experiment.device)
+            state: dict[str, Any] = checkpoint.load(saved, experiment.device)
+            shards, device = experiment.parameters.shards, experiment.device
+            state = sharded_state.put_back(state, directory, shards, device)
             with checkpoint.must_fit(saved):
                 self._restore(state)
         else:
@@ -421,6 +426,7 @@ class Trainer:
         self.metrics.append(self._evaluation_rows("test", judged["test"]))
         if self.writes:
             checkpoint.delete_previous(self.directory)
+            sharded_state.keep_folders(self.directory, set(self._shards_before))
         for data in self.experiment.data.splits.values():
             if isinstance(data, LoadedSplit):
                 data.close()
@@ -481,20 +487,36 @@ class Trainer:
             in_stack: Whether other runs save at the same time: until
                 :func:`mtl_runner.train.checkpoint.all_have_saved` this one can go back.
         """
-        states = self._random_states()
+        states, shards = self._random_states(), self.experiment.parameters.shards
         if self.writes:
             checkpoint.keep_previous(self.directory, self.best_is_unsaved, in_stack)
-            self.write_metrics_and_best()
-            checkpoint.save(self.directory / "checkpoint.pt", {**self._state(), **states})
-            if self.on_save is not None:
-                self.on_save()
+        self.write_metrics_and_best()
+        state = {**self._state(), **states} if self.writes or shards is not None else {}
+        if shards is not None:
+            state = sharded_state.save(state, self.directory, shards.ranks)
+        if self.writes:
+            checkpoint.save(self.directory / "checkpoint.pt", state)
+        if shards is not None:
+            self._keep_shards_of(state)
+        if self.writes and self.on_save is not None:
+            self.on_save()
 
     def write_metrics_and_best(self) -> None:
         """Write the pending rows of ``metrics.csv``, and the best model if it has changed."""
         self.metrics.flush()
         if self.best_is_unsaved:
-            checkpoint.save(self.directory / "best.pt", self.best.state())
+            # Of a sharded model every process has a part.
+            best = sharded_state.gathered(self.best.state(), keep=self.writes)
+            if self.writes:
+                checkpoint.save(self.directory / "best.pt", best)
             self.best_is_unsaved = False
+
+    def _keep_shards_of(self, state: Mapping[str, Any]) -> None:
+        """Delete the sharded tensors of all saves but the last two, which can be gone back to."""
+        name = state[sharded_state.FILES]["folder"]
+        if self.writes:
+            sharded_state.keep_folders(self.directory, {name, *self._shards_before})
+        self._shards_before = [name]
 
     def sigmas(self) -> list[float | None]:
         """Return the learned noise scale of each task, None where there is none.
@@ -676,6 +698,8 @@ class Trainer:
 
     def _restore(self, state: dict[str, Any]) -> None:
         """Take up the content of a checkpoint."""
+        if sharded_state.FILES in state:
+            self._shards_before = [state[sharded_state.FILES]["folder"]]
         self.epoch = state["epoch"]
         # Older checkpoints were written at the ends of epochs only, and then of evaluated ones.
         unfinished = state.get("unfinished")
@@ -684,7 +708,8 @@ class Trainer:
         )
         self.last_evaluated_epoch = state.get("evaluated", self.epoch)
         self.step, self.seconds = state["step"], state["seconds"]
-        self.learner.model.load_state_dict(state["model"])
+        model = self.learner.model
+        model.load_state_dict(cut_like_module(state["model"], model))
         if self.average is not None:
             self.average.load_state_dict(state["average"])
         if self.learner.scale is not None:

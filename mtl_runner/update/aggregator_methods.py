@@ -35,6 +35,8 @@ class AggregatorMethod:
             that 1 for every task is the method's own default.
         is_random: Whether it draws random numbers.
         has_weights: Whether its direction is a weighted sum of the rows, with weights to log.
+        reads_entries: Whether it looks at single entries of the rows, and not only at their
+            products: it cannot be had with ``trainer.parallel=fsdp``.
         takes_projector: Whether it takes a projector onto the dual cone, which holds the thresholds
             of the quadratic program.
 
@@ -50,6 +52,7 @@ class AggregatorMethod:
     divides_by_tasks: ClassVar[bool] = False
     is_random: ClassVar[bool] = False
     has_weights: ClassVar[bool] = True
+    reads_entries: ClassVar[bool] = False
     takes_projector: ClassVar[bool] = False
 
     @staticmethod
@@ -188,6 +191,7 @@ class ConFIG(AggregatorMethod):
     """
 
     torchjd_class = "ConFIG"
+    reads_entries = True
     per_task_options = ("pref_vector",)
     has_weights = False
 
@@ -300,6 +304,7 @@ class ExcessMTL(AggregatorMethod):
     """
 
     torchjd_class = "ExcessMTL"
+    reads_entries = True
     options: ClassVar[Mapping[str, Any]] = {"n_warmup_steps": 1}
 
     @staticmethod
@@ -384,6 +389,7 @@ class GradDrop(AggregatorMethod):
     """
 
     torchjd_class = "GradDrop"
+    reads_entries = True
     per_task_options = ("leak",)
     unnamed_task = 0.0
     is_random = True
@@ -739,6 +745,7 @@ class TrimmedMean(AggregatorMethod):
     """
 
     torchjd_class = "TrimmedMean"
+    reads_entries = True
     options: ClassVar[Mapping[str, Any]] = {"trim_number": 1}
     has_weights = False
 

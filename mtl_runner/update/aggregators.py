@@ -29,7 +29,7 @@ from mtl_runner.update.aggregator_methods import (
 )
 from mtl_runner.update.nash import Nash
 from mtl_runner.update.random_stream import RandomStream
-from mtl_runner.update.shortest_vector import ShortestVector
+from mtl_runner.update.shortest_vector import ShortestVector, exact_gramian
 
 log = logging.getLogger("mtl_runner")
 
@@ -95,6 +95,7 @@ class Aggregation:
     Attributes:
         label: The name of the aggregator, for messages.
         has_weights: Whether the direction is a weighted sum of the rows.
+        reads_entries: Whether it looks at single entries of the rows, not only at their products.
 
     Raises:
         ConfigError: If the name or an option is unknown, or a package is missing.
@@ -125,6 +126,7 @@ class Aggregation:
             self.label = aggregator
             self.has_weights = method.has_weights
             self.is_random = method.is_random
+            self.reads_entries = method.reads_entries
             self.takes_projector = method.takes_projector
             self.make = _factory(method, {**method.options, **options}, self.tasks, aggregator)
         elif not callable(aggregator):
@@ -138,6 +140,7 @@ class Aggregation:
         else:
             self.label = getattr(aggregator, "__name__", type(aggregator).__name__)
             self.has_weights = hasattr(aggregator, "gramian_weighting") or _is_weighted(aggregator)
+            self.reads_entries = not hasattr(aggregator, "gramian_weighting")
             self.make = lambda tasks, like: aggregator  # noqa: ARG005
         self.stream = RandomStream(seed)
         # By set of active tasks, the one used most recently at the end.
@@ -159,12 +162,30 @@ class Aggregation:
             with torch.random.fork_rng(devices=[like.device] if like.device.type == "cuda" else []):
                 self._aggregate(self.make(range(len(self.tasks)), like), rows)
 
-    def __call__(self, jacobian: Tensor, tasks: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    def check_shards(self) -> None:
+        """Check that parts of the rows are enough, with the sums of their products.
+
+        Raises:
+            ConfigError: If the aggregator looks at single entries of whole rows.
+        """
+        if self.reads_entries:
+            able = [name for name, method in METHODS.items() if not method.reads_entries]
+            raise ConfigError(
+                f"update.aggregator={self.label} looks at single entries of whole gradients, of which trainer.parallel=fsdp gives each process a part; use {', '.join(able)}, or trainer.parallel=data."
+            )
+
+    def __call__(
+        self,
+        jacobian: Tensor,
+        tasks: tuple[int, ...],
+        whole_sums: Callable[[Tensor], Tensor] = lambda sums: sums,
+    ) -> tuple[Tensor, Tensor]:
         """Return the direction and the weights of the rows.
 
         Args:
-            jacobian: The gradients of the active tasks, shape ``[k, P]``.
+            jacobian: The gradients of the active tasks, shape ``[k, P]``, or a part of the columns.
             tasks: The indices of these k tasks.
+            whole_sums: Makes sums over all columns from sums over those of ``jacobian``.
 
         Returns:
             The direction ``[P]``, and the weights of the rows ``[k]``: NaN if the aggregator has
@@ -172,9 +193,9 @@ class Aggregation:
         """
         aggregator = self._aggregator_for(tasks, jacobian)
         if not self.is_random:
-            return self._aggregate(aggregator, jacobian)
+            return self._aggregate(aggregator, jacobian, whole_sums)
         with self.stream.on(jacobian.device):
-            return self._aggregate(aggregator, jacobian)
+            return self._aggregate(aggregator, jacobian, whole_sums)
 
     def _aggregator_for(self, tasks: tuple[int, ...], like: Tensor) -> Any:
         aggregator = self.aggregators.pop(tasks, None)
@@ -187,22 +208,29 @@ class Aggregation:
         self.aggregators[tasks] = aggregator
         return aggregator
 
-    def _aggregate(self, aggregator: Any, jacobian: Tensor) -> tuple[Tensor, Tensor]:
+    def _aggregate(
+        self,
+        aggregator: Any,
+        jacobian: Tensor,
+        whole_sums: Callable[[Tensor], Tensor] = lambda sums: sums,
+    ) -> tuple[Tensor, Tensor]:
         try:
             if hasattr(aggregator, "gramian_weighting"):
-                gramian = jacobian @ jacobian.T
+                gramian = whole_sums(jacobian @ jacobian.T)
                 if self.label == "fairgrad":
                     weights = _fairgrad_weights(aggregator, gramian)
                 elif self.takes_projector:
                     weights = aggregator.gramian_weighting(_semidefinite(gramian)).to(gramian)
                 else:
                     weights = aggregator.gramian_weighting(gramian)
+            elif isinstance(aggregator, ShortestVector):
+                weights = aggregator.weights_of(whole_sums(exact_gramian(jacobian)), jacobian)
             elif _is_weighted(aggregator):
                 weights = aggregator.weighting(jacobian)
             else:
                 return aggregator(jacobian), jacobian.new_full((len(jacobian),), torch.nan)
         except Exception as error:  # a solver may raise anything
-            if not bool(jacobian.isfinite().all()):
+            if bool(whole_sums((~jacobian.isfinite()).sum())):
                 # A task has diverged; the record of the losses names it.
                 return jacobian.sum(0), jacobian.new_full((len(jacobian),), torch.nan)
             if not isinstance(error, ValueError):

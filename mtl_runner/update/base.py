@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from mtl_runner.compat.torch_optimizers import step_function
 from mtl_runner.gradients.door import Losses
 from mtl_runner.gradients.parameters import Parameters
+from mtl_runner.gradients.shards import cut_like_optimizer
 from mtl_runner.tasks.activity import Active
 
 #: Makes an optimizer over parameters or parameter groups; keywords change its settings.
@@ -36,6 +37,8 @@ class Update(ABC):
     Attributes:
         passes: Number of backward passes of a step with all tasks.
         needs_recompute: Whether a step calls ``recompute``.
+        works_on_shards: Whether it works where every process has a part of each parameter and of
+            its gradient (``trainer.parallel=fsdp``): what it does to one entry needs no other.
         fields: Names and widths of what it measures at every step.
         measured: The measured values of the most recent step, by name.
         optimizer_tasks: For each optimizer the tasks whose weighted losses it follows (None: all),
@@ -64,6 +67,7 @@ class Update(ABC):
     """
 
     needs_recompute = False
+    works_on_shards: bool = False
     passes: int = 1
     fields: Mapping[str, int] = {}
     measured: Mapping[str, Tensor] = {}
@@ -143,4 +147,4 @@ class Update(ABC):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a state of :meth:`state_dict`."""
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
+            optimizer.load_state_dict(cut_like_optimizer(saved, optimizer))

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from mtl_runner.gradients import door
 from mtl_runner.gradients.door import Losses
 from mtl_runner.gradients.parameters import Parameters
+from mtl_runner.gradients.shards import local_part
 from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task
 from mtl_runner.update.aggregators import Aggregation
@@ -68,8 +69,8 @@ class Jacobian(Update):
             sum.
 
     Raises:
-        ConfigError: If the aggregator or an option is unknown, a solver is missing, or there are
-            too few tasks.
+        ConfigError: If the aggregator or an option is unknown, a solver is missing, there are too
+            few tasks, or the parameters are sharded and the aggregator needs whole gradients.
 
     Example:
         >>> from functools import partial
@@ -81,6 +82,8 @@ class Jacobian(Update):
         >>> point.data
         tensor([0.9010, 0.9901])
     """
+
+    works_on_shards = True
 
     def __init__(
         self,
@@ -99,7 +102,9 @@ class Jacobian(Update):
         self.passes = len(tasks) if self.task_gradients.shared else 1
         self.fields = {"aggregator_weight": len(tasks), "norm_ratio": 1}
         if self.task_gradients.shared:
-            self.aggregation.check(self.task_gradients.shared[0])
+            self.aggregation.check(local_part(self.task_gradients.shared[0]))
+        if parameters.shards is not None:
+            self.aggregation.check_shards()
 
     def build(self, make_optimizer: MakeOptimizer) -> list[Optimizer]:
         """Make one optimizer over all parameters."""
@@ -117,8 +122,11 @@ class Jacobian(Update):
         else:
             jacobian = torch.stack(self.task_gradients.rows(losses, weights, active))
             with torch.no_grad():
-                direction, row_weights = self.aggregation(jacobian, active.tasks)
-                norm_ratio = (direction.norm() / jacobian.sum(0).norm()).reshape(1)
+                direction, row_weights = self.aggregation(
+                    jacobian, active.tasks, self.parameters.whole_sums
+                )
+                norms = torch.stack([direction.norm(), jacobian.sum(0).norm()])
+                norm_ratio = torch.div(*self.parameters.whole_norms(norms)).reshape(1)
                 self.task_gradients.assign(direction)
         if not active.none_idle:
             self.clear_idle(active.tasks)

@@ -66,6 +66,8 @@ class Joint(Update):
         tensor([0.8000, 0.8000])
     """
 
+    works_on_shards = True
+
     def __init__(
         self,
         parameters: Parameters,

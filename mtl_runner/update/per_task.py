@@ -77,6 +77,8 @@ class PerTask(Update):
         tensor([0.9000, 0.8000])
     """
 
+    works_on_shards = True
+
     def __init__(
         self,
         parameters: Parameters,

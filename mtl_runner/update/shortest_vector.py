@@ -58,14 +58,29 @@ class ShortestVector(nn.Module):
 
     def weighting(self, rows: Tensor) -> Tensor:
         """Return the weights ``[k]`` of the rows ``[k, P]``; NaN where the rows are not finite."""
-        gramian = _gramian(rows).cpu().numpy()
-        if not np.isfinite(gramian).all():
-            return rows.new_full((len(rows),), torch.nan)
-        return torch.from_numpy(_weights(gramian, torch.finfo(rows.dtype).eps)).to(rows)
+        return self.weights_of(exact_gramian(rows), rows)
+
+    def weights_of(self, gramian: Tensor, like: Tensor) -> Tensor:
+        """Return the weights ``[k]`` of rows from their products; NaN where they are not finite.
+
+        Args:
+            gramian: The products of the rows ``[k, k]`` in float64.
+            like: A tensor of the type of the rows, on their device.
+        """
+        products = gramian.cpu().numpy()
+        if not np.isfinite(products).all():
+            return like.new_full((len(products),), torch.nan)
+        return torch.from_numpy(_weights(products, torch.finfo(like.dtype).eps)).to(like)
 
 
-def _gramian(rows: Tensor) -> Tensor:
-    """Return the products of the rows ``[k, k]`` in float64."""
+def exact_gramian(rows: Tensor) -> Tensor:
+    """Return the products of the rows ``[k, k]`` in float64.
+
+    Example:
+        >>> exact_gramian(torch.tensor([[1.0, 2.0], [0.0, 3.0]]))
+        tensor([[5., 6.],
+                [6., 9.]], dtype=torch.float64)
+    """
     gramian = rows.new_zeros((len(rows), len(rows)), dtype=torch.float64)
     for columns in torch.split(rows, COLUMNS, dim=1):
         block = columns.double()

@@ -9,6 +9,7 @@ from mtl_runner.gradients import door
 from mtl_runner.gradients.door import Lane, Losses
 from mtl_runner.gradients.layout import as_row, laid_out_like
 from mtl_runner.gradients.parameters import Parameters, trained_now
+from mtl_runner.gradients.shards import like_parameter, local_part
 from mtl_runner.tasks.activity import Active
 
 
@@ -49,7 +50,7 @@ class TaskGradients:
             active: The tasks that take part.
 
         Returns:
-            One row ``[P]`` per active task.
+            One row ``[P]`` per active task; of sharded parameters the part that is here.
         """
         columns = self.columns
         private = {t: trained_now(self.private[t]) for t in active.tasks}
@@ -68,6 +69,8 @@ class TaskGradients:
     def assign(self, vector: Tensor) -> None:
         """Give the columns their parts of a vector ``[P]`` as gradients."""
         columns = self.columns
-        parts = torch.split(vector, [parameter.numel() for parameter in columns])
-        for parameter, part in zip(columns, parts, strict=True):
-            parameter.grad = laid_out_like(part.view_as(parameter), parameter)
+        local = [local_part(parameter) for parameter in columns]
+        parts = torch.split(vector, [tensor.numel() for tensor in local])
+        for parameter, tensor, part in zip(columns, local, parts, strict=True):
+            gradient = like_parameter(part.view_as(tensor), parameter)
+            parameter.grad = laid_out_like(gradient, parameter)

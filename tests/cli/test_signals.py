@@ -120,7 +120,12 @@ def test_nohup_holds(mtl: Command, tmp_path: Path) -> None:
     """Breaks if a run that was started with nohup ends when its terminal is closed."""
     (tmp_path / "signalled.py").write_text(SIGNALLED.replace("SIGTERM", "SIGHUP"))
     script = Path(sys.executable).with_name("mtl-run")
-    options = ("data=toy_regression", "data._target_=signalled.Signalled", "trainer.epochs=1", "record.plots=none")
+    options = (
+        "data=toy_regression",
+        "data._target_=signalled.Signalled",
+        "trainer.epochs=1",
+        "record.plots=none",
+    )
     ignoring = "import signal, os, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
     ended = subprocess.run(
         [sys.executable, "-c", ignoring, str(script), *options],

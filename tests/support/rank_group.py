@@ -19,6 +19,7 @@ from mtl_runner.compat.torch_stores import connect_store, host_store
 from mtl_runner.data import Split
 from mtl_runner.experiment.build import build
 from mtl_runner.gradients.ranks import Ranks, Reports, joined
+from mtl_runner.gradients.shards import full_tensor, local_part
 from mtl_runner.tasks.task import Task
 from mtl_runner.train.trainer import Trainer
 
@@ -142,12 +143,14 @@ class Trained:
         means: Losses and weights of the last epoch.
         monitor: The best value of the monitor.
         bits: A checksum of the tensors.
+        kept: Bytes of the parameters and the optimizers' states that the process keeps.
     """
 
     parameters: Tensor
     means: tuple[list[float], list[float]]
     metrics: dict[str, dict[str, float]]
     bits: str
+    kept: int = 0
 
 
 def train(config: dict[str, Any], directory: Path | None = None) -> Trained:
@@ -166,7 +169,7 @@ def train(config: dict[str, Any], directory: Path | None = None) -> Trained:
     learner = trainer.learner
     modules = (learner.model, learner.likelihood, learner.weighting)
     tensors = [
-        tensor.detach().double().reshape(-1)
+        full_tensor(tensor.detach()).double().reshape(-1)
         for module in modules
         for tensor in module.state_dict().values()
         if isinstance(tensor, Tensor)
@@ -175,7 +178,15 @@ def train(config: dict[str, Any], directory: Path | None = None) -> Trained:
     assert trainer.means is not None
     bits = hashlib.sha256(parameters.numpy().tobytes()).hexdigest()
     means = (trainer.means.loss, trainer.means.weight)
-    return Trained(parameters, means, final["val"].values, bits)
+    return Trained(parameters, means, final["val"].values, bits, bytes_kept(trainer))
+
+
+def bytes_kept(trainer: Trainer) -> int:
+    """Return how many bytes of parameters and optimizers' states this process keeps."""
+    states = [s for o in trainer.learner.update.optimizers for s in o.state.values()]
+    tensors = [tensor for state in states for tensor in state.values() if tensor.dim()]
+    parameters = trainer.experiment.parameters.tensors
+    return sum(local_part(tensor).nbytes for tensor in (*parameters, *tensors))
 
 
 def _member(rank: int, size: int, port: int, ends: Sequence[Connection], timeout: float) -> None:
@@ -190,6 +201,37 @@ def _member(rank: int, size: int, port: int, ends: Sequence[Connection], timeout
                 ends[rank].send(train(config))
             except Exception:
                 ends[rank].send(traceback.format_exc())
+
+
+class Tied(nn.Module):
+    """A model whose parts are used in every way that a model may use them.
+
+    The weight of a layer is used by another one, a layer is never called as such, and a trunk is
+    called twice.
+
+    Args:
+        tasks: The tasks.
+        input_shape: The shape of a row.
+    """
+
+    def __init__(self, tasks: Sequence[Task], input_shape: Sequence[int]) -> None:
+        super().__init__()
+        self.enter = nn.Linear(input_shape[0], 7)
+        self.trunk = nn.Sequential(nn.Linear(7, 7), nn.Tanh(), nn.Linear(7, 7))
+        self.uncalled = nn.ModuleList([nn.Linear(7, 7), nn.Linear(7, 7)])
+        self.tied = nn.ModuleList([nn.Linear(7, 7), nn.Linear(7, 7)])
+        self.tied[1].weight = self.tied[0].weight
+        self.heads = nn.ModuleDict({task.name: nn.Linear(7, task.size) for task in tasks})
+        self.frozen_scale = nn.Parameter(torch.ones(7), requires_grad=False)
+
+    def forward(self, inputs: Tensor) -> dict[str, Tensor]:
+        hidden = self.trunk(self.trunk(self.enter(inputs)))
+        hidden = nn.functional.linear(hidden, self.uncalled[0].weight, self.uncalled[1].bias)
+        hidden = hidden + nn.functional.linear(
+            hidden, self.uncalled[1].weight, self.uncalled[0].bias
+        )
+        hidden = self.tied[1](self.tied[0](hidden)) * self.frozen_scale
+        return {name: head(hidden) for name, head in self.heads.items()}
 
 
 class RankGroup:

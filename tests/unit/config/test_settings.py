@@ -150,6 +150,10 @@ def test_other_parts_are_refused(accumulate: object) -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
+        (
+            {"parallel": "ddp"},
+            "trainer.parallel='ddp' is unknown; allowed: data, fsdp.",
+        ),
         ({"devices": 0}, "trainer.devices must be a whole number of at least 1; found 0."),
         ({"devices": 1.5}, "trainer.devices must be a whole number of at least 1; found 1.5."),
         ({"devices": 5000}, "trainer.devices must be at most 1024; found 5000."),

@@ -104,3 +104,13 @@ def test_a_process_that_hangs_is_named() -> None:
     assert str(error.value) == (
         "Process 2 of 3 has not answered for 0.2 seconds; if that is no mistake, raise trainer.timeout."
     )
+
+
+def test_a_call_that_torch_makes_by_itself_fails_in_words() -> None:
+    """Breaks if a model that is sharded ends with "connection reset" instead of the reason."""
+    ranks = Ranks(0, 2)
+    ranks.reports.fail(RankFailure("The disk is full."))
+    with pytest.raises(OtherRankError, match=r"^The disk is full\.$"), ranks.others_in_words():
+        raise RuntimeError("[gloo/transport/tcp/pair.cc:553] Connection closed by peer")
+    with pytest.raises(RuntimeError, match=r"^shapes differ$"), ranks.others_in_words():
+        raise RuntimeError("shapes differ")

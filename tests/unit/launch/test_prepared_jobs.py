@@ -43,7 +43,9 @@ def test_jobs_are_labelled_by_what_they_do_not_share(
     launcher: PreparingLauncher, tmp_path: Path
 ) -> None:
     """Breaks if a line about a run does not say which one it is, or trains elsewhere."""
-    jobs = [["data=digits", "trainer.epochs=1", "weighting=fixed", f"seed={seed}"] for seed in range(2)]
+    jobs = [
+        ["data=digits", "trainer.epochs=1", "weighting=fixed", f"seed={seed}"] for seed in range(2)
+    ]
     requests, returns = launcher.prepare(jobs, 5)
     assert [request.job for request in requests.values()] == ["5: seed=0", "6: seed=1"]
     assert [request.directory.name for request in requests.values()] == [

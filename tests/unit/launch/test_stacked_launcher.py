@@ -18,7 +18,13 @@ from mtl_runner.errors import ConfigError
 from mtl_runner.launch.plugins import register
 from mtl_runner.launch.stacked_launcher import LISTED_JOBS, StackedLauncher
 
-TINY = ["data=toy_regression", "model.hidden=[4]", "trainer.epochs=1", "record.plots=none", "trainer.device=cpu"]
+TINY = [
+    "data=toy_regression",
+    "model.hidden=[4]",
+    "trainer.epochs=1",
+    "record.plots=none",
+    "trainer.device=cpu",
+]
 Launch = Callable[..., Any]
 
 

@@ -422,3 +422,41 @@ def test_a_single_direction_needs_no_tasks() -> None:
         1e-6,
     )
     assert_same_bits(aggregate(lambda jacobian: jacobian[1], rows), rows[1])
+
+
+# Shards
+
+
+ENTRIES = ("config", "excess_mtl", "graddrop", "trimmed_mean")
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in ENTRIES])
+def test_sums_over_parts_of_the_columns_are_enough(name: str) -> None:
+    """Breaks if a method looks at more than the products of the rows, and is let in."""
+    rows = random_rows(4)
+    of_all, of_parts = aggregation_of(name, 4), aggregation_of(name, 4)
+    of_parts.check_shards()
+    left, right = rows[:, :3], rows[:, 3:]
+
+    def add_right(sums: Tensor) -> Tensor:
+        return sums + (right.to(sums) @ right.to(sums).T)
+
+    direction, weights = of_all(rows, (0, 1, 2, 3))
+    left_direction, left_weights = of_parts(left, (0, 1, 2, 3), add_right)
+    assert_near(left_weights, weights, 1e-6)
+    assert_near(left_direction, direction[:3], 1e-6)
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_a_method_of_single_entries_refuses_parts(name: str) -> None:
+    """Breaks if a process decides by the entries that it happens to have."""
+    able = ", ".join(method for method in METHODS if method not in ENTRIES)
+    with pytest.raises(ConfigError) as error:
+        aggregation_of(name, 4).check_shards()
+    assert (
+        str(error.value)
+        == f"update.aggregator={name} looks at single entries of whole gradients, of which trainer.parallel=fsdp gives each process a part; use {able}, or trainer.parallel=data."
+    )
+    user_defined = Aggregation(lambda rows: rows.sum(0), {}, tasks_of(2), seed=0)
+    with pytest.raises(ConfigError, match="looks at single entries"):
+        user_defined.check_shards()
