@@ -1,7 +1,7 @@
 """Files that wait for the disk together: one after the other, most of the time would be waiting.
 
-A file of a group gets its name only when its content is on the disk, as every file does
-(:func:`mtl_runner.files.atomic_file`); the group waits for all of them at once.
+A file of a group gets its name only when its content is on the disk, like all files of
+:func:`mtl_runner.files.atomic_file`; the group waits for all of them at once.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class WriteGroup:
         """Count what is written in the context among the files of an owner.
 
         Args:
-            owner: Whoever is told if they cannot be written, such as the number of a run.
+            owner: What :attr:`failed` names if they cannot be written, such as the number of a run.
         """
         before, self._owner = self._owner, owner
         try:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.func import grad_and_value, vjp
 
@@ -326,3 +327,46 @@ def pure_weighting_gradients(learner: Learner, active: Active) -> Callable[..., 
         return gradients
 
     return weighting_gradients
+
+
+def pure_norm_learning(
+    learner: Learner, active: Active
+) -> Callable[..., tuple[dict[str, Tensor], Tensor]]:
+    """Return how a weighting learns from the norms of gradients, as a function of tensors.
+
+    Args:
+        learner: The learner; its weighting learns from norms.
+        active: The tasks that take part.
+
+    Returns:
+        A function of parameters, constants, inputs and targets as in :func:`pure_step`, and the
+        losses ``[T]`` before the update. It returns the new values of the weighting's parameters
+        and buffers by name, and the gradients ``[k]`` of its parameters.
+    """
+    forward_of, learn = learner.forward_pass.pure(), pure(learner.weighting, "learn_from_norms")
+    last_shared = set(learner.update.parameters.last_shared)
+    names = [name for name, p in learner.model.named_parameters() if p in last_shared]
+
+    def learning(
+        parameters: Any, constants: Any, inputs: Any, targets: Any, losses: Tensor
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        state = {part: {**parameters[part], **constants[part]} for part in parameters}
+
+        def forward(shared: Any) -> Tensor:
+            model = {**state["model"], **shared}
+            of_batch: Tensor = forward_of(model, state["likelihood"], inputs, targets)[0]
+            return of_batch
+
+        shared = {name: state["model"][name] for name in names}
+        recomputed, backward = vjp(forward, shared)  # type: ignore[misc]
+        norms = []
+        for t, direction in enumerate(torch.eye(len(losses)).to(recomputed)):
+            parts = [gradient.norm() for gradient in backward(direction)[0].values()]
+            norm = parts[0] if len(parts) == 1 else torch.stack(parts).norm()
+            norms.append(norm if t in active.tasks else torch.zeros_like(norm))
+        learned: tuple[dict[str, Tensor], Tensor] = learn(
+            state["weighting"], torch.stack(norms), losses, active.none_if_all
+        )
+        return learned
+
+    return learning

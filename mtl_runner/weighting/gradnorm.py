@@ -78,6 +78,7 @@ class GradNorm(Weighting):
     """
 
     negative_losses = "counts as finished, so that its weight falls"
+    replica_options = ("lr",)
     first: Tensor
 
     def __init__(self, tasks: Sequence[Task], alpha: float = 1.5, lr: float | None = 0.025) -> None:
@@ -106,23 +107,41 @@ class GradNorm(Weighting):
             losses: The losses of the batch, shape ``[T]``.
             active: Which tasks are active; None if all are.
         """
+        values, slopes = self.learn_from_norms(norms, losses, active)
+        self.first.copy_(values["first"])
+        for parameter in self.weights:
+            parameter.grad = None
+        for i, slope in zip((active or self.all_active).tasks, slopes.unbind(), strict=True):
+            self.weights[i].copy_(values[f"weights.{i}"])
+            self.weights[i].grad = slope
+
+    @torch.no_grad()
+    def learn_from_norms(
+        self, norms: Tensor, losses: Tensor, active: Active | None = None
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Return what :meth:`observe_norms` sets, in pure tensor code.
+
+        Args:
+            norms: The norm of every task's gradient, shape ``[T]``.
+            losses: The losses of the batch, shape ``[T]``.
+            active: Which tasks are active; None if all are.
+
+        Returns:
+            The new values of parameters and buffers by name, and the gradients ``[k]`` of the
+            active tasks' weights.
+        """
         active_now = active or self.all_active
         index = active_now.index(losses.device)
-        self.first.copy_(torch.where((self.first == 0) & (norms > 0), losses, self.first))
-        norms, start = norms[index], self.first[index]
+        first = torch.where((self.first == 0) & (norms > 0), losses, self.first)
+        norms, start = norms[index], first[index]
         progress = torch.where(start > TINY, losses[index] / start.clamp(min=TINY), 1.0)
         rate = progress.clamp(min=0) / progress.clamp(min=0).mean().clamp(min=TINY)
         weights = self._normalized(active)
         weighted_norms = weights * norms
         target = weighted_norms.mean() * rate.pow(self.alpha)
-        slopes = norms * torch.sign(weighted_norms - target)
-        for parameter in self.weights:
-            parameter.grad = None
-        for i, weight, slope in zip(
-            active_now.tasks, weights.unbind(), slopes.unbind(), strict=True
-        ):
-            self.weights[i].copy_(weight)
-            self.weights[i].grad = slope
+        names = [f"weights.{i}" for i in active_now.tasks]
+        values = {"first": first, **dict(zip(names, weights.unbind(), strict=True))}
+        return values, norms * torch.sign(weighted_norms - target)
 
     @torch.no_grad()
     def _normalized(self, active: Active | None) -> Tensor:

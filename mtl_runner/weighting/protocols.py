@@ -37,6 +37,59 @@ class ObservesNorms(Protocol):
 
 
 @runtime_checkable
+class LearnsFromNorms(ObservesNorms, Protocol):
+    """A weighting that observes norms, and can do so for all replicas of a stack at once.
+
+    Example:
+        >>> from mtl_runner import Task
+        >>> from mtl_runner.weighting import GradNorm
+        >>> isinstance(GradNorm([Task("depth"), Task("normals")]), LearnsFromNorms)
+        True
+    """
+
+    def learn_from_norms(
+        self, norms: Tensor, losses: Tensor, active: Active | None = None
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Return what :meth:`observe_norms` sets, in pure tensor code.
+
+        Args:
+            norms: The norm of the gradient of every task's unweighted loss, shape ``[T]``.
+            losses: The losses of the batch, shape ``[T]``.
+            active: Which tasks are active; None if all are.
+
+        Returns:
+            The new values of the weighting's parameters and buffers by name, and the gradients of
+            the active tasks' parameters, one scalar per task, shape ``[k]``.
+        """
+        ...
+
+
+@runtime_checkable
+class DrawsNumbers(Protocol):
+    """A weighting that draws random numbers at every step, such as ``Random``.
+
+    In a stack they are drawn before the step, with the generator of every replica.
+
+    Attributes:
+        draws_ahead: Whether the numbers of a step are those of the last :meth:`draw`; else they are
+            drawn when the step asks for them.
+
+    Example:
+        >>> from mtl_runner import Task
+        >>> from mtl_runner.weighting import Fixed, Random
+        >>> tasks = [Task("depth"), Task("normals")]
+        >>> isinstance(Random(tasks), DrawsNumbers), isinstance(Fixed(tasks), DrawsNumbers)
+        (True, False)
+    """
+
+    draws_ahead: bool
+
+    def draw(self) -> None:
+        """Draw the numbers of the next step into a buffer."""
+        ...
+
+
+@runtime_checkable
 class ObservesLosses(Protocol):
     """A weighting that learns from a batch's losses before and after the update, such as FAMO.
 

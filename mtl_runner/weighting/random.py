@@ -62,6 +62,9 @@ class Random(Weighting):
         (True, 2.0)
     """
 
+    replica_options = ("seed",)
+    drawn: Tensor
+
     def __init__(
         self,
         tasks: Sequence[Task],
@@ -76,21 +79,40 @@ class Random(Weighting):
         self.distribution, self.total, self.seed = distribution, total, seed
         self._generator: torch.Generator | None = None
         self._saved: Tensor | None = None
+        self.draws_ahead = False
+        drawn = torch.zeros(len(self.tasks), dtype=torch.get_default_dtype())
+        # A checkpoint needs the generator alone.
+        self.register_buffer("drawn", drawn, persistent=False)
 
     def forward(self, losses: Tensor, active: Active | None = None) -> Tensor:
         """Draw weights and return the weighted sum of the active tasks' losses ``[k]``."""
         del active
         count = len(losses)
-        generator = self._generator_on(losses.device)
         # Drawn for all tasks, so that an idle task does not shift the draws of the later steps.
-        draws = torch.empty(len(self.tasks), dtype=losses.dtype, device=losses.device)
+        draws = (
+            self.drawn
+            if self.draws_ahead
+            else self._draw_into(torch.empty_like(self.drawn).to(losses))
+        )
         if self.distribution == "normal":
-            weights = torch.softmax(draws.normal_(generator=generator)[:count], 0)
+            weights = torch.softmax(draws[:count], 0)
         else:
             # Exponential draws over their sum are uniform on the simplex.
-            exponential = draws.exponential_(generator=generator)[:count]
+            exponential = draws[:count]
             weights = exponential / exponential.sum()
         return torch.dot(weights * (count if self.total == "tasks" else 1), losses)
+
+    @torch.no_grad()
+    def draw(self) -> None:
+        """Draw the numbers of the next step, which uses them if :attr:`draws_ahead` is set."""
+        self._draw_into(self.drawn)
+
+    def _draw_into(self, draws: Tensor) -> Tensor:
+        """Fill a tensor with random numbers of the distribution."""
+        generator = self._generator_on(draws.device)
+        if self.distribution == "normal":
+            return draws.normal_(generator=generator)
+        return draws.exponential_(generator=generator)
 
     def _generator_on(self, device: torch.device) -> torch.Generator:
         """Return the generator on a device, in the state of a checkpoint if one was loaded."""

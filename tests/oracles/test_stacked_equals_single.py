@@ -66,6 +66,8 @@ METHODS: dict[str, tuple[str, ...]] = {
                 "geometric_mean",
                 "dwa",
                 "famo",
+                "gradnorm",
+                "random",
             ),
             *("per_task_adam", "staged", "single_task"),
         )
@@ -77,6 +79,8 @@ METHODS: dict[str, tuple[str, ...]] = {
     "adamw": ("weighting=uncertainty", "optimizer=adamw"),
     "share_false": ("weighting=uncertainty", "share=false"),
     "dwa_homoscedastic": ("weighting=dwa", "likelihood=homoscedastic"),
+    "gradnorm_staged": ("weighting=gradnorm", "schedule=staged"),
+    "random_dirichlet": ("weighting=random", "weighting.distribution=dirichlet"),
     "groups": ("weighting=uncertainty", "update.groups={shared: {lr: 0.004}}"),
     "parts": ("weighting=uncertainty", "optimizer.parts={shared: {lr: 0.004}}"),
 }
@@ -277,7 +281,7 @@ def test_method_stacks(method: str) -> None:
 @in_float64
 def test_replica_is_the_single_run_on_toy_regression(method: str, tmp_path: Path) -> None:
     """Breaks if target units, or a model without shared layers, are wrong in a stack."""
-    if method in ("groups", "parts"):
+    if method in ("groups", "parts", "gradnorm", "gradnorm_staged"):
         pytest.skip("the model of toy_regression shares nothing")
     runs = four_runs(method, TOY_REGRESSION)
     assert_all_same(
@@ -337,9 +341,10 @@ def test_every_replica_has_its_own_data(method: str, tmp_path: Path) -> None:
 )
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 @pytest.mark.long
-def test_compiled_replica_is_the_single_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", ["uncertainty", "gradnorm", "random"])
+def test_compiled_replica_is_the_single_run(method: str, tmp_path: Path) -> None:
     """Breaks if the compiled step computes something else, or cannot be compiled at all."""
-    runs = four_runs("uncertainty", TOY_MIXED, "trainer.epochs=5")
+    runs = four_runs(method, TOY_MIXED, "trainer.epochs=5")
     assert_all_same(
         trained_as_stack(tmp_path / "stack", runs, compiled=True),
         trained_singly(tmp_path / "single", runs),
@@ -354,6 +359,8 @@ WITH_STATE = (
     "uncertainty",
     "dwa",
     "famo",
+    "gradnorm",
+    "random",
     "imtl_l",
     "per_task_adam",
     "staged",

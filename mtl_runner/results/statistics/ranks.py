@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 
 from mtl_runner.results.records.evidence import DatasetEvidence, StrategyEvidence, Values
 from mtl_runner.results.records.task_metrics import TaskMetrics
@@ -81,13 +82,12 @@ def mean_ranks(columns: Sequence[tuple[bool, Sequence[float]]]) -> list[float]:
         >>> mean_ranks([(True, [0.9, 0.8, 0.8]), (False, [2.0, 1.0, 3.0])])
         [1.5, 1.75, 2.75]
     """
-    from scipy.stats import rankdata
-
     if not columns:
         return []
     signed = np.array([[-v if higher else v for v in values] for higher, values in columns])
     signed = np.where(np.isfinite(signed), signed, np.nan)
-    ranks = rankdata(signed, axis=1, nan_policy="omit")
+    # As scipy's rankdata, whose import costs more than all else in a small comparison.
+    ranks = pd.DataFrame(signed).rank(axis=1).to_numpy()
     known = np.isfinite(ranks)
     sums, counts = np.where(known, ranks, 0.0).sum(0), known.sum(0)
     return [float(s / n) if n else math.nan for s, n in zip(sums, counts, strict=True)]

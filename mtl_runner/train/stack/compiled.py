@@ -8,6 +8,7 @@ from mtl_runner.train.stack.eligibility import reason_in_batches, reason_not_to_
 from mtl_runner.train.stack.stack_trainer import StackTrainer
 from mtl_runner.train.stack.stacked_step import CannotStackError
 from mtl_runner.train.trainer import Trainer
+from mtl_runner.weighting.protocols import DrawsNumbers
 
 
 def run_compiled(trainer: Trainer, name: str | None = None, shown: bool = True) -> str:
@@ -34,6 +35,9 @@ def run_compiled(trainer: Trainer, name: str | None = None, shown: bool = True) 
         with ProgressBar(stack, name, shown), graceful_interruption(stack):
             stack.run()
     except CannotStackError as error:
+        weighting = trainer.learner.weighting
+        if isinstance(weighting, DrawsNumbers):
+            weighting.draws_ahead = False
         return f"torch.func refuses the model ({error})"
     trainer.stop, trainer.stop_signal = stack.stop, stack.stop_signal
     for failure in stack.failed.values():

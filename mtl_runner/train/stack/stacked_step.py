@@ -14,13 +14,22 @@ from torch.func import vmap
 
 from mtl_runner.data.inputs import InputTensors
 from mtl_runner.errors.messages import out_of_memory
-from mtl_runner.experiment.learner import pure_step, pure_weighting_gradients
+from mtl_runner.experiment.learner import (
+    pure_norm_learning,
+    pure_step,
+    pure_weighting_gradients,
+)
 from mtl_runner.tasks.activity import Active
 from mtl_runner.train.epoch_record import UnfinishedEpoch, give_losses
 from mtl_runner.train.stack.stacked_modules import StackedModules
 from mtl_runner.train.stack.stacked_optimizer import NO_NAMES, StackedOptimizer, optimizer_key
 from mtl_runner.train.trainer import Trainer
-from mtl_runner.weighting.protocols import KeepsLosses, ObservesLosses
+from mtl_runner.weighting.protocols import (
+    DrawsNumbers,
+    KeepsLosses,
+    LearnsFromNorms,
+    ObservesLosses,
+)
 
 log = logging.getLogger("mtl_runner")
 
@@ -87,6 +96,9 @@ class StackedStep:
                 optimizer.import_state()
         # In evaluation mode it keeps no losses by itself: it is told them at the end of an epoch.
         self.first.learner.weighting.eval()
+        self.draws = isinstance(self.first.learner.weighting, DrawsNumbers)
+        if isinstance(self.first.learner.weighting, DrawsNumbers):
+            self.first.learner.weighting.draws_ahead = True
         self.keeps_losses = isinstance(self.first.learner.weighting, KeepsLosses)
         self.layout = self.first.learner.layout
         self._kept_losses: list[tuple[Active, Tensor]] = []
@@ -174,6 +186,8 @@ class StackedStep:
         with cannot_stack_on_error():
             if active.tasks not in self._functions:
                 self._prepare(inputs, targets, active)
+            if self.draws:
+                self._draw()
             step, *weighting_gradients = self._functions[active.tasks]
             values = active.tensor(next(iter(self.parameters["model"].values())))
             fields, losses, gradients = step(
@@ -182,6 +196,17 @@ class StackedStep:
         if self.keeps_losses:
             self._kept_losses.append((active, losses.clone()))
         self.layout.put(row, fields)
+        moving = self._moving[active.tasks]
+        learned = [name for name in self.parameters["weighting"] if name in moving["weighting"]]
+        if isinstance(self.first.learner.weighting, LearnsFromNorms):
+            # Before the update, as a single run.
+            values, slopes = weighting_gradients[0](
+                self.parameters, self.constants, inputs, targets, losses
+            )
+            tensors = {**self.parameters["weighting"], **self.constants["weighting"]}
+            for name, value in values.items():
+                tensors[name].copy_(value)
+            gradients["weighting"] = dict(zip(learned, slopes.unbind(1), strict=True))
         for optimizer in self.optimizers:
             if optimizer.part == "model":
                 tasks = (
@@ -192,18 +217,22 @@ class StackedStep:
                 if tasks:
                     idle = self._idle_parameters(frozenset(tasks))
                     optimizer.step(gradients["model"][optimizer.tasks], idle)
-        moving = self._moving[active.tasks]
         if isinstance(self.first.learner.weighting, ObservesLosses):
             stacked = weighting_gradients[0](
                 self.parameters, self.constants, inputs, targets, losses
             )
-            names = [name for name in self.parameters["weighting"] if name in moving["weighting"]]
-            gradients["weighting"] = dict(zip(names, stacked.unbind(1), strict=True))
+            gradients["weighting"] = dict(zip(learned, stacked.unbind(1), strict=True))
         for optimizer in self.optimizers:
             if optimizer.part != "model":
                 idle = frozenset(optimizer.views) - moving[optimizer.part]
                 if len(idle) < len(optimizer.views):
                     optimizer.step(gradients[optimizer.part], idle)
+
+    def _draw(self) -> None:
+        """Draw the random numbers of a step, each replica with its own generator."""
+        for trainer in self.trainers:
+            assert isinstance(trainer.learner.weighting, DrawsNumbers)
+            trainer.learner.weighting.draw()
 
     def _make_optimizers(self) -> list[StackedOptimizer]:
         """Make the optimizers of the update and of what is learned beside the model.
@@ -272,6 +301,8 @@ class StackedStep:
         ]
         if isinstance(learner.weighting, ObservesLosses):
             functions.append(vmap(pure_weighting_gradients(learner, active)))
+        if isinstance(learner.weighting, LearnsFromNorms):
+            functions.append(vmap(pure_norm_learning(learner, active)))
         self._functions[active.tasks] = (
             [self._compile(function) for function in functions] if self.compiled else functions
         )
@@ -345,7 +376,7 @@ class StackedStep:
                 for name, gradient in zip(parameters, gradients, strict=True)
                 if gradient is not None
             )
-        if isinstance(learner.weighting, ObservesLosses):
+        if isinstance(learner.weighting, ObservesLosses | LearnsFromNorms):
             moving["weighting"] = frozenset(
                 name for t, name in enumerate(self.parameters["weighting"]) if t in active.tasks
             )
