@@ -107,3 +107,16 @@ def test_at_chooses_the_epoch(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "d (validation, best epoch, " in capsys.readouterr().out
     with pytest.raises(SystemExit):
         main([str(tmp_path), "--at", "first"])
+
+
+@pytest.mark.parametrize("text", ["sweep", "0", "-3", "nan", "inf"])
+def test_what_is_no_number_of_seconds_is_refused(
+    text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Breaks if a folder after --watch is taken for seconds without a word."""
+    with pytest.raises(SystemExit):
+        main(["sweep", f"--watch={text}"])
+    assert (
+        f"{text!r} is no number of seconds; write it as --watch=30, or --watch after the directories"
+        in capsys.readouterr().err
+    )
