@@ -44,7 +44,7 @@ def watch(
         The last comparison; None if there was no run.
     """
     seen: State | None = None
-    told = ""
+    printed = ""
     print(f"Watching; stop with Ctrl-C. {output / 'report.html'} stays fresh.", flush=True)
     try:
         while True:
@@ -56,8 +56,8 @@ def watch(
                 if first is not None and line != WAITING:
                     first()
                     first = None
-                if line != told:
-                    told = line
+                if line != printed:
+                    printed = line
                     print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)
             sleep(max(seconds, REST * took))
     except KeyboardInterrupt:
@@ -79,8 +79,8 @@ def _written(
     except RunDirectoryError:
         return WAITING
     counts = Counter(run.status for run in comparison.records.runs)
-    others = [f"{count} {status}" for status, count in counts.items() if status != "finished"]
-    return ", ".join([f"{counts['finished']} of {comparison.total} runs finished", *others])
+    unfinished = [f"{count} {status}" for status, count in counts.items() if status != "finished"]
+    return ", ".join([f"{counts['finished']} of {comparison.total} runs finished", *unfinished])
 
 
 def _state(paths: Sequence[Path]) -> State:
