@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import math
 import shlex
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from mtl_runner.results.compare import compare_directories
+from mtl_runner.results.compare import Comparison, compare_directories
 from mtl_runner.results.latex import ERRORS
 from mtl_runner.results.records.summary import SPLITS
 from mtl_runner.results.selection import Selection
 from mtl_runner.results.text import printable
+
+WATCH = 10.0  # seconds between two looks
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -85,17 +89,50 @@ def main(arguments: Sequence[str]) -> None:
         help="the relative difference that is of no interest to a verdict; default: the study's, else 0.02",
     )
     parser.add_argument("--open", action="store_true", help="open the report in the browser")
+    parser.add_argument(
+        "--watch",
+        nargs="?",
+        type=_seconds,
+        const=WATCH,
+        metavar="SECONDS",
+        help=f"go on until Ctrl-C and keep tables and report fresh while a sweep runs; default: a look every {WATCH:g} s",
+    )
     options = parser.parse_args(arguments)
     output = options.output or (options.paths[0] if len(options.paths) == 1 else Path("comparison"))
-    comparison = compare_directories(options.paths, output, options.at, margin=options.margin)
     selection = Selection(options.split, options.strategies, options.metrics, options.all)
-    if options.format == "latex":
-        print(f"% {printable(shlex.join(['mtl-compare', *arguments]))}")
-    print(comparison.text(options.format, output, selection, options.error).rstrip())
-    if options.open:
-        import webbrowser
+    comparison: Comparison | None
+    if options.watch is None:
+        comparison = compare_directories(options.paths, output, options.at, margin=options.margin)
+    else:
+        from mtl_runner.results.watch import watch
 
-        webbrowser.open((output / "report.html").resolve().as_uri())
+        first = partial(_open, output) if options.open else None
+        comparison = watch(options.paths, output, options.watch, options.at, options.margin, first)
+    if comparison is not None:
+        if options.format == "latex":
+            print(f"% {printable(shlex.join(['mtl-compare', *arguments]))}")
+        print(comparison.text(options.format, output, selection, options.error).rstrip())
+    if options.open and options.watch is None:
+        _open(output)
+
+
+def _open(output: Path) -> None:
+    """Open the report in the browser."""
+    import webbrowser
+
+    webbrowser.open((output / "report.html").resolve().as_uri())
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no number of seconds; write it as --watch=30, or --watch after the directories"
+        )
+    return value
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -225,6 +225,7 @@ def compare_directories(
     at: str | None = None,
     plots: bool = True,
     margin: float | None = None,
+    refresh: float = 0.0,
 ) -> Comparison:
     """Compare all runs at or below the paths and write the results.
 
@@ -242,6 +243,7 @@ def compare_directories(
             that the runs recorded.
         plots: Whether ``comparison.png`` is drawn.
         margin: As for :func:`comparison_of`.
+        refresh: After how many seconds the report loads itself again; 0: never.
 
     Raises:
         RunDirectoryError: If a path holds no run.
@@ -257,7 +259,13 @@ def compare_directories(
     write_atomic(output / "runs.csv", csv_bytes(comparison.runs))
     write_atomic(output / "comparison.csv", csv_bytes(comparison.strategies))
     comparison.conclusions.write(output)
-    report_of(comparison.records, output / "report.html", comparison.at, comparison.conclusions)
+    report_of(
+        comparison.records,
+        output / "report.html",
+        comparison.at,
+        comparison.conclusions,
+        refresh,
+    )
     if plots:
         _draw(comparison, output / "comparison.png")
     return comparison

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import os
 import shutil
+import signal
 import struct
 import time
 from collections.abc import Iterator
@@ -15,6 +18,7 @@ import pytest
 
 from mtl_runner.results.report.write import write_report
 from tests.support.chromium import AXE, BINARY, Chromium
+from tests.support.commands import Command
 from tests.unit.results.run_builders import write_run, write_trained_run
 
 pytestmark = pytest.mark.skipif(BINARY is None, reason="no chromium here: apt-get install chromium")
@@ -382,6 +386,48 @@ def test_it_fits_the_window_and_its_ground_follows_the_readers_choice(
     assert (red + green + blue < 150) is dark
     browser.screenshot(tmp_path / "page.png", beyond_window=False)
     assert struct.unpack(">II", (tmp_path / "page.png").read_bytes()[16:24])[0] == width
+
+
+@pytest.mark.long
+def test_a_watched_page_stays_fresh_and_keeps_what_its_reader_chose(
+    browser: Chromium, mtl: Command, tmp_path: Path
+) -> None:
+    """Breaks if a sweep that runs has to be compared by hand, or a reload forgets filter and place."""
+    folder = tmp_path / "sweep"
+    write_trained_run(folder / "0", "fixed", 0)
+
+    def until(condition: str) -> None:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            with contextlib.suppress(AssertionError):  # the page is just being loaded
+                if browser.run(condition):
+                    return
+            time.sleep(0.1)
+        missed.append(condition)
+
+    missed: list[str] = []
+
+    def look(process: int) -> None:
+        try:
+            deadline = time.monotonic() + 30
+            while not (folder / "report.html").exists() and time.monotonic() < deadline:
+                time.sleep(0.05)
+            browser.open(folder / "report.html")
+            type_filter(browser, "famo")
+            browser.run("document.activeElement.blur()")
+            write_trained_run(folder / "1", "famo", 0)
+            until("document.querySelectorAll('.runs tbody tr').length === 2")
+            until("document.getElementById('run-count').textContent === '1 of 2 runs'")
+            until("document.getElementById('run-filter').value === 'famo'")
+        finally:
+            os.kill(process, signal.SIGINT)
+
+    result = mtl("mtl-compare", "sweep", "--watch", "0.3", meanwhile=look)
+    assert missed == []
+    assert result.code == 0, result.err
+    assert "1 of 1 runs finished" in result.out
+    assert "2 of 2 runs finished" in result.out
+    assert "data-refresh=" not in (folder / "report.html").read_text().split("<script")[0]
 
 
 @pytest.mark.skipif(AXE is None, reason="no axe-core in NODE_PATH: npm install axe-core")

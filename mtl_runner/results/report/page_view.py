@@ -99,6 +99,7 @@ class PageView:
         runs: The runs that are listed.
         run_options: What differs between them, for the script of the page.
         total: The number of all runs.
+        refresh: After how many seconds the page loads itself again; 0: never.
     """
 
     title: str
@@ -113,6 +114,7 @@ class PageView:
     runs: Sequence[RunRow]
     run_options: Mapping[str, Any]
     total: int
+    refresh: float = 0.0
 
     @classmethod
     def of(
@@ -121,6 +123,7 @@ class PageView:
         folder: Path,
         at: str = "final",
         conclusions: Conclusions | None = None,
+        refresh: float = 0.0,
     ) -> PageView:
         """Collect the content of the page.
 
@@ -129,6 +132,7 @@ class PageView:
             folder: The folder of the page; links are relative to it.
             at: The epoch, ``final`` or ``best``.
             conclusions: The verdicts, if they are already drawn.
+            refresh: After how many seconds the page loads itself again; 0: never.
         """
         content = Content.of(records, at)
         listed = listed_runs(content)
@@ -152,6 +156,7 @@ class PageView:
             runs=run_rows(content, folder, listed),
             run_options=run_options(content, listed),
             total=total,
+            refresh=refresh,
         )
 
     @property

@@ -28,6 +28,7 @@ SCRIPTS = (
     "table.js",
     "runs.js",
     "download.js",
+    "watch.js",
 )
 
 
@@ -57,6 +58,7 @@ def report_of(
     output: Path,
     at: str | None = None,
     conclusions: Conclusions | None = None,
+    refresh: float = 0.0,
 ) -> Path:
     """Write the report of runs that are already read.
 
@@ -65,13 +67,14 @@ def report_of(
         output: The file to write.
         at: The epoch, as for :func:`write_report`.
         conclusions: The verdicts, if they are already drawn.
+        refresh: After how many seconds the page loads itself again; 0: never.
 
     Returns:
         The path of the file.
     """
     from mtl_runner.results.report.page_view import PageView
 
-    view = PageView.of(records, output.parent, at or records.at, conclusions)
+    view = PageView.of(records, output.parent, at or records.at, conclusions, refresh)
     figures = [section.figures for section in view.sections]
     page = render(view, figures, view.run_options)
     output.parent.mkdir(parents=True, exist_ok=True)

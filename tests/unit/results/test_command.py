@@ -150,3 +150,16 @@ def test_all_shows_what_the_default_leaves_out(
         main([str(tmp_path), *options])
         out = capsys.readouterr().out
         assert sum(line.startswith("dwa, lr=") for line in out.splitlines()) == count
+
+
+@pytest.mark.parametrize("text", ["sweep", "0", "-3", "nan", "inf"])
+def test_what_is_no_number_of_seconds_is_refused(
+    text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Breaks if a folder after --watch is taken for seconds without a word."""
+    with pytest.raises(SystemExit):
+        main(["sweep", f"--watch={text}"])
+    assert (
+        f"{text!r} is no number of seconds; write it as --watch=30, or --watch after the directories"
+        in capsys.readouterr().err
+    )
