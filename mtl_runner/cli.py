@@ -80,6 +80,10 @@ def _obey(arguments: list[str]) -> int:
         search_working_directory()
         _print_answer(answer(arguments))
         return 0
+    if "--prune" in arguments:
+        from mtl_runner.runs.prune_command import main as prune
+
+        return prune(arguments)
     resume, arguments = _take_option(arguments, "resume")
     repeat, arguments = _take_option(arguments, "repeat")
     for key, value in (("resume", resume), ("repeat", repeat)):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mtl_runner.results.compare import compare_directories
+from mtl_runner.results.disk import disk_text
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -49,7 +50,15 @@ def main(arguments: Sequence[str]) -> None:
         help="the relative difference that is of no interest to a verdict; default: the study's, else 0.02",
     )
     parser.add_argument("--open", action="store_true", help="open the report in the browser")
+    parser.add_argument(
+        "--disk",
+        action="store_true",
+        help="compare nothing, and say how much of the disk the files take, by what they are for",
+    )
     options = parser.parse_args(arguments)
+    if options.disk:
+        print(disk_text(options.paths))
+        return
     output = options.output or (options.paths[0] if len(options.paths) == 1 else Path("comparison"))
     comparison = compare_directories(options.paths, output, options.at, margin=options.margin)
     print(comparison.text(options.format, output).rstrip())
