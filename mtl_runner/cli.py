@@ -120,8 +120,12 @@ def _print_answer(text: str) -> None:
     try:
         print(text, flush=True)
     except BrokenPipeError:
-        # The interpreter flushes once more at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _print_no_more()
+
+
+def _print_no_more() -> None:
+    """Let go of an output that nobody reads: the interpreter flushes it once more at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _compose_and_run(arguments: list[str], repeat: Path | None) -> None:
@@ -331,6 +335,9 @@ def _run_command(module: str) -> None:
         from importlib import import_module
 
         import_module(module).main(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _print_no_more()
     except KeyboardInterrupt:
         _exit("Stopped.", 130)
     except Exception as error:
