@@ -84,6 +84,10 @@ def _obey(arguments: list[str]) -> int:
         search_working_directory()
         print(answer(arguments))
         return 0
+    if "--prune" in arguments:
+        from mtl_runner.runs.prune_command import main as prune
+
+        return prune(arguments)
     resume, arguments = _take_option(arguments, "resume")
     repeat, arguments = _take_option(arguments, "repeat")
     for key, value in (("resume", resume), ("repeat", repeat)):

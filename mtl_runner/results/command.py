@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from mtl_runner.results.compare import Comparison, compare_directories
+from mtl_runner.results.disk import disk_text
 from mtl_runner.results.latex import ERRORS
 from mtl_runner.results.records.summary import SPLITS
 from mtl_runner.results.selection import Selection
@@ -97,7 +98,15 @@ def main(arguments: Sequence[str]) -> None:
         metavar="SECONDS",
         help=f"go on until Ctrl-C and keep tables and report fresh while a sweep runs; default: a look every {WATCH:g} s",
     )
+    parser.add_argument(
+        "--disk",
+        action="store_true",
+        help="compare nothing, and say how much of the disk the files take, by what they are for",
+    )
     options = parser.parse_args(arguments)
+    if options.disk:
+        print(disk_text(options.paths))
+        return
     output = options.output or (options.paths[0] if len(options.paths) == 1 else Path("comparison"))
     selection = Selection(options.split, options.strategies, options.metrics, options.all)
     comparison: Comparison | None

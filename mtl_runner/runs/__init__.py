@@ -11,6 +11,8 @@ The modules, in the order in which a run meets them:
 - :mod:`~mtl_runner.runs.summary`, :mod:`~mtl_runner.runs.predictions`,
   :mod:`~mtl_runner.runs.fit_curve`, :mod:`~mtl_runner.runs.panel`: the numbers it leaves.
 - :mod:`~mtl_runner.runs.predictor`, :mod:`~mtl_runner.runs.result`: using a finished run.
+- :mod:`~mtl_runner.runs.predict_command`, :mod:`~mtl_runner.runs.export_command`,
+  :mod:`~mtl_runner.runs.prune_command`: the same from a terminal, and removing its checkpoints.
 
 This room knows neither Hydra's plugins (``launch``) nor studies (``study``).
 """

@@ -104,10 +104,10 @@ def example_tensors(predictor: Predictor, rows: int, seed: int = 0) -> tuple[Ten
         raise DataError("The shape of the model's inputs is not known; load it from a run.")
     tensors = {}
     for name, sizes in (shape if isinstance(shape, dict) else {"": shape}).items():
-        dtype = getattr(torch, predictor.input_dtypes.get(name, "float32"), torch.float32)
+        dtype = getattr(torch, str(predictor.input_dtypes.get(name)), torch.float32)
         size = (rows, *sizes)
-        if dtype.is_floating_point:
-            tensors[name] = torch.randn(size, generator=random, dtype=dtype)
+        if not isinstance(dtype, torch.dtype) or dtype.is_floating_point:
+            tensors[name] = torch.randn(size, generator=random)
         elif dtype == torch.uint8:
             tensors[name] = torch.randint(0, 256, size, generator=random, dtype=dtype)
         else:

@@ -198,6 +198,8 @@ def _arrays(path: Path, predictor: Predictor) -> Question:
                 f"The model takes {predictor.describe_inputs()}, but {str(path)!r} holds {_shapes(tensors)}."
             )
     rows = len(next(iter(tensors.values())))
+    device = next(predictor.model.parameters()).device
+    tensors = {name: tensor.to(device) for name, tensor in tensors.items()}
     return Question(tensors if isinstance(shape, dict) else tensors[""], {"row": range(rows)})
 
 

@@ -243,7 +243,7 @@ class Predictor:
     def identifiers(self) -> list[str]:
         """The columns of the training table that identified its rows."""
         names = (self.preprocessing or {}).get("identifiers", [])
-        return [name for name in names if isinstance(name, str)]
+        return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
 
     @property
     def has_noise_scales(self) -> bool:

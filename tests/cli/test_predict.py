@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +14,7 @@ import pytest
 
 import mtl_runner
 from tests.support.commands import QUICK, Command, Result, Server
+from tests.support.paths import ROOT
 
 TARGETS = "[{name: price, kind: regression}, {name: state, kind: classification}, {name: heating, columns: [gas, oil]}]"
 ANSWERS = [
@@ -144,6 +148,22 @@ def test_the_table_goes_to_the_terminal_without_a_name(mtl: Command, folder: Pat
     lines = result.out.splitlines()
     assert lines[0] == "row,house,city,price.target,price,state,heating.gas,heating.oil"
     assert len(lines) == 301
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(folder: Path) -> None:
+    """Breaks if ``| head`` ends in a sentence about a broken pipe."""
+    many = pd.concat([houses()] * 100)
+    many.to_csv(folder / "many.csv", index=False, sep=";")
+    program = f"{sys.executable} -c 'from mtl_runner.cli import predict; predict()'"
+    ended = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {program} run many.csv | head -1"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.startswith("row,house,price,")
 
 
 @pytest.mark.parametrize(
