@@ -1,35 +1,41 @@
-"""Numbers and times in words, singular and plural. Imports nothing."""
+"""Numbers of things and times, as a sentence names them."""
 
 from __future__ import annotations
 
+MINUTE, HOUR, DAY = 60, 3600, 86400
 
-def counted(count: int, noun: str, plural: str = "") -> str:
-    """Return a number and its noun.
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, in the singular or the plural.
 
     Args:
-        count: How many.
-        noun: The noun for one.
-        plural: The noun for several; by default with an s.
+        number: How many there are.
+        noun: The noun in the singular.
 
     Example:
-        >>> counted(1, "run"), counted(2, "run"), counted(0, "strategy", "strategies")
-        ('1 run', '2 runs', '0 strategies')
+        >>> counted(1, "epoch"), counted(2, "strategy"), counted(1200, "run")
+        ('1 epoch', '2 strategies', '1,200 runs')
     """
-    return f"{count} {noun if count == 1 else plural or noun + 's'}"
+    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{number:,} {noun if number == 1 else plural}"
 
 
 def duration(seconds: float) -> str:
-    """Return a time as one would say it.
+    """Return a time with two significant digits or so, in the unit that suits it.
 
     Args:
         seconds: The time in seconds.
 
     Example:
-        >>> duration(3), duration(70), duration(3500), duration(2.6 * 3600)
-        ('less than a minute', 'about 1 minute', 'about 58 minutes', 'about 2.6 hours')
+        >>> [duration(seconds) for seconds in (0.04, 3.24, 40, 720, 9000, 200000)]
+        ['0.04 s', '3.2 s', '40 s', '12 min', '2.5 h', '2.3 days']
     """
-    if seconds < 45:
-        return "less than a minute"
-    if seconds < 99.5 * 60:
-        return f"about {counted(max(1, round(seconds / 60)), 'minute')}"
-    return f"about {seconds / 3600:.2g} hours"
+    if seconds < 9.95:
+        return f"{round(seconds, 2 if seconds < 1 else 1):g} s"
+    if seconds < 1.5 * MINUTE:
+        return f"{seconds:.0f} s"
+    if seconds < 1.5 * HOUR:
+        return f"{seconds / MINUTE:.0f} min"
+    if seconds < 1.5 * DAY:
+        return f"{seconds / HOUR:.1f} h"
+    return f"{seconds / DAY:.1f} days"

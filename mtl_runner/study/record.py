@@ -77,10 +77,7 @@ class StudyRecord:
             span = f"{least} to {most}" if least < most else str(most)
             words.append(f"{span} more after {'it' if len(runs) == 1 else 'them'}")
         if not math.isnan(pace):
-            words.append(
-                f"at most {duration(pace * (len(runs) + most)).removeprefix('less than ')}"
-            )
-            words[-1] += " left"
+            words.append(f"at most about {duration(pace * (len(runs) + most))} left")
         print("; ".join(words), flush=True)
 
     def end_round(

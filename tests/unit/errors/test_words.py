@@ -1,4 +1,4 @@
-"""Numbers and times in words."""
+"""Numbers of things and times in sentences."""
 
 from __future__ import annotations
 
@@ -7,24 +7,36 @@ import pytest
 from mtl_runner.errors.words import counted, duration
 
 
-def test_one_is_singular() -> None:
-    """Breaks if somebody reads '1 runs'."""
-    assert [counted(n, "run") for n in (0, 1, 2)] == ["0 runs", "1 run", "2 runs"]
-    assert counted(2, "strategy", "strategies") == "2 strategies"
+@pytest.mark.parametrize(
+    ("number", "noun", "words"),
+    [
+        (0, "run", "0 runs"),
+        (1, "epoch", "1 epoch"),
+        (2, "strategy", "2 strategies"),
+        (1, "strategy", "1 strategy"),
+        (34765, "parameter", "34,765 parameters"),
+    ],
+)
+def test_a_noun_follows_its_number(number: int, noun: str, words: str) -> None:
+    """Breaks if a user reads of 1 epochs."""
+    assert counted(number, noun) == words
 
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [
-        (0, "less than a minute"),
-        (44, "less than a minute"),
-        (46, "about 1 minute"),
-        (91, "about 2 minutes"),
-        (99 * 60, "about 99 minutes"),
-        (100 * 60, "about 1.7 hours"),
-        (40 * 3600, "about 40 hours"),
+        (0, "0 s"),
+        (0.994, "0.99 s"),
+        (7, "7 s"),
+        (9.96, "10 s"),
+        (89, "89 s"),
+        (91, "2 min"),
+        (5399, "90 min"),
+        (5401, "1.5 h"),
+        (129500, "36.0 h"),
+        (129700, "1.5 days"),
     ],
 )
-def test_a_time_is_said_as_one_would(seconds: float, words: str) -> None:
-    """Breaks if somebody reads 'about 0 minutes' or 'about 1 minutes'."""
+def test_a_time_has_the_unit_that_suits_it(seconds: float, words: str) -> None:
+    """Breaks if a study of a few seconds is said to take 0 minutes."""
     assert duration(seconds) == words
