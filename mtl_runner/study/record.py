@@ -85,7 +85,7 @@ class StudyRecord:
             first = self.count - len(runs)
             report.names = {first + place: run.label for place, run in enumerate(runs)}
         if not math.isnan(pace):
-            words.append(f"at most {duration(pace * (len(runs) + most))} left")
+            words.append(f"at most about {duration(pace * (len(runs) + most))} left")
         say("; ".join(words))
 
     def end_round(

@@ -76,7 +76,7 @@ def test_a_stopped_round_is_known_by_the_numbers_of_its_folders(
     (record.directory / "1_b").mkdir()
     record.begin_round(runs, (4, 6), pace=20)
     assert capsys.readouterr().out == (
-        "study: tuning (learning rates), 3 runs; 4 to 6 more after them; at most 3 min left\n"
+        "study: tuning (learning rates), 3 runs; 4 to 6 more after them; at most about 3 min left\n"
     )
     record.end_round(runs, [returned(record.directory / "0_a")])
     assert [name for _, name in record.runs] == ["0_a", "1_b"]
