@@ -19,7 +19,7 @@ from torch import Tensor
 
 from mtl_runner.errors import RunDirectoryError
 from mtl_runner.errors.messages import out_of_memory
-from mtl_runner.files import sync_directory
+from mtl_runner.write_group import sync_directory
 from mtl_runner.gradients.ranks import Ranks
 from mtl_runner.gradients.shards import Shards, empty_like_shards, full_tensor, is_sharded
 

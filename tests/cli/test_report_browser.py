@@ -347,9 +347,9 @@ def test_tables_are_saved_as_csv_and_latex(page: Chromium, saved: Path) -> None:
 def test_pictures_are_saved_as_svg(page: Chromium, saved: Path) -> None:
     """Breaks if a figure of the page cannot go into a paper, or loses its lines on the way."""
     page.run("document.querySelectorAll('figure .scale')[1].click()")
-    picture = ElementTree.fromstring(wait_for(saved / "All_tasks_mean_relative_loss.svg"))
+    picture = ElementTree.fromstring(wait_for(saved / "All_tasks_relative_loss.svg"))
     texts = [node.text for node in picture.iter("{http://www.w3.org/2000/svg}text")]
-    assert texts[0] == "All tasks, mean relative loss"
+    assert texts[0] == "All tasks, relative_loss"
     assert any((text or "").startswith("uncertainty, lr=") for text in texts)
     paths = [node.attrib for node in picture.iter("{http://www.w3.org/2000/svg}path")]
     assert sum(path["stroke-width"] == "2px" and path["fill"] == "none" for path in paths) >= 3

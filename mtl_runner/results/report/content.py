@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -160,6 +160,7 @@ class Content:
             "tasks": list(section.data.tasks),
             "overall": OVERALL,
             "strategies": strategies,
+            "monitor": monitor_name(role.run for role in section.data.roles),
             "rates": self._rates(section),
             "front": self._front(section),
         }
@@ -269,14 +270,24 @@ def _section(
 
 
 def _drawn(data: DatasetRuns, family_of: Mapping[str, str], at: str) -> set[str]:
-    """Return of the best strategy of each family equal weights and the best few by the monitor."""
-    best: dict[str, tuple[bool, bool, float, str]] = {}
+    """Return the best of equal weights, and the best few of each family's best by the monitor."""
+    best: dict[str, tuple[bool, float, str]] = {}
     for strategy in data.shown:
-        role = strategy.role
-        entry = (role != "equal", role == "twin", _monitor(strategy, at), strategy.name)
+        entry = (strategy.role == "twin", _monitor(strategy, at), strategy.name)
         family = family_of[strategy.name]
         best[family] = min(best.get(family, entry), entry)
-    return {name for *_, name in sorted(best.values())[:DRAWN]}
+    equal = [(_monitor(s, at), s.name) for s in data.shown if s.role == "equal"]
+    names = [
+        *(name for _, name in sorted(equal)[:1]),
+        *(name for *_, name in sorted(best.values())),
+    ]
+    return set(list(dict.fromkeys(names))[:DRAWN])
+
+
+def monitor_name(runs: Iterable[Run]) -> str:
+    """Return the name of the number that judges some runs; ``monitor`` if they do not agree."""
+    names = {run.summary.monitor.name for run in runs if run.finished}
+    return names.pop() if len(names) == 1 else "monitor"
 
 
 def _monitor(strategy: Strategy, at: str) -> float:

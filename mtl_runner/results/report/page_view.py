@@ -152,7 +152,7 @@ class PageView:
             failed=failed,
             sections=sections,
             options=differing_options(content),
-            run_heads=run_heads(len(sections) > 1),
+            run_heads=run_heads(content),
             runs=run_rows(content, folder, listed),
             run_options=run_options(content, listed),
             total=total,

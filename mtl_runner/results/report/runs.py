@@ -15,7 +15,7 @@ from mtl_runner.results.records.dataset import Records
 from mtl_runner.results.records.run import Run
 from mtl_runner.results.records.summary import as_float
 from mtl_runner.results.report.cells import Head, Number
-from mtl_runner.results.report.content import Content
+from mtl_runner.results.report.content import Content, monitor_name
 
 LISTED = 500  # runs that the table holds; more would keep a browser waiting
 LINKED = 50  # runs that failed for the same reason
@@ -162,15 +162,15 @@ def run_rows(content: Content, folder: Path, listed: Sequence[int]) -> list[RunR
     return rows
 
 
-def run_heads(several_datasets: bool) -> list[Head]:
+def run_heads(content: Content) -> list[Head]:
     """Return the heads of the table of runs."""
     return [
         Head("run"),
-        *([Head("data")] if several_datasets else []),
+        *([Head("data")] if len(content.sections) > 1 else []),
         Head("strategy"),
         Head("seed", "low"),
         Head("status"),
-        Head("monitor", "low"),
+        Head(monitor_name(content.records.runs), "low"),
         Head("time", "low", "s"),
     ]
 

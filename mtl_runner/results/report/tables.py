@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from mtl_runner.results.records.run import Run
 from mtl_runner.results.records.summary import as_float
 from mtl_runner.results.report.cells import Head, Number, Sort
-from mtl_runner.results.report.content import Content, Line, Section
+from mtl_runner.results.report.content import Content, Line, Section, monitor_name
 from mtl_runner.results.strategies_table import Row
 from mtl_runner.results.text import number
 
@@ -196,7 +196,13 @@ def _columns(section: Section, split: str) -> list[ReportColumn]:
         for task, metrics in section.data.tasks.items()
     ]
     if split == "val":
-        columns.append(ReportColumn("all tasks", "monitor", _monitor_name(section)))
+        columns.append(
+            ReportColumn(
+                "all tasks",
+                "monitor",
+                monitor_name(r for s in section.data.shown for r in s.finished),
+            )
+        )
     for title, key, unit in (
         ("mean rank", "mean_rank", ""),
         ("delta-m", "delta_m", "%"),
@@ -359,8 +365,3 @@ def _same(a: float, b: float) -> bool:
 
 def _order(value: float) -> float:
     return value if math.isfinite(value) else math.inf
-
-
-def _monitor_name(section: Section) -> str:
-    names = {run.summary.monitor.name for s in section.data.shown for run in s.finished}
-    return (names.pop() if len(names) == 1 else "monitor").replace("_", " ")

@@ -80,13 +80,13 @@ document.querySelectorAll('.figures').forEach((box) => {
   const has = (quantity, task) => section.strategies.some((s) => s[quantity]?.[task]);
   const add = (chart) => charts[number].push(chart);
   if (kind === 'rates') {
-    add(new LineChart(box, 'Monitor', 'lower is better', 'learning rate', () => keysOf(number, 'rates'), {xLog: true, marks: true}));
+    add(new LineChart(box, section.monitor, 'lower is better', 'learning rate', () => keysOf(number, 'rates'), {xLog: true, marks: true}));
   } else if (kind === 'front') {
     const colours = Object.fromEntries(section.strategies.map((s) => [s.name, s.colour]));
     add(new Plane(box, section.front, (name) => colours[name] ?? 7));
   } else {
     if (kind === 'loss' && section.tasks.length > 1 && has('relative', section.overall)) {
-      add(new LineChart(box, 'All tasks', 'mean relative loss', 'epoch', linesOf(number, 'relative', section.overall), {view: views[number]}));
+      add(new LineChart(box, 'All tasks', 'relative_loss', 'epoch', linesOf(number, 'relative', section.overall), {view: views[number]}));
     }
     for (const task of section.tasks) {
       if (has(kind, task)) add(new LineChart(box, task, kind, 'epoch', linesOf(number, kind, task), {view: views[number]}));

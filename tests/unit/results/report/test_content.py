@@ -74,6 +74,26 @@ def test_fixed_weights_are_one_family_and_a_twin_has_its_methods_colour(tmp_path
     assert len(drawn) == 3
 
 
+def test_equal_weights_are_always_drawn_beside_the_best_fixed_ones(tmp_path: Path) -> None:
+    """Breaks if the curves lack the baseline, or the constants that the first line recommends."""
+    for i, weight in enumerate((None, 0.5, 2.0)):
+        options = {} if weight is None else {"weighting__weights__y1": weight}
+        write_trained_run(tmp_path / str(i), "fixed", loss_factor=1 - i / 10, **options)
+    for i in range(9):
+        write_trained_run(tmp_path / f"m{i}", f"m{i}", loss_factor=0.5)
+    rows = {row["name"]: row for row in report(tmp_path).figures[0]["strategies"]}
+    assert rows["fixed, y1=default"]["drawn"]
+    assert sum(row["drawn"] for row in rows.values()) == 8
+
+
+def test_the_number_that_judges_runs_has_one_name(page: Page) -> None:
+    """Breaks if relative_loss is called monitor in one table and relative loss in the next."""
+    assert page.figures[0]["monitor"] == "relative_loss"
+    heads = [data.strip() for tag, data in page.texts if tag in ("span",)]
+    assert "monitor" not in heads
+    assert heads.count("relative_loss") >= 2
+
+
 def test_the_plane_of_two_tasks_shows_how_sure_a_mean_is(page: Page) -> None:
     """Breaks if a front of means is drawn as if exact, without resampled means around the seeds."""
     points = page.figures[0]["front"]["points"]
