@@ -19,9 +19,9 @@ from torch import Tensor
 
 from mtl_runner.errors import RunDirectoryError
 from mtl_runner.errors.messages import out_of_memory
-from mtl_runner.write_group import sync_directory
 from mtl_runner.gradients.ranks import Ranks
 from mtl_runner.gradients.shards import Shards, empty_like_shards, full_tensor, is_sharded
+from mtl_runner.write_group import sync_directory
 
 #: Folder of a run directory with the sharded tensors, in a folder per save.
 SHARDS = "shards"
