@@ -251,3 +251,14 @@ def test_every_module_has_a_test_file_of_its_name(room: str) -> None:
             missing.append(module.as_posix())
     excused = {module for module in WITHOUT_A_TEST_FILE if module.split("/")[0] == room}
     assert set(missing) == excused
+
+
+def test_all_extras_of_the_commands_can_be_had_at_once() -> None:
+    """Breaks if `pip install 'mtl-runner[all]'` leaves out what an option needs."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    for_own_loops_and_developers = {"accelerate", "lightning", "docs", "test", "dev"}
+    parts = {"torchjd", "all"}  # solvers bring TorchJD
+    named = set(re.findall(r"[\w-]+", extras["all"][0].partition("[")[2]))
+    assert named == set(extras) - for_own_loops_and_developers - parts

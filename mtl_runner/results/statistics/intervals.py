@@ -30,10 +30,11 @@ def interval(values: Iterable[float]) -> Interval:
     """
     known = [value for value in values if math.isfinite(value)]
     n = len(known)
-    mean = sum(known) / n if n else math.nan
+    # An exact sum: equal values have no spread, and every Python says the same.
+    mean = math.fsum(known) / n if n else math.nan
     if n < 2:
         return Interval(mean, math.nan, math.nan, n)
-    deviation = math.sqrt(sum((value - mean) ** 2 for value in known) / (n - 1))
+    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in known) / (n - 1))
     half = _t_quantile(n - 1) * deviation / math.sqrt(n)
     return Interval(mean, mean - half, mean + half, n)
 

@@ -93,7 +93,7 @@ def test_clouds_are_resampled_means() -> None:
     data = data_of(strategy("s", "strategy", noise=20))
     plane = front(data)
     assert plane is not None
-    assert plane == front(data)
+    assert repr(plane) == repr(front(data))  # NaN is not equal to NaN
     values = [v["a"]["relative_loss"] for v in data.strategies[0].values.values()]
     cloud = np.array(plane.clouds["s"])
     assert cloud[:, 0].mean() == pytest.approx(
