@@ -47,7 +47,7 @@ from mtl_runner.experiment.model import build_model, check_model_options
 from mtl_runner.experiment.own_optimizers import OwnOptimizers
 from mtl_runner.experiment.schedulers import make_schedulers
 from mtl_runner.experiment.seeding import seed_everything
-from mtl_runner.experiment.sharding import check_sharding, share_out
+from mtl_runner.experiment.sharding import check_sharding, optimizers_of_shards, share_out
 from mtl_runner.gradients.loss_scale import LossScale
 from mtl_runner.gradients.parameters import Parameters, trained_now
 from mtl_runner.gradients.parts import PartSettings
@@ -195,6 +195,8 @@ def build(cfg: DictConfig, datasets: Datasets | None = None) -> Experiment:
     make_optimizer = part_settings.apply(
         optimizer_factory(plain["optimizer"], part_settings.settings)
     )
+    if parameters.shards is not None:
+        make_optimizer = optimizers_of_shards(make_optimizer, parameters)
     blocks = (
         [trained_now(copy.parameters()) for copy in model.copies]
         if isinstance(model, Unshared)

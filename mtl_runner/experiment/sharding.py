@@ -6,13 +6,15 @@ afterwards each process keeps its part again.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torch.overrides import TorchFunctionMode
 
 from mtl_runner.config.instantiate import import_target
@@ -22,7 +24,7 @@ from mtl_runner.errors import ConfigError, ModelError
 from mtl_runner.experiment.forward import ForwardPass
 from mtl_runner.gradients.parameters import Parameters
 from mtl_runner.gradients.ranks import Ranks
-from mtl_runner.gradients.shards import Shards
+from mtl_runner.gradients.shards import Shards, cut_like
 from mtl_runner.models.frozen_parts import frozen_for_a_time
 
 # Modules that hold a list of others.
@@ -127,7 +129,7 @@ def shard_model(
 
     if not hasattr(FSDPModule, "set_force_sum_reduction_for_comms"):
         raise ConfigError(
-            f"trainer.parallel=fsdp needs torch 2.9 or newer; found {torch.__version__}: pip install -U torch, or use trainer.parallel=data."
+            f"trainer.parallel=fsdp needs a newer torch; found {torch.__version__}: pip install -U torch, or use trainer.parallel=data."
         )
     mesh = init_device_mesh(device.type, (ranks.size,))
     for module in [*map(model.get_submodule, blocks), model]:
@@ -155,6 +157,35 @@ def sharded_parameters(
         tensors=tensors,
         last_shared=[named[names[tensor]] for tensor in before.last_shared],
         shards=Shards(tensors, ranks),
+    )
+
+
+def optimizers_of_shards(
+    make_optimizer: Callable[..., Optimizer], parameters: Parameters
+) -> Callable[..., Optimizer]:
+    """Return a factory of optimizers that was tried on a sharded parameter.
+
+    torch has not all of its fused steps for such parameters; the others are taken unfused.
+
+    Args:
+        make_optimizer: Makes an optimizer over parameters.
+        parameters: The sharded parameters of the model.
+
+    Raises:
+        ConfigError: If the optimizer cannot take a step.
+    """
+    like = parameters.tensors[0]
+    trial = nn.Parameter(cut_like(torch.zeros(3, 2, dtype=like.dtype, device=like.device), like))
+    trial.grad = cut_like(torch.ones(3, 2, dtype=like.dtype, device=like.device), like)
+    optimizer = make_optimizer([trial])
+    factories = (make_optimizer, partial(make_optimizer, fused=False))
+    for factory in factories:
+        # A step of torch or of a user may raise anything, and not every class can be fused.
+        with contextlib.suppress(Exception):
+            factory([trial]).step()
+            return factory
+    raise ConfigError(
+        f"The optimizer {type(optimizer).__name__} cannot take a step with parameters of which trainer.parallel=fsdp gives each process a part; use Adam, AdamW, SGD or RMSprop, or trainer.parallel=data."
     )
 
 
@@ -219,7 +250,7 @@ def _users_of_parameters(model: nn.Module, call: Callable[[], Any]) -> dict[Tens
     def leave(*_: Any) -> None:
         calls.pop()
 
-    with ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
         for module in model.modules():
             stack.callback(module.register_forward_pre_hook(enter).remove)
             stack.callback(module.register_forward_hook(leave).remove)

@@ -8,9 +8,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from mtl_runner.config.instantiate import optimizer_factory
 from mtl_runner.config.settings import TrainerOptions
 from mtl_runner.errors import ConfigError, ModelError
-from mtl_runner.experiment.sharding import blocks_of, check_sharding
+from mtl_runner.experiment.sharding import (
+    blocks_of,
+    check_sharding,
+    optimizers_of_shards,
+    shard_model,
+)
+from mtl_runner.gradients.parameters import Parameters
+from mtl_runner.gradients.ranks import Ranks, current_ranks, joined
+from mtl_runner.gradients.shards import Shards, full_tensor
 from mtl_runner.models.frozen_parts import FrozenParts
 from mtl_runner.tasks.task import Task
 from tests.support.rank_group import Tied
@@ -54,6 +63,41 @@ def test_a_module_whose_parameters_others_use_is_no_block() -> None:
     model = Tied([Task("a", size=1)], (3,))
     blocks = blocks_of(model, lambda: model(torch.ones(1, 3)))
     assert blocks == ["trunk.0", "trunk.2", "heads.a"]
+
+
+@pytest.mark.parametrize("name", ["Adam", "AdamW", "SGD", "RMSprop", "Adagrad", "NAdam"])
+def test_optimizers_step_on_shards_fused_or_not(name: str) -> None:
+    """Breaks if torch has no fused step for such parameters, and nobody notices before."""
+    optimizer_of = optimizer_factory({"_target_": f"torch.optim.{name}", "lr": 0.1})
+    with joined(Ranks(0, 1)):
+        parameters = sharded_layer()
+        optimizer = optimizers_of_shards(optimizer_of, parameters)(parameters.tensors)
+        for parameter in parameters.tensors:
+            parameter.grad = torch.ones_like(parameter)
+        before = full_tensor(parameters.tensors[0].detach()).clone()
+        optimizer.step()
+        assert (full_tensor(parameters.tensors[0].detach()) < before).all()
+
+
+@pytest.mark.parametrize("name", ["Adafactor", "Rprop"])
+def test_an_optimizer_that_cannot_step_on_shards_is_named(name: str) -> None:
+    """Breaks if a run builds for minutes and ends in an error of torch."""
+    optimizer_of = optimizer_factory({"_target_": f"torch.optim.{name}", "lr": 0.1})
+    with joined(Ranks(0, 1)), pytest.raises(ConfigError) as error:
+        optimizers_of_shards(optimizer_of, sharded_layer())
+    assert (
+        str(error.value)
+        == f"The optimizer {name} cannot take a step with parameters of which trainer.parallel=fsdp gives each process a part; use Adam, AdamW, SGD or RMSprop, or trainer.parallel=data."
+    )
+
+
+def sharded_layer() -> Parameters:
+    """Return the parameters of a layer, sharded over the processes that are joined."""
+    layer, ranks = nn.Linear(2, 3), current_ranks()
+    assert ranks is not None
+    shard_model(layer, [], ranks, torch.device("cpu"))
+    tensors = list(layer.parameters())
+    return Parameters(tensors, [frozenset({0})] * 2, shards=Shards(tensors, ranks))
 
 
 class Scaled(nn.Module):
