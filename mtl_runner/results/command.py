@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +14,9 @@ from mtl_runner.results.latex import ERRORS
 from mtl_runner.results.records.summary import SPLITS
 from mtl_runner.results.selection import Selection
 from mtl_runner.results.text import printable
+
+FORMATS = ("pdf", "svg", "png")  # of figures; the pictures' room would import matplotlib
+INCHES = {"in": 1.0, "cm": 2.54, "mm": 25.4, "pt": 72.27}  # in TeX's points
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -85,6 +90,19 @@ def main(arguments: Sequence[str]) -> None:
         help="the relative difference that is of no interest to a verdict; default: the study's, else 0.02",
     )
     parser.add_argument("--open", action="store_true", help="open the report in the browser")
+    figures = parser.add_argument_group("figures for a paper")
+    figures.add_argument(
+        "--figures",
+        choices=FORMATS,
+        help="also one file per panel, in the folder figures: forest, metric, curves, weights, front, learning_rates",
+    )
+    figures.add_argument(
+        "--width",
+        type=_width,
+        default=3.4,
+        metavar="3.4in",
+        help="of a figure, in in, cm, mm or pt",
+    )
     options = parser.parse_args(arguments)
     output = options.output or (options.paths[0] if len(options.paths) == 1 else Path("comparison"))
     comparison = compare_directories(options.paths, output, options.at, margin=options.margin)
@@ -92,10 +110,27 @@ def main(arguments: Sequence[str]) -> None:
     if options.format == "latex":
         print(f"% {printable(shlex.join(['mtl-compare', *arguments]))}")
     print(comparison.text(options.format, output, selection, options.error).rstrip())
+    if options.figures:
+        files = comparison.draw_figures(
+            output / "figures", options.figures, options.width, selection
+        )
+        # A table may be piped into a file.
+        print(f"{output / 'figures'}/: {', '.join(f.name for f in files)}", file=sys.stderr)
     if options.open:
         import webbrowser
 
         webbrowser.open((output / "report.html").resolve().as_uri())
+
+
+def _width(text: str) -> float:
+    """Return a width in inches."""
+    match = re.fullmatch(r"(\d+\.?\d*|\.\d+)\s*(in|cm|mm|pt)?", text.strip())
+    inches = float(match[1]) / INCHES[match[2] or "in"] if match else 0.0
+    if not 1 <= inches <= 30:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no width; write a length between 1 and 30 inches, as 3.4in, 8.6cm, 86mm or 245pt"
+        )
+    return inches
 
 
 def _names(text: str) -> tuple[str, ...]:

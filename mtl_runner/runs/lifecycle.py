@@ -185,10 +185,11 @@ def draw(trainer: Trainer, summary: dict[str, Any], directory: Path) -> None:
     from mtl_runner.runs.panel import validation_panel
 
     with _warning_instead_of_failure(), trainer.judged():
-        plot_run(directory, summary, fit_curve(trainer))
+        figures = trainer.settings.record.figures or ""
+        plot_run(directory, summary, fit_curve(trainer), figures)
         panel = validation_panel(trainer)
         if panel is not None:
-            plot_panel(directory / "panel.png", panel)
+            plot_panel(directory / "panel.png", panel, figures)
 
 
 def draw_again(directory: Path) -> None:
