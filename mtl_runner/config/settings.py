@@ -209,6 +209,7 @@ class RecordOptions:
     Args:
         plots: ``"all"``: pictures of every run; ``"best"``: of the best run of each strategy in a
             sweep; ``"none"``.
+        figures: A second format of the pictures, ``"pdf"`` or ``"svg"``; None: PNG alone.
         gradients: Whether to record the norms and conflicts of the tasks' gradients.
         predictions: Whether to write ``predictions.csv``.
         checkpoints: What stays once a run has finished: ``"last"``: ``checkpoint.pt``, the whole
@@ -224,6 +225,7 @@ class RecordOptions:
     """
 
     plots: str = "all"
+    figures: str | None = None
     gradients: bool = False
     predictions: bool = False
     checkpoints: str = "both"
@@ -231,6 +233,8 @@ class RecordOptions:
 
     def __post_init__(self) -> None:
         choice(self.plots, "record.plots", ("all", "best", "none"))
+        if self.figures is not None:
+            choice(self.figures, "record.figures", ("pdf", "svg"))
         choice(self.checkpoints, "record.checkpoints", tuple(KEPT_FILES))
         flag(self.safetensors, "record.safetensors")
         if self.plots == "best" and self.checkpoints != "both":

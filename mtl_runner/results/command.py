@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 import shlex
+import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -17,6 +19,8 @@ from mtl_runner.results.selection import Selection
 from mtl_runner.results.text import printable
 
 WATCH = 10.0  # seconds between two looks
+FORMATS = ("pdf", "svg", "png")  # of figures; the pictures' room would import matplotlib
+INCHES = {"in": 1.0, "cm": 2.54, "mm": 25.4, "pt": 72.27}  # in TeX's points
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -103,6 +107,19 @@ def main(arguments: Sequence[str]) -> None:
         action="store_true",
         help="compare nothing, and say how much of the disk the files take, by what they are for",
     )
+    figures = parser.add_argument_group("figures for a paper")
+    figures.add_argument(
+        "--figures",
+        choices=FORMATS,
+        help="also one file per panel, in the folder figures: forest, metric, curves, weights, front, learning_rates",
+    )
+    figures.add_argument(
+        "--width",
+        type=_width,
+        default=3.4,
+        metavar="3.4in",
+        help="of a figure, in in, cm, mm or pt",
+    )
     options = parser.parse_args(arguments)
     if options.disk:
         print(disk_text(options.paths))
@@ -121,6 +138,12 @@ def main(arguments: Sequence[str]) -> None:
         if options.format == "latex":
             print(f"% {printable(shlex.join(['mtl-compare', *arguments]))}")
         print(comparison.text(options.format, output, selection, options.error).rstrip())
+        if options.figures:
+            files = comparison.draw_figures(
+                output / "figures", options.figures, options.width, selection
+            )
+            # A table may be piped into a file.
+            print(f"{output / 'figures'}/: {', '.join(f.name for f in files)}", file=sys.stderr)
     if options.open and options.watch is None:
         _open(output)
 
@@ -142,6 +165,17 @@ def _seconds(text: str) -> float:
             f"{text!r} is no number of seconds; write it as --watch=30, or --watch after the directories"
         )
     return value
+
+
+def _width(text: str) -> float:
+    """Return a width in inches."""
+    match = re.fullmatch(r"(\d+\.?\d*|\.\d+)\s*(in|cm|mm|pt)?", text.strip())
+    inches = float(match[1]) / INCHES[match[2] or "in"] if match else 0.0
+    if not 1 <= inches <= 30:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no width; write a length between 1 and 30 inches, as 3.4in, 8.6cm, 86mm or 245pt"
+        )
+    return inches
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -110,6 +110,27 @@ class Comparison:
         split = self.conclusions.evidence.split
         return [table_of(data, self.at, split, selection) for data in self.records.datasets]
 
+    def draw_figures(
+        self, folder: Path, kind: str = "pdf", width: float = 3.4, selection: Selection = DEFAULT
+    ) -> list[Path]:
+        """Draw the panels of the comparison as figures for a paper, one file each.
+
+        Args:
+            folder: Where the files go.
+            kind: ``pdf``, ``svg`` or ``png``.
+            width: The width of a figure in inches.
+            selection: The strategies and the split that are drawn.
+
+        Returns:
+            The files.
+        """
+        from mtl_runner.results.pictures.paper import draw_figures
+        from mtl_runner.results.report.content import Content
+
+        content = Content.of(self.records, self.at)
+        tables = self.tables(selection)
+        return draw_figures(folder, content, tables, kind, width, bool(selection.strategies))
+
     def _recorded_metrics(self) -> dict[str, list[str]]:
         metrics: dict[str, dict[str, None]] = {}
         for data in self.records.datasets:
@@ -279,7 +300,7 @@ def _draw(comparison: Comparison, path: Path) -> None:
     if not finished:
         return
     try:
-        plot_comparison(path, finished, comparison.at)
+        plot_comparison(path, finished, comparison.records.roles, comparison.at)
     except OSError:  # a directory that cannot be written is the user's to know
         raise
     except Exception as error:

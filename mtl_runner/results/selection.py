@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
 from mtl_runner.errors import ConfigError
@@ -103,10 +103,12 @@ class Shown:
     Attributes:
         strategies: Their numbers on the split that is shown, in order.
         notes: What was chosen or left out, a sentence each.
+        sources: ``{task: the single-task runs that it is taken from}``, where these are several.
     """
 
     strategies: tuple[StrategyEvidence, ...]
     notes: tuple[str, ...]
+    sources: Mapping[str, str] = field(default_factory=dict)
 
 
 def select(
@@ -141,7 +143,7 @@ def select(
         grids = {(name, ""): [validation.by_name[name]] for name in names}
     best = {min(points, key=_goodness).name for points in grids.values()}
     shown = [s for s in everything if s.name in best]
-    single, notes = _single_task(validation, evidence, names)
+    single, notes, sources = _single_task(validation, evidence, names)
     place = next((i for i, s in enumerate(everything) if s.role == SINGLE_TASK), 0)
     if single is not None:
         before = sum(s.name in best for s in everything[:place])
@@ -150,7 +152,7 @@ def select(
     rows = _named(shown, everything, selection)
     if not selection.strategies and (left_out := _left_out(everything, shown)):
         notes.append(left_out)
-    return Shown(tuple(rows), tuple(notes))
+    return Shown(tuple(rows), tuple(notes), sources)
 
 
 def grid_of(strategy: StrategyEvidence) -> tuple[str, str]:
@@ -205,13 +207,16 @@ def _named(
 
 def _single_task(
     validation: DatasetEvidence, evidence: DatasetEvidence, names: Sequence[str]
-) -> tuple[StrategyEvidence | None, list[str]]:
-    """Return the single-task baseline as one strategy, and a note on where its tasks come from."""
+) -> tuple[StrategyEvidence | None, list[str], dict[str, str]]:
+    """Return the single-task baseline as one strategy, and a note on where its tasks come from.
+
+    The last part is ``{task: the strategy it is taken from}``, empty for a single one.
+    """
     candidates = [
         s for s in validation.of_role(SINGLE_TASK) if s.name in names and s.recorded
     ] or validation.of_role(SINGLE_TASK)
     if len(candidates) < 2:
-        return (evidence.by_name[candidates[0].name] if candidates else None), []
+        return (evidence.by_name[candidates[0].name] if candidates else None), [], {}
     source = {
         task: min(having, key=lambda s: s.mean_validation(task))
         for task in validation.tasks
@@ -235,7 +240,8 @@ def _single_task(
         unfinished=(),
     )
     origin = ", ".join(f"{task} from {_setting(s.name) or s.name}" for task, s in source.items())
-    return merged, [f"single_task takes each task at its best setting on validation: {origin}."]
+    note = f"single_task takes each task at its best setting on validation: {origin}."
+    return merged, [note], {task: s.name for task, s in source.items()}
 
 
 def _setting(name: str) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from mtl_runner.results.records.dataset import DatasetRuns
 from mtl_runner.results.records.evidence import (
@@ -116,6 +116,7 @@ class StrategyTable:
         columns: The numbers.
         notes: What was chosen or left out, a sentence each.
         evidence: The numbers of the data set on the split.
+        sources: As :attr:`Shown.sources`.
     """
 
     data: str
@@ -126,6 +127,7 @@ class StrategyTable:
     columns: tuple[Column, ...]
     notes: tuple[str, ...]
     evidence: DatasetEvidence
+    sources: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def seeds(self) -> int:
@@ -137,13 +139,18 @@ class StrategyTable:
         """Whether so many seeds can show a difference to equal weights at all (p < .05)."""
         return least_p(self.seeds) < LEVEL
 
+    @property
+    def reference(self) -> StrategyEvidence | None:
+        """The equal weights that the strategies are compared with; None without one of them."""
+        return _equal_of(self.evidence, self.strategies)
+
     def differing(self) -> dict[tuple[str, str], set[str]]:
         """Return ``{(task, metric): strategies that differ from equal weights}``.
 
         By the paired sign-flip test, with Holm's correction over the strategies of the table. The
         mean relative loss is ``("", "relative_loss")``.
         """
-        reference = _equal_of(self.evidence, self.strategies)
+        reference = self.reference
         if reference is None:
             return {}
         judged = [s for s in self.strategies if s.role not in (SINGLE_TASK, "equal")]
@@ -184,7 +191,15 @@ def table_of(data: DatasetRuns, at: str, split: str, selection: Selection) -> St
     )
     columns = _columns(data, evidence, shown.strategies, selection, at, split)
     return StrategyTable(
-        data.name, split, at, shown.strategies, runs, tuple(columns), shown.notes, evidence
+        data.name,
+        split,
+        at,
+        shown.strategies,
+        runs,
+        tuple(columns),
+        shown.notes,
+        evidence,
+        shown.sources,
     )
 
 

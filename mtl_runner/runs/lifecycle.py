@@ -206,11 +206,12 @@ def draw(trainer: Trainer, summary: dict[str, Any], directory: Path) -> None:
     from mtl_runner.runs.panel import validation_panel
 
     with _warning_instead_of_failure(), trainer.judged():
+        figures = trainer.settings.record.figures or ""
         fit, panel = fit_curve(trainer), validation_panel(trainer)
         if trainer.writes:
-            plot_run(directory, summary, fit)
+            plot_run(directory, summary, fit, figures)
             if panel is not None:
-                plot_panel(directory / "panel.png", panel)
+                plot_panel(directory / "panel.png", panel, figures)
 
 
 def draw_from_files(directory: Path, summary: dict[str, Any]) -> None:

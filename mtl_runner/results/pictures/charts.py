@@ -23,6 +23,8 @@ class Series:
         band_label: The name of the band in the legend.
         faint: Whether it is drawn behind the others.
         points: Whether points are drawn instead of a curve.
+        is_mark: Whether these points are ringed, to point at them.
+        dash: The number of its dashes; 0 is a solid line.
     """
 
     x: Sequence[float]
@@ -34,6 +36,8 @@ class Series:
     band_label: str = ""
     faint: bool = False
     points: bool = False
+    is_mark: bool = False
+    dash: int = 0
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class Level:
     value: float
     colour: int | None = None
     label: str = ""
+    is_dashed: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,7 @@ class Chart:
         y_limits: The ends of the vertical axis; None: those of the values.
         title_colour: The colour of a title that names a task; None is black.
         has_log_axis: Whether the vertical axis is logarithmic.
+        has_log_x_axis: Whether the horizontal axis is logarithmic.
     """
 
     title: str
@@ -70,6 +76,7 @@ class Chart:
     y_limits: tuple[float, float] | None = None
     title_colour: int | None = None
     has_log_axis: bool = False
+    has_log_x_axis: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,7 +96,10 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Dots:
-    """The values of one strategy, with mean and interval (NaN ends without one)."""
+    """The values of one strategy, with mean and interval (NaN ends without one).
+
+    Its interval has the dashes of its curve, by which strategies of one colour are told apart.
+    """
 
     name: str
     colour: int
@@ -97,15 +107,17 @@ class Dots:
     mean: float
     low: float
     high: float
+    dash: int = 0
 
 
 @dataclass(frozen=True)
 class DotChart:
-    """The values of several strategies, one row each."""
+    """The values of several strategies, one row each, beside a reference if there is one."""
 
     title: str
     x_label: str
     rows: Sequence[Dots]
+    reference: float | None = None
 
 
 def log_axis_helps(values: Sequence[float]) -> bool:

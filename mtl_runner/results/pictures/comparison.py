@@ -3,114 +3,128 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
-
-from mtl_runner.results.pictures.charts import Chart, DotChart, Dots, Series, log_axis_helps
-from mtl_runner.results.pictures.draw import SMALL, draw_chart, draw_dots, plain_texts
-from mtl_runner.results.pictures.style import colour, new_grid, save
+from mtl_runner.results.pictures.charts import Chart
+from mtl_runner.results.pictures.draw import SMALL, draw_chart, draw_dots
+from mtl_runner.results.pictures.strategies import Look, curve_chart, looks_of, metric_chart
+from mtl_runner.results.pictures.style import new_grid, save
 from mtl_runner.results.records.curves import RecordedCurves, read_curves
 from mtl_runner.results.records.dataset import DatasetRuns
-from mtl_runner.results.records.evidence import DatasetEvidence, evidence_of
-from mtl_runner.results.statistics.intervals import interval
+from mtl_runner.results.records.evidence import StrategyEvidence
+from mtl_runner.results.records.roles import RunRole
+from mtl_runner.results.selection import SINGLE_TASK, Selection
+from mtl_runner.results.table import StrategyTable, table_of
 
 CURVE_HEIGHT = 2.5  # inches
 SHOWN_TASKS = 24  # of more, the picture would be too wide to be looked at
+DRAWN = 8  # strategies, as many as there are colours: of more, the baselines and the best
 
 
-def plot_comparison(path: Path, datasets: Sequence[DatasetRuns], at: str) -> None:
-    """Draw two rows of charts per data set, one column per task; one colour per strategy.
+def plot_comparison(
+    path: Path, datasets: Sequence[DatasetRuns], roles: Sequence[RunRole], at: str
+) -> None:
+    """Draw two rows of charts per data set, one column per task; the names have the colours.
+
+    Of many strategies the baselines and the best methods are drawn. There are no curves where no
+    run has two epochs.
 
     Args:
         path: The PNG file.
         datasets: The data sets.
+        roles: All runs of the comparison.
         at: The epoch of the metrics, ``final`` or ``best``.
     """
-    names = dict.fromkeys(s.name for data in datasets for s in data.shown)
-    colours = {name: place for place, name in enumerate(names)}
+    tables = [table_of(data, at, "val", Selection(split="val")) for data in datasets]
+    drawn = [winners(table.strategies) for table in tables]
+    looks = [
+        looks_of(roles, data, strategies) for data, strategies in zip(datasets, drawn, strict=True)
+    ]
+    curves = [
+        loss_charts(data, table, of_strategy)
+        for data, table, of_strategy in zip(datasets, tables, looks, strict=True)
+    ]
+    have_curves = [any(len(s.y) > 1 for chart in charts for s in chart.series) for charts in curves]
     count = max(len(data.tasks) for data in datasets)
     columns = min(count, SHOWN_TASKS)
-    heights = [h for data in datasets for h in (1.1 + 0.28 * len(data.shown), CURVE_HEIGHT)]
-    figure, axes = new_grid(
-        2 * len(datasets), columns, max(6.5, 3.5 * columns + 1), sum(heights) + 0.4, heights
-    )
-    for block, data in enumerate(datasets):
-        evidence = evidence_of(data, at, "val")
-        curves = {
-            strategy.name: [
-                read_curves(run.directory).only("val", "loss") for run in strategy.finished
-            ]
-            for strategy in data.shown
-        }
-        for column, task in enumerate(islice(data.tasks, columns)):
-            above, below = axes[2 * block, column], axes[2 * block + 1, column]
-            title = f"{data.name}: {task}" if len(datasets) > 1 else task
-            draw_dots(above, metric_chart(evidence, task, title, colours), column == 0)
-            draw_chart(below, curve_chart(curves, task, colours))
-            below.xaxis.label.set_size(SMALL)
-            below.yaxis.label.set_size(SMALL)
-            below.tick_params(labelsize=SMALL)
-        for axis in axes[2 * block : 2 * block + 2, len(data.tasks) :].flat:
-            axis.set_visible(False)
-    handles = [
-        axes[0, 0].plot([], [], color=colour(place), linewidth=2, label=name)[0]
-        for name, place in colours.items()
+    heights = [
+        height
+        for strategies, has_curves in zip(drawn, have_curves, strict=True)
+        for height in (1.1 + 0.28 * len(strategies), *([CURVE_HEIGHT] if has_curves else []))
     ]
-    legend = figure.legend(
-        handles=handles,
-        loc="outside lower center",
-        ncols=min(len(names), 4),
-        frameon=False,
-        fontsize=9,
+    figure, axes = new_grid(
+        len(heights), columns, max(6.5, 3.5 * columns + 1), sum(heights) + 0.4, heights
     )
-    plain_texts(legend)
+    row = 0
+    for data, table, strategies, of_strategy, charts, has_curves in zip(
+        datasets, tables, drawn, looks, curves, have_curves, strict=True
+    ):
+        evidence = replace(table.evidence, strategies=strategies)
+        for column, task in enumerate(islice(data.tasks, columns)):
+            title = f"{data.name}: {task}" if len(datasets) > 1 else task
+            chart = metric_chart(evidence, task, title, of_strategy)
+            draw_dots(axes[row, column], chart, column == 0)
+            if has_curves:
+                below = axes[row + 1, column]
+                draw_chart(below, charts[column])
+                below.xaxis.label.set_size(SMALL)
+                below.yaxis.label.set_size(SMALL)
+                below.tick_params(labelsize=SMALL)
+        for axis in axes[row : row + 1 + has_curves, len(data.tasks) :].flat:
+            axis.set_visible(False)
+        row += 1 + has_curves
+    notes = []
     if count > columns:
-        figure.suptitle(f"The first {columns} of {count} tasks; report.html has all.", fontsize=9)
+        notes.append(f"The first {columns} of {count} tasks; report.html has all.")
+    if any(len(s) < len(data.shown) for s, data in zip(drawn, datasets, strict=True)):
+        shown, total = sum(map(len, drawn)), sum(len(data.shown) for data in datasets)
+        notes.append(f"The baselines and the best: {shown} of {total} rows; report.html has all.")
+    if notes:
+        figure.suptitle(" ".join(notes), fontsize=9)
     save(figure, path)
 
 
-def metric_chart(
-    evidence: DatasetEvidence, task: str, title: str, colours: Mapping[str, int]
-) -> DotChart:
-    """Return the main metric of a task on validation: values, means and intervals."""
-    metric = evidence.main_metric(task)
-    rows = []
-    for strategy in evidence.strategies:
-        if strategy.name in colours:
-            values = strategy.metric(task, metric)
-            mean = interval(values)
-            dots = Dots(
-                strategy.name, colours[strategy.name], values, mean.mean, mean.low, mean.high
-            )
-            rows.append(dots)
-    direction = "higher" if evidence.tasks[task].higher_is_better(metric) else "lower"
-    return DotChart(title, f"validation {metric} ({direction} is better)", rows)
+def winners(strategies: Sequence[StrategyEvidence]) -> tuple[StrategyEvidence, ...]:
+    """Return the baselines and the best others by the monitor, as many as there are colours."""
+    fixed = [s.name for s in strategies if s.role == "fixed"]
+    kept = {s.name for s in strategies if s.role in ("equal", SINGLE_TASK) or [s.name] == fixed}
+    room = max(2, DRAWN - len(kept))
+    candidates = [s for s in strategies if s.name not in kept]
+    kept |= {s.name for s in sorted(candidates, key=lambda s: s.mean_monitor)[:room]}
+    return tuple(s for s in strategies if s.name in kept)
 
 
-def curve_chart(
-    curves: Mapping[str, Sequence[RecordedCurves]], task: str, colours: Mapping[str, int]
-) -> Chart:
-    """Return the validation loss of a task over the epochs that all runs of a strategy have."""
-    series = []
-    for name, runs in curves.items():
-        losses = [loss for run in runs if (loss := run.curve("val", task, "loss"))]
-        if not losses:
-            continue
-        epochs = sorted(set.intersection(*(set(loss) for loss in losses)))
-        if not epochs:
-            continue
-        table = np.array([[loss[epoch] for epoch in epochs] for loss in losses])
-        several = len(table) > 1
-        series.append(
-            Series(
-                epochs,
-                table.mean(0).tolist(),
-                colours[name],
-                low=table.min(0).tolist() if several else (),
-                high=table.max(0).tolist() if several else (),
-            )
-        )
-    means = [value for curve in series for value in curve.y]
-    return Chart("", "validation loss (mean, range)", series, has_log_axis=log_axis_helps(means))
+def loss_charts(data: DatasetRuns, table: StrategyTable, looks: Mapping[str, Look]) -> list[Chart]:
+    """Return the validation loss of the strategies over the epochs, a chart per task."""
+    curves = {name: curves_of(data, table, name, "val", "loss") for name in looks}
+    return [
+        curve_chart({name: runs[task] for name, runs in curves.items()}, task, looks)
+        for task in islice(data.tasks, SHOWN_TASKS)
+    ]
+
+
+def curves_of(
+    data: DatasetRuns, table: StrategyTable, name: str, split: str, column: str
+) -> dict[str, list[RecordedCurves]]:
+    """Return one column of the finished runs of a strategy, per task.
+
+    Args:
+        data: The data set.
+        table: Its table, which says where the tasks of a merged baseline come from.
+        name: The strategy.
+        split: The split.
+        column: The column of metrics.csv.
+    """
+    runs = {s.name: s.finished for s in data.shown}
+    read: dict[str, list[RecordedCurves]] = {}
+    curves = {}
+    for task in data.tasks:
+        source = name if name in runs else table.sources.get(task, name)
+        if source not in read:
+            read[source] = [
+                read_curves(run.directory).only(split, column) for run in runs.get(source, [])
+            ]
+        curves[task] = read[source]
+    return curves

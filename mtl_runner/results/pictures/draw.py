@@ -12,10 +12,13 @@ from matplotlib.axes import Axes
 from matplotlib.legend import Legend
 
 from mtl_runner.results.pictures.charts import Chart, DotChart, Matrix, Series
-from mtl_runner.results.pictures.style import colour, new_figure, save
+from mtl_runner.results.pictures.style import colour, new_figure, save, tidy_ticks
 
 PLAIN: dict[str, Any] = {"parse_math": False}  # a name such as in_$_per_$ is no formula
 SMALL = 8  # font size of legends and ticks
+DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
+CROWDED = 5  # labels that find room inside the axes
+LEGEND_ROOM = 1.6  # inches beside the axes
 NAMED = 12  # a matrix of more tasks shows no numbers
 
 
@@ -26,6 +29,7 @@ def draw_charts(
     width: float,
     height: float,
     legend_size: int = SMALL,
+    figures: str = "",
 ) -> None:
     """Draw charts side by side into a PNG file.
 
@@ -36,9 +40,11 @@ def draw_charts(
         width: The width of each in inches.
         height: Its height in inches.
         legend_size: The font size of the legends.
+        figures: A second format of the file, ``pdf`` or ``svg``; empty: none.
     """
     rows = math.ceil(len(charts) / columns)
-    figure, axes = new_figure(rows, columns, width, height)
+    is_crowded = any(isinstance(chart, Chart) and _is_crowded(chart) for chart in charts)
+    figure, axes = new_figure(rows, columns, width, height, LEGEND_ROOM if is_crowded else 0.0)
     for chart, axis in zip(charts, axes.flat, strict=False):
         if isinstance(chart, Matrix):
             draw_matrix(axis, chart)
@@ -46,7 +52,7 @@ def draw_charts(
             draw_chart(axis, chart, legend_size)
     for axis in axes.flat[len(charts) :]:
         axis.set_visible(False)
-    save(figure, path)
+    save(figure, path, figures)
 
 
 def draw_chart(axis: Axes, chart: Chart, legend_size: int = SMALL) -> None:
@@ -54,11 +60,13 @@ def draw_chart(axis: Axes, chart: Chart, legend_size: int = SMALL) -> None:
     for series in chart.series:
         _draw_series(axis, series)
     for level in chart.levels:
-        style = "--" if level.label else "-"
+        style = "--" if level.label or level.is_dashed else "-"
         shade, label = colour(level.colour), _shown(level.label)
         axis.axhline(level.value, color=shade, linewidth=0.9, label=label, linestyle=style)
     if chart.has_log_axis:
         axis.set_yscale("log")
+    if chart.has_log_x_axis:
+        axis.set_xscale("log")
     if chart.y_limits is not None:
         axis.set_ylim(*chart.y_limits)
     _draw_marks(axis, chart)
@@ -68,8 +76,18 @@ def draw_chart(axis: Axes, chart: Chart, legend_size: int = SMALL) -> None:
         axis.set_title(chart.title, color=colour(chart.title_colour), fontweight="bold", **PLAIN)
     axis.set_xlabel(chart.x_label, **PLAIN)
     axis.set_ylabel(chart.y_label, **PLAIN)
+    tidy_ticks(axis, chart.x_label == "epoch")
     if axis.get_legend_handles_labels()[1]:
-        plain_texts(axis.legend(frameon=False, fontsize=legend_size))
+        place: dict[str, Any] = {}
+        if _is_crowded(chart):
+            place = {"loc": "center left", "bbox_to_anchor": (1.01, 0.5)}
+        plain_texts(axis.legend(frameon=False, fontsize=legend_size, **place))
+
+
+def _is_crowded(chart: Chart) -> bool:
+    """Return whether a legend inside the axes would cover the curves."""
+    labels = [series.label for series in chart.series] + [level.label for level in chart.levels]
+    return len(list(filter(None, labels))) > CROWDED
 
 
 def plain_texts(legend: Legend) -> None:
@@ -109,7 +127,7 @@ def draw_dots(axis: Axes, chart: DotChart, names_rows: bool) -> None:
         )
         known = not math.isnan(row.low)
         error = [[row.mean - row.low], [row.high - row.mean]] if known else None
-        axis.errorbar(
+        bars = axis.errorbar(
             [row.mean],
             [place],
             xerr=error,
@@ -119,8 +137,14 @@ def draw_dots(axis: Axes, chart: DotChart, names_rows: bool) -> None:
             capsize=3,
             linewidth=1.6,
         )
+        for line in bars.lines[2]:
+            line.set_linestyle(DASHES[row.dash % len(DASHES)])
     names = [row.name for row in chart.rows] if names_rows else []
     axis.set_yticks(range(len(chart.rows)), names, **PLAIN)
+    for text, row in zip(axis.get_yticklabels(), chart.rows, strict=False):
+        text.set_color(colour(row.colour))
+    if chart.reference is not None:
+        axis.axvline(chart.reference, color="0.4", linewidth=0.9)
     axis.set_ylim(len(chart.rows) - 0.5, -0.5)
     axis.set_title(chart.title, fontweight="bold", **PLAIN)
     axis.set_xlabel(chart.x_label, fontsize=SMALL, **PLAIN)
@@ -129,12 +153,19 @@ def draw_dots(axis: Axes, chart: DotChart, names_rows: bool) -> None:
 
 def _draw_series(axis: Axes, series: Series) -> None:
     shade, label = colour(series.colour), _shown(series.label)
-    if series.points:
+    if series.is_mark:
+        axis.scatter(
+            series.x, series.y, s=45, facecolors="none", edgecolors=shade, label=label, zorder=3
+        )
+    elif series.points:
         axis.scatter(series.x, series.y, s=12, color=shade, alpha=0.45, linewidths=0, label=label)
     elif len(series.y):
         look: dict[str, Any] = {"linewidth": 1.8}
         if series.faint:
             look = {"linewidth": 1, "alpha": 0.45}
+        if len(series.y) == 1:  # a curve of one point would not be seen
+            look |= {"marker": "o", "markersize": 4}
+        look["linestyle"] = DASHES[series.dash % len(DASHES)]
         axis.plot(series.x, series.y, color=shade, label=label, **look)
     if len(series.low):
         axis.fill_between(

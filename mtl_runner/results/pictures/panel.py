@@ -51,8 +51,14 @@ class Panel:
     maps: Mapping[str, Map]
 
 
-def plot_panel(path: Path, panel: Panel) -> None:
-    """Draw a panel into a PNG file: a row per image, two columns per task."""
+def plot_panel(path: Path, panel: Panel, figures: str = "") -> None:
+    """Draw a panel into a PNG file: a row per image, two columns per task.
+
+    Args:
+        path: The file.
+        panel: What is drawn.
+        figures: A second format of the file, ``pdf`` or ``svg``; empty: none.
+    """
     rows, columns = len(panel.images), 1 + 2 * len(panel.maps)
     height = WIDTH * panel.images.shape[2] / panel.images.shape[3]
     figure = Figure(figsize=(columns * WIDTH, rows * (height + 0.04) + 0.25), layout="constrained")
@@ -73,7 +79,7 @@ def plot_panel(path: Path, panel: Panel) -> None:
         axis.set_xticks([])
         axis.set_yticks([])
         axis.spines[:].set_visible(False)
-    save(figure, path)
+    save(figure, path, figures)
 
 
 def _image(axis: Axes, image: np.ndarray) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from mtl_runner.results.pictures.charts import Chart, Level, Matrix, Series, log_axis_helps
-from mtl_runner.results.pictures.draw import draw_charts
+from mtl_runner.results.pictures.draw import SMALL, draw_charts
 from mtl_runner.results.records.curves import RecordedCurves, read_curves
 from mtl_runner.results.records.summary import Summary, TaskResult
 
@@ -40,7 +40,9 @@ class Fit:
     sigma: np.ndarray | None = None
 
 
-def plot_run(directory: Path, content: Mapping[str, Any], fits: Mapping[str, Fit]) -> None:
+def plot_run(
+    directory: Path, content: Mapping[str, Any], fits: Mapping[str, Fit], figures: str = ""
+) -> None:
     """Draw the pictures of a run that have something to show.
 
     Draws ``losses.png`` and ``weights.png``, and where there are such numbers ``sigmas.png``,
@@ -50,46 +52,95 @@ def plot_run(directory: Path, content: Mapping[str, Any], fits: Mapping[str, Fit
         directory: The run directory.
         content: The content of its summary.json.
         fits: ``{task: fit}`` of tasks that are functions of one input.
+        figures: A second format of the pictures, ``pdf`` or ``svg``; empty: none.
     """
+
+    def draw(
+        name: str,
+        charts: Sequence[Chart | Matrix],
+        columns: int,
+        width: float,
+        height: float,
+        legend_size: int = SMALL,
+    ) -> None:
+        path = directory / name
+        draw_charts(path, charts, columns, width, height, legend_size, figures)
+
     curves, summary = read_curves(directory), Summary.of(content)
     tasks = summary.tasks
     losses = loss_charts(curves, summary)
     columns = 2 if len(losses) == 4 else min(len(losses), 3)
-    draw_charts(directory / "losses.png", losses, columns, 3.0, 2.1)
-    draw_charts(directory / "weights.png", [weight_chart(curves, summary)], 1, *WIDE, 10)
+    draw("losses.png", losses, columns, 3.0, 2.1)
+    draw("weights.png", [weight_chart(curves, summary)], 1, *WIDE, 10)
     if any(math.isfinite(result.sigma) for result in tasks.values()):
-        draw_charts(directory / "sigmas.png", [sigma_chart(curves, summary)], 1, *WIDE)
+        draw("sigmas.png", [sigma_chart(curves, summary)], 1, *WIDE)
     if any(curves.has(f"cosine_{task}") for task in tasks):
-        draw_charts(directory / "conflicts.png", conflict_charts(curves, summary), 2, 3.4, 2.8, 7)
+        draw("conflicts.png", conflict_charts(curves, summary), 2, 3.4, 2.8, 7)
     if curves.has(LATENT):
         chart = latent_chart(curves, summary)
-        draw_charts(directory / "latent_variance.png", [chart], 1, *WIDE, 10)
+        draw("latent_variance.png", [chart], 1, *WIDE, 10)
     if fits:
         charts = [
             _fit_chart(list(tasks).index(task), tasks[task], task, fits[task]) for task in fits
         ]
-        draw_charts(directory / "fit.png", charts, len(charts), 3.2, 2.6)
+        draw("fit.png", charts, len(charts), 3.2, 2.6)
 
 
 def loss_charts(curves: RecordedCurves, summary: Summary) -> list[Chart]:
-    """Return a chart per task: its loss on training and validation."""
+    """Return a chart per task: its loss on training and validation, on one kind of axis for all.
+
+    A ring marks the best evaluation by the monitor, a dashed line the loss of the trivial
+    predictor.
+    """
     charts = []
     for colour, task in enumerate(summary.tasks):
         train, val = (curves.curve(split, task, "loss") for split in ("train", "val"))
+        series = [
+            Series(list(train), list(train.values()), colour, "train", faint=True),
+            Series(list(val), list(val.values()), colour, "validation"),
+        ]
+        best = _best_epoch(summary, task)
+        if best in val and len(val) > 1:
+            series.append(Series([best], [val[best]], colour, "best evaluation", is_mark=True))
+        trivial = _trivial_loss(curves, task)
+        levels = [] if trivial is None else [Level(trivial, None, "trivial predictor")]
+        if colour:  # the first panel explains all
+            series = [replace(curve, label="") for curve in series]
+            levels = [replace(level, label="", is_dashed=True) for level in levels]
         charts.append(
             Chart(
                 task,
                 "loss",
-                [
-                    Series(list(train), list(train.values()), colour, "train", faint=True),
-                    Series(list(val), list(val.values()), colour, "validation"),
-                ],
+                series,
+                levels=levels,
                 marks=summary.marks,
                 title_colour=colour,
-                has_log_axis=log_axis_helps([*train.values(), *val.values()]),
             )
         )
-    return charts
+    values = [
+        [*(y for s in chart.series for y in s.y), *(level.value for level in chart.levels)]
+        for chart in charts
+    ]
+    # One kind of axis, so that panels beside each other are read alike.
+    are_positive = all(y > 0 for task in values for y in task if math.isfinite(y))
+    has_log_axis = are_positive and any(map(log_axis_helps, values))
+    return [replace(chart, has_log_axis=has_log_axis) for chart in charts]
+
+
+def _best_epoch(summary: Summary, task: str) -> float:
+    """Return the best epoch by the monitor, of tasks that share nothing their own; else NaN."""
+    best = summary.monitor.best_epoch
+    epoch = best.get(task) if isinstance(best, Mapping) else best
+    return math.nan if epoch is None else epoch
+
+
+def _trivial_loss(curves: RecordedCurves, task: str) -> float | None:
+    """Return the loss of the trivial predictor on validation, as the relative losses tell it."""
+    relative = curves.curve("val", task, "relative_loss")
+    for epoch, loss in curves.curve("val", task, "loss").items():
+        if math.isfinite(loss) and relative.get(epoch, 0.0) > 0:
+            return loss / relative[epoch]
+    return None
 
 
 def weight_chart(curves: RecordedCurves, summary: Summary) -> Chart:
@@ -187,11 +238,12 @@ def _fit_chart(colour: int, result: TaskResult, task: str, fit: Fit) -> Chart:
 def _chart_of_tasks(
     curves: RecordedCurves, summary: Summary, split: str, column: str, title: str, label: str
 ) -> Chart:
-    """Return one column over the epochs, a curve per task."""
+    """Return one column over the epochs, a curve per task with its last value."""
     series: list[Series] = []
     for colour, task in enumerate(summary.tasks):
         if curve := curves.curve(split, task, column):
-            series.append(Series(list(curve), list(curve.values()), colour, task))
+            values = list(curve.values())
+            series.append(Series(list(curve), values, colour, f"{task}: {values[-1]:.3g}"))
     positive = [value for curve in series for value in curve.y if value > 0]
     return Chart(title, label, series, marks=summary.marks, has_log_axis=log_axis_helps(positive))
 

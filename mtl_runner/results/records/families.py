@@ -40,6 +40,13 @@ def families_of_roles(roles: Sequence[RunRole]) -> dict[int, str]:
     return names
 
 
+def family_colours(roles: Sequence[RunRole]) -> dict[str, int]:
+    """Return the number of every family's colour, the same in the report and in all pictures."""
+    families = families_of_roles(roles)
+    names = dict.fromkeys(families[id(role)] for role in roles)
+    return {name: i for i, name in enumerate(names)}
+
+
 def family_of_strategies(data: DatasetRuns, families: Mapping[int, str]) -> dict[str, str]:
     """Return ``{strategy: family}``."""
     names: dict[str, str] = {}

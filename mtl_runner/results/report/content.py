@@ -14,6 +14,7 @@ from mtl_runner.results.records.evidence import DatasetEvidence, Evidence, gathe
 from mtl_runner.results.records.families import (
     RATE,
     families_of_roles,
+    family_colours,
     family_of_strategies,
 )
 from mtl_runner.results.records.labels import settings_of
@@ -90,8 +91,7 @@ class Content:
     def of(cls, records: Records, at: str) -> Content:
         """Sort the strategies of every data set into families and colours."""
         families = families_of_roles(records.roles)
-        names = dict.fromkeys(families[id(role)] for role in records.roles)
-        colours = {name: i for i, name in enumerate(names)}
+        colours = family_colours(records.roles)
         return cls(
             records, at, [_section(data, families, colours, at) for data in records.datasets]
         )
@@ -161,11 +161,11 @@ class Content:
             "overall": OVERALL,
             "strategies": strategies,
             "monitor": monitor_name(role.run for role in section.data.roles),
-            "rates": self._rates(section),
+            "rates": self.rates(section),
             "front": self._front(section),
         }
 
-    def _rates(self, section: Section) -> list[dict[str, Any]]:
+    def rates(self, section: Section) -> list[dict[str, Any]]:
         """Return per family the monitor over learning rates, with its range over seeds.
 
         At each rate it is that of the best of the family's other settings.

@@ -31,6 +31,7 @@ def config(**changes: Any) -> dict[str, Any]:
         ({"trainer": {"lr_scheduler_per": "batch"}}, "trainer.lr_scheduler_per='batch' is unknown"),
         ({"trainer": {"lr_scheduler": "linear"}}, "trainer.lr_scheduler='linear' is unknown; use cosine, null, or"),
         ({"trainer": {"compile": "maybe"}}, "trainer.compile='maybe' is unknown; allowed: auto, true, false."),
+        ({"record": {"figures": "eps"}}, "record.figures='eps' is unknown; allowed: pdf, svg"),
         ({"record": {"plots": "some"}}, "record.plots='some' is unknown; allowed: all, best, none"),
         ({"record": {"checkpoints": "all"}}, "record.checkpoints='all' is unknown; allowed:"),
         ({"record": {"checkpoints": "last", "plots": "best"}}, "record.plots=best draws the best runs after a sweep, from their checkpoint.pt and best.pt; set record.checkpoints=both instead of last, or record.plots=all or none."),

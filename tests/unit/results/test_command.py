@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -161,5 +162,32 @@ def test_what_is_no_number_of_seconds_is_refused(
         main(["sweep", f"--watch={text}"])
     assert (
         f"{text!r} is no number of seconds; write it as --watch=30, or --watch after the directories"
+        in capsys.readouterr().err
+    )
+
+
+def test_figures_are_written_beside_the_tables(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Breaks if --figures or --width is ignored, or their files are not named."""
+    write_run(tmp_path, "0", METRICS)
+    write_run(tmp_path, "1", METRICS, weighting="dwa")
+    main([str(tmp_path), "--figures", "pdf", "--width", "86mm", "--format", "csv"])
+    printed = capsys.readouterr()
+    assert f"{tmp_path / 'figures'}/: forest.pdf, metric_a.pdf, metric_b.pdf" in printed.err
+    assert "forest" not in printed.out
+    content = (tmp_path / "figures" / "metric_a.pdf").read_bytes()
+    box = re.search(rb"/MediaBox \[ ?0 0 ([\d.]+)", content)
+    assert box is not None
+    assert float(box[1]) == pytest.approx(86 / 25.4 * 72, abs=0.1)
+
+
+@pytest.mark.parametrize("width", ["3.4inch", "wide", "0", "400", "3.4 ft"])
+def test_a_width_that_is_none_is_refused(width: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Breaks if a figure of 400 inches fills the memory."""
+    with pytest.raises(SystemExit):
+        main(["sweep", "--width", width])
+    assert (
+        f"{width!r} is no width; write a length between 1 and 30 inches, as 3.4in, 8.6cm, 86mm or 245pt"
         in capsys.readouterr().err
     )

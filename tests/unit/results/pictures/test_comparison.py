@@ -2,79 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
-from mtl_runner.results.pictures.comparison import curve_chart, metric_chart, plot_comparison
-from mtl_runner.results.records.curves import RecordedCurves
+from mtl_runner.results.pictures.comparison import DRAWN, curves_of, plot_comparison, winners
+from mtl_runner.results.pictures.style import COLOURS
 from mtl_runner.results.records.dataset import Records
-from mtl_runner.results.statistics.intervals import interval
-from tests.unit.results.evidence_builders import data_of, strategy
-from tests.unit.results.run_builders import write_trained_run
-
-
-def losses(*values: float, first: int = 1) -> RecordedCurves:
-    """Return the curves of a run with these validation losses of task a."""
-    rows = [[str(epoch), str(value)] for epoch, value in enumerate(values, first)]
-    return RecordedCurves({"epoch": 0, "loss": 1}, {("val", "a"): rows})
-
-
-def test_a_strategy_is_drawn_with_all_its_values_and_their_interval() -> None:
-    """Breaks if a dot is of another strategy, or the bar is no 95 % interval of the dots."""
-    s = strategy("s", "strategy", 10, seeds=3)
-    data = data_of(strategy("fixed", "equal", seeds=3), s, strategy("hidden", "strategy"))
-    chart = metric_chart(data, "a", "title", {"fixed": 0, "s": 5})
-    assert [row.name for row in chart.rows] == ["fixed", "s"]
-    values = [metrics["a"]["rmse"] for metrics in s.values.values()]
-    expected = interval(values)
-    row = chart.rows[1]
-    assert (list(row.values), row.colour) == (values, 5)
-    assert (row.mean, row.low, row.high) == (expected.mean, expected.low, expected.high)
-    assert chart.x_label == "validation rmse (lower is better)"
-
-
-def test_the_direction_of_a_metric_is_told() -> None:
-    """Breaks if a reader takes a high accuracy for a high error."""
-    values = {"seed=0": {"a": {"accuracy": 0.5}}}
-    data = data_of(strategy("s", "strategy", values=values), tasks={"a": "classification"})
-    chart = metric_chart(data, "a", "", {"s": 0})
-    assert chart.x_label == "validation accuracy (higher is better)"
-    assert math.isnan(chart.rows[0].low)
-
-
-def test_curves_are_means_with_the_range_over_seeds() -> None:
-    """Breaks if a band is not what the seeds span, or one seed has a band."""
-    curves = {"s": [losses(1.0, 4.0), losses(3.0, 2.0)], "one seed": [losses(5.0, 5.0)]}
-    several, single = curve_chart(curves, "a", {"s": 2, "one seed": 3}).series
-    assert (list(several.x), list(several.y), several.colour) == ([1, 2], [2.0, 3.0], 2)
-    assert (list(several.low), list(several.high)) == ([1.0, 2.0], [3.0, 4.0])
-    assert (list(single.y), list(single.low)) == ([5.0, 5.0], [])
-
-
-def test_a_mean_is_over_epochs_that_all_runs_have() -> None:
-    """Breaks if the mean jumps where a run stopped early, or a run without curves hides all."""
-    curves = {
-        "s": [losses(1.0, 2.0, 3.0), losses(3.0, 4.0), RecordedCurves()],
-        "apart": [losses(1.0), losses(1.0, first=7)],
-        "none": [RecordedCurves()],
-    }
-    (series,) = curve_chart(curves, "a", {"s": 0, "apart": 1, "none": 2}).series
-    assert (list(series.x), list(series.y)) == ([1, 2], [2.0, 3.0])
-
-
-@pytest.mark.parametrize(("end", "has_log_axis"), [(1.0, False), (1000.0, True)])
-def test_the_axis_is_chosen_by_the_means(end: float, has_log_axis: bool) -> None:
-    """Breaks if one strategy that diverges flattens the curves of all others."""
-    chart = curve_chart({"s": [losses(1.0, end)]}, "a", {"s": 0})
-    assert chart.has_log_axis == has_log_axis
+from mtl_runner.results.selection import Selection
+from mtl_runner.results.table import table_of
+from tests.unit.results.evidence_builders import strategy
+from tests.unit.results.run_builders import METRICS, write_run, write_trained_run
 
 
 def test_the_picture_of_two_data_sets_names_every_strategy_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Breaks if the legend lacks or repeats a strategy, or a data set with fewer tasks fails."""
+    """Breaks if a name is not in the colour of its curve, or a data set with fewer tasks fails."""
     import mtl_runner.results.pictures.comparison as comparison
 
     figures = []
@@ -89,11 +34,18 @@ def test_the_picture_of_two_data_sets_names_every_strategy_once(
         )
         summary = directory / "summary.json"
         summary.write_text(summary.read_text().replace('"data": "made"', f'"data": "{data}"'))
-    plot_comparison(tmp_path / "x.png", Records.read([tmp_path]).datasets, "final")
+    records = Records.read([tmp_path])
+    plot_comparison(tmp_path / "x.png", records.datasets, records.roles, "final")
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
     (figure,) = figures
-    (legend,) = figure.legends
-    assert [text.get_text() for text in legend.get_texts()] == ["fixed", "dwa"]
+    assert figure.legends == []
+    names = {
+        text.get_text(): text.get_color() for axis in figure.axes for text in axis.get_yticklabels()
+    }
+    assert {name: names[name] for name in ("fixed", "dwa")} == {
+        "fixed": COLOURS[0],
+        "dwa": COLOURS[1],
+    }
     visible = [axis for axis in figure.axes if axis.get_visible()]
     assert [axis.get_title() for axis in visible if axis.get_title()] == ["d: y1", "d: y2", "e: y1"]
 
@@ -104,5 +56,48 @@ def test_names_of_tasks_and_strategies_are_no_formulas(tmp_path: Path) -> None:
         write_trained_run(
             tmp_path / str(i), weighting, i, tasks={"win$\\loss$": "regression"}, epochs=2
         )
-    plot_comparison(tmp_path / "x.png", Records.read([tmp_path]).datasets, "final")
+    records = Records.read([tmp_path])
+    plot_comparison(tmp_path / "x.png", records.datasets, records.roles, "final")
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_of_many_strategies_the_baselines_and_the_best_are_drawn() -> None:
+    """Breaks if nineteen curves cover each other, or equal weights are not among the few."""
+    methods = [
+        strategy(f"m{i}", "strategy", seeds=2, monitor={"seed=0": float(i)}) for i in range(12)
+    ]
+    equal = strategy("equal", "equal", seeds=2, monitor={"seed=0": 99.0})
+    drawn = winners([*methods[::-1], equal])
+    assert [s.name for s in drawn] == ["m6", "m5", "m4", "m3", "m2", "m1", "m0", "equal"]
+    assert len(drawn) == DRAWN
+    assert winners(methods[:3]) == tuple(methods[:3])
+
+
+def test_runs_of_one_epoch_have_no_empty_axes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Breaks if a picture shows axes without a curve."""
+    import mtl_runner.results.pictures.comparison as comparison
+
+    figures: list[Figure] = []
+    monkeypatch.setattr(comparison, "save", lambda figure, path: figures.append(figure))
+    for epochs in (1, 3):
+        folder = tmp_path / str(epochs)
+        write_trained_run(folder / "0", epochs=epochs)
+        records = Records.read([folder])
+        plot_comparison(tmp_path / "x.png", records.datasets, records.roles, "final")
+    assert [len(figure.axes) for figure in figures] == [2, 4]
+
+
+def test_a_baseline_of_several_settings_has_the_curves_of_each_tasks_best(tmp_path: Path) -> None:
+    """Breaks if the curve of a task is of another setting than its row."""
+    write_run(tmp_path, "e", METRICS)
+    for rate, factor in ((1, 0.5), (2, 2.0)):
+        write_trained_run(
+            tmp_path / f"s{rate}", "single_task", epochs=2, loss_factor=factor, optimizer__lr=rate
+        )
+    (_, data) = Records.read([tmp_path]).datasets
+    table = table_of(data, "final", "val", Selection())
+    curves = curves_of(data, table, "single_task", "val", "loss")
+    first, second = (curves[task][0].curve("val", task, "loss")[2] for task in ("y1", "y2"))
+    assert (first < 0.3, second < 0.3) == (True, True)

@@ -148,3 +148,41 @@ def test_charts_of_one_file_fill_rows_and_hide_what_is_left(tmp_path: Path) -> N
     assert content.startswith(b"\x89PNG")
     width, height = (int.from_bytes(content[i : i + 4], "big") for i in (16, 20))
     assert width > height
+
+
+def test_a_crowded_legend_stands_beside_the_axes(axis: Axes) -> None:
+    """Breaks if the legend of eight tasks covers their curves."""
+    curves = [Series([1, 2], [1.0, 2.0], i, f"task {i}") for i in range(8)]
+    draw_chart(axis, Chart("", "weight", curves))
+    axis.figure.draw_without_rendering()
+    place = axis.get_legend().get_window_extent()
+    assert place.x0 >= axis.get_window_extent().x1
+
+
+def test_ticks_of_epochs_are_whole_and_a_short_log_axis_is_plain(axis: Axes) -> None:
+    """Breaks if an axis counts epoch 0.96, or says 1.025 times ten to the third."""
+    draw_chart(axis, Chart("", "loss", [Series([1], [1025.0])]))
+    assert axis.get_xticks().tolist() == [1]
+    figure, axes = new_figure(1, 1, 3.0, 2.0)
+    short = axes[0, 0]
+    draw_chart(short, Chart("", "loss", [Series([1, 2], [1030.0, 1200.0])], has_log_axis=True))
+    figure.draw_without_rendering()
+    labels = [text.get_text() for text in short.get_yticklabels()]
+    assert "1050" in labels or "1080" in labels or "1100" in labels
+
+
+def test_a_mark_is_a_ring_and_a_single_point_is_seen(axis: Axes) -> None:
+    """Breaks if the best evaluation hides the curve, or a run of one epoch shows nothing."""
+    draw_chart(axis, Chart("", "", [Series([1], [1.0], 0), Series([1], [1.0], 0, is_mark=True)]))
+    (line,) = axis.get_lines()
+    assert line.get_marker() == "o"
+    (ring,) = axis.collections
+    assert len(ring.get_facecolors()) == 0
+
+
+def test_names_of_rows_have_their_colours_and_the_reference_a_line(axis: Axes) -> None:
+    """Breaks if a picture without a legend does not say whose curve is whose."""
+    rows = [Dots("a", 2, [1.0], 1.0, 0.5, 1.5), Dots("b", 2, [1.0], 1.0, 0.5, 1.5, dash=1)]
+    draw_dots(axis, DotChart("", "", rows, reference=0.0), names_rows=True)
+    assert [text.get_color() for text in axis.get_yticklabels()] == [COLOURS[2]] * 2
+    assert any(list(line.get_xdata()) == [0.0, 0.0] for line in axis.get_lines())

@@ -62,13 +62,17 @@ def test_losses_are_drawn_per_task_on_both_splits() -> None:
     curves = recorded(
         {
             ("train", "a"): column("loss", 3.0, 2.0),
-            ("val", "a"): column("loss", 4.0, 3.5),
+            ("val", "a"): [{"loss": 4.0, "relative_loss": 0.5}, {"loss": 3.5}],
             ("train", "b"): column("loss", 100.0, 1.0),
             ("val", "b"): column("loss", 100.0, 2.0),
         }
     )
-    first, second = loss_charts(curves, summary("a", "b"))
-    train, val = first.series
+    content = {"tasks": {key: {"kind": "regression"} for key in "ab"}, "marks": {"a starts": 2}}
+    results = Summary.of({**content, "monitor": {"best_epoch": {"a": 2}}})
+    first, second = loss_charts(curves, results)
+    train, val, best = first.series
+    assert (list(best.x), list(best.y), best.is_mark) == ([2], [3.5], True)
+    assert [level.value for level in first.levels] == [8.0]
     assert (list(train.x), list(train.y), train.label, train.faint) == (
         [1, 2],
         [3, 2],
@@ -78,7 +82,8 @@ def test_losses_are_drawn_per_task_on_both_splits() -> None:
     assert (list(val.y), val.label, val.faint) == ([4.0, 3.5], "validation", False)
     assert (first.title, first.title_colour, train.colour, val.colour) == ("a", 0, 0, 0)
     assert (second.title, second.title_colour) == ("b", 1)
-    assert [first.has_log_axis, second.has_log_axis] == [False, True]
+    assert [first.has_log_axis, second.has_log_axis] == [True, True]  # one kind for all panels
+    assert [series.label for series in second.series] == ["", ""]  # the first panel explains
     assert first.marks == {"a starts": 2.0}
 
 
@@ -89,8 +94,8 @@ def test_weights_have_a_log_axis_by_their_positive_values() -> None:
     )
     chart = weight_chart(curves, summary("a", "b", "c"))
     assert [(s.label, s.colour, list(s.y)) for s in chart.series] == [
-        ("a", 0, [0.0, 1.0, 50.0]),
-        ("b", 1, [2.0]),
+        ("a: 50", 0, [0.0, 1.0, 50.0]),
+        ("b: 2", 1, [2.0]),
     ]
     assert chart.has_log_axis
 
@@ -205,3 +210,24 @@ def test_a_run_leaves_the_pictures_that_have_something_to_show(tmp_path: Path) -
         "sigmas.png",
         "weights.png",
     }
+
+
+def test_pictures_are_also_figures_on_request(tmp_path: Path) -> None:
+    """Breaks if record.figures=pdf leaves no PDF, or takes the PNG away."""
+    directory = write_trained_run(tmp_path / "u", epochs=3)
+    content = json.loads((directory / "summary.json").read_text())
+    plot_run(directory, content, {}, "pdf")
+    assert {file.name for file in directory.glob("*.p*")} == {
+        "losses.png",
+        "losses.pdf",
+        "weights.png",
+        "weights.pdf",
+    }
+
+
+def test_a_run_without_relative_losses_has_no_line_of_the_trivial_predictor() -> None:
+    """Breaks if an older run, or one whose trivial loss is 0, has no picture."""
+    curves = recorded({("val", "a"): [{"loss": 1.0, "relative_loss": 0.0}, {"loss": -1.0}]})
+    (chart,) = loss_charts(curves, summary("a"))
+    assert list(chart.levels) == []
+    assert not chart.has_log_axis

@@ -51,3 +51,18 @@ def test_a_folder_that_is_gone_is_named(tmp_path: Path) -> None:
     figure, _ = new_figure(1, 1, 2.0, 1.0)
     with pytest.raises(OSError, match="missing"):
         save(figure, tmp_path / "missing" / "picture.png")
+
+
+@pytest.mark.parametrize(("kind", "start"), [("pdf", b"%PDF"), ("svg", b"<?xml")])
+def test_a_second_format_is_written_beside_the_picture(
+    tmp_path: Path, kind: str, start: bytes
+) -> None:
+    """Breaks if record.figures replaces the PNG, or two runs of one seed differ in a date."""
+    contents = []
+    for name in ("a", "b"):
+        figure, _ = new_figure(1, 1, 2.0, 1.0)
+        save(figure, tmp_path / f"{name}.png", kind)
+        contents.append((tmp_path / f"{name}.{kind}").read_bytes())
+    assert contents[0].startswith(start)
+    assert contents[0] == contents[1]
+    assert (tmp_path / "a.png").exists()
