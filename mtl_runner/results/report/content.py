@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from mtl_runner.results.records.dataset import DatasetRuns, Records, Strategy
+from mtl_runner.results.records.dataset import DatasetRuns, Records
 from mtl_runner.results.records.evidence import DatasetEvidence, Evidence, gather
 from mtl_runner.results.records.labels import settings_of
 from mtl_runner.results.records.roles import RunRole
@@ -23,15 +23,19 @@ from mtl_runner.results.report.curves import (
     points_for,
     rounded,
 )
-from mtl_runner.results.statistics.intervals import interval
+from mtl_runner.results.report.families import (
+    RATE,
+    drawn_at_first,
+    families_of,
+    families_of_roles,
+    mean_monitor,
+)
 from mtl_runner.results.statistics.spread import Spread, spread
 
 CLOUD = 60  # resampled means of a strategy in the plane of two tasks
 CLOUDS = 6000  # of all strategies together
 POINTS = 200  # strategies in that plane: the best, and those that no other one beats
 LINES = 200  # strategies with curves, which a table that is thinned can still choose
-DRAWN = 8  # strategies that the curves show at first: as many as there are colours
-RATE = "optimizer.lr"
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,7 @@ class Content:
     @classmethod
     def of(cls, records: Records, at: str) -> Content:
         """Sort the strategies of every data set into families and colours."""
-        families = _families(records.roles)
+        families = families_of_roles(records.roles)
         names = dict.fromkeys(families[id(role)] for role in records.roles)
         colours = {name: i for i, name in enumerate(names)}
         return cls(
@@ -167,7 +171,7 @@ class Content:
         At each rate it is that of the best of the family's other settings.
         """
         trials = [role for role in section.data.roles if not role.final] or section.data.roles
-        families = _families(self.records.roles)
+        families = families_of_roles(self.records.roles)
         colours = {line.family: line.colour for line in section.lines}
         monitors: dict[tuple[str, float], dict[tuple[Any, ...], list[float]]] = {}
         failed: Counter[tuple[str, float]] = Counter()
@@ -243,9 +247,9 @@ class Content:
 def _section(
     data: DatasetRuns, families: Mapping[int, str], colours: Mapping[str, int], at: str
 ) -> Section:
-    family_of = _family_of(data, families)
-    drawn = _drawn(data, family_of, at)
-    best_first = sorted(data.shown, key=lambda s: (s.name not in drawn, _monitor(s, at)))
+    family_of = families_of(data, families)
+    drawn = drawn_at_first(data, family_of, at)
+    best_first = sorted(data.shown, key=lambda s: (s.name not in drawn, mean_monitor(s, at)))
     with_curves = {s.name for s in best_first[: min(LINES, lines_for(len(data.tasks) or 1))]}
     return Section(
         data,
@@ -265,70 +269,10 @@ def _section(
     )
 
 
-def _families(roles: Sequence[RunRole]) -> dict[int, str]:
-    """Return each run's family, by the role's id: its strategy without settings that are numbers.
-
-    ``dwa, lr=0.001`` and ``dwa, lr=0.003`` are ``dwa``, and so is its frozen twin; ``fixed y1=0.5
-    y2=1.5`` is ``fixed``. If then nothing varies any more, only the learning rate is left out, and
-    if nothing varies even so, nothing.
-    """
-
-    def without(role: RunRole, drop: Callable[[str], bool]) -> str:
-        first, *settings = (role.twin_of or role.strategy).split(", ")
-        words = [word for word in first.split(" ") if role.role != "fixed" or not drop(word)]
-        return ", ".join([" ".join(words) or first, *(s for s in settings if not drop(s))])
-
-    def is_number(setting: str) -> bool:
-        return "=" in setting
-
-    def is_rate(setting: str) -> bool:
-        return setting.startswith(("lr=", f"{RATE}="))
-
-    def is_nothing(setting: str) -> bool:
-        return not setting
-
-    names: dict[int, str] = {}
-    for drop in (is_number, is_rate, is_nothing):
-        names = {id(role): without(role, drop) for role in roles}
-        if len(set(names.values())) > 1:
-            break
-    return names
-
-
-def _family_of(data: DatasetRuns, families: Mapping[int, str]) -> dict[str, str]:
-    """Return ``{strategy: family}``."""
-    names: dict[str, str] = {}
-    for role in data.roles:
-        name = role.strategy if role.final or data.has_final_runs else role.trial
-        names.setdefault(name, families[id(role)])
-    return names
-
-
-def _drawn(data: DatasetRuns, family_of: Mapping[str, str], at: str) -> set[str]:
-    """Return the best of equal weights, and the best few of each family's best by the monitor."""
-    best: dict[str, tuple[bool, float, str]] = {}
-    for strategy in data.shown:
-        entry = (strategy.role == "twin", _monitor(strategy, at), strategy.name)
-        family = family_of[strategy.name]
-        best[family] = min(best.get(family, entry), entry)
-    equal = [(_monitor(s, at), s.name) for s in data.shown if s.role == "equal"]
-    names = [
-        *(name for _, name in sorted(equal)[:1]),
-        *(name for *_, name in sorted(best.values())),
-    ]
-    return set(list(dict.fromkeys(names))[:DRAWN])
-
-
 def monitor_name(runs: Iterable[Run]) -> str:
     """Return the name of the number that judges some runs; ``monitor`` if they do not agree."""
     names = {run.summary.monitor.name for run in runs if run.finished}
     return names.pop() if len(names) == 1 else "monitor"
-
-
-def _monitor(strategy: Strategy, at: str) -> float:
-    """Return the mean monitor, infinite where there is none: what is sorted by it comes last."""
-    mean = interval(run.summary.monitor.at(at) for run in strategy.finished).mean
-    return mean if math.isfinite(mean) else math.inf
 
 
 def _other_settings(role: RunRole) -> tuple[Any, ...]:
