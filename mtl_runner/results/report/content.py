@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from mtl_runner.results.records.dataset import DatasetRuns, Records, Strategy
+from mtl_runner.results.records.dataset import DatasetRuns, Records
 from mtl_runner.results.records.evidence import DatasetEvidence, Evidence, gather
 from mtl_runner.results.records.families import (
     RATE,
@@ -29,14 +29,13 @@ from mtl_runner.results.report.curves import (
     points_for,
     rounded,
 )
-from mtl_runner.results.statistics.intervals import interval
+from mtl_runner.results.report.drawn import drawn_at_first, mean_monitor
 from mtl_runner.results.statistics.spread import Spread, spread
 
 CLOUD = 60  # resampled means of a strategy in the plane of two tasks
 CLOUDS = 6000  # of all strategies together
 POINTS = 200  # strategies in that plane: the best, and those that no other one beats
 LINES = 200  # strategies with curves, which a table that is thinned can still choose
-DRAWN = 8  # strategies that the curves show at first: as many as there are colours
 
 
 @dataclass(frozen=True)
@@ -248,8 +247,8 @@ def _section(
     data: DatasetRuns, families: Mapping[int, str], colours: Mapping[str, int], at: str
 ) -> Section:
     family_of = family_of_strategies(data, families)
-    drawn = _drawn(data, family_of, at)
-    best_first = sorted(data.shown, key=lambda s: (s.name not in drawn, _monitor(s, at)))
+    drawn = drawn_at_first(data, family_of, at)
+    best_first = sorted(data.shown, key=lambda s: (s.name not in drawn, mean_monitor(s, at)))
     with_curves = {s.name for s in best_first[: min(LINES, lines_for(len(data.tasks) or 1))]}
     return Section(
         data,
@@ -269,31 +268,10 @@ def _section(
     )
 
 
-def _drawn(data: DatasetRuns, family_of: Mapping[str, str], at: str) -> set[str]:
-    """Return the best of equal weights, and the best few of each family's best by the monitor."""
-    best: dict[str, tuple[bool, float, str]] = {}
-    for strategy in data.shown:
-        entry = (strategy.role == "twin", _monitor(strategy, at), strategy.name)
-        family = family_of[strategy.name]
-        best[family] = min(best.get(family, entry), entry)
-    equal = [(_monitor(s, at), s.name) for s in data.shown if s.role == "equal"]
-    names = [
-        *(name for _, name in sorted(equal)[:1]),
-        *(name for *_, name in sorted(best.values())),
-    ]
-    return set(list(dict.fromkeys(names))[:DRAWN])
-
-
 def monitor_name(runs: Iterable[Run]) -> str:
     """Return the name of the number that judges some runs; ``monitor`` if they do not agree."""
     names = {run.summary.monitor.name for run in runs if run.finished}
     return names.pop() if len(names) == 1 else "monitor"
-
-
-def _monitor(strategy: Strategy, at: str) -> float:
-    """Return the mean monitor, infinite where there is none: what is sorted by it comes last."""
-    mean = interval(run.summary.monitor.at(at) for run in strategy.finished).mean
-    return mean if math.isfinite(mean) else math.inf
 
 
 def _other_settings(role: RunRole) -> tuple[Any, ...]:

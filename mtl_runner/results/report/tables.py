@@ -7,75 +7,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mtl_runner.results.records.run import Run
-from mtl_runner.results.records.summary import as_float
-from mtl_runner.results.report.cells import Head, Number, Sort
-from mtl_runner.results.report.content import Content, Line, Section, monitor_name
+from mtl_runner.results.report.cells import Head, Number
+from mtl_runner.results.report.columns import (
+    MeanCell,
+    ReportColumn,
+    columns_of,
+    mean_cell,
+    scale_of,
+    shown_columns,
+)
+from mtl_runner.results.report.content import Content, Line, Section
 from mtl_runner.results.strategies_table import Row
-from mtl_runner.results.text import number
 
 # Strategies that a long table shows at first; of a sweep over fixed weights only drawn ones.
 ROWS = 15
 LISTED = 200  # strategies that a page holds at all, unless more were asked for
-
-
-@dataclass(frozen=True)
-class ReportColumn:
-    """A column of numbers over strategies.
-
-    Attributes:
-        title: What it shows.
-        key: The key of its numbers in a row.
-        unit: Its unit.
-        higher_is_better: Whether a higher number is better.
-        has_interval: Whether there is an interval beside the mean.
-        marks_best: Whether the best number is marked; the best of a cost is not.
-    """
-
-    title: str
-    key: str
-    unit: str = ""
-    higher_is_better: bool = False
-    has_interval: bool = True
-    marks_best: bool = True
-
-    def mean(self, row: Row) -> float:
-        """Return the number of a row."""
-        return as_float(row.get(f"{self.key}.mean" if self.has_interval else self.key))
-
-    def ends(self, row: Row) -> tuple[float, float]:
-        """Return the ends of its interval; NaN without one."""
-        if not self.has_interval:
-            return math.nan, math.nan
-        return as_float(row.get(f"{self.key}.low")), as_float(row.get(f"{self.key}.high"))
-
-    @property
-    def sort(self) -> Sort:
-        """The order from best to worst."""
-        return "high" if self.higher_is_better else "low"
-
-
-@dataclass(frozen=True)
-class Scale:
-    """The range that a column's whiskers show, and its best mean; NaN for fewer than two means."""
-
-    least: float = math.nan
-    most: float = math.nan
-    best: float = math.nan
-
-    def percent(self, value: float) -> str:
-        """Return the place of a value between the ends."""
-        clipped = min(max(value, self.least), self.most)
-        return f"{100 * (clipped - self.least) / (self.most - self.least):.1f}"
-
-
-@dataclass(frozen=True)
-class MeanCell:
-    """A mean in the table: its number, half its interval, its whisker, and whether it is best."""
-
-    number: Number
-    half: str = ""
-    whisker: str = ""
-    best: bool = False
 
 
 @dataclass(frozen=True)
@@ -145,7 +91,7 @@ def strategies_table(
     if split == "val":
         runs = {strategy.name: strategy.finished for strategy in section.data.shown}
         rows = [row | _costs(runs[row["strategy"]]) for row in rows]
-    columns = _shown_columns(_columns(section, split), rows)
+    columns = shown_columns(columns_of(section, split), rows)
     by_monitor = next((column for column in columns if column.key == "monitor"), None)
     if by_monitor is not None:
         rows = sorted(rows, key=lambda row: _order(by_monitor.mean(row)))
@@ -185,57 +131,6 @@ def spreads_table(content: Content, section: Section) -> list[SpreadRow]:
     return [SpreadRow(line, [Number(s.grids, 2), Number(s.seeds, 2)]) for line, s in spreads]
 
 
-def _columns(section: Section, split: str) -> list[ReportColumn]:
-    columns = [
-        ReportColumn(
-            task,
-            f"{split}.{task}.{metrics.main}",
-            metrics.main,
-            metrics.higher_is_better(metrics.main),
-        )
-        for task, metrics in section.data.tasks.items()
-    ]
-    if split == "val":
-        columns.append(
-            ReportColumn(
-                "all tasks",
-                "monitor",
-                monitor_name(r for s in section.data.shown for r in s.finished),
-            )
-        )
-    for title, key, unit in (
-        ("mean rank", "mean_rank", ""),
-        ("delta-m", "delta_m", "%"),
-        ("delta-m", "delta_m_task", "% by task"),
-    ):
-        columns.append(ReportColumn(title, f"{split}.{key}", unit, has_interval=False))
-    if split == "val":
-        for title, key, unit in (
-            ("backward", "passes", "passes / step"),
-            ("time", "seconds", "s per run"),
-        ):
-            columns.append(ReportColumn(title, key, unit, has_interval=False, marks_best=False))
-    return columns
-
-
-def _shown_columns(columns: Sequence[ReportColumn], rows: Sequence[Row]) -> list[ReportColumn]:
-    """Leave out columns without numbers, in which nothing varies, or that repeat another one."""
-    shown: list[ReportColumn] = []
-    for column in columns:
-        known = any(math.isfinite(column.mean(row)) for row in rows)
-        varies = (
-            column.has_interval or len(rows) < 2 or len({row.get(column.key) for row in rows}) > 1
-        )
-        repeats = any(
-            earlier.title == column.title
-            and all(_same(earlier.mean(row), column.mean(row)) for row in rows)
-            for earlier in shown
-        )
-        if known and varies and not repeats:
-            shown.append(column)
-    return shown
-
-
 def _rows(
     section: Section,
     columns: Sequence[ReportColumn],
@@ -244,7 +139,7 @@ def _rows(
     is_long: bool,
 ) -> list[StrategyRow]:
     lines = {line.name: line for line in section.lines}
-    scales = [_scale(column, rows) for column in columns]
+    scales = [scale_of(column, rows) for column in columns]
     optional = _optional(section, rows)
     table = []
     major = [row["strategy"] for row in rows if row["strategy"] not in swept]
@@ -257,7 +152,7 @@ def _rows(
             hidden = "optional more" if is_long and places[line.name] >= ROWS else "optional"
         else:
             hidden = ""
-        cells = [_cell(c, row, scale) for c, scale in zip(columns, scales, strict=True)]
+        cells = [mean_cell(c, row, scale) for c, scale in zip(columns, scales, strict=True)]
         table.append(StrategyRow(line, hidden, row["runs"], row["failed"], cells))
     return table
 
@@ -284,34 +179,6 @@ def _optional(section: Section, rows: Sequence[Row]) -> set[str]:
         if role_of[row["strategy"]] not in ("fixed", "twin"):
             best.setdefault(families[row["strategy"]], row["strategy"])
     return set(families) - set(best.values())
-
-
-def _cell(column: ReportColumn, row: Row, scale: Scale) -> MeanCell:
-    mean, (low, high) = column.mean(row), column.ends(row)
-    if not math.isfinite(mean):
-        return MeanCell(Number(mean))
-    half = number((high - low) / 2, 2) if math.isfinite(high - low) else ""
-    whisker = ""
-    if column.has_interval and scale.most > scale.least:
-        ends = (low, high) if half else (mean, mean)
-        places = zip("mlh", (mean, *ends), strict=True)
-        whisker = ";".join(f"--{name}:{scale.percent(value)}" for name, value in places)
-    best = column.marks_best and mean == scale.best and scale.most > scale.least
-    return MeanCell(Number(mean), half, whisker, best)
-
-
-def _scale(column: ReportColumn, rows: Sequence[Row]) -> Scale:
-    means = [mean for row in rows if math.isfinite(mean := column.mean(row))]
-    if len(means) < 2:
-        return Scale()
-    values = [v for row in rows for v in (column.mean(row), *column.ends(row)) if math.isfinite(v)]
-    # An interval of few seeds may be far wider than all else: it is cut, so that it hides nothing.
-    spread = max(means) - min(means) or max(values) - min(values)
-    return Scale(
-        max(min(values), min(means) - spread),
-        min(max(values), max(means) + spread),
-        max(means) if column.higher_is_better else min(means),
-    )
 
 
 def _caption(
@@ -357,10 +224,6 @@ def _costs(runs: Sequence[Run]) -> Row:
 def _mean(values: Sequence[float]) -> float:
     known = [value for value in values if math.isfinite(value)]
     return sum(known) / len(known) if known else math.nan
-
-
-def _same(a: float, b: float) -> bool:
-    return (math.isnan(a) and math.isnan(b)) or math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-9)
 
 
 def _order(value: float) -> float:

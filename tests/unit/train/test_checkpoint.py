@@ -40,7 +40,7 @@ def test_a_state_that_cannot_be_written_leaves_the_old_file(tmp_path: Path) -> N
     """Breaks if a failed save destroys the last good checkpoint."""
     path = tmp_path / "checkpoint.pt"
     checkpoint.save(path, {"epoch": 1})
-    with pytest.raises(Exception, match="pickle|local object"):
+    with pytest.raises(Exception, match=r"pickle|local object"):
         checkpoint.save(path, {"epoch": 2, "function": lambda: None})
     assert checkpoint.load(path) == {"epoch": 1}
     assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.pt"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.unit.results.report.parsed_page import Page, report
-from tests.unit.results.report.studies import write_made_study
 from tests.unit.results.run_builders import write_study, write_trained_run
 
 
@@ -64,28 +63,6 @@ def test_a_strategys_colour_does_not_depend_on_its_numbers(page: Page) -> None:
     assert len({colour for numbers in colours.values() for colour in numbers}) == 3
 
 
-def test_fixed_weights_are_one_family_and_a_twin_has_its_methods_colour(tmp_path: Path) -> None:
-    """Breaks if a fixed-weight sweep takes all colours, so that the methods are not drawn."""
-    rows = {row["name"]: row for row in report(write_made_study(tmp_path)).figures[0]["strategies"]}
-    assert len({row["colour"] for name, row in rows.items() if name.startswith("fixed")}) == 1
-    assert rows["dwa"]["colour"] == rows["dwa frozen"]["colour"] != rows["equal"]["colour"]
-    drawn = [name for name, row in rows.items() if row["drawn"]]
-    assert drawn[:2] == ["equal", "dwa"]
-    assert len(drawn) == 3
-
-
-def test_equal_weights_are_always_drawn_beside_the_best_fixed_ones(tmp_path: Path) -> None:
-    """Breaks if the curves lack the baseline, or the constants that the first line recommends."""
-    for i, weight in enumerate((None, 0.5, 2.0)):
-        options = {} if weight is None else {"weighting__weights__y1": weight}
-        write_trained_run(tmp_path / str(i), "fixed", loss_factor=1 - i / 10, **options)
-    for i in range(9):
-        write_trained_run(tmp_path / f"m{i}", f"m{i}", loss_factor=0.5)
-    rows = {row["name"]: row for row in report(tmp_path).figures[0]["strategies"]}
-    assert rows["fixed, y1=default"]["drawn"]
-    assert sum(row["drawn"] for row in rows.values()) == 8
-
-
 def test_the_number_that_judges_runs_has_one_name(page: Page) -> None:
     """Breaks if relative_loss is called monitor in one table and relative loss in the next."""
     assert page.figures[0]["monitor"] == "relative_loss"
@@ -113,14 +90,6 @@ def test_a_rate_at_which_all_runs_failed_keeps_its_place(page: Page) -> None:
     assert famo["x"] == [0.001, 0.01]
     assert (famo["mean"][1], famo["failed"]) == (None, [0, 3])
     assert famo["low"][0] <= famo["mean"][0] <= famo["high"][0]
-
-
-def test_one_setting_is_a_family_by_itself_if_nothing_else_varies(tmp_path: Path) -> None:
-    """Breaks if a sweep over one number is drawn in one colour."""
-    for i in range(3):
-        write_trained_run(tmp_path / str(i), "dwa", weighting__temperature=i + 1)
-    entries = report(tmp_path).figures[0]["strategies"]
-    assert len({entry["colour"] for entry in entries}) == 3
 
 
 def test_fragments_are_drawn_only_where_no_run_finished(trained_sweep: Path, page: Page) -> None:

@@ -53,17 +53,6 @@ def test_the_best_mean_of_a_column_is_marked(tmp_path: Path) -> None:
     assert [head.sort for head in table.heads[1:3]] == ["low", "high"]
 
 
-def test_half_the_interval_stands_behind_the_plus_minus(tmp_path: Path) -> None:
-    """Breaks if the whole width of the interval is printed as what is added and subtracted."""
-    for seed, error in enumerate((1.0, 2.0, 4.0)):
-        write_run(tmp_path, str(seed), {"a": {"rmse": error}}, seed=seed)
-    section = Content.of(Records.read([tmp_path]), "final").sections[0]
-    table = strategies_table(section, strategy_rows(section.data, "final"), "final", "val")
-    cell = table.rows[0].cells[0]
-    # Student's t of two degrees of freedom, 4.303, times the standard error, 0.882.
-    assert (round(cell.number.value, 3), cell.half) == (2.333, "3.8")
-
-
 def test_a_cost_has_no_best_value(page: Page) -> None:
     """Breaks if the time of a run, which the size of a stack decides, is marked as a merit."""
     table = page.table(TABLE)
