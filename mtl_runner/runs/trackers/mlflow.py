@@ -36,6 +36,8 @@ class MLflow(Tracker):
 
     def __init__(self, tracking_uri: str | None = None, experiment: str = "mtl-runner") -> None:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        # MLflow's own 7 would hold a run up for minutes before a server that is away is given up.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
         # MLflow prepares a new database at length.
         for name in ("alembic", "mlflow.store.db.utils"):
             logging.getLogger(name).setLevel(logging.WARNING)

@@ -141,6 +141,8 @@ class Trackers:
         for name, tracker in list(self.trackers.items()):
             step = test.step if test else self.last_steps[name]
             values = dict(test.values) if test else {}
+            # The evaluation at this step has told it.
+            values.pop("epoch", None)
             self._guarded(name, tracker.end, status, step, values, pictures)
         self._write_note(ended=status == "finished")
         self.trackers = {}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.commands import Command
-from tests.support.tracked_runs import curves, killed_and_resumed, numbers_of_test
+from tests.support.tracked_runs import EPOCHS, curves, killed_and_resumed, numbers_of_test
 
 pytestmark = pytest.mark.extras
 
@@ -24,6 +24,7 @@ def test_a_killed_and_resumed_run_is_one_record(mtl: Command, tmp_path: Path) ->
         name: [(event.step, event.value) for event in record.Scalars(name)]
         for name in record.Tags()["scalars"]
     }
+    assert points["epoch"] == EPOCHS
     for name, expected in (expected_curves := curves(run)).items():
         assert points[name] == [(step, pytest.approx(value)) for step, value in expected], name
     test = {name: values[0][1] for name, values in points.items() if name.startswith("test/")}

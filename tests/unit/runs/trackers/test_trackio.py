@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.commands import Command
-from tests.support.tracked_runs import Points, curves, killed_and_resumed, numbers_of_test
+from tests.support.tracked_runs import EPOCHS, Points, curves, killed_and_resumed, numbers_of_test
 
 pytestmark = pytest.mark.extras
 
@@ -31,6 +31,7 @@ def test_a_killed_and_resumed_run_is_one_record(mtl: Command, tmp_path: Path) ->
     for _, step, metrics in rows:
         for name, value in json.loads(metrics).items():
             points.setdefault(name, []).append((step, value))
+    assert points["epoch"] == EPOCHS
     for name, expected in curves(run).items():
         assert points[name] == expected, name
     for name, value in numbers_of_test(run).items():

@@ -13,7 +13,7 @@ import pytest
 from mtl_runner.errors import ConfigError
 from mtl_runner.runs.trackers import WandB
 from tests.support.commands import Command
-from tests.support.tracked_runs import Points, curves, killed_and_resumed, numbers_of_test
+from tests.support.tracked_runs import EPOCHS, Points, curves, killed_and_resumed, numbers_of_test
 
 pytestmark = pytest.mark.extras
 
@@ -67,6 +67,7 @@ def test_a_killed_and_resumed_run_is_one_record(mtl: Command, tmp_path: Path) ->
             summary |= {i.key: json.loads(i.value_json) for i in record.summary.update if i.key}
     assert len(files) == 1
     assert len(identities) == 1
+    assert points["epoch"] == EPOCHS
     for name, expected in curves(run).items():
         assert points[name] == [(step, pytest.approx(value)) for step, value in expected], name
     for name, value in numbers_of_test(run).items():
