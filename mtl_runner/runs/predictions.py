@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mtl_runner.errors import DataError
 from mtl_runner.experiment.forward import split_outputs_and_targets
 from mtl_runner.files import write_atomic
 from mtl_runner.runs.answers import SIGMA, Columns, sigma_tensor, suffixed
@@ -49,8 +50,14 @@ def _row_ids(trainer: Trainer, name: str) -> Columns:
     rows = len(data.splits[name])
     if data.row_ids is None:
         return {"row": range(rows)}
+    columns = {column: list(values) for column, values in data.row_ids(name).items()}
+    for column, values in columns.items():
+        if len(values) < rows:
+            raise DataError(
+                f"The dataset's row_ids({name!r}) gives {len(values)} values of {column!r} for {rows} rows; give one per row."
+            )
     # A debug run keeps the first rows alone.
-    return {column: list(values)[:rows] for column, values in data.row_ids(name).items()}
+    return {column: values[:rows] for column, values in columns.items()}
 
 
 def _columns(trainer: Trainer, name: str) -> Columns:

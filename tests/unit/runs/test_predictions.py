@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mtl_runner.errors import DataError
 from mtl_runner.experiment.build import build
 from mtl_runner.runs.predictions import write_predictions
 from mtl_runner.train.trainer import Trainer
@@ -51,3 +52,20 @@ def test_a_later_table_replaces_an_earlier_one(trainer: Trainer, tmp_path: Path)
     write_predictions(trainer)
     assert (tmp_path / "predictions.csv").read_bytes() == first
     assert first.count(b"split") == 1
+
+
+def test_a_dataset_can_name_its_rows(trainer: Trainer, tmp_path: Path) -> None:
+    """Breaks if answers of a user's own dataset cannot be joined, or too few names are a traceback."""
+    splits = trainer.experiment.data.splits
+    trainer.experiment.data.row_ids = lambda split: {"who": [f"{split}{i}" for i in range(60)]}
+    write_predictions(trainer)
+    with (tmp_path / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0])[:2] == ["split", "who"]
+    assert [row["who"] for row in rows][-1] == f"test{len(splits['test']) - 1}"
+    trainer.experiment.data.row_ids = lambda split: {"who": [1, 2]}
+    with pytest.raises(DataError) as error:
+        write_predictions(trainer)
+    assert str(error.value) == (
+        f"The dataset's row_ids('val') gives 2 values of 'who' for {len(splits['val'])} rows; give one per row."
+    )

@@ -36,6 +36,11 @@ def test_a_table_gives_tasks_with_names_units_and_missing_labels(tmp_path: Path)
     assert int((targets == -100).sum()) == 6
     assert all(task.missing for task in prepared.tasks)
     assert prepared.preprocessing == {"images": data.splits["train"].reader.state()}
+    assert prepared.row_ids is not None
+    ids = prepared.row_ids("test")
+    assert list(ids) == ["row", "file"]
+    assert [f"{row:03}.jpg" for row in ids["row"]] == list(ids["file"])
+    assert [Path(image).name for image in data.splits["test"].images] == list(ids["file"])
     _, labels = data.splits["test"][0]
     first = data.splits["test"].images[0]
     label = labels["colour"]

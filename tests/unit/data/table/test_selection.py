@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mtl_runner.data.table.selection import describe, dropped_columns
+from mtl_runner.data.table.selection import describe, dropped_columns, identifier_columns
 from mtl_runner.errors import ConfigError
 from tests.unit.data.table.houses import fails, features_of
 
@@ -124,3 +124,20 @@ def test_a_table_says_what_it_uses(table, houses, caplog, monkeypatch):
     logger.removeHandler(caplog.handler)
     with fails(ConfigError, "No feature column is left (id identify rows); name some in"):
         table(["price"], houses[["id", "price"]])
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "identifies"),
+    [
+        ("customer", [f"C{n}" for n in range(ROWS)], True),
+        ("user_id", RANDOM.permutation(ROWS) + 7, True),
+        ("note", [f"late {n // 2}" for n in range(ROWS)], False),
+        ("customer", [None, *(f"C{n}" for n in range(ROWS - 1))], False),
+        ("height", RANDOM.normal(size=ROWS), False),
+        ("day", [f"2021-{1 + n // 28:02}-{1 + n % 28:02}" for n in range(ROWS)], False),
+    ],
+)
+def test_only_what_names_every_row_is_kept_beside_answers(name, values, identifies):
+    """Breaks if answers cannot be joined with their customers, or carry numbers and free text."""
+    frame = pd.DataFrame({name: values})
+    assert identifier_columns({"train": frame}, [name]) == ([name] if identifies else [])

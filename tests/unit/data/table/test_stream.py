@@ -56,6 +56,23 @@ def train_split(file: Path, workers: int = 0) -> TableStream:
     return split
 
 
+@pytest.mark.parametrize("stream", [True, False])
+def test_the_rows_of_a_split_are_known_by_their_place_in_the_table(
+    file: Path, stream: bool
+) -> None:
+    """Breaks if predictions.csv gives an answer to another row of the table."""
+    data = prepared(file, stream=stream, features=["x", "city"])
+    assert data.row_ids is not None
+    table = pd.read_parquet(file)
+    for name, split in data.splits.items():
+        ids = data.row_ids(name)
+        assert list(ids) == ["row"]
+        targets = torch.cat([batch.targets["y"] for batch in split.batches(64)]).flatten()
+        y = table["y"].to_numpy()[list(ids["row"])]
+        numbers = targets.numpy() * data.tasks[0].scale + data.tasks[0].offset
+        np.testing.assert_allclose(numbers, y, rtol=1e-4, atol=1e-3)
+
+
 def test_rows_on_the_disk_are_those_in_memory(file: Path) -> None:
     """Breaks if scaling, categories, missing labels or splits depend on where the rows lie."""
     on_disk, in_memory = prepared(file), prepared(file, stream=False)
