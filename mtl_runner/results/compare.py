@@ -19,8 +19,8 @@ from mtl_runner.results.records.evidence import evidence_of
 from mtl_runner.results.records.run import Run
 from mtl_runner.results.records.summary import EPOCHS
 from mtl_runner.results.runs_table import relative, run_row
-from mtl_runner.results.selection import SINGLE_TASK, Selection
-from mtl_runner.results.strategies_table import selected_columns, strategy_rows
+from mtl_runner.results.selection import Selection
+from mtl_runner.results.strategies_table import selected_rows, strategy_rows
 from mtl_runner.results.table import StrategyTable, table_of
 from mtl_runner.results.text import csv_bytes
 from mtl_runner.results.verdict.conclusions import Conclusions, conclude
@@ -98,7 +98,10 @@ class Comparison:
         """
         selection.check(self.records, self._recorded_metrics())
         if style == "csv":
-            return csv_bytes(self._selected_rows(selection)).decode()
+            rows = selected_rows(self.records, self.tables(selection), selection)
+            for row in rows:
+                row |= self.conclusions.columns(row["data"], row["strategy"])
+            return csv_bytes(pd.DataFrame(rows)).decode()
         tables = self.tables(selection)
         if style == "latex":
             return latex(tables, error)
@@ -137,22 +140,6 @@ class Comparison:
             for task, names in evidence_of(data, self.at, "val").recorded_metrics.items():
                 metrics.setdefault(task, {}).update(dict.fromkeys(names))
         return {task: list(names) for task, names in metrics.items()}
-
-    def _selected_rows(self, selection: Selection) -> pd.DataFrame:
-        """Return ``comparison.csv`` with the strategies, the split and the metrics that are named.
-
-        Ranks are among the strategies that are left.
-        """
-        rows = []
-        for data, table in zip(self.records.datasets, self.tables(selection), strict=True):
-            names = {s.name for s in table.strategies} if selection.strategies else None
-            if names and SINGLE_TASK in names:  # a baseline of several settings
-                names |= {s.name for s in data.shown if s.role == SINGLE_TASK}
-            pairs = selection.metric_columns(table.evidence) if selection.metrics else None
-            for row in strategy_rows(data, self.at, names):
-                row |= self.conclusions.columns(data.name, row["strategy"])
-                rows.append(selected_columns(row, selection.split, pairs, data.tasks))
-        return pd.DataFrame(rows)
 
     def __repr__(self) -> str:
         return self.text()

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Sequence
 from typing import Any
 
-from mtl_runner.results.records.dataset import DatasetRuns
+from mtl_runner.results.records.dataset import DatasetRuns, Records
 from mtl_runner.results.records.evidence import (
     DatasetEvidence,
     evidence_of,
 )
 from mtl_runner.results.records.summary import SPLITS
+from mtl_runner.results.selection import SINGLE_TASK, Selection
 from mtl_runner.results.statistics.intervals import Interval, interval
 from mtl_runner.results.statistics.ranks import delta_to_single_task, mean_ranks
+from mtl_runner.results.table import StrategyTable
 
 Row = dict[str, Any]
 
@@ -52,6 +54,31 @@ def strategy_rows(data: DatasetRuns, at: str, names: Container[str] | None = Non
         ]
         for row, rank in zip(rows, mean_ranks(columns), strict=False):
             row[f"{split}.mean_rank"] = rank
+    return rows
+
+
+def selected_rows(
+    records: Records, tables: Sequence[StrategyTable], selection: Selection
+) -> list[Row]:
+    """Return the rows with the strategies, the split and the metrics that a selection names.
+
+    Ranks are among the strategies that are left.
+
+    Args:
+        records: The runs by data set and strategy.
+        tables: The table of every data set.
+        selection: The selection; where it names none, all are there.
+    """
+    rows = []
+    for data, table in zip(records.datasets, tables, strict=True):
+        names = {s.name for s in table.strategies} if selection.strategies else None
+        if names and SINGLE_TASK in names:  # a baseline of several settings
+            names |= {s.name for s in data.shown if s.role == SINGLE_TASK}
+        pairs = selection.metric_columns(table.evidence) if selection.metrics else None
+        rows += [
+            selected_columns(row, selection.split, pairs, data.tasks)
+            for row in strategy_rows(data, table.at, names)
+        ]
     return rows
 
 

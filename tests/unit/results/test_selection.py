@@ -86,7 +86,11 @@ def test_the_best_point_of_each_grid_stands_for_it(tmp_path: Path) -> None:
 def test_a_sweep_that_is_one_grid_is_shown_in_full(tmp_path: Path) -> None:
     """Breaks if a sweep over a learning rate, and nothing else, ends with one row."""
     write_grid(tmp_path, "dwa", {0.001: 0.9, 0.01: 0.5, 0.1: 0.3})
-    assert len(names(tmp_path)) == 3
+    table = table_of(tmp_path, Selection())
+    assert len(table.strategies) == 3
+    assert table.notes == (
+        "Of 3 settings of dwa, lr=0.1 is the best on validation (0.3): lr=0.1 is the largest that was tried.",
+    )
 
 
 def test_a_setting_in_words_is_a_method_of_its_own() -> None:
