@@ -72,7 +72,7 @@ def prepare_device(device: torch.device, options: TrainerOptions) -> None:
 def use_channels_last(model: nn.Module, device: torch.device, options: TrainerOptions) -> bool:
     """Return whether the weights of a model's convolutions are laid out with the channels last.
 
-    ``auto`` does so where it pays: on a GPU in half precision.
+    ``auto`` does so where it pays: on a GPU in half precision, unless the model is sharded.
 
     Args:
         model: The model; one without two-dimensional convolutions stays as it is.
@@ -91,7 +91,9 @@ def use_channels_last(model: nn.Module, device: torch.device, options: TrainerOp
         return False
     if isinstance(options.channels_last, bool):
         return options.channels_last
-    return device.type == "cuda" and options.precision in ("bf16", "fp16")
+    is_half = options.precision in ("bf16", "fp16")
+    # Parameters are cut along their first dimension, and must lie in memory in that order.
+    return device.type == "cuda" and is_half and options.parallel == "data"
 
 
 def check_precision(

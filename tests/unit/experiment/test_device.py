@@ -117,3 +117,11 @@ def test_the_precision_of_products_is_that_of_the_run() -> None:
     assert torch.get_float32_matmul_precision() == "high"
     build(compose_config(*IMAGES))
     assert torch.get_float32_matmul_precision() == "highest"
+
+
+@pytest.mark.parametrize("parallel", ["data", "fsdp"])
+def test_a_sharded_model_keeps_its_first_dimension_first(parallel: str) -> None:
+    """Breaks if a model with convolutions cannot be sharded on GPUs in bf16."""
+    options = TrainerOptions(precision="bf16", parallel=parallel)
+    model, cuda = nn.Sequential(nn.Conv2d(1, 1, 1)), torch.device("cuda")
+    assert use_channels_last(model, cuda, options) == (parallel == "data")
