@@ -25,8 +25,8 @@ from mtl_runner.train.stack.stacked_step import cannot_stack_on_error
 from mtl_runner.train.trainer import Trainer
 
 # Rows times replicas that go through the model at once. On a CPU, larger tensors are new pages of
-# memory at every evaluation, which cost more than the numbers in them.
-CPU_ROWS, GPU_ROWS = 2**13, 2**24
+# memory at every evaluation, and smaller ones are more calls of ``vmap``.
+CPU_ROWS, GPU_ROWS = 2**14, 2**24
 MIN_REPLICAS = 8  # however many rows there are
 
 StackedTensors = Mapping[str, Mapping[str, Tensor]]  # by part and name, [S, ...]
