@@ -107,9 +107,10 @@ def main(arguments: Sequence[str]) -> None:
     output = options.output or (options.paths[0] if len(options.paths) == 1 else Path("comparison"))
     comparison = compare_directories(options.paths, output, options.at, margin=options.margin)
     selection = Selection(options.split, options.strategies, options.metrics, options.all)
+    text = comparison.text(options.format, output, selection, options.error).rstrip()
     if options.format == "latex":
         print(f"% {printable(shlex.join(['mtl-compare', *arguments]))}")
-    print(comparison.text(options.format, output, selection, options.error).rstrip())
+    print(text)
     if options.figures:
         files = comparison.draw_figures(
             output / "figures", options.figures, options.width, selection
