@@ -135,9 +135,10 @@ def main(arguments: Sequence[str]) -> None:
         first = partial(_open, output) if options.open else None
         comparison = watch(options.paths, output, options.watch, options.at, options.margin, first)
     if comparison is not None:
+        text = comparison.text(options.format, output, selection, options.error).rstrip()
         if options.format == "latex":
             print(f"% {printable(shlex.join(['mtl-compare', *arguments]))}")
-        print(comparison.text(options.format, output, selection, options.error).rstrip())
+        print(text)
         if options.figures:
             files = comparison.draw_figures(
                 output / "figures", options.figures, options.width, selection
