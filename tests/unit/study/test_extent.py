@@ -40,20 +40,20 @@ def test_the_runs_of_a_study_are_within_what_it_said(
         lambda _: [1e-3, 1e-2][: draw.choice((1, 2))],
     )
     rounds = protocol.rounds()
-    sizes, said, extended = [], [], 0
+    sizes, announced, extended = [], [], 0
     runs = next(rounds)
     while True:
         extended += runs[0].phase == 2
         sizes.append(len(runs))
-        said.append(extent.after(runs[0].phase, extended))
+        announced.append(extent.after(runs[0].phase, extended))
         try:
             runs = rounds.send([draw.random() for _ in runs])
         except StopIteration:
             break
     assert extent.least <= sum(sizes) <= extent.most
-    for k, (least, most) in enumerate(said):
+    for k, (least, most) in enumerate(announced):
         assert least <= sum(sizes[k + 1 :]) <= most
-    assert said[-1][0] == 0
+    assert announced[-1][0] == 0
 
 
 def test_the_plan_says_singular_and_plural() -> None:
