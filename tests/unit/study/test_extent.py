@@ -65,12 +65,12 @@ def test_the_plan_says_singular_and_plural() -> None:
     assert lines[:3] == [
         "study: 1 strategy, equal weights, the single-task baseline and 1 fixed weighting; for each at least 5 trials, then 2 fresh seeds.",
         "study: 28 to 32 runs, of 1 step each, judged at their last epoch.",
-        "study: about 9.6 s with a small model, one run after another; a fraction of that in stacks, more with a large model: the second round says how much is left.",
+        "study: 9.6 s or more with a small model, one run after another; a fraction of that in stacks, more with a large model: the second round says how much is left.",
     ]
     extended = Extent(Plan(lr=1e-3, seeds=2, per_decade=1, extensions=2), 4, 1, 2)
     text = announcement(candidates, extended, 150_000, "best evaluation")
     assert "28 to 32 runs, and up to 8 more if a best learning rate lies on the edge" in text
-    assert "about 32 min with a small model" in text
+    assert "32 min or more with a small model" in text
 
 
 @pytest.mark.parametrize("seeds", [3, 5, 10])
