@@ -128,7 +128,7 @@ def announcement(candidates: Sequence[Candidate], extent: Extent, steps: int, ju
         f"study: {strategies}, equal weights, the single-task baseline and {fixed}; "
         f"for each at least {counted(plan.least_trials, 'trial')}, then {plan.seeds} fresh seeds.\n"
         f"study: {least} to {most} runs{edge}, of {counted(steps, 'step')} each, judged at their {judged}.\n"
-        f"study: about {time} with a small model, one run after another; a fraction of that in stacks, more with a large model: the second round says how much is left.\n"
+        f"study: {time} or more with a small model, one run after another; a fraction of that in stacks, more with a large model: the second round says how much is left.\n"
         f"study: with {plan.seeds} seeds a difference beyond the margin of {detectable(plan.seeds):.1f} standard deviations over seeds is seen four times in five; "
         "smaller ones probably stay undecided."
     )

@@ -40,20 +40,20 @@ def test_the_runs_of_a_study_are_within_what_it_said(
         lambda _: [1e-3, 1e-2][: draw.choice((1, 2))],
     )
     rounds = protocol.rounds()
-    sizes, said, extended = [], [], 0
+    sizes, announced, extended = [], [], 0
     runs = next(rounds)
     while True:
         extended += runs[0].phase == 2
         sizes.append(len(runs))
-        said.append(extent.after(runs[0].phase, extended))
+        announced.append(extent.after(runs[0].phase, extended))
         try:
             runs = rounds.send([draw.random() for _ in runs])
         except StopIteration:
             break
     assert extent.least <= sum(sizes) <= extent.most
-    for k, (least, most) in enumerate(said):
+    for k, (least, most) in enumerate(announced):
         assert least <= sum(sizes[k + 1 :]) <= most
-    assert said[-1][0] == 0
+    assert announced[-1][0] == 0
 
 
 def test_the_plan_says_singular_and_plural() -> None:
@@ -65,12 +65,12 @@ def test_the_plan_says_singular_and_plural() -> None:
     assert lines[:3] == [
         "study: 1 strategy, equal weights, the single-task baseline and 1 fixed weighting; for each at least 5 trials, then 2 fresh seeds.",
         "study: 28 to 32 runs, of 1 step each, judged at their last epoch.",
-        "study: about 10 s with a small model, one run after another; a fraction of that in stacks, more with a large model: the second round says how much is left.",
+        "study: 10 s or more with a small model, one run after another; a fraction of that in stacks, more with a large model: the second round says how much is left.",
     ]
     extended = Extent(Plan(lr=1e-3, seeds=2, per_decade=1, extensions=2), 4, 1, 2)
     text = announcement(candidates, extended, 150_000, "best evaluation")
     assert "28 to 32 runs, and up to 8 more if a best learning rate lies on the edge" in text
-    assert "about 32 min with a small model" in text
+    assert "32 min or more with a small model" in text
 
 
 @pytest.mark.parametrize("seeds", [3, 5, 10])
