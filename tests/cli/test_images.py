@@ -59,8 +59,8 @@ def test_a_folder_trains_and_answers_for_new_files(mtl: Command, tmp_path: Path)
         (("photos/000.jpg", "photos/001.jpg"), ["photos/000.jpg", "photos/001.jpg"]),
         (("labels.csv", "data.path=photos"), [file.name for file in sorted(photos.glob("*.jpg"))]),
     ):
-        told = mtl("mtl-predict", "run", *question, "-o", "answers.csv")
-        assert told.code == 0, told.err
+        answer = mtl("mtl-predict", "run", *question, "-o", "answers.csv")
+        assert answer.code == 0, answer.err
         table = pd.read_csv(tmp_path / "answers.csv")
         assert table["file"].tolist() == names
         assert table["colour"].tolist()[:2] == answers["colour"].tolist()[:2]

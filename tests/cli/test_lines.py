@@ -1,4 +1,4 @@
-"""What a sweep shows: a line per run, notices once, a bar on a terminal and none in a pipe."""
+"""A sweep shows a line per run, notices once, a bar on a terminal and none in a pipe."""
 
 from __future__ import annotations
 
@@ -120,12 +120,14 @@ def test_every_launcher_shows_the_same_lines(
         # A stack rounds otherwise.
         assert text[:20] == expected[name][:20]
     assert result.out.count("note, first in ") == piped.out.count("note, first in ")
-    others = [
+    unknown_lines = [
         line
         for line in result.out.split("toy_regression (validation")[0].splitlines()
         if not LINE.match(line) and not line.startswith("note, first in ")
     ]
-    assert all("one by one" in line or "at a time on" in line for line in others), others
+    assert all("one by one" in line or "at a time on" in line for line in unknown_lines), (
+        unknown_lines
+    )
 
 
 def test_a_single_run_shows_its_monitor_and_whole_notices(server: Server, folder: Path) -> None:

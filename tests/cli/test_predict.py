@@ -216,7 +216,7 @@ def test_the_loaded_run_says_what_it_is(folder: Path) -> None:
 
 
 def test_a_model_of_tensors_takes_arrays(mtl: Command, tmp_path: Path) -> None:
-    """Breaks if a run on tensors cannot be used from the terminal, or a wrong shape is a traceback."""
+    """Breaks if a run on tensors is no use on the terminal, or a wrong shape is a traceback."""
     assert mtl("mtl-run", "data=toy_mixed", *QUICK, "hydra.run.dir=run").code == 0
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     right, wrong = np.random.default_rng(0).normal(size=(5, 4)), np.zeros((5, 3))
@@ -271,7 +271,7 @@ def test_a_model_of_ones_own_answers_from_any_folder(mtl: Command, tmp_path: Pat
         f"(model._target_='my_model_17.TwoHeads'; my_model_17 lies in {str(project)!r}); only if you trust it, "
         "type mtl_runner.load('../project/run', trust=['my_model_17']), or in a terminal --trust my_model_17.",
     )
-    told = mtl(*question, "--trust", "my_model_17", cwd=elsewhere)
-    assert told.code == 0, told.err
-    assert told.err == f"my_model_17 is taken from {str(project)!r}, where its run found it.\n"
+    trusted = mtl(*question, "--trust", "my_model_17", cwd=elsewhere)
+    assert trusted.code == 0, trusted.err
+    assert trusted.err == f"my_model_17 is taken from {str(project)!r}, where its run found it.\n"
     assert len(pd.read_csv(elsewhere / "answers.csv")) == 2

@@ -269,7 +269,7 @@ def test_two_runs_show_in_what_they_differ(page: Chromium) -> None:
 def test_curves_zoom_by_mouse_keys_and_buttons(page: Chromium) -> None:
     """Breaks if the end of a long run cannot be looked at closely, or not without a mouse."""
     label = "document.querySelector('.plot').ariaValueMax"
-    whole = int(page.run(label))
+    count = int(page.run(label))
     place = box(page, ".plot")
     left, right, y = place["x"] + 200, place["x"] + 400, place["y"] + 100
     mouse = {"button": "left", "clickCount": 1}
@@ -277,20 +277,20 @@ def test_curves_zoom_by_mouse_keys_and_buttons(page: Chromium) -> None:
     page.send("Input.dispatchMouseEvent", type="mouseMoved", x=right, y=y, buttons=1, **mouse)
     page.send("Input.dispatchMouseEvent", type="mouseReleased", x=right, y=y, **mouse)
     chosen = int(page.run(label))
-    assert 1 < chosen < whole
+    assert 1 < chosen < count
     assert "epochs" in page.run("document.getElementById('announce').textContent")
     assert page.run(
         "[...document.querySelectorAll('.figures[data-kind=weight] .plot')].every(p => p.querySelector('clipPath'))"
     )
     page.run("document.querySelector('[data-zoom=all]').click()")
-    assert int(page.run(label)) == whole
+    assert int(page.run(label)) == count
     page.run("document.querySelector('[data-zoom=in]').click()")
-    assert int(page.run(label)) < whole
+    assert int(page.run(label)) < count
     page.run("document.querySelector('.plot').focus()")
     page.press("0", 48)
-    assert int(page.run(label)) == whole
+    assert int(page.run(label)) == count
     page.press("+", 187)
-    assert int(page.run(label)) < whole
+    assert int(page.run(label)) < count
 
 
 def test_curves_are_smoothed_over_their_raw_values(page: Chromium) -> None:
@@ -392,7 +392,7 @@ def test_it_fits_the_window_and_its_ground_follows_the_readers_choice(
 def test_a_watched_page_stays_fresh_and_keeps_what_its_reader_chose(
     browser: Chromium, mtl: Command, tmp_path: Path
 ) -> None:
-    """Breaks if a sweep that runs has to be compared by hand, or a reload forgets filter and place."""
+    """Breaks if a running sweep must be compared by hand, or a reload forgets the filter."""
     folder = tmp_path / "sweep"
     write_trained_run(folder / "0", "fixed", 0)
 
@@ -467,7 +467,7 @@ def test_four_hundred_runs_open_in_under_a_second(browser: Chromium, tmp_path: P
 def test_five_thousand_runs_are_thinned_and_open_in_under_three_seconds(
     browser: Chromium, tmp_path: Path
 ) -> None:
-    """Breaks if a huge search makes a page that no browser opens, or hides that it left runs out."""
+    """Breaks if a huge search makes a page that no browser opens, or hides what it left out."""
     for number in range(5000):
         strategy, seed = divmod(number, 4)
         loss = 1 + (strategy % 97) / 100 + seed / 1000

@@ -310,8 +310,10 @@ def test_a_study_has_a_line_per_run(study: Study) -> None:
     assert len(of_runs) == len(study.jobs)
     assert of_runs[-1].startswith(f"[{len(study.jobs)} of {len(study.jobs)}] ")
     assert all(re.search(r"  relative_loss [\d.]+, [\d.]+ s$", line) for line in of_runs)
-    others = [line for line in lines if not line.startswith(("[", "study: ", "note, first in "))]
-    assert all(" one by one " in line for line in others), others
+    unknown_lines = [
+        line for line in lines if not line.startswith(("[", "study: ", "note, first in "))
+    ]
+    assert all(" one by one " in line for line in unknown_lines), unknown_lines
 
 
 def test_the_plan_says_within_what_the_runs_will_lie(study: Study) -> None:

@@ -1,4 +1,4 @@
-"""What a person sees on a terminal, after everything that was written to it."""
+"""A terminal as a person sees it, after everything that was written to it."""
 
 from __future__ import annotations
 
@@ -43,24 +43,24 @@ class Terminal:
     """
 
     def __init__(self) -> None:
-        self._ours, self._theirs = os.openpty()
+        self._test_end, self._program_end = os.openpty()
         size = struct.pack("HHHH", 50, COLUMNS, 0, 0)
-        fcntl.ioctl(self._theirs, termios.TIOCSWINSZ, size)
-        self.path = os.ttyname(self._theirs)
+        fcntl.ioctl(self._program_end, termios.TIOCSWINSZ, size)
+        self.path = os.ttyname(self._program_end)
         self._written = b""
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
 
     def close(self) -> str:
         """Return what was written."""
-        os.close(self._theirs)
+        os.close(self._program_end)
         self._reader.join()
-        os.close(self._ours)
+        os.close(self._test_end)
         return self._written.decode()
 
     def _read(self) -> None:
         while True:
             try:
-                self._written += os.read(self._ours, 1 << 16)
+                self._written += os.read(self._test_end, 1 << 16)
             except OSError:
                 return

@@ -49,7 +49,7 @@ def test_folders_of_own_modules_and_packages_are_recorded(
 def test_a_trusted_module_is_found_where_it_lay(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Breaks if a run can be loaded in the folder of its code alone, or a folder is used in silence."""
+    """Breaks if a run is loaded in its code's folder alone, or a folder is used in silence."""
     folders = {"own_nets_17": str(folder)}
     assert checked_trees(TREE, set(), ["own_nets_17"], FILE, folders) == TREE
     assert (

@@ -1,4 +1,4 @@
-"""What files take: by purpose, each once, and never through a link."""
+"""Files are counted by purpose, each once, and never through a link."""
 
 from __future__ import annotations
 

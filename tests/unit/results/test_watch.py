@@ -31,7 +31,7 @@ def test_a_sweep_is_followed_from_before_its_first_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Breaks if a watch must be started anew for every run, or fails before the first."""
-    folder, opened = tmp_path / "sweep", []
+    folder, pages_opened = tmp_path / "sweep", []
     pages = []
 
     def add(name: str, weighting: str, status: str = "finished") -> None:
@@ -46,17 +46,17 @@ def test_a_sweep_is_followed_from_before_its_first_run(
         lambda: None,  # nothing changes, nothing is said
         look,
     )
-    comparison = watch([folder], folder, 7.5, first=lambda: opened.append(1), sleep=sleep)
+    comparison = watch([folder], folder, 7.5, first=lambda: pages_opened.append(1), sleep=sleep)
     lines = [line[9:] for line in capsys.readouterr().out.splitlines() if line[2:3] == ":"]
     assert lines == ["no run yet", "1 of 1 runs finished", "1 of 2 runs finished, 1 failed"]
-    assert opened == [1]
+    assert pages_opened == [1]
     assert all('<body data-refresh="7.5">' in page for page in pages)
     assert "dwa" not in pages[0]
     assert "dwa" in pages[1]
     assert comparison is not None
     assert comparison.total == 2
-    last = (folder / "report.html").read_text()
-    assert "data-refresh=" not in last  # a page that stays as it is
+    final_page = (folder / "report.html").read_text()
+    assert "data-refresh=" not in final_page  # a page that stays as it is
     assert (folder / "comparison.png").exists()
     assert min(sleep.waits) >= 7.5  # type: ignore[attr-defined]
 

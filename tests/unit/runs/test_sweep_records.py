@@ -1,4 +1,4 @@
-"""What the runs of a sweep record, as it is read while they train."""
+"""The records of a sweep's runs are read while they train."""
 
 from __future__ import annotations
 

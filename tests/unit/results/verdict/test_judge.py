@@ -260,7 +260,7 @@ def test_one_seed_decides_nothing() -> None:
 
 @pytest.mark.parametrize("change", [0, -9, 9])
 def test_two_seeds_settle_nothing(change: float) -> None:
-    """Breaks if two runs that happen to agree are enough to say that a method makes no difference."""
+    """Breaks if two runs that agree are enough to say that a method makes no difference."""
 
     def exactly(name: str, role: str, by: float, seeds: int) -> StrategyEvidence:
         return strategy(name, role, by, seeds=seeds, noise=0.01)

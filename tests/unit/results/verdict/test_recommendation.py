@@ -1,4 +1,4 @@
-"""Which strategy to use: it follows from the verdicts, and names single-task training where it is best."""
+"""Which strategy to use: it follows from the verdicts, or names single-task training."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ SWEEP = (strategy("fixed, a=2", "fixed", -1), strategy("fixed, a=.5", "fixed", 5
 def advice(*strategies: StrategyEvidence) -> Recommendation:
     """Return the recommendation on a data set of these strategies."""
     data = data_of(*strategies)
-    found = recommend(data, verdicts(evidence_of(*strategies), 0.02))
-    assert found is not None
-    return found
+    advice = recommend(data, verdicts(evidence_of(*strategies), 0.02))
+    assert advice is not None
+    return advice
 
 
 def test_what_helps_is_named_with_how_much_and_how_sure() -> None:
@@ -88,7 +88,7 @@ def test_a_leader_that_is_undecided_is_named_as_such() -> None:
 
 
 def test_equal_weights_that_fail_are_not_recommended() -> None:
-    """Breaks if what diverges in every second run is kept because nothing can be compared with it."""
+    """Breaks if what diverges in every second run is kept since nothing is compared with it."""
     use = advice(strategy("fixed", "equal", failed=range(4)), strategy("s", "strategy", -9))
     assert use.lead == "No strategy can be named."
     assert "equal weights failed in 4 of 8 runs" in use.certainty
