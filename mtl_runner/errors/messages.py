@@ -22,6 +22,8 @@ OPTIMIZERS = {
     },
     **{name.lower(): f"timm.optim.{name}" for name in ("Adan", "Lamb", "Lion")},
 }
+# What others call the group of trackers, which a config without one does not have.
+TRACKER_KEYS = ("logger", "loggers", "report_to")
 
 
 def cli_message(error: BaseException) -> str:
@@ -170,6 +172,8 @@ def _unknown_key(key: str, text: str, error: BaseException) -> str:
     if "No match in the defaults list" in text or siblings is None:
         return f"There is no config key or group {key!r}; mtl-run --help lists the groups, mtl-run --cfg job the keys."
     above, _, name = key.rpartition(".")
+    if key in TRACKER_KEYS:
+        return f"There is no config key {key!r}; did you mean tracker? mtl-run --list tracker names them."
     question = suggest_key(name, siblings, above) or f"{suggest(name, siblings)}."
     return f"There is no config key {key!r}; {question}"
 

@@ -264,6 +264,10 @@ CASES: dict[str, tuple[tuple[str, ...], str]] = {
         ("optimizer=torch.optim.SGD",),
         "allowed: adam, adamw, adamw_strong, sgd (any other class: optimizer._target_=torch.optim.SGD).",
     ),
+    "a logger": (
+        ("logger=wandb",),
+        "There is no config key 'logger'; did you mean tracker? mtl-run --list tracker names them.",
+    ),
     "no directory to resume": (
         ("resume=",),
         "resume= needs a run directory, e.g. resume=outputs/my_run.",
