@@ -235,7 +235,7 @@ def _users_of_parameters(model: nn.Module, call: Callable[[], Any]) -> dict[Tens
     calls: list[nn.Module] = []
     parameters = set(model.parameters())
 
-    class Look(TorchFunctionMode):
+    class UsesOfParameters(TorchFunctionMode):
         def __torch_function__(
             self, func: Any, types: Any, args: Any = (), kwargs: Any = None
         ) -> Any:
@@ -254,7 +254,7 @@ def _users_of_parameters(model: nn.Module, call: Callable[[], Any]) -> dict[Tens
         for module in model.modules():
             stack.callback(module.register_forward_pre_hook(enter).remove)
             stack.callback(module.register_forward_hook(leave).remove)
-        with Look():
+        with UsesOfParameters():
             call()
     return users
 

@@ -299,7 +299,7 @@ def test_a_terminal_shows_a_bar_with_the_total_loss_and_the_rate(tmp_path: Path)
     main, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
     script = str(Path(sys.executable).with_name("mtl-run"))
-    command = [script, "trainer.epochs=300", "record.plots=none"]
+    command = [script, "data=toy_regression", "trainer.epochs=300", "record.plots=none"]
     process = subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=terminal, stdin=terminal
     )

@@ -20,6 +20,7 @@ from tests.support.run_files import read_summary, reproducible_files
 
 RUN = (
     "mtl-run",
+    "data=toy_regression",
     "model=mlp",
     "model.hidden=[8]",
     "data.n=50",

@@ -518,6 +518,7 @@ def test_a_full_disk_is_one_sentence_and_loses_nothing(mtl: Command, tmp_path: P
     try:
         result = mtl(
             "mtl-run",
+            "data=toy_regression",
             "trainer.epochs=200",
             "model.hidden=[64]",
             "record.plots=none",
@@ -531,6 +532,7 @@ def test_a_full_disk_is_one_sentence_and_loses_nothing(mtl: Command, tmp_path: P
         assert mtl("mtl-run", f"resume={small / 'run'}").code == 0
         undisturbed = mtl(
             "mtl-run",
+            "data=toy_regression",
             "trainer.epochs=200",
             "model.hidden=[64]",
             "record.plots=none",
@@ -569,7 +571,12 @@ def test_a_killed_worker_is_reported_and_the_sweep_goes_on_when_resumed(
         "seed=0,1",
         "hydra.sweep.dir=sweep",
     )
-    options = ("model.hidden=[16]", "trainer.epochs=400", "record.plots=none")
+    options = (
+        "data=toy_regression",
+        "model.hidden=[16]",
+        "trainer.epochs=400",
+        "record.plots=none",
+    )
 
     def kill_a_worker(pid: int) -> None:
         def training() -> bool:

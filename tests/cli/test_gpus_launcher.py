@@ -17,7 +17,13 @@ import pytest
 from tests.support.commands import Command, send
 from tests.support.processes import kill_runs, needs_proc, runs_of
 
-TINY = ("model.hidden=[4]", "trainer.epochs=2", "record.plots=none", "trainer.device=cpu")
+TINY = (
+    "data=toy_regression",
+    "model.hidden=[4]",
+    "trainer.epochs=2",
+    "record.plots=none",
+    "trainer.device=cpu",
+)
 GPUS = ("-m", *TINY, "hydra/launcher=gpus")
 
 

@@ -14,6 +14,7 @@ from tests.support.screen import shown
 SWEEP = (
     "mtl-run",
     "-m",
+    "data=toy_regression",
     *QUICK,
     "trainer.device=cpu",
     "weighting=fixed,uncertainty_simplified",
@@ -134,6 +135,7 @@ def test_a_single_run_shows_its_monitor_and_whole_notices(server: Server, folder
     """Breaks if the bar of a run shows its objective only, or a notice begins on its line."""
     result = server.run_on_terminal(
         "mtl-run",
+        "data=toy_regression",
         "data.noise={y1: 0.001, y2: 0.001}",
         *("likelihood=homoscedastic", "likelihood.lr=0.2", "weighting=fixed"),
         *("optimizer.lr=0.02", "model.hidden=[16]", "record.plots=none", "trainer.device=cpu"),

@@ -18,8 +18,14 @@ from tests.support.run_files import reproducible_files
 
 STRATEGIES = ("uncertainty", "per_task_adam", "staged")
 # Long enough to be hit after its first checkpoint, also on a busy machine.
-SLOW = ("model.hidden=[16]", "trainer.epochs=600", "trainer.evaluate_every=30", "record.plots=none")
-LONGER = ("model.hidden=[16]", "trainer.epochs=60", "trainer.evaluate_every=3", "record.plots=none")
+SLOW = (
+    "data=toy_regression",
+    "model.hidden=[16]",
+    "trainer.epochs=600",
+    "trainer.evaluate_every=30",
+    "record.plots=none",
+)
+LONGER = (*SLOW[:2], "trainer.epochs=60", "trainer.evaluate_every=3", "record.plots=none")
 
 
 def kill_until_done(mtl: Command, tmp_path: Path, strategy: str, kills: int, seed: int) -> None:
@@ -203,10 +209,10 @@ def test_what_only_hydra_can_resolve_is_recorded_as_its_value(mtl: Command, tmp_
     """Breaks if a run with ${hydra:...} in its options cannot be resumed."""
     (tmp_path / "t.csv").write_text("x,y\n" + "".join(f"{i},{i % 5}\n" for i in range(60)))
     options = (
+        *SLOW,
         "data=table",
         "data.path=${hydra:runtime.cwd}/t.csv",
         "data.targets={y: regression}",
-        *SLOW,
     )
     killed = mtl(
         "mtl-run",

@@ -15,6 +15,7 @@ from tests.support.run_files import file_names, read_summary, reproducible_files
 
 RUN = (
     "mtl-run",
+    "data=toy_regression",
     "model=mlp",
     "model._target_=tests.support.trouble.Trouble",
     "model.hidden=[8]",

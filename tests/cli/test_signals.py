@@ -15,6 +15,7 @@ from tests.support.run_files import read_summary, reproducible_files, run_folder
 
 # Two epochs of some seconds each, so that a signal arrives inside one.
 LONG = (
+    "data=toy_regression",
     "model.hidden=[16]",
     "data.batch_size=1",
     "data.n=6000",
@@ -103,14 +104,14 @@ def test_a_stack_saves_inside_its_epoch_and_goes_on_to_the_same_bytes(
 def test_a_signal_before_the_training_is_said_too(mtl: Command, tmp_path: Path) -> None:
     """Breaks if a run that is stopped while it reads its data stays "running" for ever."""
     (tmp_path / "signalled.py").write_text(SIGNALLED)
-    data = "data._target_=signalled.Signalled"
-    stopped = mtl("mtl-run", data, "hydra.run.dir=run")
+    data = ("data=toy_regression", "data._target_=signalled.Signalled")
+    stopped = mtl("mtl-run", *data, "hydra.run.dir=run")
     assert (stopped.code, stopped.last_line.partition(";")[0]) == (
         143,
         "Stopped by SIGTERM at once",
     )
     assert read_summary(tmp_path / "run")["status"] == "interrupted"
-    sweep = mtl("mtl-run", "-m", data, "seed=0,1", "hydra.sweep.dir=sweep")
+    sweep = mtl("mtl-run", "-m", *data, "seed=0,1", "hydra.sweep.dir=sweep")
     assert sweep.code == 143
     assert sweep.last_line.startswith("Stopped by SIGTERM; go on with the same command and")
     assert statuses(tmp_path / "sweep") == ["interrupted"], "the second run did not begin"

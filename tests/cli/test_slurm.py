@@ -20,7 +20,13 @@ from tests.support.commands import Command, send
 pytestmark = [pytest.mark.slurm, pytest.mark.long]
 
 # A run takes some seconds, so that a preemption finds it in its training.
-SHORT = (*TINY[2:], "model.hidden=[4]", "trainer.epochs=60", "trainer.evaluate_every=20")
+SHORT = (
+    "data=toy_regression",
+    *TINY[2:],
+    "model.hidden=[4]",
+    "trainer.epochs=60",
+    "trainer.evaluate_every=20",
+)
 NOT_OVER = ("PENDING", "RUNNING", "COMPLETING")
 SLURM = ("-m", *SHORT, "hydra/launcher=slurm", "hydra.launcher.timeout=20")
 

@@ -181,6 +181,7 @@ def test_a_job_with_an_invalid_option_fails_alone(mtl: Command, tmp_path: Path, 
 
 # 2100 steps each.
 LONG = (
+    "data=toy_regression",
     "model.hidden=[16]",
     "trainer.epochs=420",
     "trainer.compile=false",

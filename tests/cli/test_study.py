@@ -305,7 +305,7 @@ def test_the_plan_comes_before_any_run(study: Study) -> None:
 
 def test_a_study_has_a_line_per_run(study: Study) -> None:
     """Breaks if a study of 191 runs prints 1776 lines."""
-    lines = study.result.out.split("(validation, ")[0].splitlines()[:-1]
+    lines = study.result.out.split("(test, ")[0].splitlines()[:-1]
     of_runs = [line for line in lines if line.startswith("[")]
     assert len(of_runs) == len(study.jobs)
     assert of_runs[-1].startswith(f"[{len(study.jobs)} of {len(study.jobs)}] ")

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.commands import Command, send
 
-SMALL = ("model.hidden=[16]", "trainer.epochs=4", "record.plots=none")
+SMALL = ("data=toy_regression", "model.hidden=[16]", "trainer.epochs=4", "record.plots=none")
 SWEEP = ("-m", *SMALL, "hydra.sweep.dir=sweep")
 
 
@@ -77,9 +77,7 @@ def test_a_failed_job_is_a_row_with_its_reason_and_the_rest_go_on(
     mtl: Command, tmp_path: Path
 ) -> None:
     """Breaks if one diverging run costs the others, or hides why it failed."""
-    result = mtl(
-        "mtl-run", "data=toy_regression", *SWEEP, "optimizer=sgd", "optimizer.lr=1e6,1e-4,1e-3"
-    )
+    result = mtl("mtl-run", *SWEEP, "optimizer=sgd", "optimizer.lr=1e6,1e-4,1e-3")
     assert result.code == 1
     runs = pd.read_csv(tmp_path / "sweep" / "runs.csv")
     assert list(runs["status"]) == ["failed", "finished", "finished"]
@@ -240,6 +238,7 @@ def test_ctrl_c_stops_a_sweep_after_saving_and_says_how_to_go_on(
     """Breaks if Ctrl-C only skips to the next job, or its results are lost."""
     sweep = (
         "-m",
+        "data=toy_regression",
         "model.hidden=[16]",
         "trainer.epochs=300",
         "record.plots=none",
@@ -265,7 +264,7 @@ def test_a_sweep_is_not_resumed_with_other_options(mtl: Command, tmp_path: Path)
     before = (tmp_path / "sweep" / "multirun.yaml").read_bytes()
     refused = mtl("mtl-run", *SWEEP, "seed=0,1,2", "data=digits", "resume=true")
     assert refused.code == 1
-    assert "(no data there and data=digits here)" in refused.last_line
+    assert "(data=toy_regression there and data=digits here)" in refused.last_line
     assert (tmp_path / "sweep" / "multirun.yaml").read_bytes() == before
 
 
@@ -298,6 +297,7 @@ def test_the_monitor_is_that_of_the_epoch_in_the_title(mtl: Command, tmp_path: P
         mtl(
             "mtl-run",
             "-m",
+            "data=toy_regression",
             "trainer.epochs=60",
             "record.plots=none",
             "hydra.sweep.dir=sweep",

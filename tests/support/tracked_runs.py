@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.support.commands import Command
 
 RUN = "run"
-OPTIONS = ("model.hidden=[4]", "trainer.epochs=6", "weighting=uncertainty")
+OPTIONS = ("data=toy_regression", "model.hidden=[4]", "trainer.epochs=6", "weighting=uncertainty")
 EPOCHS = [(5, 1), (10, 2), (15, 3), (20, 4), (25, 5), (30, 6)]  # of the evaluations, by step
 KILLED_AT = 15  # step of the third evaluation
 
