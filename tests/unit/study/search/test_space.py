@@ -50,7 +50,7 @@ def test_first_points_lie_in_the_ranges() -> None:
 
 
 def test_without_a_trivial_loss_the_raw_losses_are_weighed() -> None:
-    """Breaks if a loss of one's own, which has no trivial predictor, ends a search."""
+    """Breaks if a user's loss, which has no trivial predictor, ends a search."""
     space = Space({"a": 4.0, "b": None}, WEIGHTS, LR)
     assert space.weights({"lr": 0.01, "weight of b": 1.0}) == {"a": 1.0, "b": 1.0}
 
