@@ -190,6 +190,7 @@ def job(config: DictConfig) -> float:
     from mtl_runner.config.working_directory import search_in_run
     from mtl_runner.errors.messages import cli_message
     from mtl_runner.launch.hydra_request import is_sweeping, report_failure, request_of_job
+    from mtl_runner.launch.overrides import sweeping_choice
     from mtl_runner.train.interruption import StoppedBySignal, take_signals
 
     search_in_run()
@@ -199,11 +200,8 @@ def job(config: DictConfig) -> float:
 
     _end_of_imports()
     sweeping = is_sweeping()
-    if "study" in config:
-        _print_error(
-            "A study is many runs: write mtl-run -m +study=fair ..., with the sweeper that it brings.",
-            1,
-        )
+    if reason := sweeping_choice(config):
+        _print_error(reason, 1)
         return float("nan")
     try:
         outcome = run(request_of_job(config))

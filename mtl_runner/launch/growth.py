@@ -10,6 +10,9 @@ from hydra.errors import HydraException
 
 from mtl_runner.runs.directory import WITHOUT_EFFECT
 
+# Options of a search that its runs do not depend on.
+GROWING = ("search.trials", "search.batch")
+
 
 def difference(recorded: Sequence[str], options: Sequence[str]) -> str | None:
     """Return why a sweep cannot go on with other options, as the middle of a sentence.
@@ -46,6 +49,8 @@ def difference(recorded: Sequence[str], options: Sequence[str]) -> str | None:
             # A study takes up what fits of the runs of another one.
             continue
         if key.startswith("study.") and "study" in old and "study" in new:
+            continue
+        if key in GROWING:
             continue
         there, here = (_typed(o) if o is not None else f"no {key}" for o in pair)
         if there != here:

@@ -82,7 +82,7 @@ def _request(overrides: Sequence[str]) -> Request:
     from hydra import compose, initialize_config_dir
 
     from mtl_runner.launch.hydra_request import check_directory, request_of_composed
-    from mtl_runner.launch.overrides import check_overrides
+    from mtl_runner.launch.overrides import check_overrides, sweeping_choice
     from mtl_runner.launch.plugins import register
 
     for override in overrides:
@@ -112,8 +112,6 @@ def _request(overrides: Sequence[str]) -> Request:
         raise
     except Exception as error:
         raise ConfigError(cli_message(error)) from error
-    if "study" in request.config:
-        raise ConfigError(
-            "A study is many runs: write mtl-run -m +study=fair ..., with the sweeper that it brings."
-        )
+    if reason := sweeping_choice(request.config):
+        raise ConfigError(reason)
     return request

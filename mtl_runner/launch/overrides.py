@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,9 @@ from mtl_runner.errors import ConfigError, suggest
 from mtl_runner.launch.repeat import GROUPS
 
 # Groups of which a config may choose no option.
-OPTIONAL_GROUPS = ("experiment", "study", "tracker")
+OPTIONAL_GROUPS = ("experiment", "study", "search", "tracker")
+# Groups whose options bring a sweeper, and the option that one types most.
+SWEEPING_GROUPS = {"study": "fair", "search": "optuna"}
 # Options that somebody may write as flags, beside the groups.
 OURS = ("resume", "repeat", "seed", "name", "share")
 EXAMPLES = {"weighting": "uncertainty", "data": "digits", "resume": "outputs/my_run", "seed": "1"}
@@ -26,7 +28,8 @@ def check_overrides(arguments: Sequence[str]) -> None:
 
     Raises:
         ConfigError: If an option cannot be parsed, has the value ``???``, chooses something else
-            than an option of a group, or has several values or is a study without ``-m``.
+            than an option of a group, or has several values or is a study or search without
+            ``-m``, or if several of these are asked for.
 
     Example:
         >>> check_overrides(["-m", "weighting=fixed,dwa", "seed=range(3)"])
@@ -36,6 +39,13 @@ def check_overrides(arguments: Sequence[str]) -> None:
     """
     flags = {argument for argument in arguments if argument.startswith("-")}
     many = bool(flags & {"-m", "--multirun"}) or "hydra.mode=MULTIRUN" in arguments
+    sweeps = [
+        argument.lstrip("+")
+        for argument in arguments
+        if argument.lstrip("+").partition("=")[0] in SWEEPING_GROUPS
+    ]
+    if len(sweeps) > 1:
+        raise ConfigError(f"{' and '.join(sweeps)} cannot be one sweep; leave one of them out.")
     for argument in arguments:
         name, _, given = argument.lstrip("-").partition("=")
         if argument.startswith("--") and (name in GROUPS or name in OURS or "." in name):
@@ -48,10 +58,8 @@ def check_overrides(arguments: Sequence[str]) -> None:
         override = _parsed(argument)
         group, typed = str(override.key_or_group), argument.lstrip("+")
         # --cfg only shows the config of a study.
-        if group == "study" and not many and not flags:
-            raise ConfigError(
-                f"A study is many runs: write mtl-run -m +{typed} ..., with the sweeper that it brings."
-            )
+        if group in SWEEPING_GROUPS and not many and not flags:
+            raise ConfigError(many_runs(group, typed))
         if override.is_delete():
             if group in GROUPS and group not in OPTIONAL_GROUPS:
                 raise ConfigError(f"{argument} cannot be: every run needs the group {group!r}.")
@@ -65,6 +73,38 @@ def check_overrides(arguments: Sequence[str]) -> None:
             if (group in GROUPS or "/" in group) and not _is_choice(value):
                 allowed = f"; {suggest(str(value), _options(group))}" if group in GROUPS else ""
                 raise ConfigError(f"{typed} must name an option{allowed}.")
+
+
+def many_runs(group: str, typed: str) -> str:
+    """Return the sentence that a study or search is no single run.
+
+    Args:
+        group: A group whose options bring a sweeper.
+        typed: The choice as it was typed, without ``+``.
+
+    Example:
+        >>> many_runs("study", "study=fair")
+        'A study is many runs: write mtl-run -m +study=fair ..., with the sweeper that it brings.'
+    """
+    return (
+        f"A {group} is many runs: write mtl-run -m +{typed} ..., with the sweeper that it brings."
+    )
+
+
+def sweeping_choice(keys: Container[str]) -> str:
+    """Return why a config is none of a single run: it holds a study or a search; empty without.
+
+    Args:
+        keys: The keys at the top of the config.
+
+    Example:
+        >>> sweeping_choice(["seed", "data"])
+        ''
+    """
+    for group in SWEEPING_GROUPS:
+        if group in keys:
+            return many_runs(group, f"{group}={SWEEPING_GROUPS[group]}")
+    return ""
 
 
 def _parsed(argument: str) -> Any:

@@ -17,10 +17,17 @@ from mtl_runner.launch.gpus_launcher import GpusLauncher
 from mtl_runner.launch.reported_launcher import ReportedLauncher
 from mtl_runner.launch.slurm_launcher import SlurmLauncher
 from mtl_runner.launch.stacked_launcher import StackedLauncher
-from mtl_runner.launch.sweepers import FairSweeper, GridSweeper
+from mtl_runner.launch.sweepers import FairSweeper, GridSweeper, OptunaSearchSweeper
 
 # Launchers and sweepers that conf/hydra names.
-PLUGINS = (StackedLauncher, GpusLauncher, SlurmLauncher, GridSweeper, FairSweeper)
+PLUGINS = (
+    StackedLauncher,
+    GpusLauncher,
+    SlurmLauncher,
+    GridSweeper,
+    FairSweeper,
+    OptunaSearchSweeper,
+)
 
 
 class ConfigFolders(SearchPathPlugin):

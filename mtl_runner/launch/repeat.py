@@ -21,6 +21,7 @@ GROUPS = (
     "trainer",
     "experiment",
     "study",
+    "search",
     "tracker",
 )
 

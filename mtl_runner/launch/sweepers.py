@@ -1,26 +1,33 @@
-"""The Hydra sweepers ``basic`` and ``fair``, whose sweeps can grow. Free of torch."""
+"""The Hydra sweepers ``basic``, ``fair`` and ``search``, whose sweeps can grow. Free of torch."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from mtl_runner.compat.hydra_sweeper import BasicSweeper
 from mtl_runner.launch.reusing_launcher import ReusingLauncher
+from mtl_runner.study.search.sweeper import SearchSweeper
 from mtl_runner.study.sweeper import StudySweeper
 
+# Hydra takes plugins from this package only, wherever their file lies.
+PACKAGE = "hydra_plugins.mtl_runner"
 
-class GridSweeper(BasicSweeper):
-    """The sweeper ``basic``: Hydra's own, but runs that are there already are not made again.
+
+class ReusingSweeper(Sweeper):
+    """A mixin for sweepers: runs that are there already are not made again.
+
+    It stands before the class of the sweeper whose launcher it wraps.
 
     Example:
-        >>> GridSweeper(max_batch_size=None).max_batch_size
+        >>> issubclass(FairSweeper, ReusingSweeper)
+        True
     """
 
-    # Hydra takes plugins from this package only, wherever their file lies.
-    __module__ = "hydra_plugins.mtl_runner"
+    launcher: Any
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
@@ -37,11 +44,24 @@ class GridSweeper(BasicSweeper):
             "task_function": task_function,
             "config": config,
         }
-        super().setup(**given)
-        self.launcher = _reusing(self.launcher, given)
+        # That of the sweeper whose launcher is wrapped.
+        super().setup(**given)  # type: ignore[safe-super]
+        reusing = ReusingLauncher(self.launcher)
+        reusing.setup(**given)
+        self.launcher = reusing
 
 
-class FairSweeper(StudySweeper):
+class GridSweeper(ReusingSweeper, BasicSweeper):
+    """The sweeper ``basic``: Hydra's own, but runs that are there already are not made again.
+
+    Example:
+        >>> GridSweeper(max_batch_size=None).max_batch_size
+    """
+
+    __module__ = PACKAGE
+
+
+class FairSweeper(ReusingSweeper, StudySweeper):
     """The sweeper ``fair``: a study, in which runs that are there already are not made again.
 
     Example:
@@ -49,30 +69,15 @@ class FairSweeper(StudySweeper):
         True
     """
 
-    # Hydra takes plugins from this package only, wherever their file lies.
-    __module__ = "hydra_plugins.mtl_runner"
-
-    def setup(
-        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
-    ) -> None:
-        """Take what Hydra gives a sweeper before the sweep.
-
-        Args:
-            hydra_context: Hydra's config loader and callbacks.
-            task_function: The function that trains one run.
-            config: The config of the sweep.
-        """
-        given: dict[str, Any] = {
-            "hydra_context": hydra_context,
-            "task_function": task_function,
-            "config": config,
-        }
-        super().setup(**given)
-        self.launcher = _reusing(self.launcher, given)
+    __module__ = PACKAGE
 
 
-def _reusing(launcher: Any, given: dict[str, Any]) -> ReusingLauncher:
-    """Return a launcher that hands on only what is missing to the one that Hydra has made."""
-    reusing = ReusingLauncher(launcher)
-    reusing.setup(**given)
-    return reusing
+class OptunaSearchSweeper(ReusingSweeper, SearchSweeper):
+    """The sweeper ``search``: a search, in which runs that are there already are not made again.
+
+    Example:
+        >>> issubclass(OptunaSearchSweeper, SearchSweeper)
+        True
+    """
+
+    __module__ = PACKAGE

@@ -57,7 +57,8 @@ class PlannedRun:
     Attributes:
         candidate: What is trained.
         lr: Its learning rate.
-        phase: 1 to 3 for tuning (grid, extensions, last trials), 4 for final runs, 5 for twins.
+        phase: 1 to 3 for tuning (grid, extensions, last trials), 4 for final runs, 5 for twins,
+            6 for the trials of a search.
         seed: Its seed.
         extra_overrides: Options beside the candidate's, such as a value of its knob.
         final: Whether it is one of the runs that decide, in contrast to tuning.

@@ -28,15 +28,20 @@ PURPOSES = {
     3: "tuning (last trials)",
     4: "final runs with fresh seeds",
     5: "frozen twins with the same seeds",
+    6: "trials of weights and learning rates",
 }
 
 
 class StudyRecord:
     """The runs of a study and their directories, written to ``study.json``.
 
-    Attributes:
+    Args:
         directory: The directory of the sweep.
-        margin: The relative difference that matters to the user.
+        margin: The relative difference that matters to the user; None of a search, which compares
+            nothing.
+        kind: What lines on the terminal begin with, ``"study"`` or ``"search"``.
+
+    Attributes:
         runs: The runs so far, each with the name of its directory.
         count: The number of runs so far, including those that were not launched.
         extensions: The number of rounds of phase 2 so far.
@@ -55,8 +60,8 @@ class StudyRecord:
         >>> folder.cleanup()
     """
 
-    def __init__(self, directory: Path, margin: float) -> None:
-        self.directory, self.margin = directory, margin
+    def __init__(self, directory: Path, margin: float | None, kind: str = "study") -> None:
+        self.directory, self.margin, self.kind = directory, margin, kind
         self.runs: list[tuple[PlannedRun, str]] = []
         self.count = self.extensions = 0
         self.seconds_per_run = math.nan
@@ -73,7 +78,7 @@ class StudyRecord:
         """
         self.count += len(runs)
         self.extensions += runs[0].phase == 2
-        words = [f"study: {PURPOSES[runs[0].phase]}, {counted(len(runs), 'run')}"]
+        words = [f"{self.kind}: {PURPOSES[runs[0].phase]}, {counted(len(runs), 'run')}"]
         least, most = later
         if most:
             span = f"{least} to {most}" if least < most else str(most)
@@ -151,7 +156,7 @@ class StudyRecord:
         if job.status is not JobStatus.COMPLETED:
             return math.inf
         name = next(name for recorded, name in reversed(self.runs) if recorded is run)
-        summary = self._summary(name)
+        summary = self.summary(name)
         value = summary.monitor.at(summary.judge)
         return math.inf if math.isnan(value) else value
 
@@ -163,7 +168,7 @@ class StudyRecord:
         """
         hydra_config: Any = job.hydra_cfg
         folder = Path(str(OmegaConf.select(hydra_config, "hydra.runtime.output_dir")))
-        return self._summary(folder.name).seconds
+        return self.summary(folder.name).seconds
 
     def rates_per_task(self, candidate: Candidate) -> list[float]:
         """Return the learning rates that are best for a task of the single-task baseline.
@@ -176,7 +181,7 @@ class StudyRecord:
         best: dict[str, tuple[float, float]] = {}
         for run, name in self.runs:
             if run.candidate.name == candidate.name and not run.final:
-                summary = self._summary(name)
+                summary = self.summary(name)
                 for task, result in summary.tasks.items():
                     val = result.at(summary.judge, "val")
                     loss = val.get("relative_loss", val.get("loss", math.nan))
@@ -212,8 +217,12 @@ class StudyRecord:
             content["seconds_per_run"] = self.seconds_per_run
         write_json(self.directory / "study.json", content)
 
-    def _summary(self, name: str) -> Summary:
-        """Return the results of a run; what a damaged file does not tell is missing from them."""
+    def summary(self, name: str) -> Summary:
+        """Return the results of a run; what a damaged file does not tell is missing from them.
+
+        Args:
+            name: The name of its directory.
+        """
         return Summary.of(read_summary(self.directory / name))
 
     def average_weights(self, candidate: Candidate) -> dict[str, float] | None:

@@ -11,7 +11,7 @@ import time
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, runtime_checkable
+from typing import runtime_checkable
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
@@ -19,18 +19,17 @@ from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 
 from mtl_runner.config.open_keys import override_or_add
-from mtl_runner.config.working_directory import working_directory_searched
 from mtl_runner.errors import ConfigError
-from mtl_runner.errors.checks import is_number
 from mtl_runner.errors.words import counted
 from mtl_runner.files import write_atomic
 from mtl_runner.study import Plan, Protocol
 from mtl_runner.study.budget import Budget
 from mtl_runner.study.extent import Extent, announcement
 from mtl_runner.study.options import candidates_of, check_sweep, checked_options
+from mtl_runner.study.problem import check_middle_rate, read_problem
 from mtl_runner.study.record import StudyRecord
 from mtl_runner.study.weights import fixed_candidates
 from mtl_runner.train.terminal import say
@@ -99,12 +98,9 @@ class StudySweeper(Sweeper):
         # The runs are composed without +study=fair, which sets this.
         if not any(option.lstrip("+").startswith("record.plots=") for option in common):
             common.append(f"record.plots={self.sweep_config.record.plots}")
-        lr = self.sweep_config.optimizer.lr
-        if not is_number(lr) or lr <= 0:
-            raise ConfigError(
-                f"optimizer.lr must be a positive number, the middle of the learning rates; found {lr!r}."
-            )
-        base, steps, trivial = self._problem(common)
+        check_middle_rate(self.sweep_config)
+        problem = read_problem(self.context, self.sweep_config, common)
+        base, steps, trivial = problem.config, problem.steps, problem.trivial
         plan = Plan(
             lr=float(base.optimizer.lr),
             seed=int(base.seed),
@@ -150,7 +146,7 @@ class StudySweeper(Sweeper):
         common: Sequence[str],
     ) -> list[JobReturn]:
         """Launch the rounds of a study, one after another, and record them."""
-        tuning = _options_of_tuning(common, self.sweep_config)
+        tuning = options_of_tuning(common, self.sweep_config)
         all_returns: list[JobReturn] = []
         rounds = protocol.rounds()
         monitors: Sequence[float] | None = None
@@ -197,36 +193,15 @@ class StudySweeper(Sweeper):
         """The number of runs that were there already and were not made again."""
         return self.launcher.reused if isinstance(self.launcher, KnowsFolders) else 0
 
-    def _problem(self, common: Sequence[str]) -> tuple[DictConfig, int, dict[str, float | None]]:
-        """Return the config that all runs share, the steps of a run, and the trivial losses.
 
-        The trivial loss of a task is that of its trivial predictor on the training rows, None
-        where there is none.
-        """
-        config = self.context.config_loader.load_sweep_config(
-            self.sweep_config, [*common, "weighting=fixed"]
-        )
-        with open_dict(config):
-            del config["hydra"]
-            # The name of a run is made of Hydra's choices, which are not known yet.
-            config.name = "study"
-        from mtl_runner.config.settings import Settings
-        from mtl_runner.experiment.dataset import build_data, trivial_losses
-
-        plain: Any = OmegaConf.to_container(config, resolve=True)
-        with working_directory_searched():
-            data = build_data(plain["data"])
-            rows = len(data.splits["train"])
-            losses = trivial_losses(data.tasks, data.splits["train"])
-        settings = Settings.read(plain).with_batch_size_for(rows)
-        steps = settings.trainer.epochs * -(-rows // settings.batch_size)
-        return config, steps, dict(zip([task.name for task in data.tasks], losses, strict=True))
-
-
-def _options_of_tuning(common: Sequence[str], config: DictConfig) -> list[str]:
+def options_of_tuning(common: Sequence[str], config: DictConfig) -> list[str]:
     """Return the options of the tuning runs: unless asked for, they keep no checkpoint.
 
     They are most of a study's runs, and nothing but their results is used.
+
+    Args:
+        common: The options that all runs share.
+        config: The config of the sweep.
     """
     if any(option.lstrip("+").startswith("record.checkpoints=") for option in common):
         return []

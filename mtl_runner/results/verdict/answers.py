@@ -125,6 +125,11 @@ def missing(data: DatasetEvidence) -> list[str]:
     lines = []
     equal, fixed = data.of_role("equal"), data.of_role("fixed")
     methods = data.of_role("strategy")
+    if not [*equal, *methods] and all(s.tuning for s in fixed):
+        # The trials of a search are no strategies, and its baselines are another sweep's.
+        return [
+            "No verdict: a search compares nothing; train its best weights and other strategies with the same fresh seeds, and give mtl-compare both directories."
+        ]
     if not any(s.values for s in equal):
         failed = any(s.failures or s.unfinished for s in equal)
         lines.append(

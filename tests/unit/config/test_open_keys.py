@@ -14,6 +14,8 @@ from mtl_runner.config.open_keys import override_or_add
         ("optimizer.eps=1e-7", "++optimizer.eps=1e-7"),
         ("weighting=dwa", "weighting=dwa"),
         ("seed=3", "seed=3"),
+        ("study=fair", "+study=fair"),
+        ("search=optuna", "+search=optuna"),
         ("hydra.run.dir=a", "hydra.run.dir=a"),
         ("+data.x=1", "+data.x=1"),
         ("~data.x", "~data.x"),

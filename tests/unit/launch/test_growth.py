@@ -56,3 +56,13 @@ def test_a_study_may_become_another_one() -> None:
 def test_what_cannot_be_parsed_is_another_sweep() -> None:
     """Breaks if a damaged record of a sweep ends in a traceback."""
     assert difference(["seed=(("], ["seed=1"]) == "seed=(( there"
+
+
+def test_a_search_may_have_more_trials() -> None:
+    """Breaks if a search that was too short has to begin again, or goes on in other ranges."""
+    before = ["+search=optuna", "data=digits", "search.trials=8"]
+    assert difference(before, ["+search=optuna", "data=digits", "search.batch=4"]) is None
+    assert (
+        difference(before, [*before, "search.lr=[0.1,1]"])
+        == "no search.lr there and search.lr=[0.1,1] here"
+    )

@@ -21,6 +21,7 @@ from mtl_runner.launch.in_process import run
         ("-m", "run takes options such as 'data=digits'; found '-m'"),
         ("--help", "run takes options such as 'data=digits'; found '--help'"),
         ("+study=fair", "A study is many runs: write mtl-run -m +study=fair"),
+        ("search=optuna", "A search is many runs: write mtl-run -m +search=optuna"),
         ("weighting=fixd", "weighting=fixd does not exist"),
         ("data.targets={a: b", "The option 'data.targets={a: b' cannot be parsed"),
     ],

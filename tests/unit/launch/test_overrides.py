@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mtl_runner.errors import ConfigError
-from mtl_runner.launch.overrides import check_overrides
+from mtl_runner.launch.overrides import check_overrides, sweeping_choice
 
 SCHEDULES = "allowed: all, alternate, plateau, ramp, staged."
 
@@ -51,6 +51,10 @@ def test_what_hydra_understands_passes(argument: str) -> None:
             "+study=fair",
             "A study is many runs: write mtl-run -m +study=fair ..., with the sweeper that it brings.",
         ),
+        (
+            "search=optuna",
+            "A search is many runs: write mtl-run -m +search=optuna ..., with the sweeper that it brings.",
+        ),
     ],
 )
 def test_many_runs_need_m(argument: str, sentence: str) -> None:
@@ -60,6 +64,23 @@ def test_many_runs_need_m(argument: str, sentence: str) -> None:
     assert str(error.value) == sentence
     check_overrides(["--multirun", argument])
     check_overrides([argument, "hydra.mode=MULTIRUN"])
+
+
+def test_a_study_and_a_search_are_two_commands() -> None:
+    """Breaks if one of two sweepers is taken without a word."""
+    with pytest.raises(ConfigError) as error:
+        check_overrides(["-m", "+study=fair", "search=optuna"])
+    assert (
+        str(error.value)
+        == "study=fair and search=optuna cannot be one sweep; leave one of them out."
+    )
+
+
+@pytest.mark.parametrize("group", ["study", "search"])
+def test_the_config_of_a_sweep_is_none_of_a_run(group: str) -> None:
+    """Breaks if another sweeper than its own trains a study as one run."""
+    assert sweeping_choice({group: {}, "seed": 0}).startswith(f"A {group} is many runs: ")
+    assert not sweeping_choice({"seed": 0})
 
 
 def test_the_config_of_a_study_can_be_looked_at() -> None:

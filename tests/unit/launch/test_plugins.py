@@ -12,7 +12,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 
 from mtl_runner.config.conf_directory import conf_directory
-from mtl_runner.launch.plugins import register
+from mtl_runner.launch.plugins import PLUGINS, register
 
 
 def test_registering_twice_changes_nothing() -> None:
@@ -24,11 +24,11 @@ def test_registering_twice_changes_nothing() -> None:
 
 
 def test_hydra_can_import_our_launcher_and_sweeper() -> None:
-    """Breaks if hydra/launcher=stacked or +study=fair cannot be instantiated."""
+    """Breaks if hydra/launcher=stacked, +study=fair or +search=optuna cannot be instantiated."""
     register()
     module = importlib.import_module("hydra_plugins.mtl_runner")
-    for name in ("StackedLauncher", "GpusLauncher", "SlurmLauncher", "GridSweeper", "FairSweeper"):
-        assert getattr(module, name).__module__ == "hydra_plugins.mtl_runner"
+    for plugin in PLUGINS:
+        assert getattr(module, plugin.__name__).__module__ == "hydra_plugins.mtl_runner"
 
 
 def test_configs_of_the_working_directory_are_added_to_ours(

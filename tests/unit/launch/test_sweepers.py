@@ -23,6 +23,7 @@ from mtl_runner.launch.reusing_launcher import ReusingLauncher
         (["hydra/sweeper=basic", "hydra/launcher=gpus"], "GpusLauncher"),
         (["+study=fair"], "StackedLauncher"),
         (["+study=quick"], "StackedLauncher"),
+        (["+search=optuna"], "StackedLauncher"),
         (["+study=fair", "hydra/launcher=basic"], "BasicLauncher"),
     ],
 )

@@ -166,7 +166,9 @@ def test_folders_are_named_by_as_much_as_tells_them_apart() -> None:
     "record",
     [
         "hydra:\n  sweeper:\n    _target_: hydra_plugins.mtl_runner.FairSweeper\n",
+        "hydra:\n  sweeper:\n    _target_: hydra_plugins.mtl_runner.OptunaSearchSweeper\n",
         "- +study=fair\n",
+        "- +search=optuna\n",
         None,
     ],
 )

@@ -242,6 +242,15 @@ def test_without_equal_weights_there_is_no_verdict() -> None:
     )
 
 
+def test_a_search_alone_has_no_baselines() -> None:
+    """Breaks if a search is told to add equal weights to a sweep that cannot have them."""
+    best = replace(strategy("fixed (search)", "fixed", seeds=1), tuning={0.01: 0.5})
+    assert missing(data_of(best)) == [
+        "No verdict: a search compares nothing; train its best weights and other strategies with the same fresh seeds, and give mtl-compare both directories."
+    ]
+    assert missing(data_of(best, EQUAL))[0].startswith("No delta-m: ")
+
+
 def test_one_seed_decides_nothing() -> None:
     """Breaks if one lucky run is a result."""
     strategies = (

@@ -1,0 +1,98 @@
+"""The trials of a search, and their record on disk: ``search.json``, and ``study.json``."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from mtl_runner.errors.words import counted
+from mtl_runner.files import write_json
+from mtl_runner.results.records.reading import UnreadableError, read_json
+from mtl_runner.study.record import StudyRecord
+from mtl_runner.study.search.options import SearchOptions
+from mtl_runner.study.search.proposals import propose
+from mtl_runner.study.search.space import NAME, Space
+
+
+@dataclass
+class Search:
+    """A search in its directory: the trials so far, what they cost, and their results.
+
+    Attributes:
+        space: The settings that it can try.
+        options: The user's options.
+        seed: The seed of all trials.
+        record: The runs of the trials and their directories, for comparisons.
+        points: The settings of all trials that were asked for, whether or not they have run.
+        monitors: The results of those that have run, in the same order, where less is better.
+
+    Example:
+        >>> space = Space({"depth": 4.0, "label": 1.0}, (0.01, 100), (0.001, 0.1))
+        >>> options = SearchOptions(40, 8, 0, (0.01, 100), (0.001, 0.1))
+        >>> Search(space, options, 0, StudyRecord(Path("sweep"), None, "search")).best
+    """
+
+    space: Space
+    options: SearchOptions
+    seed: int
+    record: StudyRecord
+    points: list[dict[str, float]] = field(default_factory=list)
+    monitors: list[float] = field(default_factory=list)
+
+    @property
+    def file(self) -> Path:
+        """The record of what was asked for."""
+        return self.record.directory / "search.json"
+
+    @property
+    def best(self) -> int | None:
+        """The number of the best trial; None without any that ended with a number."""
+        finite = [place for place, value in enumerate(self.monitors) if math.isfinite(value)]
+        return min(finite, key=self.monitors.__getitem__, default=None)
+
+    def read_points(self) -> None:
+        """Take over the trials that a search in this directory has asked for.
+
+        The first one that does not belong to this search, and all after it, are asked for anew.
+        """
+        try:
+            recorded: Any = read_json(self.file).get("trials")
+        except (FileNotFoundError, UnreadableError):
+            return
+        for point in recorded if isinstance(recorded, list) else []:
+            if not self.space.holds(point) or len(self.points) == self.options.trials:
+                return
+            self.points.append(point)
+
+    def next_batch(self, lr: float) -> list[dict[str, float]]:
+        """Return the settings of the next trials, and record them.
+
+        Trials that were asked for before come first, all full batches of them at once.
+
+        Args:
+            lr: The learning rate of the first trials.
+        """
+        done, batch = len(self.monitors), self.options.batch
+        known = (len(self.points) - done) // batch * batch
+        count = min(max(known, batch), self.options.trials - done)
+        if len(self.points) < done + count:
+            results = list(zip(self.points, self.monitors, strict=False))
+            first = self.space.first_points(lr)
+            asked = propose(self.space.ranges, results, first, count, self.options.seed)
+            self.points += asked[len(self.points) - done :]
+            # Whoever goes on trains these, whatever a later version of Optuna would ask for.
+            write_json(self.file, {"version": 1, "trials": self.points})
+        return self.points[done : done + count]
+
+    def write(self) -> None:
+        """Write for comparisons which run is the best one; all others are trials."""
+        best, notes = self.best, []
+        if best is not None:
+            notes.append(
+                f"{NAME} is the best of {counted(len(self.monitors), 'trial')} by the monitor on validation, with the seed of the trials: its validation numbers flatter it."
+            )
+        runs = self.record.runs
+        self.record.runs = [(replace(r, final=i == best), name) for i, (r, name) in enumerate(runs)]
+        self.record.write(notes)

@@ -1,0 +1,145 @@
+"""mtl-run -m +search=optuna, the search for fixed weights as a user starts it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import signal
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from tests.support.commands import Command, Result, Server, send
+from tests.support.run_files import read_summary, run_folders
+
+pytestmark = [pytest.mark.extras, pytest.mark.long]
+
+SEARCH = (
+    "-m",
+    "+search=optuna",
+    "data=toy_mixed",
+    "data.n=60",
+    "data.n_val=40",
+    "data.n_test=40",
+    "model=mlp",
+    "model.hidden=[8]",
+    "trainer.epochs=3",
+    "trainer.threads=1",
+    "search.batch=3",
+    "hydra.sweep.dir=search",
+)
+ONE_BY_ONE = (*SEARCH, "search.trials=8", "hydra/launcher=basic")
+
+
+@dataclass(frozen=True)
+class Searched:
+    """A search that has come to its end."""
+
+    folder: Path
+    result: Result
+
+    @property
+    def jobs(self) -> dict[str, dict[str, Any]]:
+        """The rows of study.json, by the name of the run directory."""
+        return dict(json.loads((self.folder / "study.json").read_text())["jobs"])
+
+    @property
+    def best(self) -> str:
+        """The name of the best trial's directory."""
+        (name,) = (name for name, row in self.jobs.items() if row["final"])
+        return name
+
+    @property
+    def asked(self) -> list[dict[str, float]]:
+        """The settings of all trials."""
+        return list(json.loads((self.folder / "search.json").read_text())["trials"])
+
+
+@pytest.fixture(scope="module")
+def searched(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Searched:
+    """A tiny search, one trial after another; tests only read it."""
+    pytest.importorskip("optuna", reason="it proposes the trials")
+    top = tmp_path_factory.mktemp("search")
+    result = server.run("mtl-run", *ONE_BY_ONE, cwd=top, env={}, meanwhile=None)
+    assert result.code == 0, result.err
+    return Searched(top / "search", result)
+
+
+def test_the_best_trial_has_the_least_monitor_on_validation(searched: Searched) -> None:
+    """Breaks if a search names another trial than the best, or judges by something else."""
+    monitors = {
+        name: read_summary(searched.folder / name)["monitor"]["final"] for name in searched.jobs
+    }
+    assert len(monitors) == len(run_folders(searched.folder)) == 8
+    assert searched.best == min(monitors, key=monitors.__getitem__)
+    assert f"search: the best trial is {searched.best} (" in searched.result.out
+
+
+def test_trials_are_no_strategies(searched: Searched) -> None:
+    """Breaks if a comparison ranks eight fixed weightings, of which seven only chose settings."""
+    comparison = pd.read_csv(searched.folder / "comparison.csv")
+    assert set(comparison["strategy"]) == {"fixed (search)"}
+    assert "No verdict: a search compares nothing; " in searched.result.out
+    assert "add weighting=fixed" not in searched.result.out
+
+
+def test_the_command_of_the_best_trial_trains_it_again(
+    searched: Searched, mtl: Command, tmp_path: Path
+) -> None:
+    """Breaks if the command cannot be pasted, or trains other weights or another learning rate."""
+    (line,) = (line for line in searched.result.out.splitlines() if "with others: " in line)
+    name, *options = shlex.split(line.partition("with others: ")[2])
+    assert options[-1] == "seed=range(1,6)"
+    again = mtl(name, *options[:-1], "seed=0", "hydra.sweep.dir=again")
+    assert again.code == 0, again.err
+    (run,) = run_folders(tmp_path / "again")
+    assert (run / "metrics.csv").read_bytes() == (
+        searched.folder / searched.best / "metrics.csv"
+    ).read_bytes()
+
+
+def test_a_killed_search_goes_on_as_if_it_had_not_been(
+    searched: Searched, mtl: Command, tmp_path: Path
+) -> None:
+    """Breaks if a resumed search trains a finished trial again, or asks Optuna for others."""
+    fifth = partial(have_finished, tmp_path / "search", 5)
+    killed = mtl("mtl-run", *ONE_BY_ONE, meanwhile=send(signal.SIGKILL, fifth))
+    assert killed.code == -signal.SIGKILL
+    there = {
+        run.name: (run / "metrics.csv").stat().st_mtime_ns
+        for run in run_folders(tmp_path / "search")
+        if (run / "summary.json").exists() and read_summary(run)["status"] == "finished"
+    }
+    assert 5 <= len(there) < 8
+    resumed = mtl("mtl-run", *ONE_BY_ONE, "resume=true")
+    assert resumed.code == 0, resumed.err
+    assert f"search: 8 trials, of which {len(there)} were there already." in resumed.out
+    for name, time in there.items():
+        assert (tmp_path / "search" / name / "metrics.csv").stat().st_mtime_ns == time
+    for name in ("search.json", "study.json"):
+        assert (tmp_path / "search" / name).read_bytes() == (searched.folder / name).read_bytes()
+
+
+def have_finished(sweep: Path, runs: int) -> bool:
+    """Return whether so many runs of a sweep have finished: the next one has begun."""
+    return sum(1 for _ in sweep.glob("*/summary.json")) > runs
+
+
+def test_a_search_grows(searched: Searched, mtl: Command, tmp_path: Path) -> None:
+    """Breaks if more trials cost those that are there, or forget them; here they are a stack."""
+    shutil.copytree(searched.folder, tmp_path / "search")
+    grown = mtl("mtl-run", *SEARCH, "search.trials=10", "resume=true")
+    assert grown.code == 0, grown.err
+    assert "search: 10 trials, of which 8 were there already." in grown.out
+    assert "reused 0 runs, 1 to do" in grown.out
+    larger = Searched(tmp_path / "search", grown)
+    assert larger.asked[:8] == searched.asked
+    assert len(larger.jobs) == len(run_folders(larger.folder)) == 10
+    refused = mtl("mtl-run", *SEARCH, "search.trials=10", "search.lr=[0.1,1]", "resume=true")
+    assert refused.code == 1
+    assert "(no search.lr there and search.lr=[0.1,1] here)" in refused.last_line
