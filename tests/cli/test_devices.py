@@ -16,7 +16,7 @@ import pytest
 
 from tests.support.commands import Command, kill_somewhere, send
 from tests.support.paths import ROOT
-from tests.support.run_files import read_summary, reproducible_files
+from tests.support.run_files import read_summary, reproducible_files, run_folders
 
 RUN = (
     "mtl-run",
@@ -68,7 +68,7 @@ def test_two_processes_do_what_one_does(mtl: Command, tmp_path: Path) -> None:
     result = mtl(*TWO, "hydra.run.dir=two", "record.predictions=true")
     assert (result.code, result.err) == (0, "")
     assert "on 2 processes (cpu)" in result.out
-    assert result.out.count("relative_loss") == 1
+    assert result.out.count("\nrelative_loss ") == 1
     assert_equal_numbers(tmp_path / "one", tmp_path / "two")
     assert (tmp_path / "two" / "predictions.csv").exists()
     assert read_summary(tmp_path / "two")["devices"] == 2
@@ -96,7 +96,9 @@ def test_torchrun_starts_runs_and_sweeps(mtl: Command, tmp_path: Path) -> None:
     assert (a / "metrics.csv").read_bytes() == (b / "metrics.csv").read_bytes()
     assert "devices: 2" in (b / ".hydra" / "config.yaml").read_text()
     sweep = run("-m", "seed=0,1", "hydra.sweep.dir=sweep")
-    assert (sweep.returncode, sweep.stdout.count("on 2 processes")) == (0, 2)
+    assert (sweep.returncode, sweep.stdout.count(" of 2] ")) == (0, 2)
+    logs = [(folder / "run.log").read_text() for folder in run_folders(tmp_path / "sweep")]
+    assert ["on 2 processes" in text for text in logs] == [True, True]
     wrong = run("trainer.devices=3")
     assert wrong.returncode == 1
     assert (
