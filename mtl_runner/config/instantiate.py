@@ -25,6 +25,8 @@ from mtl_runner.errors.keys import suggest_key
 
 # Keys of a node that are Hydra's, not options of the target.
 HYDRA_KEYS = ("_target_", "_partial_", "_args_", "_convert_", "_recursive_")
+# What :func:`suggest` says of a class without options.
+NOTHING_ALLOWED = "allowed: none"
 
 
 def make(
@@ -77,6 +79,8 @@ def make(
                 removed = other_keys if isinstance(other_keys, Mapping) else {}
                 elsewhere = {name: node[name] for name in node if name != option} | dict(removed)
                 end = f"{suggest_key(option, elsewhere, above=key)} {end}".strip()
+            if end == NOTHING_ALLOWED and "." not in key:
+                end += f" (mtl-run --list {key} shows what else there is, with options)"
             raise ConfigError(
                 f"{key}.{option} is not an option of {path.rsplit('.', 1)[-1]}; {end}."
             )

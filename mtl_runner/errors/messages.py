@@ -172,6 +172,8 @@ def _unknown_key(key: str, text: str, error: BaseException) -> str:
     if "No match in the defaults list" in text or siblings is None:
         return f"There is no config key or group {key!r}; mtl-run --help lists the groups, mtl-run --cfg job the keys."
     above, _, name = key.rpartition(".")
+    if key == "debug":
+        return "There is no config key 'debug'; write +debug=true."
     if key in TRACKER_KEYS:
         return f"There is no config key {key!r}; did you mean tracker? mtl-run --list tracker names them."
     question = suggest_key(name, siblings, above) or f"{suggest(name, siblings)}."

@@ -59,7 +59,9 @@ def check_overrides(arguments: Sequence[str]) -> None:
         group, typed = str(override.key_or_group), argument.lstrip("+")
         # --cfg only shows the config of a study.
         if group in SWEEPING_GROUPS and not many and not flags:
-            raise ConfigError(many_runs(group, typed))
+            known = typed.partition("=")[2] in _options(group)
+            choice = typed if known else f"{group}={SWEEPING_GROUPS[group]}"
+            raise ConfigError(many_runs(group, choice))
         if override.is_delete():
             if group in GROUPS and group not in OPTIONAL_GROUPS:
                 raise ConfigError(f"{argument} cannot be: every run needs the group {group!r}.")

@@ -264,6 +264,22 @@ CASES: dict[str, tuple[tuple[str, ...], str]] = {
         ("optimizer=torch.optim.SGD",),
         "allowed: adam, adamw, adamw_strong, sgd (any other class: optimizer._target_=torch.optim.SGD).",
     ),
+    "debugging without a plus": (
+        ("debug=true",),
+        "There is no config key 'debug'; write +debug=true.",
+    ),
+    "a study that does not exist": (
+        ("+study=quik",),
+        "A study is many runs: write mtl-run -m +study=fair ..., with the sweeper that it brings.",
+    ),
+    "a start without a schedule that has one": (
+        ("schedule.start.y1=50%",),
+        "schedule.start is not an option of Schedule; allowed: none (mtl-run --list schedule shows what else there is, with options).",
+    ),
+    "a folder for a table": (
+        ("data=table", "data.path=.", "data.targets=[a]"),
+        "'.' is a folder; set data.path to a table in it, as CSV or Parquet.",
+    ),
     "a logger": (
         ("logger=wandb",),
         "There is no config key 'logger'; did you mean tracker? mtl-run --list tracker names them.",

@@ -27,6 +27,7 @@ OPTIONS = (
     "skiprows",
 )
 OF_NUMBERS = ("decimal", "thousands", "na_values")
+SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods")
 SEPARATORS = (";", "\t", "|")  # a header line of one name that holds one was read with a wrong one
 
 
@@ -60,10 +61,7 @@ def read_table(path: str, options: Mapping[str, Any] | None = None) -> pd.DataFr
     for key in options or {}:
         if key not in OPTIONS:
             raise ConfigError(f"data.read.{key} is not an option; {suggest(str(key), OPTIONS)}.")
-    if not file.is_file():
-        raise DataError(
-            f"There is no file {path!r} (looked in {file.absolute().parent}); set data.path to the table."
-        )
+    check_table_file(file, path)
     try:
         frame = (
             pd.read_parquet(file).reset_index(drop=True)
@@ -87,6 +85,28 @@ def read_table(path: str, options: Mapping[str, Any] | None = None) -> pd.DataFr
     if len(frame) == 0:
         raise DataError(f"The table {path!r} has no rows under its header line.")
     return frame
+
+
+def check_table_file(file: Path, path: str) -> None:
+    """Check that a path leads to a file that may be a table.
+
+    Args:
+        file: The path.
+        path: How the user wrote it.
+
+    Raises:
+        DataError: If there is no such file, or it is a folder or a spreadsheet.
+    """
+    if file.is_dir():
+        raise DataError(f"{path!r} is a folder; set data.path to a table in it, as CSV or Parquet.")
+    if not file.is_file():
+        raise DataError(
+            f"There is no file {path!r} (looked in {file.absolute().parent}); set data.path to the table."
+        )
+    if file.suffix.lower() in SPREADSHEETS:
+        raise DataError(
+            f"{path!r} is a spreadsheet; save its sheet as CSV, and set data.path to that file."
+        )
 
 
 def _read_text(file: Path, options: dict[str, Any]) -> pd.DataFrame:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mtl_runner.data.cache import default_directory
+from mtl_runner.data.table.files import check_table_file
 from mtl_runner.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -152,10 +153,7 @@ def open_table(path: str, options: Mapping[str, Any] | None = None) -> LazyFrame
         ConfigError: If an option is none of those that can be used here.
     """
     file = Path(path).expanduser()
-    if not file.is_file():
-        raise DataError(
-            f"There is no file {path!r} (looked in {file.absolute().parent}); set data.path to the table."
-        )
+    check_table_file(file, path)
     if file.suffix != ".parquet":
         file = _as_parquet(file, dict(options or {}))
     table = ParquetTable(file)

@@ -35,8 +35,8 @@ class Table:
 
     Args:
         path: The file (``.csv``, ``.csv.gz``, ``.tsv``, ``.parquet``).
-        targets: ``{name: kind}``, a list of names (their kinds are inferred), or a list of
-            ``{name, column, kind, positive}``.
+        targets: ``{name: kind}`` or ``{name: {kind: ..., option: value}}``, a list of names (their
+            kinds are inferred), or a list of ``{name, column, kind, positive}``.
         features: None (all columns that are no target and identify no row), a list of names, or
             ``{drop: [names]}``.
         split: ``{val: 0.15, test: 0.15}`` fractions, ``{column: name}`` of a column that holds
@@ -76,7 +76,7 @@ class Table:
     def __init__(
         self,
         path: str | None,
-        targets: Mapping[str, str] | Sequence[str | Mapping[str, Any]] | None,
+        targets: Mapping[str, Any] | Sequence[str | Mapping[str, Any]] | None,
         features: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
         split: Mapping[str, Any] = DEFAULT_SPLIT,
         scale_features: bool = True,

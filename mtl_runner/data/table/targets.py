@@ -21,6 +21,7 @@ log = logging.getLogger("mtl_runner")
 
 _OPTIONS = ("name", "column", "columns", "kind", "positive", "separator", "class_weights")
 RARE = 0.2  # a class with less than this share of what it would have if all were equal
+SHOWN = 5  # values of a column that an error names
 _TABLE_KINDS = [name for name, kind in KINDS.items() if kind.column]
 
 
@@ -211,13 +212,14 @@ class Target:
 
 
 def read_targets(
-    targets: Mapping[str, str] | Sequence[str | Mapping[str, Any]],
+    targets: Mapping[str, Any] | Sequence[str | Mapping[str, Any]],
     frames: Mapping[str, pd.DataFrame],
 ) -> list[Target]:
     """Return the targets that ``data.targets`` describes in one of its three ways, not yet fitted.
 
     Args:
-        targets: ``{name: kind}``, a list of names, or a list of mappings of options.
+        targets: ``{name: kind}`` or ``{name: {option: value}}``, a list of names, or a list of
+            mappings of options.
         frames: The rows of each split, off which missing kinds are read.
 
     Raises:
@@ -236,7 +238,10 @@ def read_targets(
             f"data.targets={targets!r} must be a mapping {{name: kind}} or a list, e.g. '[{targets}]'."
         )
     entries: list[Any] = (
-        [{"name": name, "kind": kind} for name, kind in targets.items()]
+        [
+            {"name": name, **(kind if isinstance(kind, Mapping) else {"kind": kind})}
+            for name, kind in targets.items()
+        ]
         if isinstance(targets, Mapping)
         else list(targets)
     )
@@ -271,9 +276,11 @@ def _read_target(options: dict[str, Any], frames: Mapping[str, pd.DataFrame]) ->
     kind = _kind(name, options, [f[sources[0]] for f in frames.values() if sources[0] in f])
     form = kind.column if isinstance(kind, Kind) else KINDS[kind].column
     positive = _label(options["positive"]) if "positive" in options else None
-    if positive is not None and positive not in set(_labels(frame[sources[0]].dropna())):
+    labels = set(_labels(frame[sources[0]].dropna())) if positive is not None else set()
+    if positive is not None and positive not in labels:
+        held = ", ".join(map(repr, sorted(labels)[:SHOWN]))
         raise ConfigError(
-            f"Target {name!r}: column {sources[0]!r} never holds {positive!r} in the training rows."
+            f"Target {name!r}: column {sources[0]!r} never holds {positive!r} in the training rows; it holds {held}{', ...' if len(labels) > SHOWN else ''}."
         )
     if positive is not None and form != "classes":
         raise ConfigError(

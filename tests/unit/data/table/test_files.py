@@ -230,3 +230,17 @@ def test_an_unknown_option_of_reading_gets_the_nearest_name(tmp_path):
     (tmp_path / "t.csv").write_text("a,b\n1,2\n")
     with fails(ConfigError, "data.read.encodng is not an option; did you mean 'encoding'?"):
         read_table(str(tmp_path / "t.csv"), {"encodng": "latin-1"})
+
+
+def test_a_spreadsheet_is_refused_by_name(tmp_path):
+    """Breaks if the bytes of an Excel file are taken for another encoding of text."""
+    path = tmp_path / "t.xlsx"
+    path.write_bytes(b"PK\x03\x04")
+    with fails(DataError, "t.xlsx' is a spreadsheet; save its sheet as CSV"):
+        read_table(str(path))
+
+
+def test_a_folder_is_no_missing_file(tmp_path):
+    """Breaks if a user looks for a file that is there, as a folder."""
+    with fails(DataError, "is a folder; set data.path to a table in it"):
+        read_table(str(tmp_path))

@@ -499,3 +499,12 @@ def test_a_logarithmic_target_is_scaled_and_answered_in_its_units(table, houses)
         "Target 'price': column 'price' holds -5, of which there is no log(1 + y); use kind: regression.",
     ):
         table({"price": "regression_log"}, houses)
+
+
+def test_a_mapping_of_options_is_a_list_of_them(table):
+    """Breaks if the form that images take is refused for a table."""
+    options = {"kind": "classification", "class_weights": "balanced"}
+    of_mapping = table(targets={"state": options})
+    of_list = table(targets=[{"name": "state", **options}])
+    assert of_mapping.tasks == of_list.tasks
+    assert of_mapping.tasks[0].class_weights
