@@ -132,7 +132,7 @@ def test_a_comparison_takes_it_as_one_of_ours(tmp_path: Path) -> None:
 def test_a_mean_of_losses_is_not_called_relative(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Breaks if a loop without targets= is compared by raw losses under the name of another number."""
+    """Breaks if raw losses of a loop without targets= are compared as relative ones."""
     folder = recorded(tmp_path / "raw", 3.0, 1.0)
     monitor = read_summary(folder)["monitor"]
     assert (monitor["name"], monitor["final"]) == ("mean_loss", 1.0)
