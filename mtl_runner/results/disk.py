@@ -8,13 +8,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from mtl_runner.config.kept_files import SHARDS
 from mtl_runner.errors import RunDirectoryError
 from mtl_runner.results.records.run import find_runs
 from mtl_runner.results.text import align, printable
 
 LARGEST = 5  # so many files are named
-CHECKPOINT, BEST = "checkpoint.pt", "best.pt"
+CHECKPOINT, BEST, SHARDS = "checkpoint.pt", "best.pt", "shards"
 SHARDED = "sharded tensors of checkpoints (shards/)"
 OTHER = "other files"
 PICTURES = (".png", ".pdf", ".svg")
