@@ -11,6 +11,7 @@ import torch
 
 import mtl_runner
 from mtl_runner import Recorder, Task
+from mtl_runner.cli import _obey
 from mtl_runner.errors import ConfigError, RunDirectoryError
 from mtl_runner.experiment.build import build
 from mtl_runner.results.records.run import read_run
@@ -150,6 +151,29 @@ def test_a_whole_epoch_is_shown_as_one(tmp_path: Path) -> None:
     """Breaks if the best epoch of a loop is 3.00."""
     summary = read_summary(recorded(tmp_path / "run", 3.0, 2.0, 1.0))
     assert monitor_line(summary) == "mean_loss 1 at the end; best 1 at epoch 3"
+
+
+def test_what_needs_a_model_or_config_of_ours_says_whose_run_it_is(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Breaks if advice that cannot work is given about a run of somebody's loop."""
+    folder, stopped = recorded(tmp_path / "run", 1.0), tmp_path / "stopped"
+    Recorder(stopped, TASKS, CONFIG).fail(KeyboardInterrupt())
+    sentence = "recorded by a loop of your own .* no model and no config of mtl-run's"
+    commands = (
+        lambda: mtl_runner.load(folder),
+        lambda: mtl_runner.load(stopped),
+        lambda: _obey([f"repeat={folder}"]),
+        lambda: _obey([f"resume={stopped}"]),
+        lambda: _obey([f"resume={folder}", "trainer.epochs=9"]),
+    )
+    for number, command in enumerate(commands):
+        with pytest.raises(RunDirectoryError, match=sentence):
+            assert command() != 1, number
+    with caplog.at_level("INFO"):
+        assert _obey([f"resume={folder}"]) == 0
+    assert "recorded by a loop of your own" in caplog.text
+    assert "repeat=" not in caplog.text
 
 
 def test_a_failure_is_recorded(tmp_path: Path) -> None:
