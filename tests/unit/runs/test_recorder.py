@@ -145,6 +145,9 @@ def test_a_mean_of_losses_is_not_called_relative(
     relative = recorded(tmp_path / "relative", 3.0, 1.0, targets=train)
     assert read_summary(relative)["monitor"]["name"] == "relative_loss"
     assert len(caplog.messages) == 1
+    text = mtl_runner.compare(tmp_path).text()
+    assert "relative_loss" in text, "numbers of two monitors do not stand in one column"
+    assert "monitor" not in text
 
 
 def test_a_whole_epoch_is_shown_as_one(tmp_path: Path) -> None:
