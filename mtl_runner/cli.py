@@ -241,11 +241,14 @@ def _resume(directory: Path, arguments: list[str]) -> int:
         label_of_process()
         _end_of_imports()
         return train_recorded_stack(directory)
-    from mtl_runner.errors import ConfigError
+    from mtl_runner.errors import ConfigError, RunDirectoryError
     from mtl_runner.runs.directory import WITHOUT_EFFECT
-    from mtl_runner.runs.records import read_config
+    from mtl_runner.runs.records import own_loop, read_config, read_result
 
     config = read_config(directory)
+    foreign = own_loop(directory)
+    if foreign is not None and read_result(directory) is None:
+        raise RunDirectoryError(foreign)
     longer: int | None = None
     for argument in arguments:
         key = argument.partition("=")[0]

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from mtl_runner.runs.records import read_config, read_recorded_options
+from mtl_runner.errors import RunDirectoryError
+from mtl_runner.runs.records import own_loop, read_config, read_recorded_options
 
 GROUPS = (
     "data",
@@ -44,9 +45,13 @@ def prepare_repeat(
         A temporary folder with the primary config, or None for today's configs; and the arguments.
 
     Raises:
-        RunDirectoryError: If ``run`` is no run directory, or its record cannot be read.
+        RunDirectoryError: If ``run`` is no run directory or one of a loop of the user's own, or its
+            record cannot be read.
     """
     config = read_config(run)
+    foreign = own_loop(run)
+    if foreign is not None:
+        raise RunDirectoryError(foreign)
     keys = [argument.lstrip("+~").split("=", 1)[0].split("@")[0] for argument in arguments]
     if any(key in GROUPS for key in keys):
         return None, [*read_recorded_options(run), *arguments]

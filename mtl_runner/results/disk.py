@@ -13,7 +13,8 @@ from mtl_runner.results.records.run import find_runs
 from mtl_runner.results.text import align, printable
 
 LARGEST = 5  # so many files are named
-CHECKPOINT, BEST = "checkpoint.pt", "best.pt"
+CHECKPOINT, BEST, SHARDS = "checkpoint.pt", "best.pt", "shards"
+SHARDED = "sharded tensors of checkpoints (shards/)"
 OTHER = "other files"
 PICTURES = (".png", ".pdf", ".svg")
 UNITS = ("B", "kB", "MB", "GB", "TB")
@@ -65,7 +66,7 @@ def disk_text(paths: Sequence[Path]) -> str:
         ),
     ]
     finished = {run.directory.resolve() for run in runs if run.finished}
-    spare = [f for f in files if f.path.name == CHECKPOINT and f.path.parent.resolve() in finished]
+    spare = [file for file in files if _run_of_checkpoint(file) in finished]
     if spare:
         folders = " ".join(map(str, paths))
         lines.append(
@@ -107,6 +108,13 @@ def files_below(paths: Sequence[Path]) -> Iterator[File]:
                     yield File(path, status.st_size, purpose_of(path.relative_to(top)))
 
 
+def _run_of_checkpoint(file: File) -> Path | None:
+    """Return the run directory of a file of a checkpoint; None of any other file."""
+    if file.purpose == SHARDED:
+        return file.path.parents[2].resolve()
+    return file.path.parent.resolve() if file.path.name == CHECKPOINT else None
+
+
 def purpose_of(path: PurePath) -> str:
     """Return what a file of a run or a sweep is for.
 
@@ -124,6 +132,8 @@ def purpose_of(path: PurePath) -> str:
     if ".hydra" in path.parts[:-1]:
         return "configs and records"
     purposes = {CHECKPOINT: "checkpoints (checkpoint.pt)", BEST: "best models (best.pt)"}
+    if path.parts[-3:-2] == (SHARDS,) and (path.suffix == ".distcp" or path.name == ".metadata"):
+        return SHARDED
     if path.name in purposes:
         return purposes[path.name]
     if path.suffix in PICTURES:

@@ -243,7 +243,8 @@ def _monitor(
     """Return the column of what judges the runs; none if it is there already.
 
     On validation it is the monitor as the runs recorded it. On test (then ``recorded_at`` is empty)
-    it is the same metric of a task, else the mean relative loss.
+    it is the same metric of a task, else the mean relative loss; so it is on validation where runs
+    have several monitors, which are not comparable.
     """
     names = {run.summary.monitor.name for s in data.shown for run in s.finished} or {""}
     monitor = next(iter(names)) if len(names) == 1 else ""
@@ -259,6 +260,7 @@ def _monitor(
         direction = _direction(evidence, *pair)
         return [Column(" ".join(pair), cells, *pair, higher_is_better=direction)]
     runs = {s.name: s.finished for s in data.shown}
+    recorded_at = recorded_at if monitor else ""
     cells = tuple(
         Cell.of(
             [run.summary.monitor.at(recorded_at) for run in runs[s.name]]
@@ -267,7 +269,7 @@ def _monitor(
         )
         for s in strategies
     )
-    title = (monitor or "monitor") if recorded_at else OVERALL["relative_loss"]
+    title = monitor if recorded_at else OVERALL["relative_loss"]
     return [Column(title, cells, metric="relative_loss")]
 
 

@@ -17,7 +17,7 @@ import torch
 from omegaconf import OmegaConf
 
 from mtl_runner.config.code_folders import folders_of_code
-from mtl_runner.config.kept_files import KEPT_FILES
+from mtl_runner.config.kept_files import KEPT_FILES, SHARDS
 from mtl_runner.data.dataset import Split
 from mtl_runner.data.inputs import InputTensors
 from mtl_runner.errors import ConfigError, DataError, ModelError, RunDirectoryError
@@ -40,7 +40,6 @@ from mtl_runner.runs.trackers.base import ENDS
 from mtl_runner.runs.trackers.session import Trackers, end_trackers
 from mtl_runner.train import checkpoint
 from mtl_runner.train.advice import advice_on_best, advice_on_log_variances, advice_on_setup
-from mtl_runner.train.sharded_state import SHARDS
 from mtl_runner.train.trainer import Trainer
 from mtl_runner.write_group import once_written
 

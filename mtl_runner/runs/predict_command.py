@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from mtl_runner.config.working_directory import search_working_directory
 from mtl_runner.data.image_folder.files import FILE, SUFFIXES
-from mtl_runner.data.table.files import read_table
+from mtl_runner.data.table.files import columns_as_written, read_table
 from mtl_runner.errors import ConfigError, DataError, suggest
 from mtl_runner.files import write_atomic
 from mtl_runner.runs.answers import describe_answer
@@ -123,7 +123,7 @@ def _question(
         frame = _table(paths, data)
         _tell_of_unknown_categories(predictor, frame)
         identifiers = [name for name in predictor.identifiers if name in frame]
-        return Question(frame, _kept(frame, identifiers, keep))
+        return Question(frame, _kept(frame, identifiers, keep, paths[0], data))
     if predictor.image_reader is not None:
         return _images(paths, data, keep)
     if len(paths) != 1 or paths[0].suffix not in ARRAYS:
@@ -152,7 +152,7 @@ def _images(paths: Sequence[Path], data: Mapping[str, Any], keep: str | None) ->
             )
         folders = [Path(str(data["path"]))] if "path" in data else [paths[0].parent, Path()]
         named = [_place(name, folders) for name in frame[column].astype(str)]
-        return Question(named, _kept(frame, [column], keep))
+        return Question(named, _kept(frame, [column], keep, paths[0], data))
     files: list[str] = []
     for path in paths:
         inside = sorted(f for f in path.rglob("*") if f.suffix.lower() in SUFFIXES and f.is_file())
@@ -207,8 +207,14 @@ def _shapes(tensors: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {list(t.shape)}".strip() for name, t in tensors.items()) or "nothing"
 
 
-def _kept(frame: pd.DataFrame, identifiers: Sequence[str], keep: str | None) -> dict[str, Any]:
-    """Return the row of each answer, and the columns of the input that stay beside it."""
+def _kept(
+    frame: pd.DataFrame,
+    identifiers: Sequence[str],
+    keep: str | None,
+    path: Path,
+    data: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return the row of each answer, and the columns that stay beside it, as the file has them."""
     if keep is None:
         names = list(identifiers)
     elif keep == "all":
@@ -220,7 +226,8 @@ def _kept(frame: pd.DataFrame, identifiers: Sequence[str], keep: str | None) -> 
             raise ConfigError(
                 f"--keep names {name!r}, which is no column of the table; {suggest(name, frame.columns)}."
             )
-    return {"row": range(len(frame)), **{name: frame[name] for name in names}}
+    kept = columns_as_written({name: frame[name] for name in names}, str(path), data.get("read"))
+    return {"row": range(len(frame)), **kept}
 
 
 def _answers(predictor: Predictor, question: Question, options: argparse.Namespace) -> pd.DataFrame:

@@ -32,7 +32,7 @@ from mtl_runner.runs.answers import (
     describe_answer,
     shape_text,
 )
-from mtl_runner.runs.records import not_kept, read_summary
+from mtl_runner.runs.records import SWEEP_RECORDS, not_kept, own_loop, read_summary
 from mtl_runner.tasks import kinds
 from mtl_runner.tasks.protocols import HasSigmas
 from mtl_runner.tasks.task import Task
@@ -330,7 +330,7 @@ def load(run: str | Path, device: str = "cpu", trust: Sequence[str] = ()) -> Pre
         )
     file = Path(run) / "best.pt"
     if not file.exists():
-        reason = not_kept(Path(run), [file.name])
+        reason = own_loop(Path(run)) or not_kept(Path(run), [file.name]) or _no_run(Path(run))
         if reason is not None:
             raise RunDirectoryError(reason)
         summary = read_summary(Path(run))
@@ -348,6 +348,22 @@ def load(run: str | Path, device: str = "cpu", trust: Sequence[str] = ()) -> Pre
         raise RunDirectoryError(
             f"The model in {str(file)!r} cannot be rebuilt ({reason}); is it the best.pt of this run, and is the code of its model as it was?"
         ) from error
+
+
+def _no_run(directory: Path) -> str | None:
+    """Return why a directory without best.pt is no run: it is a sweep, or not there; else None."""
+    if not directory.is_dir():
+        return (
+            f"There is no folder {str(directory)!r}; give the run directory, as mtl-run printed it."
+        )
+    if not any((directory / name).exists() for name in SWEEP_RECORDS):
+        return None
+    # The runs of a study lie a folder deeper.
+    for depth in (1, 2, 3):
+        models = sorted(directory.glob("*/" * depth + "best.pt"))
+        if models:
+            return f"{str(directory)!r} is a sweep; give one of its runs, e.g. {str(models[0].parent)!r}."
+    return f"{str(directory)!r} is a sweep, and none of its runs holds a best.pt."
 
 
 def _rebuilt(saved: dict[str, Any], device: str, trust: Sequence[str], file: Path) -> Predictor:

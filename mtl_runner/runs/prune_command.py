@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
+import shutil
 import stat
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mtl_runner.config.kept_files import KEPT_FILES
+from mtl_runner.config.kept_files import KEPT_FILES, SHARDS
 from mtl_runner.errors import ConfigError, MtlError
 from mtl_runner.files import write_json
-from mtl_runner.results.disk import in_units
+from mtl_runner.results.disk import files_below, in_units
 from mtl_runner.results.records.run import Run, find_runs
 from mtl_runner.runs.lock import locked
 from mtl_runner.runs.records import CONFIG, kept_files, read_result
@@ -22,8 +24,13 @@ PRUNE = "--prune"
 NAMED = 5  # so many runs that stay are named
 # What is lost with each file, and what still works.
 LOSSES = {
-    "checkpoint.pt": "they cannot be trained on (resume=<run> trainer.epochs=...)",
-    "best.pt": "their models are gone (mtl_runner.load, mtl-predict, mtl-export); mtl-run repeat=<run> trains one again",
+    (
+        "checkpoint.pt",
+        SHARDS,
+    ): "afterwards they cannot be trained on (resume=<run> trainer.epochs=...)",
+    (
+        "best.pt",
+    ): "afterwards their models are gone (mtl_runner.load, mtl-predict, mtl-export); mtl-run repeat=<run> trains one again",
 }
 
 
@@ -33,7 +40,7 @@ class Removal:
 
     Attributes:
         directory: The run directory.
-        names: Names of the files.
+        names: Names of the files, and ``shards`` for the folder that goes with ``checkpoint.pt``.
         size: Their size in bytes.
     """
 
@@ -103,6 +110,11 @@ def removal_of(run: Run, keep: Sequence[str]) -> Removal | None:
     if not run.finished or directory.is_symlink() or not (directory / CONFIG).is_file():
         return None
     sizes = {name: _size(directory / name) for name in KEPT_FILES["both"] if name not in keep}
+    shards = directory / SHARDS
+    # They are of no use without checkpoint.pt, which may have gone before.
+    if "checkpoint.pt" in sizes:
+        stays = sizes["checkpoint.pt"] is None and os.path.lexists(directory / "checkpoint.pt")
+        sizes[SHARDS] = None if stays else _size(shards)
     known = {name: size for name, size in sizes.items() if size is not None}
     return Removal(directory, tuple(known), sum(known.values())) if known else None
 
@@ -115,14 +127,15 @@ def plan(removals: Sequence[Removal]) -> str:
 
     Example:
         >>> print(plan([Removal(Path("run"), ("checkpoint.pt",), 2_000_000)]))
-        checkpoint.pt of 1 finished run, 2 MB: they cannot be trained on (resume=<run>
+        checkpoint.pt of 1 finished run, 2 MB: afterwards they cannot be trained on (resume=<run>
         trainer.epochs=...).
     """
     lines = []
-    for name, loss in LOSSES.items():
-        holding = [removal for removal in removals if name in removal.names]
+    for names, loss in LOSSES.items():
+        holding = [removal for removal in removals if set(names) & set(removal.names)]
+        going = [name for name in names if any(name in removal.names for removal in holding)]
         if holding:
-            lines.append((name, len(holding), loss))
+            lines.append((" and ".join(going), len(holding), loss))
     size = in_units(sum(removal.size for removal in removals))
     texts = [
         f"{name} of {count} finished run{'s' * (count != 1)}{f', {size}' if len(lines) == 1 else ''}: {loss}."
@@ -166,17 +179,26 @@ def _remove(removal: Removal, keep: Sequence[str]) -> int:
         write_json(removal.directory / "summary.json", {**summary, "checkpoints": words})
         freed = 0
         for name in removal.names:
-            size = _size(removal.directory / name)
+            path = removal.directory / name
+            size = _size(path)
             if size is not None:
-                (removal.directory / name).unlink()
+                # It follows no link inside the folder.
+                shutil.rmtree(path) if name == SHARDS else path.unlink()
                 freed += size
         return freed
 
 
 def _size(path: Path) -> int | None:
-    """Return the size of a regular file; None of a link, of anything else, and of nothing."""
+    """Return the size of a file, or of the folder ``shards``; None of anything else, and of links.
+
+    Args:
+        path: A name of ``Removal.names`` in a run directory.
+    """
     with contextlib.suppress(OSError):
         status = path.lstat()
+        if path.name == SHARDS:
+            is_folder = stat.S_ISDIR(status.st_mode)
+            return sum(file.size for file in files_below([path])) if is_folder else None
         if stat.S_ISREG(status.st_mode):
             return status.st_size
     return None

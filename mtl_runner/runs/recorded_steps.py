@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,8 @@ from torch import Tensor
 
 from mtl_runner.errors import ConfigError
 from mtl_runner.tasks.task import TOTAL, Task
+
+log = logging.getLogger("mtl_runner")
 
 #: Numbers of all tasks: by name, or in the order of the tasks.
 TaskNumbers = Mapping[str, Any] | Sequence[Any] | Tensor
@@ -61,6 +64,7 @@ class RecordedSteps:
         self.names = [task.name for task in tasks]
         self._steps: list[dict[str, Tensor]] = []
         self._sigmas: Tensor | None = None
+        self._has_warned = False
 
     def add(
         self,
@@ -76,9 +80,16 @@ class RecordedSteps:
             objective: What is minimised.
             weights: The weights; None: the derivatives of the objective, if it depends on losses.
             sigmas: The noise scales.
+
+        Warns, once, that an objective does not tell the weights.
         """
         if weights is None:
             weights = _derivatives(objective, losses)
+            if weights is None and objective is not None and not self._has_warned:
+                self._has_warned = True
+                log.warning(
+                    "No weights are recorded, since the objective does not depend on the tensor that is given as losses; log that tensor itself, not detached and before backward, or give weights=..."
+                )
         if sigmas is not None:
             self.set_sigmas(sigmas)
         numbers = {"loss": losses, "weight": weights}

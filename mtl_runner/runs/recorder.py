@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 import types
 from collections.abc import Mapping, Sequence
@@ -27,7 +28,11 @@ from mtl_runner.train.evaluation import Evaluation
 from mtl_runner.train.metrics_file import MetricsFile, Row
 from mtl_runner.train.monitor import Monitor
 
+log = logging.getLogger("mtl_runner")
+
 SPLITS = ("train", "val", "test")
+# What judges a run whose tasks have no trivial predictor.
+MEAN_LOSS = "mean_loss"
 
 
 class Recorder:
@@ -49,7 +54,9 @@ class Recorder:
             ``{"data": "digits", "weighting": "dwa", "seed": 0, "optimizer": {"lr": 0.01}}``.
         targets: The training targets by task, in training units, from which the trivial predictor
             and so ``relative_loss`` is made; None: a task has the one in ``task.trivial``, or none.
-        monitor: The number that judges the run, as ``trainer.monitor``.
+        monitor: The number that judges the run, as ``trainer.monitor``; ``relative_loss`` of tasks
+            that all have no trivial predictor is their mean loss, and is recorded as
+            ``mean_loss``.
         judge: Which evaluation ``"test"`` is logged for: the ``"final"`` model, or the ``"best"``
             one by the monitor.
         plots: Whether pictures are drawn at the end.
@@ -94,7 +101,6 @@ class Recorder:
         self.directory, self.plots, self.writes = Path(directory), plots, writes
         self.judge = choice(judge, "judge", ("final", "best"))
         self.monitor = Monitor.parse(monitor, self.tasks)
-        self.monitor_name = monitor
         self.config: DictConfig = OmegaConf.create(
             dict(mapping(config or {}, "config", "{key: value}"))
         )
@@ -197,6 +203,12 @@ class Recorder:
             )
         if self.writes:
             summary = self._summary()
+            is_raw = summary["monitor"]["name"] == MEAN_LOSS
+            if is_raw and not any(task.trivial for task in self.tasks):
+                log.warning(
+                    "%s has no relative losses and is judged by the mean of its losses (mean_loss), which depends on their units; give Recorder targets=<the training targets>.",
+                    self.directory,
+                )
             write_json(self.directory / "summary.json", summary)
             if self.plots:
                 draw_from_files(self.directory, summary)
@@ -267,16 +279,14 @@ class Recorder:
         epoch, step = self.epoch, self.step
         if split == "test" and self.judge == "best":
             epoch, step = self.best_epoch, self.best_step
-        if epoch == int(epoch):
-            epoch = int(epoch)
-        return {"epoch": epoch, "step": step, "split": split, "task": task}
+        return {"epoch": _whole(epoch), "step": step, "split": split, "task": task}
 
     def _evaluation_rows(self, split: str, evaluation: Evaluation) -> list[Row]:
         """Return the rows of an evaluation: one per task, and the total."""
         rows: list[Row] = [
             {**self._key(split, name), **values} for name, values in evaluation.values.items()
         ]
-        total = {"relative_loss": evaluation.relative_loss}
+        total = {"relative_loss": evaluation.relative_loss} if _has_relative(evaluation) else {}
         return [*rows, {**self._key(split, TOTAL), **total}]
 
     def _summary(self) -> dict[str, Any]:
@@ -288,9 +298,11 @@ class Recorder:
             "steps": self.step,
             "judge": self.judge,
             "monitor": {
-                "name": self.monitor_name,
+                "name": self.monitor.name
+                if self.monitor.task or _has_relative(self.final["val"])
+                else MEAN_LOSS,
                 "best": self.monitor.value(self.best["val"]),
-                "best_epoch": self.best_epoch,
+                "best_epoch": _whole(self.best_epoch),
                 "final": self.monitor.value(self.final["val"]),
             },
             "tasks": task_results(
@@ -325,6 +337,16 @@ class Recorder:
 
     def _write_status(self, status: str, reason: str = "") -> None:
         write_json(self.directory / "summary.json", self._head(status, reason))
+
+
+def _has_relative(evaluation: Evaluation) -> bool:
+    """Return whether any task was compared with a trivial predictor."""
+    return any("relative_loss" in row for row in evaluation.values.values())
+
+
+def _whole(epoch: float) -> float:
+    """Return an epoch as a whole number, where it is one."""
+    return int(epoch) if epoch == int(epoch) else epoch
 
 
 def _choices_and_overrides(config: DictConfig) -> tuple[dict[str, str], list[str]]:

@@ -150,6 +150,23 @@ def kept_files(summary: Mapping[str, Any]) -> tuple[str, ...]:
     return KEPT_FILES.get(str(summary.get("checkpoints")), KEPT_FILES["both"])
 
 
+def own_loop(directory: Path) -> str | None:
+    """Return that a run is one of a loop of the user's own, as a sentence; None of our runs.
+
+    Args:
+        directory: A run directory.
+
+    Raises:
+        RunDirectoryError: If a newer version wrote the run.
+
+    Example:
+        >>> own_loop(Path("no/such/run"))
+    """
+    if read_summary(directory).get("recorder") is not True:
+        return None
+    return f"{str(directory)!r} was recorded by a loop of your own (mtl_runner.Recorder), and has no model and no config of mtl-run's; load or train it with that loop."
+
+
 def not_kept(directory: Path, files: Sequence[str] = KEPT_FILES["both"]) -> str | None:
     """Return which of these files a finished run was not to keep, as a sentence with the remedy.
 
@@ -170,7 +187,7 @@ def not_kept(directory: Path, files: Sequence[str] = KEPT_FILES["both"]) -> str 
     missing = [name for name in files if name not in kept_files(summary)]
     if summary.get("status") != "finished" or not missing:
         return None
-    return (
+    return own_loop(directory) or (
         f"{str(directory)!r} has finished and kept no {' and no '.join(missing)} (record.checkpoints={summary['checkpoints']}); "
         f"to have {'it' if len(missing) == 1 else 'them'}, train anew with mtl-run repeat={directory} record.checkpoints=both."
     )

@@ -17,6 +17,7 @@ from typing import IO, Any, cast
 
 import torch
 
+from mtl_runner.config.kept_files import SHARDS
 from mtl_runner.errors import RunDirectoryError
 from mtl_runner.errors.messages import out_of_memory
 from mtl_runner.files import atomic_file, make_way, open_regular
@@ -275,8 +276,8 @@ def _damaged_files(directory: Path) -> list[str]:
                 damaged.append(name)
     run = directory.parent if directory.name == PREVIOUS else directory
     path = directory / FILES[0]
-    if not damaged and path.exists() and (run / sharded_state.SHARDS).is_dir():
-        damaged = [] if sharded_state.are_whole(load(path), run) else [sharded_state.SHARDS]
+    if not damaged and path.exists() and (run / SHARDS).is_dir():
+        damaged = [] if sharded_state.are_whole(load(path), run) else [SHARDS]
     return damaged
 
 

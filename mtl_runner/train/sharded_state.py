@@ -17,14 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mtl_runner.config.kept_files import SHARDS
 from mtl_runner.errors import RunDirectoryError
 from mtl_runner.errors.messages import out_of_memory
 from mtl_runner.gradients.ranks import Ranks
 from mtl_runner.gradients.shards import Shards, empty_like_shards, full_tensor, is_sharded
 from mtl_runner.write_group import sync_directory
 
-#: Folder of a run directory with the sharded tensors, in a folder per save.
-SHARDS = "shards"
 # Key of the checkpoint with the folder of its sharded tensors and the checksums of its files.
 FILES = "sharded"
 # Key of what stands in the place of a sharded tensor.

@@ -29,7 +29,8 @@ def test_the_five_lines_of_the_readme_record_a_loop(
     scope = names()
     model, targets = scope["model"], scope["targets"]
     scope |= {"Uncertainty": Uncertainty, "epochs": 2, "batches": [scope["inputs"]] * 3}
-    scope |= {"val_inputs": scope["inputs"], "val_targets": targets, "model": Answers(model)}
+    scope |= {"val_inputs": scope["inputs"], "val_targets": targets, "train_targets": targets}
+    scope["model"] = Answers(model)
     losses = scope["task_losses"]
     scope["task_losses"] = lambda answers, batch: losses(answers.model, batch)
     scope["optimizer"] = torch.optim.SGD(model.parameters(), lr=0.01)
@@ -38,6 +39,7 @@ def test_the_five_lines_of_the_readme_record_a_loop(
     assert (summary["status"], summary["epochs"], summary["steps"]) == ("finished", 2, 6)
     assert summary["tasks"]["label"]["final"]["val"]["accuracy"] >= 0
     assert summary["tasks"]["depth"]["weight"] != 1.0
+    assert summary["monitor"]["name"] == "relative_loss"
 
 
 class Answers(torch.nn.Module):

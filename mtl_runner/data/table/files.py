@@ -109,6 +109,57 @@ def check_table_file(file: Path, path: str) -> None:
         )
 
 
+def columns_as_written(
+    columns: Mapping[str, pd.Series], path: str, options: Mapping[str, Any] | None = None
+) -> dict[str, pd.Series]:
+    r"""Return columns as they stand in their file: those that lose something as numbers are text.
+
+    Such are leading zeros (``02840``), and marks of missing values (``NA``).
+
+    Args:
+        columns: Columns of the table by name, as they were read; the index is the row of the table.
+        path: The file. If it is no longer there, the columns are returned as they were read.
+        options: How it is written (``data.read``).
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from mtl_runner.data.table.files import columns_as_written, read_table
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder, "houses.csv")
+        ...     _ = file.write_text("postcode,area\n02840,50\n10115,70\n")
+        ...     written = columns_as_written(dict(read_table(str(file)).items()), str(file))
+        >>> {name: values.tolist() for name, values in written.items()}
+        {'postcode': ['02840', '10115'], 'area': [50, 70]}
+    """
+    import pandas as pd
+
+    file = Path(path).expanduser()
+    if not columns or file.suffix == ".parquet" or not file.is_file():
+        return dict(columns)
+    of_lines = _options_of_lines(file, dict(options or {}))
+    cells = pd.read_csv(
+        file,
+        usecols=lambda name: name in columns,
+        index_col=False,
+        dtype=str,
+        keep_default_na=False,
+        **of_lines,
+    )
+    written = {}
+    for name, values in columns.items():
+        text = cells[name].iloc[values.index].set_axis(values.index) if name in cells else values
+        as_read = values.astype(object).where(values.notna(), "").astype(str)
+        written[name] = values if text.tolist() == as_read.tolist() else text
+    return written
+
+
+def _options_of_lines(file: Path, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that say how lines are cut into cells, whatever is in the cells."""
+    options = {"sep": "\t" if ".tsv" in file.suffixes else ",", **options}
+    return {key: value for key, value in options.items() if key not in OF_NUMBERS}
+
+
 def _read_text(file: Path, options: dict[str, Any]) -> pd.DataFrame:
     """Return the rows of a CSV or TSV file.
 
@@ -117,8 +168,8 @@ def _read_text(file: Path, options: dict[str, Any]) -> pd.DataFrame:
     """
     import pandas as pd
 
-    options = {"sep": "\t" if ".tsv" in file.suffixes else ",", **options}
-    of_lines = {key: value for key, value in options.items() if key not in OF_NUMBERS}
+    of_lines = _options_of_lines(file, options)
+    options = {**options, **of_lines}
     header = pd.read_csv(file, header=None, nrows=1, dtype=str, keep_default_na=False, **of_lines)
     separators = [separator for separator in SEPARATORS if separator in str(header.iloc[0, 0])]
     if header.shape[1] == 1 and separators:

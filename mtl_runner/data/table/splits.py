@@ -70,6 +70,26 @@ def read_splits(
     return split_frame(frame, split, seed, read_rows)
 
 
+def files_of_splits(path: str, split: Mapping[str, Any]) -> dict[str, str]:
+    """Return the file of the rows of each split.
+
+    Args:
+        path: The table.
+        split: ``data.split``.
+
+    Example:
+        >>> files_of_splits("a.csv", {"val": "b.csv", "test": "c.csv"})
+        {'train': 'a.csv', 'val': 'b.csv', 'test': 'c.csv'}
+        >>> files_of_splits("a.csv", {"val": 0.1, "test": 0.1})
+        {'train': 'a.csv', 'val': 'a.csv', 'test': 'a.csv'}
+    """
+    files = {name: split.get(name) for name in ("val", "test")}
+    is_cut = "column" in split or {"folds", "fold"} <= set(split)
+    if is_cut or not all(isinstance(file, str) for file in files.values()):
+        return dict.fromkeys(SPLITS, path)
+    return {"train": path, **{name: str(file) for name, file in files.items()}}
+
+
 def _are_one_file(path: str, other_path: str) -> bool:
     files = [Path(p).expanduser() for p in (path, other_path)]
     return all(file.exists() for file in files) and files[0].samefile(files[1])

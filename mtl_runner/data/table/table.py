@@ -11,9 +11,10 @@ import torch
 
 from mtl_runner.data.dataset import Split
 from mtl_runner.data.table.columns import Features, warn_about_categories
+from mtl_runner.data.table.files import columns_as_written
 from mtl_runner.data.table.parquet import LazyFrame
 from mtl_runner.data.table.selection import describe, dropped_columns, identifier_columns
-from mtl_runner.data.table.splits import read_splits
+from mtl_runner.data.table.splits import files_of_splits, read_splits
 from mtl_runner.data.table.stream import RowsOfTable, TableStream
 from mtl_runner.data.table.targets import Target, read_targets
 from mtl_runner.errors import ConfigError, DataError, suggest
@@ -135,7 +136,8 @@ class Table:
         unused = [name for name in columns if name not in {*names, *target_columns}]
         self.identifiers = identifier_columns(frames, unused)
         self.preprocessing = {**inputs.state(), "identifiers": self.identifiers}
-        self._frames = frames if stream else {n: f[self.identifiers] for n, f in frames.items()}
+        self._files, self._read = files_of_splits(path, split), read
+        self._frames = frames if stream else self._written(frames)
         if stream:
             self.splits: dict[str, Split | TableStream] = {
                 name: TableStream(
@@ -167,12 +169,37 @@ class Table:
             which every row has another value.
         """
         frame = self._frames[split]
+        # Of a table that stays on the disk, only what is asked for is read.
+        lazy = isinstance(frame, LazyFrame)
+        written = self._written({split: frame})[split] if lazy else frame
         columns = {
-            name: frame[name].tolist() if name in frame else [""] * len(frame)
+            name: written[name].tolist() if name in written else [""] * len(written)
             for name in self.identifiers
         }
-        rows = frame.positions if isinstance(frame, LazyFrame) else frame.index
-        return {"row": rows.tolist(), **columns}
+        return {"row": written.index.tolist(), **columns}
+
+    def _written(self, frames: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+        """Return the identifiers of some splits as they stand in the files; each is read once."""
+        import pandas as pd
+
+        written: dict[str, pd.DataFrame] = {}
+        for file in dict.fromkeys(self._files[name] for name in frames):
+            here = {n: frame for n, frame in frames.items() if self._files[n] == file}
+            indices = {n: _index(frame) for n, frame in here.items()}
+            columns = {
+                name: pd.concat([frame[name] for frame in here.values()])
+                for name in self.identifiers
+                if all(name in frame for frame in here.values())
+            }
+            index = pd.Index(np.concatenate(list(indices.values())))
+            cells = pd.DataFrame(columns_as_written(columns, file, self._read), index=index)
+            written |= {n: cells.loc[rows] for n, rows in indices.items()}
+        return written
+
+
+def _index(frame: pd.DataFrame) -> Any:
+    """Return the rows of the table that a frame holds."""
+    return frame.positions if isinstance(frame, LazyFrame) else frame.index
 
 
 def _is_list(features: object) -> bool:

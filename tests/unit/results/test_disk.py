@@ -62,6 +62,9 @@ def test_a_folder_without_runs_is_named(tmp_path: Path) -> None:
     [
         ("s/0/best.pt", "best models (best.pt)"),
         ("s/0/.previous/checkpoint.pt", "saves of unfinished runs (.previous/)"),
+        ("s/0/shards/8/__1_0.distcp", "sharded tensors of checkpoints (shards/)"),
+        ("s/0/shards/8/.metadata", "sharded tensors of checkpoints (shards/)"),
+        ("shards/0/best.pt", "best models (best.pt)"),
         ("s/0/export/model.onnx", "exported models (export/)"),
         ("s/0/.hydra/process.log", "configs and records"),
         ("s/0/losses.png", "pictures"),

@@ -56,6 +56,19 @@ def test_a_table_is_read_as_that_of_the_run(directory: Path, tmp_path: Path) -> 
     assert other["price"].tolist() == pytest.approx(answers["price"].tolist()[:1])
 
 
+def test_columns_are_kept_as_they_stand_in_the_file(directory: Path, tmp_path: Path) -> None:
+    """Breaks if a postcode loses its zero, or whole numbers of a column become text."""
+    (tmp_path / "new.csv").write_text(
+        "area,city,postcode,code,rate\n7,A,02840,10,1.50\n8,B,10115,,NA\n"
+    )
+    output = tmp_path / "a.csv"
+    main([str(directory / "run"), str(tmp_path / "new.csv"), "--keep", "all", "-o", str(output)])
+    lines = output.read_text().splitlines()
+    assert lines[0] == "row,area,city,postcode,code,rate,price"
+    assert lines[1].startswith("0,7,A,02840,10,1.50,")
+    assert lines[2].startswith("1,8,B,10115,,NA,")
+
+
 def test_a_moved_model_needs_nothing_but_best_pt(directory: Path, tmp_path: Path) -> None:
     """Breaks if a model that was copied without its records cannot answer."""
     (tmp_path / "model").mkdir()

@@ -139,3 +139,25 @@ def test_a_run_that_has_no_model_says_why(
     with pytest.raises(RunDirectoryError) as error:
         load(tmp_path)
     assert str(error.value) == f"{str(tmp_path)!r} {end}"
+
+
+def test_a_sweep_names_one_of_its_runs_and_a_wrong_path_is_one(tmp_path: Path) -> None:
+    """Breaks if a person looks for a best.pt where none can be."""
+    (tmp_path / "sweep/1").mkdir(parents=True)
+    write_json(tmp_path / "sweep/sweep.json", {})
+
+    def sentence(folder: Path) -> str:
+        with pytest.raises(RunDirectoryError) as error:
+            load(folder)
+        return str(error.value).replace(str(tmp_path), "outputs")
+
+    assert sentence(tmp_path / "sweep") == (
+        "'outputs/sweep' is a sweep, and none of its runs holds a best.pt."
+    )
+    (tmp_path / "sweep/1/best.pt").touch()
+    assert sentence(tmp_path / "sweep") == (
+        "'outputs/sweep' is a sweep; give one of its runs, e.g. 'outputs/sweep/1'."
+    )
+    assert sentence(tmp_path / "nope") == (
+        "There is no folder 'outputs/nope'; give the run directory, as mtl-run printed it."
+    )

@@ -12,6 +12,7 @@ import torch
 
 from mtl_runner.cli import _obey
 from mtl_runner.errors import ConfigError, RunDirectoryError
+from mtl_runner.results.disk import disk_text
 from mtl_runner.results.records.run import read_run
 from mtl_runner.runs.lock import locked
 from mtl_runner.runs.predictor import load
@@ -66,6 +67,27 @@ def test_checkpoints_of_finished_runs_go_and_nothing_else(
     assert read_run(sweep / "done").finished
     assert main(["--prune", str(sweep / "done"), "--yes"]) == 0
     assert capsys.readouterr().out == "There is nothing to remove.\n"
+
+
+def test_sharded_tensors_go_with_their_checkpoint(
+    sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Breaks if the bulk of a checkpoint stays without its head, or goes without it."""
+    for name in ("done", "stopped", "linked"):
+        (sweep / name / "shards/8").mkdir(parents=True)
+        (sweep / name / "shards/8/__0_0.distcp").write_bytes(b"x" * 9_000_000)
+    (sweep / "done/shards/7").symlink_to(sweep / "stopped/shards/8")
+    assert "9 MB of it are checkpoints of finished runs" in disk_text([sweep / "done"])
+    main(["--prune", str(sweep), "--keep", "last", "--yes"])
+    assert (sweep / "done/shards/8/__0_0.distcp").exists()
+    assert main(["--prune", str(sweep), "--yes"]) == 0
+    assert "checkpoint.pt and shards of 1 finished run, 9 MB: after" in capsys.readouterr().out
+    assert not (sweep / "done/shards").exists()
+    assert (sweep / "stopped/shards/8/__0_0.distcp").exists()
+    assert (sweep / "linked/shards/8/__0_0.distcp").exists(), "its checkpoint.pt is a link"
+    (sweep / "done/shards/8").mkdir(parents=True)
+    assert main(["--prune", str(sweep / "done"), "--yes"]) == 0
+    assert not (sweep / "done/shards").exists(), "what an earlier version left"
 
 
 def test_a_file_that_is_gone_is_explained(sweep: Path) -> None:

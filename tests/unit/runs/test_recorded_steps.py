@@ -51,6 +51,20 @@ def test_weights_are_the_derivatives_of_the_objective_and_backward_still_works()
     assert means.weight == pytest.approx([1 / 4, 1 / 9])
 
 
+def test_an_objective_that_tells_no_weights_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Breaks if the column of weights is empty, and nobody knows why."""
+    losses = torch.tensor([2.0, 3.0], requires_grad=True)
+    steps = RecordedSteps(TASKS)
+    steps.add(losses)
+    steps.add(losses, losses.sum())
+    steps.add(losses.detach(), 5.0, weights=[1.0, 1.0])
+    assert caplog.messages == []
+    steps.add(losses.detach(), losses.sum())
+    steps.add(losses, 5.0)
+    (warning,) = caplog.messages
+    assert warning.startswith("No weights are recorded, since the objective does not depend on")
+
+
 def test_a_task_without_a_number_is_named() -> None:
     """Breaks if numbers end up with the wrong task."""
     with pytest.raises(ConfigError, match=r"^Every task needs a loss: a, b; found a, c\.$"):

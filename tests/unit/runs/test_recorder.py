@@ -11,11 +11,13 @@ import torch
 
 import mtl_runner
 from mtl_runner import Recorder, Task
+from mtl_runner.cli import _obey
 from mtl_runner.errors import ConfigError, RunDirectoryError
 from mtl_runner.experiment.build import build
 from mtl_runner.results.records.run import read_run
 from mtl_runner.runs.records import read_summary
 from mtl_runner.runs.runner import run
+from mtl_runner.runs.summary import monitor_line
 from tests.unit.runs.small_runs import tiny_request
 
 TASKS = [Task("a", metrics=("mae",)), Task("b", metrics=("mae",))]
@@ -126,6 +128,55 @@ def test_a_comparison_takes_it_as_one_of_ours(tmp_path: Path) -> None:
     comparison = mtl_runner.compare(tmp_path)
     assert list(comparison.strategies["strategy"]) == ["fixed", "mine"]
     assert "mine is undecided with 1 seed: 50 % better than equal weights" in comparison.text()
+
+
+def test_a_mean_of_losses_is_not_called_relative(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Breaks if raw losses of a loop without targets= are compared as relative ones."""
+    folder = recorded(tmp_path / "raw", 3.0, 1.0)
+    monitor = read_summary(folder)["monitor"]
+    assert (monitor["name"], monitor["final"]) == ("mean_loss", 1.0)
+    assert {row["relative_loss"] for row in rows(folder)} == {""}
+    (warning,) = caplog.messages
+    assert warning.endswith("give Recorder targets=<the training targets>.")
+    assert "mean_loss" in mtl_runner.compare(tmp_path).text()
+    train = {"a": torch.tensor([[1.0], [3.0]]), "b": torch.tensor([[2.0], [4.0]])}
+    relative = recorded(tmp_path / "relative", 3.0, 1.0, targets=train)
+    assert read_summary(relative)["monitor"]["name"] == "relative_loss"
+    assert len(caplog.messages) == 1
+    text = mtl_runner.compare(tmp_path).text()
+    assert "relative_loss" in text, "numbers of two monitors do not stand in one column"
+    assert "monitor" not in text
+
+
+def test_a_whole_epoch_is_shown_as_one(tmp_path: Path) -> None:
+    """Breaks if the best epoch of a loop is 3.00."""
+    summary = read_summary(recorded(tmp_path / "run", 3.0, 2.0, 1.0))
+    assert monitor_line(summary) == "mean_loss 1 at the end; best 1 at epoch 3"
+
+
+def test_what_needs_a_model_or_config_of_ours_says_whose_run_it_is(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Breaks if advice that cannot work is given about a run of somebody's loop."""
+    folder, stopped = recorded(tmp_path / "run", 1.0), tmp_path / "stopped"
+    Recorder(stopped, TASKS, CONFIG).fail(KeyboardInterrupt())
+    sentence = "recorded by a loop of your own .* no model and no config of mtl-run's"
+    commands = (
+        lambda: mtl_runner.load(folder),
+        lambda: mtl_runner.load(stopped),
+        lambda: _obey([f"repeat={folder}"]),
+        lambda: _obey([f"resume={stopped}"]),
+        lambda: _obey([f"resume={folder}", "trainer.epochs=9"]),
+    )
+    for number, command in enumerate(commands):
+        with pytest.raises(RunDirectoryError, match=sentence):
+            assert command() != 1, number
+    with caplog.at_level("INFO"):
+        assert _obey([f"resume={folder}"]) == 0
+    assert "recorded by a loop of your own" in caplog.text
+    assert "repeat=" not in caplog.text
 
 
 def test_a_failure_is_recorded(tmp_path: Path) -> None:

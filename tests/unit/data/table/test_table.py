@@ -7,7 +7,7 @@ import pytest
 from mtl_runner.data import Table
 from mtl_runner.data.prepare import prepare
 from mtl_runner.errors import ConfigError, DataError
-from tests.unit.data.table.houses import fails
+from tests.unit.data.table.houses import SPLITS, fails
 
 
 def test_a_list_of_features_picks_those_in_their_order(table):
@@ -53,6 +53,26 @@ def test_impossible_options_are_refused(table, option, value, sentence):
     """Breaks if -1 drops the last category, or nan counts as true."""
     with fails(ConfigError, f"data.{option} {sentence}"):
         table(["price"], **{option: value})
+
+
+@pytest.mark.parametrize("by", ["fractions", "files", "stream"])
+def test_identifiers_stand_as_in_the_file(tmp_path, monkeypatch, by):
+    """Breaks if numbers of customers lose their leading zeros, and cannot be joined any more."""
+    if by == "stream":
+        pytest.importorskip("pyarrow", reason="tables on the disk need pyarrow")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    lines = [f"{n:06d},{n},{2 * n}\n" for n in range(60)]
+    for name, part in {"all": lines, "val": lines[40:50], "test": lines[50:]}.items():
+        (tmp_path / f"{name}.csv").write_text("customer_id,area,price\n" + "".join(part))
+    files = {name: str(tmp_path / f"{name}.csv") for name in ("val", "test")}
+    split = files if by == "files" else {"val": 0.2, "test": 0.2}
+    data = Table(str(tmp_path / "all.csv"), ["price"], split=split, stream=by == "stream")
+    assert [column["name"] for column in data.preprocessing["columns"]] == ["area"]
+    first = {"train": 0, "val": 40, "test": 50} if by == "files" else dict.fromkeys(SPLITS, 0)
+    for name, start in first.items():
+        ids = data.row_ids(name)
+        assert ids["customer_id"] == [f"{start + row:06d}" for row in ids["row"]]
+        assert len(ids["row"]) == len(data.splits[name])
 
 
 @pytest.mark.parametrize("targets", [None, {}, []])
