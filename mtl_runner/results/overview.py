@@ -53,8 +53,7 @@ def overview(
     if under_way := conclusions.records.under_way:
         blocks.append(plain(_under_way(under_way)))
     if unfinished := conclusions.records.stopped:
-        reasons = [plain(f"{r.directory.name}: {r.status}: {r.reason}") for r in unfinished]
-        blocks.append(_list("Not finished:", reasons, markdown))
+        blocks.append(_list("Not finished:", list(map(plain, _reasons(unfinished))), markdown))
     if foreign := conclusions.records.foreign:
         blocks.append(plain(_skipped(foreign)))
     if output:
@@ -73,6 +72,17 @@ def _cells(table: StrategyTable) -> list[list[str]]:
         numbers = [_with_interval(column, place) for column in table.columns]
         rows.append([names[strategy.name], f"{runs}{failures}", *numbers])
     return rows
+
+
+def _reasons(runs: Sequence[Run]) -> list[str]:
+    """Return why runs did not finish, a line for each reason with the number of its runs."""
+    names: dict[tuple[str, str], list[str]] = {}
+    for run in runs:
+        names.setdefault((run.status, run.reason), []).append(run.directory.name)
+    return [
+        f"{of_reason[0] if len(of_reason) == 1 else f'{len(of_reason)} runs'}: {status}: {reason}"
+        for (status, reason), of_reason in names.items()
+    ]
 
 
 def _under_way(runs: Sequence[Run]) -> str:
