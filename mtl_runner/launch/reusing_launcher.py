@@ -5,7 +5,8 @@ Free of torch until it launches.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from mtl_runner.errors.words import counted
 from mtl_runner.launch.prepared_jobs import PreparingLauncher, directory_of_sweep
 from mtl_runner.runs.records import judged_epoch, read_summary
 from mtl_runner.runs.request import Outcome, Request
-from mtl_runner.runs.sweep_report import SweepReport
+from mtl_runner.runs.sweep_report import SweepReport, varying_options
 from mtl_runner.runs.sweep_runs import SweepRuns, is_finished
 from mtl_runner.train.terminal import say
 
@@ -115,12 +116,32 @@ class ReusingLauncher(PreparingLauncher):
         if report is not None:
             report.count_earlier(len(finished))
         if missing:
-            if report is not None:
-                # They are called by the numbers that the other launcher gives them.
-                names = report.names
-                report.names = {first + i: names[n] for i, n in enumerate(missing) if n in names}
-            returns |= dict(zip(missing, self.launcher.launch(overrides, first), strict=True))
+            with self._named(report, requests, dict(enumerate(missing, first))):
+                returns |= dict(zip(missing, self.launcher.launch(overrides, first), strict=True))
         return list(returns.values())
+
+    @contextlib.contextmanager
+    def _named(
+        self, report: SweepReport | None, requests: Mapping[int, Request], jobs: Mapping[int, int]
+    ) -> Iterator[None]:
+        """Name jobs by what varies among all runs of the sweep, not among those to do alone.
+
+        Args:
+            report: The report of the sweep.
+            requests: All jobs.
+            jobs: The jobs to do, by the numbers that the other launcher gives them.
+        """
+        if report is None:
+            yield
+            return
+        names = report.names
+        options = {number: request.overrides for number, request in requests.items()}
+        known = {**varying_options(options, self.runs.options), **names}
+        report.names = {new: known[number] for new, number in jobs.items()}
+        try:
+            yield
+        finally:
+            report.names = names
 
     def _can_keep_numbers(
         self, requests: Mapping[int, Request], places: Mapping[int, Path]

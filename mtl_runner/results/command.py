@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from mtl_runner.errors import ConfigError
 from mtl_runner.results.compare import Comparison, compare_directories
 from mtl_runner.results.disk import disk_text
 from mtl_runner.results.latex import ERRORS
@@ -20,6 +21,7 @@ from mtl_runner.results.text import printable
 
 WATCH = 10.0  # seconds between two looks
 FORMATS = ("pdf", "svg", "png")  # of figures; the pictures' room would import matplotlib
+WIDTH = 3.4  # inches of a figure
 INCHES = {"in": 1.0, "cm": 2.54, "mm": 25.4, "pt": 72.27}  # in TeX's points
 
 
@@ -28,6 +30,7 @@ def main(arguments: Sequence[str]) -> None:
 
     Raises:
         RunDirectoryError: If there is no run.
+        ConfigError: If an option has no effect, or names something that there is not.
     """
     parser = argparse.ArgumentParser(
         prog="mtl-compare",
@@ -86,7 +89,7 @@ def main(arguments: Sequence[str]) -> None:
         "--error",
         choices=tuple(ERRORS),
         default="half",
-        help="in LaTeX, beside a mean: half or both ends of the 95 %% interval, the standard deviation, or none",
+        help="beside a mean: half or both ends of the 95 %% interval, the standard deviation, or none",
     )
     parser.add_argument(
         "--margin",
@@ -116,11 +119,14 @@ def main(arguments: Sequence[str]) -> None:
     figures.add_argument(
         "--width",
         type=_width,
-        default=3.4,
         metavar="3.4in",
-        help="of a figure, in in, cm, mm or pt",
+        help=f"of a figure, in in, cm, mm or pt; default: {WIDTH}in",
     )
     options = parser.parse_args(arguments)
+    if options.width is not None and not options.figures:
+        raise ConfigError(
+            f"--width is the width of figures; add --figures {', '.join(FORMATS[:-1])} or {FORMATS[-1]}."
+        )
     if options.disk:
         print(disk_text(options.paths))
         return
@@ -141,7 +147,7 @@ def main(arguments: Sequence[str]) -> None:
         print(text)
         if options.figures:
             files = comparison.draw_figures(
-                output / "figures", options.figures, options.width, selection
+                output / "figures", options.figures, options.width or WIDTH, selection
             )
             # A table may be piped into a file.
             print(f"{output / 'figures'}/: {', '.join(f.name for f in files)}", file=sys.stderr)

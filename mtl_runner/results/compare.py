@@ -90,15 +90,15 @@ class Comparison:
             style: ``text``, ``md`` (Markdown), ``csv`` or ``latex``.
             output: Where the files are; None if none were written.
             selection: What is shown; ``csv`` leaves nothing out that the selection does not.
-            error: In ``latex``, what stands beside a mean: ``half`` of the 95 % interval, both
-                ``ends`` of it, ``sd`` (the standard deviation) or ``none``.
+            error: What stands beside a mean: ``half`` of the 95 % interval, both ``ends`` of it (in
+                ``csv`` as ``half``), ``sd`` (the standard deviation) or ``none``.
 
         Raises:
             ConfigError: If the selection names something that there is not.
         """
         selection.check(self.records, self._recorded_metrics())
         if style == "csv":
-            rows = selected_rows(self.records, self.tables(selection), selection)
+            rows = selected_rows(self.records, self.tables(selection), selection, error)
             for row in rows:
                 row |= self.conclusions.columns(row["data"], row["strategy"])
             return csv_bytes(pd.DataFrame(rows)).decode()
@@ -106,7 +106,7 @@ class Comparison:
         if style == "latex":
             return latex(tables, error)
         folder = "" if output is None else relative(output, Path.cwd())
-        return overview(tables, self.conclusions, folder, style)
+        return overview(tables, self.conclusions, folder, style, error)
 
     def tables(self, selection: Selection = DEFAULT) -> list[StrategyTable]:
         """Return the table of every data set, apart from how it is written."""

@@ -18,6 +18,8 @@ ERRORS = {  # what stands beside a mean, and how a caption calls it
     "none": "mean",
 }
 MARK = "$^{*}$"
+# A table that is wider than the text, or than the column of a paper that has two, is scaled down.
+FIT = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
 LONGEST = 40  # letters of a strategy's name
 _TITLES = {  # of numbers over all tasks
     "relative_loss": "relative loss",
@@ -38,7 +40,7 @@ def latex(tables: Sequence[StrategyTable], error: str = "half") -> str:
         tables: The table of every data set.
         error: What stands beside a mean: ``half``, ``ends``, ``sd`` or ``none``.
     """
-    head = r"% Needs \usepackage{booktabs} and \usepackage{siunitx}."
+    head = r"% Needs \usepackage{booktabs}, \usepackage{graphicx} and \usepackage{siunitx}."
     return "\n\n".join([head, *(_table(table, error) for table in tables)])
 
 
@@ -66,8 +68,10 @@ def _table(table: StrategyTable, error: str) -> str:
         *(f"% {line}" for line in _about_marks(table, differing)),
         r"\begin{table}",
         r"  \centering",
+        r"  \setlength{\belowcaptionskip}{4pt}",
         f"  \\caption{{{_caption(table, error, bool(marked), runs)}}}",
         f"  \\label{{tab:{re.sub(r'[^A-Za-z0-9]+', '-', table.data).strip('-') or 'strategies'}}}",
+        f"  {FIT}",
         f"  \\begin{{tabular}}{{l{'r' if shows_runs else ''} {specification}}}",
         r"    \toprule",
         *(f"    {line}" for line in _header(columns, shows_runs)),
@@ -80,7 +84,7 @@ def _table(table: StrategyTable, error: str) -> str:
         count = [f"{finished}{f' ({failed} failed)' if failed else ''}"] if shows_runs else []
         row = [escape(names[strategy.name]), *count, *(column[place] for column in cells)]
         lines.append(f"    {' & '.join(row)} \\\\")
-    return "\n".join([*lines, r"    \bottomrule", r"  \end{tabular}", r"\end{table}"])
+    return "\n".join([*lines, r"    \bottomrule", r"  \end{tabular}}", r"\end{table}"])
 
 
 def _without_twice(columns: Sequence[Column]) -> list[Column]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mtl_runner.results.names import short_names
 from mtl_runner.results.records.run import UNDER_WAY, Run
-from mtl_runner.results.table import Column, StrategyTable
+from mtl_runner.results.table import Cell, StrategyTable
 from mtl_runner.results.text import align, markdown_table, markdown_text, number, printable
 from mtl_runner.results.verdict.conclusions import Conclusions
 
@@ -17,11 +17,21 @@ from mtl_runner.results.verdict.conclusions import Conclusions
 LISTED_RUNS = 8
 LONGEST = 60  # letters of a strategy's name
 SPLIT_WORDS = {"val": "validation", "test": "test"}
+OVER_RUNS = {  # what stands beside a mean, and how a title calls it
+    "half": "mean ± 95 % interval over runs",
+    "ends": "mean and ends of its 95 % interval over runs",
+    "sd": "mean ± standard deviation over runs",
+    "none": "mean over runs",
+}
 FILES = ("report.html", "runs.csv", "comparison.csv", "comparison.png")
 
 
 def overview(
-    tables: Sequence[StrategyTable], conclusions: Conclusions, output: str, style: str = "text"
+    tables: Sequence[StrategyTable],
+    conclusions: Conclusions,
+    output: str,
+    style: str = "text",
+    error: str = "half",
 ) -> str:
     """Format a whole comparison for the terminal.
 
@@ -30,6 +40,7 @@ def overview(
         conclusions: The verdicts, with the runs that they rest on.
         output: Where the files are, as the reader would type it; empty if there are none.
         style: ``text`` or ``md``.
+        error: What stands beside a mean: ``half``, ``ends``, ``sd`` or ``none``.
     """
     markdown = style == "md"
     plain = markdown_text if markdown else printable
@@ -37,12 +48,12 @@ def overview(
     blocks = []
     for data, table in zip(conclusions.records.datasets, tables, strict=True):
         split = SPLIT_WORDS[table.split]
-        title = f"{plain(data.name)} ({split}, {at} epoch, mean ± 95 % interval over runs)"
+        title = f"{plain(data.name)} ({split}, {at} epoch, {OVER_RUNS[error]})"
         notes = [*table.notes, *conclusions.missing(data)]
         if markdown:
-            blocks += [f"## {title}", markdown_table(_cells(table)), *map(plain, notes)]
+            blocks += [f"## {title}", markdown_table(_cells(table, error)), *map(plain, notes)]
         else:
-            blocks.append("\n".join([title, align(_cells(table)), *map(plain, notes)]))
+            blocks.append("\n".join([title, align(_cells(table, error)), *map(plain, notes)]))
         if lines := conclusions.sentences(data.name):
             split = SPLIT_WORDS[conclusions.evidence.split]
             margin = number(100 * conclusions.margins[data.name])
@@ -53,8 +64,7 @@ def overview(
     if under_way := conclusions.records.under_way:
         blocks.append(plain(_under_way(under_way)))
     if unfinished := conclusions.records.stopped:
-        reasons = [plain(f"{r.directory.name}: {r.status}: {r.reason}") for r in unfinished]
-        blocks.append(_list("Not finished:", reasons, markdown))
+        blocks.append(_list("Not finished:", list(map(plain, _reasons(unfinished))), markdown))
     if foreign := conclusions.records.foreign:
         blocks.append(plain(_skipped(foreign)))
     if output:
@@ -62,7 +72,7 @@ def overview(
     return "\n\n".join(blocks)
 
 
-def _cells(table: StrategyTable) -> list[list[str]]:
+def _cells(table: StrategyTable, error: str) -> list[list[str]]:
     """Return the table as text, its header first."""
     names = short_names(table.strategies, LONGEST)
     rows = [["strategy", "runs", *(column.title for column in table.columns)]]
@@ -70,9 +80,20 @@ def _cells(table: StrategyTable) -> list[list[str]]:
         zip(table.strategies, table.runs, strict=True)
     ):
         failures = f" ({failed} failed)" if failed else ""
-        numbers = [_with_interval(column, place) for column in table.columns]
+        numbers = [_with_error(column.cells[place], error) for column in table.columns]
         rows.append([names[strategy.name], f"{runs}{failures}", *numbers])
     return rows
+
+
+def _reasons(runs: Sequence[Run]) -> list[str]:
+    """Return why runs did not finish, a line for each reason with the number of its runs."""
+    names: dict[tuple[str, str], list[str]] = {}
+    for run in runs:
+        names.setdefault((run.status, run.reason), []).append(run.directory.name)
+    return [
+        f"{of_reason[0] if len(of_reason) == 1 else f'{len(of_reason)} runs'}: {status}: {reason}"
+        for (status, reason), of_reason in names.items()
+    ]
 
 
 def _under_way(runs: Sequence[Run]) -> str:
@@ -95,10 +116,18 @@ def _skipped(folders: Sequence[Path]) -> str:
     return f"Skipped, as another program's and no run of mtl-runner: {listed}{more}."
 
 
-def _with_interval(column: Column, place: int) -> str:
-    cell = column.cells[place]
-    half = f" ± {number(cell.half, 2)}" if math.isfinite(cell.half) else ""
-    return number(cell.mean) + half
+def _with_error(cell: Cell, error: str) -> str:
+    """Return a mean with what stands beside it, where that is known.
+
+    Example:
+        >>> _with_error(Cell(0.5, 0.41, 0.59), "ends")
+        '0.5 [0.41, 0.59]'
+    """
+    if error == "ends":
+        ends = f" [{number(cell.low)}, {number(cell.high)}]" if math.isfinite(cell.half) else ""
+        return number(cell.mean) + ends
+    beside = {"half": cell.half, "sd": cell.deviation}.get(error, math.nan)
+    return number(cell.mean) + (f" ± {number(beside, 2)}" if math.isfinite(beside) else "")
 
 
 def _list(title: str, lines: Sequence[str], markdown: bool) -> str:

@@ -12,20 +12,23 @@ from mtl_runner.results.records.evidence import (
 )
 from mtl_runner.results.records.summary import SPLITS
 from mtl_runner.results.selection import SINGLE_TASK, Selection
-from mtl_runner.results.statistics.intervals import Interval, interval
 from mtl_runner.results.statistics.ranks import delta_to_single_task, mean_ranks
-from mtl_runner.results.table import StrategyTable
+from mtl_runner.results.table import Cell, StrategyTable
 
 Row = dict[str, Any]
 
 
-def strategy_rows(data: DatasetRuns, at: str, names: Container[str] | None = None) -> list[Row]:
+def strategy_rows(
+    data: DatasetRuns, at: str, names: Container[str] | None = None, error: str = "half"
+) -> list[Row]:
     """Return a row of ``comparison.csv`` for every strategy of a data set that has runs.
 
     Args:
         data: The data set.
         at: ``final`` (the last epoch) or ``best`` (the best epoch by the monitor).
         names: The strategies, among which the ranks are; None: all.
+        error: What stands beside a mean: both ends of the 95 % interval (``half`` or ``ends``), the
+            standard deviation (``sd``) or nothing (``none``).
     """
     evidence = {split: evidence_of(data, at, split) for split in SPLITS}
     rows = []
@@ -40,9 +43,9 @@ def strategy_rows(data: DatasetRuns, at: str, names: Container[str] | None = Non
             "at": at,
         }
         monitor = [run.summary.monitor.at(at) for run in strategy.finished]
-        row |= _interval_columns("monitor", interval(monitor))
+        row |= _mean_columns("monitor", monitor, error)
         for split in SPLITS:
-            row |= _split_columns(evidence[split], strategy.name, split)
+            row |= _split_columns(evidence[split], strategy.name, split, error)
         rows.append(row)
     for split in SPLITS:
         columns = [
@@ -58,7 +61,7 @@ def strategy_rows(data: DatasetRuns, at: str, names: Container[str] | None = Non
 
 
 def selected_rows(
-    records: Records, tables: Sequence[StrategyTable], selection: Selection
+    records: Records, tables: Sequence[StrategyTable], selection: Selection, error: str = "half"
 ) -> list[Row]:
     """Return the rows with the strategies, the split and the metrics that a selection names.
 
@@ -68,6 +71,7 @@ def selected_rows(
         records: The runs by data set and strategy.
         tables: The table of every data set.
         selection: The selection; where it names none, all are there.
+        error: As for :func:`strategy_rows`.
     """
     rows = []
     for data, table in zip(records.datasets, tables, strict=True):
@@ -77,7 +81,7 @@ def selected_rows(
         pairs = selection.metric_columns(table.evidence) if selection.metrics else None
         rows += [
             selected_columns(row, selection.split, pairs, data.tasks)
-            for row in strategy_rows(data, table.at, names)
+            for row in strategy_rows(data, table.at, names, error)
         ]
     return rows
 
@@ -117,16 +121,21 @@ def selected_columns(
     return {column: value for column, value in row.items() if is_kept(column)}
 
 
-def _split_columns(data: DatasetEvidence, name: str, split: str) -> Row:
+def _split_columns(data: DatasetEvidence, name: str, split: str, error: str) -> Row:
     strategy = data.by_name[name]
     row: Row = {}
     for task in data.tasks:
         for metric in data.recorded_metrics[task]:
-            mean = interval(strategy.metric(task, metric))
-            row |= _interval_columns(f"{split}.{task}.{metric}", mean)
+            values = strategy.metric(task, metric)
+            row |= _mean_columns(f"{split}.{task}.{metric}", values, error)
     row[f"{split}.delta_m"], row[f"{split}.delta_m_task"] = delta_to_single_task(data, strategy)
     return row
 
 
-def _interval_columns(name: str, mean: Interval) -> dict[str, float]:
-    return {f"{name}.mean": mean.mean, f"{name}.low": mean.low, f"{name}.high": mean.high}
+def _mean_columns(name: str, values: Sequence[float], error: str) -> dict[str, float]:
+    cell = Cell.of(values)
+    if error == "none":
+        return {f"{name}.mean": cell.mean}
+    if error == "sd":
+        return {f"{name}.mean": cell.mean, f"{name}.sd": cell.deviation}
+    return {f"{name}.mean": cell.mean, f"{name}.low": cell.low, f"{name}.high": cell.high}

@@ -217,13 +217,10 @@ def _columns(
         columns.append(
             Column(f"{task} {metric}", cells, task, metric, _direction(evidence, task, metric))
         )
-    ranked = [c for c in columns if c.higher_is_better is not None]
     if selection.shows("relative_loss"):
         columns += _monitor(data, evidence, strategies, columns, at if split == "val" else "")
     if selection.shows("rank"):
-        signed = [(bool(c.higher_is_better), [cell.mean for cell in c.cells]) for c in ranked]
-        ranks = mean_ranks(signed) or [math.nan] * len(strategies)
-        columns.append(Column(OVERALL["rank"], tuple(map(Cell, ranks)), metric="rank"))
+        columns.append(_ranks(evidence, strategies))
     if any(s.role == SINGLE_TASK and s.finished for s in data.shown):
         changes = [delta_to_single_task(evidence, s) for s in strategies]
         for place, name in enumerate(("delta_m", "delta_m_task")):
@@ -231,6 +228,18 @@ def _columns(
                 cells = tuple(Cell(change[place]) for change in changes)
                 columns.append(Column(OVERALL[name], cells, metric=name))
     return columns
+
+
+def _ranks(evidence: DatasetEvidence, strategies: Sequence[StrategyEvidence]) -> Column:
+    """Return the column of the ranks over the main metrics of all tasks, shown or not."""
+    ranked = [
+        (bool(direction), [Cell.of(s.metric(task, metric)).mean for s in strategies])
+        for task in evidence.tasks
+        for metric in [evidence.main_metric(task)]
+        if (direction := _direction(evidence, task, metric)) is not None
+    ]
+    ranks = mean_ranks(ranked) or [math.nan] * len(strategies)
+    return Column(OVERALL["rank"], tuple(map(Cell, ranks)), metric="rank")
 
 
 def _monitor(

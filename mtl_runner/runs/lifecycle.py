@@ -21,6 +21,7 @@ from mtl_runner.config.kept_files import KEPT_FILES, SHARDS
 from mtl_runner.data.dataset import Split
 from mtl_runner.data.inputs import InputTensors
 from mtl_runner.errors import ConfigError, DataError, ModelError, RunDirectoryError
+from mtl_runner.errors.checks import is_whole_number
 from mtl_runner.errors.messages import run_message
 from mtl_runner.errors.words import counted
 from mtl_runner.experiment.build import Experiment, build
@@ -315,12 +316,13 @@ def _header(request: Request, experiment: Experiment) -> dict[str, Any]:
 def _summary_head(request: Request, status: str, reason: str = "") -> dict[str, Any]:
     """Return the part of summary.json that is known before a run ends: status, name, options."""
     config = request.config
+    seed = config.get("seed")
     return {
         "format": FORMAT,
         "status": status,
         "reason": reason,
         "name": str(config.get("name", request.directory.name)),
-        "seed": config.get("seed"),
+        "seed": seed if is_whole_number(seed) else None,  # the reason of a failure says what it was
         "choices": dict(request.choices),
         "overrides": list(request.overrides),
     }

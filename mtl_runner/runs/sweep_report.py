@@ -12,7 +12,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -271,6 +271,27 @@ def result_of(summary: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
+def varying_options(
+    jobs: Mapping[int, Sequence[str]], earlier: Iterable[Iterable[str]] = ()
+) -> dict[int, str]:
+    """Return the options of each job that not all jobs share.
+
+    Args:
+        jobs: The options of each job, by its number; those of a single one are all its own.
+        earlier: The options of runs of the same sweep that are no jobs now.
+
+    Example:
+        >>> varying_options({2: ["weighting=dwa", "seed=0"]}, [["weighting=fixed", "seed=0"]])
+        {2: 'weighting=dwa'}
+    """
+    every = [set(options) for options in (*jobs.values(), *earlier)]
+    shared = set.intersection(*every) if len(every) > 1 else set()
+    return {
+        job: " ".join(option.lstrip("+") for option in options if option not in shared)
+        for job, options in jobs.items()
+    }
+
+
 def _labels(jobs: Mapping[int, Sequence[str]], names: Mapping[int, str]) -> dict[int, str]:
     """Return what a line says of each job: its number, and the options that not all jobs share.
 
@@ -278,11 +299,9 @@ def _labels(jobs: Mapping[int, Sequence[str]], names: Mapping[int, str]) -> dict
         >>> _labels({0: ["data=digits", "seed=0"], 1: ["data=digits", "seed=10"]}, {})
         {0: '0: seed=0 ', 1: '1: seed=10'}
     """
-    shared = set.intersection(*map(set, jobs.values())) if len(jobs) > 1 else set()
     labels = {}
-    for job, options in jobs.items():
-        own_options = [option.lstrip("+") for option in options if option not in shared]
-        label = names.get(job, " ".join(own_options))
+    for job, options in varying_options(jobs).items():
+        label = names.get(job, options)
         labels[job] = f"{job}: {label}" if label else str(job)
     width = min(NAME_WIDTH, max(map(len, labels.values()), default=0))
     return {job: label.ljust(width) for job, label in labels.items()}

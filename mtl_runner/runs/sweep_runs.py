@@ -47,6 +47,11 @@ class SweepRuns:
     def __len__(self) -> int:
         return sum(map(len, self._by_config.values())) - len(self._used)
 
+    @property
+    def options(self) -> list[frozenset[str]]:
+        """The options that runs have recorded, each set of them once."""
+        return list(self._by_options)
+
     def take(self, request: Request) -> Path | None:
         """Return the directory of the run that a job asks for; None if there is none, or no more.
 

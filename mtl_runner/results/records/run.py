@@ -144,7 +144,7 @@ def read_run(directory: Path) -> Run:
     status, reason = "incomplete", ""
     fault = ""
     try:
-        content = read_json(directory / "summary.json")
+        content = _without_refused_seed(read_json(directory / "summary.json"))
         check_summary(content)
         status, reason = content["status"], content.get("reason", "")
         if status == "running" and not is_locked(directory / ".hydra" / "lock"):
@@ -184,6 +184,12 @@ def read_run(directory: Path) -> Run:
         Summary.of(content),
         status == "failed" and content.get("refused", False),
     )
+
+
+def _without_refused_seed(content: dict[str, Any]) -> dict[str, Any]:
+    """Return a summary without the seed for which the run failed: its reason says more."""
+    is_refused = content.get("status") == "failed" and isinstance(content.get("seed"), str)
+    return {**content, "seed": None} if is_refused else content
 
 
 def _head(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from mtl_runner.results.names import short_names
 from mtl_runner.results.records.evidence import DatasetEvidence, StrategyEvidence
 from mtl_runner.results.statistics.differences import percentage, relative_changes
 from mtl_runner.results.statistics.paired import Paired, paired
@@ -57,6 +58,7 @@ class ForestRow:
 
     Attributes:
         name: The strategy.
+        short: Its name beside the row, as in the figures for a paper.
         colour: The number of its colour.
         kind: The kind of its verdict, ``baseline`` without one.
         label: The kind in a word or two.
@@ -68,6 +70,7 @@ class ForestRow:
     """
 
     name: str
+    short: str
     colour: int
     kind: str
     label: str
@@ -136,9 +139,11 @@ def forest_of(
     margin = max((v.margin for v in verdicts), default=0.0)
     axis = _axis([p for c in compared for p in (c.equal, c.fixed) if p is not None], margin)
     unit = "error" if any(v.quantity == METRICS for v in verdicts) else "loss"
+    short = short_names([data.by_name[c.name] for c in compared if c.name in data.by_name])
     rows = [
         ForestRow(
             name=c.name,
+            short=short.get(c.name, c.name),
             colour=colours.get(c.name, 7),
             kind=c.kind,
             label=SHORT.get(c.kind, c.kind),

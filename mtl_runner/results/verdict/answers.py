@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mtl_runner.results.records.evidence import FINISHED, DatasetEvidence
+from mtl_runner.errors.words import counted
+from mtl_runner.results.records.evidence import FINISHED, DatasetEvidence, StrategyEvidence
 from mtl_runner.results.verdict.verdict import (
     BETTER,
     FEWEST,
@@ -131,12 +132,7 @@ def missing(data: DatasetEvidence) -> list[str]:
             "No verdict: a search compares nothing; train its best weights and other strategies with the same fresh seeds, and give mtl-compare both directories."
         ]
     if not any(s.values for s in equal):
-        failed = any(s.failures or s.unfinished for s in equal)
-        lines.append(
-            "No verdict: no run with equal weights finished."
-            if failed
-            else "No verdict: add weighting=fixed to the sweep for the equal-weight baseline."
-        )
+        lines.append(_without_equal_weights(equal))
     elif methods and not any(s.values for s in fixed):
         lines.append(
             "No fixed-weight sweep: whether static weights suffice is open; add runs with weighting.weights.<task>=..., or +study=fair."
@@ -162,3 +158,14 @@ def missing(data: DatasetEvidence) -> list[str]:
         few = "One seed says nothing" if min(counts) < 2 else f"{min(counts)} seeds say too little"
         lines.append(f"{few} about chance: add seed=range(0,10).")
     return lines
+
+
+def _without_equal_weights(equal: Sequence[StrategyEvidence]) -> str:
+    """Return why there is no verdict: equal weights were not trained, or why no run finished."""
+    failed = [reason for s in equal for reason in {**s.refused, **s.failures}.values()]
+    if failed:
+        first = failed[0].rstrip(".")
+        return f"No verdict: no run with equal weights finished; {counted(len(failed), 'run')} failed: {first}."
+    if any(s.unfinished for s in equal):
+        return "No verdict: no run with equal weights finished."
+    return "No verdict: add weighting=fixed to the sweep for the equal-weight baseline."

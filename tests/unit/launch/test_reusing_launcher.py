@@ -20,6 +20,7 @@ from mtl_runner.launch.plugins import register
 from mtl_runner.launch.prepared_jobs import PreparingLauncher
 from mtl_runner.launch.reusing_launcher import ReusingLauncher
 from mtl_runner.runs.directory import claimed
+from mtl_runner.runs.sweep_report import SweepReport
 
 SHARED = ["data=toy_regression", "model.hidden=[4]"]
 
@@ -30,11 +31,14 @@ class LeavingLauncher(PreparingLauncher):
     def __init__(self) -> None:
         self.launched: list[str] = []
         self.unfinished: tuple[int, ...] = ()
+        self.names: dict[int, str] = {}
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
         """Leave the directory of each run, in which ``unfinished`` have no summary."""
+        if SweepReport.current is not None:
+            self.names = dict(SweepReport.current.names)
         requests, returns = self.prepare(job_overrides, initial_job_idx)
         for number, request in requests.items():
             self.launched.append(request.directory.name)
@@ -137,6 +141,23 @@ def test_an_interrupted_sweep_keeps_its_numbers(
     reusing.launch(jobs(4), 4)
     assert [name.partition("_")[0] for name in second.launched] == ["1", "3", "4"]
     assert reusing.keeps_numbers
+
+
+def test_what_is_done_is_named_by_what_varies_in_the_whole_sweep(
+    sweep: Callable[[Launcher], ReusingLauncher], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Breaks if the runs of a new strategy are listed without its name, or a study's with one."""
+    report = SweepReport(tmp_path)
+    monkeypatch.setattr(SweepReport, "current", report)
+    sweep(LeavingLauncher()).launch([[*job, "weighting=fixed"] for job in jobs(0, 1)], 0)
+    new = [[*job, "weighting=dwa"] for job in jobs(0, 1)]
+    launcher = LeavingLauncher()
+    sweep(launcher).launch(new, 0)  # the strategies of before need not be typed
+    assert launcher.names == {2: "seed=0 weighting=dwa", 3: "seed=1 weighting=dwa"}
+    assert report.names == {}
+    report.names = {0: "dwa seed=0", 2: "dwa seed=2"}
+    sweep(launcher).launch([*new, [*jobs(2)[0], "weighting=dwa"]], 0)
+    assert launcher.names == {4: "dwa seed=2"}
 
 
 def test_a_job_that_is_asked_for_twice_is_two_runs(

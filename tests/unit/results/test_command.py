@@ -9,7 +9,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from mtl_runner.errors import ConfigError
 from mtl_runner.results.command import main
+from mtl_runner.results.text import markdown_text
 from tests.unit.results.run_builders import METRICS, write_run
 
 
@@ -137,6 +139,43 @@ def test_csv_holds_the_named_strategies_split_and_metrics(
     assert table["test.mean_rank"].tolist() == [2.0, 1.0]
 
 
+@pytest.mark.parametrize(
+    ("error", "title", "cell", "ends"),
+    [
+        ("half", "mean ± 95 % interval over runs", "0.91 ± 0.0026", ["mean", "low", "high"]),
+        (
+            "ends",
+            "mean and ends of its 95 % interval over runs",
+            "0.91 [0.9074, 0.9126]",
+            ["mean", "low", "high"],
+        ),
+        ("sd", "mean ± standard deviation over runs", "0.91 ± 0.0025", ["mean", "sd"]),
+        ("none", "mean over runs", "0.91", ["mean"]),
+    ],
+)
+def test_every_format_has_the_error_that_is_asked_for(
+    sweep: Path,
+    capsys: pytest.CaptureFixture[str],
+    error: str,
+    title: str,
+    cell: str,
+    ends: list[str],
+) -> None:
+    """Breaks if --error is ignored without a word, or a title says another one."""
+    printed = {}
+    for style in ("text", "md", "csv"):
+        main(["sweep", "--format", style, "--error", error])
+        printed[style] = capsys.readouterr().out
+    assert f"d (validation, final epoch, {title})" in printed["text"]
+    assert re.search(rf"^famo +6 +{re.escape(cell)} ", printed["text"], re.MULTILINE)
+    assert f"| famo | 6 | {markdown_text(cell)} |" in printed["md"]
+    table = pd.read_csv(io.StringIO(printed["csv"])).set_index("strategy")
+    columns = [name.rpartition(".")[2] for name in table if name.startswith("val.a.rmse.")]
+    assert columns == ends
+    if error == "sd":
+        assert table.loc["famo", "val.a.rmse.sd"] == pytest.approx(0.0025, abs=1e-4)
+
+
 def test_all_shows_what_the_default_leaves_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -180,6 +219,14 @@ def test_figures_are_written_beside_the_tables(
     box = re.search(rb"/MediaBox \[ ?0 0 ([\d.]+)", content)
     assert box is not None
     assert float(box[1]) == pytest.approx(86 / 25.4 * 72, abs=0.1)
+
+
+def test_a_width_without_figures_is_refused(sweep: Path) -> None:
+    """Breaks if --width is ignored without a word."""
+    with pytest.raises(ConfigError) as error:
+        main(["sweep", "--width", "3in"])
+    assert str(error.value) == "--width is the width of figures; add --figures pdf, svg or png."
+    assert not (sweep / "comparison.csv").exists()
 
 
 @pytest.mark.parametrize("width", ["3.4inch", "wide", "0", "400", "3.4 ft"])

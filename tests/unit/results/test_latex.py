@@ -16,6 +16,7 @@ from tests.unit.results.run_builders import METRICS, write_run
 
 DOCUMENT = r"""\documentclass{article}
 \usepackage{booktabs}
+\usepackage{graphicx}
 \usepackage{siunitx}
 %s
 \begin{document}
@@ -96,6 +97,16 @@ def test_a_missing_number_is_a_dash(sweep: Path) -> None:
     assert rows(compare(sweep))["uncertainty"][1] == "{--}"
 
 
+def test_a_wide_table_fits_its_column(sweep: Path) -> None:
+    """Breaks if the table of several tasks leaves the page, or touches its caption."""
+    head, *lines = compare(sweep).text("latex").splitlines()
+    assert head == r"% Needs \usepackage{booktabs}, \usepackage{graphicx} and \usepackage{siunitx}."
+    tabular = next(i for i, line in enumerate(lines) if r"\begin{tabular}" in line)
+    assert lines[tabular - 1].startswith(r"  \resizebox{\ifdim\width>\linewidth")
+    assert lines[-2:] == [r"  \end{tabular}}", r"\end{table}"]
+    assert r"  \setlength{\belowcaptionskip}{4pt}" in lines
+
+
 @pytest.mark.parametrize("error", ["half", "ends", "none"])
 def test_pdflatex_takes_the_table(sweep: Path, tmp_path: Path, error: str) -> None:
     """Breaks if a table cannot be pasted into a paper."""
@@ -113,4 +124,5 @@ def test_pdflatex_takes_the_table(sweep: Path, tmp_path: Path, error: str) -> No
     if any(".sty" in line for line in errors):
         pytest.skip(f"a LaTeX package is not installed: {errors[0]}")
     assert (result.returncode, errors) == (0, [])
+    assert r"Overfull \hbox" not in result.stdout
     assert (tmp_path / "paper.pdf").read_bytes().startswith(b"%PDF")

@@ -109,6 +109,21 @@ def test_what_did_not_finish_is_listed(sweep: Path) -> None:
     assert "dwa               5 (1 failed)" in text
 
 
+def test_equal_reasons_are_told_once(sweep: Path) -> None:
+    """Breaks if the same sentence fills the terminal, or hides another one."""
+    for name in ("d3", "d4", "g0"):
+        path = sweep / name / "summary.json"
+        summary = json.loads(path.read_text())
+        path.write_text(json.dumps({**summary, "status": "failed", "reason": "No memory."}))
+    assert (
+        compare(sweep)
+        .text()
+        .endswith(
+            "Not finished:\n  3 runs: failed: No memory.\n  d5: failed: The loss of task 'a' became nan in epoch 3."
+        )
+    )
+
+
 def test_what_still_waits_is_no_failure(sweep: Path) -> None:
     """Breaks if a comparison of a sweep that goes on counts its rest as failed."""
     for name in ("d3", "d4"):

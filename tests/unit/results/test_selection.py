@@ -144,6 +144,22 @@ def test_ranks_are_among_what_is_shown(sweep: Path) -> None:
     assert [cell.mean for cell in ranks.cells] == [2.0, 1.0]
 
 
+@pytest.mark.parametrize(
+    "metrics", [("rank",), ("rank", "delta_m"), ("relative_loss", "rank"), ("b.mae", "rank")]
+)
+def test_ranks_are_over_the_main_metrics_whatever_is_shown(
+    sweep: Path, metrics: tuple[str, ...]
+) -> None:
+    """Breaks if the ranks are blank, or others, where their metrics have no column."""
+
+    def ranks(selection: Selection) -> list[float]:
+        columns = table_of(sweep, selection).columns
+        return [c.mean for column in columns if column.metric == "rank" for c in column.cells]
+
+    assert ranks(Selection(metrics=metrics)) == ranks(Selection())
+    assert sorted(ranks(Selection())) == [1.0, 2.0, 3.0, 4.0, 5.0]
+
+
 def test_metrics_are_named_alone_or_with_their_task(sweep: Path) -> None:
     """Breaks if a metric of all tasks must be typed for each, or one task cannot be chosen."""
 

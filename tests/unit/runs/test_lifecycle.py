@@ -12,6 +12,7 @@ import pytest
 
 from mtl_runner.errors import ConfigError, DataError, DivergedError, RunDirectoryError
 from mtl_runner.results.records.run import read_run
+from mtl_runner.results.records.summary import check_summary
 from mtl_runner.runs.lifecycle import (
     begin,
     display_path,
@@ -44,6 +45,15 @@ def test_a_failure_leaves_its_sentence(tmp_path: Path) -> None:
     assert math.isnan(outcome.monitor)
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert (summary["status"], summary["reason"]) == ("failed", "The file is empty.")
+
+
+def test_a_seed_that_is_refused_is_told_by_the_reason_alone(tmp_path: Path) -> None:
+    """Breaks if the record of a run with a wrong seed does not keep its own format."""
+    request = tiny_request(tmp_path, "seed=0..3")
+    record_failure(ConfigError("No."), request)
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    check_summary(summary)
+    assert (summary["seed"], summary["overrides"]) == (None, ["seed=0..3"])
 
 
 @pytest.mark.parametrize(

@@ -122,6 +122,16 @@ def test_a_summary_that_is_not_readable_makes_a_broken_run(
     assert run.summary.tasks == {}
 
 
+def test_a_run_that_failed_for_its_seed_says_so(tmp_path: Path) -> None:
+    """Breaks if a seed that was refused makes the record of the failure look damaged."""
+    reason = "seed must be a whole number of at least 0; found '0..3'."
+    write_run(tmp_path, "0", METRICS, status="failed", seed="0..3")
+    path = tmp_path / "0" / "summary.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "reason": reason}))
+    run = read_run(path.parent)
+    assert (run.status, run.reason, run.summary.seed) == ("failed", reason, None)
+
+
 def test_options_are_those_of_the_summary_else_of_hydra(tmp_path: Path) -> None:
     """Breaks if a `+` of Hydra's is a part of a key, or a value with `=` is cut."""
     directory = write_trained_run(tmp_path / "0", status="killed")

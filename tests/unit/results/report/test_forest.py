@@ -56,6 +56,13 @@ def test_every_strategy_has_a_row_and_the_best_is_first() -> None:
     assert forest.rows[2].fixed is None  # the best fixed weights are the reference
 
 
+def test_long_names_of_fixed_weights_are_short_beside_their_row() -> None:
+    """Breaks if a row cuts off which weights it is about, or nothing tells all of them."""
+    fixed = "fixed digit=0.304 parity=1.2 ink=0.9 image=1.6"
+    rows = plot(EQUAL, strategy(fixed, "fixed", -1), strategy("s", "strategy", -9)).rows
+    assert [(row.short, row.name) for row in rows] == [("s", "s"), ("best fixed weights", fixed)]
+
+
 def test_failed_runs_stand_beside_the_interval() -> None:
     """Breaks if a strategy that lost seeds looks as good as one that finished them."""
     (row,) = plot(EQUAL, strategy("s", "strategy", -9, failed=[1, 2])).rows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -236,10 +237,22 @@ def test_without_equal_weights_there_is_no_verdict() -> None:
         missing(data_of(s))[0]
         == "No verdict: add weighting=fixed to the sweep for the equal-weight baseline."
     )
+
+
+def test_equal_weights_that_did_not_finish_say_why() -> None:
+    """Breaks if a baseline that was in the sweep and failed is asked for."""
+
+    def line(**fields: Any) -> str:
+        equal = strategy("fixed", "equal", seeds=2, failed=[0, 1], **fields)
+        return missing(data_of(strategy("s", "strategy", -9), equal))[0]
+
+    start = "No verdict: no run with equal weights finished"
+    refused = {"seed=0": "It needs 3 tasks; found 2."}
+    assert line() == f"{start}; 2 runs failed: diverged."
     assert (
-        missing(data_of(s, strategy("fixed", "equal", seeds=2, failed=[0, 1])))[0]
-        == "No verdict: no run with equal weights finished."
+        line(failures={}, refused=refused) == f"{start}; 1 run failed: It needs 3 tasks; found 2."
     )
+    assert line(failures={}, unfinished=("seed=0",)) == f"{start}."
 
 
 def test_a_search_alone_has_no_baselines() -> None:
