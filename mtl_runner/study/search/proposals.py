@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
-
-import numpy as np
 
 from mtl_runner.config.extras import import_extra
 from mtl_runner.study.search.options import Range
@@ -72,4 +71,4 @@ def propose(
 
 def _seed_of_batch(seed: int, trials: int) -> int:
     """Return a seed of its own for the sampler of every batch, by the number of trials before."""
-    return int(np.random.SeedSequence([seed, trials]).generate_state(1)[0])
+    return random.Random(f"{seed} {trials}").getrandbits(32)
