@@ -101,10 +101,10 @@ class TrainerOptions:
     timeout: float = 600.0
 
     def __post_init__(self) -> None:
-        whole_number(self.epochs, "trainer.epochs", 1)
+        whole_number(self.epochs, "trainer.epochs", 1, word="auto")
         self._check_devices()
         if self.threads != "auto":
-            whole_number(self.threads, "trainer.threads", 1)
+            whole_number(self.threads, "trainer.threads", 1, word="auto")
             if int(self.threads) > MAX_THREADS:
                 raise ConfigError(
                     f"trainer.threads must be at most {MAX_THREADS}; found {self.threads}."
@@ -138,7 +138,7 @@ class TrainerOptions:
                 raise ConfigError(
                     f"trainer.devices={self.devices!r} is not a number of devices; give 1, 2, ... or auto."
                 )
-            if whole_number(self.devices, "trainer.devices", 1) > MAX_DEVICES:
+            if whole_number(self.devices, "trainer.devices", 1, word="auto") > MAX_DEVICES:
                 raise ConfigError(
                     f"trainer.devices must be at most {MAX_DEVICES}; found {self.devices}."
                 )
@@ -338,7 +338,7 @@ class Settings:
             share=flag(cfg["share"], "share"),
             batch_size=0
             if batch_size == "auto"
-            else whole_number(batch_size, "data.batch_size", 1),
+            else whole_number(batch_size, "data.batch_size", 1, word="auto"),
             debug=debug,
             loader=_options(LoaderOptions, _of(cfg["data"], "loader"), "data.loader"),
             steps_per_epoch=steps_per_epoch,

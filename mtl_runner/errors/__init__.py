@@ -14,10 +14,10 @@ class MtlError(Exception):
     Example:
         >>> from mtl_runner.errors import ConfigError, MtlError
         >>> try:
-        ...     raise ConfigError("trainer.epochs must be a whole number; found 1.5.")
+        ...     raise ConfigError("trainer.epochs must be auto or a whole number; found 1.5.")
         ... except MtlError as error:
         ...     print(error)
-        trainer.epochs must be a whole number; found 1.5.
+        trainer.epochs must be auto or a whole number; found 1.5.
     """
 
 

@@ -44,27 +44,30 @@ def is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def whole_number(value: Any, key: str, minimum: int | None = None) -> int:
+def whole_number(value: Any, key: str, minimum: int | None = None, *, word: str = "") -> int:
     """Return the value if it is a whole number of at least ``minimum``.
 
     Args:
         value: The value of the option.
         key: The key of the option, for the error.
         minimum: The smallest allowed value; None allows every whole number.
+        word: What the option may be instead, as "auto", for the error.
 
     Raises:
         ConfigError: If it is not such a number.
 
     Example:
-        >>> whole_number(0, "trainer.epochs", 1)
+        >>> whole_number(0, "trainer.epochs", 1, word="auto")
         Traceback (most recent call last):
-        mtl_runner.errors.ConfigError: trainer.epochs must be a whole number of at least 1; found 0.
+        mtl_runner.errors.ConfigError: trainer.epochs must be auto or a whole number of at least 1;
+        found 0.
     """
+    kind = f"{word} or a whole number" if word else "a whole number"
     if is_whole_number(value) and abs(value) >= TOO_LARGE:
-        raise ConfigError(f"{key} must be a whole number below 2**63; found {value}.")
+        raise ConfigError(f"{key} must be {kind} below 2**63; found {value}.")
     if not is_whole_number(value, minimum):
         limit = "" if minimum is None else f" of at least {minimum}"
-        raise ConfigError(f"{key} must be a whole number{limit}; found {value!r}.")
+        raise ConfigError(f"{key} must be {kind}{limit}; found {value!r}.")
     return int(value)
 
 

@@ -74,12 +74,25 @@ def run_message(error: BaseException) -> str:
         return "Out of memory; set trainer.accumulate, lower data.batch_size or model.hidden, or choose another trainer.device."
     if isinstance(error, OSError):
         return _os_sentence(error)
-    frames = traceback.extract_tb(error.__traceback__)
-    location = (
-        f" (raised in {Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
-    )
+    place = place_of(error)
     reason = (str(error).strip() or "no message").splitlines()[0]
+    location = f" (raised in {place})" if place else ""
     return f"{type(error).__name__}: {reason}{location}; run.log holds the traceback, HYDRA_FULL_ERROR=1 shows it."
+
+
+def place_of(error: BaseException) -> str:
+    """Return the file and line that raised an error; of an error inside torch, those that called it.
+
+    Example:
+        >>> place_of(ValueError("it was never raised"))
+        ''
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    called = [frame for frame in frames if "torch" not in Path(frame.filename).parts]
+    if not frames:
+        return ""
+    frame = (called or frames)[-1]
+    return f"{Path(frame.filename).name}, line {frame.lineno}"
 
 
 def _os_sentence(error: OSError) -> str:

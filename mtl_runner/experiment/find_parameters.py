@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from mtl_runner.data.dataset import Split
 from mtl_runner.data.inputs import InputTensors
 from mtl_runner.errors import ModelError
+from mtl_runner.errors.messages import place_of
 from mtl_runner.experiment.forward import ForwardPass, Outputs
 from mtl_runner.gradients.parameters import Parameters, last_shared_weights, leaves_of
 from mtl_runner.likelihood import Likelihood
@@ -121,6 +122,11 @@ def _outputs(forward: ForwardPass, batch: Split) -> Outputs:
         if types and "dtype" in str(error):
             raise ModelError(
                 f"The model cannot take inputs of {', '.join(sorted(types))} ({str(error).splitlines()[0]}); give the dataset's inputs as floats, e.g. x.float()."
+            ) from error
+        if "shape" in str(error) or "size" in str(error):
+            shapes = " and ".join(str(list(tensor.shape[1:])) for tensor in inputs)
+            raise ModelError(
+                f"The model fails on inputs of shape {shapes} per sample: {str(error).splitlines()[0]} (raised in {place_of(error)}); its layers must fit the inputs and each other."
             ) from error
         raise
 

@@ -47,10 +47,8 @@ class GpusLauncher(PreparingLauncher):
     __module__ = "hydra_plugins.mtl_runner"
 
     def __init__(self, jobs: int | str = "auto", retries: int = 0) -> None:
-        if jobs != "auto" and not is_whole_number(jobs, 1):
-            raise ConfigError(
-                f"hydra.launcher.jobs must be auto or a whole number of at least 1; found {jobs!r}."
-            )
+        if jobs != "auto":
+            whole_number(jobs, "hydra.launcher.jobs", 1, word="auto")
         whole_number(retries, "hydra.launcher.retries", 0)
         self.jobs, self.retries = jobs, retries
 

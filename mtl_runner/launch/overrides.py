@@ -9,6 +9,7 @@ from typing import Any
 
 from mtl_runner.config.conf_directory import conf_directory
 from mtl_runner.errors import ConfigError, suggest
+from mtl_runner.errors.command_line import unknown_flag
 from mtl_runner.launch.repeat import GROUPS
 
 # Groups of which a config may choose no option.
@@ -17,6 +18,14 @@ OPTIONAL_GROUPS = ("experiment", "study", "search", "tracker")
 SWEEPING_GROUPS = {"study": "fair", "search": "optuna"}
 # Options that somebody may write as flags, beside the groups.
 OURS = ("resume", "repeat", "seed", "name", "share")
+# The flags of Hydra's command, and ours.
+HYDRA_FLAGS = (
+    *("--help", "--hydra-help", "--version", "--cfg", "--resolve", "--package", "--run"),
+    *("--multirun", "--shell-completion", "--config-path", "--config-name", "--config-dir"),
+    *("--experimental-rerun", "--info"),
+    *("-h", "-c", "-p", "-r", "-m", "-sc", "-cp", "-cn", "-cd", "-i"),
+)
+OUR_FLAGS = ("--list", "--explain", "--prune")
 EXAMPLES = {"weighting": "uncertainty", "data": "digits", "resume": "outputs/my_run", "seed": "1"}
 
 
@@ -53,6 +62,8 @@ def check_overrides(arguments: Sequence[str]) -> None:
             raise ConfigError(
                 f"{argument} is no flag: options have no dashes, as in {name}={example}."
             )
+        if sentence := unknown_flag(argument, HYDRA_FLAGS, OUR_FLAGS):
+            raise ConfigError(f"{sentence}.")
         if not re.match(r"[+]*\w[\w./@:-]*=|~", argument):
             continue
         override = _parsed(argument)

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from mtl_runner.errors import ConfigError
+from mtl_runner.errors.command_line import CommandParser
 from mtl_runner.results.compare import Comparison, compare_directories
 from mtl_runner.results.disk import disk_text
 from mtl_runner.results.latex import ERRORS
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str]) -> None:
         RunDirectoryError: If there is no run.
         ConfigError: If an option has no effect, or names something that there is not.
     """
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="mtl-compare",
         description="Tables and pictures of finished runs: report.html, runs.csv, comparison.csv, comparison.png, and a verdict on each strategy: verdicts.csv, differences.csv.",
         epilog="Example: mtl-compare outputs/multirun/2026-01-31/10-00-00-000000",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mtl_runner.config.working_directory import search_working_directory
+from mtl_runner.errors.command_line import CommandParser
 from mtl_runner.files import write_atomic, write_json
 from mtl_runner.runs.exported_model import FORMATS, TOLERANCE
 from mtl_runner.runs.model_card import model_card
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str]) -> None:
     Raises:
         MtlError: If the run cannot be loaded, or the model cannot be exported.
     """
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="mtl-export",
         description="A trained model for other programs, with a card (README.md) that says what it is. Before anything is written, the exported model is compared with the original.",
         epilog="Example: mtl-export outputs/my_run --to onnx",

@@ -16,6 +16,7 @@ from mtl_runner.config.working_directory import search_working_directory
 from mtl_runner.data.image_folder.files import FILE, SUFFIXES
 from mtl_runner.data.table.files import columns_as_written, read_table
 from mtl_runner.errors import ConfigError, DataError, suggest
+from mtl_runner.errors.command_line import CommandParser
 from mtl_runner.files import write_atomic
 from mtl_runner.runs.answers import describe_answer
 from mtl_runner.runs.predictor import Predictor, load
@@ -65,8 +66,8 @@ def main(arguments: Sequence[str]) -> None:
     print(f"{len(frame):,} row{'s' * (len(frame) != 1)} ({answers})\n{output}")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> CommandParser:
+    parser = CommandParser(
         prog="mtl-predict",
         description="The answers of a trained model to new data, as CSV: the row of the input, its identifier columns or files, and for each task the answer, probabilities, sigma and the ends of an interval.",
         epilog="Example: mtl-predict outputs/my_run new.csv -o answers.csv",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import shutil
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from mtl_runner.config.kept_files import KEPT_FILES, SHARDS
 from mtl_runner.errors import ConfigError, MtlError
+from mtl_runner.errors.command_line import CommandParser
 from mtl_runner.files import write_json
 from mtl_runner.results.disk import files_below, in_units
 from mtl_runner.results.records.run import Run, find_runs
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str]) -> int:
     Raises:
         MtlError: If a path holds no run, or nobody can be asked.
     """
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="mtl-run",
         description="Remove the checkpoints of finished runs, after asking. Other runs, and whatever a link leads to, stay as they are.",
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,6 +59,23 @@ def read_problem(context: HydraContext, sweep_config: DictConfig, common: Sequen
     steps = settings.trainer.epochs * -(-rows // settings.batch_size)
     names = [task.name for task in data.tasks]
     return Problem(config, steps, dict(zip(names, losses, strict=True)))
+
+
+def check_choices(
+    context: HydraContext, sweep_config: DictConfig, choices: Iterable[Sequence[str]]
+) -> None:
+    """Compose a config from each choice, so that a misspelt one is found before the first run.
+
+    Args:
+        context: Hydra's config loader and callbacks.
+        sweep_config: The config of the sweep.
+        choices: The options of each choice.
+
+    Raises:
+        HydraException: If there is no such config.
+    """
+    for options in choices:
+        context.config_loader.load_sweep_config(sweep_config, list(options))
 
 
 def check_middle_rate(config: DictConfig) -> float:

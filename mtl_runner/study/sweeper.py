@@ -29,7 +29,7 @@ from mtl_runner.study import Plan, Protocol
 from mtl_runner.study.budget import Budget
 from mtl_runner.study.extent import Extent, announcement
 from mtl_runner.study.options import candidates_of, check_sweep, checked_options
-from mtl_runner.study.problem import check_middle_rate, read_problem
+from mtl_runner.study.problem import check_choices, check_middle_rate, read_problem
 from mtl_runner.study.record import StudyRecord
 from mtl_runner.study.weights import fixed_candidates
 from mtl_runner.train.terminal import say
@@ -116,8 +116,11 @@ class StudySweeper(Sweeper):
         candidates = candidates_of(
             overrides, options["knobs"], str(self.sweep_config.hydra.runtime.choices.weighting)
         ) + fixed_candidates(list(trivial), trivial, options["fixed_points"])
-        strategies = sum(candidate.role == "strategy" for candidate in candidates)
-        extent = Extent(plan, len(candidates), strategies, len(trivial))
+        strategies = [candidate for candidate in candidates if candidate.role == "strategy"]
+        check_choices(
+            self.context, self.sweep_config, ([*common, *s.overrides] for s in strategies)
+        )
+        extent = Extent(plan, len(candidates), len(strategies), len(trivial))
         directory = Path(str(self.sweep_config.hydra.sweep.dir)).absolute()
         study = StudyRecord(directory, options["margin"])
         study.read_pace()

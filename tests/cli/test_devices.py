@@ -249,7 +249,10 @@ def test_a_run_survives_kills_of_its_processes_at_any_instant(mtl: Command, tmp_
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["trainer.devices=0"], "trainer.devices must be a whole number of at least 1; found 0."),
+        (
+            ["trainer.devices=0"],
+            "trainer.devices must be auto or a whole number of at least 1; found 0.",
+        ),
         (
             ["trainer.devices=two"],
             "trainer.devices='two' is not a number of devices; give 1, 2, ... or auto.",

@@ -70,11 +70,11 @@ CASES: dict[str, tuple[tuple[str, ...], str]] = {
     ),
     "word for number": (
         ("trainer.epochs=many",),
-        "trainer.epochs must be a whole number of at least 1; found 'many'.",
+        "trainer.epochs must be auto or a whole number of at least 1; found 'many'.",
     ),
     "negative number": (
         ("trainer.epochs=-1",),
-        "trainer.epochs must be a whole number of at least 1; found -1.",
+        "trainer.epochs must be auto or a whole number of at least 1; found -1.",
     ),
     "seed": (("seed=x",), "seed must be a whole number of at least 0; found 'x'."),
     "share": (("share=maybe",), "share must be true or false; found 'maybe'."),
@@ -169,7 +169,7 @@ CASES: dict[str, tuple[tuple[str, ...], str]] = {
     "no rows": (("data.n=0",), "data.n must be a whole number of at least 1; found 0."),
     "batch size": (
         ("data.batch_size=0",),
-        "data.batch_size must be a whole number of at least 1; found 0.",
+        "data.batch_size must be auto or a whole number of at least 1; found 0.",
     ),
     "data key": (
         ("data.batch_sizes=3",),
@@ -244,6 +244,15 @@ CASES: dict[str, tuple[tuple[str, ...], str]] = {
         ("--trainer.epochs=3",),
         "--trainer.epochs=3 is no flag: options have no dashes, as in trainer.epochs=3.",
     ),
+    "a misspelt flag": (
+        ("--lst", "weighting"),
+        "--lst is no option; did you mean '--list'? allowed: --cfg, --config-dir, ",
+    ),
+    "the beginning of a flag of ours": (
+        ("--prun", "outputs"),
+        "--prun is no option; did you mean '--prune'? allowed: --cfg, --config-dir, ",
+    ),
+    "a letter that is no flag": (("-z",), "-z is no option; allowed: --cfg, --config-dir, "),
     "another name of a method": (
         ("weighting=UW",),
         "weighting=UW does not exist; did you mean 'uncertainty'? allowed:",

@@ -98,7 +98,10 @@ def test_users_configs_are_found(tmp_path: Path) -> None:
             ("+study=fair",),
             "A study is many runs: write mtl-run -m +study=fair ..., with the sweeper that it brings.",
         ),
-        (("trainer.epochs=0",), "trainer.epochs must be a whole number of at least 1; found 0."),
+        (
+            ("trainer.epochs=0",),
+            "trainer.epochs must be auto or a whole number of at least 1; found 0.",
+        ),
     ],
 )
 def test_what_is_wrong_is_one_sentence(overrides: tuple[str, ...], sentence: str) -> None:

@@ -603,6 +603,17 @@ def test_what_a_study_cannot_do_is_refused_in_one_sentence(
     assert not list(tmp_path.rglob("summary.json"))
 
 
+def test_a_misspelt_strategy_is_refused_before_the_plan(mtl: Command, tmp_path: Path) -> None:
+    """Breaks if the plan is announced, or a run made, before somebody hears of a wrong name."""
+    result = mtl("mtl-run", *TINY, "weighting=fixed,uncertaint", "hydra.sweep.dir=sweep")
+    assert_one_sentence(result)
+    assert result.last_line.startswith(
+        "weighting=uncertaint does not exist; did you mean 'uncertainty'?"
+    )
+    assert "study:" not in result.out + result.err
+    assert not list(tmp_path.rglob("summary.json"))
+
+
 @pytest.mark.parametrize(
     "options",
     [("data.n=60",), ("weighting=fixed",), ("weighting=single_task",)],

@@ -21,11 +21,11 @@ def config(**changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"trainer": {"epochs": 0}}, "trainer.epochs must be a whole number of at least 1"),
+        ({"trainer": {"epochs": 0}}, "trainer.epochs must be auto or a whole number of at least 1"),
         ({"trainer": {"epohs": 1}}, "trainer.epohs is not an option of TrainerOptions; did you mean 'epochs'?"),
-        ({"trainer": {"threads": "two"}}, "trainer.threads must be a whole number of at least 1; found 'two'."),
+        ({"trainer": {"threads": "two"}}, "trainer.threads must be auto or a whole number of at least 1; found 'two'."),
         ({"trainer": {"judge": "last"}}, "trainer.judge='last' is unknown; allowed: best, final."),
-        ({"trainer": {"epochs": "automatic"}}, "trainer.epochs must be a whole number of at least 1; found 'automatic'."),
+        ({"trainer": {"epochs": "automatic"}}, "trainer.epochs must be auto or a whole number of at least 1; found 'automatic'."),
         ({"trainer": {"patience": 0}}, "trainer.patience must be a whole number of at least 1; found 0."),
         ({"trainer": {"clip": 0}}, "trainer.clip must be a positive number; found 0."),
         ({"trainer": {"lr_scheduler_per": "batch"}}, "trainer.lr_scheduler_per='batch' is unknown"),
@@ -39,7 +39,7 @@ def config(**changes: Any) -> dict[str, Any]:
         ({"record": {"predictions": 1}}, "record.predictions must be true or false; found 1."),
         ({"seed": -1}, "seed must be a whole number of at least 0; found -1."),
         ({"share": None}, "share must be true or false; found None."),
-        ({"data": {"batch_size": "all"}}, "data.batch_size must be a whole number of at least 1; found 'all'."),
+        ({"data": {"batch_size": "all"}}, "data.batch_size must be auto or a whole number of at least 1; found 'all'."),
     ],
 )  # fmt: skip
 def test_a_wrong_value_is_one_sentence_with_its_key(changes: dict[str, Any], sentence: str) -> None:
@@ -155,8 +155,11 @@ def test_other_parts_are_refused(accumulate: object) -> None:
             {"parallel": "ddp"},
             "trainer.parallel='ddp' is unknown; allowed: data, fsdp.",
         ),
-        ({"devices": 0}, "trainer.devices must be a whole number of at least 1; found 0."),
-        ({"devices": 1.5}, "trainer.devices must be a whole number of at least 1; found 1.5."),
+        ({"devices": 0}, "trainer.devices must be auto or a whole number of at least 1; found 0."),
+        (
+            {"devices": 1.5},
+            "trainer.devices must be auto or a whole number of at least 1; found 1.5.",
+        ),
         ({"devices": 5000}, "trainer.devices must be at most 1024; found 5000."),
         (
             {"devices": "all"},

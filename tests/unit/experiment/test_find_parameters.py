@@ -438,6 +438,7 @@ def test_an_output_that_cannot_be_trained_is_named(
     [
         (torch.zeros(2, 3, dtype=torch.long), "The model cannot take inputs of int64 ("),
         (torch.zeros(2), "The model cannot take inputs of one number per sample without a dimension"),
+        (torch.zeros(2, 5), "The model fails on inputs of shape [5] per sample: mat1 and mat2 shapes cannot be multiplied (2x5 and 3x1) (raised in test_find_parameters.py, line "),
     ],
 )  # fmt: skip
 def test_inputs_that_the_model_cannot_take_are_named(inputs: Tensor, start: str) -> None:
