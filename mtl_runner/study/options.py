@@ -28,6 +28,8 @@ OPTIONS = (
     "budget",
     "knobs",
 )
+# Options that a study of a user's own conf/study may lack.
+DEFAULTS = {"search": None}
 
 
 def checked_options(options: Any) -> dict[str, Any]:
@@ -44,11 +46,11 @@ def checked_options(options: Any) -> dict[str, Any]:
         Traceback (most recent call last):
         mtl_runner.errors.ConfigError: study.seed is not an option of a study; did you mean ...
     """
-    given = dict(options or {})
+    given = DEFAULTS | dict(options or {})
     for name in given:
-        if name not in OPTIONS:
+        if name not in (*OPTIONS, *DEFAULTS):
             raise ConfigError(
-                f"study.{name} is not an option of a study; {suggest(str(name), OPTIONS)}."
+                f"study.{name} is not an option of a study; {suggest(str(name), (*OPTIONS, *DEFAULTS))}."
             )
     for name in OPTIONS:
         if name not in given:
@@ -58,6 +60,10 @@ def checked_options(options: Any) -> dict[str, Any]:
     for name in ("margin", "decades"):
         positive(given[name], f"study.{name}")
     _check_knobs(given["knobs"])
+    if not isinstance(given["search"], str | None):
+        raise ConfigError(
+            f"study.search must be the directory of a search, or null; found {given['search']!r}."
+        )
     return given
 
 

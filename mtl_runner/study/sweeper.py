@@ -31,6 +31,7 @@ from mtl_runner.study.extent import Extent, announcement
 from mtl_runner.study.options import candidates_of, check_sweep, checked_options
 from mtl_runner.study.problem import check_choices, check_middle_rate, read_problem
 from mtl_runner.study.record import StudyRecord
+from mtl_runner.study.search.result import searched_candidate
 from mtl_runner.study.weights import fixed_candidates
 from mtl_runner.train.terminal import say
 
@@ -116,6 +117,8 @@ class StudySweeper(Sweeper):
         candidates = candidates_of(
             overrides, options["knobs"], str(self.sweep_config.hydra.runtime.choices.weighting)
         ) + fixed_candidates(list(trivial), trivial, options["fixed_points"])
+        if options["search"]:
+            candidates.append(searched_candidate(Path(options["search"]), list(trivial)))
         strategies = [candidate for candidate in candidates if candidate.role == "strategy"]
         check_choices(
             self.context, self.sweep_config, ([*common, *s.overrides] for s in strategies)

@@ -78,7 +78,21 @@ def fixed_candidates(
         weights = {
             task: len(tasks) * weight / sum(raw) for task, weight in zip(tasks, raw, strict=True)
         }
-        text = " ".join(f"{task}={weight:.3g}" for task, weight in weights.items())
         label = "fixed 1/trivial" if len(set(point)) == 1 else "fixed"
-        candidates.append(Candidate(f"{label} {text}", "fixed", fixed_overrides(weights)))
+        candidates.append(fixed_candidate(label, weights))
     return candidates
+
+
+def fixed_candidate(label: str, weights: Mapping[str, float]) -> Candidate:
+    """Return fixed weights as a candidate, whose name says them.
+
+    Args:
+        label: What the name begins with.
+        weights: The weight per task.
+
+    Example:
+        >>> fixed_candidate("fixed", {"depth": 0.4, "label": 1.6}).name
+        'fixed depth=0.4 label=1.6'
+    """
+    text = " ".join(f"{task}={weight:.3g}" for task, weight in weights.items())
+    return Candidate(f"{label} {text}", "fixed", fixed_overrides(weights))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 import signal
@@ -13,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from omegaconf import OmegaConf
 
 from tests.support.commands import Command, Result, Server, send
 from tests.support.run_files import read_summary, run_folders
@@ -143,3 +145,26 @@ def test_a_search_grows(searched: Searched, mtl: Command, tmp_path: Path) -> Non
     refused = mtl("mtl-run", *SEARCH, "search.trials=10", "search.lr=[0.1,1]", "resume=true")
     assert refused.code == 1
     assert "(no search.lr there and search.lr=[0.1,1] here)" in refused.last_line
+
+
+def test_a_study_takes_the_weights_that_were_found(
+    searched: Searched, mtl: Command, tmp_path: Path
+) -> None:
+    """Breaks if the weights of the best trial are not tuned and compared like other fixed ones."""
+    problem = [option for option in SEARCH if not re.match(r"[+]?search|hydra", option)]
+    study = mtl(
+        *("mtl-run", *problem, "+study=fair", "weighting=uncertainty"),
+        *("study.seeds=2", "study.fixed_points=3", "study.per_decade=1", "study.decades=1"),
+        *("study.extensions=0", f"study.search={searched.folder}", "hydra.sweep.dir=study"),
+    )
+    assert study.code == 0, study.err
+    jobs = json.loads((tmp_path / "study" / "study.json").read_text())["jobs"]
+    tried = {
+        name: row for name, row in jobs.items() if row["strategy"].startswith("fixed (search)")
+    }
+    others = [row for row in jobs.values() if row["strategy"] == "uncertainty" and not row["final"]]
+    assert len([row for row in tried.values() if not row["final"]]) == len(others)
+    found = OmegaConf.load(searched.folder / searched.best / ".hydra" / "config.yaml")
+    for name in tried:
+        config = OmegaConf.load(tmp_path / "study" / name / ".hydra" / "config.yaml")
+        assert config.weighting.weights == found.weighting.weights

@@ -53,6 +53,7 @@ def test_the_defaults_are_valid(options: dict[str, Any]) -> None:
         ({"knobs": 3}, "study.knobs must name options and two values each, e.g. "),
         ({"knobs": {"dwaa": {}}}, "study.knobs names the unknown weighting 'dwaa'; did you mean"),
         ({"knobs": {"dwa": {"weighting.lr": [1]}}}, "study.knobs.dwa must give two values"),
+        ({"search": 3}, "study.search must be the directory of a search, or null; found 3."),
     ],
 )
 def test_a_wrong_option_is_named(
@@ -69,6 +70,12 @@ def test_a_missing_option_is_named(options: dict[str, Any]) -> None:
     del options["margin"]
     with pytest.raises(ConfigError, match=r"study\.margin is missing; conf/study/fair\.yaml"):
         checked_options(options)
+
+
+def test_a_study_from_before_there_was_a_search_is_one(options: dict[str, Any]) -> None:
+    """Breaks if a user's own file in conf/study needs a line for every new option."""
+    del options["search"]
+    assert checked_options(options)["search"] is None
 
 
 def test_a_knob_may_be_that_of_a_users_weighting(
