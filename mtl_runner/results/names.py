@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 
@@ -13,8 +14,8 @@ LONGEST = 28  # letters of a name beside a row
 def short_names(strategies: Sequence[StrategyEvidence], longest: int = LONGEST) -> dict[str, str]:
     """Return a name for every strategy that is short enough to stand beside a row; no two agree.
 
-    Fixed weights of many tasks are called so where they are the only ones; of other long names the
-    last settings are left out.
+    Numbers, which a search makes of sixteen digits, are rounded to four. Fixed weights of many tasks
+    are called so where they are the only ones; of other long names the last settings are left out.
 
     Example:
         >>> equal = StrategyEvidence("equal", "equal")
@@ -27,12 +28,17 @@ def short_names(strategies: Sequence[StrategyEvidence], longest: int = LONGEST) 
     names: dict[str, str] = {}
     counts: Counter[str] = Counter()
     for strategy in strategies:
-        name = _cut(strategy.name, longest)
-        if name != strategy.name and [strategy] == fixed:
+        rounded = re.sub(r"\d+\.\d{4,}(e-?\d+)?", _four_digits, strategy.name)
+        name = _cut(rounded, longest)
+        if name != rounded and [strategy] == fixed:
             name = "best fixed weights"
         counts[name] += 1
         names[strategy.name] = f"{name} ({counts[name]})" if counts[name] > 1 else name
     return names
+
+
+def _four_digits(number: re.Match[str]) -> str:
+    return f"{float(number[0]):.4g}"
 
 
 def _cut(name: str, longest: int) -> str:

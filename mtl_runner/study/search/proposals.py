@@ -8,16 +8,25 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mtl_runner.config.extras import import_extra
+from mtl_runner.errors import ConfigError
 from mtl_runner.study.search.options import Range
+
+# Of Optuna; earlier ones have no FloatDistribution or another sampler.
+LEAST_VERSION = 4
 
 
 def require_optuna() -> Any:
     """Return the module ``optuna``.
 
     Raises:
-        ConfigError: If it is not installed.
+        ConfigError: If it is not installed, or is the old one of Hydra's plugin.
     """
-    return import_extra("optuna", "optuna", "+search=optuna")
+    optuna = import_extra("optuna", "optuna", "+search=optuna")
+    if int(optuna.__version__.partition(".")[0]) < LEAST_VERSION:
+        raise ConfigError(
+            f"+search=optuna needs an Optuna of at least {LEAST_VERSION}, but {optuna.__version__} is installed, which hydra-optuna-sweeper wants; the two need an environment each: pip install 'mtl-runner[optuna]' in another one."
+        )
+    return optuna
 
 
 def propose(

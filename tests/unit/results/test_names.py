@@ -27,3 +27,17 @@ def test_the_only_fixed_weights_are_called_so() -> None:
     """Breaks if the best fixed weights of eight tasks are a list of numbers in a paper."""
     name = "fixed " + " ".join(f"task_{i}=0.125" for i in range(8))
     assert short_names([StrategyEvidence(name, "fixed")]) == {name: "best fixed weights"}
+
+
+def test_the_numbers_of_a_search_are_rounded() -> None:
+    """Breaks if sixteen digits push the other columns off the terminal."""
+    long = StrategyEvidence(
+        "dwa, lr=0.006892694481137703, temperature=3.583487751785418", "strategy"
+    )
+    tiny = StrategyEvidence("dwa, lr=1.23456789e-05", "strategy")
+    twin = StrategyEvidence("dwa, lr=1.23459999e-05", "strategy")
+    assert list(short_names([long, tiny, twin], longest=60).values()) == [
+        "dwa, lr=0.006893, temperature=3.583",
+        "dwa, lr=1.235e-05",
+        "dwa, lr=1.235e-05 (2)",
+    ]
