@@ -17,7 +17,7 @@ from mtl_runner.config.settings import LoaderOptions
 from mtl_runner.data.dataset import Split
 from mtl_runner.data.prepare import AnySplit, Prepared, prepare
 from mtl_runner.errors import ConfigError
-from mtl_runner.errors.checks import mapping
+from mtl_runner.errors.checks import mapping, whole_number
 from mtl_runner.experiment.forward import doubled
 from mtl_runner.tasks.metrics.base import Metric
 from mtl_runner.tasks.metrics.torchmetrics_adapter import TorchMetric, is_torchmetric
@@ -89,6 +89,8 @@ def build_data(
             node.get("metrics"), "data.metrics", "{task: [metric, ...]}"
         ).items()
     }
+    if is_built_in(node) and "seed" in node:
+        whole_number(node["seed"], "data.seed", 0)
     dataset = make(arguments, "data", other_keys={key: node.get(key) for key in runner_keys})
     return prepare(
         dataset,

@@ -311,12 +311,14 @@ def test_wrong_devices_are_refused(mtl: Command, options: list[str], sentence: s
 
 
 @pytest.mark.long
-def test_runs_on_several_devices_are_not_stacked(mtl: Command) -> None:
+def test_runs_on_several_devices_are_not_stacked(mtl: Command, tmp_path: Path) -> None:
     """Breaks if a stack trains replicas on one device that asked for two."""
-    result = mtl(*TWO, "-m", "hydra/launcher=stacked", "seed=0,1,2,3", "trainer.epochs=1")
+    options = ("seed=0,1,2,3", "trainer.epochs=1", "hydra.sweep.dir=sweep")
+    result = mtl(*TWO, "-m", "hydra/launcher=stacked", *options)
     assert result.code == 0
     assert (
         "4 of 4 jobs run one by one (0, 1, 2, 3): trainer.devices shares the batches of each run out among several processes."
         in result.out
     )
-    assert result.out.count("on 2 processes") == 4
+    logs = [(run / "run.log").read_text() for run in run_folders(tmp_path / "sweep")]
+    assert ["on 2 processes" in text for text in logs] == [True] * 4

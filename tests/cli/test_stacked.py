@@ -360,7 +360,8 @@ def test_a_sweep_of_more_runs_than_files_may_be_open_ends_and_counts_right(tmp_p
     """Breaks if a stack runs out of files where few may be open, or the last line miscounts."""
     resource = pytest.importorskip("resource")
     rates = "optimizer.lr=0.001,1e30"  # the larger one diverges
-    options = ("trainer.epochs=1", "data.n=20", "model.hidden=[4]", "record.plots=none")
+    problem = ("data=toy_regression", "data.n=20", "model.hidden=[4]")
+    options = (*problem, "trainer.epochs=1", "record.plots=none")
     ended = subprocess.run(
         [sys.executable, "-m", "mtl_runner", *STACKED, *options, rates, "seed=range(48)"],
         cwd=tmp_path,

@@ -718,13 +718,13 @@ def test_a_strategy_that_always_fails_does_not_stop_the_study(mtl: Command, tmp_
         "mtl-run",
         *TINY,
         "weighting=uncertainty",
-        "weighting.init=-1000,0",
+        "weighting.init=-86,0",
         "study.extensions=0",
         "hydra.sweep.dir=sweep",
     )
     assert "Traceback" not in result.err
     recorded = Study(tmp_path / "sweep", result)
-    assert recorded.recorded["notes"].count("Every trial of init=-1000 failed.") == 1
+    assert recorded.recorded["notes"].count("Every trial of init=-86 failed.") == 1
     assert {row["strategy"] for row in recorded.jobs_with(final=True).values()} >= {
         "equal",
         "init=0",

@@ -84,7 +84,8 @@ def test_a_run_of_a_table_is_judged_at_its_best_evaluation(
     )
     sweep = mtl(*base, "-m", "weighting=fixed,dwa", "hydra.sweep.dir=sweep")
     assert sweep.code == 0, sweep.err
-    assert " the best (best.pt); " in sweep.out
+    logs = [path.read_text() for path in (tmp_path / "sweep").glob("*/run.log")]
+    assert [" the best (best.pt); " in text for text in logs] == [True, True]
     assert "(validation, best epoch, " in sweep.out
     assert "The best evaluation is long past: relative_loss was " in sweep.out
     summaries = [

@@ -198,6 +198,10 @@ VALUES: Mapping[tuple[str, str], str] = {
     ("name", "null"): "a name is only a part of the directory's, which has a default",
     ("model.hidden", "[]"): "no hidden layer, a linear model",
     ("model.hidden", "[1,2,3]"): "widths of three layers",
+    **{
+        (f"trainer.{key}", "'1'"): "a time is a text, such as '1 epochs'"
+        for key in ("warmup", "checkpoint_every", "evaluate_every")
+    },
     ("data.features", "[]"): "no feature",
     ("data.cache", "../x"): "a folder that the run makes",
     ("data.cache", "text"): "a folder that the run makes",
