@@ -10,14 +10,16 @@ from typing import Any, NoReturn
 from mtl_runner.errors import suggest
 
 
-def unknown_flag(argument: str, flags: Iterable[str], whole: Iterable[str] = ()) -> str | None:
+def unknown_flag(
+    argument: str, flags: Iterable[str], unabbreviated: Iterable[str] = ()
+) -> str | None:
     """Return the end of a sentence about a flag that does not exist; None if it does.
 
     Args:
         argument: What the user wrote; what does not begin with a dash is no flag.
         flags: The flags that exist. As in argparse, the beginning of a long one stands for it, and
             a value may follow a short one without a space.
-        whole: Flags of which the beginning is not enough.
+        unabbreviated: Flags of which the beginning is not enough.
 
     Example:
         >>> unknown_flag("--formt=md", ["--format", "--figures"])
@@ -32,9 +34,9 @@ def unknown_flag(argument: str, flags: Iterable[str], whole: Iterable[str] = ())
         exists = any(flag.startswith(name) for flag in known)
     else:
         exists = any(name.startswith(flag) for flag in known if not flag.startswith("--"))
-    if exists or name in (also := list(whole)):
+    if exists or name in (complete := list(unabbreviated)):
         return None
-    return f"{name} is no option; {suggest(name, {*known, *also})}"
+    return f"{name} is no option; {suggest(name, {*known, *complete})}"
 
 
 class CommandParser(argparse.ArgumentParser):

@@ -81,7 +81,7 @@ def run_message(error: BaseException) -> str:
 
 
 def place_of(error: BaseException) -> str:
-    """Return the file and line that raised an error; of an error inside torch, those that called it.
+    """Return the file and line that raised an error; of one inside torch, those that called it.
 
     Example:
         >>> place_of(ValueError("it was never raised"))

@@ -14,8 +14,9 @@ LONGEST = 28  # letters of a name beside a row
 def short_names(strategies: Sequence[StrategyEvidence], longest: int = LONGEST) -> dict[str, str]:
     """Return a name for every strategy that is short enough to stand beside a row; no two agree.
 
-    Numbers, which a search makes of sixteen digits, are rounded to four. Fixed weights of many tasks
-    are called so where they are the only ones; of other long names the last settings are left out.
+    Numbers, which a search makes of sixteen digits, are rounded to four. Fixed weights of many
+    tasks are called so where they are the only ones; of other long names the last settings are left
+    out.
 
     Example:
         >>> equal = StrategyEvidence("equal", "equal")

@@ -7,6 +7,8 @@ import math
 import signal
 from pathlib import Path
 
+import pytest
+
 from tests.support.commands import Command, send
 
 FREE_SOFTMAX = (
@@ -34,6 +36,7 @@ def warnings_of(out: str, directory: str = "run") -> list[str]:
     ]
 
 
+@pytest.mark.long
 def test_the_main_command_of_the_readme_warns_of_nothing(mtl: Command) -> None:
     """Breaks if the first command that anybody types ends with a warning."""
     result = mtl(
@@ -65,6 +68,7 @@ def test_advice_on_the_setup_is_logged_once(mtl: Command, tmp_path: Path) -> Non
     assert (tmp_path / "run" / "run.log").read_text().count(sentence) == 1
 
 
+@pytest.mark.long
 def test_a_negative_total_is_explained_once_also_after_a_resume(
     mtl: Command, tmp_path: Path
 ) -> None:
@@ -94,6 +98,7 @@ def test_a_negative_total_is_explained_once_also_after_a_resume(
     assert "The total loss is negative" not in resumed.out
 
 
+@pytest.mark.long
 def test_advice_on_the_setup_is_not_logged_again_after_a_resume(
     mtl: Command, tmp_path: Path
 ) -> None:

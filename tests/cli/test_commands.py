@@ -176,6 +176,7 @@ def test_plots_can_be_left_out(mtl: Command, tmp_path: Path) -> None:
     assert not list((tmp_path / "run").glob("*.png"))
 
 
+@pytest.mark.long
 def test_early_stopping_ends_a_run_that_gets_no_better(mtl: Command, tmp_path: Path) -> None:
     """Breaks if patience is not counted in epochs, or another model than the best is kept."""
     result = mtl(
@@ -217,6 +218,7 @@ def test_every_strategy_runs_on_every_problem(
     assert all(math.isfinite(loss) for loss in losses)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("model", ["mlp", "separate_mlps"])
 @pytest.mark.parametrize("share", ["true", "false"])
 def test_every_model_runs_shared_and_copied(

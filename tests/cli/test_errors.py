@@ -448,6 +448,7 @@ def test_a_directory_with_another_run_is_left_untouched(mtl: Command, tmp_path: 
     }
 
 
+@pytest.mark.long
 def test_a_refused_run_leaves_its_directory_to_the_corrected_command(
     mtl: Command, tmp_path: Path
 ) -> None:
@@ -571,6 +572,7 @@ def test_a_full_disk_is_one_sentence_and_loses_nothing(mtl: Command, tmp_path: P
         subprocess.run(["umount", str(small)], check=True)
 
 
+@pytest.mark.long
 def test_a_broken_checkpoint_is_named(mtl: Command, tmp_path: Path) -> None:
     """Breaks if a damaged file gives a traceback of the unpickler."""
     assert mtl("mtl-run", *QUICK, "hydra.run.dir=run").code == 0

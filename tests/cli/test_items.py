@@ -57,6 +57,7 @@ def test_an_epoch_may_have_any_number_of_steps(mtl: Command, items: Path) -> Non
     assert json.loads((items / "run" / "summary.json").read_text())["status"] == "finished"
 
 
+@pytest.mark.long
 def test_a_run_that_is_stopped_inside_a_pass_goes_on(mtl: Command, items: Path) -> None:
     """Breaks if a resumed pass shows other items, or augments them in another way."""
     long = options(40)

@@ -151,6 +151,7 @@ def test_a_single_run_shows_its_monitor_and_whole_notices(server: Server, folder
     assert not any("|" in line for line in lines)
 
 
+@pytest.mark.long
 def test_a_metric_that_is_maximised_has_its_own_sign(server: Server, folder: Path) -> None:
     """Breaks if anybody reads `digit.accuracy -0.94`."""
     options = ("data=digits", *QUICK, "trainer.monitor=digit.accuracy", "trainer.epochs=1")

@@ -150,6 +150,7 @@ def test_the_table_goes_to_the_terminal_without_a_name(mtl: Command, folder: Pat
     assert len(lines) == 301
 
 
+@pytest.mark.long
 def test_a_reader_that_has_seen_enough_is_no_error(folder: Path) -> None:
     """Breaks if ``| head`` ends in a sentence about a broken pipe."""
     many = pd.concat([houses()] * 100)

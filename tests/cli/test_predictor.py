@@ -283,6 +283,7 @@ def test_a_model_of_tensors_takes_tensors_and_no_table(tmp_path: Path) -> None:
         predictor.predict(pd.DataFrame({"x": [1.0]}))
 
 
+@pytest.mark.long
 def test_a_run_with_a_loss_term_loads(tmp_path: Path) -> None:
     """Breaks if `load` asks a loss term, which has neither output nor answer, for one."""
     (tmp_path / "my_terms.py").write_text(

@@ -60,6 +60,7 @@ def test_the_command_learns_the_tiny_texts(mtl: Command, folder: Path, tmp_path:
     }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "options",
     [

@@ -57,6 +57,7 @@ def prepare_scenes(directory: Path, *options: str) -> Path:
     return prepare(directory, *SCENES, *options, "record.plots=none")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("schedule", ["all", "staged"])
 @pytest.mark.parametrize("weighting", FAMILIES)
 def test_a_strategy_of_each_family_trains_and_resumes_to_the_same_bytes(

@@ -439,6 +439,7 @@ def test_one_weighting_is_compared_with_the_baselines(mtl: Command) -> None:
     assert result.out.startswith("study: 1 strategy, equal weights, ")
 
 
+@pytest.mark.long
 def test_a_budget_in_minutes_is_turned_into_runs_once(mtl: Command, tmp_path: Path) -> None:
     """Breaks if minutes are no limit, or mean another number of runs after an interruption."""
     options = (*TINY, "weighting=uncertainty", "hydra.sweep.dir=sweep")
@@ -696,6 +697,7 @@ def hopeless(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Study:
     return Study(top / "sweep", server.run("mtl-run", *options, cwd=top, env={}, meanwhile=None))
 
 
+@pytest.mark.long
 def test_a_study_in_which_every_run_fails_ends_in_one_sentence(hopeless: Study) -> None:
     """Breaks if diverging runs end in Python's own words instead of what went wrong."""
     assert_one_sentence(hopeless.result)
@@ -704,6 +706,7 @@ def test_a_study_in_which_every_run_fails_ends_in_one_sentence(hopeless: Study) 
     assert "Every trial of equal failed." in hopeless.recorded["notes"]
 
 
+@pytest.mark.long
 def test_the_runs_of_a_study_draw_no_pictures(hopeless: Study) -> None:
     """Breaks if record.plots=none of conf/study/fair.yaml is lost, and 100 runs draw pictures."""
     assert {hopeless.config(path.name).record.plots for path in run_folders(hopeless.folder)} == {

@@ -91,6 +91,7 @@ def test_a_failed_job_is_a_row_with_its_reason_and_the_rest_go_on(
     assert "Traceback" not in result.err
 
 
+@pytest.mark.long
 def test_no_baseline_gives_no_delta_m_and_says_how_to_get_it(mtl: Command, tmp_path: Path) -> None:
     """Breaks if delta-m is invented from anything but single-task runs."""
     result = mtl("mtl-run", *SWEEP, "weighting=fixed,uncertainty")

@@ -42,6 +42,7 @@ def traces(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.glob("*.ran"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("start", [["mtl-run"], ["python", "-m", "mtl_runner"]])
 def test_only_the_module_that_a_config_names_is_imported(folder: Path, start: list[str]) -> None:
     """Breaks if a downloaded folder runs its code, or a user's signal.py breaks the command."""
@@ -58,12 +59,8 @@ def test_a_question_imports_nothing(mtl: Command, folder: Path, options: tuple[s
     assert traces(folder) == []
 
 
-long = pytest.mark.long
-
-
-@pytest.mark.parametrize(
-    "launcher", [pytest.param("basic", marks=long), pytest.param("stacked", marks=long), "joblib"]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("launcher", ["basic", "stacked", "joblib"])
 def test_the_processes_of_a_sweep_are_as_careful(folder: Path, launcher: str) -> None:
     """Breaks if a worker looks in the working directory first, or for plugins of Hydra's there."""
     program = str(Path(sys.executable).with_name("mtl-run"))

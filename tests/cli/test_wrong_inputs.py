@@ -21,7 +21,7 @@ from tests.support.wrong_inputs import WrongInput
 
 SEED = int(os.environ.get("MTL_RUNNER_SEED", "1"))
 PATIENCE = 120  # seconds that a run of a moment may take on a busy machine
-SAMPLE = 24
+SAMPLE = 8
 
 
 @pytest.fixture

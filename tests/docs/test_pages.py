@@ -22,7 +22,6 @@ TABLE = (
     "data.targets={heating: regression, cooling: regression}",
 )
 RUN = "outputs/my_run"  # the name of a finished run in all examples
-MANY = 2  # commands in one block that run quickly enough
 LONG = ("+study=", "experiment=", "data=scenes", "data=nyuv2", "data=cityscapes")
 
 
@@ -32,16 +31,13 @@ def of(*languages: str, marked: bool = False) -> list[Block]:
 
 
 def parameters() -> list[object]:
-    """Return the blocks with a command that no earlier block has; slow ones are long tests."""
+    """Return the blocks with a command that no earlier block has; most are long tests."""
     seen: set[tuple[str, ...]] = set()
     blocks = []
     for block in of("bash"):
         commands = {tuple(command) for command in block.commands}
         if not commands <= seen:
-            is_many = " -m " in block.text or len(commands) > MANY
-            is_long = (is_many and block.page != "README.md") or any(
-                word in block.text for word in LONG
-            )
+            is_long = block.page != "README.md" or any(word in block.text for word in LONG)
             marks = [pytest.mark.long] if is_long else []
             blocks.append(pytest.param(block, id=str(block), marks=marks))
         seen |= commands

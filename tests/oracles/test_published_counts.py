@@ -73,6 +73,7 @@ def iterations(start: tuple[float, float], most: int, *, update: Any, **argument
     return most
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("arguments", "optimizer", "count"), CASES)
 def test_the_worst_start_takes_as_many_iterations_as_published(
     arguments: dict[str, Any], optimizer: Any, count: int

@@ -105,6 +105,12 @@ def some_quickly(methods: Sequence[str], *quick: str) -> list[Any]:
 
 
 every_method = pytest.mark.parametrize("method", METHODS)
+# One that keeps no state, one with parameters of its own, one with optimizers of its own.
+QUICK = ("dwa", "uncertainty", "per_task_adam")
+every_method_in_time = pytest.mark.parametrize(
+    "method",
+    [pytest.param(m, marks=[] if m in QUICK else [pytest.mark.long]) for m in METHODS],
+)
 in_float64 = pytest.mark.usefixtures("float64")
 
 
@@ -254,7 +260,7 @@ def test_runs_with_missing_labels_stack(method: str, tmp_path: Path) -> None:
 # Every method
 
 
-@every_method
+@every_method_in_time
 @in_float64
 def test_replica_is_the_single_run(method: str, tmp_path: Path) -> None:
     """Breaks if a method trains differently in a stack, or replicas are mixed up."""

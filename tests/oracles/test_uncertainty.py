@@ -53,6 +53,7 @@ def test_log_variance_converges_to_the_published_optimum(form: str, kind: str, l
     assert_near(log_variances(weighting), torch.tensor([expected]).log(), 1e-7)
 
 
+@pytest.mark.long
 def test_default_reaches_the_log_loss_of_the_toys_last_epoch() -> None:
     """Breaks if the sigmas that a default run reports are not those of its residuals."""
     toy = ToyRegression()

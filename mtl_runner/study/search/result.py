@@ -44,8 +44,8 @@ def searched_candidate(directory: Path, tasks: Sequence[str]) -> Candidate:
     config = read_config(directory / Path(best[0]).name)
     weights: Any = OmegaConf.to_container(config.weighting.weights)
     if not isinstance(weights, dict) or set(weights) != set(tasks):
-        found = ", ".join(map(str, weights)) if isinstance(weights, dict) else repr(weights)
+        names = ", ".join(map(str, weights)) if isinstance(weights, dict) else repr(weights)
         raise ConfigError(
-            f"{option} has weights of {found}, but the tasks of this study are {', '.join(tasks)}."
+            f"{option} has weights of {names}, but the tasks of this study are {', '.join(tasks)}."
         )
     return fixed_candidate(NAME, {task: float(weights[task]) for task in tasks})

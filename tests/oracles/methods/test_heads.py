@@ -28,6 +28,7 @@ def command_of(path: Path) -> list[str]:
     return options
 
 
+@pytest.mark.long
 @ignore_solver_warnings
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}={path.stem}")
 def test_the_command_at_the_head_of_a_config_chooses_it_and_trains(

@@ -102,8 +102,11 @@ def replayed() -> list[Any]:
     equal = [m for m in CASES if m not in REPLAYS]
     return [
         *((m, "all") for m in REPLAYS),
-        *((m, "staged") for m in REPLAYS),
-        *(pytest.param(m, "ramp", marks=pytest.mark.long) for m in REPLAYS),
+        *(
+            pytest.param(m, schedule, marks=pytest.mark.long)
+            for m in REPLAYS
+            for schedule in ("staged", "ramp")
+        ),
         *(pytest.param(m, "all", marks=pytest.mark.long) for m in equal),
     ]
 

@@ -230,7 +230,8 @@ def killer() -> Killer:
 
 
 # Of three, the first can be done, the second amid it and the third not begun.
-@pytest.mark.parametrize("share", [0.03, pytest.param(1.0, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("share", [0.03, 1.0])
 def test_a_stack_that_is_killed_at_any_operation_resumes_to_the_same_bytes(
     share: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killer: Killer
 ) -> None:

@@ -88,7 +88,7 @@ def assert_near_ends(ended: Sequence[Trainer], expected: Sequence[Trainer]) -> N
     ],
     ids=lambda options: " ".join(options),
 )
-@pytest.mark.parametrize("gaps", [False, True])
+@pytest.mark.parametrize("gaps", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_a_run_that_stops_inside_its_epochs_goes_on_to_the_same_bytes(
     tmp_path: Path, options: tuple[str, ...], gaps: bool
 ) -> None:

@@ -54,6 +54,7 @@ def test_trackers_get_what_metrics_csv_gets_once_across_a_kill(
     assert "losses.png" in pictures
 
 
+@pytest.mark.long
 def test_trackers_change_nothing(mtl: Command, tmp_path: Path) -> None:
     """Breaks if a run with a tracker, which may draw random numbers, is another run."""
     (tmp_path / "diary.py").write_text(
