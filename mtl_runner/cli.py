@@ -288,10 +288,12 @@ def _report(sweep: Path) -> None:
                 draw_again(directory)
     print(comparison.text(output=sweep))
     if comparison.failed:
-        _print_error(
-            f"{comparison.failed} of {counted(comparison.total, 'run')} failed; the reasons are above and in {sweep / 'runs.csv'}.",
-            1,
-        )
+        failed, interrupted = comparison.failed - comparison.interrupted, comparison.interrupted
+        ends = [f"{failed} of {counted(comparison.total, 'run')} failed"] if failed else []
+        if interrupted:
+            of_all = "" if failed else f" of {counted(comparison.total, 'run')}"
+            ends.append(f"{interrupted}{of_all} {'was' if interrupted == 1 else 'were'} stopped")
+        _print_error(f"{' and '.join(ends)}; the reasons are above and in {sweep / 'runs.csv'}.", 1)
 
 
 def close_sweep(directory: str) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any, NoReturn
 
 from mtl_runner.errors import suggest
+from mtl_runner.version import __version__
 
 
 def unknown_flag(
@@ -49,6 +50,10 @@ class CommandParser(argparse.ArgumentParser):
         >>> parser.parse_args(["--output", "here"]).output
         'here'
     """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.add_argument("--version", action="version", version=f"mtl-runner {__version__}")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse as argparse does, but name a flag that does not exist before all that is missing.

@@ -68,6 +68,11 @@ class Comparison:
         return len(self.records.stopped)
 
     @property
+    def interrupted(self) -> int:
+        """The number of those that were stopped, as by Ctrl-C, and can go on."""
+        return sum(run.status == "interrupted" for run in self.records.stopped)
+
+    @property
     def best(self) -> list[Run]:
         """Each strategy's best finished run by the monitor at its best epoch."""
         return [

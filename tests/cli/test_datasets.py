@@ -16,7 +16,7 @@ from mtl_runner.data import Cityscapes, NYUv2
 from tests.support.commands import Command
 from tests.support.npy_folders import write_npy_folders
 
-SOURCE_HINT = "python scripts/fetch_data.py nyuv2 says where to get it."
+SOURCE_HINT = "https://github.com/lorenmt/mtan links its files, and scripts/fetch_data.py of the source checks them."
 
 
 @pytest.mark.parametrize("name", ["nyuv2", "cityscapes"])

@@ -250,6 +250,7 @@ def test_ctrl_c_stops_a_sweep_after_saving_and_says_how_to_go_on(
     stopped = mtl("mtl-run", *sweep, meanwhile=send(signal.SIGINT, second.exists))
     assert stopped.code == 130
     assert stopped.last_line.endswith("/sweep resume=true.")
+    assert "1 of 2 runs was stopped; the reasons are above and in " in stopped.err
     assert list(pd.read_csv(tmp_path / "sweep" / "runs.csv")["status"]) == [
         "finished",
         "interrupted",

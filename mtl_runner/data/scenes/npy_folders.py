@@ -22,6 +22,9 @@ from mtl_runner.errors import ConfigError, DataError, suggest
 from mtl_runner.errors.checks import whole_number
 from mtl_runner.tasks.task import Task
 
+# Where the preprocessed files of NYUv2 and Cityscapes are.
+MTAN = "https://github.com/lorenmt/mtan"
+
 
 class NpyFolders:
     """Scenes from folders of ``.npy`` files; the base of :class:`NYUv2` and :class:`Cityscapes`.
@@ -116,7 +119,7 @@ class NpyFolders:
 
     @classmethod
     def _source_hint(cls) -> str:
-        return f"python scripts/fetch_data.py {cls.name} says where to get it."
+        return f"{MTAN} links its files, and scripts/fetch_data.py of the source checks them."
 
 
 class NYUv2(NpyFolders):

@@ -10,6 +10,7 @@ import pytest
 
 from mtl_runner.errors.command_line import CommandParser, unknown_flag
 from mtl_runner.launch.overrides import HYDRA_FLAGS
+from mtl_runner.version import __version__
 
 FLAGS = ("--format", "--figures", "-o", "-sc")
 
@@ -55,7 +56,7 @@ def test_a_flag_that_must_be_whole_is_one() -> None:
         ),
         (
             ("--too", "onnx"),
-            "mtl-export: --too is no option; did you mean '--to'? allowed: --help, --to, -h; mtl-export --help explains all.",
+            "mtl-export: --too is no option; did you mean '--to'? allowed: --help, --to, --version, -h; mtl-export --help explains all.",
         ),
     ],
 )
@@ -72,6 +73,14 @@ def test_a_wrong_command_is_one_sentence(
     found = capsys.readouterr().err.rstrip("\n")
     # Python 3.12 and later do not quote the choices.
     assert found.replace("onnx, torch", "'onnx', 'torch'") == sentence
+
+
+def test_every_command_says_its_version(capsys: pytest.CaptureFixture[str]) -> None:
+    """Breaks if somebody who reports a mistake cannot say of which version."""
+    with pytest.raises(SystemExit) as end:
+        CommandParser(prog="mtl-compare").parse_args(["--version"])
+    assert end.value.code == 0
+    assert capsys.readouterr().out == f"mtl-runner {__version__}\n"
 
 
 def test_no_flag_of_hydra_is_refused() -> None:

@@ -31,7 +31,7 @@ from tests.support.npy_folders import (
 
 tiny = pytest.mark.usefixtures("small")
 Array = np.ndarray
-SOURCE_HINT = "python scripts/fetch_data.py nyuv2 says where to get it."
+SOURCE_HINT = "https://github.com/lorenmt/mtan links its files, and scripts/fetch_data.py of the source checks them."
 
 
 @tiny
@@ -161,7 +161,7 @@ def test_the_papers_sizes_are_288x384_and_128x256(
         (
             Cityscapes,
             {"path": None},
-            "data=cityscapes needs data.path, the folder that holds train and val; python scripts/fetch_data.py cityscapes says where to get it.",
+            f"data=cityscapes needs data.path, the folder that holds train and val; {SOURCE_HINT}",
         ),
         (
             NYUv2,
@@ -223,11 +223,11 @@ WRONG: dict[str, tuple[Callable[[Path], None], str]] = {
     "no folder": (shutil.rmtree, f"data.path='FOLDER' is not a folder; {SOURCE_HINT}"),
     "no train": (
         removing("train"),
-        "'FOLDER' has no folder 'train'; it needs train and val; python scripts/fetch_data.py nyuv2",
+        f"'FOLDER' has no folder 'train'; it needs train and val; {SOURCE_HINT}",
     ),
     "no val": (
         removing("val"),
-        "'FOLDER' has no folder 'val'; it needs train and val; python scripts/fetch_data.py nyuv2",
+        f"'FOLDER' has no folder 'val'; it needs train and val; {SOURCE_HINT}",
     ),
     "no field": (
         removing("val", "normal"),
