@@ -64,6 +64,8 @@ class CommandParser(argparse.ArgumentParser):
         """
         flags = re.findall(r"(?<![\w-])--?[a-z][a-z-]*", self.format_help())
         for argument in args or ():
+            if argument == "--":  # paths follow, whatever they begin with
+                break
             if sentence := unknown_flag(argument, flags):
                 self.error(sentence)
         return super().parse_known_args(args, namespace)

@@ -75,6 +75,13 @@ def test_a_wrong_command_is_one_sentence(
     assert found.replace("onnx, torch", "'onnx', 'torch'") == sentence
 
 
+def test_a_path_may_begin_with_a_dash() -> None:
+    """Breaks if a folder called -old cannot be named, not even behind ``--``."""
+    parser = CommandParser(prog="mtl-compare")
+    parser.add_argument("paths", nargs="+")
+    assert parser.parse_args(["--", "-old", "--older"]).paths == ["-old", "--older"]
+
+
 def test_every_command_says_its_version(capsys: pytest.CaptureFixture[str]) -> None:
     """Breaks if somebody who reports a mistake cannot say of which version."""
     with pytest.raises(SystemExit) as end:
