@@ -70,6 +70,13 @@ def make(
         )
     known = _option_names(target)
     options = {name for name in node if name not in HYDRA_KEYS}
+    unknown = [] if known is None else [name for name in node if name in options - {*known}]
+    if len(unknown) > 1 and "." not in key:
+        # Somebody has changed the _target_ of an option of the group, whose other keys are left.
+        away = " ".join(f"'~{key}.{name}'" for name in unknown)
+        raise ConfigError(
+            f"{', '.join(f'{key}.{name}' for name in unknown)} are no options of {path.rsplit('.', 1)[-1]}; take them away with {away}, or write a file conf/{key}/<name>.yaml with this _target_ for {key}=<name>."
+        )
     for option in options:
         if known is not None and option not in known:
             given_by_run = (*context, "params", "optimizer")

@@ -163,6 +163,12 @@ def _hydra_sentence(error: BaseException) -> str | None:
     ):
         first = text.strip().splitlines()[0]
         return f"An option cannot be parsed ({first}); write key=value, and quote values with spaces, braces or commas: 'key={{a: 1}}'."
+    if match := re.search(r"Could not delete from config\. '([^']+)' does not exist", text):
+        return f"~{match[1]} takes nothing away: there is no config key {match[1]!r}; mtl-run --cfg job shows the keys."
+    if match := re.search(
+        r"Could not delete from config\. The value of '([^']+)' is (.+) and not (.+)\.", text
+    ):
+        return f"~{match[1]}={match[3]} takes nothing away: {match[1]} is {match[2]}; write ~{match[1]}."
     if kind in ("InterpolationKeyError", "InterpolationResolutionError", "MissingMandatoryValue"):
         return f"The config cannot be resolved: {text.splitlines()[0]}."
     if kind in ("ConfigKeyError", "ConfigAttributeError"):

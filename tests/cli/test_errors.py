@@ -244,6 +244,18 @@ CASES: dict[str, tuple[tuple[str, ...], str]] = {
         ("--trainer.epochs=3",),
         "--trainer.epochs=3 is no flag: options have no dashes, as in trainer.epochs=3.",
     ),
+    "a key that is not there is taken away": (
+        ("~model.nothing",),
+        "~model.nothing takes nothing away: there is no config key 'model.nothing'; mtl-run --cfg job shows the keys.",
+    ),
+    "a value that is not there is taken away": (
+        ("~seed=7",),
+        "~seed=7 takes nothing away: seed is 0; write ~seed.",
+    ),
+    "another class with the options of the old one": (
+        ("model._target_=mtl_runner.models.LeNet",),
+        "model.hidden, model.activation, model.dropout are no options of LeNet; take them away with '~model.hidden' '~model.activation' '~model.dropout', or write a file conf/model/<name>.yaml with this _target_ for model=<name>.",
+    ),
     "a misspelt flag": (
         ("--lst", "weighting"),
         "--lst is no option; did you mean '--list'? allowed: --cfg, --config-dir, ",
