@@ -50,14 +50,16 @@ function latexOf(table) {
     return content.text ? `$${number}${content.half ? ` \\pm ${content.half}` : ''}$` : '';
   };
   return [
-    '% \\usepackage{booktabs}',
+    '% \\usepackage{booktabs} \\usepackage{graphicx}',
+    // One that is wider than the text is scaled down, as in the tables of mtl-compare.
+    '\\noindent\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%',
     `\\begin{tabular}{l${'r'.repeat(heads.length - 1)}}`,
     '\\toprule',
     `${heads.map((head) => escape(`${head.text} ${head.unit}`.trim())).join(' & ')} \\\\`,
     '\\midrule',
     ...rows.map((row) => `${row.map(cell).join(' & ')} \\\\`),
     '\\bottomrule',
-    '\\end{tabular}',
+    '\\end{tabular}}',
     '',
   ].join('\n');
 }
