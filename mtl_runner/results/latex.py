@@ -29,6 +29,7 @@ _TITLES = {  # of numbers over all tasks
 _SPLITS = {"val": "validation", "test": "test"}
 _ESCAPES = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "<": "$<$", ">": "$>$",
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
 }  # fmt: skip
 

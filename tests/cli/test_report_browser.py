@@ -339,6 +339,7 @@ def test_tables_are_saved_as_csv_and_latex(page: Chromium, saved: Path) -> None:
     assert lines[2:4] == [r"\begin{tabular}{lrrrrrr}", r"\toprule"]
     assert lines[-2:] == [r"\bottomrule", r"\end{tabular}}"]
     assert r"\mathbf{" in "".join(lines)
+    assert " & 0 1 not finished & " in "".join(lines), "words are no formula"
     assert all(line.count(" & ") == 6 and line.endswith(r"\\") for line in lines[6:-2])
     type_filter(page, "failed")
     page.run("document.querySelector('[data-table=runs] [data-save=csv]').click()")

@@ -89,6 +89,7 @@ def test_names_are_text() -> None:
     assert escape(r"a_b%c&d#e$f{g}~h^i\j") == (
         r"a\_b\%c\&d\#e\$f\{g\}\textasciitilde{}h\textasciicircum{}i\textbackslash{}j"
     )
+    assert escape("<a>") == "$<$a$>$"
 
 
 def test_a_missing_number_is_a_dash(sweep: Path) -> None:

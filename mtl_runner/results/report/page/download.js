@@ -41,11 +41,11 @@ function csvOf(table) {
 }
 
 function latexOf(table) {
-  const special = {'\\': '\\textbackslash{}', '~': '\\textasciitilde{}', '^': '\\textasciicircum{}', '–': '--', '−': '$-$', '×': '$\\times$', '±': '$\\pm$'};
-  const escape = (text) => text.replace(/[\\~^–−×±]|[&%$#_{}]/g, (sign) => special[sign] ?? `\\${sign}`);
+  const special = {'\\': '\\textbackslash{}', '~': '\\textasciitilde{}', '^': '\\textasciicircum{}', '–': '--', '−': '$-$', '×': '$\\times$', '±': '$\\pm$', '<': '$<$', '>': '$>$'};
+  const escape = (text) => text.replace(/[\\~^–−×±<>]|[&%$#_{}]/g, (sign) => special[sign] ?? `\\${sign}`);
   const [heads, ...rows] = rowsOf(table);
   const cell = (content) => {
-    if (content.value === undefined) return escape(content.text);
+    if (content.value === undefined || /[a-z]{2}/i.test(content.text)) return escape(content.text);
     const number = content.best ? `\\mathbf{${content.text}}` : content.text;
     return content.text ? `$${number}${content.half ? ` \\pm ${content.half}` : ''}$` : '';
   };
