@@ -93,7 +93,7 @@ def test_a_terminal_shows_the_same_lines_and_a_bar(
     assert not any("█" in line for line in lines), "the bar is gone at the end"
     results = lines_of_runs(lines)
     expected = lines_of_runs([*piped.out.splitlines(), *piped.err.splitlines()])
-    assert results.keys() == expected.keys()
+    assert results.keys() == expected.keys(), repr(result.out)
     for line in lines:
         assert "note, first in" not in line or line.startswith("note, first in")
         assert " of 6] " not in line or LINE.match(line)
