@@ -8,17 +8,11 @@ from __future__ import annotations
 import math
 import re
 import time
-import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import runtime_checkable
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
-from hydra.plugins.launcher import Launcher
-from hydra.plugins.sweeper import Sweeper
-from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from mtl_runner.config.open_keys import override_or_add
@@ -28,6 +22,7 @@ from mtl_runner.files import write_atomic
 from mtl_runner.study import Plan, Protocol
 from mtl_runner.study.budget import Budget
 from mtl_runner.study.extent import Extent, announcement
+from mtl_runner.study.launching import LaunchingSweeper
 from mtl_runner.study.options import candidates_of, check_sweep, checked_options
 from mtl_runner.study.problem import check_choices, check_middle_rate, read_problem
 from mtl_runner.study.record import StudyRecord
@@ -36,43 +31,15 @@ from mtl_runner.study.weights import fixed_candidates
 from mtl_runner.train.terminal import say
 
 
-@runtime_checkable
-class KnowsFolders(typing.Protocol):
-    """A launcher that uses runs again which are there already.
-
-    Attributes:
-        folders: The name of the folder of each job so far, by the number that it was given.
-        reused: The number of runs that were not made again.
-    """
-
-    folders: Mapping[int, str]
-    reused: int
-
-
-class StudySweeper(Sweeper):
+class StudySweeper(LaunchingSweeper):
     """A sweeper that runs a study; its options are those of ``conf/study/fair.yaml``.
 
     It is started by ``mtl-run -m +study=fair data=digits weighting=fixed,uncertainty,dwa``.
 
     Example:
-        >>> issubclass(StudySweeper, Sweeper)
+        >>> issubclass(StudySweeper, LaunchingSweeper)
         True
     """
-
-    def setup(
-        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
-    ) -> None:
-        """Take what Hydra gives a sweeper before the sweep.
-
-        Args:
-            hydra_context: Hydra's config loader and callbacks.
-            task_function: The function that trains one run.
-            config: The config of the sweep.
-        """
-        self.context, self.sweep_config = hydra_context, config
-        self.launcher: Launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=task_function, config=config
-        )
 
     def sweep(self, arguments: list[str]) -> list[JobReturn]:
         """Run all rounds of the study.
@@ -169,7 +136,7 @@ class StudySweeper(Sweeper):
             extensions = study.extensions + (runs[0].phase == 2)
             pace = (time.monotonic() - began) / study.count if study.count else math.nan
             # What was there already took no time, and says nothing about what is left.
-            pace = math.nan if self._reused else pace
+            pace = math.nan if self.reused else pace
             study.begin_round(runs, extent.after(runs[0].phase, extensions), pace)
             first = study.count - len(runs)
             returns: list[JobReturn] = []
@@ -182,22 +149,14 @@ class StudySweeper(Sweeper):
                 remaining = batch[len(returns) :]
                 returns += self.launcher.launch(remaining, initial_job_idx=first + len(returns))
             finally:
-                folders = self.launcher.folders if isinstance(self.launcher, KnowsFolders) else None
-                study.end_round(runs, returns, folders)
+                study.end_round(runs, returns, self.folders)
                 study.write(protocol.notes)
             all_returns += returns
             monitors = [study.monitor(run, job) for run, job in zip(runs, returns, strict=True)]
         study.write(protocol.notes)
-        if self._reused:
-            say(
-                f"study: {counted(study.count, 'run')}, of which {self._reused} were there already."
-            )
+        if self.reused:
+            say(f"study: {counted(study.count, 'run')}, of which {self.reused} were there already.")
         return all_returns
-
-    @property
-    def _reused(self) -> int:
-        """The number of runs that were there already and were not made again."""
-        return self.launcher.reused if isinstance(self.launcher, KnowsFolders) else 0
 
 
 def options_of_tuning(common: Sequence[str], config: DictConfig) -> list[str]:

@@ -13,12 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
-from hydra.plugins.launcher import Launcher
-from hydra.plugins.sweeper import Sweeper
-from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from mtl_runner.config.open_keys import override_or_add
 from mtl_runner.errors import ConfigError
@@ -26,6 +22,7 @@ from mtl_runner.errors.words import counted
 from mtl_runner.files import write_atomic
 from mtl_runner.results.text import number
 from mtl_runner.runs.sweep_report import SweepReport
+from mtl_runner.study.launching import LaunchingSweeper
 from mtl_runner.study.problem import check_middle_rate, read_problem
 from mtl_runner.study.protocol import PlannedRun
 from mtl_runner.study.record import StudyRecord
@@ -33,37 +30,22 @@ from mtl_runner.study.search.options import SearchOptions, common_options
 from mtl_runner.study.search.proposals import require_optuna
 from mtl_runner.study.search.space import RATE, Space
 from mtl_runner.study.search.trials import Search
-from mtl_runner.study.sweeper import KnowsFolders, options_of_tuning
+from mtl_runner.study.sweeper import options_of_tuning
 from mtl_runner.train.terminal import say
 
 # Seeds in the command that repeats the best trial.
 REPEATS = 5
 
 
-class SearchSweeper(Sweeper):
+class SearchSweeper(LaunchingSweeper):
     """A sweeper that searches weights; its options are those of ``conf/search/optuna.yaml``.
 
     It is started by ``mtl-run -m +search=optuna data=digits``.
 
     Example:
-        >>> issubclass(SearchSweeper, Sweeper)
+        >>> issubclass(SearchSweeper, LaunchingSweeper)
         True
     """
-
-    def setup(
-        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
-    ) -> None:
-        """Take what Hydra gives a sweeper before the sweep.
-
-        Args:
-            hydra_context: Hydra's config loader and callbacks.
-            task_function: The function that trains one run.
-            config: The config of the sweep.
-        """
-        self.context, self.sweep_config = hydra_context, config
-        self.launcher: Launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=task_function, config=config
-        )
 
     def sweep(self, arguments: list[str]) -> list[JobReturn]:
         """Run all trials of the search, and name the best one.
@@ -126,37 +108,31 @@ class SearchSweeper(Sweeper):
                 SweepReport.current.names = {
                     first + place: search.space.label(point) for place, point in enumerate(points)
                 }
-            reused = self._reused
+            reused = self.reused
             returns: list[JobReturn] = []
             # What is known is written even if the batch was stopped.
             try:
                 returns += self.launcher.launch(batch, initial_job_idx=first)
             finally:
-                folders = self.launcher.folders if isinstance(self.launcher, KnowsFolders) else None
-                record.end_round(runs, returns, folders)
+                record.end_round(runs, returns, self.folders)
                 search.monitors += [
                     record.monitor(run, job) for run, job in zip(runs, returns, strict=False)
                 ]
                 search.write()
             all_returns += returns
-            began = began if self._reused == reused else time.monotonic()
-            trained = trained + len(runs) if self._reused == reused else 0
+            began = began if self.reused == reused else time.monotonic()
+            trained = trained + len(runs) if self.reused == reused else 0
             if search.best is None:
                 raise ConfigError(
                     f"All {counted(len(runs), 'trial')} of the first batch failed, so there is nothing to go on from; their lines say why."
                 )
         return all_returns
 
-    @property
-    def _reused(self) -> int:
-        """The number of runs that were there already and were not made again."""
-        return self.launcher.reused if isinstance(self.launcher, KnowsFolders) else 0
-
     def _announce_best(self, search: Search, typed: Sequence[str]) -> None:
         """Say which trial is the best one, and how to train it again."""
-        if self._reused:
+        if self.reused:
             trials = counted(len(search.monitors), "trial")
-            say(f"search: {trials}, of which {self._reused} were there already.")
+            say(f"search: {trials}, of which {self.reused} were there already.")
         best = search.best
         assert best is not None, "else the search has ended with an error"
         run, name = search.record.runs[best]

@@ -1,0 +1,65 @@
+"""The base of the sweepers of a study and of a search: they hand rounds of runs to any launcher."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Mapping
+from typing import runtime_checkable
+
+from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+
+@runtime_checkable
+class KnowsFolders(typing.Protocol):
+    """A launcher that uses runs again which are there already.
+
+    Attributes:
+        folders: The name of the folder of each job so far, by the number that it was given.
+        reused: The number of runs that were not made again.
+    """
+
+    folders: Mapping[int, str]
+    reused: int
+
+
+class LaunchingSweeper(Sweeper):
+    """A sweeper that hands its runs to the launcher of the config, in rounds.
+
+    Attributes:
+        context: Hydra's config loader and callbacks.
+        sweep_config: The config of the sweep.
+        launcher: What trains the runs.
+
+    Example:
+        >>> issubclass(LaunchingSweeper, Sweeper)
+        True
+    """
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        """Take what Hydra gives a sweeper before the sweep.
+
+        Args:
+            hydra_context: Hydra's config loader and callbacks.
+            task_function: The function that trains one run.
+            config: The config of the sweep.
+        """
+        self.context, self.sweep_config = hydra_context, config
+        self.launcher: Launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    @property
+    def reused(self) -> int:
+        """The number of runs that were there already and were not made again."""
+        return self.launcher.reused if isinstance(self.launcher, KnowsFolders) else 0
+
+    @property
+    def folders(self) -> Mapping[int, str] | None:
+        """The folder of each run that the launcher knows, by its number; None if it knows none."""
+        return self.launcher.folders if isinstance(self.launcher, KnowsFolders) else None
