@@ -76,6 +76,19 @@ def test_a_study_loses_nothing_by_preemptions(mtl: Command, tmp_path: Path) -> N
     pd.testing.assert_frame_equal(*verdicts)
 
 
+def test_a_search_asks_for_the_same_trials_on_a_cluster(mtl: Command, tmp_path: Path) -> None:
+    """Breaks if trials of a cluster are others than those of one machine, or the best one is."""
+    pytest.importorskip("optuna", reason="it proposes the trials")
+    search = ("-m", "+search=optuna", *SHORT, "search.trials=6", "search.batch=3")
+    assert mtl("mtl-run", *search, "hydra/launcher=basic", "hydra.sweep.dir=basic").code == 0
+    slurm = ("hydra/launcher=slurm", "hydra.launcher.timeout=20")
+    result = mtl("mtl-run", *search, *slurm, "hydra.sweep.dir=slurm")
+    assert result.code == 0, result.err
+    assert same_bytes(tmp_path / "basic", tmp_path / "slurm") == 6
+    for name in ("search.json", "study.json"):
+        assert (tmp_path / "basic" / name).read_bytes() == (tmp_path / "slurm" / name).read_bytes()
+
+
 def test_a_closed_shell_costs_nothing_and_the_last_job_compares(
     mtl: Command, tmp_path: Path
 ) -> None:
