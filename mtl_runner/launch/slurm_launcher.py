@@ -105,10 +105,8 @@ class SlurmOptions:
             ("cpus", self.cpus, 1, "auto"),
             ("jobs", self.jobs, 1, None),
         ):
-            if value != default and not is_whole_number(value, least):
-                raise ConfigError(
-                    f"{self.prefix}{key} must be {'null' if default is None else default} or a whole number of at least {least}; found {value!r}."
-                )
+            if value != default:
+                whole_number(value, f"{self.prefix}{key}", least, word=default or "null")
         if isinstance(self.setup, str) or not all(isinstance(line, str) for line in self.setup):
             raise ConfigError(
                 f"{self.prefix}setup must be a list of lines of shell, as ['module load cuda']; found {self.setup!r}."

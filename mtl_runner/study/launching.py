@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import runtime_checkable
 
 from hydra.core.plugins import Plugins
@@ -53,6 +53,18 @@ class LaunchingSweeper(Sweeper):
         self.launcher: Launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
+
+    def with_plots(self, options: Sequence[str]) -> list[str]:
+        """Return the options of every run, with the ``record.plots`` of the sweep.
+
+        The runs are composed without ``+study=fair`` or ``+search=optuna``, which sets it.
+
+        Args:
+            options: The options of the command line that all runs share.
+        """
+        if any(option.lstrip("+").startswith("record.plots=") for option in options):
+            return list(options)
+        return [*options, f"record.plots={self.sweep_config.record.plots}"]
 
     @property
     def reused(self) -> int:

@@ -63,9 +63,7 @@ class StudySweeper(LaunchingSweeper):
             if not o.is_sweep_override() and not re.match(r"weighting(\.|$)", o.key_or_group)
         ]
         check_sweep(overrides)
-        # The runs are composed without +study=fair, which sets this.
-        if not any(option.lstrip("+").startswith("record.plots=") for option in common):
-            common.append(f"record.plots={self.sweep_config.record.plots}")
+        common = self.with_plots(common)
         check_middle_rate(self.sweep_config)
         problem = read_problem(self.context, self.sweep_config, common)
         base, steps, trivial = problem.config, problem.steps, problem.trivial

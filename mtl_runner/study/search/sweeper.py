@@ -65,10 +65,7 @@ class SearchSweeper(LaunchingSweeper):
         options = SearchOptions.read(given, lr)
         typed = common_options(OverridesParser.create().parse_overrides(arguments))
         require_optuna()
-        common = list(typed)
-        # The runs are composed without +search=optuna, which sets this.
-        if not any(option.lstrip("+").startswith("record.plots=") for option in common):
-            common.append(f"record.plots={self.sweep_config.record.plots}")
+        common = self.with_plots(typed)
         problem = read_problem(self.context, self.sweep_config, common)
         if len(problem.trivial) < 2:
             raise ConfigError(
