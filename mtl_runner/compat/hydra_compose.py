@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -94,6 +95,32 @@ class Composer:
         )
         OmegaConf.copy_cache(from_config=master_config, to_config=config)
         return config
+
+
+def one_of_each_kind(batch: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Return one job of all that differ in nothing but plain values.
+
+    If it can be composed, the others can: what the values are is checked when the runs are built.
+
+    Args:
+        batch: The overrides of each job.
+
+    Example:
+        >>> one_of_each_kind([["weighting=dwa", "seed=0"], ["weighting=dwa", "seed=1"], ["seed=0"]])
+        [['weighting=dwa', 'seed=0'], ['seed=0']]
+    """
+    kinds: dict[tuple[str, ...], list[str]] = {}
+    for lines in batch:
+        kinds.setdefault(tuple(map(_kind, lines)), list(lines))
+    return list(kinds.values())
+
+
+def _kind(line: str) -> str:
+    """Return the key of an override, with its ``+``, or all of it if not any value composes."""
+    override = _parsed(line)
+    # A mapping brings keys of its own, which may not exist.
+    is_plain = _is_value(override) and not isinstance(override.value(), dict | list)
+    return line.partition("=")[0] if is_plain else line
 
 
 @cache

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from mtl_runner.compat.hydra_compose import one_of_each_kind
 from mtl_runner.compat.hydra_sweeper import BasicSweeper
 from mtl_runner.launch.reusing_launcher import ReusingLauncher
 from mtl_runner.study.search.sweeper import SearchSweeper
@@ -59,6 +61,14 @@ class GridSweeper(ReusingSweeper, BasicSweeper):
     """
 
     __module__ = PACKAGE
+
+    def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
+        """Check that the jobs can be composed; of those that differ in values only, the first.
+
+        Args:
+            batch: The options of each job.
+        """
+        super().validate_batch_is_legal(one_of_each_kind(batch))
 
 
 class FairSweeper(ReusingSweeper, StudySweeper):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from torch import nn
@@ -110,14 +109,15 @@ class BestModel:
         self,
         epoch: float,
         evaluation: Evaluation,
-        noise_scales: Mapping[str, float] = MappingProxyType({}),
+        noise_scales: Callable[[], Mapping[str, float]] = dict,
     ) -> bool:
         """Keep the weights of the parts that an evaluation shows to be better than before.
 
         Args:
             epoch: The epoch of the evaluation.
             evaluation: The evaluation of the validation split.
-            noise_scales: The learned noise scales by task, in the target's units.
+            noise_scales: A function that returns the learned noise scales by task, in the target's
+                units; called if a part became better.
 
         Returns:
             Whether any part became better. The first evaluation always counts.
@@ -136,7 +136,7 @@ class BestModel:
             if name in self.trained_parts:
                 self.trained_weights[name] = _copy_state(self.trained_parts[name])
             self.noise_scales |= {
-                task: scale for task, scale in noise_scales.items() if name in ("", task)
+                task: scale for task, scale in noise_scales().items() if name in ("", task)
             }
         return bool(improved)
 

@@ -471,9 +471,7 @@ class Trainer:
         rows.append({**self._key("train", "total"), **total})
         rows += self._evaluation_rows("val", evaluation)
         self.metrics.append(rows, flush=False)
-        self.best_is_unsaved |= self.best.update(
-            self.epochs_trained, evaluation, self.noise_scales()
-        )
+        self.best_is_unsaved |= self.best.update(self.epochs_trained, evaluation, self.noise_scales)
         self.monitored = self.monitor.value(evaluation)
         if save:
             self.save()
@@ -523,10 +521,15 @@ class Trainer:
 
         It is the likelihood's where the likelihood has a noise scale, else the weighting's.
         """
-        owner = (
-            self.learner.likelihood if self.learner.likelihood.has_noise else self.learner.weighting
-        )
-        return owner.sigmas() if isinstance(owner, HasSigmas) else [None] * len(self.tasks)
+        owner = self._sigma_owner
+        return [None] * len(self.tasks) if owner is None else owner.sigmas()
+
+    @cached_property
+    def _sigma_owner(self) -> HasSigmas | None:
+        """Who learns the noise scales; a check of a protocol would be slow at every record."""
+        learner = self.learner
+        owner = learner.likelihood if learner.likelihood.has_noise else learner.weighting
+        return owner if isinstance(owner, HasSigmas) else None
 
     def sigma_estimates_noise(self) -> list[bool]:
         """Return for each task whether its sigma estimates the true noise scale."""

@@ -11,7 +11,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from mtl_runner.compat.hydra_compose import Composer
+from mtl_runner.compat.hydra_compose import Composer, one_of_each_kind
 from tests.support.paths import CONF
 
 JOBS = [
@@ -82,3 +82,18 @@ def test_where_the_configs_differ_hydra_composes_all(
     for seed in range(3):
         assert composer.load_sweep_config(master, [f"seed={seed}"]).seed == seed
     assert counted.calls == 2 + 2
+
+
+def test_jobs_that_may_not_compose_are_all_checked() -> None:
+    """Breaks if a sweep finds out in the middle that one of its jobs cannot be composed."""
+    batch = [
+        ["weighting=dwa", "seed=0"],
+        ["weighting=dwa", "seed=1"],
+        ["weighting=famo", "seed=1"],
+        ["weighting.weights={y1: 1}"],
+        ["weighting.weights={no_task: 1}"],
+        ["+optimizer.lr=1"],
+        ["optimizer.lr=1"],
+        ["optimizer.lr=2"],
+    ]
+    assert one_of_each_kind(batch) == [batch[i] for i in (0, 2, 3, 4, 5, 6)]

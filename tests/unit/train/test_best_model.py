@@ -132,5 +132,5 @@ def test_noise_scales_are_those_of_the_best_epoch() -> None:
     best = BestModel(torch.nn.Linear(1, 1), Monitor(None, "relative_loss"), Standard(tasks))
     for epoch, (loss, scale) in enumerate([(0.8, 1.0), (0.5, 2.0), (0.6, 3.0)], 1):
         rows = {task.name: {"loss": loss, "relative_loss": loss} for task in tasks}
-        best.update(epoch, Evaluation(rows), {"a": scale})
+        best.update(epoch, Evaluation(rows), lambda: {"a": scale})  # noqa: B023
     assert best.state()["noise_scales"] == {"a": 2.0}
