@@ -6,7 +6,7 @@ Free of torch until it launches.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from hydra.core.utils import JobReturn
 from omegaconf import OmegaConf
@@ -15,9 +15,13 @@ from mtl_runner.errors import ConfigError, MtlError
 from mtl_runner.errors.checks import is_whole_number, whole_number
 from mtl_runner.errors.words import counted
 from mtl_runner.launch.prepared_jobs import PreparingLauncher
-from mtl_runner.launch.processes import RunProcesses
+from mtl_runner.launch.processes import RunProcesses, Work
 from mtl_runner.runs.request import Outcome, Request
+from mtl_runner.runs.stack_file import write_stack
 from mtl_runner.train.terminal import say
+
+# The folder in the sweep for the files that list the runs of stacks.
+STACKS = "stacks"
 
 
 class GpusLauncher(PreparingLauncher):
@@ -30,6 +34,7 @@ class GpusLauncher(PreparingLauncher):
     Args:
         jobs: The most jobs at a time; ``"auto"``: one per GPU, or per core.
         retries: How often a job whose process died starts again, where it stopped.
+        prefix: What the keys of the options begin with, for errors.
 
     Raises:
         ConfigError: If a value is wrong.
@@ -46,11 +51,13 @@ class GpusLauncher(PreparingLauncher):
     # Hydra takes plugins from this package only, wherever their file lies.
     __module__ = "hydra_plugins.mtl_runner"
 
-    def __init__(self, jobs: int | str = "auto", retries: int = 0) -> None:
+    def __init__(
+        self, jobs: int | str = "auto", retries: int = 0, prefix: str = "hydra.launcher."
+    ) -> None:
         if jobs != "auto":
-            whole_number(jobs, "hydra.launcher.jobs", 1, word="auto")
-        whole_number(retries, "hydra.launcher.retries", 0)
-        self.jobs, self.retries = jobs, retries
+            whole_number(jobs, f"{prefix}jobs", 1, word="auto")
+        whole_number(retries, f"{prefix}retries", 0)
+        self.jobs, self.retries, self.prefix = jobs, retries, prefix
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
@@ -69,31 +76,81 @@ class GpusLauncher(PreparingLauncher):
             StoppedBySignal: After Ctrl-C or SIGTERM, when the runs have saved.
         """
         requests, returns = self.prepare(job_overrides, initial_job_idx)
+        outcomes = self.train(requests)
+        for number, request in requests.items():
+            self.complete(returns[number], request, outcomes[number])
+        return list(returns.values())
+
+    def at_a_time(self, requests: Sequence[Request]) -> int:
+        """Return how many processes train at a time.
+
+        Args:
+            requests: The runs.
+
+        Raises:
+            ConfigError: If a run asks for a certain GPU.
+        """
+        return (len(_gpus(requests)) or usable_cores()) if self.jobs == "auto" else int(self.jobs)
+
+    def train(
+        self,
+        requests: Mapping[int, Request],
+        stacks: Sequence[Sequence[int]] = (),
+        memory: float = 0.0,
+    ) -> dict[int, Outcome | Exception]:
+        """Train runs in processes, and wait for them.
+
+        Args:
+            requests: The runs, by their number.
+            stacks: The numbers of runs that train together in one process; all others train alone.
+            memory: The memory in bytes that a stack may take.
+
+        Returns:
+            How each run ended, by its number.
+
+        Raises:
+            ConfigError: If a job asks for more GPUs than there are.
+            StoppedBySignal: After Ctrl-C or SIGTERM, when the runs have saved.
+        """
         gpus, cores = _gpus(list(requests.values())), usable_cores()
-        count = (len(gpus) or cores) if self.jobs == "auto" else int(self.jobs)
+        count = self.at_a_time(list(requests.values()))
         # Several jobs may share a GPU; a core is as good as any other.
         places = gpus * -(-count // len(gpus)) if gpus else [""] * count
         needs = {n: _devices(request, len(gpus), count) for n, request in requests.items()}
         ended = enqueue_all(requests)
         waiting = {number: requests[number] for number in requests if number not in ended}
-        if waiting:
+        works: list[Work] = []
+        # A run of several GPUs stacks with no other.
+        stacks = [[n for n in members if needs[n] == 1] for members in stacks]
+        stacked = {number for members in stacks for number in members}
+        for members in [*stacks, *([number] for number in waiting if number not in stacked)]:
+            left = tuple(number for number in members if number in waiting)
+            if len(left) == 1:
+                works.append(Work(left, requests[left[0]].directory, needs[left[0]]))
+            elif left:
+                runs = [requests[number] for number in left]
+                path = write_stack(runs[0].directory.parent / STACKS, runs, memory)
+                works.append(Work(left, path))
+        if works:
             machine = counted(len(gpus), "GPU") if gpus else counted(cores, "core")
-            need = min(needs[number] for number in waiting)
-            at_a_time = min(len(waiting), count, max(1, len(places) // need))
-            say(
-                f"{counted(len(waiting), 'job')}, {at_a_time} at a time on {machine}, each in a process of its own."
-            )
+            need = min(work.places for work in works)
+            at_a_time = min(len(works), count, max(1, len(places) // need))
+            jobs = counted(len(works), "stack" if stacks else "job")
+            say(f"{jobs}, {at_a_time} at a time on {machine}, each in a process of its own.")
         processes = RunProcesses(
-            waiting, places, needs, count, self.retries, threads=max(1, cores // count)
+            waiting,
+            works,
+            places,
+            count,
+            self.retries,
+            threads=max(1, cores // count),
+            prefix=self.prefix,
         )
         processes.run()
-        ended |= processes.outcomes
-        for number, request in requests.items():
-            self.complete(returns[number], request, ended[number])
-        return list(returns.values())
+        return ended | processes.outcomes
 
 
-def enqueue_all(requests: dict[int, Request]) -> dict[int, Outcome | Exception]:
+def enqueue_all(requests: Mapping[int, Request]) -> dict[int, Outcome | Exception]:
     """Record the runs in their directories, where they wait for their processes.
 
     Args:

@@ -1,6 +1,6 @@
 """Runs in processes of their own, as many at a time as there are places for them.
 
-A process that dies loses its own run and no other. Free of torch.
+A process trains one run or a stack of runs; one that dies loses no runs but its own. Free of torch.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,52 +32,81 @@ LOG_BYTES = 1 << 26
 GO_ON = "the same command with hydra.sweep.dir={sweep} resume=true goes on with it"
 
 
-@dataclass
-class Running:
-    """A run whose process is at work.
+@dataclass(frozen=True)
+class Work:
+    """The runs of one process.
 
     Attributes:
-        number: The number of the job.
-        process: Its process.
+        numbers: The numbers of its runs.
+        path: The directory of the run, or the file that lists those of a stack.
+        places: How many different places it takes.
+
+    Example:
+        >>> Work((3,), Path("sweep/3_run")).log.as_posix()
+        'sweep/3_run/.hydra/process.log'
+        >>> Work((3, 4), Path("sweep/stacks/stack_3_run.json")).log.as_posix()
+        'sweep/stacks/stack_3_run.log'
+    """
+
+    numbers: tuple[int, ...]
+    path: Path
+    places: int = 1
+
+    @property
+    def log(self) -> Path:
+        """The file of what the process prints, beside the run.log of each run."""
+        is_stack = len(self.numbers) > 1
+        return self.path.with_suffix(".log") if is_stack else self.path / PROCESS_LOG
+
+
+@dataclass
+class Running:
+    """A process at work.
+
+    Attributes:
+        work: What it trains.
+        process: The process.
         places: The places that it takes.
     """
 
-    number: int
+    work: Work
     process: subprocess.Popen[bytes]
     places: list[str]
 
 
 @dataclass
 class RunProcesses:
-    """Runs in a queue, each trained by a process of its own.
+    """Runs in a queue, trained by processes of their own.
 
     Attributes:
         requests: The runs, by their number; they are recorded in their directories (``enqueue``).
+        works: What each process trains; together it is all runs.
         places: The places where a process may train: names of GPUs, or empty texts for cores.
-        needs: How many different places each run takes.
         most: The most processes at a time.
-        retries: How often a run whose process died starts again, where it stopped.
+        retries: How often a process that died starts again, where its runs stopped.
         threads: How many CPU threads a process takes where its run does not say it.
+        prefix: What the keys of the launcher begin with, for reasons.
         outcomes: How the runs ended, by their number.
 
     Example:
-        >>> processes = RunProcesses({}, [""], {})
+        >>> processes = RunProcesses({}, [], [""])
         >>> processes.run()
         >>> processes.outcomes
         {}
     """
 
     requests: Mapping[int, Request]
+    works: Sequence[Work]
     places: Sequence[str]
-    needs: Mapping[int, int]
     most: int = 1
     retries: int = 0
     threads: int = 1
+    prefix: str = "hydra.launcher."
     outcomes: dict[int, Outcome] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._free = list(self.places)
-        self._deaths: dict[int, int] = {}
+        self._deaths: Counter[Work] = Counter()
         self._running: list[Running] = []
 
     def run(self) -> None:
@@ -86,7 +115,7 @@ class RunProcesses:
         Raises:
             StoppedBySignal: After Ctrl-C or SIGTERM, when the runs have saved.
         """
-        waiting = deque(self.requests)
+        waiting = deque(self.works)
         stopped_by: signal.Signals | None = None
         with _noted_signals() as signals:
             while waiting or self._running:
@@ -97,7 +126,7 @@ class RunProcesses:
                     waiting.clear()
                     for running in self._running:
                         running.process.send_signal(number)
-                    stopping = len(self._running)
+                    stopping = sum(len(running.work.numbers) for running in self._running)
                     verbs = "saves and stops" if stopping == 1 else "save and stop"
                     say(f"{in_words(number)}: {counted(stopping, 'run')} {verbs}.")
                 while waiting and (places := self._places_for(waiting[0])):
@@ -106,38 +135,38 @@ class RunProcesses:
                     self._running.remove(running)
                     self._free = self._sorted([*self._free, *running.places])
                     if self._end(running, stopped_by is not None):
-                        waiting.append(running.number)
+                        waiting.append(running.work)
                 time.sleep(LOOK_EVERY)
         if stopped_by is not None:
             raise StoppedBySignal(stopped_by)
 
-    def _places_for(self, number: int) -> list[str]:
-        """Return free places for a run, of different GPUs; empty if it has to wait."""
+    def _places_for(self, work: Work) -> list[str]:
+        """Return free places for a process, of different GPUs; empty if it has to wait."""
         if len(self._running) >= self.most:
             return []
         free = list(dict.fromkeys(self._free)) if any(self._free) else self._free
-        need = self.needs[number]
-        return free[:need] if len(free) >= need else []
+        return free[: work.places] if len(free) >= work.places else []
 
     def _sorted(self, places: list[str]) -> list[str]:
         order = list(self.places)
         return sorted(places, key=order.index)
 
-    def _start(self, number: int, places: list[str]) -> None:
-        """Start the process of a run."""
-        request = self.requests[number]
+    def _start(self, work: Work, places: list[str]) -> None:
+        """Start a process."""
         for place in places:
             self._free.remove(place)
-        environment = {"OMP_NUM_THREADS": str(self.threads), **environment_of(request.job)}
+        # The file of a stack holds the labels of its runs.
+        job = self.requests[work.numbers[0]].job if len(work.numbers) == 1 else ""
+        environment = {"OMP_NUM_THREADS": str(self.threads), **environment_of(job)}
         if any(places):
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(places)
         log: Any = subprocess.DEVNULL
         # That a file cannot be written is for the run itself to say.
         with contextlib.suppress(OSError):
-            log = open_to_append(request.directory / PROCESS_LOG)
+            log = open_to_append(work.log)
         try:
             process = subprocess.Popen(
-                command_of(request.directory),
+                command_of(work.path),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -148,13 +177,13 @@ class RunProcesses:
         finally:
             if log != subprocess.DEVNULL:
                 os.close(log)
-        self._running.append(Running(number, process, places))
+        self._running.append(Running(work, process, places))
 
     def _end(self, running: Running, stopping: bool) -> bool:
-        """Record how a run ended.
+        """Record how the runs of a process ended.
 
         Args:
-            running: The run, whose process has ended.
+            running: The process, which has ended.
             stopping: Whether the whole sweep stops.
 
         Returns:
@@ -162,33 +191,36 @@ class RunProcesses:
         """
         from mtl_runner.runs.queued import record_death, recorded_outcome, was_interrupted
 
-        number, request = running.number, self.requests[running.number]
-        recorded = recorded_outcome(request)
-        interrupted = was_interrupted(request.directory)
-        died = recorded is None or interrupted
+        work, code = running.work, running.process.returncode
+        recorded = {number: recorded_outcome(self.requests[number]) for number in work.numbers}
+        died = [
+            number
+            for number, outcome in recorded.items()
+            if outcome is None or was_interrupted(self.requests[number].directory)
+        ]
         if died and not stopping:
-            self._deaths[number] = self._deaths.get(number, 0) + 1
-        if died and not stopping and self._deaths[number] <= self.retries:
-            cause = _cause(running.process.returncode)
-            say(f"[{request.job}] {cause}; it starts again where it stopped.")
-            return True
-        if stopping and recorded is None:
-            # A run that had not begun to train keeps its place in the queue.
-            outcome = Outcome(error="stopped before it began to train", exit_code=1)
-        else:
-            reason = self._reason(running.process.returncode, request.directory)
-            outcome = recorded or record_death(request, reason)
-        self.outcomes[number] = outcome
+            self._deaths[work] += 1
+            if self._deaths[work] <= self.retries:
+                more = f" and {len(died) - 1} more" if len(died) > 1 else ""
+                label = f"{self.requests[died[0]].job}{more}"
+                say(f"[{label}] {_cause(code)}; it starts again where it stopped.")
+                return True
+        for number, outcome in recorded.items():
+            if outcome is None and stopping:
+                # A run that had not begun to train keeps its place in the queue.
+                outcome = Outcome(error="stopped before it began to train", exit_code=1)
+            if outcome is None:
+                outcome = record_death(self.requests[number], self._reason(code, work, number))
+            self.outcomes[number] = outcome
         return False
 
-    def _reason(self, code: int, directory: Path) -> str:
-        """Return the sentence about a process that ended without recording how its run did."""
-        go_on = GO_ON.format(sweep=directory.parent)
+    def _reason(self, code: int, work: Work, number: int) -> str:
+        """Return the sentence about a process that ended without recording how a run did."""
+        go_on = GO_ON.format(sweep=self.requests[number].directory.parent)
         if code < 0:
-            help_ = "" if self.retries else ", hydra.launcher.retries=1 does so by itself"
+            help_ = "" if self.retries else f", {self.prefix}retries=1 does so by itself"
             return f"{_cause(code)}; {go_on}{help_}."
-        line = _last_line(directory / PROCESS_LOG)
-        return line or f"The process of the run ended with status {code}; {go_on}."
+        return _last_line(work.log) or f"The process of the run ended with status {code}; {go_on}."
 
 
 def _cause(code: int) -> str:

@@ -37,6 +37,7 @@ from mtl_runner.launch.slurm_queue import (
 )
 from mtl_runner.runs.cluster_job import ClosingJob, ClusterJob
 from mtl_runner.runs.request import Outcome, Request
+from mtl_runner.runs.stack_file import write_stack
 from mtl_runner.train.terminal import say
 
 # Seconds between two looks at the records of the runs, and at the queue: at first, and at most.
@@ -340,7 +341,7 @@ class SlurmLauncher(PreparingLauncher):
         retries = self.options.retries
         if len(requests) == 1:
             return ClusterJob(str(requests[0].directory), requests[0].job, retries)
-        return ClusterJob(str(queue.write_stack(requests, memory)), "", retries)
+        return ClusterJob(str(write_stack(queue.folder, requests, memory)), "", retries)
 
     def _wait(
         self,

@@ -16,7 +16,6 @@ from typing import Any
 
 from mtl_runner.errors import MtlError
 from mtl_runner.files import read_regular, write_json
-from mtl_runner.runs.request import Request
 
 # The folder in the sweep for what submitit writes, and the record in it.
 FOLDER = "slurm"
@@ -79,22 +78,6 @@ class SlurmJobs:
     def log_of(self, job: str) -> Path:
         """Return the file that a job prints to."""
         return self.folder / f"{job}_0_log.out"
-
-    def write_stack(self, requests: Sequence[Request], memory: float) -> Path:
-        """Write the file that lists the runs of a stack, which is named after the first one.
-
-        Args:
-            requests: The runs.
-            memory: The memory in bytes that the stack may take.
-
-        Returns:
-            Its path.
-        """
-        path = self.folder / f"stack_{self._name(requests[0].directory).replace('/', '_')}.json"
-        runs = [{"directory": str(r.directory), "job": r.job} for r in requests]
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_json(path, {"version": 1, "memory": memory, "runs": runs})
-        return path
 
     def _name(self, directory: Path) -> str:
         return os.path.relpath(directory, self.folder.parent)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from mtl_runner.errors import RunDirectoryError
-from mtl_runner.results.records.reading import UnreadableError, read_json
 from mtl_runner.runs.queued import recorded_request
 from mtl_runner.runs.runner import run
+from mtl_runner.runs.stack_file import StackFile
 from mtl_runner.runs.stacked import StackedRuns
 from mtl_runner.train.interruption import StoppedBySignal
 from mtl_runner.train.terminal import say
@@ -28,16 +27,9 @@ def train_recorded_stack(path: Path) -> int:
         RunDirectoryError: If the file or a run cannot be read.
         StoppedBySignal: After Ctrl-C or SIGTERM, when everything is saved.
     """
-    try:
-        record = read_json(path)
-        runs = [(Path(str(entry["directory"])), str(entry["job"])) for entry in record["runs"]]
-        memory = float(record["memory"])
-    except (UnreadableError, OSError, LookupError, TypeError, ValueError) as error:
-        raise RunDirectoryError(
-            f"{str(path)!r} lists no stack of runs ({error}); start the sweep again with resume=true."
-        ) from error
-    requests = {number: recorded_request(*entry) for number, entry in enumerate(runs)}
-    stacked = StackedRuns(requests, memory)
+    stack = StackFile.read(path)
+    requests = {number: recorded_request(*entry) for number, entry in enumerate(stack.runs)}
+    stacked = StackedRuns(requests, stack.memory)
     stacked.run()
     for number, refusal in stacked.refused.items():
         say(f"[{requests[number].job}] failed: {refusal}", sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 import signal
@@ -204,3 +205,37 @@ def test_a_wrong_option_is_one_sentence(
     result = mtl("mtl-run", *GPUS, *options, "hydra.sweep.dir=sweep")
     assert (result.code, result.err.strip()) == (1, sentence)
     assert not list((tmp_path / "sweep").glob("*/.hydra")), "no run is recorded"
+
+
+@needs_proc
+@pytest.mark.long
+def test_stacks_in_processes_lose_only_a_killed_stack(mtl: Command, tmp_path: Path) -> None:
+    """Breaks if stacks use one GPU of many, train other runs, or one takes the others with it."""
+    options = ("weighting=fixed,uncertainty", "seed=range(0,3)", "trainer.epochs=40")
+    stacked = ("-m", *TINY, *options, "hydra/launcher=stacked")
+    assert mtl("mtl-run", *stacked, "hydra.sweep.dir=one").code == 0
+
+    def kill_the_second(launcher: int) -> None:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            stacks = {path.name: pid for pid, path in runs_of(launcher).items()}
+            second = [pid for name, pid in stacks.items() if name.startswith("stack_3_")]
+            # Once its runs are locked they have begun.
+            if second and list((tmp_path / "over").glob("5_*/run.log")):
+                os.kill(second[0], signal.SIGKILL)
+                return
+            time.sleep(0.01)
+
+    sweep = (*stacked, "hydra.launcher.over=gpus", "hydra.sweep.dir=over")
+    result = mtl("mtl-run", *sweep, meanwhile=kill_the_second)
+    assert result.code == 1
+    assert result.out.startswith("2 stacks, ")
+    runs = pd.read_csv(tmp_path / "over" / "runs.csv")
+    assert list(runs["status"]) == ["finished"] * 3 + ["failed"] * 3
+    assert "killed by SIGKILL" in runs["reason"].iloc[3]
+    assert "hydra.launcher.gpus.retries=1" in runs["reason"].iloc[3]
+    again = mtl("mtl-run", *sweep, "resume=true")
+    assert again.code == 0, again.err
+    for first in sorted((tmp_path / "one").glob("*/metrics.csv")):
+        second = tmp_path / "over" / first.parent.name / "metrics.csv"
+        pd.testing.assert_frame_equal(pd.read_csv(first), pd.read_csv(second), rtol=1e-4)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from mtl_runner.launch import processes
-from mtl_runner.launch.processes import RunProcesses, _cause
+from mtl_runner.launch.processes import RunProcesses, Work, _cause
 from mtl_runner.results.records.run import read_run
 from mtl_runner.runs.queued import enqueue
 from mtl_runner.runs.request import Request
@@ -43,7 +43,9 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Programs:
 
 def run_all(requests: dict[int, Request], **options: object) -> RunProcesses:
     """Start the programs of all runs, two at a time unless told otherwise."""
-    given = {"places": ["", ""], "needs": dict.fromkeys(requests, 1), "most": 2, **options}
+    needs = options.pop("needs", dict.fromkeys(requests, 1))
+    works = [Work((n,), request.directory, needs[n]) for n, request in requests.items()]  # type: ignore[index]
+    given = {"works": works, "places": ["", ""], "most": 2, **options}
     pool = RunProcesses(requests, **given)  # type: ignore[arg-type]
     pool.run()
     return pool
@@ -114,6 +116,27 @@ def test_what_a_process_prints_is_kept(programs: Programs, tmp_path: Path) -> No
     """Breaks if the output of a user's own code, or a crash of a library, is lost."""
     run_all(programs("print('of a user'); raise SystemExit(1)"))
     assert (tmp_path / "1" / processes.PROCESS_LOG).read_text() == "of a user\n"
+
+
+def test_a_process_that_dies_loses_the_runs_of_its_stack_and_no_others(
+    programs: Programs, tmp_path: Path
+) -> None:
+    """Breaks if a killed stack leaves a run without an end, or is not started again."""
+    requests = programs(
+        "import os, pathlib, sys; path = pathlib.Path(sys.argv[1]); "
+        "path.with_suffix('.starts').open('a').write('x') if path.suffix else sys.exit('alone'); "
+        "print('out', flush=True); os.kill(os.getpid(), 9)"
+    )
+    (tmp_path / "stacks").mkdir()
+    stack = Work((0, 1, 2), tmp_path / "stacks" / "stack_0.json")
+    works = [stack, Work((3,), requests[3].directory)]
+    pool = run_all(requests, works=works, retries=1)
+    assert stack.path.with_suffix(".starts").read_text() == "xx"
+    assert stack.log.read_text() == "out\nout\n"
+    killed = {pool.outcomes[number].error.partition(" (")[0] for number in (0, 1, 2)}
+    assert killed == {"The process of the run was killed by SIGKILL"}
+    assert pool.outcomes[3].error == "alone"
+    assert [read_run(request.directory).status for request in requests.values()] == ["failed"] * 4
 
 
 def test_the_end_of_a_process_has_a_name() -> None:

@@ -5,7 +5,6 @@ Its commands are stand-ins here; ``tests/cli/test_slurm`` has the real ones.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -64,19 +63,6 @@ def test_a_damaged_record_names_no_job(tmp_path: Path, text: str) -> None:
     (tmp_path / "slurm").mkdir()
     (tmp_path / "slurm" / "jobs.json").write_text(text)
     assert SlurmJobs(tmp_path).jobs == {}
-
-
-def test_a_stack_is_a_file_that_lists_its_runs(tmp_path: Path) -> None:
-    """Breaks if the job of a stack trains other runs."""
-    jobs = SlurmJobs(tmp_path)
-    requests = [tiny_request(tmp_path / name) for name in ("0_a", "1_a")]
-    path = jobs.write_stack(requests, 1e9)
-    record = json.loads(path.read_text())
-    assert (path.name, record["memory"]) == ("stack_0_a.json", 1e9)
-    assert [entry["directory"] for entry in record["runs"]] == [
-        str(tmp_path / "0_a"),
-        str(tmp_path / "1_a"),
-    ]
 
 
 def test_states_are_those_of_slurm_and_a_forgotten_job_has_ended(commands: Commands) -> None:

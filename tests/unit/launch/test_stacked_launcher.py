@@ -16,7 +16,8 @@ from hydra.types import HydraContext, RunMode
 from mtl_runner.config.conf_directory import conf_directory
 from mtl_runner.errors import ConfigError
 from mtl_runner.launch.plugins import register
-from mtl_runner.launch.stacked_launcher import LISTED_JOBS, StackedLauncher
+from mtl_runner.launch.stacked_launcher import LISTED_JOBS, StackedLauncher, _stacks
+from tests.unit.runs.small_runs import tiny_request
 
 TINY = [
     "data=toy_regression",
@@ -82,10 +83,22 @@ def test_long_lists_of_jobs_are_cut_short(capsys: pytest.CaptureFixture[str]) ->
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"over": "joblib"}, "hydra.launcher.over must be null or slurm; found 'joblib'."),
+        ({"over": "joblib"}, "hydra.launcher.over must be null, gpus or slurm; found 'joblib'."),
         (
             {"slurm": {"partition": "a100"}},
             "hydra.launcher.slurm has no effect without hydra.launcher.over=slurm; add that.",
+        ),
+        (
+            {"over": "slurm", "gpus": {"jobs": 2}},
+            "hydra.launcher.gpus has no effect without hydra.launcher.over=gpus; add that.",
+        ),
+        (
+            {"over": "gpus", "gpus": {"jobs": 0}},
+            "hydra.launcher.gpus.jobs must be auto or a whole number of at least 1; found 0.",
+        ),
+        (
+            {"over": "gpus", "gpus": {"job": 2}},
+            "hydra.launcher.gpus.job is not an option of hydra/launcher=gpus; did you mean 'jobs'? allowed: jobs, retries.",
         ),
         (
             {"over": "slurm", "slurm": {"timeout": 0}},
@@ -102,3 +115,13 @@ def test_a_wrong_option_is_one_sentence(options: dict[str, Any], sentence: str) 
     with pytest.raises(ConfigError) as error:
         StackedLauncher(**options)
     assert str(error.value) == sentence
+
+
+def test_stacks_are_shared_out_so_that_no_place_is_idle(tmp_path: Path) -> None:
+    """Breaks if a sweep of one strategy keeps one GPU of eight busy, or a large one starts too many."""
+    requests = {n: tiny_request(tmp_path / str(n), f"seed={n}") for n in range(10)}
+    assert _stacks(requests) == [list(range(10))]
+    assert [len(members) for members in _stacks(requests, 4)] == [3, 3, 3, 1]
+    others = {n: tiny_request(tmp_path / str(n), "weighting=uncertainty") for n in range(10, 14)}
+    stacks = _stacks({**requests, **others}, 2)
+    assert stacks == [list(range(10)), list(range(10, 14))]
