@@ -14,7 +14,15 @@ from typing import Any
 from mtl_runner.config.instantiate import make
 from mtl_runner.config.kept_files import KEPT_FILES
 from mtl_runner.errors import ConfigError
-from mtl_runner.errors.checks import choice, flag, fraction, mapping, positive, whole_number
+from mtl_runner.errors.checks import (
+    choice,
+    flag,
+    fraction,
+    is_number,
+    mapping,
+    positive,
+    whole_number,
+)
 
 MAX_THREADS = 4096
 MAX_WORKERS = 1024
@@ -52,6 +60,8 @@ class TrainerOptions:
         judge: The evaluation that comparisons and studies judge: the ``"best"`` one by the monitor,
             or the ``"final"`` one.
         patience: Evaluations without a better monitor after which the run stops; None: never.
+        give_up: ``{epoch: monitor}``: a run whose best monitor up to that epoch is worse ends
+            there; None: none does.
         clip: Largest norm of the gradient; None does not clip.
         lr_scheduler: ``"cosine"``, None for a constant rate, or a node with ``_target_``.
         lr_scheduler_per: Whether the scheduler steps at the end of every ``"epoch"`` or after every
@@ -85,6 +95,7 @@ class TrainerOptions:
     monitor: str = "relative_loss"
     judge: str = "best"
     patience: int | None = None
+    give_up: Mapping[Any, Any] | None = None
     clip: float | None = None
     lr_scheduler: str | Mapping[str, Any] | None = "cosine"
     lr_scheduler_per: str = "epoch"
@@ -112,6 +123,7 @@ class TrainerOptions:
         choice(self.judge, "trainer.judge", ("best", "final"))
         if self.patience is not None:
             whole_number(self.patience, "trainer.patience", 1)
+        self._check_give_up()
         if self.clip is not None:
             object.__setattr__(self, "clip", positive(self.clip, "trainer.clip"))
         if self.lr_scheduler == {} or (
@@ -131,6 +143,13 @@ class TrainerOptions:
         self.part_rows(1)
         if self.ema is not None:
             fraction(self.ema, "trainer.ema", one_allowed=False)
+
+    def _check_give_up(self) -> None:
+        limits = mapping(self.give_up, "trainer.give_up", "{epoch: monitor}")
+        for epoch, limit in limits.items():
+            whole_number(epoch, "The epoch of an entry of trainer.give_up", 1)
+            if not is_number(limit):
+                raise ConfigError(f"trainer.give_up.{epoch} must be a number; found {limit!r}.")
 
     def _check_devices(self) -> None:
         if self.devices != "auto":

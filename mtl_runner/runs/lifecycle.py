@@ -178,18 +178,21 @@ def end(trainer: Trainer, request: Request) -> Outcome:
     at_the_end = summary["monitor"]["final"]
     for lesson in advice_on_best(options, trainer.monitor, best_value, at_the_end, trainer.epoch):
         log.warning("%s", lesson)
-    if trainer.settings.trainer.patience and trainer.epoch < trainer.settings.trainer.epochs:
-        log.info(
-            "Stopped early after epoch %d: no better %s for %s.",
-            trainer.epoch,
-            trainer.settings.trainer.monitor,
-            counted(trainer.settings.trainer.patience, "epoch"),
-        )
+    if trainer.epoch < options.epochs:
+        log.info("%s", _why_it_ended(trainer))
     # Not before the summary says that the run has finished: it could not go on without them.
     once_written(lambda: checkpoint.keep_only(directory, kept_files(summary)))
     log.info("%s", display_path(directory))
     monitor = trainer.best.value if trainer.judges_best else summary["monitor"]["final"]
     return Outcome(monitor, stopped_by=trainer.stop_signal if trainer.stop else None)
+
+
+def _why_it_ended(trainer: Trainer) -> str:
+    """Return why a run ended before its last epoch."""
+    monitor, patience = trainer.monitor, trainer.settings.trainer.patience
+    if trainer.gives_up():
+        return f"Given up after epoch {trainer.epoch}: the best {monitor.text(trainer.best.value)} is worse than trainer.give_up wants."
+    return f"Stopped early after epoch {trainer.epoch}: no better {monitor.name} for {counted(patience or 0, 'epoch')}."
 
 
 def draw(trainer: Trainer, summary: dict[str, Any], directory: Path) -> None:

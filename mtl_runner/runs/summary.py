@@ -46,8 +46,10 @@ def summarize(
         trainer.settings.trainer.judge,
     )
     model = trainer.learner.model
+    is_given_up = trainer.gives_up() and trainer.epoch < trainer.settings.trainer.epochs
     return {
         "epochs": trainer.epoch,
+        **({"given_up": True} if is_given_up else {}),
         "steps": trainer.step,
         "judge": trainer.settings.trainer.judge,
         "monitor": {

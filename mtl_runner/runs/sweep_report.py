@@ -256,6 +256,9 @@ def result_of(summary: Mapping[str, Any]) -> str:
         >>> monitor = {"name": "relative_loss", "final": 0.5, "best": 0.25}
         >>> result_of({"status": "finished", "monitor": monitor, "time": {"seconds": 3.21}})
         'relative_loss 0.5, 3.2 s'
+        >>> early = {"epochs": 10, "given_up": True, "monitor": monitor, "time": {"seconds": 1}}
+        >>> result_of({"status": "finished", **early})
+        'relative_loss 0.5, given up after epoch 10, 1.0 s'
         >>> result_of({"status": "failed", "reason": "The loss became nan."})
         'failed: The loss became nan.'
     """
@@ -266,6 +269,8 @@ def result_of(summary: Mapping[str, Any]) -> str:
         return "finished"
     value = number(result.monitor.as_recorded(judged_epoch(dict(summary)))) or "nan"
     parts = [f"{result.monitor.name} {value}"]
+    if result.given_up:
+        parts.append(f"given up after epoch {result.epochs}")
     if result.seconds == result.seconds:
         parts.append(duration(result.seconds))
     return ", ".join(parts)

@@ -212,7 +212,7 @@ class Trainer:
         # Workers are copies of this process as it is.
         val, rows = self.experiment.data.splits["val"], self.evaluation_rows("val")
         open_for_evaluation(val, self.tasks, rows, self.ranks)
-        while self.epoch < self.settings.trainer.epochs and not self.out_of_patience():
+        while self.epoch < self.settings.trainer.epochs and not self.ends_early():
             try:
                 record = self.train_epoch(buffer)
             except Interrupted:
@@ -451,6 +451,22 @@ class Trainer:
         started = max(experiment.schedule.last_start(), experiment.last_release())
         since = max(self.best.latest_epoch, started)
         return patience is not None and self.last_evaluated_epoch - since >= patience
+
+    def gives_up(self) -> bool:
+        """Return whether the best model is worse than ``trainer.give_up`` wants by now.
+
+        The best value only gets better, so that an epoch at which it was good enough stays one.
+        """
+        limits = self.settings.trainer.give_up or {}
+        return any(
+            epoch <= self.last_evaluated_epoch
+            and self.best.value > self.monitor.as_recorded(float(limit))
+            for epoch, limit in limits.items()
+        )
+
+    def ends_early(self) -> bool:
+        """Return whether the run is not trained on, though it has epochs left."""
+        return self.out_of_patience() or self.gives_up()
 
     def record(self, means: EpochMeans, evaluation: Evaluation, save: bool = True) -> None:
         """Record an evaluation: its rows, and the best model.

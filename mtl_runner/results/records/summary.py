@@ -77,6 +77,7 @@ class Summary:
     Attributes:
         seed: None where the run did not record one.
         epochs: The number of epochs that were trained; None for a run that did not finish.
+        given_up: Whether it ended early, as it was worse than ``trainer.give_up`` wants.
         judge: The epoch that judges the run, ``final`` or ``best``.
         monitor: The number that judges the run.
         tasks: ``{task: its results}``.
@@ -90,6 +91,7 @@ class Summary:
 
     seed: int | None = None
     epochs: int | None = None
+    given_up: bool = False
     judge: str = EPOCHS[0]
     monitor: MonitorResult = field(default_factory=MonitorResult)
     tasks: Mapping[str, TaskResult] = field(default_factory=dict)
@@ -120,6 +122,7 @@ class Summary:
         return cls(
             seed=content.get("seed"),
             epochs=content.get("epochs"),
+            given_up=content.get("given_up") is True,
             judge=content.get("judge", EPOCHS[0]),  # older runs do not say it
             monitor=MonitorResult(
                 str(monitor.get("name", "")),
@@ -278,6 +281,7 @@ _FIELDS: dict[str, _Field] = {
     "choices": (_maps(lambda v: v is None or _is_text(v)), "an object of texts"),
     "overrides": (lambda v: isinstance(v, list) and all(map(_is_text, v)), "a list of texts"),
     "epochs": _WHOLE,
+    "given_up": (lambda v: isinstance(v, bool), "true or false"),
     "judge": (lambda v: v in EPOCHS, " or ".join(EPOCHS)),
     "monitor": (lambda v: isinstance(v, Mapping), "an object"),
     "tasks": (lambda v: isinstance(v, Mapping) and bool(v), "an object with a task"),

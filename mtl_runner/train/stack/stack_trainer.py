@@ -32,6 +32,9 @@ from mtl_runner.write_group import written_together
 # Files are written after a quarter of the run, but after no fewer and no more steps than these.
 MIN_SNAPSHOT_STEPS, MAX_SNAPSHOT_STEPS = 1000, 5000
 GATHERED_BYTES = 2**28  # batches that are gathered at once
+# Replicas that have ended are computed with the others until they are so many of the stack: to
+# stack the others anew costs about as much as some steps.
+IDLE_SHARE = 0.25
 
 
 class StackTrainer:
@@ -51,6 +54,7 @@ class StackTrainer:
 
     Attributes:
         live: Indices of the replicas that still train.
+        stacked: Indices of the replicas that are computed, in the order of the stack.
         failed: The errors of the replicas that have failed, by index.
         on_epoch: Function called at the end of every epoch, once it is evaluated if it is to be,
             with its number and its mean objective.
@@ -88,12 +92,6 @@ class StackTrainer:
         self.settings = self.first.settings
         self.on_replica, self.snapshots = on_replica, snapshots
         self.on_epoch: Callable[[int, float], None] | None = None
-        # All are: whoever reads its rows while it trains is no replica.
-        self.batches = [t.batches for t in self.trainers if isinstance(t.batches, Batches)]
-        self.replica_step = StackedStep(self.trainers, compiled)
-        self.train_split = StackedSplit(
-            [in_memory(trainer.experiment.data.splits["train"]) for trainer in self.trainers]
-        )
         # Metrics of replicas can differ in their units, which are no tensors: then one by one.
         self.evaluates_as_stack = (
             not self.first.learner.likelihood.predicts_noise
@@ -101,13 +99,15 @@ class StackTrainer:
             and all(trainer.tasks == self.tasks for trainer in self.trainers)
         )
         self.layout = self.first.learner.layout
-        self.live = set(range(len(self.trainers)))
+        # A run that was stopped when it had come to an early end.
+        self.live = {k for k, trainer in enumerate(self.trainers) if not trainer.ends_early()}
         self.failed: dict[int, Exception] = {}
         self.stop = self.stop_now = False
         self.stop_signal = signal.SIGINT
         self.epoch, self.step = self.first.epoch, self.first.step
-        if self.evaluates_as_stack:
-            self.evaluation = StackedEvaluation(self.trainers, "val")
+        self.stacked: list[int] = []
+        if self.live:
+            self._stack(compiled)
 
     def run(self) -> None:
         """Train all replicas to their end.
@@ -125,6 +125,7 @@ class StackTrainer:
         saved_step = self.step
         snapshot_steps = self._snapshot_steps()
         while self.live and self.epoch < settings.trainer.epochs:
+            self._leave_out_ended()
             try:
                 table, actives = self._train_epoch()
             except Interrupted:
@@ -146,6 +147,26 @@ class StackTrainer:
                 saved_step = self.step
             if stops and self.live:
                 raise Interrupted(self.stop_signal)
+
+    def _stack(self, compiled: bool) -> None:
+        """Stack the replicas that still train."""
+        self.stacked = sorted(self.live)
+        trainers = [self.trainers[index] for index in self.stacked]
+        # All have them: whoever reads its rows while it trains is no replica.
+        self.batches = [t.batches for t in trainers if isinstance(t.batches, Batches)]
+        self.replica_step = StackedStep(trainers, compiled)
+        self.train_split = StackedSplit(
+            [in_memory(trainer.experiment.data.splits["train"]) for trainer in trainers]
+        )
+        if self.evaluates_as_stack:
+            self.evaluation = StackedEvaluation(trainers, "val")
+
+    def _leave_out_ended(self) -> None:
+        """Stack the replicas anew where many of the stack have ended."""
+        idle = len(self.stacked) - len(self.live)
+        if self.live and idle >= IDLE_SHARE * len(self.stacked):
+            self.replica_step.sync_replicas(self.step)
+            self._stack(self.replica_step.compiled)
 
     @property
     def progress(self) -> str:
@@ -199,8 +220,8 @@ class StackTrainer:
         batches, size = self.batches[0], self.batches[0].batch_size
         width = self.layout.width
         device = self.train_split.replicas.device
-        table = torch.zeros((batches.count, len(self.trainers), width), device=device)
-        batch_bytes = self.train_split.row_bytes * len(self.trainers) * size
+        table = torch.zeros((batches.count, len(self.stacked), width), device=device)
+        batch_bytes = self.train_split.row_bytes * len(self.stacked) * size
         block_rows = size * max(1, GATHERED_BYTES // max(1, batch_bytes))
         actives = list(unfinished[0].actives) if unfinished else []
         for k, epoch in enumerate(unfinished):
@@ -227,8 +248,9 @@ class StackTrainer:
 
     def _take_unfinished(self) -> list[UnfinishedEpoch]:
         """Return the steps of the epoch in which the replicas stopped; none at the end of one."""
-        unfinished = [trainer.unfinished for trainer in self.trainers]
-        for trainer in self.trainers:
+        trainers = [self.trainers[index] for index in self.stacked]
+        unfinished = [trainer.unfinished for trainer in trainers]
+        for trainer in trainers:
             trainer.unfinished = None
         return [epoch for epoch in unfinished if epoch is not None]
 
@@ -239,16 +261,21 @@ class StackTrainer:
             table: Records of the steps, ``[steps, S, columns]``.
             actives: The active tasks of each step.
         """
-        for k in self.live:
-            losses = self.replica_step.kept_losses(k)
-            self.trainers[k].unfinished = UnfinishedEpoch(table[:, k].clone(), actives, losses)
+        for place, index in self._live_places():
+            losses = self.replica_step.kept_losses(place)
+            steps = UnfinishedEpoch(table[:, place].clone(), actives, losses)
+            self.trainers[index].unfinished = steps
+
+    def _live_places(self) -> list[tuple[int, int]]:
+        """Return the place in the stack and the index of every replica that still trains."""
+        return [(k, index) for k, index in enumerate(self.stacked) if index in self.live]
 
     def _drop_diverged(self, table: Tensor, actives: list[Active]) -> None:
         """Drop replicas whose records are not finite; what the stack still computes is ignored."""
         finite = table.isfinite().all(2).all(0)
-        for index in sorted(self.live):
-            if not finite[index]:
-                record = EpochRecord(table[:, index], actives, self.layout)
+        for place, index in self._live_places():
+            if not finite[place]:
+                record = EpochRecord(table[:, place], actives, self.layout)
                 with self._errors_of_replica(index):
                     check_finite(record, self.tasks, self.epoch, self.step - len(table) + 1)
 
@@ -272,10 +299,11 @@ class StackTrainer:
 
     def _end(self, index: int) -> None:
         """End a replica that stops early, with everything as it is now."""
-        self.replica_step.sync_replicas(self.step, index)
+        place = self.stacked.index(index)
+        self.replica_step.sync_replicas(self.step, place)
         self.trainers[index].save()
         self.live.discard(index)
-        self.replica_step.release(index)
+        self.replica_step.release(place)
 
     def _count(self, seconds: float) -> None:
         """Tell every replica that still trains how far it is.
@@ -296,16 +324,16 @@ class StackTrainer:
         """
         evaluations = self._evaluate()
         means = self._means(table, actives)
-        for index in sorted(self.live):
+        for place, index in self._live_places():
             trainer = self.trainers[index]
             with self._errors_of_replica(index):
-                trainer.check_losses("val", evaluations[index])
-                trainer.record(means[index], evaluations[index], save=False)
-                if trainer.out_of_patience():
+                trainer.check_losses("val", evaluations[place])
+                trainer.record(means[place], evaluations[place], save=False)
+                if trainer.ends_early():
                     self._end(index)
 
     def _means(self, table: Tensor, actives: list[Active]) -> list[EpochMeans]:
-        """Return the means over the steps of an epoch, for every replica."""
+        """Return the means over the steps of an epoch, for every replica of the stack."""
         active = torch.tensor([a.values for a in actives], dtype=torch.float64).mean(0).tolist()
         means = table.double().mean(0)
         fields = {name: self.layout.of(means, name).tolist() for name in self.layout.slices}
@@ -317,11 +345,11 @@ class StackTrainer:
                 fields["objective"][k][0],
                 {name: fields[name][k] for name in self.layout.measured},
             )
-            for k in range(len(self.trainers))
+            for k in range(len(self.stacked))
         ]
 
     def _evaluate(self) -> list[Evaluation]:
         """Evaluate the validation split with every replica's model."""
         if not self.evaluates_as_stack:
-            return [trainer.measure("val") for trainer in self.trainers]
+            return [self.trainers[index].measure("val") for index in self.stacked]
         return self.evaluation(self.replica_step.parameters, self.replica_step.constants)

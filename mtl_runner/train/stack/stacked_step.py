@@ -91,7 +91,7 @@ class StackedStep:
         self.parameters = {name: part.parameters for name, part in self.parts.items()}
         self.constants = {name: part.constants for name, part in self.parts.items()}
         self.optimizers = self._make_optimizers()
-        if self.first.resumed:
+        if self.first.step:
             for optimizer in self.optimizers:
                 optimizer.import_state()
         # In evaluation mode it keeps no losses by itself: it is told them at the end of an epoch.

@@ -108,6 +108,7 @@ def test_a_resumed_run_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
         ("weighting=uncertainty", "trainer.patience=5"),
         ("weighting=dwa", "schedule=staged", "schedule.start={multilabel: 4}"),
         ("schedule=plateau", "schedule.patience=2"),
+        ("trainer.give_up={6: 0}",),
     ],
 )
 @pytest.mark.parametrize("last_epoch", [1, 4, 5])
@@ -179,6 +180,33 @@ def test_without_patience_a_run_never_stops_early(tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path)
     trainer.last_evaluated_epoch = 1000
     assert not trainer.out_of_patience()
+
+
+def test_a_run_is_given_up_where_its_best_monitor_is_worse_than_the_limit(tmp_path: Path) -> None:
+    """Breaks if the limit of an epoch is asked for earlier, or of the last value, not the best."""
+    limits = "trainer.give_up={2: 0.8, 4: 0.6}"
+    trainer = make_trainer(tmp_path, limits, "trainer.epochs=20", "trainer.evaluate_every=1")
+    ended = []
+    for epoch, loss in enumerate((1.0, 0.7, 0.9, 0.65, 0.5), 1):
+        trainer.epoch = epoch
+        trainer.record(means(), evaluation(loss), save=False)
+        ended.append(trainer.ends_early())
+    # Whether the last one would have been good enough is not known at epoch 4.
+    assert ended == [False, False, False, True, False]
+
+
+def test_a_limit_has_the_sign_of_its_metric(tmp_path: Path) -> None:
+    """Breaks if a run with a high accuracy is given up, and one with a low accuracy goes on."""
+    for limit, given_up in ((0.0, False), (1.0, True)):
+        trainer = make_trainer(
+            tmp_path / str(limit),
+            "trainer.monitor=multilabel.accuracy",
+            f"trainer.give_up={{2: {limit}}}",
+            "trainer.epochs=4",
+            "trainer.evaluate_every=1",
+        )
+        trainer.run()
+        assert (trainer.epoch, trainer.gives_up()) == ((2, True) if given_up else (4, False))
 
 
 def test_a_loss_that_is_not_finite_is_named_with_its_place(tmp_path: Path) -> None:

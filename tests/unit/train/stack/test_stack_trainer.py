@@ -100,6 +100,42 @@ def test_a_stack_that_a_scheduler_stops_goes_on_to_the_same_bytes(tmp_path: Path
         assert len({file.read_bytes() for file in files}) == 1
 
 
+@pytest.mark.parametrize("limits", [(-1, 9, 9), (-1, -1, -1)])
+def test_replicas_that_give_up_are_no_longer_computed(
+    tmp_path: Path, limits: tuple[int, ...]
+) -> None:
+    """Breaks if a stack takes as long as without an early end, or the others notice it."""
+
+    def trainers(folder: Path) -> list[Trainer]:
+        options = ("weighting=uncertainty", "trainer.epochs=5", "trainer.evaluate_every=1")
+        return [
+            make_trainer(folder / str(k), f"seed={k}", f"trainer.give_up={{2: {limit}}}", *options)
+            for k, limit in enumerate(limits)
+        ]
+
+    stack = StackTrainer(trainers(tmp_path / "stack"))
+    stack.run()
+    singles = trainers(tmp_path / "single")
+    goes_on = [k for k, limit in enumerate(limits) if limit > 0]
+    assert stack.stacked == (goes_on or [0, 1, 2])
+    for replica, single in zip(stack.trainers, singles, strict=True):
+        single.run()
+        assert replica.epoch == single.epoch
+        assert numbers(replica) == pytest.approx(numbers(single), rel=1e-9)
+    assert [trainer.epoch for trainer in singles] == [5 if k in goes_on else 2 for k in range(3)]
+
+
+def test_a_stack_goes_on_without_those_that_have_come_to_an_early_end(tmp_path: Path) -> None:
+    """Breaks if a kill before the end of a stack lets a replica train after its early end."""
+    options = ("trainer.give_up={2: -1}", "trainer.evaluate_every=1")
+    StackTrainer(make_trainers(tmp_path, *options)).run()
+    rows = [(tmp_path / str(seed) / "metrics.csv").read_bytes() for seed in range(3)]
+    resumed = StackTrainer(make_trainers(tmp_path, *options))
+    resumed.run()
+    assert [trainer.epoch for trainer in resumed.trainers] == [2, 2, 2]
+    assert rows == [(tmp_path / str(seed) / "metrics.csv").read_bytes() for seed in range(3)]
+
+
 @pytest.mark.parametrize(("snapshots", "saves"), [(True, 1), (False, 4)])
 def test_snapshots_are_fewer_than_evaluations(
     snapshots: bool, saves: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
