@@ -11,7 +11,7 @@ from hydra.errors import HydraException
 from mtl_runner.runs.directory import WITHOUT_EFFECT
 
 # Options of a search that its runs do not depend on.
-GROWING = ("search.trials", "search.batch")
+GROWING = ("search.trials", "search.batch", "search.prune")
 
 
 def difference(recorded: Sequence[str], options: Sequence[str]) -> str | None:

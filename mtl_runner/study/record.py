@@ -155,10 +155,23 @@ class StudyRecord:
         """
         if job.status is not JobStatus.COMPLETED:
             return math.inf
-        name = next(name for recorded, name in reversed(self.runs) if recorded is run)
-        summary = self.summary(name)
+        summary = self.summary(self._name_of(run))
         value = summary.monitor.at(summary.judge)
         return math.inf if math.isnan(value) else value
+
+    def given_up_after(self, run: PlannedRun, job: JobReturn) -> int | None:
+        """Return the epoch after which a run was given up; None if it failed or had its time.
+
+        Raises:
+            RunDirectoryError: If a newer version wrote its summary.
+        """
+        if job.status is not JobStatus.COMPLETED:
+            return None
+        summary = self.summary(self._name_of(run))
+        return summary.epochs if summary.given_up else None
+
+    def _name_of(self, run: PlannedRun) -> str:
+        return next(name for recorded, name in reversed(self.runs) if recorded is run)
 
     def seconds_of(self, job: JobReturn) -> float:
         """Return the training time of a run that has just ended, NaN if it failed.

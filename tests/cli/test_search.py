@@ -168,3 +168,62 @@ def test_a_study_takes_the_weights_that_were_found(
     for name in tried:
         config = OmegaConf.load(tmp_path / "study" / name / ".hydra" / "config.yaml")
         assert config.weighting.weights == found.weighting.weights
+
+
+PRUNED = (
+    *(option for option in SEARCH if not option.startswith(("trainer.epochs", "search.batch"))),
+    "trainer.epochs=12",
+    "search.batch=4",
+    "search.trials=16",
+)
+
+
+@pytest.fixture(scope="module")
+def pruned(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Searched:
+    """A search in stacks that gives trials up; tests only read it."""
+    pytest.importorskip("optuna", reason="it proposes the trials")
+    top = tmp_path_factory.mktemp("pruned")
+    result = server.run("mtl-run", *PRUNED, cwd=top, env={}, meanwhile=None)
+    assert result.code == 0, result.err
+    return Searched(top / "search", result)
+
+
+def epochs_of(search: Searched) -> dict[str, int]:
+    """Return the epochs that each trial was trained for."""
+    return {name: read_summary(search.folder / name)["epochs"] for name in search.jobs}
+
+
+def test_trials_that_are_given_up_save_epochs_and_not_the_best_trial(
+    pruned: Searched, mtl: Command, tmp_path: Path
+) -> None:
+    """Breaks if pruning saves nothing, cuts the best trial off, or counts as a failure."""
+    result = mtl("mtl-run", *PRUNED, "search.prune=false")
+    assert result.code == 0, result.err
+    unpruned = Searched(tmp_path / "search", result)
+    assert set(epochs_of(unpruned).values()) == {12}
+    epochs = epochs_of(pruned)
+    assert sum(epochs.values()) < 0.95 * sum(epochs_of(unpruned).values())
+    assert pruned.best == unpruned.best
+    assert epochs[pruned.best] == 12
+    curves = [search.folder / search.best / "metrics.csv" for search in (pruned, unpruned)]
+    assert len({curve.read_bytes() for curve in curves}) == 1
+    given_up = {name for name, count in epochs.items() if count < 12}
+    lines = [line for line in pruned.result.out.splitlines() if ", given up after epoch " in line]
+    assert len(lines) == len(given_up) > 1
+    assert f"search: {len(given_up)} of 16 trials ended early, " in pruned.result.out
+    for name in given_up:
+        assert "Given up after epoch " in (pruned.folder / name / "run.log").read_text()
+
+
+def test_a_killed_search_gives_the_same_trials_up(
+    pruned: Searched, mtl: Command, tmp_path: Path
+) -> None:
+    """Breaks if limits depend on when a search was stopped."""
+    later = partial(have_finished, tmp_path / "search", 13)
+    killed = mtl("mtl-run", *PRUNED, meanwhile=send(signal.SIGKILL, later))
+    assert killed.code == -signal.SIGKILL
+    resumed = mtl("mtl-run", *PRUNED, "resume=true")
+    assert resumed.code == 0, resumed.err
+    for name in ("search.json", "study.json"):
+        assert (tmp_path / "search" / name).read_bytes() == (pruned.folder / name).read_bytes()
+    assert epochs_of(Searched(tmp_path / "search", resumed)) == epochs_of(pruned)

@@ -11,7 +11,8 @@ from mtl_runner.results.records.run import Run
 BATCH_SIZE = "data.batch_size"  # a setting of the training, although its key says data
 _DATA = re.compile(r"data(\.|$)")
 _REPLICATE = re.compile(r"(^|\.)(seed|fold)$")
-_NOT_STRATEGY = re.compile(r"^(hydra|record|tracker)(\.|$)|^(name|debug)$")
+# A search has other limits for every batch of trials.
+_NOT_STRATEGY = re.compile(r"^(hydra|record|tracker|trainer\.give_up)(\.|$)|^(name|debug)$")
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 
 from mtl_runner.errors import ConfigError, suggest
-from mtl_runner.errors.checks import is_number, whole_number
+from mtl_runner.errors.checks import flag, is_number, whole_number
 
 Range = tuple[float, float]
-OPTIONS = ("trials", "batch", "seed", "weights", "lr")
+OPTIONS = ("trials", "batch", "seed", "weights", "lr", "prune")
 # Learning rates from a tenth to ten times optimizer.lr.
 RATE_FACTOR = 10.0
 
@@ -28,10 +28,11 @@ class SearchOptions:
         seed: The seed of Optuna's sampler.
         weights: The least and the largest weight of a task relative to the first one's.
         lr: The least and the largest learning rate.
+        prune: Whether trials are given up that are worse than the median of those before.
 
     Example:
         >>> given = {"trials": 40, "batch": 8, "seed": 0, "weights": [0.01, 100], "lr": None}
-        >>> SearchOptions.read(given, 0.01).lr
+        >>> SearchOptions.read({**given, "prune": True}, 0.01).lr
         (0.001, 0.1)
     """
 
@@ -40,6 +41,7 @@ class SearchOptions:
     seed: int
     weights: Range
     lr: Range
+    prune: bool
 
     @classmethod
     def read(cls, given: Any, lr: float) -> SearchOptions:
@@ -72,14 +74,16 @@ class SearchOptions:
             lr=(lr / RATE_FACTOR, lr * RATE_FACTOR)
             if rates is None
             else _range(rates, "search.lr", "[0.0001, 0.1], or null"),
+            prune=flag(options["prune"], "search.prune"),
         )
 
 
-def common_options(overrides: Sequence[Override]) -> list[str]:
+def common_options(overrides: Sequence[Override], prune: bool = False) -> list[str]:
     """Return the options of the command line that all trials share.
 
     Args:
         overrides: The options of the command line, as Hydra parsed them.
+        prune: Whether the search chooses when a trial is given up.
 
     Raises:
         ConfigError: If an option has several values, or is one that the search chooses.
@@ -106,6 +110,10 @@ def common_options(overrides: Sequence[Override]) -> list[str]:
         if re.match(r"weighting\.weights(\.|$)", key):
             raise ConfigError(
                 f"+search=optuna chooses the weights; leave {typed} out, or narrow search.weights."
+            )
+        if prune and re.match(r"trainer\.give_up(\.|$)", key):
+            raise ConfigError(
+                f"+search=optuna chooses trainer.give_up; leave {typed} out, or set search.prune=false."
             )
         if key not in ("weighting", "optimizer.lr", "seed"):
             common.append(str(override.input_line))

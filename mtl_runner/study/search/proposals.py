@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import warnings
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from mtl_runner.config.extras import import_extra
@@ -35,6 +36,7 @@ def propose(
     first: Sequence[Mapping[str, float]],
     count: int,
     seed: int,
+    given_up: Mapping[int, int] = MappingProxyType({}),
 ) -> list[dict[str, float]]:
     """Return the settings that are to be tried next.
 
@@ -48,6 +50,9 @@ def propose(
         first: Settings to begin with.
         count: How many trials to propose.
         seed: The seed of the sampler.
+        given_up: ``{number of a trial: the epoch after which it was given up}``: the sampler ranks
+            these behind those that were trained to their end, and among themselves by their epoch
+            and their monitor.
 
     Raises:
         ConfigError: If Optuna is not installed.
@@ -66,10 +71,12 @@ def propose(
                 name: optuna.distributions.FloatDistribution(*ends, log=True)
                 for name, ends in ranges.items()
             }
-            for point, monitor in results:
-                trial = optuna.trial.create_trial(
-                    params=dict(point), distributions=scales, value=monitor
-                )
+            for number, (point, monitor) in enumerate(results):
+                end: dict[str, Any] = {"value": monitor}
+                if number in given_up:
+                    pruned = optuna.trial.TrialState.PRUNED
+                    end = {"state": pruned, "intermediate_values": {given_up[number]: monitor}}
+                trial = optuna.trial.create_trial(params=dict(point), distributions=scales, **end)
                 study.add_trial(trial)
             for point in first[len(results) :]:
                 study.enqueue_trial(dict(point))

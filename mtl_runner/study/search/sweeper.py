@@ -28,6 +28,7 @@ from mtl_runner.study.protocol import PlannedRun
 from mtl_runner.study.record import StudyRecord
 from mtl_runner.study.search.options import SearchOptions, common_options
 from mtl_runner.study.search.proposals import require_optuna
+from mtl_runner.study.search.pruning import give_up_option
 from mtl_runner.study.search.space import RATE, Space
 from mtl_runner.study.search.trials import Search
 from mtl_runner.study.sweeper import options_of_tuning
@@ -63,7 +64,8 @@ class SearchSweeper(LaunchingSweeper):
         lr = check_middle_rate(self.sweep_config)
         given = OmegaConf.to_container(self.sweep_config.search, resolve=True)
         options = SearchOptions.read(given, lr)
-        typed = common_options(OverridesParser.create().parse_overrides(arguments))
+        parsed = OverridesParser.create().parse_overrides(arguments)
+        typed = common_options(parsed, options.prune)
         require_optuna()
         common = self.with_plots(typed)
         problem = read_problem(self.context, self.sweep_config, common)
@@ -95,7 +97,12 @@ class SearchSweeper(LaunchingSweeper):
         while len(search.monitors) < trials:
             points = search.next_batch(lr)
             runs = [search.space.run(point, search.seed) for point in points]
-            batch = [[*shared, *map(override_or_add, run.overrides)] for run in runs]
+            done = len(search.monitors)
+            limits = search.limits[done : done + len(runs)]
+            batch = [
+                [*shared, *map(override_or_add, run.overrides), *give_up_option(limit)]
+                for run, limit in zip(runs, limits, strict=True)
+            ]
             later = trials - len(search.monitors) - len(runs)
             # What was there already took no time, and says nothing about what is left.
             pace = (time.monotonic() - began) / trained if trained else math.nan
@@ -112,9 +119,7 @@ class SearchSweeper(LaunchingSweeper):
                 returns += self.launcher.launch(batch, initial_job_idx=first)
             finally:
                 record.end_round(runs, returns, self.folders)
-                search.monitors += [
-                    record.monitor(run, job) for run, job in zip(runs, returns, strict=False)
-                ]
+                search.add_results(runs, returns)
                 search.write()
             all_returns += returns
             began = began if self.reused == reused else time.monotonic()
@@ -130,6 +135,11 @@ class SearchSweeper(LaunchingSweeper):
         if self.reused:
             trials = counted(len(search.monitors), "trial")
             say(f"search: {trials}, of which {self.reused} were there already.")
+        if search.given_up:
+            trials = counted(len(search.monitors), "trial")
+            say(
+                f"search: {len(search.given_up)} of {trials} ended early, worse than the median of those before (search.prune)."
+            )
         best = search.best
         assert best is not None, "else the search has ended with an error"
         run, name = search.record.runs[best]

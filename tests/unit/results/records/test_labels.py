@@ -135,6 +135,12 @@ def test_where_a_run_was_recorded_is_no_strategy() -> None:
     assert strategies(*runs) == ["fixed", "fixed"]
 
 
+def test_when_a_run_is_given_up_is_no_strategy() -> None:
+    """Breaks if each batch of a search is a strategy of its own, or fresh seeds are another one."""
+    limited = run(**{"optimizer.lr": "0.1", "trainer.give_up": "{5:0.9}"})
+    assert strategies(limited, run(**{"optimizer.lr": "0.1"})) == ["fixed", "fixed"]
+
+
 def test_a_group_that_other_runs_override_counts_by_its_choice() -> None:
     """Breaks if the default option of a group is called `default` beside those by name."""
     default = Run(Path("x"), "finished", "", {"weighting": "fixed", "update": "joint"}, {})

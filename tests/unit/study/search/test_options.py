@@ -19,6 +19,7 @@ GIVEN: dict[str, Any] = {
     "seed": 0,
     "weights": [0.01, 100],
     "lr": [1e-4, 0.1],
+    "prune": True,
 }
 
 
@@ -48,9 +49,10 @@ def test_the_defaults_are_valid() -> None:
             {"lr": [0, 0.1]},
             "search.lr must be two positive numbers, the smaller one first, as in [0.0001, 0.1], or null; found [0, 0.1].",
         ),
+        ({"prune": 1}, "search.prune must be true or false; found 1."),
         (
             {"trails": 3},
-            "search.trails is not an option of a search; did you mean 'trials'? allowed: batch, lr, seed, trials, weights.",
+            "search.trails is not an option of a search; did you mean 'trials'? allowed: batch, lr, prune, seed, trials, weights.",
         ),
     ],
 )
@@ -87,6 +89,15 @@ def test_an_option_that_the_search_chooses_is_refused(option: str, sentence: str
     """Breaks if an option is passed over without a word."""
     with pytest.raises(ConfigError, match=f"^{re.escape(sentence)}$"):
         common_options(OverridesParser.create().parse_overrides([option]))
+
+
+def test_a_user_decides_when_trials_end_or_the_search_does() -> None:
+    """Breaks if one of two limits is passed over, or a user can give none."""
+    option = OverridesParser.create().parse_overrides(["trainer.give_up={5: 0.9}"])
+    sentence = "+search=optuna chooses trainer.give_up; leave trainer.give_up={5: 0.9} out, or set search.prune=false."
+    with pytest.raises(ConfigError, match=f"^{re.escape(sentence)}$"):
+        common_options(option, prune=True)
+    assert common_options(option, prune=False) == ["trainer.give_up={5: 0.9}"]
 
 
 def test_the_options_of_every_trial() -> None:

@@ -87,3 +87,12 @@ class TestWithOptuna:
         before = optuna.logging.get_verbosity()
         propose(RANGES, [], [], 1, 0)
         assert optuna.logging.get_verbosity() == before
+
+    def test_trials_that_were_given_up_rank_behind_those_that_came_to_their_end(self) -> None:
+        """Breaks if a low monitor of a trial that was cut off draws the search to its settings."""
+        results = searched(24, 8)
+        best = min(range(24), key=lambda number: results[number][1])
+        worst = max(range(24), key=lambda number: results[number][1])
+        without = propose(RANGES, results, [], 8, 0)
+        assert propose(RANGES, results, [], 8, 0, {worst: 3}) == without
+        assert propose(RANGES, results, [], 8, 0, {best: 3}) != without

@@ -62,12 +62,22 @@ class RecordingLauncher(Launcher):
             run.mkdir(parents=True)
             monitor = self.monitors[number]
             if monitor is not None:
-                name = {"name": "relative_loss", "final": monitor}
-                write_json(run / "summary.json", {"monitor": name})
+                self.train(run, monitor, job_overrides[number - initial_job_idx])
             hydra: Any = OmegaConf.create({"hydra": {"runtime": {"output_dir": str(run)}}})
             status = JobStatus.FAILED if monitor is None else JobStatus.COMPLETED
             returns.append(JobReturn(hydra_cfg=hydra, status=status))
         return returns
+
+    @staticmethod
+    def train(run: Path, monitor: float, overrides: Sequence[str]) -> None:
+        """Leave the record of a run of four epochs, whose monitor is there from the first on."""
+        (limits,) = [o.partition("={")[2] for o in overrides if "give_up" in o] or [""]
+        limit = float(limits.partition(":")[2].partition(",")[0] or "inf")
+        result = {"monitor": {"name": "relative_loss", "final": monitor, "best": monitor}}
+        ended = {"epochs": 1, "given_up": True} if monitor > limit else {"epochs": 4}
+        write_json(run / "summary.json", {**result, **ended})
+        rows = [f"{epoch},val,total,{monitor}\n" for epoch in range(1, ended["epochs"] + 1)]
+        (run / "metrics.csv").write_text("".join(["epoch,split,task,relative_loss\n", *rows]))
 
 
 @pytest.fixture
@@ -77,7 +87,9 @@ def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sweep]:
     Each trial has a larger weight of the second task than the one before.
     """
 
-    def propose(ranges: Any, results: Any, first: Any, count: int, seed: int) -> list[Any]:
+    def propose(
+        ranges: Any, results: Any, first: Any, count: int, seed: int, given_up: Any
+    ) -> list[Any]:
         places = range(len(results), len(results) + count)
         return [{"lr": 0.002, "weight of label": 1.0 + place} for place in places]
 
@@ -141,6 +153,38 @@ def test_a_trial_that_failed_is_never_the_best(sweep: Sweep, tmp_path: Path) -> 
     sweep(RecordingLauncher(tmp_path / "sweep", [None, 0.4, None, 0.5, None]))
     jobs = recorded(tmp_path / "sweep")["jobs"]
     assert [row["final"] for row in jobs.values()] == [False, True, False, False, False]
+
+
+def test_later_trials_are_given_up_where_they_are_worse_than_the_median(
+    sweep: Sweep, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Breaks if limits come too early, are those of another batch, or count trials cut off."""
+    monitors = [0.1, 0.2, 0.3, 0.4, 0.5, 0.05, 0.6, None, 0.15, 0.16]
+    size = ("search.trials=10", "search.batch=2")
+    pruned = RecordingLauncher(tmp_path / "sweep", monitors)
+    sweep(pruned, *size)
+    given = [[o for o in job if "give_up" in o] for batch in pruned.batches for job in batch]
+    option = "++trainer.give_up={{1:{0},2:{0}}}".format
+    # The first four are too few; that of the 0.6 and the failed one is no result.
+    assert given == [[]] * 6 + [[option(0.25)]] * 2 + [[option(0.25)]] * 2
+    lines = capsys.readouterr().out.splitlines()
+    assert (
+        "search: 1 of 10 trials ended early, worse than the median of those before (search.prune)."
+        in lines
+    )
+    assert not any("give_up" in line for line in lines)
+    assert (
+        json.loads((tmp_path / "sweep" / "search.json").read_text())["give_up"][6:]
+        == [{"1": 0.25, "2": 0.25}] * 4
+    )
+
+
+def test_without_pruning_every_trial_trains_to_its_end(sweep: Sweep, tmp_path: Path) -> None:
+    """Breaks if search.prune=false is not obeyed."""
+    launcher = RecordingLauncher(tmp_path / "sweep", [0.1] * 10)
+    sweep(launcher, "search.trials=10", "search.prune=false")
+    jobs = itertools.chain.from_iterable(launcher.batches)
+    assert not any("give_up" in option for job in jobs for option in job)
 
 
 def test_a_first_batch_that_fails_ends_the_search(sweep: Sweep, tmp_path: Path) -> None:

@@ -29,7 +29,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """How many results Optuna was told and how many trials it was asked for, each time."""
     calls: list[tuple[int, int]] = []
 
-    def propose(ranges: Any, results: Any, first: Any, count: int, seed: int) -> list[Any]:
+    def propose(
+        ranges: Any, results: Any, first: Any, count: int, seed: int, given_up: Any
+    ) -> list[Any]:
         calls.append((len(results), count))
         return [point(len(results) + place) for place in range(count)]
 
@@ -40,7 +42,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
 def search_in(folder: Path, count: int = 10, batch: int = 4) -> Search:
     """Return a search in a directory, before its first trial."""
     space = Space({"a": 1.0, "b": 1.0}, WEIGHTS, LR)
-    options = SearchOptions(count, batch, 0, WEIGHTS, LR)
+    options = SearchOptions(count, batch, 0, WEIGHTS, LR, prune=True)
     return Search(space, options, 0, StudyRecord(folder, None, "search"))
 
 
@@ -66,7 +68,9 @@ def test_trials_come_in_batches_and_are_recorded(
     assert train(search) == [4, 4, 2]
     assert asked == [(0, 4), (4, 4), (8, 2)]
     recorded = json.loads((tmp_path / "search.json").read_text())
-    assert recorded == {"version": 1, "trials": [point(place) for place in range(10)]}
+    assert recorded["trials"] == [point(place) for place in range(10)]
+    # None has left a curve.
+    assert recorded["give_up"] == [{}] * 10
 
 
 def test_a_search_goes_on_with_the_trials_that_were_asked_for(
@@ -147,3 +151,37 @@ def test_without_a_result_no_trial_is_the_best(tmp_path: Path) -> None:
     search.write()
     assert search.best is None
     assert json.loads((tmp_path / "study.json").read_text())["notes"] == []
+
+
+def test_a_trial_that_was_given_up_is_the_best_only_if_all_were(tmp_path: Path) -> None:
+    """Breaks if a lucky value of a trial that was cut off beats one that came to its end."""
+    search = search_in(tmp_path)
+    search.monitors = [0.5, 0.25, 0.75]
+    search.given_up = {1: 10}
+    assert search.best == 0
+    search.given_up = {0: 10, 1: 10, 2: 10}
+    assert search.best == 1
+
+
+def test_the_limits_of_a_trial_are_those_that_are_recorded(
+    tmp_path: Path, asked: list[tuple[int, int]]
+) -> None:
+    """Breaks if a search that goes on gives other trials up than without the stop."""
+    train(search_in(tmp_path))
+    content = json.loads((tmp_path / "search.json").read_text())
+    content["give_up"][9] = {"25": 0.5, "50": 0.25}
+    write_json(tmp_path / "search.json", content)
+    again = search_in(tmp_path)
+    again.read_points()
+    assert again.limits == [{}] * 9 + [{25: 0.5, 50: 0.25}]
+    # An earlier version has recorded none; one that is damaged ends the record.
+    for change, trials_read in (({"give_up": [{}, {"soon": 1}]}, 1), ({"give_up": 3}, 0)):
+        write_json(tmp_path / "search.json", content | change)
+        damaged = search_in(tmp_path)
+        damaged.read_points()
+        assert len(damaged.points) == len(damaged.limits) == trials_read
+    del content["give_up"]
+    write_json(tmp_path / "search.json", content)
+    older = search_in(tmp_path)
+    older.read_points()
+    assert (len(older.points), older.limits) == (10, [{}] * 10)
