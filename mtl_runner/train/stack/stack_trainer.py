@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
+from mtl_runner.config.settings import MIN_STEPS_TO_COMPILE_STACK
 from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.meter import metrics_can_be_vmapped
 from mtl_runner.train import checkpoint
@@ -33,8 +34,8 @@ from mtl_runner.write_group import written_together
 MIN_SNAPSHOT_STEPS, MAX_SNAPSHOT_STEPS = 1000, 5000
 GATHERED_BYTES = 2**28  # batches that are gathered at once
 # Replicas that have ended are computed with the others until they are so many of the stack: to
-# stack the others anew costs about as much as some steps.
-IDLE_SHARE = 0.25
+# stack the others anew costs as much as some steps; of a compiled stack it is another compilation.
+IDLE_SHARE, IDLE_SHARE_COMPILED = 0.25, 0.5
 
 
 class StackTrainer:
@@ -163,8 +164,13 @@ class StackTrainer:
 
     def _leave_out_ended(self) -> None:
         """Stack the replicas anew where many of the stack have ended."""
-        idle = len(self.stacked) - len(self.live)
-        if self.live and idle >= IDLE_SHARE * len(self.stacked):
+        idle, share = len(self.stacked) - len(self.live), IDLE_SHARE
+        if self.replica_step.compiled:
+            share = IDLE_SHARE_COMPILED
+            steps_left = (self.settings.trainer.epochs - self.epoch) * self.first.batches.count
+            if steps_left < MIN_STEPS_TO_COMPILE_STACK:
+                return
+        if idle >= share * len(self.stacked):
             self.replica_step.sync_replicas(self.step)
             self._stack(self.replica_step.compiled)
 

@@ -125,6 +125,22 @@ def test_replicas_that_give_up_are_no_longer_computed(
     assert [trainer.epoch for trainer in singles] == [5 if k in goes_on else 2 for k in range(3)]
 
 
+def test_a_compiled_stack_is_not_compiled_anew_for_a_few_steps(tmp_path: Path) -> None:
+    """Breaks if an early end costs more seconds of a compiler than it saves."""
+    options = ("trainer.epochs=3", "trainer.evaluate_every=1")
+    replicas = make_trainers(tmp_path, *options)
+    replicas[1] = make_trainer(tmp_path / "ends", "trainer.give_up={1: -1}", *options)
+    stack = StackTrainer(replicas)
+
+    def pretend(epoch: int, objective: float) -> None:
+        stack.replica_step.compiled = True
+
+    stack.on_epoch = pretend
+    stack.run()
+    assert [trainer.epoch for trainer in replicas] == [3, 1, 3]
+    assert stack.stacked == [0, 1, 2]
+
+
 def test_a_stack_goes_on_without_those_that_have_come_to_an_early_end(tmp_path: Path) -> None:
     """Breaks if a kill before the end of a stack lets a replica train after its early end."""
     options = ("trainer.give_up={2: -1}", "trainer.evaluate_every=1")
