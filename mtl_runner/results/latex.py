@@ -81,8 +81,7 @@ def _table(table: StrategyTable, error: str) -> str:
     cells = [_cells(c, error, marked.get((c.task, c.metric), set()), table) for c in columns]
     names = short_names(table.strategies, LONGEST)
     for place, strategy in enumerate(table.strategies):
-        finished, failed = table.runs[place]
-        count = [f"{finished}{f' ({failed} failed)' if failed else ''}"] if shows_runs else []
+        count = [table.count(place)] if shows_runs else []
         row = [escape(names[strategy.name]), *count, *(column[place] for column in cells)]
         lines.append(f"    {' & '.join(row)} \\\\")
     return "\n".join([*lines, r"    \bottomrule", r"  \end{tabular}}", r"\end{table}"])

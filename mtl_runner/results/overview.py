@@ -76,12 +76,9 @@ def _cells(table: StrategyTable, error: str) -> list[list[str]]:
     """Return the table as text, its header first."""
     names = short_names(table.strategies, LONGEST)
     rows = [["strategy", "runs", *(column.title for column in table.columns)]]
-    for place, (strategy, (runs, failed)) in enumerate(
-        zip(table.strategies, table.runs, strict=True)
-    ):
-        failures = f" ({failed} failed)" if failed else ""
+    for place, strategy in enumerate(table.strategies):
         numbers = [_with_error(column.cells[place], error) for column in table.columns]
-        rows.append([names[strategy.name], f"{runs}{failures}", *numbers])
+        rows.append([names[strategy.name], table.count(place), *numbers])
     return rows
 
 

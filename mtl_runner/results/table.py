@@ -134,6 +134,19 @@ class StrategyTable:
         """The largest number of runs that any paired comparison of the table rests on."""
         return max((len(s.values) for s in self.strategies if s.role != SINGLE_TASK), default=0)
 
+    def count(self, place: int) -> str:
+        """Return the number of a strategy's finished runs in words: ``2 (1 failed)``.
+
+        Of one that cannot run on this problem it says so; that is no failure.
+
+        Args:
+            place: The place of the strategy in the table.
+        """
+        finished, failed = self.runs[place]
+        if not self.strategies[place].is_applicable:
+            return f"{finished} (not applicable)"
+        return f"{finished} ({failed} failed)" if failed else str(finished)
+
     @property
     def can_differ(self) -> bool:
         """Whether so many seeds can show a difference to equal weights at all (p < .05)."""

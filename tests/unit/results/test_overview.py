@@ -109,6 +109,21 @@ def test_what_did_not_finish_is_listed(sweep: Path) -> None:
     assert "dwa               5 (1 failed)" in text
 
 
+def test_a_method_that_cannot_run_on_the_problem_is_not_applicable(sweep: Path) -> None:
+    """Breaks if the table counts a refusal as a failure, as if the method had been tried."""
+    for seed in range(2):
+        write_run(sweep, f"k{seed}", METRICS, weighting="krum", seed=seed, status="failed")
+    comparison = compare(sweep)
+    assert "krum              0 (2 failed)" in comparison.text()
+    for seed in range(2):
+        path = sweep / f"k{seed}" / "summary.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "refused": True}))
+    comparison = compare(sweep)
+    for style, row in (("text", "krum              0 (not applicable)"), ("md", "| krum | 0 (not")):
+        assert row in comparison.text(style)
+    assert "dwa               5 (1 failed)" in comparison.text()
+
+
 def test_equal_reasons_are_told_once(sweep: Path) -> None:
     """Breaks if the same sentence fills the terminal, or hides another one."""
     for name in ("d3", "d4", "g0"):
