@@ -94,7 +94,12 @@ class ReusingLauncher(PreparingLauncher):
         for number in finished:
             self._complete_reused(returns[number], requests[number], places[number])
         missing = [number for number in requests if number not in finished]
-        self._say(len(finished), len(missing))
+        failed = sum(
+            read_summary(places[number]).get("status") == "failed"
+            for number in missing
+            if number in places
+        )
+        self._say(len(finished), len(missing), failed)
         self.keeps_numbers = self.keeps_numbers and self._can_keep_numbers(requests, places)
         if self.keeps_numbers:
             first = missing[0] if missing else 0
@@ -167,10 +172,11 @@ class ReusingLauncher(PreparingLauncher):
     def _name(self, folder: Path) -> str:
         return folder.relative_to(self.directory).as_posix()
 
-    def _say(self, reused: int, missing: int) -> None:
-        """Count and print how many runs were there, and how many are missing."""
+    def _say(self, reused: int, missing: int, failed: int) -> None:
+        """Count and print how many runs were there, how many are missing or failed."""
         self.reused, self.trained = self.reused + reused, self.trained + missing
-        say(f"reused {counted(reused, 'run')}, {missing} to do")
+        again = f", {failed} of which failed before" if failed else ""
+        say(f"reused {counted(reused, 'run')}, {missing} to do{again}")
 
 
 def _quoted(name: str) -> str:

@@ -90,7 +90,7 @@ def test_of_40_jobs_5_are_killed_and_the_others_finish(mtl: Command, tmp_path: P
         )
     again = mtl("mtl-run", *sweep, "resume=true")
     assert again.code == 0, again.err
-    assert again.out.startswith("reused 35 runs, 5 to do\n")
+    assert again.out.startswith("reused 35 runs, 5 to do, 5 of which failed before\n")
     assert same_bytes(tmp_path / "basic", tmp_path / "gpus") == 40
 
 

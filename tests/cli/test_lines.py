@@ -167,5 +167,5 @@ def test_a_resumed_sweep_counts_on(mtl: Command, folder: Path, piped: Result) ->
     """Breaks if a sweep that goes on lists what it has, or counts from 1."""
     resumed = mtl(*SWEEP, "hydra.sweep.dir=piped", "resume=true", cwd=folder)
     assert resumed.code == piped.code
-    assert resumed.out.startswith("reused 4 runs, 2 to do\n")
+    assert resumed.out.startswith("reused 4 runs, 2 to do, 2 of which failed before\n")
     assert [line.split("]")[0] for line in resumed.err.splitlines()[:2]] == ["[5 of 6", "[6 of 6"]

@@ -298,7 +298,7 @@ def test_a_full_disk_fails_the_runs_that_are_written_and_no_other(
         subprocess.run(["mount", "-o", "remount,size=20m", str(small)], check=True)
         resumed = mtl(*command, "resume=true")
         assert resumed.code == 0, resumed.err
-        assert resumed.out.startswith("reused 2 runs, 2 to do\n")
+        assert resumed.out.startswith("reused 2 runs, 2 to do")
         assert before == [
             (run / "metrics.csv").read_bytes() for run in run_folders(small / "sweep")[:2]
         ]

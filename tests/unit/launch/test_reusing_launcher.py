@@ -98,11 +98,13 @@ def test_only_what_is_missing_is_handed_on(
     name = "{}_toy_regression_uncertainty_seed{}"
     assert first.launched == [name.format(n, n) for n in range(3)]
     assert (reusing.reused, reusing.trained, capsys.readouterr().out) == (0, 3, "")
+    failed = Path(reusing.directory) / name.format(1, 1) / "summary.json"
+    write_json(failed, {"status": "failed", "reason": "No memory."})
 
     second = LeavingLauncher()
     reusing = sweep(second)
     returns = reusing.launch(jobs(5, 0, 1, 2, 4), 0)
-    assert capsys.readouterr().out == "reused 2 runs, 3 to do\n"
+    assert capsys.readouterr().out == "reused 2 runs, 3 to do, 1 of which failed before\n"
     assert second.launched == [name.format(3, 5), name.format(4, 4), name.format(1, 1)]
     expected = [(3, 5), (0, 0), (1, 1), (2, 2), (4, 4)]
     assert [folder_of(job) for job in returns] == [name.format(*pair) for pair in expected]
