@@ -258,7 +258,7 @@ def result_of(summary: Mapping[str, Any]) -> str:
         'relative_loss 0.5, 3.2 s'
         >>> early = {"epochs": 10, "given_up": True, "monitor": monitor, "time": {"seconds": 1}}
         >>> result_of({"status": "finished", **early})
-        'relative_loss 0.5, given up after epoch 10, 1.0 s'
+        'relative_loss 0.5, given up after epoch 10, 1 s'
         >>> result_of({"status": "failed", "reason": "The loss became nan."})
         'failed: The loss became nan.'
     """
