@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Sequence, Set
 
+from mtl_runner.errors.words import counted
 from mtl_runner.results.names import short_names
 from mtl_runner.results.table import Cell, Column, StrategyTable
 from mtl_runner.results.text import printable
@@ -103,7 +104,9 @@ def _about_marks(table: StrategyTable, differing: dict[tuple[str, str], set[str]
     if not differing and table.seeds < 2:
         return []
     if not table.can_differ:
-        return [f"No difference is marked: {table.seeds} seeds cannot reach p < .05."]
+        return [
+            f"No difference is marked: {counted(table.seeds, table.evidence.replicate)} cannot reach p < .05."
+        ]
     return []
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -131,6 +132,16 @@ class DatasetEvidence:
         """Whether all runs have a positive mean relative loss, so that they can be judged by it."""
         joint = [s for s in self.strategies if s.role != "single_task"]
         return all(s.relative_loss.get(r, 0.0) > 0 for s in joint for r in s.values)
+
+    @cached_property
+    def replicate(self) -> str:
+        """The unit of replication: ``seed``, ``fold``, or ``run`` where both vary."""
+        names = [r for s in self.strategies for r in [*s.recorded, *s.failures, *s.unfinished]]
+        pairs = {tuple(part.split("=", 1)) for name in names for part in name.split(", ")}
+        counts = Counter(pair[0] for pair in pairs)
+        if counts["fold"] < 2:
+            return "seed"
+        return "fold" if counts["seed"] < 2 else "run"
 
     @cached_property
     def by_name(self) -> dict[str, StrategyEvidence]:

@@ -119,6 +119,11 @@ class Content:
         """The numbers of the validation split."""
         return gather(self.records, self.at, "val")
 
+    def replicate(self, section: Section) -> str:
+        """Return what the runs of a strategy differ in: ``seed``, ``fold`` or ``run``."""
+        evidence = self._evidence_of(section)
+        return evidence.replicate if evidence is not None else "seed"
+
     def spreads(self, section: Section) -> list[tuple[Line, Spread]]:
         """Return the spreads of the methods, the references and the best fixed weights."""
         evidence = self._evidence_of(section)

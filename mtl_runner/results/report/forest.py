@@ -12,7 +12,7 @@ from mtl_runner.results.statistics.differences import percentage, relative_chang
 from mtl_runner.results.statistics.paired import Paired, paired
 from mtl_runner.results.text import number
 from mtl_runner.results.verdict.verdict import HURTS, METRICS, NOT_APPLICABLE, Verdict
-from mtl_runner.results.verdict.wording import against, interval_words
+from mtl_runner.results.verdict.wording import against, interval_words, same_words
 
 # The most important to a reader come first.
 MARKS = {
@@ -228,7 +228,7 @@ def _note(compared: _Compared) -> str:
         why = f": {verdict.reason}" if verdict.kind == HURTS or not verdict.seeds else ""
         return f"{verdict.failed} of {ended} runs failed{why}"
     if verdict.seeds:
-        return "no finished pair with equal weights on the same seed"
+        return f"no finished pair with equal weights on {same_words(verdict.replicate)}"
     return f"{verdict.unfinished} not finished"
 
 

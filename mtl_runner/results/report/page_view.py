@@ -69,7 +69,8 @@ class SectionView:
         validation: The table of its strategies on validation.
         test: The same on the test split; None without results there.
         parts: The figures.
-        spreads: How far learning rates and seeds move the results.
+        replicate: As :attr:`DatasetEvidence.replicate`.
+        spreads: How far learning rates and replicates move the results.
         figures: The data of the figures.
     """
 
@@ -78,6 +79,7 @@ class SectionView:
     validation: StrategiesTable
     test: StrategiesTable | None
     parts: Sequence[FigurePart]
+    replicate: str
     spreads: Sequence[SpreadRow]
     figures: Mapping[str, Any]
 
@@ -179,6 +181,7 @@ def _section(
     content: Content, section: Section, figures: Mapping[str, Any], number: int
 ) -> SectionView:
     at, study = content.at, bool(content.records.study)
+    replicate = content.replicate(section)
     rows = strategy_rows(section.data, at)
     has_test = _has_test(section.data, at)
     return SectionView(
@@ -186,19 +189,20 @@ def _section(
         number=number,
         validation=strategies_table(section, rows, at, "val", study),
         test=strategies_table(section, rows, at, "test", study) if has_test else None,
-        parts=_figure_parts(figures),
+        parts=_figure_parts(figures, replicate),
+        replicate=replicate,
         spreads=spreads_table(content, section) if figures["rates"] else [],
         figures=figures,
     )
 
 
-def _figure_parts(figures: Mapping[str, Any]) -> list[FigurePart]:
+def _figure_parts(figures: Mapping[str, Any], replicate: str) -> list[FigurePart]:
     strategies = figures["strategies"]
     parts = []
     if any("loss" in entry for entry in strategies):
         several = any(entry["seeds"] > 1 for entry in strategies)
-        bands = " Bands span the seeds from the least to the largest." if several else ""
-        note = f"Unweighted validation loss per epoch, so that strategies compare: the mean over seeds.{bands}"
+        bands = f" Bands span the {replicate}s from the least to the largest." if several else ""
+        note = f"Unweighted validation loss per epoch, so that strategies compare: the mean over {replicate}s.{bands}"
         parts.append(FigurePart("curves", "Curves", note, "loss"))
     if any(_varies(entry.get("weight", {})) for entry in strategies):
         note = "What each task's loss is worth in the objective, averaged over the epoch."
@@ -210,7 +214,7 @@ def _figure_parts(figures: Mapping[str, Any]) -> list[FigurePart]:
         note = "At each rate the best of a strategy's other settings; a cross marks a rate at which runs failed. The lower the better."
         parts.append(FigurePart("rates", "Learning rates", note, "rates"))
     if figures["front"]:
-        note = "Large: the mean of a strategy; small: its seeds; dots: means of resampled seeds (bootstrap); the line joins what no other strategy beats in both tasks. Lower left is better."
+        note = f"Large: the mean of a strategy; small: its {replicate}s; dots: means of resampled {replicate}s (bootstrap); the line joins what no other strategy beats in both tasks. Lower left is better."
         parts.append(FigurePart("front", "Front", note, "front", has_legend=False))
     return parts
 

@@ -19,7 +19,7 @@ class MetricDifference:
         against: The equal weights that it is compared with.
         task: The task.
         metric: The metric.
-        difference: The differences, paired by seed.
+        difference: The differences, in pairs of one seed (and fold).
     """
 
     strategy: str

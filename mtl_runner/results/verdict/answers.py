@@ -23,8 +23,8 @@ from mtl_runner.results.verdict.wording import (
     listed,
     names_of,
     of_kind,
+    paired_words,
     percent,
-    seeds_words,
     verb_ending,
 )
 
@@ -94,12 +94,12 @@ def _mixed_answer(judged: Sequence[Verdict], data: str, margin: str) -> str:
     if not unclear:
         return f"No strategy helps on {data}: {'; '.join(parts)}."
     counts = sorted({v.versus_equal.count for v in unclear if v.versus_equal is not None})
-    seeds = seeds_words(counts[-1]) if counts else ""
-    seeds = f"{counts[0]} to {seeds}" if len(counts) > 1 else seeds
+    pairs = counted(counts[-1], unclear[0].replicate) if counts else ""
+    pairs = f"{counts[0]} to {pairs}" if len(counts) > 1 else pairs
     sentences = [f"On {data}, {listed(parts)}."] if parts else []
     start = "With" if sentences else f"On {data}, with"
     verb = "is" if verb_ending(unclear) else "are"
-    sentences.append(f"{start} {seeds}, {names_of(unclear)} {verb} undecided.")
+    sentences.append(f"{start} {pairs}, {names_of(unclear)} {verb} undecided.")
     return " ".join(sentences)
 
 
@@ -111,14 +111,14 @@ def basis(verdicts: Sequence[Verdict], data: str, split: str, at: str) -> str:
     counts = [v.versus_equal.count for v in judged if v.versus_equal is not None]
     few = min((count for count in counts if count), default=0)
     many = max(counts)
-    seeds = f"{many} paired seed{'' if many == 1 else 's'}"
-    seeds = seeds if few == many else f"{few} to {seeds}"
+    pairs = paired_words(many, judged[0].replicate)
+    pairs = pairs if few == many else f"{few} to {pairs}"
     by_metrics = judged[0].quantity == METRICS
     quantity = "the log ratios of the main metrics" if by_metrics else "mean relative loss"
     name = {"test": "Test", "val": "Validation"}.get(split, split)
     epoch = "last epoch" if at == "final" else f"{at} epoch"
     chosen = " Validation chose everything." if split == "test" else ""
-    return f"{name} split, {epoch}, {seeds}; a difference below {percent(judged[0].margin)} counts as none. Judged by {quantity}.{chosen}"
+    return f"{name} split, {epoch}, {pairs}; a difference below {percent(judged[0].margin)} counts as none. Judged by {quantity}.{chosen}"
 
 
 def missing(data: DatasetEvidence) -> list[str]:
@@ -155,8 +155,14 @@ def missing(data: DatasetEvidence) -> list[str]:
         )
     counts = [len(s.values) for s in [*equal, *methods] if s.values]
     if any(s.values for s in equal) and methods and min(counts) < FEWEST:
-        few = "One seed says nothing" if min(counts) < 2 else f"{min(counts)} seeds say too little"
-        lines.append(f"{few} about chance: add seed=range(0,10).")
+        unit = data.replicate
+        few = (
+            f"One {unit} says nothing"
+            if min(counts) < 2
+            else f"{min(counts)} {unit}s say too little"
+        )
+        more = "" if unit == "seed" else "the other folds, or "
+        lines.append(f"{few} about chance: add {more}seed=range(0,10).")
     return lines
 
 

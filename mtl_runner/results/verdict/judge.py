@@ -155,6 +155,7 @@ def _compare(data: DatasetEvidence, strategy: StrategyEvidence, margin: float) -
         equal_failures=failures(strategy, equal),
         fixed_failures=failures(strategy, other_fixed),
         twin_failures=failures(strategy, twin),
+        replicate=data.replicate,
     )
 
 

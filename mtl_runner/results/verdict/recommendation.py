@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mtl_runner.errors.words import counted
 from mtl_runner.results.records.evidence import DatasetEvidence, StrategyEvidence
 from mtl_runner.results.statistics.differences import percentage, relative_changes
 from mtl_runner.results.statistics.paired import Paired, paired
@@ -26,8 +27,8 @@ from mtl_runner.results.verdict.wording import (
     listed,
     names_of,
     of_kind,
+    paired_words,
     percent,
-    seeds_words,
 )
 
 ALONE, EQUAL = "single-task training", "equal weights"
@@ -102,7 +103,7 @@ def recommend(data: DatasetEvidence, verdicts: Sequence[Verdict]) -> Recommendat
 
 
 def versus_single_task(data: DatasetEvidence, strategy: StrategyEvidence) -> Paired | None:
-    """Return the relative difference of a strategy to the single-task baseline, paired by seed.
+    """Return the relative difference of a strategy to the single-task baseline, in pairs.
 
     Returns:
         The difference, below 0 if sharing is better; None without a baseline that can be judged.
@@ -149,11 +150,11 @@ def _gain(chosen: Verdict) -> str:
 
 def _certainty(chosen: Verdict) -> str:
     assert chosen.versus_equal is not None
-    seeds = f"{chosen.versus_equal.count} paired seeds"
+    pairs = paired_words(chosen.versus_equal.count, chosen.replicate)
     margin = percent(chosen.margin)
     if chosen.kind == HELPS:
-        return f"Shown by {seeds}: more than {margin} better than equal weights and than {BEST}."
-    shown = f"Shown by {seeds} against equal weights: more than {margin} better."
+        return f"Shown by {pairs}: more than {margin} better than equal weights and than {BEST}."
+    shown = f"Shown by {pairs} against equal weights: more than {margin} better."
     if chosen.role == "fixed":
         return f"{shown} No method was shown to do better."
     if chosen.kind == STATIC:
@@ -208,7 +209,8 @@ def _certainty_of_leader(first: Verdict) -> str:
     if first.equal_failures.lost > first.equal_failures.won:
         return f"Not decided: it is ahead, but failed in {first.failed} of {first.failed + first.seeds} runs."
     why = "may be chance" if count < FEWEST else "leave it open"
-    return f"Not decided: {seeds_words(count)} {why if count > 1 else 'says nothing about chance'}; try {max(10, 2 * count)} seeds."
+    pairs, more = (counted(number, first.replicate) for number in (count, max(10, 2 * count)))
+    return f"Not decided: {pairs} {why if count > 1 else 'says nothing about chance'}; try {more}."
 
 
 def _undecided(unclear: Sequence[Verdict]) -> str:
@@ -218,13 +220,13 @@ def _undecided(unclear: Sequence[Verdict]) -> str:
     count = min(v.versus_equal.count for v in unclear if v.versus_equal is not None)
     names = names_of(unclear) if len(unclear) < 4 else f"{len(unclear)} strategies"
     verb = "is" if len(unclear) == 1 and unclear[0].role != "fixed" else "are"
-    return f"With {seeds_words(count)}, {names} {verb} undecided."
+    return f"With {counted(count, unclear[0].replicate)}, {names} {verb} undecided."
 
 
 def _by(judged: Sequence[Verdict]) -> str:
     counts = [v.versus_equal.count for v in judged if v.versus_equal is not None]
     few = min((count for count in counts if count), default=0)
-    return f"Shown by {few} paired seeds." if few >= FEWEST else ""
+    return f"Shown by {paired_words(few, judged[0].replicate)}." if few >= FEWEST else ""
 
 
 def _single_task(
@@ -240,7 +242,7 @@ def _single_task(
         alone.name,
         f"Train each task by itself ({alone.name}).",
         sharing,
-        f"Shown by {versus.count} paired seeds: beyond the margin of {margin}.",
+        f"Shown by {paired_words(versus.count, data.replicate)}: beyond the margin of {margin}.",
         f"Of what shares a model, use {_name(data, shared)}.",
     )
 
@@ -259,7 +261,7 @@ def _sharing(
     verb = "are" if name == EQUAL else "is"
     words = f"{name} {verb} {against(versus, unit)} {ALONE} ({interval_words(versus, unit)})"
     if versus.count < FEWEST or not versus.known:
-        return f"Whether sharing a model is worth it is undecided with {seeds_words(versus.count)}: {words}."
+        return f"Whether sharing a model is worth it is undecided with {counted(versus.count, data.replicate)}: {words}."
     if versus.high < -first.margin:
         return f"Sharing a model is worth it: {words}."
     if _is_worse(versus, first.margin):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from mtl_runner.errors.words import counted
 from mtl_runner.results.statistics.failures import Failures
 from mtl_runner.results.text import number
 from mtl_runner.results.verdict.verdict import (
@@ -23,7 +24,7 @@ from mtl_runner.results.verdict.wording import (
     interval_words,
     p_values,
     percent,
-    seeds_words,
+    same_words,
 )
 
 
@@ -31,21 +32,21 @@ def describe(verdict: Verdict) -> str:
     """Return one line: the verdict, then its numbers, then what is missing."""
     v = verdict
     equal = v.versus_equal
-    seeds = seeds_words(equal.count if equal else v.seeds)
+    replicates = counted(equal.count if equal else v.seeds, v.replicate)
     plural = v.role == "fixed"
-    parts = [f"{v.strategy}{f' ({BEST})' if plural else ''} {_claim(v, seeds)}"]
+    parts = [f"{v.strategy}{f' ({BEST})' if plural else ''} {_claim(v, replicates)}"]
     unit = "error" if v.quantity == METRICS else "loss"
     if equal is None:
         parts.append("there are no equal weights to compare with")
     elif equal.count == 0:
-        parts.append("no run has a finished pair with equal weights on the same seed")
+        parts.append(f"no run has a finished pair with equal weights on {same_words(v.replicate)}")
     else:
         within = f", within ±{percent(v.margin)}" if v.kind == NO_DIFFERENCE else ""
         parts.append(
-            f"{against(equal, unit)} equal weights ({interval_words(equal, unit)}{within}; {p_values(equal)})"
+            f"{against(equal, unit)} equal weights ({interval_words(equal, unit)}{within}; {p_values(equal, v.replicate)})"
         )
         if equal.known and equal.count < FEWEST:
-            parts.append(f"fewer than {FEWEST} seeds settle nothing")
+            parts.append(f"fewer than {FEWEST} {v.replicate}s settle nothing")
         elif v.kind == UNDECIDED and equal.low > v.margin and v.equal_failures.reliable:
             parts.append("not sure enough after Holm's correction over all judged strategies")
     if v.fixed and v.fixed == v.equal:
@@ -68,11 +69,11 @@ def describe(verdict: Verdict) -> str:
     if v.unfinished:
         parts.append(f"{v.unfinished} not finished")
     if equal is not None and equal.count and v.kind != UNDECIDED:
-        parts.append(seeds)
+        parts.append(replicates)
     return f"{parts[0]}: {'; '.join(parts[1:])}."
 
 
-def _claim(v: Verdict, seeds: str) -> str:
+def _claim(v: Verdict, replicates: str) -> str:
     """Return the verb of a verdict, in the plural for the best fixed weights."""
     plural = v.role == "fixed"
     if v.kind == BETTER and plural:
@@ -84,7 +85,7 @@ def _claim(v: Verdict, seeds: str) -> str:
         STATIC: "helps, but static weights suffice",
         BETTER: f"beats equal weights, {against}",
         HURTS: "hurt" if plural else "hurts",
-        UNDECIDED: f"{'are' if plural else 'is'} undecided with {seeds}",
+        UNDECIDED: f"{'are' if plural else 'is'} undecided with {replicates}",
     }[v.kind]
 
 
@@ -98,7 +99,7 @@ def _failures(v: Verdict) -> list[str]:
     equal = v.equal_failures
     if equal.lost or equal.won:
         parts.append(
-            f"with {seeds_words(equal.lost)} it alone failed, with {equal.won} equal weights alone (sign test: p {number(equal.p, 2)})"
+            f"with {counted(equal.lost, v.replicate)} it alone failed, with {equal.won} equal weights alone (sign test: p {number(equal.p, 2)})"
         )
     return parts
 

@@ -20,7 +20,7 @@ NO_DIFFERENCE, HELPS, STATIC, BETTER, HURTS, UNDECIDED, NOT_APPLICABLE = (
     "not applicable",
 )
 METRICS = "main metrics"  # the quantity where there is no mean relative loss
-FEWEST = 3  # paired seeds that a verdict needs: of two, chance alone gives narrow intervals
+FEWEST = 3  # pairs that a verdict needs: of two, chance alone gives narrow intervals
 NO_FAILURES = Failures()
 
 
@@ -49,7 +49,7 @@ class Verdict:
         unfinished: The number of runs that were killed or still run.
         delta_m: Change against the tuned single-task runs in percent, over metrics; NaN without.
         delta_m_task: The same, averaged within each task first.
-        spread: How far learning rates and seeds move the result.
+        spread: How far learning rates and replicates move the result.
         seconds: Mean training time of a run.
         backward_passes: Backward passes per step; NaN where they are not recorded.
         quantity: What the relative differences are of: "mean relative loss" or "main metrics".
@@ -62,6 +62,7 @@ class Verdict:
         equal_failures: The failures of equal weights beside its own.
         fixed_failures: The failures of the best fixed weights beside its own.
         twin_failures: The failures of its frozen twin beside its own.
+        replicate: As :attr:`DatasetEvidence.replicate`.
     """
 
     data: str
@@ -93,10 +94,11 @@ class Verdict:
     equal_failures: Failures = NO_FAILURES
     fixed_failures: Failures = NO_FAILURES
     twin_failures: Failures = NO_FAILURES
+    replicate: str = "seed"
 
     @property
     def lost(self) -> int:
-        """The number of failed runs whose seed equal weights finished.
+        """The number of failed runs whose replicate equal weights finished.
 
         Of a strategy that a study gave up, it is the number of all that failed.
         """

@@ -1,10 +1,11 @@
-"""Differences, seeds and names of strategies in words, which all sentences of a verdict share."""
+"""Differences, numbers of pairs and names of strategies in words, shared by all sentences."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 
+from mtl_runner.errors.words import counted
 from mtl_runner.results.statistics.paired import LEVEL, Paired, least_p
 from mtl_runner.results.text import number
 from mtl_runner.results.verdict.verdict import Verdict
@@ -58,16 +59,16 @@ def _times(change: float) -> str:
     return _short(1 + change)
 
 
-def p_values(versus: Paired) -> str:
-    """Return the p-values in brackets, or why so few seeds have none below the level."""
+def p_values(versus: Paired, replicate: str) -> str:
+    """Return the p-values in brackets, or why so few replicates have none below the level."""
     if least_p(versus.count) > LEVEL:
-        return f"a sign-flip test needs {_least_count()} seeds"
+        return f"a sign-flip test needs {counted(_least_count(), replicate)}"
     holm = f", {number(versus.p_holm, 2)} after Holm" if math.isfinite(versus.p_holm) else ""
     return f"p {number(versus.p, 2)}{holm}"
 
 
 def _least_count() -> int:
-    """Return the fewest seeds whose sign-flip test can reach the level."""
+    """Return the fewest pairs whose sign-flip test can reach the level."""
     return next(count for count in range(1, 99) if least_p(count) <= LEVEL)
 
 
@@ -83,9 +84,14 @@ def _short(value: float) -> str:
     return number(value, 3 if value < 1e3 else 4)
 
 
-def seeds_words(count: int) -> str:
-    """Return a number of seeds in words."""
-    return f"{count} seed{'' if count == 1 else 's'}"
+def paired_words(count: int, replicate: str) -> str:
+    """Return a number of pairs in words: ``5 paired seeds``."""
+    return counted(count, f"paired {replicate}")
+
+
+def same_words(replicate: str) -> str:
+    """Return what two runs of a pair have in common: ``the same fold``."""
+    return f"the same {'seed and fold' if replicate == 'run' else replicate}"
 
 
 def of_kind(verdicts: Sequence[Verdict], kind: str) -> list[Verdict]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 from pathlib import Path
@@ -140,3 +141,18 @@ def test_a_picture_that_cannot_be_drawn_costs_no_report(
     assert not (sweep / "comparison.png").exists()
     warning = "The comparison is complete, but not its picture: ValueError: no font"
     assert caplog.messages == [warning]
+
+
+@pytest.mark.parametrize(("seeds", "unit"), [(1, "folds"), (2, "runs")])
+def test_folds_are_not_called_seeds(tmp_path: Path, seeds: int, unit: str) -> None:
+    """Breaks if two folds of one seed are counted as two seeds, or more seeds are asked for."""
+    for fold, seed in itertools.product(range(2), range(seeds)):
+        for weighting in ("fixed", "dwa"):
+            options = {"data.split.folds": 5, "data.split.fold": fold}
+            name = f"{weighting}{fold}{seed}"
+            write_run(tmp_path, name, METRICS, weighting=weighting, seed=seed, overrides=options)
+    text = compare(tmp_path).text()
+    assert f"a sign-flip test needs 6 {unit}" in text
+    assert "seeds" not in text
+    few = "2 folds say too little about chance: add the other folds, or seed=range(0,10)."
+    assert (few in text) == (seeds == 1)

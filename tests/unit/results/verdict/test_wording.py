@@ -6,7 +6,7 @@ import pytest
 
 from mtl_runner.results.statistics.paired import Paired
 from mtl_runner.results.verdict.sentences import describe
-from mtl_runner.results.verdict.wording import listed, seeds_words
+from mtl_runner.results.verdict.wording import listed, paired_words, same_words
 from tests.unit.results.verdict.made_verdicts import verdict, versus
 
 WORDS = [
@@ -51,4 +51,5 @@ def test_differences_in_words(equal: Paired, words: str) -> None:
 def test_one_and_several_are_told_apart() -> None:
     """Breaks if a list of one gets an "and", or one seed an "s"."""
     assert (listed(["a"]), listed(["a", "b", "c"])) == ("a", "a, b and c")
-    assert (seeds_words(1), seeds_words(2)) == ("1 seed", "2 seeds")
+    assert (paired_words(1, "seed"), paired_words(2, "fold")) == ("1 paired seed", "2 paired folds")
+    assert (same_words("fold"), same_words("run")) == ("the same fold", "the same seed and fold")
