@@ -25,6 +25,11 @@ HYDRA_FLAGS = (
     *("--experimental-rerun", "--info"),
     *("-h", "-c", "-p", "-r", "-m", "-sc", "-cp", "-cn", "-cd", "-i"),
 )
+# Hydra obeys one of these; its command takes two for an error of its own.
+EXCLUSIVE_FLAGS = (
+    *("-m", "--multirun", "-r", "--run", "-c", "--cfg", "-i", "--info"),
+    *("-sc", "--shell-completion"),
+)
 OUR_FLAGS = ("--list", "--explain", "--prune")
 EXAMPLES = {"weighting": "uncertainty", "data": "digits", "resume": "outputs/my_run", "seed": "1"}
 
@@ -46,8 +51,9 @@ def check_overrides(arguments: Sequence[str]) -> None:
         Traceback (most recent call last):
         mtl_runner.errors.ConfigError: schedule=0 must name an option; allowed: all, ...
     """
-    flags = {argument for argument in arguments if argument.startswith("-")}
+    flags = {argument.partition("=")[0] for argument in arguments if argument.startswith("-")}
     many = bool(flags & {"-m", "--multirun"}) or "hydra.mode=MULTIRUN" in arguments
+    _check_flags([flag for flag in EXCLUSIVE_FLAGS if flag in flags])
     sweeps = [
         argument.lstrip("+")
         for argument in arguments
@@ -86,6 +92,16 @@ def check_overrides(arguments: Sequence[str]) -> None:
             if (group in GROUPS or "/" in group) and not _is_choice(value):
                 allowed = f"; {suggest(str(value), _options(group))}" if group in GROUPS else ""
                 raise ConfigError(f"{typed} must name an option{allowed}.")
+
+
+def _check_flags(flags: Sequence[str]) -> None:
+    """Check that at most one of the flags is there that exclude each other."""
+    if len(flags) < 2:
+        return
+    first, second = flags[:2]
+    if first in ("-m", "--multirun") and second in ("-c", "--cfg"):
+        raise ConfigError(f"{second} prints the config of one run; leave out {first}.")
+    raise ConfigError(f"{first} and {second} cannot be one command; leave one of them out.")
 
 
 def many_runs(group: str, typed: str) -> str:

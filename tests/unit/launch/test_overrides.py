@@ -76,6 +76,24 @@ def test_a_study_and_a_search_are_two_commands() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["-m", "--cfg", "job"], "--cfg prints the config of one run; leave out -m."),
+        (
+            ["-c=job", "+study=fair", "--multirun"],
+            "-c prints the config of one run; leave out --multirun.",
+        ),
+        (["-m", "--info"], "-m and --info cannot be one command; leave one of them out."),
+    ],
+)
+def test_flags_that_exclude_each_other_are_a_sentence(arguments: list[str], sentence: str) -> None:
+    """Breaks if -m --cfg job is answered with a raw error of Hydra's."""
+    with pytest.raises(ConfigError) as error:
+        check_overrides(arguments)
+    assert str(error.value) == sentence
+
+
 @pytest.mark.parametrize("group", ["study", "search"])
 def test_the_config_of_a_sweep_is_none_of_a_run(group: str) -> None:
     """Breaks if another sweeper than its own trains a study as one run."""
