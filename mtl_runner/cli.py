@@ -242,7 +242,7 @@ def _resume(directory: Path, arguments: list[str]) -> int:
         _end_of_imports()
         return train_recorded_stack(directory)
     from mtl_runner.errors import ConfigError, RunDirectoryError
-    from mtl_runner.runs.directory import WITHOUT_EFFECT
+    from mtl_runner.errors.option_keys import WITHOUT_EFFECT, is_among
     from mtl_runner.runs.records import own_loop, read_config, read_result
 
     config = read_config(directory)
@@ -255,7 +255,7 @@ def _resume(directory: Path, arguments: list[str]) -> int:
         if key == "trainer.epochs":
             longer = OmegaConf.from_dotlist([argument]).trainer.epochs
             continue
-        if not any(f"{key}.".startswith(f"{option}.") for option in WITHOUT_EFFECT):
+        if not is_among(key, WITHOUT_EFFECT):
             raise ConfigError(
                 f"resume= goes on with the recorded config and takes no other option but trainer.epochs, {', '.join(WITHOUT_EFFECT)} (found {argument!r}); use repeat={directory} to change something."
             )

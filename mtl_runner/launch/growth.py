@@ -8,7 +8,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
-from mtl_runner.runs.directory import WITHOUT_EFFECT
+from mtl_runner.errors.option_keys import WITHOUT_EFFECT, is_among
 
 # Options of a search that its runs do not depend on.
 GROWING = ("search.trials", "search.batch", "search.prune")
@@ -43,7 +43,9 @@ def difference(recorded: Sequence[str], options: Sequence[str]) -> str | None:
         return f"{' '.join(recorded)} there"
     for key in [*old, *(key for key in new if key not in old)]:
         pair = old.get(key), new.get(key)
-        if any(o is not None and o.is_sweep_override() for o in pair) or _without_effect(key):
+        if any(o is not None and o.is_sweep_override() for o in pair) or is_among(
+            key, WITHOUT_EFFECT
+        ):
             continue
         if None not in pair and key.partition(".")[0] == "study":
             # A study takes up what fits of the runs of another one.
@@ -69,8 +71,3 @@ def _typed(override: Override) -> str:
     if override.is_delete():
         return override.get_key_element()
     return f"{override.get_key_element().lstrip('+')}={override.get_value_element_as_str()}"
-
-
-def _without_effect(key: str) -> bool:
-    """Return whether an option changes no result."""
-    return any(f"{key}.".startswith(f"{option}.") for option in WITHOUT_EFFECT)

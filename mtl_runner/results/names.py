@@ -15,8 +15,8 @@ def short_names(strategies: Sequence[StrategyEvidence], longest: int = LONGEST) 
     """Return a name for every strategy that is short enough to stand beside a row; no two agree.
 
     Numbers, which a search makes of sixteen digits, are rounded to four. Fixed weights of many
-    tasks are called so where they are the only ones; of other long names the last settings are left
-    out.
+    tasks are called so where they are the only ones; of other long names the settings that are the
+    default are left out, and of those that remain the last ones.
 
     Example:
         >>> equal = StrategyEvidence("equal", "equal")
@@ -46,7 +46,12 @@ def _cut(name: str, longest: int) -> str:
     if len(name) <= longest:
         return name
     first, *settings = name.split(", ")
-    while settings and len(", ".join([first, *settings, "..."])) > longest:
-        settings.pop()
-    short = ", ".join([first, *settings, "..."])
+    changed = [setting for setting in settings if not setting.endswith("=default")]
+    if settings and not changed:
+        return f"{first} (defaults)"
+    if len(", ".join([first, *changed])) <= longest:
+        return ", ".join([first, *changed])
+    while changed and len(", ".join([first, *changed, "..."])) > longest:
+        changed.pop()
+    short = ", ".join([first, *changed, "..."])
     return short if len(short) <= longest else f"{name[: longest - 3]}..."

@@ -261,7 +261,7 @@ def _of_grid(points: Sequence[StrategyEvidence]) -> str:
     _, method = grid_of(best)
     setting = ", ".join(part for part in best.name.split(", ") if part not in method.split(", "))
     edge = _edge(best.name, [s.name for s in points])
-    return f"Of {len(points)} settings of {method}, {setting} is the best on validation ({number(best.mean_monitor)}){edge}."
+    return f"Of {len(points)} settings of {method}, {setting or best.name} is the best on validation ({number(best.mean_monitor)}){edge}."
 
 
 def _edge(best: str, names: Sequence[str]) -> str:

@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mtl_runner.compat.omegaconf_yaml import to_yaml
 from mtl_runner.errors import RunDirectoryError
+from mtl_runner.errors.option_keys import PLACES, WITHOUT_EFFECT
 from mtl_runner.files import remove_temporary_files, write_atomic, write_json
 from mtl_runner.runs.lock import locked
 from mtl_runner.runs.records import (
@@ -28,27 +29,6 @@ from mtl_runner.runs.records import (
     read_summary,
 )
 
-# Options that change no result, whatever they are: a run goes on with others.
-WITHOUT_EFFECT = (
-    "data.loader",
-    "trainer.checkpoint_every",
-    "trainer.devices",  # but for rounding
-    "trainer.timeout",
-    "record.checkpoints",
-    "record.safetensors",
-    "tracker",
-)
-# Options that say where a run trains and not what, so that a run can move to another machine.
-PLACES = (
-    *WITHOUT_EFFECT,
-    "data.path",
-    "data.second_path",
-    "data.cache",
-    "trainer.device",
-    "trainer.threads",
-    "record",
-    "name",
-)
 RUN_FILES = ("metrics.csv", "summary.json", "checkpoint.pt", "best.pt")
 
 

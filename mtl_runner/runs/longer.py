@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from mtl_runner.config.instantiate import takes
 from mtl_runner.errors import ConfigError, RunDirectoryError
 from mtl_runner.errors.checks import whole_number
+from mtl_runner.errors.option_keys import WITHOUT_EFFECT, is_among
 from mtl_runner.errors.words import counted
 from mtl_runner.experiment.build import Experiment, build
 from mtl_runner.experiment.own_optimizers import SETTLING
@@ -86,7 +87,7 @@ def bound_to_length(experiment: Experiment, config: DictConfig) -> str:
     assert isinstance(plain, dict)
     for group in TIMED:
         for key, value in _shares_of_the_run(plain.get(group), group):
-            if not any(f"{key}.".startswith(f"{o}.") for o in run_directory.WITHOUT_EFFECT):
+            if not is_among(key, WITHOUT_EFFECT):
                 return f"{key}={value} is a share of them"
     return ""
 

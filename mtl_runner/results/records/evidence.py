@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from mtl_runner.errors.option_keys import COMPUTATION, is_among
 from mtl_runner.results.records.dataset import DatasetRuns, Records, Strategy
 from mtl_runner.results.records.run import Run
 from mtl_runner.results.records.summary import Metrics
@@ -19,10 +20,10 @@ Values = Mapping[str, Metrics]  # {task: {metric: value}}
 
 FINISHED = 0.8  # the share of its runs that a reference must have finished
 # Options of a run that are no setting beside the strategy: the strategy, the data, the replicate,
-# and what is recorded.
+# and how it is computed and recorded.
 _NO_SETTING = re.compile(
-    r"^(weighting|update|schedule|likelihood|hydra|record)(\W|$)|^data(?!\.batch_size$)(\.|$)"
-    r"|^(name|debug)$|(^|\.)(seed|fold)$"
+    r"^(weighting|update|schedule|likelihood|hydra)(\W|$)|^data(?!\.batch_size$)(\.|$)"
+    r"|^debug$|(^|\.)(seed|fold)$"
 )
 
 
@@ -362,7 +363,13 @@ def _settings(strategy: Strategy, studies: Mapping[Path, str]) -> tuple[tuple[st
     if study := studies.get(run.directory):
         return (("study", study),)
     settings = {**run.overrides, **run.choices}
-    return tuple(sorted(item for item in settings.items() if not _NO_SETTING.search(item[0])))
+    return tuple(
+        sorted(
+            item
+            for item in settings.items()
+            if not _NO_SETTING.search(item[0]) and not is_among(item[0], COMPUTATION)
+        )
+    )
 
 
 def _given_up(strategy: Strategy) -> StrategyEvidence:

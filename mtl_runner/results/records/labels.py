@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
+from mtl_runner.errors.option_keys import COMPUTATION, is_among
 from mtl_runner.results.records.run import Run
 
 BATCH_SIZE = "data.batch_size"  # a setting of the training, although its key says data
@@ -34,7 +35,8 @@ def label_runs(runs: Sequence[Run]) -> list[Label]:
     """Return one label per run, made from what varies between the runs.
 
     ``lr=default`` stands only beside another ``lr`` of the same weighting: a run that did not set
-    an option is not named after the options that other weightings set.
+    an option is not named after the options that other weightings set. How a run was computed, as
+    on which device, is no part of a name.
     """
     settings = settings_of(runs)
     ours = {
@@ -45,9 +47,8 @@ def label_runs(runs: Sequence[Run]) -> list[Label]:
     }
     # A run of which nothing can be read says nothing about what varies.
     known = [pair for pair in zip(runs, settings, strict=True) if _is_known(pair[0])]
-    keys = sorted(
-        {key for setting in settings for key in setting}, key=lambda key: (key != "weighting", key)
-    )
+    named = {key for setting in settings for key in setting if not is_among(key, COMPUTATION)}
+    keys = sorted(named, key=lambda key: (key != "weighting", key))
     varying = [
         key
         for key in keys

@@ -41,3 +41,14 @@ def test_the_numbers_of_a_search_are_rounded() -> None:
         "dwa, lr=1.235e-05",
         "dwa, lr=1.235e-05 (2)",
     ]
+
+
+def test_defaults_are_left_out_of_a_long_name() -> None:
+    """Breaks if the equal weights of merged sweeps are called `fixed, ...`."""
+    equal = "fixed, optimizer.lr=default, digit=default, parity=default, ink=default"
+    longer = "dwa, optimizer.lr=default, weighting.temperature=3"
+    strategies = [StrategyEvidence(equal, "equal"), StrategyEvidence(longer, "strategy")]
+    assert list(short_names(strategies, longest=32).values()) == [
+        "fixed (defaults)",
+        "dwa, weighting.temperature=3",
+    ]

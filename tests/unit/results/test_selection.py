@@ -83,6 +83,20 @@ def test_the_best_point_of_each_grid_stands_for_it(tmp_path: Path) -> None:
     assert len(names(tmp_path, Selection(everything=True))) == 6
 
 
+def test_the_best_of_a_study_and_a_sweep_is_named(tmp_path: Path) -> None:
+    """Breaks if a merged table says `Of 2 settings of dwa,  is the best`."""
+    for weighting in ("fixed", "dwa"):
+        write_grid(tmp_path / "study", weighting, {0.1: 0.4})
+        write_run(tmp_path / "sweep", weighting, METRICS, weighting=weighting)
+    jobs = {
+        "fixed_0.1": {"strategy": "equal", "role": "equal"},
+        "dwa_0.1": {"strategy": "dwa", "role": "strategy"},
+    }
+    write_study(tmp_path / "study", jobs)
+    notes = table_of(tmp_path, Selection()).notes
+    assert "Of 2 settings of dwa, dwa is the best on validation (0.4)." in notes
+
+
 def test_a_sweep_that_is_one_grid_is_shown_in_full(tmp_path: Path) -> None:
     """Breaks if a sweep over a learning rate, and nothing else, ends with one row."""
     write_grid(tmp_path, "dwa", {0.001: 0.9, 0.01: 0.5, 0.1: 0.3})

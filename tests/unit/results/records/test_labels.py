@@ -141,6 +141,14 @@ def test_when_a_run_is_given_up_is_no_strategy() -> None:
     assert strategies(limited, run(**{"optimizer.lr": "0.1"})) == ["fixed", "fixed"]
 
 
+def test_how_a_run_was_computed_is_no_strategy_and_no_data() -> None:
+    """Breaks if a sweep on another device, or with loader workers, is not compared with ours."""
+    computed = {"trainer__device": "cpu", "trainer__threads": 1, "data__loader__workers": 2}
+    runs = [run("dwa", seed=0), run("dwa", seed=1, data__cache="c", **computed)]
+    assert label_runs(runs) == [Label("toy", "dwa", f"seed={seed}") for seed in (0, 1)]
+    assert settings_of(runs)[1]["trainer.device"] == "cpu"  # a difference of two runs all the same
+
+
 def test_a_group_that_other_runs_override_counts_by_its_choice() -> None:
     """Breaks if the default option of a group is called `default` beside those by name."""
     default = Run(Path("x"), "finished", "", {"weighting": "fixed", "update": "joint"}, {})
