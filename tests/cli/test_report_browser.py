@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import pandas as pd
 import pytest
 
 from mtl_runner.results.report.write import write_report
@@ -198,6 +199,20 @@ def test_the_logarithmic_switch_draws_anew(page: Chromium) -> None:
     page.run("document.querySelector('.scale').click()")
     assert page.run("document.querySelector('.scale').ariaPressed") == "true"
     assert page.run(path) != before
+
+
+def test_figures_of_one_quantity_share_their_kind_of_axis(
+    browser: Chromium, tmp_path: Path
+) -> None:
+    """Breaks if one task's weight is drawn on a log axis, and that of the next on a linear one."""
+    for weighting, weight in (("fixed", 1000.0), ("dwa", 1.0)):
+        file = write_trained_run(tmp_path / weighting, weighting) / "metrics.csv"
+        curves = pd.read_csv(file)
+        curves.loc[(curves["task"] == "y1") & (curves["split"] == "train"), "weight"] = weight
+        curves.to_csv(file, index=False)
+    browser.open(write_report([tmp_path], tmp_path / "report.html"))
+    switches = "document.querySelectorAll('.figures[data-kind=weight] [aria-pressed]')"
+    assert browser.run(f"[...{switches}].map(s => s.ariaPressed)") == ["true", "true"]
 
 
 FIRST_SCREEN = """(() => {

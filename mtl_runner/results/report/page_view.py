@@ -205,7 +205,7 @@ def _figure_parts(figures: Mapping[str, Any], replicate: str) -> list[FigurePart
         note = f"Unweighted validation loss per epoch, so that strategies compare: the mean over {replicate}s.{bands}"
         parts.append(FigurePart("curves", "Curves", note, "loss"))
     if any(_varies(entry.get("weight", {})) for entry in strategies):
-        note = "What each task's loss is worth in the objective, averaged over the epoch."
+        note = "What each task's loss is worth in the objective, averaged over the epoch. Methods with the same weights share a line: point at a name in the legend to see its own."
         parts.append(FigurePart("weights", "Weights", note, "weight"))
     if any(entry.get("sigma") for entry in strategies):
         note = "The learned noise scale of each task, in units of its target, where a strategy learns one."

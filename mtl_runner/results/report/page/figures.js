@@ -85,12 +85,12 @@ document.querySelectorAll('.figures').forEach((box) => {
     const colours = Object.fromEntries(section.strategies.map((s) => [s.name, s.colour]));
     add(new Plane(box, section.front, (name) => colours[name] ?? 7));
   } else {
+    const figures = section.tasks.filter((task) => has(kind, task)).map((task) => [task, kind, linesOf(number, kind, task)]);
     if (kind === 'loss' && section.tasks.length > 1 && has('relative', section.overall)) {
-      add(new LineChart(box, 'All tasks', 'relative_loss', 'epoch', linesOf(number, 'relative', section.overall), {view: views[number]}));
+      figures.unshift(['All tasks', 'relative_loss', linesOf(number, 'relative', section.overall)]);
     }
-    for (const task of section.tasks) {
-      if (has(kind, task)) add(new LineChart(box, task, kind, 'epoch', linesOf(number, kind, task), {view: views[number]}));
-    }
+    const panels = figures.map(([, , lines]) => lines);
+    for (const [title, unit, lines] of figures) add(new LineChart(box, title, unit, 'epoch', lines, {view: views[number], panels}));
   }
 });
 

@@ -1,8 +1,9 @@
-// Lines over epochs or rates. `lines()` gives {name, colour, dash, x, mean, low, high, failed} for what is to be drawn.
+// Lines over epochs or rates. `lines()` gives {name, colour, dash, x, mean, low, high, failed} for what is to be drawn; `panels` are
+// those of all figures of the quantity.
 class LineChart extends Chart {
-  constructor(parent, title, unit, xLabel, lines, {xLog = false, marks = false, view = null} = {}) {
+  constructor(parent, title, unit, xLabel, lines, {xLog = false, marks = false, view = null, panels = [lines]} = {}) {
     super(parent, title, unit, xLabel);
-    Object.assign(this, {lines, xLog, marks, view});
+    Object.assign(this, {lines, xLog, marks, view, panels});
     if (view) this.plot.addEventListener('dblclick', () => view.show(null));
     this.render();
   }
@@ -44,7 +45,11 @@ class LineChart extends Chart {
     return this.view.zoom(zoom, this.position === null ? null : this.stops[this.position]);
   }
 
-  helps() { return wantsLog(this.lines().flatMap((line) => line.mean)); }
+  // One kind of axis, so that figures beside each other are read alike, as in the PNGs.
+  helps() {
+    const panels = this.panels.map((lines) => lines().flatMap((line) => line.mean));
+    return panels.some(wantsLog) && panels.flat().every((v) => v === null || v > 0);
+  }
 
   paint(height) {
     const lines = this.lines();
