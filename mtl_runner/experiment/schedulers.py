@@ -14,6 +14,7 @@ from mtl_runner.config.instantiate import (
 )
 from mtl_runner.config.settings import Settings
 from mtl_runner.errors import ConfigError
+from mtl_runner.errors.words import counted
 
 # How torch's schedulers call the number of their steps in the whole run.
 RUN_LENGTHS = ("T_max", "total_steps")
@@ -33,7 +34,8 @@ def make_schedulers(
         steps_per_epoch: Steps of an epoch, for schedulers that step with them.
 
     Raises:
-        ConfigError: If the node makes no scheduler, or one that cannot step after every step.
+        ConfigError: If the node makes no scheduler, one that cannot step after every step, or a
+            cycle of another length than the run.
     """
     node = settings.trainer.scheduler_node
     if not node:
@@ -55,4 +57,19 @@ def make_schedulers(
             raise ConfigError(
                 "ReduceLROnPlateau looks at evaluations, which are at the ends of epochs; leave out trainer.lr_scheduler_per=step, or choose another trainer.lr_scheduler."
             )
+        if isinstance(scheduler, torch.optim.lr_scheduler.OneCycleLR):
+            is_cut = settings.debug and scheduler.total_steps > count
+            if not is_cut:
+                _check_length(scheduler.total_steps, count, "epochs" in node, per_step)
     return schedulers
+
+
+def _check_length(total: int, count: int, is_product: bool, per_step: bool) -> None:
+    """Check that a cycle is as long as the run, neither cut off nor stepped beyond its end."""
+    if total == count:
+        return
+    key, it = ("epochs * steps_per_epoch", "them") if is_product else ("total_steps", "it")
+    other_way = "" if per_step else ", or step it more often with trainer.lr_scheduler_per=step"
+    raise ConfigError(
+        f"trainer.lr_scheduler: OneCycleLR has {key}={total}, but takes {counted(count, 'step')} in this run, one after every {'step' if per_step else 'epoch'}; leave {it} out{other_way}."
+    )
