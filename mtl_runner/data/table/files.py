@@ -28,6 +28,14 @@ OPTIONS = (
 )
 OF_NUMBERS = ("decimal", "thousands", "na_values")
 SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods")
+# Other forms of tables, which would be read as lines of text.
+OTHER_FORMS = {
+    **dict.fromkeys((".json", ".jsonl", ".ndjson"), "JSON"),
+    **dict.fromkeys((".feather", ".arrow", ".ipc"), "a Feather or Arrow file"),
+    **dict.fromkeys((".pkl", ".pickle"), "a pickle"),
+    **dict.fromkeys((".orc", ".avro", ".h5", ".hdf5", ".npy", ".npz"), "no text"),
+}
+COMPRESSED = (".gz", ".bz2", ".xz", ".zip", ".zst")
 SEPARATORS = (";", "\t", "|")  # a header line of one name that holds one was read with a wrong one
 
 
@@ -95,7 +103,8 @@ def check_table_file(file: Path, path: str) -> None:
         path: How the user wrote it.
 
     Raises:
-        DataError: If there is no such file, or it is a folder or a spreadsheet.
+        DataError: If there is no such file, or it is a folder, a spreadsheet or
+            another form of table.
     """
     if file.is_dir():
         raise DataError(f"{path!r} is a folder; set data.path to a table in it, as CSV or Parquet.")
@@ -106,6 +115,11 @@ def check_table_file(file: Path, path: str) -> None:
     if file.suffix.lower() in SPREADSHEETS:
         raise DataError(
             f"{path!r} is a spreadsheet; save its sheet as CSV, and set data.path to that file."
+        )
+    plain = file.with_suffix("") if file.suffix.lower() in COMPRESSED else file
+    if form := OTHER_FORMS.get(plain.suffix.lower()):
+        raise DataError(
+            f"{path!r} is {form}; save it as CSV or Parquet, and set data.path to that file."
         )
 
 

@@ -232,6 +232,23 @@ def test_an_unknown_option_of_reading_gets_the_nearest_name(tmp_path):
         read_table(str(tmp_path / "t.csv"), {"encodng": "latin-1"})
 
 
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        ("t.json", "JSON"),
+        ("t.jsonl.gz", "JSON"),
+        ("T.FEATHER", "a Feather or Arrow file"),
+        ("t.pkl", "a pickle"),
+        ("t.npz", "no text"),
+    ],
+)
+def test_another_form_of_table_is_refused_by_name(tmp_path, name, form):
+    """Breaks if JSON is read as CSV, or the bytes of a Feather file are another encoding."""
+    (tmp_path / name).write_bytes(b"ARROW1\x00\xff")
+    with fails(DataError, f"{name}' is {form}; save it as CSV or Parquet, and set data.path to"):
+        read_table(str(tmp_path / name))
+
+
 def test_a_spreadsheet_is_refused_by_name(tmp_path):
     """Breaks if the bytes of an Excel file are taken for another encoding of text."""
     path = tmp_path / "t.xlsx"
