@@ -11,7 +11,6 @@ OTHER_NAMES = {
     "learning_rate": "lr",
     "wd": "weight_decay",
     "batchsize": "batch_size",
-    "num_workers": "workers",
     "num_epochs": "epochs",
     "max_epochs": "epochs",
     "n_epochs": "epochs",
@@ -22,6 +21,36 @@ OTHER_NAMES = {
     "accumulate_grad_batches": "accumulate",
     "gradient_accumulation_steps": "accumulate",
 }
+# What to type for options of Lightning, Transformers and their templates.
+OF_OTHER_TOOLS = {
+    "bf16": "trainer.precision=bf16",
+    "fp16": "trainer.precision=fp16",
+    "amp": "trainer.precision=bf16",
+    "tf32": "trainer.matmul=high",
+    "torch_compile": "trainer.compile",
+    "accelerator": "trainer.device",
+    **dict.fromkeys(("gpus", "n_gpu", "num_gpus"), "trainer.devices"),
+    "strategy": "trainer.parallel",
+    **dict.fromkeys(("num_workers", "dataloader_num_workers"), "data.loader.workers"),
+    **dict.fromkeys(("train_batch_size", "per_device_train_batch_size"), "data.batch_size"),
+    **dict.fromkeys(("num_train_epochs", "max_steps"), "trainer.epochs"),
+    **dict.fromkeys(
+        ("eval_steps", "eval_strategy", "evaluation_strategy"), "trainer.evaluate_every"
+    ),
+    **dict.fromkeys(("val_check_interval", "check_val_every_n_epoch"), "trainer.evaluate_every"),
+    **dict.fromkeys(("save_steps", "save_strategy"), "trainer.checkpoint_every"),
+    "load_best_model_at_end": "trainer.judge=best",
+    "metric_for_best_model": "trainer.monitor",
+    **dict.fromkeys(("early_stopping", "early_stopping_patience"), "trainer.patience"),
+    **dict.fromkeys(("warmup_steps", "warmup_ratio"), "trainer.warmup"),
+    **dict.fromkeys(("scheduler", "lr_scheduler_type"), "trainer.lr_scheduler"),
+    "gradient_clip_val": "trainer.clip",
+    **dict.fromkeys(("ckpt_path", "resume_from_checkpoint"), "resume=<run directory>"),
+    **dict.fromkeys(("output_dir", "default_root_dir"), "hydra.run.dir"),
+    **dict.fromkeys(("logger", "loggers", "report_to"), "tracker"),
+    "hparams_search": "-m +search=optuna",
+}
+RUNNING = ("", "trainer", "data", "optimizer")  # where one looks for them here
 SHOWN = 3
 SHORT = 3  # characters of a name that is near to too many
 
@@ -45,6 +74,9 @@ def suggest_key(name: str, tree: Mapping[str, Any], above: str = "") -> str:
     for candidate in (name, OTHER_NAMES.get(name.lower(), name)):
         if candidate in paths:
             return _question(paths[candidate])
+    meant = OF_OTHER_TOOLS.get(name.lower()) if above in RUNNING else None
+    if meant:
+        return _question([meant])
     if len(name) < SHORT:
         return ""
     near = difflib.get_close_matches(name, list(paths), n=1, cutoff=0.75)

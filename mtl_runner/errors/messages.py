@@ -13,6 +13,7 @@ from typing import Any
 
 from mtl_runner.errors import MtlError, suggest
 from mtl_runner.errors.keys import suggest_key
+from mtl_runner.errors.option_keys import OPTIONAL_GROUPS
 
 # The classes that people ask for by these names.
 OPTIMIZERS = {
@@ -195,7 +196,8 @@ def _unknown_key(key: str, text: str, error: BaseException) -> str:
         return "There is no config key 'debug'; write +debug=true."
     if key in TRACKER_KEYS:
         return f"There is no config key {key!r}; did you mean tracker? mtl-run --list tracker names them."
-    question = suggest_key(name, siblings, above) or f"{suggest(name, siblings)}."
+    names = [*siblings, *(() if above else OPTIONAL_GROUPS)]
+    question = suggest_key(name, siblings, above) or f"{suggest(name, names)}."
     return f"There is no config key {key!r}; {question}"
 
 

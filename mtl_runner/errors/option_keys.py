@@ -1,9 +1,11 @@
-"""Options by what they do to a run: change its result, or only say how and where it is computed."""
+"""Options by what they do to a run: which may be left out, and which change no result."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+# Groups of which a config may choose no option.
+OPTIONAL_GROUPS = ("experiment", "study", "search", "tracker")
 # Options that change no result, whatever they are: a run goes on with others.
 WITHOUT_EFFECT = (
     "data.loader",

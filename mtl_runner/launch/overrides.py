@@ -10,10 +10,9 @@ from typing import Any
 from mtl_runner.config.conf_directory import conf_directory
 from mtl_runner.errors import ConfigError, suggest
 from mtl_runner.errors.command_line import unknown_flag
+from mtl_runner.errors.option_keys import OPTIONAL_GROUPS
 from mtl_runner.launch.repeat import GROUPS
 
-# Groups of which a config may choose no option.
-OPTIONAL_GROUPS = ("experiment", "study", "search", "tracker")
 # Groups whose options bring a sweeper, and the option that one types most.
 SWEEPING_GROUPS = {"study": "fair", "search": "optuna"}
 # Options that somebody may write as flags, beside the groups.

@@ -317,6 +317,18 @@ CASES: dict[str, tuple[tuple[str, ...], str]] = {
         ("learning_rate=3",),
         "There is no config key 'learning_rate'; did you mean optimizer.lr or weighting.lr?",
     ),
+    "an option of another tool": (
+        ("bf16=true",),
+        "There is no config key 'bf16'; did you mean trainer.precision=bf16?",
+    ),
+    "an option of another tool in its group": (
+        ("trainer.load_best_model_at_end=true",),
+        "trainer.load_best_model_at_end is not an option of TrainerOptions; did you mean trainer.judge=best? allowed: accumulate, ",
+    ),
+    "a key that is like no other": (
+        ("zebra=3",),
+        "There is no config key 'zebra'; allowed: data, experiment, hydra, likelihood, model, name, optimizer, record, schedule, search, seed, share, study, tracker, trainer, update, weighting.",
+    ),
     "an added key that nobody reads": (
         ("+epochs=3",),
         "Nothing reads the key 'epochs' that +epochs=3 adds; did you mean trainer.epochs?",
