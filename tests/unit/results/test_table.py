@@ -81,6 +81,15 @@ def test_few_seeds_cannot_differ(tmp_path: Path, seeds: int, can_differ: bool) -
     assert compare(tmp_path).tables()[0].can_differ == can_differ
 
 
+def test_a_single_run_is_shown_on_test_where_that_is_asked_for(tmp_path: Path) -> None:
+    """Breaks if the test numbers of a run, which it does not print itself, are nowhere to be had."""
+    write_run(tmp_path, "one", METRICS)
+    assert [table.split for table in compare(tmp_path / "one").tables()] == ["val"]
+    (table,) = compare(tmp_path / "one").tables(Selection(split="test"))
+    assert table.split == "test"
+    assert math.isfinite(table.columns[0].cells[0].mean)
+
+
 def test_a_study_is_shown_on_test_and_a_sweep_on_validation(sweep: Path) -> None:
     """Breaks if the table above a verdict is of another split than the verdict."""
     assert compare(sweep).tables()[0].split == "val"

@@ -42,6 +42,15 @@ def test_two_metrics_of_a_task_are_shown() -> None:
     assert "rmse 1, mae 2 " in task_table({"tasks": {"a": task(**val)}})
 
 
+def test_a_run_does_not_show_its_test_split() -> None:
+    """Breaks if whoever tries options reads test after every run, and so chooses by it."""
+    results = task(loss=0.25, rmse=0.5)
+    results["final"]["test"] = {"loss": 0.75, "rmse": 0.875}
+    table = task_table({"tasks": {"a": results}})
+    assert "0.25" in table
+    assert "0.75" not in table
+
+
 @pytest.mark.parametrize("judge", ["best", "final"])
 def test_a_run_ends_with_the_numbers_that_judge_it(tmp_path: Path, judge: str) -> None:
     """Breaks if the table, the predictions and the monitor are of different models."""
