@@ -495,3 +495,14 @@ def test_copies_keep_their_own_best_epoch_whatever_is_monitored(
         best = min((row for row in rows if row["task"] == task), key=lambda row: float(row[column]))
         assert monitor["best_epoch"][task] == int(best["epoch"])
     assert monitor["best"] == min(float(row["rmse"]) for row in rows if row["task"] == "y1")
+
+
+def test_the_first_run_shares_most_of_its_model_and_keeps_its_tags(
+    mtl: Command, tmp_path: Path
+) -> None:
+    """Breaks if `mtl-run` alone shares nothing, or `+tags` is refused or forgotten."""
+    options = ("+tags=[a,b]", "trainer.epochs=1", "record.plots=none", "hydra.run.dir=tagged")
+    result = mtl("mtl-run", *options)
+    assert "digit, parity, ink, image: " in result.out
+    assert " 34,765 parameters, 24,832 shared; " in result.out
+    assert "\ntags:\n- a\n- b\n" in (tmp_path / "tagged/.hydra/config.yaml").read_text()

@@ -317,6 +317,10 @@ CASES: dict[str, tuple[tuple[str, ...], str]] = {
         ("learning_rate=3",),
         "There is no config key 'learning_rate'; did you mean optimizer.lr or weighting.lr?",
     ),
+    "a list for weights by name": (
+        ("weighting=fixed", "weighting.weights=[1,2]"),
+        "weighting.weights must be a mapping; found a list.",
+    ),
     "an option of another tool": (
         ("bf16=true",),
         "There is no config key 'bf16'; did you mean trainer.precision=bf16?",

@@ -51,7 +51,7 @@ def test_an_own_option_is_explained_from_its_folder(mtl: Command, tmp_path: Path
     assert "Add the roots of the losses." in result.out
 
 
-@pytest.mark.parametrize("question", [["--list", "data"], ["--help"]])
+@pytest.mark.parametrize("question", [["--list", "data"], ["--help"], ["-sc", "install=bash"]])
 def test_a_reader_that_closes_early_is_no_error(question: list[str]) -> None:
     """Breaks if `mtl-run --help | head` ends in a sentence about a broken pipe."""
     code = f"import sys; from mtl_runner.cli import main; sys.argv[1:] = {question}; main()"
@@ -62,3 +62,9 @@ def test_a_reader_that_closes_early_is_no_error(question: list[str]) -> None:
     process.stdout = None
     _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (141, b"")  # as if by SIGPIPE
+
+
+def test_the_help_of_hydra_names_its_groups(mtl: Command) -> None:
+    """Breaks if `--hydra-help` ends with a head and nothing below it."""
+    _, _, groups = mtl("mtl-run", "--hydra-help").out.partition("== Configuration groups ==")
+    assert "\nhydra/launcher: basic, gpus, joblib, slurm, stacked\n" in groups

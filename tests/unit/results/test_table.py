@@ -82,7 +82,7 @@ def test_few_seeds_cannot_differ(tmp_path: Path, seeds: int, can_differ: bool) -
 
 
 def test_a_single_run_is_shown_on_test_where_that_is_asked_for(tmp_path: Path) -> None:
-    """Breaks if the test numbers of a run, which it does not print itself, are nowhere to be had."""
+    """Breaks if the test numbers of a run, which it does not print, are nowhere to be had."""
     write_run(tmp_path, "one", METRICS)
     assert [table.split for table in compare(tmp_path / "one").tables()] == ["val"]
     (table,) = compare(tmp_path / "one").tables(Selection(split="test"))

@@ -43,7 +43,7 @@ def test_two_metrics_of_a_task_are_shown() -> None:
 
 
 def test_a_run_does_not_show_its_test_split() -> None:
-    """Breaks if whoever tries options reads test after every run, and so chooses by it."""
+    """Breaks if one reads test after every run, and so chooses options by it."""
     results = task(loss=0.25, rmse=0.5)
     results["final"]["test"] = {"loss": 0.75, "rmse": 0.875}
     table = task_table({"tasks": {"a": results}})
