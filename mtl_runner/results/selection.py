@@ -139,7 +139,11 @@ def select(
         strategy = validation.by_name[name]
         if strategy.role not in ("twin", SINGLE_TASK):
             grids.setdefault(grid_of(strategy), []).append(strategy)
-    of_grids = [_of_grid(points) for points in grids.values() if _has_best(points)]
+    of_grids = {
+        min(points, key=_goodness).name: _of_grid(points)
+        for points in grids.values()
+        if _has_best(points)
+    }
     if len(grids) == 1 and len(grids) == len({s.role for s in everything}):
         grids = {(name, ""): [validation.by_name[name]] for name in names}
     best = {min(points, key=_goodness).name for points in grids.values()}
@@ -149,8 +153,10 @@ def select(
     if single is not None:
         before = sum(s.name in best for s in everything[:place])
         shown.insert(before, single)
-    notes = [*notes, *of_grids]
     rows = _named(shown, everything, selection)
+    shown_names = {s.name for s in rows}
+    notes = notes if SINGLE_TASK in shown_names else []
+    notes += [note for name, note in of_grids.items() if name in shown_names]
     if not selection.strategies and (left_out := _left_out(everything, shown)):
         notes.append(left_out)
     return Shown(tuple(rows), tuple(notes), sources)

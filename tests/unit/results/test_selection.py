@@ -185,6 +185,19 @@ def test_metrics_are_named_alone_or_with_their_task(sweep: Path) -> None:
     assert titles("a.*", "delta_m") == ["a rmse", "a mae", "a loss", "a relative_loss", "delta-m %"]
 
 
+def test_remarks_are_about_what_is_shown(tmp_path: Path) -> None:
+    """Breaks if a table of one strategy is headed by remarks on all others."""
+    write_run(tmp_path, "equal", METRICS)
+    for weighting in ("dwa", "famo", "single_task"):
+        write_grid(tmp_path, weighting, {0.1: 0.5, 0.01: 0.3})
+    best = "the best on validation (0.3)."
+    assert table_of(tmp_path, Selection(strategies=("fixed", "dwa"))).notes == (
+        f"Of 2 settings of dwa, lr=0.01 is {best}",
+    )
+    notes = table_of(tmp_path, Selection(strategies=("single_task",))).notes
+    assert [note.split(" takes")[0] for note in notes] == ["single_task"]
+
+
 def test_unknown_names_are_told_with_what_there_is(sweep: Path) -> None:
     """Breaks if a misspelt strategy gives an empty table."""
     with pytest.raises(ConfigError) as error:
