@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -42,7 +43,8 @@ def check_overrides(arguments: Sequence[str]) -> None:
     Raises:
         ConfigError: If an option cannot be parsed, has the value ``???``, chooses something else
             than an option of a group, or has several values or is a study or search without
-            ``-m``, or if several of these are asked for.
+            ``-m``; if several of these are asked for, or one key is a list and a mapping; or if the
+            shell's question for tab completion comes from nowhere.
 
     Example:
         >>> check_overrides(["-m", "weighting=fixed,dwa", "seed=range(3)"])
@@ -53,6 +55,8 @@ def check_overrides(arguments: Sequence[str]) -> None:
     flags = {argument.partition("=")[0] for argument in arguments if argument.startswith("-")}
     many = bool(flags & {"-m", "--multirun"}) or "hydra.mode=MULTIRUN" in arguments
     _check_flags([flag for flag in EXCLUSIVE_FLAGS if flag in flags])
+    if flags & {"-sc", "--shell-completion"}:
+        _check_completion(arguments)
     sweeps = [
         argument.lstrip("+")
         for argument in arguments
@@ -60,6 +64,7 @@ def check_overrides(arguments: Sequence[str]) -> None:
     ]
     if len(sweeps) > 1:
         raise ConfigError(f"{' and '.join(sweeps)} cannot be one sweep; leave one of them out.")
+    lists_and_mappings: dict[str, tuple[bool, str]] = {}
     for argument in arguments:
         name, _, given = argument.lstrip("-").partition("=")
         if argument.startswith("--") and (name in GROUPS or name in OURS or "." in name):
@@ -85,12 +90,27 @@ def check_overrides(arguments: Sequence[str]) -> None:
         if override.is_sweep_override() and not many:
             or_list = "" if group in GROUPS else f", or write {group}=[...] for a list"
             raise ConfigError(f"{typed} names several values; add -m for a run of each{or_list}.")
+        _check_kind(group, override.value(), typed, lists_and_mappings)
         for value in _values(override):
             if value == "???":
                 raise ConfigError(f"{typed} stands for a value that is missing; give one.")
             if (group in GROUPS or "/" in group) and not _is_choice(value):
                 allowed = f"; {suggest(str(value), _options(group))}" if group in GROUPS else ""
                 raise ConfigError(f"{typed} must name an option{allowed}.")
+
+
+def _check_kind(key: str, value: Any, typed: str, before: dict[str, tuple[bool, str]]) -> None:
+    """Check that no key is a list in one option and a mapping in another; remember this one."""
+    above, _, name = key.rpartition(".")
+    is_below = above in before and before[above][0] and not name.isdecimal()
+    if not is_below and not isinstance(value, list | Mapping):
+        return
+    first = before.get(above if is_below else key)
+    if first and (is_below or first[0] != isinstance(value, list)):
+        raise ConfigError(
+            f"{first[1]} and {typed} cannot both be: {above if is_below else key} is either a list or a mapping; leave one of them out."
+        )
+    before[key] = isinstance(value, list), typed
 
 
 def _check_flags(flags: Sequence[str]) -> None:
@@ -101,6 +121,18 @@ def _check_flags(flags: Sequence[str]) -> None:
     if first in ("-m", "--multirun") and second in ("-c", "--cfg"):
         raise ConfigError(f"{second} prints the config of one run; leave out {first}.")
     raise ConfigError(f"{first} and {second} cannot be one command; leave one of them out.")
+
+
+def _check_completion(arguments: Sequence[str]) -> None:
+    """Check that tab completion is installed or removed, or that a shell asks for it."""
+    shell = next((a for a in arguments if re.match("(install|uninstall|query)=", a)), None)
+    install = 'eval "$(mtl-run -sc install=bash)" in bash or zsh, mtl-run -sc install=fish | source in fish'
+    if shell is None:
+        raise ConfigError(f"-sc needs install=<shell>, as in {install}.")
+    if shell.startswith("query") and "COMP_LINE" not in os.environ:
+        raise ConfigError(
+            f"-sc {shell} is a question of the shell's, which tells what is typed; tab completion begins with {install}."
+        )
 
 
 def many_runs(group: str, typed: str) -> str:

@@ -94,6 +94,44 @@ def test_flags_that_exclude_each_other_are_a_sentence(arguments: list[str], sent
     assert str(error.value) == sentence
 
 
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("data.targets=[a]", "data.targets={b: regression}"),
+        ("data.targets={b: regression}", "++data.targets=[a]"),
+        ("data.targets=[a]", "data.targets.b=regression"),
+    ],
+)
+def test_a_key_is_a_list_or_a_mapping(first: str, second: str) -> None:
+    """Breaks if two ways of naming the targets are a sentence about one of them, or raw."""
+    with pytest.raises(ConfigError) as error:
+        check_overrides([first, second])
+    assert str(error.value) == (
+        f"{first} and {second.lstrip('+')} cannot both be: data.targets is either a list or a mapping; leave one of them out."
+    )
+
+
+def test_a_key_may_be_given_twice_in_one_way() -> None:
+    """Breaks if a command that is made longer cannot give an option again."""
+    check_overrides(
+        ["data.targets=[a]", "data.targets=[b]", "model.hidden=[8]", "model.hidden.0=4"]
+    )
+    check_overrides(["data.targets={a: regression}", "data.targets.b=regression"])
+
+
+def test_a_question_for_completion_comes_from_a_shell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Breaks if `mtl-run -sc query=bash`, typed by hand, is a KeyError."""
+    monkeypatch.delenv("COMP_LINE", raising=False)
+    how = 'eval "$(mtl-run -sc install=bash)" in bash or zsh, mtl-run -sc install=fish | source in fish.'
+    for question in (["-sc"], ["-sc", "query=bash"]):
+        with pytest.raises(ConfigError) as error:
+            check_overrides(question)
+        assert str(error.value).endswith(how)
+    monkeypatch.setenv("COMP_LINE", "mtl-run wei")
+    check_overrides(["-sc", "query=bash"])
+    check_overrides(["-sc", "install=bash"])
+
+
 @pytest.mark.parametrize("group", ["study", "search"])
 def test_the_config_of_a_sweep_is_none_of_a_run(group: str) -> None:
     """Breaks if another sweeper than its own trains a study as one run."""
