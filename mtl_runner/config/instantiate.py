@@ -12,6 +12,7 @@ import functools
 import importlib
 import inspect
 import logging
+import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -20,7 +21,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from mtl_runner.config.typed_options import check_types
-from mtl_runner.errors import ConfigError, MtlError, suggest
+from mtl_runner.errors import CodeError, ConfigError, MtlError, suggest
 from mtl_runner.errors.keys import suggest_key
 
 # Keys of a node that are Hydra's, not options of the target.
@@ -46,6 +47,7 @@ def make(
 
     Raises:
         ConfigError: If the target cannot be imported, has no such option, or refuses its options.
+        CodeError: If the target does not hand on what its base class needs.
         MtlError: If the target itself raises one.
 
     Example:
@@ -120,6 +122,8 @@ def make(
         raise
     except Exception as error:
         check_types(target, given, key)
+        if sentence := _mistake_inside(target, {**given, **objects}, key, error):
+            raise CodeError(sentence) from error
         if isinstance(error, TypeError | ValueError):
             raise ConfigError(_refusal(key, path, node, error)) from error
         raise
@@ -242,6 +246,19 @@ def _refusal(key: str, path: str, node: Mapping[str, Any], error: BaseException)
         or "none"
     )
     return f"{key}: {path} refuses its options ({options}): {_first_line(error)}."
+
+
+def _mistake_inside(target: Any, arguments: Mapping[str, Any], key: str, error: Exception) -> str:
+    """Return that a class does not hand on what its base needs; empty for any other error."""
+    missing = re.match(r"(\S+)\(\) missing \d+ required [a-z -]*arguments?: (.+)", str(error))
+    if missing is None:
+        return ""
+    try:
+        inspect.signature(target).bind(**arguments)
+    except (TypeError, ValueError):  # it is the node that lacks an option
+        return ""
+    handed_on = ", ".join(re.findall(r"'(\w+)'", missing[2]))
+    return f"{key}: {target.__module__}.{target.__qualname__} calls {missing[1]} without {handed_on}; let its __init__ take {handed_on}, too, and call super().__init__({handed_on})."
 
 
 def _first_line(error: BaseException) -> str:

@@ -29,6 +29,10 @@ class DataError(MtlError):
     """The data cannot be read, or do not fit the tasks."""
 
 
+class CodeError(MtlError):
+    """A class of the user's cannot be made as it is written, whatever its options are."""
+
+
 class ModelError(MtlError):
     """The model does not fit the tasks: a wrong shape, or a parameter that no loss reaches."""
 

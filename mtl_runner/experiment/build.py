@@ -24,7 +24,7 @@ from mtl_runner.config.times import parse_time
 from mtl_runner.data.dataset import Split
 from mtl_runner.data.items.iterable_split import IterableSplit
 from mtl_runner.data.prepare import Prepared
-from mtl_runner.errors import ConfigError, DataError
+from mtl_runner.errors import CodeError, ConfigError, DataError
 from mtl_runner.errors.words import counted
 from mtl_runner.experiment.conflicts import Conflicts
 from mtl_runner.experiment.dataset import (
@@ -328,9 +328,14 @@ def build_weighting(
 
     Raises:
         ConfigError: If the target makes something else than a module.
+        CodeError: If the class of a weighting does not call that of its base.
     """
     weighting = make(node, "weighting", tasks=data.tasks, trivial_losses=trivial, seed=seed)
     if isinstance(weighting, Weighting):
+        if not {"_modules", "all_active"} <= vars(weighting).keys():
+            raise CodeError(
+                f"weighting: {type(weighting).__name__}.__init__ must begin with super().__init__(tasks)."
+            )
         return weighting
     if isinstance(weighting, nn.Module):
         return WrappedScalarizer(data.tasks, weighting)

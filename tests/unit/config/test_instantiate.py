@@ -17,7 +17,8 @@ from mtl_runner.config.instantiate import (
     optimizer_factory,
     takes,
 )
-from mtl_runner.errors import ConfigError, DataError
+from mtl_runner.errors import CodeError, ConfigError, DataError
+from mtl_runner.weighting import Weighting
 
 HERE = "tests.unit.config.test_instantiate"
 RECORDED, REFUSE = f"{HERE}.Recorded", f"{HERE}.refuse"
@@ -28,6 +29,16 @@ class Recorded:
 
     def __init__(self, a: Any = 1, tasks: Any = None) -> None:
         self.a, self.tasks = a, tasks
+
+
+class Forgetful(Weighting):
+    """A weighting that does not hand on the tasks to its base."""
+
+    def __init__(self, a: Any = 1) -> None:
+        super().__init__()  # type: ignore[call-arg]
+
+    def forward(self, losses: Any, active: Any = None) -> Any:
+        return losses.sum()
 
 
 def refuse(a: int = 0) -> None:
@@ -85,6 +96,17 @@ def test_what_cannot_be_made_is_one_sentence(node: Any, sentence: str) -> None:
         make(node, "key", other_keys=["other"], tasks=[])
     assert "\n" not in str(error.value)
     assert ("pip install 'mtl-runner[torchjd]'" in str(error.value)) == ("torchjd" in sentence)
+
+
+def test_a_mistake_in_the_class_is_none_of_its_options() -> None:
+    """Breaks if a class that forgets the tasks of its base is `not applicable` to the problem."""
+    with pytest.raises(CodeError) as error:
+        make({"_target_": f"{HERE}.Forgetful", "a": 2}, "weighting", tasks=[])
+    assert str(error.value) == (
+        f"weighting: {HERE}.Forgetful calls Weighting.__init__ without tasks; let its __init__ take tasks, too, and call super().__init__(tasks)."
+    )
+    with pytest.raises(ConfigError, match="refuses its options"):
+        make({"_target_": "torch.nn.Linear", "in_features": 2}, "model")
 
 
 def test_an_error_that_is_a_sentence_stays_as_it_is() -> None:

@@ -6,11 +6,13 @@ import pytest
 import torch
 
 from mtl_runner.data.dataset import Split
-from mtl_runner.errors import ConfigError
+from mtl_runner.errors import CodeError, ConfigError
 from mtl_runner.experiment.build import build
 from mtl_runner.experiment.dataset import Datasets
+from mtl_runner.runs.lifecycle import REFUSALS
 from mtl_runner.schedule import RunLength, Staged
 from mtl_runner.tasks.activity import Active
+from mtl_runner.weighting import Weighting
 from tests.oracles.methods.runs import compose
 from tests.support.builders import assert_same_bits
 
@@ -49,6 +51,29 @@ def test_the_last_smaller_batch_of_an_epoch_is_a_step_of_its_length() -> None:
     assert schedule.length == RunLength(epochs=4, steps_per_epoch=3)
     assert sorted(schedule.start_steps) == [0, 3]
     assert sorted(schedule.end_steps) == [9, 12]
+
+
+class Unfinished(Weighting):
+    """A weighting that forgets its base."""
+
+    def __init__(self, power: float = 0.5) -> None:
+        self.power = power
+
+    def forward(self, losses: torch.Tensor, active: Active | None = None) -> torch.Tensor:
+        return losses.sum()
+
+
+def test_a_weighting_without_its_base_is_one_sentence() -> None:
+    """Breaks if a user's forgotten super().__init__ is an AttributeError about `_modules`."""
+    config = compose(*DATA)
+    config.weighting = {"_target_": f"{__name__}.Unfinished"}
+    with pytest.raises(CodeError) as error:
+        build(config)
+    assert (
+        str(error.value)
+        == "weighting: Unfinished.__init__ must begin with super().__init__(tasks)."
+    )
+    assert not isinstance(error.value, REFUSALS), "it has failed, and is not `not applicable`"
 
 
 # Settings of parts
