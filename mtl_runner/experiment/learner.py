@@ -28,7 +28,7 @@ from mtl_runner.models.shared_batch_norm import SharedBatchNorm, shared_batch_no
 from mtl_runner.tasks.activity import Active
 from mtl_runner.update import Update
 from mtl_runner.weighting import Weighting
-from mtl_runner.weighting.protocols import ObservesLosses, ObservesNorms
+from mtl_runner.weighting.protocols import ObservesLosses, ObservesNorms, RemembersLosses
 
 
 @dataclass
@@ -239,12 +239,13 @@ def pure_step(learner: Learner, active: Active) -> Callable[..., tuple[Any, ...]
     Returns:
         A function of trained parameters and constants, each ``{part: {name: tensor}}`` with the
         parts model, likelihood and weighting; inputs; targets; and the activation ``[T]``. It
-        returns the fields of the :class:`StepRecord` by name, the training losses ``[T]``, and the
+        returns the fields of the :class:`StepRecord` by name, the training losses ``[T]``, the
         gradients of the likelihood, of the weighting, and of the model for each set of tasks that
-        an optimizer of the update follows.
+        an optimizer of the update follows, and the buffers of the weighting that have changed.
     """
     weighting, update = learner.weighting, learner.update
     forward_of, objective_of = learner.forward_pass.pure(), pure(weighting)
+    remember = pure(weighting, "remember") if isinstance(weighting, RemembersLosses) else None
     blocks = [
         {name for name, p in learner.model.named_parameters() if p in set(block)}
         for block in update.clip_blocks
@@ -270,10 +271,12 @@ def pure_step(learner: Learner, active: Active) -> Callable[..., tuple[Any, ...]
                 targets,
             )
 
+        def of_active(values: Tensor) -> Tensor:
+            return values if active.none_idle else values[list(active.tasks)]
+
         def weigh(trained: Any, losses: Tensor) -> Any:
-            active_losses = losses if active.none_idle else losses[list(active.tasks)]
             state = {**trained, **constants["weighting"]}
-            return objective_of(state, active_losses, active.none_if_all)
+            return objective_of(state, of_active(losses), active.none_if_all)
 
         losses, backward, recorded = vjp(
             forward, parameters["model"], parameters["likelihood"], has_aux=True
@@ -281,6 +284,10 @@ def pure_step(learner: Learner, active: Active) -> Callable[..., tuple[Any, ...]
         (weighting_gradients, weights), objective = grad_and_value(weigh, argnums=(0, 1))(
             parameters["weighting"], losses
         )
+        remembered: dict[str, Tensor] = {}
+        if remember is not None:
+            state = {**parameters["weighting"], **constants["weighting"]}
+            remembered = remember(state, of_active(losses), of_active(weights), active.none_if_all)
         weights = weights * values
         gradients: dict[str, Any] = {
             "weighting": weighting_gradients,
@@ -299,6 +306,7 @@ def pure_step(learner: Learner, active: Active) -> Callable[..., tuple[Any, ...]
             StepRecord(recorded["standard"], weights, objective, measured).fields(),
             losses,
             gradients,
+            remembered,
         )
 
     return step

@@ -6,6 +6,7 @@ with respect to a loss is the weight of its task. A weighting knows losses, not 
 
 from mtl_runner.weighting.analytic import UncertaintyAnalytic, UncertaintySoftmax
 from mtl_runner.weighting.base import Weighting, WrappedScalarizer
+from mtl_runner.weighting.cov import CoV
 from mtl_runner.weighting.dwa import DWA
 from mtl_runner.weighting.famo import FAMO
 from mtl_runner.weighting.fixed import Fixed
@@ -24,6 +25,7 @@ __all__ = [
     "IMTLL",
     "PBI",
     "STCH",
+    "CoV",
     "Fixed",
     "GeometricMean",
     "GradNorm",

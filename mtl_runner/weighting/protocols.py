@@ -146,3 +146,30 @@ class KeepsLosses(Protocol):
     def begin_epoch(self) -> None:
         """Close the last epoch and begin a new one; called at the start of every epoch."""
         ...
+
+
+@runtime_checkable
+class RemembersLosses(Protocol):
+    """A weighting that takes note of the losses of every step, such as CoV-Weighting.
+
+    In a stack it is told them after every step, since there it is in evaluation mode.
+
+    Example:
+        >>> from mtl_runner import Task
+        >>> from mtl_runner.weighting import DWA, CoV
+        >>> tasks = [Task("depth"), Task("normals")]
+        >>> isinstance(CoV(tasks), RemembersLosses), isinstance(DWA(tasks), RemembersLosses)
+        (True, False)
+    """
+
+    def remember(
+        self, losses: Tensor, weights: Tensor, active: Active | None = None
+    ) -> dict[str, Tensor]:
+        """Return the new values of the weighting's buffers by name, in pure tensor code.
+
+        Args:
+            losses: The losses of the active tasks in a step, shape ``[k]``.
+            weights: Their weights in this step, shape ``[k]``.
+            active: Which tasks these are; None if all T tasks are active.
+        """
+        ...

@@ -65,6 +65,7 @@ METHODS: dict[str, tuple[str, ...]] = {
                 "log_sum",
                 "geometric_mean",
                 "dwa",
+                "cov",
                 "famo",
                 "gradnorm",
                 "random",

@@ -24,7 +24,12 @@ from mtl_runner.train.batches import Batches, LoadedBatches
 from mtl_runner.train.evaluation_interval import EvaluationInterval
 from mtl_runner.train.stack.stacked_optimizer import ELEMENTWISE
 from mtl_runner.weighting import Weighting
-from mtl_runner.weighting.protocols import KeepsLosses, ObservesLosses, ObservesNorms
+from mtl_runner.weighting.protocols import (
+    KeepsLosses,
+    ObservesLosses,
+    ObservesNorms,
+    RemembersLosses,
+)
 
 PLAIN = (bool, int, float, str, type(None))
 
@@ -143,7 +148,7 @@ def is_pure(weighting: Weighting) -> bool:
         >>> is_pure(Fixed(tasks)), is_pure(Random(tasks))
         (True, False)
     """
-    learns = (ObservesNorms, ObservesLosses, KeepsLosses)
+    learns = (ObservesNorms, ObservesLosses, KeepsLosses, RemembersLosses)
     if isinstance(weighting, learns) or type(weighting).prepare is not Weighting.prepare:
         return False
     cpu = torch.device("cpu")

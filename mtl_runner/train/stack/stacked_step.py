@@ -190,9 +190,11 @@ class StackedStep:
                 self._draw()
             step, *weighting_gradients = self._functions[active.tasks]
             values = active.tensor(next(iter(self.parameters["model"].values())))
-            fields, losses, gradients = step(
+            fields, losses, gradients, remembered = step(
                 self.parameters, self.constants, inputs, targets, values
             )
+        for name, value in remembered.items():
+            self.constants["weighting"][name].copy_(value)
         if self.keeps_losses:
             self._kept_losses.append((active, losses.clone()))
         self.layout.put(row, fields)

@@ -256,6 +256,25 @@ def dwa(log: Log) -> tuple[Tensor, Tensor]:
     return slopes(log, objective)
 
 
+def cov(log: Log) -> tuple[Tensor, Tensor]:
+    """Replay CoV-Weighting, with mean and variance of the whole history of every task."""
+    seen: dict[int, list[float]] = {t: [] for t in range(len(log.kinds))}
+    ratios: dict[int, list[float]] = {t: [] for t in range(len(log.kinds))}
+
+    def objective(step: int, tasks: list[int], losses: Tensor) -> Tensor:
+        values = torch.ones(len(tasks), dtype=torch.float64)
+        if all(len(ratios[t]) > 1 for t in tasks):
+            rows = [torch.tensor(ratios[t], dtype=torch.float64) for t in tasks]
+            values = torch.stack([(r.var(correction=0) + 1e-8).sqrt() / r.mean() for r in rows])
+        for t in tasks:
+            loss = log.losses[step, t].item()
+            ratios[t].append(loss / (sum(seen[t]) / len(seen[t])) if seen[t] else 1.0)
+            seen[t].append(loss)
+        return (values / values.sum() * losses).sum()
+
+    return slopes(log, objective)
+
+
 def famo(log: Log) -> tuple[Tensor, Tensor]:
     """Replay FAMO with learning rate .025 and gamma .01.
 
@@ -398,6 +417,7 @@ REPLAYS: dict[str, Replay] = {
     "log_sum": memoryless(lambda losses: torch.log(losses.prod())),
     "geometric_mean": memoryless(lambda losses: losses.prod() ** (1 / len(losses))),
     "dwa": dwa,
+    "cov": cov,
     "famo": famo,
     "gradnorm": gradnorm,
     "gradnorm_fast": partial(gradnorm, lr=0.1),

@@ -11,13 +11,19 @@ from torch import nn
 from mtl_runner import weighting
 from mtl_runner.tasks.task import Task
 from mtl_runner.weighting import Weighting
-from mtl_runner.weighting.protocols import KeepsLosses, ObservesLosses, ObservesNorms
+from mtl_runner.weighting.protocols import (
+    KeepsLosses,
+    ObservesLosses,
+    ObservesNorms,
+    RemembersLosses,
+)
 
 TASKS = [Task("a"), Task("b")]
 CALLED = {
     ObservesNorms: {"GradNorm"},
     ObservesLosses: {"FAMO"},
     KeepsLosses: {"DWA"},
+    RemembersLosses: {"CoV"},
 }
 
 
