@@ -16,6 +16,8 @@ from mtl_runner.weighting.learned import Learned
 from mtl_runner.weighting.logarithmic import GeometricMean, LogSum
 from mtl_runner.weighting.preference import COSMOS, PBI, STCH
 from mtl_runner.weighting.random import Random
+from mtl_runner.weighting.relobralo import ReLoBRaLo
+from mtl_runner.weighting.softadapt import SoftAdapt
 from mtl_runner.weighting.uncertainty import Uncertainty
 
 __all__ = [
@@ -32,6 +34,8 @@ __all__ = [
     "Learned",
     "LogSum",
     "Random",
+    "ReLoBRaLo",
+    "SoftAdapt",
     "Uncertainty",
     "UncertaintyAnalytic",
     "UncertaintySoftmax",

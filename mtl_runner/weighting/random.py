@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from mtl_runner.errors.checks import choice, whole_number
+from mtl_runner.errors.checks import choice
 from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task
-from mtl_runner.weighting.base import Weighting
+from mtl_runner.weighting.own_random_numbers import OwnRandomNumbers
 
 
-class Random(Weighting):
+class Random(OwnRandomNumbers):
     r"""Draw new weights at every step (random loss weighting, RLW).
 
     **Source:** Lin et al., *Reasonable Effectiveness of Random Weighting: A Litmus Test for
@@ -63,7 +62,6 @@ class Random(Weighting):
     """
 
     replica_options = ("seed",)
-    drawn: Tensor
 
     def __init__(
         self,
@@ -72,62 +70,25 @@ class Random(Weighting):
         total: str = "tasks",
         seed: int = 0,
     ) -> None:
-        super().__init__(tasks)
-        choice(distribution, "weighting.distribution", ("normal", "dirichlet"))
-        choice(total, "weighting.total", ("one", "tasks"))
-        whole_number(seed, "weighting.seed")
-        self.distribution, self.total, self.seed = distribution, total, seed
-        self._generator: torch.Generator | None = None
-        self._saved: Tensor | None = None
-        self.draws_ahead = False
-        drawn = torch.zeros(len(self.tasks), dtype=torch.get_default_dtype())
-        # A checkpoint needs the generator alone.
-        self.register_buffer("drawn", drawn, persistent=False)
+        super().__init__(tasks, seed, len(tasks))
+        self.distribution = choice(distribution, "weighting.distribution", ("normal", "dirichlet"))
+        self.total = choice(total, "weighting.total", ("one", "tasks"))
 
     def forward(self, losses: Tensor, active: Active | None = None) -> Tensor:
         """Draw weights and return the weighted sum of the active tasks' losses ``[k]``."""
         del active
         count = len(losses)
         # Drawn for all tasks, so that an idle task does not shift the draws of the later steps.
-        draws = (
-            self.drawn
-            if self.draws_ahead
-            else self._draw_into(torch.empty_like(self.drawn).to(losses))
-        )
+        draws = self.numbers_of_step(losses)[:count]
         if self.distribution == "normal":
-            weights = torch.softmax(draws[:count], 0)
+            weights = torch.softmax(draws, 0)
         else:
             # Exponential draws over their sum are uniform on the simplex.
-            exponential = draws[:count]
-            weights = exponential / exponential.sum()
+            weights = draws / draws.sum()
         return torch.dot(weights * (count if self.total == "tasks" else 1), losses)
 
-    @torch.no_grad()
-    def draw(self) -> None:
-        """Draw the numbers of the next step, which uses them if :attr:`draws_ahead` is set."""
-        self._draw_into(self.drawn)
-
-    def _draw_into(self, draws: Tensor) -> Tensor:
-        """Fill a tensor with random numbers of the distribution."""
-        generator = self._generator_on(draws.device)
+    def fill(self, numbers: Tensor, generator: torch.Generator) -> Tensor:
+        """Fill a tensor with normal numbers, or exponential ones for Dirichlet weights."""
         if self.distribution == "normal":
-            return draws.normal_(generator=generator)
-        return draws.exponential_(generator=generator)
-
-    def _generator_on(self, device: torch.device) -> torch.Generator:
-        """Return the generator on a device, in the state of a checkpoint if one was loaded."""
-        if self._generator is None or self._generator.device != device:
-            self._generator = torch.Generator(device).manual_seed(self.seed)
-            if self._saved is not None:
-                self._generator.set_state(self._saved.cpu())
-        return self._generator
-
-    def get_extra_state(self) -> dict[str, Any]:
-        """Return the state of the generator, for a checkpoint."""
-        return {
-            "generator": self._saved if self._generator is None else self._generator.get_state()
-        }
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Go on from the state of a checkpoint's generator."""
-        self._saved, self._generator = state["generator"], None
+            return numbers.normal_(generator=generator)
+        return numbers.exponential_(generator=generator)

@@ -35,6 +35,8 @@ from mtl_runner.weighting import (
     Learned,
     LogSum,
     Random,
+    ReLoBRaLo,
+    SoftAdapt,
     Uncertainty,
     UncertaintyAnalytic,
     UncertaintySoftmax,
@@ -82,6 +84,9 @@ WEIGHTINGS: dict[str, Make] = {
     "random_dirichlet": partial(Random, distribution="dirichlet", total="one"),
     "dwa": DWA,
     "cov": CoV,
+    "softadapt": SoftAdapt,
+    "relobralo": partial(ReLoBRaLo, momentum=0.5, memory=0.5),
+    "softadapt_weighted": partial(SoftAdapt, normalized=True, loss_weighted=True),
     "gradnorm": GradNorm,
     "famo": FAMO,
     "imtl_l": IMTLL,
@@ -232,10 +237,13 @@ def test_permuting_the_tasks_permutes_everything(
     )
 
 
-# Not the weights that are recomputed from the losses as constants (uw_o, uw_so, famo's c), which
-# are no slopes of the objective's value; nor random ones, which change between two calls; nor stch
+# Not the weights that are recomputed from the losses as constants (uw_o, uw_so, famo's c, softadapt,
+# relobralo), which are no slopes of the objective's value; nor random ones, which change between two calls; nor stch
 # and pbi, which bend within the finite step (each has its own test against autograd).
-@all_but("uw_o", "uw_so", "famo", "random_normal", "random_dirichlet", "stch", "pbi")
+@all_but(
+    *("uw_o", "uw_so", "famo", "random_normal", "random_dirichlet", "stch", "pbi"),
+    *("softadapt", "softadapt_weighted", "relobralo"),
+)
 @QUICK
 @given(losses=st.lists(st.floats(1e-3, 1e3), min_size=3, max_size=3))
 def test_the_reported_weight_is_the_slope_of_the_reported_objective(
@@ -339,6 +347,7 @@ INDIFFERENT = (
     "learned_exp",
     "random_normal",
     "random_dirichlet",
+    "softadapt",
 )
 # So are distances from an ideal point.
 BELOW_ZERO = ("stch", "stch_smooth", "pbi", "cosmos")

@@ -44,6 +44,8 @@ NO_OPTIONS = ([], [], [], [])
 OPTIONS: dict[str, tuple[Sequence[str], ...]] = {
     "fixed": tuple([f"weighting.weights={{FIRST: {w}}}"] for w in (1, 2, 3, 4)),
     "uncertainty_softmax": tuple([f"weighting.temperature={t}"] for t in (0.5, 1.0, 2.0, 5.0)),
+    "relobralo": tuple([f"weighting.memory={m}"] for m in (0.1, 0.5, 0.9, 0.999)),
+    "softadapt": tuple([f"weighting.beta={b}"] for b in (0.01, 0.1, 1.0, 2.0)),
     "famo": tuple([f"weighting.gamma={g}"] for g in (0.001, 0.01, 0.02, 0.1)),
 }
 METHODS: dict[str, tuple[str, ...]] = {
@@ -66,6 +68,8 @@ METHODS: dict[str, tuple[str, ...]] = {
                 "geometric_mean",
                 "dwa",
                 "cov",
+                "softadapt",
+                "relobralo",
                 "famo",
                 "gradnorm",
                 "random",

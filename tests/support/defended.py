@@ -160,8 +160,9 @@ RANGES: Mapping[str, Range] = {
     r"(weighting|likelihood)\.lr": POSITIVE,
     r"(weighting|likelihood)\.init": LOG_SCALE,
     r"(weighting|likelihood)\.frozen": Range(1e-18, 1e18),
-    r"weighting\.momentum": SHARE_BELOW_1,
-    r"weighting\.(temperature|mu|weights|nadir)": POSITIVE,
+    r"weighting\.(momentum|decay)": SHARE_BELOW_1,
+    r"weighting\.memory": SHARE,
+    r"weighting\.(temperature|mu|weights|nadir|beta)": POSITIVE,
     r"weighting\.(gamma|theta|penalty|alpha)": NOT_NEGATIVE,
     r"weighting\.warmup_epochs": COUNT,
     r"weighting\.reference": ANY,
@@ -174,7 +175,7 @@ RANGES: Mapping[str, Range] = {
 # Keys for which the config says what null means.
 NULL = re.compile(
     r"trainer\.(evaluate_every|patience|give_up|clip|lr_scheduler)|(weighting|likelihood)\.lr"
-    r"|weighting\.(reference|nadir)|data\.(tasks|cache|features)|update\.groups"
+    r"|weighting\.(reference|nadir|decay)|data\.(tasks|cache|features)|update\.groups"
     r"|schedule\.(order|proportions|threshold)"
 )
 # Mappings for which nothing is a value: null and {} set no entry.

@@ -275,6 +275,53 @@ def cov(log: Log) -> tuple[Tensor, Tensor]:
     return slopes(log, objective)
 
 
+def softadapt(log: Log) -> tuple[Tensor, Tensor]:
+    """Replay SoftAdapt with beta 0.1."""
+    last: dict[int, float] = {}
+
+    def objective(step: int, tasks: list[int], losses: Tensor) -> Tensor:
+        values = {t: log.losses[step, t].item() for t in tasks}
+        changes = [values[t] - last.get(t, values[t]) for t in tasks]
+        last.update(values)
+        exponentials = [math.exp(0.1 * change) for change in changes]
+        weights = [e / sum(exponentials) for e in exponentials]
+        return (torch.tensor(weights, dtype=torch.float64) * losses).sum()
+
+    return slopes(log, objective)
+
+
+def relobralo(log: Log, momentum: float = 0.999, memory: float = 0.999) -> tuple[Tensor, Tensor]:
+    """Replay ReLoBRaLo with temperature 1.
+
+    A lookback is drawn at every step from a generator with the run's seed, 0.
+    """
+    generator = torch.Generator().manual_seed(0)
+    first: dict[int, float] = {}
+    last: dict[int, float] = {}
+    weight: dict[int, float] = {}
+
+    def relative(now: list[float], bases: list[float]) -> list[float]:
+        exponentials = [math.exp(loss / base) for loss, base in zip(now, bases, strict=True)]
+        return [len(now) * e / sum(exponentials) for e in exponentials]
+
+    def objective(step: int, tasks: list[int], losses: Tensor) -> Tensor:
+        now = log.losses[step, tasks].tolist()
+        keeps = torch.rand(1, generator=generator).item() < memory
+        since_first = relative(
+            now, [first.setdefault(*pair) for pair in zip(tasks, now, strict=True)]
+        )
+        since_last = relative(now, [last.get(*pair) for pair in zip(tasks, now, strict=True)])
+        before = [weight.get(t, 1.0) for t in tasks]
+        total = sum(before)
+        past = [len(tasks) * b / total for b in before] if keeps else since_first
+        weights = [momentum * p + (1 - momentum) * s for p, s in zip(past, since_last, strict=True)]
+        last.update(zip(tasks, now, strict=True))
+        weight.update(zip(tasks, weights, strict=True))
+        return (torch.tensor(weights, dtype=torch.float64) * losses).sum()
+
+    return slopes(log, objective)
+
+
 def famo(log: Log) -> tuple[Tensor, Tensor]:
     """Replay FAMO with learning rate .025 and gamma .01.
 
@@ -418,6 +465,9 @@ REPLAYS: dict[str, Replay] = {
     "geometric_mean": memoryless(lambda losses: losses.prod() ** (1 / len(losses))),
     "dwa": dwa,
     "cov": cov,
+    "softadapt": softadapt,
+    "relobralo": relobralo,
+    "relobralo_fast": partial(relobralo, momentum=0.5, memory=0.5),
     "famo": famo,
     "gradnorm": gradnorm,
     "gradnorm_fast": partial(gradnorm, lr=0.1),

@@ -23,7 +23,7 @@ CALLED = {
     ObservesNorms: {"GradNorm"},
     ObservesLosses: {"FAMO"},
     KeepsLosses: {"DWA"},
-    RemembersLosses: {"CoV"},
+    RemembersLosses: {"CoV", "ReLoBRaLo", "SoftAdapt"},
 }
 
 
