@@ -197,7 +197,9 @@ class Learner:
         The own optimizers come last, since they step with gradients that the hooks before them set.
         """
         hooks: list[StepHook | None] = [
-            GradientNormHook(self.weighting, self.update.parameters)
+            GradientNormHook(
+                self.weighting, self.update.parameters, self.weighting.norms_come_first
+            )
             if isinstance(self.weighting, ObservesNorms)
             else None,
             self.conflicts,
@@ -347,16 +349,16 @@ def pure_norm_learning(
         active: The tasks that take part.
 
     Returns:
-        A function of parameters, constants, inputs and targets as in :func:`pure_step`, and the
-        losses ``[T]`` before the update. It returns the new values of the weighting's parameters
-        and buffers by name, and the gradients ``[k]`` of its parameters.
+        A function of parameters, constants, inputs and targets as in :func:`pure_step`. It returns
+        the new values of the weighting's parameters and buffers by name, and the gradients ``[k]``
+        of its parameters.
     """
     forward_of, learn = learner.forward_pass.pure(), pure(learner.weighting, "learn_from_norms")
     last_shared = set(learner.update.parameters.last_shared)
     names = [name for name, p in learner.model.named_parameters() if p in last_shared]
 
     def learning(
-        parameters: Any, constants: Any, inputs: Any, targets: Any, losses: Tensor
+        parameters: Any, constants: Any, inputs: Any, targets: Any
     ) -> tuple[dict[str, Tensor], Tensor]:
         state = {part: {**parameters[part], **constants[part]} for part in parameters}
 
@@ -366,9 +368,9 @@ def pure_norm_learning(
             return of_batch
 
         shared = {name: state["model"][name] for name in names}
-        recomputed, backward = vjp(forward, shared)  # type: ignore[misc]
+        losses, backward = vjp(forward, shared)  # type: ignore[misc]
         norms = []
-        for t, direction in enumerate(torch.eye(len(losses)).to(recomputed)):
+        for t, direction in enumerate(torch.eye(len(losses)).to(losses)):
             parts = [gradient.norm() for gradient in backward(direction)[0].values()]
             norm = parts[0] if len(parts) == 1 else torch.stack(parts).norm()
             norms.append(norm if t in active.tasks else torch.zeros_like(norm))

@@ -58,23 +58,33 @@ class GradientNormHook:
     Args:
         weighting: The weighting that observes norms.
         parameters: The parameters of the model, with the tasks that own each.
+        norms_come_first: Whether it is told before the weights of the step are computed.
     """
 
-    def __init__(self, weighting: ObservesNorms, parameters: Parameters) -> None:
+    def __init__(
+        self, weighting: ObservesNorms, parameters: Parameters, norms_come_first: bool = False
+    ) -> None:
         self.weighting, self.parameters = weighting, parameters
+        self.norms_come_first = norms_come_first
         self.norms: Tensor | None = None
 
     def before_weights(self, forward: Forward, active: Active) -> None:
         """Measure the norms; while the weights of their layer are frozen, there are none."""
         is_trained = bool(trained_now(self.parameters.last_shared))
         self.norms = self.parameters.norms(forward.losses, active.tasks) if is_trained else None
+        if self.norms_come_first:
+            self._pass_on(forward, active)
 
     def before_update(self, forward: Forward, weights: Tensor, active: Active) -> dict[str, Tensor]:
-        """Pass the norms on; nothing is recorded."""
+        """Pass the norms on unless it is done; nothing is recorded."""
         del weights
+        if not self.norms_come_first:
+            self._pass_on(forward, active)
+        return {}
+
+    def _pass_on(self, forward: Forward, active: Active) -> None:
         if self.norms is not None:
             self.weighting.observe_norms(self.norms, forward.values, active.none_if_all)
-        return {}
 
     def after_update(self, forward: Forward, active: Active) -> None:
         """Do nothing."""

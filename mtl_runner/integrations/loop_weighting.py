@@ -53,8 +53,11 @@ class LoopWeighting:
         if isinstance(weighting, ObservesNorms):
             self.parameters = self.parameters or Parameters.from_losses(model, losses)
             norms = self.parameters.norms(losses, range(len(losses)))
+            if weighting.norms_come_first:
+                weighting.observe_norms(norms, self.losses)
         self.weights, objective = weighting.weigh(self.losses)
-        if norms is not None and isinstance(weighting, ObservesNorms):
+        if isinstance(weighting, ObservesNorms) and not weighting.norms_come_first:
+            assert norms is not None
             weighting.observe_norms(norms, self.losses)
         weighted = (self.weights * torch.stack(list(losses))).sum()
         return weighted + (objective - weighted.detach())

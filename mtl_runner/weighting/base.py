@@ -55,6 +55,8 @@ class Weighting(nn.Module, ABC):
             this weighting cannot be stacked.
         needs_losses: Whether the weights of a step depend on its losses. A class that sets it to
             False spares ``trainer.accumulate`` a pass over the batch.
+        norms_come_first: Whether a weighting that observes norms of gradients gets those of a step
+            before it is asked for the weights of that step; else after it.
 
     Example:
         >>> import torch
@@ -75,6 +77,7 @@ class Weighting(nn.Module, ABC):
     smallest_slope: float = 1e-8
     replica_options: tuple[str, ...] | None = None
     needs_losses: bool = True
+    norms_come_first: bool = False
 
     def __init__(self, tasks: Sequence[Task]) -> None:
         super().__init__()

@@ -80,11 +80,9 @@ class Random(OwnRandomNumbers):
         count = len(losses)
         # Drawn for all tasks, so that an idle task does not shift the draws of the later steps.
         draws = self.numbers_of_step(losses)[:count]
-        if self.distribution == "normal":
-            weights = torch.softmax(draws, 0)
-        else:
-            # Exponential draws over their sum are uniform on the simplex.
-            weights = draws / draws.sum()
+        # Exponential draws over their sum are uniform on the simplex.
+        is_normal = self.distribution == "normal"
+        weights = torch.softmax(draws, 0) if is_normal else draws / draws.sum()
         return torch.dot(weights * (count if self.total == "tasks" else 1), losses)
 
     def fill(self, numbers: Tensor, generator: torch.Generator) -> Tensor:

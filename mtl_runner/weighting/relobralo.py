@@ -115,7 +115,8 @@ class ReLoBRaLo(StepMemory, OwnRandomNumbers):
         since_first, since_last = count * torch.softmax(ratios / self.temperature, 1)
         keeps = (self.numbers_of_step(losses) < self.memory).to(losses)
         past = keeps * before + (1 - keeps) * since_first
-        return self.momentum * past + (1 - self.momentum) * since_last
+        weights: Tensor = self.momentum * past + (1 - self.momentum) * since_last
+        return weights
 
     def remember(
         self, losses: Tensor, weights: Tensor, active: Active | None = None

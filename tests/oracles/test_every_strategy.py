@@ -34,6 +34,7 @@ from mtl_runner.weighting import (
     GradNorm,
     Learned,
     LogSum,
+    NormBalance,
     Random,
     ReLoBRaLo,
     SoftAdapt,
@@ -88,6 +89,7 @@ WEIGHTINGS: dict[str, Make] = {
     "relobralo": partial(ReLoBRaLo, momentum=0.5, memory=0.5),
     "softadapt_weighted": partial(SoftAdapt, normalized=True, loss_weighted=True),
     "gradnorm": GradNorm,
+    "norm_balance": partial(NormBalance, shares={"a": 2.0}, decay=0.9),
     "famo": FAMO,
     "imtl_l": IMTLL,
     "stch": partial(STCH, weights={"a": 2.0}),
@@ -168,11 +170,13 @@ def run_weighting(
     for step, losses in enumerate(batches):
         if step % 2 == 0:
             begin_epoch(weighting)
+        norms = torch.zeros_like(losses)
+        for t in range(len(losses)) if active is None else active.tasks:
+            norms[t] = NORMS[t] * (losses[t] != 0)
+        if isinstance(weighting, ObservesNorms) and weighting.norms_come_first:
+            weighting.observe_norms(norms, losses, active)
         weights, objective = weighting.weigh(losses, active)
-        if isinstance(weighting, ObservesNorms):
-            norms = torch.zeros_like(losses)
-            for t in range(len(losses)) if active is None else active.tasks:
-                norms[t] = NORMS[t] * (losses[t] != 0)
+        if isinstance(weighting, ObservesNorms) and not weighting.norms_come_first:
             weighting.observe_norms(norms, losses, active)
         if isinstance(weighting, ObservesLosses):
             weighting.observe_losses(losses, 0.9 * losses, active)
@@ -237,8 +241,8 @@ def test_permuting_the_tasks_permutes_everything(
     )
 
 
-# Not the weights that are recomputed from the losses as constants (uw_o, uw_so, famo's c, softadapt,
-# relobralo), which are no slopes of the objective's value; nor random ones, which change between two calls; nor stch
+# Not the weights that are recomputed from the losses as constants (uw_o, uw_so, famo's c,
+# softadapt, relobralo), which are no slopes of the objective's value; nor random ones, which change between two calls; nor stch
 # and pbi, which bend within the finite step (each has its own test against autograd).
 @all_but(
     *("uw_o", "uw_so", "famo", "random_normal", "random_dirichlet", "stch", "pbi"),
@@ -345,6 +349,7 @@ INDIFFERENT = (
     "fixed_mean",
     "learned_softmax",
     "learned_exp",
+    "norm_balance",
     "random_normal",
     "random_dirichlet",
     "softadapt",

@@ -72,6 +72,7 @@ METHODS: dict[str, tuple[str, ...]] = {
                 "relobralo",
                 "famo",
                 "gradnorm",
+                "norm_balance",
                 "random",
             ),
             *("per_task_adam", "staged", "single_task"),
@@ -84,6 +85,7 @@ METHODS: dict[str, tuple[str, ...]] = {
     "adamw": ("weighting=uncertainty", "optimizer=adamw"),
     "share_false": ("weighting=uncertainty", "share=false"),
     "dwa_homoscedastic": ("weighting=dwa", "likelihood=homoscedastic"),
+    "norm_balance_staged": ("weighting=norm_balance", "schedule=staged"),
     "gradnorm_staged": ("weighting=gradnorm", "schedule=staged"),
     "random_dirichlet": ("weighting=random", "weighting.distribution=dirichlet"),
     "groups": ("weighting=uncertainty", "update.groups={shared: {lr: 0.004}}"),
@@ -292,7 +294,7 @@ def test_method_stacks(method: str) -> None:
 @in_float64
 def test_replica_is_the_single_run_on_toy_regression(method: str, tmp_path: Path) -> None:
     """Breaks if target units, or a model without shared layers, are wrong in a stack."""
-    if method in ("groups", "parts", "gradnorm", "gradnorm_staged"):
+    if method in ("groups", "parts") or method.startswith(("gradnorm", "norm_balance")):
         pytest.skip("the model of toy_regression shares nothing")
     runs = four_runs(method, TOY_REGRESSION)
     assert_all_same(

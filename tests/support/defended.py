@@ -162,7 +162,7 @@ RANGES: Mapping[str, Range] = {
     r"(weighting|likelihood)\.frozen": Range(1e-18, 1e18),
     r"weighting\.(momentum|decay)": SHARE_BELOW_1,
     r"weighting\.memory": SHARE,
-    r"weighting\.(temperature|mu|weights|nadir|beta)": POSITIVE,
+    r"weighting\.(temperature|mu|weights|nadir|beta|shares|length)": POSITIVE,
     r"weighting\.(gamma|theta|penalty|alpha)": NOT_NEGATIVE,
     r"weighting\.warmup_epochs": COUNT,
     r"weighting\.reference": ANY,
@@ -175,14 +175,14 @@ RANGES: Mapping[str, Range] = {
 # Keys for which the config says what null means.
 NULL = re.compile(
     r"trainer\.(evaluate_every|patience|give_up|clip|lr_scheduler)|(weighting|likelihood)\.lr"
-    r"|weighting\.(reference|nadir|decay)|data\.(tasks|cache|features)|update\.groups"
+    r"|weighting\.(reference|nadir|decay|length)|data\.(tasks|cache|features)|update\.groups"
     r"|schedule\.(order|proportions|threshold)"
 )
 # Mappings for which nothing is a value: null and {} set no entry.
 NOTHING = re.compile(
     r"data|model|trainer|optimizer|weighting|likelihood|update|schedule|record"
     r"|data\.(metrics|losses|slopes|intercepts|noise|targets|split)|optimizer\.parts|update\.groups"
-    r"|update\.options|(weighting|likelihood)\.frozen|weighting\.(weights|init|reference|nadir)"
+    r"|update\.options|(weighting|likelihood)\.frozen|weighting\.(weights|init|reference|nadir|shares)"
     r"|trainer\.give_up|likelihood\.init|schedule\.(start|until|knots|proportions|threshold)"
 )
 # Mappings {task: number}, whose other entries stay.

@@ -189,6 +189,11 @@ class StackedStep:
             if self.draws:
                 self._draw()
             step, *weighting_gradients = self._functions[active.tasks]
+            norms_come_first = self.first.learner.weighting.norms_come_first
+            if norms_come_first:
+                self._learn_from_norms(
+                    weighting_gradients[0](self.parameters, self.constants, inputs, targets)
+                )
             values = active.tensor(next(iter(self.parameters["model"].values())))
             fields, losses, gradients, remembered = step(
                 self.parameters, self.constants, inputs, targets, values
@@ -200,14 +205,11 @@ class StackedStep:
         self.layout.put(row, fields)
         moving = self._moving[active.tasks]
         learned = [name for name in self.parameters["weighting"] if name in moving["weighting"]]
-        if isinstance(self.first.learner.weighting, LearnsFromNorms):
+        if isinstance(self.first.learner.weighting, LearnsFromNorms) and not norms_come_first:
             # Before the update, as a single run.
-            values, slopes = weighting_gradients[0](
-                self.parameters, self.constants, inputs, targets, losses
+            slopes = self._learn_from_norms(
+                weighting_gradients[0](self.parameters, self.constants, inputs, targets)
             )
-            tensors = {**self.parameters["weighting"], **self.constants["weighting"]}
-            for name, value in values.items():
-                tensors[name].copy_(value)
             gradients["weighting"] = dict(zip(learned, slopes.unbind(1), strict=True))
         for optimizer in self.optimizers:
             if optimizer.part == "model":
@@ -229,6 +231,14 @@ class StackedStep:
                 idle = frozenset(optimizer.views) - moving[optimizer.part]
                 if len(idle) < len(optimizer.views):
                     optimizer.step(gradients[optimizer.part], idle)
+
+    def _learn_from_norms(self, learned: tuple[dict[str, Tensor], Tensor]) -> Tensor:
+        """Set what the weightings have learned from norms; return the gradients ``[S, k]``."""
+        values, slopes = learned
+        tensors = {**self.parameters["weighting"], **self.constants["weighting"]}
+        for name, value in values.items():
+            tensors[name].copy_(value)
+        return slopes
 
     def _draw(self) -> None:
         """Draw the random numbers of a step, each replica with its own generator."""
@@ -329,19 +339,19 @@ class StackedStep:
         size = self.first.batches.batch_size
 
         def call(
-            parameters: Any, constants: Any, inputs: Any, targets: Any, task_values: Any
+            parameters: Any, constants: Any, inputs: Any, targets: Any, *task_values: Any
         ) -> Any:
             rows = next(iter(targets.values())).shape[1] if targets else size
             if self.compiled and rows == size:
                 try:
-                    return compiled_function(parameters, constants, inputs, targets, task_values)
+                    return compiled_function(parameters, constants, inputs, targets, *task_values)
                 except Exception as error:
                     if not type(error).__module__.startswith(COMPILER):
                         raise
                     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
                     log.warning("The step cannot be compiled (%s); going on without.", reason)
                     self._set_compiled(False)
-            return function(parameters, constants, inputs, targets, task_values)
+            return function(parameters, constants, inputs, targets, *task_values)
 
         return call
 

@@ -277,12 +277,12 @@ def cov(log: Log) -> tuple[Tensor, Tensor]:
 
 def softadapt(log: Log) -> tuple[Tensor, Tensor]:
     """Replay SoftAdapt with beta 0.1."""
-    last: dict[int, float] = {}
+    previous: dict[int, float] = {}
 
     def objective(step: int, tasks: list[int], losses: Tensor) -> Tensor:
         values = {t: log.losses[step, t].item() for t in tasks}
-        changes = [values[t] - last.get(t, values[t]) for t in tasks]
-        last.update(values)
+        changes = [values[t] - previous.get(t, values[t]) for t in tasks]
+        previous.update(values)
         exponentials = [math.exp(0.1 * change) for change in changes]
         weights = [e / sum(exponentials) for e in exponentials]
         return (torch.tensor(weights, dtype=torch.float64) * losses).sum()
@@ -297,7 +297,7 @@ def relobralo(log: Log, momentum: float = 0.999, memory: float = 0.999) -> tuple
     """
     generator = torch.Generator().manual_seed(0)
     first: dict[int, float] = {}
-    last: dict[int, float] = {}
+    previous: dict[int, float] = {}
     weight: dict[int, float] = {}
 
     def relative(now: list[float], bases: list[float]) -> list[float]:
@@ -310,12 +310,12 @@ def relobralo(log: Log, momentum: float = 0.999, memory: float = 0.999) -> tuple
         since_first = relative(
             now, [first.setdefault(*pair) for pair in zip(tasks, now, strict=True)]
         )
-        since_last = relative(now, [last.get(*pair) for pair in zip(tasks, now, strict=True)])
+        since_last = relative(now, [previous.get(*pair) for pair in zip(tasks, now, strict=True)])
         before = [weight.get(t, 1.0) for t in tasks]
         total = sum(before)
         past = [len(tasks) * b / total for b in before] if keeps else since_first
         weights = [momentum * p + (1 - momentum) * s for p, s in zip(past, since_last, strict=True)]
-        last.update(zip(tasks, now, strict=True))
+        previous.update(zip(tasks, now, strict=True))
         weight.update(zip(tasks, weights, strict=True))
         return (torch.tensor(weights, dtype=torch.float64) * losses).sum()
 
@@ -371,6 +371,22 @@ def gradnorm(log: Log, lr: float = 0.025) -> tuple[Tensor, Tensor]:
         value = (weights.detach() * losses).sum()
         w.descend(tasks, gradient)
         return value
+
+    return slopes(log, objective)
+
+
+def norm_balance(log: Log, decay: float = 0.999) -> tuple[Tensor, Tensor]:
+    """Replay gradient-norm balancing with equal shares and the length of the plain sum."""
+    seen: dict[int, list[float]] = {t: [] for t in range(len(log.kinds))}
+
+    def objective(step: int, tasks: list[int], losses: Tensor) -> Tensor:
+        means = []
+        for t in tasks:
+            seen[t].append(log.norms[step, t].item())
+            shares = [decay ** (len(seen[t]) - 1 - i) for i in range(len(seen[t]))]
+            means.append(sum(map(math.prod, zip(shares, seen[t], strict=True))) / sum(shares))
+        norms = torch.tensor(means, dtype=torch.float64)
+        return (norms.mean() / norms * losses).sum()
 
     return slopes(log, objective)
 
@@ -471,6 +487,8 @@ REPLAYS: dict[str, Replay] = {
     "famo": famo,
     "gradnorm": gradnorm,
     "gradnorm_fast": partial(gradnorm, lr=0.1),
+    "norm_balance": norm_balance,
+    "norm_balance_now": partial(norm_balance, decay=0.0),
     "random": random,
     "stch": memoryless(stch),
     "stch_log_nadir": stch_log_nadir,

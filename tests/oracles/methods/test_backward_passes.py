@@ -16,6 +16,7 @@ PASSES = {
     "adatask": 2,
     "upgrad": 2,
     "gradnorm": 3,
+    "norm_balance": 3,
     "single_task": 1,
 }
 

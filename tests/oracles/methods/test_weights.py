@@ -61,6 +61,8 @@ CASES = {
     **FORMS,
     "gradnorm": (*METHODS["gradnorm"], *MEASURED),
     "gradnorm_fast": (*METHODS["gradnorm_fast"], *MEASURED, *SETTLED),
+    "norm_balance": (*METHODS["norm_balance"], *MEASURED),
+    "norm_balance_now": (*METHODS["norm_balance"], "weighting.decay=0", *MEASURED),
 }
 SCHEDULES = {"all": (), "staged": ("schedule=staged",), "ramp": ("schedule=ramp",)}
 

@@ -20,7 +20,7 @@ from mtl_runner.weighting.protocols import (
 
 TASKS = [Task("a"), Task("b")]
 CALLED = {
-    ObservesNorms: {"GradNorm"},
+    ObservesNorms: {"GradNorm", "NormBalance"},
     ObservesLosses: {"FAMO"},
     KeepsLosses: {"DWA"},
     RemembersLosses: {"CoV", "ReLoBRaLo", "SoftAdapt"},

@@ -81,12 +81,12 @@ def test_a_share_of_the_steps_looks_back_at_the_start() -> None:
 def test_draws_are_those_of_the_seed_and_resume() -> None:
     """Breaks if two runs with one seed differ, or a resumed run starts its draws anew."""
     history = [[1.0, 2.0, 3.0]] + [[0.5 / (1 + step % 3), 1.0, 2.0] for step in range(30)]
-    one, twin, other = (ReLoBRaLo(TASKS, 1.0, 0.5, 0.5, seed=seed) for seed in (1, 1, 2))
-    assert torch.equal(run(one, history), run(twin, history))
-    assert not torch.equal(run(other, history), run(ReLoBRaLo(TASKS, 1.0, 0.5, 0.5), history))
+    first, twin, unequal = (ReLoBRaLo(TASKS, 1.0, 0.5, 0.5, seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(run(first, history), run(twin, history))
+    assert not torch.equal(run(unequal, history), run(ReLoBRaLo(TASKS, 1.0, 0.5, 0.5), history))
     resumed = ReLoBRaLo(TASKS, 1.0, 0.5, 0.5, seed=1)
-    resumed.load_state_dict(one.state_dict())
-    assert torch.equal(run(resumed, history), run(one, history))
+    resumed.load_state_dict(first.state_dict())
+    assert torch.equal(run(resumed, history), run(first, history))
 
 
 def test_a_late_task_begins_with_the_weight_one() -> None:

@@ -70,8 +70,8 @@ def test_normalized_slopes_have_no_unit(before: list[float], now: list[float], u
     if change < 1e-6:
         return
     histories = [[[k * loss for loss in step] for step in (before, now)] for k in (1.0, unit)]
-    one, other = (run(SoftAdapt(TASKS, 3.0, normalized=True), steps)[1] for steps in histories)
-    assert_near(other, one, 1e-6)
+    weights, scaled = (run(SoftAdapt(TASKS, 3.0, normalized=True), steps)[1] for steps in histories)
+    assert_near(scaled, weights, 1e-6)
 
 
 def test_a_late_task_begins_without_a_slope() -> None:
