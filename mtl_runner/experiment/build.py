@@ -60,7 +60,7 @@ from mtl_runner.schedule import RunLength, Schedule
 from mtl_runner.tasks.task import Task
 from mtl_runner.update import Update
 from mtl_runner.weighting import Weighting, WrappedScalarizer
-from mtl_runner.weighting.protocols import ObservesNorms
+from mtl_runner.weighting.protocols import ObservesGradients, ObservesNorms
 
 DEBUG_ROWS = 128
 
@@ -375,6 +375,15 @@ def _check_weighting(weighting: Weighting, parameters: Parameters) -> None:
         raise ConfigError(
             f"The weighting {type(weighting).__name__} compares the tasks' gradients at a shared weight (of two dimensions or more), but this "
             "model shares none; choose a model with a shared trunk, such as model=mlp with share=true."
+        )
+    if (
+        isinstance(weighting, ObservesGradients)
+        and not parameters.shared
+        and len(weighting.tasks) > 1
+    ):
+        raise ConfigError(
+            f"The weighting {type(weighting).__name__} compares the tasks' gradients at the shared parameters, but this model shares none; "
+            "choose a model with a shared trunk, such as model=mlp with share=true."
         )
 
 

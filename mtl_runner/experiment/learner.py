@@ -18,7 +18,12 @@ from mtl_runner.experiment.functional import clipped, pure
 from mtl_runner.experiment.micro_batches import Forward, MicroBatches
 from mtl_runner.experiment.own_optimizers import OwnOptimizers
 from mtl_runner.experiment.shared_batch import forward_of_shared_batch
-from mtl_runner.experiment.step_hooks import GradientNormHook, LossChangeHook, StepHook
+from mtl_runner.experiment.step_hooks import (
+    GradientNormHook,
+    GradientSizeHook,
+    LossChangeHook,
+    StepHook,
+)
 from mtl_runner.experiment.step_record import RecordLayout, StepRecord
 from mtl_runner.gradients.door import SumOverRanks
 from mtl_runner.gradients.loss_scale import GradientOverflowError, LossScale
@@ -28,7 +33,12 @@ from mtl_runner.models.shared_batch_norm import SharedBatchNorm, shared_batch_no
 from mtl_runner.tasks.activity import Active
 from mtl_runner.update import Update
 from mtl_runner.weighting import Weighting
-from mtl_runner.weighting.protocols import ObservesLosses, ObservesNorms, RemembersLosses
+from mtl_runner.weighting.protocols import (
+    ObservesGradients,
+    ObservesLosses,
+    ObservesNorms,
+    RemembersLosses,
+)
 
 
 @dataclass
@@ -202,6 +212,9 @@ class Learner:
             )
             if isinstance(self.weighting, ObservesNorms)
             else None,
+            GradientSizeHook(self.weighting, self.update.parameters)
+            if isinstance(self.weighting, ObservesGradients)
+            else None,
             self.conflicts,
             LossChangeHook(self.weighting) if isinstance(self.weighting, ObservesLosses) else None,
             self.own_optimizers if self.own_optimizers.optimizers else None,
@@ -212,7 +225,8 @@ class Learner:
     def backward_passes(self) -> int:
         """Number of backward passes of a step with all tasks.
 
-        Those of GradNorm end at the last shared weight; those of ``record.gradients`` do not count.
+        Those of GradNorm end at the last shared weight; those of ``record.gradients`` do not count,
+        nor those that a weighting takes every few steps only.
         """
         return self.update.passes + (
             len(self.likelihood.tasks) if isinstance(self.weighting, ObservesNorms) else 0

@@ -11,7 +11,7 @@ from mtl_runner.experiment.micro_batches import Forward
 from mtl_runner.gradients.door import values_of
 from mtl_runner.gradients.parameters import Parameters, trained_now
 from mtl_runner.tasks.activity import Active
-from mtl_runner.weighting.protocols import ObservesLosses, ObservesNorms
+from mtl_runner.weighting.protocols import ObservesGradients, ObservesLosses, ObservesNorms
 
 
 class StepHook(Protocol):
@@ -85,6 +85,35 @@ class GradientNormHook:
     def _pass_on(self, forward: Forward, active: Active) -> None:
         if self.norms is not None:
             self.weighting.observe_norms(self.norms, forward.values, active.none_if_all)
+
+    def after_update(self, forward: Forward, active: Active) -> None:
+        """Do nothing."""
+
+
+class GradientSizeHook:
+    """Tells a weighting how large the entries of the tasks' gradients are (LRAnnealing).
+
+    Args:
+        weighting: The weighting that observes gradients.
+        parameters: The parameters of the model, with the tasks that own each.
+    """
+
+    def __init__(self, weighting: ObservesGradients, parameters: Parameters) -> None:
+        self.weighting, self.parameters = weighting, parameters
+
+    def before_weights(self, forward: Forward, active: Active) -> None:
+        """Measure them in the steps in which the weighting asks for it.
+
+        While all shared parameters are frozen, there is nothing to measure.
+        """
+        if self.weighting.measures_now() and trained_now(self.parameters.shared):
+            largest, mean = self.parameters.sizes(forward.losses, active.tasks)
+            self.weighting.observe_gradients(largest, mean, active.none_if_all)
+
+    def before_update(self, forward: Forward, weights: Tensor, active: Active) -> dict[str, Tensor]:
+        """Do nothing."""
+        del forward, weights, active
+        return {}
 
     def after_update(self, forward: Forward, active: Active) -> None:
         """Do nothing."""

@@ -114,6 +114,36 @@ class Parameters:
                 norms[t] = parts[0] if len(parts) == 1 else torch.stack(parts).norm()
         return self.whole_norms(norms)
 
+    def sizes(self, losses: Losses, tasks: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Return the sizes of the entries of each loss's gradient at all shared parameters.
+
+        The graphs are kept.
+
+        Args:
+            losses: One differentiable scalar per task.
+            tasks: The indices of the tasks to measure.
+
+        Returns:
+            The largest entry and the mean entry without their signs, each ``[T]``; 0 for the other
+            tasks, and where nothing is shared.
+        """
+        shared = self.shared
+        largest = local_part(self.tensors[0]).new_zeros(len(losses))
+        total = torch.zeros_like(largest)
+        if not shared:
+            return largest, total
+        lanes = [Lane((t,), shared) for t in tasks]
+        for t, gradients in zip(tasks, of(losses, lanes, keep=True), strict=True):
+            parts = [local_part(g).abs() for g in gradients if g is not None]
+            # A process may have no part of a small parameter.
+            parts = [part for part in parts if part.numel()]
+            if parts:
+                largest[t] = torch.stack([part.max() for part in parts]).max()
+                total[t] = torch.stack([part.sum() for part in parts]).sum()
+        if self.shards is not None:
+            largest = self.shards.ranks.gathered(largest[None]).amax(0)
+        return largest, self.whole_sums(total) / sum(p.numel() for p in shared)
+
     def whole_sums(self, sums: Tensor) -> Tensor:
         """Return sums over all entries of gradients, from those over the part that is here.
 

@@ -12,7 +12,12 @@ from torch import Tensor, nn
 from mtl_runner.experiment.own_optimizers import OwnOptimizers
 from mtl_runner.gradients.parameters import Parameters
 from mtl_runner.weighting import Weighting
-from mtl_runner.weighting.protocols import KeepsLosses, ObservesLosses, ObservesNorms
+from mtl_runner.weighting.protocols import (
+    KeepsLosses,
+    ObservesGradients,
+    ObservesLosses,
+    ObservesNorms,
+)
 
 
 class LoopWeighting:
@@ -50,8 +55,13 @@ class LoopWeighting:
         weighting = self.weighting
         self.losses = torch.stack([loss.detach() for loss in losses])
         norms = None
-        if isinstance(weighting, ObservesNorms):
+        if isinstance(weighting, ObservesNorms | ObservesGradients):
             self.parameters = self.parameters or Parameters.from_losses(model, losses)
+        if isinstance(weighting, ObservesGradients) and weighting.measures_now():
+            assert self.parameters is not None
+            weighting.observe_gradients(*self.parameters.sizes(losses, range(len(losses))))
+        if isinstance(weighting, ObservesNorms):
+            assert self.parameters is not None
             norms = self.parameters.norms(losses, range(len(losses)))
             if weighting.norms_come_first:
                 weighting.observe_norms(norms, self.losses)

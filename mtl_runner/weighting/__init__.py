@@ -14,6 +14,7 @@ from mtl_runner.weighting.gradnorm import GradNorm
 from mtl_runner.weighting.imtl_l import IMTLL
 from mtl_runner.weighting.learned import Learned
 from mtl_runner.weighting.logarithmic import GeometricMean, LogSum
+from mtl_runner.weighting.lr_annealing import LRAnnealing
 from mtl_runner.weighting.norm_balance import NormBalance
 from mtl_runner.weighting.preference import COSMOS, PBI, STCH
 from mtl_runner.weighting.random import Random
@@ -32,6 +33,7 @@ __all__ = [
     "Fixed",
     "GeometricMean",
     "GradNorm",
+    "LRAnnealing",
     "Learned",
     "LogSum",
     "NormBalance",

@@ -65,6 +65,40 @@ class LearnsFromNorms(ObservesNorms, Protocol):
 
 
 @runtime_checkable
+class ObservesGradients(Protocol):
+    """A weighting that learns from the entries of the tasks' gradients, such as LRAnnealing.
+
+    It says at every step whether they are measured, which costs a backward pass per task.
+
+    Example:
+        >>> from mtl_runner import Task
+        >>> from mtl_runner.weighting import GradNorm, LRAnnealing
+        >>> tasks = [Task("residual"), Task("boundary")]
+        >>> isinstance(LRAnnealing(tasks), ObservesGradients)
+        True
+        >>> isinstance(GradNorm(tasks), ObservesGradients)
+        False
+    """
+
+    def measures_now(self) -> bool:
+        """Return whether this step measures gradients, and count the step."""
+        ...
+
+    def observe_gradients(
+        self, largest: Tensor, mean: Tensor, active: Active | None = None
+    ) -> None:
+        """Learn from a batch, before the weights of its step are computed.
+
+        Args:
+            largest: The largest entry of the gradient of every task's unweighted loss at the shared
+                parameters, without its sign, shape ``[T]``; 0 for idle tasks.
+            mean: The mean of the entries without their signs, shape ``[T]``.
+            active: Which tasks are active; None if all are.
+        """
+        ...
+
+
+@runtime_checkable
 class DrawsNumbers(Protocol):
     """A weighting that draws random numbers at every step, such as ``Random``.
 

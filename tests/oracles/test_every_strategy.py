@@ -34,6 +34,7 @@ from mtl_runner.weighting import (
     GradNorm,
     Learned,
     LogSum,
+    LRAnnealing,
     NormBalance,
     Random,
     ReLoBRaLo,
@@ -43,7 +44,12 @@ from mtl_runner.weighting import (
     UncertaintySoftmax,
     Weighting,
 )
-from mtl_runner.weighting.protocols import KeepsLosses, ObservesLosses, ObservesNorms
+from mtl_runner.weighting.protocols import (
+    KeepsLosses,
+    ObservesGradients,
+    ObservesLosses,
+    ObservesNorms,
+)
 from tests.support.builders import (
     INPUTS,
     QUICK,
@@ -89,6 +95,7 @@ WEIGHTINGS: dict[str, Make] = {
     "relobralo": partial(ReLoBRaLo, momentum=0.5, memory=0.5),
     "softadapt_weighted": partial(SoftAdapt, normalized=True, loss_weighted=True),
     "gradnorm": GradNorm,
+    "lra": partial(LRAnnealing, reference="a", every=2),
     "norm_balance": partial(NormBalance, shares={"a": 2.0}, decay=0.9),
     "famo": FAMO,
     "imtl_l": IMTLL,
@@ -175,6 +182,8 @@ def run_weighting(
             norms[t] = NORMS[t] * (losses[t] != 0)
         if isinstance(weighting, ObservesNorms) and weighting.norms_come_first:
             weighting.observe_norms(norms, losses, active)
+        if isinstance(weighting, ObservesGradients) and weighting.measures_now():
+            weighting.observe_gradients(5 * norms, norms, active)
         weights, objective = weighting.weigh(losses, active)
         if isinstance(weighting, ObservesNorms) and not weighting.norms_come_first:
             weighting.observe_norms(norms, losses, active)
@@ -349,6 +358,7 @@ INDIFFERENT = (
     "fixed_mean",
     "learned_softmax",
     "learned_exp",
+    "lra",
     "norm_balance",
     "random_normal",
     "random_dirichlet",

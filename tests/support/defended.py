@@ -162,6 +162,8 @@ RANGES: Mapping[str, Range] = {
     r"(weighting|likelihood)\.frozen": Range(1e-18, 1e18),
     r"weighting\.(momentum|decay)": SHARE_BELOW_1,
     r"weighting\.memory": SHARE,
+    r"weighting\.rate": Range(0, 1, open_low=True),
+    r"weighting\.every": COUNT,
     r"weighting\.(temperature|mu|weights|nadir|beta|shares|length)": POSITIVE,
     r"weighting\.(gamma|theta|penalty|alpha)": NOT_NEGATIVE,
     r"weighting\.warmup_epochs": COUNT,

@@ -26,6 +26,7 @@ from mtl_runner.train.stack.stacked_optimizer import ELEMENTWISE
 from mtl_runner.weighting import Weighting
 from mtl_runner.weighting.protocols import (
     KeepsLosses,
+    ObservesGradients,
     ObservesLosses,
     ObservesNorms,
     RemembersLosses,
@@ -72,6 +73,8 @@ def config_key(config: Mapping[str, Any]) -> str:
 def reason_not_to_stack(experiment: Experiment) -> str:
     """Return why a run cannot be a replica of any stack; empty if it can."""
     learner, settings = experiment.learner, experiment.settings
+    if isinstance(learner.weighting, ObservesGradients):
+        return f"{type(learner.weighting).__name__} measures each run's gradients every few steps"
     for part in (learner.weighting, learner.likelihood):
         # A subclass inherits the promise of its parent, but may not keep it.
         if "replica_options" in vars(type(part)) and part.replica_options is not None:
@@ -148,7 +151,7 @@ def is_pure(weighting: Weighting) -> bool:
         >>> is_pure(Fixed(tasks)), is_pure(Random(tasks))
         (True, False)
     """
-    learns = (ObservesNorms, ObservesLosses, KeepsLosses, RemembersLosses)
+    learns = (ObservesNorms, ObservesGradients, ObservesLosses, KeepsLosses, RemembersLosses)
     if isinstance(weighting, learns) or type(weighting).prepare is not Weighting.prepare:
         return False
     cpu = torch.device("cpu")

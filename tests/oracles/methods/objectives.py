@@ -391,6 +391,24 @@ def norm_balance(log: Log, decay: float = 0.999) -> tuple[Tensor, Tensor]:
     return slopes(log, objective)
 
 
+def lra(log: Log) -> tuple[Tensor, Tensor]:
+    """Replay learning-rate annealing with rate .1 and a change at every other step.
+
+    The tasks share one number, so the norm of a gradient is its largest and its mean entry.
+    """
+    weights = torch.ones(len(log.kinds), dtype=torch.float64)
+
+    def objective(step: int, tasks: list[int], losses: Tensor) -> Tensor:
+        if step % 2 == 0 and 0 in tasks:
+            for t in tasks:
+                if t:
+                    target = log.norms[step, 0] / (weights[t] * log.norms[step, t])
+                    weights[t] = 0.9 * weights[t] + 0.1 * target
+        return (weights[tasks] * losses).sum()
+
+    return slopes(log, objective)
+
+
 def random(log: Log) -> tuple[Tensor, Tensor]:
     """Replay random weights: the softmax of normal numbers, times the number of tasks.
 
@@ -487,6 +505,7 @@ REPLAYS: dict[str, Replay] = {
     "famo": famo,
     "gradnorm": gradnorm,
     "gradnorm_fast": partial(gradnorm, lr=0.1),
+    "lra": lra,
     "norm_balance": norm_balance,
     "norm_balance_now": partial(norm_balance, decay=0.0),
     "random": random,

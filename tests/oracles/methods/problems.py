@@ -56,6 +56,27 @@ class FourKinds(ToyMixed):
             )
 
 
+class OneNumber(MLP):
+    """An MLP of which the tasks share a single number.
+
+    So the norm of its gradient is its largest and its mean entry.
+    """
+
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        input_shape: Sequence[int],
+        hidden: Sequence[int],
+        activation: str,
+        dropout: float,
+    ) -> None:
+        super().__init__(tasks, input_shape, (1, *hidden), activation, dropout)
+        for parameter in self.trunk.parameters():
+            parameter.requires_grad_(False)
+        number = nn.Linear(1, 1, bias=False)
+        self.trunk[0] = nn.Sequential(nn.Linear(input_shape[0], 1).requires_grad_(False), number)
+
+
 class OneWeight(MLP):
     """An MLP whose trunk has no bias.
 

@@ -51,6 +51,11 @@ PROBLEM = (
 SETTLED = ("optimizer.lr=0.05", "trainer.epochs=40")
 # So that the gradient norms that GradNorm uses are in the log.
 MEASURED = ("model._target_=tests.oracles.methods.problems.OneWeight", "record.gradients=true")
+ONE_NUMBER = (
+    "model._target_=tests.oracles.methods.problems.OneNumber",
+    "model.activation=tanh",
+    "record.gradients=true",
+)
 FORMS = {
     "uncertainty_jde": ("weighting=uncertainty", "weighting.form=jde"),
     "uncertainty_liebel": ("weighting=uncertainty", "weighting.form=liebel"),
@@ -61,6 +66,7 @@ CASES = {
     **FORMS,
     "gradnorm": (*METHODS["gradnorm"], *MEASURED),
     "gradnorm_fast": (*METHODS["gradnorm_fast"], *MEASURED, *SETTLED),
+    "lra": (*METHODS["lra"], "weighting.every=2", *ONE_NUMBER),
     "norm_balance": (*METHODS["norm_balance"], *MEASURED),
     "norm_balance_now": (*METHODS["norm_balance"], "weighting.decay=0", *MEASURED),
 }

@@ -10,7 +10,15 @@ from torch import nn
 
 from mtl_runner import Task
 from mtl_runner.integrations.loop_weighting import LoopWeighting
-from mtl_runner.weighting import DWA, FAMO, GradNorm, Uncertainty, Weighting
+from mtl_runner.weighting import (
+    DWA,
+    FAMO,
+    GradNorm,
+    LRAnnealing,
+    NormBalance,
+    Uncertainty,
+    Weighting,
+)
 
 TASKS = [Task("a"), Task("b")]
 
@@ -44,7 +52,7 @@ def trained(weighting: Weighting, steps: int = 40) -> tuple[list[float], LoopWei
     return [*totals, sum(loss.item() for loss in model.losses())], loop
 
 
-@pytest.mark.parametrize("make", [Uncertainty, DWA, FAMO, GradNorm])
+@pytest.mark.parametrize("make", [Uncertainty, DWA, FAMO, GradNorm, NormBalance, LRAnnealing])
 def test_weightings_of_every_protocol_learn(make: type[Weighting]) -> None:
     """Breaks if a weighting that needs more than losses stands still in a foreign loop."""
     (before, after), loop = trained(make(TASKS))

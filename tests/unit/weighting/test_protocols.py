@@ -13,6 +13,7 @@ from mtl_runner.tasks.task import Task
 from mtl_runner.weighting import Weighting
 from mtl_runner.weighting.protocols import (
     KeepsLosses,
+    ObservesGradients,
     ObservesLosses,
     ObservesNorms,
     RemembersLosses,
@@ -21,6 +22,7 @@ from mtl_runner.weighting.protocols import (
 TASKS = [Task("a"), Task("b")]
 CALLED = {
     ObservesNorms: {"GradNorm", "NormBalance"},
+    ObservesGradients: {"LRAnnealing"},
     ObservesLosses: {"FAMO"},
     KeepsLosses: {"DWA"},
     RemembersLosses: {"CoV", "ReLoBRaLo", "SoftAdapt"},

@@ -76,6 +76,13 @@ def test_numbers_of_the_data_may_differ_but_not_the_batches() -> None:
         (("weighting=uncertainty", "update=per_task"), False, ""),
         (("weighting=random",), False, ""),
         (("weighting=gradnorm",), False, ""),
+        (("weighting=norm_balance",), False, ""),
+        (("weighting=cov",), False, ""),
+        (
+            ("weighting=lra",),
+            False,
+            "LRAnnealing measures each run's gradients every few steps",
+        ),
         (("update=jacobian", "update.aggregator=sum"), False, "the update Jacobian"),
         (("schedule=plateau",), False, "the schedule Plateau"),
         ((), True, ""),
