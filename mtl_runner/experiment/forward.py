@@ -39,6 +39,7 @@ class ForwardResult:
         nll: The exact negative log-likelihoods ``[T]``; None without a noise scale.
         recompute: Recomputes the losses of the same batch, with the parameters as they are then;
             None unless asked for.
+        batch: Inputs and targets, as far as this process has them; None outside of a step.
     """
 
     outputs: Outputs
@@ -47,6 +48,7 @@ class ForwardResult:
     standard: Tensor
     nll: Tensor | None = None
     recompute: Callable[[], Losses] | None = None
+    batch: Split | None = None
 
 
 class ForwardPass(nn.Module):
@@ -131,6 +133,7 @@ class ForwardPass(nn.Module):
         # Taken before the pass, which moves the random states on.
         random = RandomState(self.device) if recompute else None
         result = self.forward(batch.inputs, batch.targets)
+        result.batch = batch
         if random is not None:
             result.recompute = partial(self.losses_again, batch, random)
         if scale is not None:

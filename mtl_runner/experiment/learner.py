@@ -21,6 +21,7 @@ from mtl_runner.experiment.shared_batch import forward_of_shared_batch
 from mtl_runner.experiment.step_hooks import (
     GradientNormHook,
     GradientSizeHook,
+    KernelTraceHook,
     LossChangeHook,
     StepHook,
 )
@@ -37,6 +38,7 @@ from mtl_runner.weighting.protocols import (
     ObservesGradients,
     ObservesLosses,
     ObservesNorms,
+    ObservesTraces,
     RemembersLosses,
 )
 
@@ -214,6 +216,9 @@ class Learner:
             else None,
             GradientSizeHook(self.weighting, self.update.parameters)
             if isinstance(self.weighting, ObservesGradients)
+            else None,
+            KernelTraceHook(self.weighting, self.forward_pass, self.ranks)
+            if isinstance(self.weighting, ObservesTraces)
             else None,
             self.conflicts,
             LossChangeHook(self.weighting) if isinstance(self.weighting, ObservesLosses) else None,

@@ -36,6 +36,7 @@ class MicroBatches:
 
     Attributes:
         losses: The losses of the batch, for the door of gradients.
+        batch: The whole batch.
 
     Example:
         >>> from mtl_runner.likelihood import Standard
@@ -58,6 +59,7 @@ class MicroBatches:
         over_ranks: SumOverRanks | None = None,
     ) -> None:
         self.forward_pass, self.parts = forward_pass, list(batch.batches(rows))
+        self.batch = batch
         self.over_ranks = over_ranks
         likelihood = forward_pass.likelihood
         # What the means of each part divide by, [parts, T, 3].

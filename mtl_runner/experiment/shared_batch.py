@@ -43,6 +43,7 @@ def forward_of_shared_batch(
     # Taken before the pass, which moves the random states on.
     random = RandomState(forward_pass.device) if recompute else None
     result: ForwardResult = forward_pass(rows.inputs, rows.targets)
+    result.batch = rows
     losses = result.losses
     assert isinstance(losses, list)
     counts = likelihood.loss_counts(rows.targets, len(rows))

@@ -7,11 +7,19 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from mtl_runner.experiment.forward import ForwardPass
+from mtl_runner.experiment.kernel_traces import kernel_traces
 from mtl_runner.experiment.micro_batches import Forward
 from mtl_runner.gradients.door import values_of
 from mtl_runner.gradients.parameters import Parameters, trained_now
+from mtl_runner.gradients.ranks import Ranks
 from mtl_runner.tasks.activity import Active
-from mtl_runner.weighting.protocols import ObservesGradients, ObservesLosses, ObservesNorms
+from mtl_runner.weighting.protocols import (
+    ObservesGradients,
+    ObservesLosses,
+    ObservesNorms,
+    ObservesTraces,
+)
 
 
 class StepHook(Protocol):
@@ -109,6 +117,37 @@ class GradientSizeHook:
         if self.weighting.measures_now() and trained_now(self.parameters.shared):
             largest, mean = self.parameters.sizes(forward.losses, active.tasks)
             self.weighting.observe_gradients(largest, mean, active.none_if_all)
+
+    def before_update(self, forward: Forward, weights: Tensor, active: Active) -> dict[str, Tensor]:
+        """Do nothing."""
+        del forward, weights, active
+        return {}
+
+    def after_update(self, forward: Forward, active: Active) -> None:
+        """Do nothing."""
+
+
+class KernelTraceHook:
+    """Tells a weighting the traces of the tasks' neural tangent kernels (NTK).
+
+    Args:
+        weighting: The weighting that observes traces.
+        forward_pass: The forward pass.
+        ranks: The processes that share a batch; None: this one has all of it.
+    """
+
+    def __init__(
+        self, weighting: ObservesTraces, forward_pass: ForwardPass, ranks: Ranks | None
+    ) -> None:
+        self.weighting, self.forward_pass, self.ranks = weighting, forward_pass, ranks
+
+    def before_weights(self, forward: Forward, active: Active) -> None:
+        """Measure them in the steps in which the weighting asks for it."""
+        if self.weighting.measures_now():
+            assert forward.batch is not None
+            tasks = self.forward_pass.likelihood.tasks
+            traces = kernel_traces(self.forward_pass, forward.batch, tasks, self.ranks)
+            self.weighting.observe_traces(traces, active.none_if_all)
 
     def before_update(self, forward: Forward, weights: Tensor, active: Active) -> dict[str, Tensor]:
         """Do nothing."""

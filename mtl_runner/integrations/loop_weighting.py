@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mtl_runner.errors import ConfigError
 from mtl_runner.experiment.own_optimizers import OwnOptimizers
 from mtl_runner.gradients.parameters import Parameters
 from mtl_runner.weighting import Weighting
@@ -17,6 +18,7 @@ from mtl_runner.weighting.protocols import (
     ObservesGradients,
     ObservesLosses,
     ObservesNorms,
+    ObservesTraces,
 )
 
 
@@ -26,6 +28,9 @@ class LoopWeighting:
     Args:
         weighting: The weighting.
         lr: The learning rate of its parameters where it has none of its own.
+
+    Raises:
+        ConfigError: If the weighting needs more than losses and their gradients.
 
     Example:
         >>> from mtl_runner import Task
@@ -39,6 +44,10 @@ class LoopWeighting:
     """
 
     def __init__(self, weighting: Weighting, lr: float = 1e-3) -> None:
+        if isinstance(weighting, ObservesTraces):
+            raise ConfigError(
+                f"The weighting {type(weighting).__name__} needs the outputs of the model, which a foreign loop does not show; choose another weighting, such as LRAnnealing."
+            )
         self.weighting = weighting
         self.optimizers = OwnOptimizers(weighting, partial(torch.optim.Adam, lr=lr))
         self.weights = torch.ones(len(weighting.tasks))

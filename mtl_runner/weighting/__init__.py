@@ -16,6 +16,7 @@ from mtl_runner.weighting.learned import Learned
 from mtl_runner.weighting.logarithmic import GeometricMean, LogSum
 from mtl_runner.weighting.lr_annealing import LRAnnealing
 from mtl_runner.weighting.norm_balance import NormBalance
+from mtl_runner.weighting.ntk import NTK
 from mtl_runner.weighting.preference import COSMOS, PBI, STCH
 from mtl_runner.weighting.random import Random
 from mtl_runner.weighting.relobralo import ReLoBRaLo
@@ -27,6 +28,7 @@ __all__ = [
     "DWA",
     "FAMO",
     "IMTLL",
+    "NTK",
     "PBI",
     "STCH",
     "CoV",

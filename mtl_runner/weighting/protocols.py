@@ -99,6 +99,36 @@ class ObservesGradients(Protocol):
 
 
 @runtime_checkable
+class ObservesTraces(Protocol):
+    """A weighting that learns from the tasks' neural tangent kernels, such as NTK.
+
+    It says at every step whether their traces are measured, which costs about a backward pass per
+    output of a row.
+
+    Example:
+        >>> from mtl_runner import Task
+        >>> from mtl_runner.weighting import NTK, LRAnnealing
+        >>> tasks = [Task("depth"), Task("normals")]
+        >>> isinstance(NTK(tasks), ObservesTraces), isinstance(LRAnnealing(tasks), ObservesTraces)
+        (True, False)
+    """
+
+    def measures_now(self) -> bool:
+        """Return whether this step measures the traces, and count the step."""
+        ...
+
+    def observe_traces(self, traces: Tensor, active: Active | None = None) -> None:
+        """Learn from a batch, before the weights of its step are computed.
+
+        Args:
+            traces: The mean of the diagonal of every task's kernel, shape ``[T]``; 0 for tasks
+                without labels.
+            active: Which tasks are active; None if all are.
+        """
+        ...
+
+
+@runtime_checkable
 class DrawsNumbers(Protocol):
     """A weighting that draws random numbers at every step, such as ``Random``.
 

@@ -26,6 +26,7 @@ from mtl_runner.weighting import (
     DWA,
     FAMO,
     IMTLL,
+    NTK,
     PBI,
     STCH,
     CoV,
@@ -49,6 +50,7 @@ from mtl_runner.weighting.protocols import (
     ObservesGradients,
     ObservesLosses,
     ObservesNorms,
+    ObservesTraces,
 )
 from tests.support.builders import (
     INPUTS,
@@ -96,6 +98,7 @@ WEIGHTINGS: dict[str, Make] = {
     "softadapt_weighted": partial(SoftAdapt, normalized=True, loss_weighted=True),
     "gradnorm": GradNorm,
     "lra": partial(LRAnnealing, reference="a", every=2),
+    "ntk": partial(NTK, every=2, rate=0.5),
     "norm_balance": partial(NormBalance, shares={"a": 2.0}, decay=0.9),
     "famo": FAMO,
     "imtl_l": IMTLL,
@@ -184,6 +187,8 @@ def run_weighting(
             weighting.observe_norms(norms, losses, active)
         if isinstance(weighting, ObservesGradients) and weighting.measures_now():
             weighting.observe_gradients(5 * norms, norms, active)
+        if isinstance(weighting, ObservesTraces) and weighting.measures_now():
+            weighting.observe_traces(norms.square(), active)
         weights, objective = weighting.weigh(losses, active)
         if isinstance(weighting, ObservesNorms) and not weighting.norms_come_first:
             weighting.observe_norms(norms, losses, active)
@@ -360,6 +365,7 @@ INDIFFERENT = (
     "learned_exp",
     "lra",
     "norm_balance",
+    "ntk",
     "random_normal",
     "random_dirichlet",
     "softadapt",

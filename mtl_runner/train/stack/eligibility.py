@@ -29,6 +29,7 @@ from mtl_runner.weighting.protocols import (
     ObservesGradients,
     ObservesLosses,
     ObservesNorms,
+    ObservesTraces,
     RemembersLosses,
 )
 
@@ -73,7 +74,7 @@ def config_key(config: Mapping[str, Any]) -> str:
 def reason_not_to_stack(experiment: Experiment) -> str:
     """Return why a run cannot be a replica of any stack; empty if it can."""
     learner, settings = experiment.learner, experiment.settings
-    if isinstance(learner.weighting, ObservesGradients):
+    if isinstance(learner.weighting, ObservesGradients | ObservesTraces):
         return f"{type(learner.weighting).__name__} measures each run's gradients every few steps"
     for part in (learner.weighting, learner.likelihood):
         # A subclass inherits the promise of its parent, but may not keep it.
@@ -151,7 +152,10 @@ def is_pure(weighting: Weighting) -> bool:
         >>> is_pure(Fixed(tasks)), is_pure(Random(tasks))
         (True, False)
     """
-    learns = (ObservesNorms, ObservesGradients, ObservesLosses, KeepsLosses, RemembersLosses)
+    learns = (
+        *(ObservesNorms, ObservesGradients, ObservesTraces),
+        *(ObservesLosses, KeepsLosses, RemembersLosses),
+    )
     if isinstance(weighting, learns) or type(weighting).prepare is not Weighting.prepare:
         return False
     cpu = torch.device("cpu")

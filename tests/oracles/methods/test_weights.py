@@ -70,6 +70,8 @@ CASES = {
     "norm_balance": (*METHODS["norm_balance"], *MEASURED),
     "norm_balance_now": (*METHODS["norm_balance"], "weighting.decay=0", *MEASURED),
 }
+# Their weights rest on numbers that no log holds: tests/unit/weighting/test_ntk.py trains by hand.
+NOT_IN_THE_LOG = ("ntk",)
 SCHEDULES = {"all": (), "staged": ("schedule=staged",), "ramp": ("schedule=ramp",)}
 
 
@@ -107,7 +109,7 @@ def replayed() -> list[Any]:
     whose weights rise slowly.
     """
     # These have equal weights, and differ in update, schedule or likelihood.
-    equal = [m for m in CASES if m not in REPLAYS]
+    equal = [m for m in CASES if m not in REPLAYS and m not in NOT_IN_THE_LOG]
     return [
         *((m, "all") for m in REPLAYS),
         *(
@@ -126,6 +128,8 @@ def test_the_objective_of_every_weighting_is_written_down(method: str) -> None:
         "fixed@weighting" in (CONF / "weighting" / f"{method}.yaml").read_text()
         or method == "fixed"
     )
+    if method in NOT_IN_THE_LOG:
+        return
     assert plain != (method in REPLAYS), (
         f"write the objective of {method} into tests/oracles/methods/objectives.py"
     )

@@ -9,10 +9,12 @@ import torch
 from torch import nn
 
 from mtl_runner import Task
+from mtl_runner.errors import ConfigError
 from mtl_runner.integrations.loop_weighting import LoopWeighting
 from mtl_runner.weighting import (
     DWA,
     FAMO,
+    NTK,
     GradNorm,
     LRAnnealing,
     NormBalance,
@@ -72,6 +74,13 @@ def test_the_loss_is_the_objective_and_its_gradient_the_weighted_sum_of_gradient
     assert gradient is not None
     expected = torch.autograd.grad(weighting(torch.stack(model.losses())), model.trunk.weight)[0]
     torch.testing.assert_close(gradient, expected)
+
+
+def test_a_weighting_that_needs_outputs_is_refused() -> None:
+    """Breaks if NTK trains with equal weights in a loop that shows no outputs."""
+    words = r"The weighting NTK needs the outputs of the model, which a foreign loop does not show"
+    with pytest.raises(ConfigError, match=words):
+        LoopWeighting(NTK(TASKS))
 
 
 def test_the_state_goes_on() -> None:

@@ -16,6 +16,7 @@ from mtl_runner.weighting.protocols import (
     ObservesGradients,
     ObservesLosses,
     ObservesNorms,
+    ObservesTraces,
     RemembersLosses,
 )
 
@@ -23,6 +24,7 @@ TASKS = [Task("a"), Task("b")]
 CALLED = {
     ObservesNorms: {"GradNorm", "NormBalance"},
     ObservesGradients: {"LRAnnealing"},
+    ObservesTraces: {"NTK"},
     ObservesLosses: {"FAMO"},
     KeepsLosses: {"DWA"},
     RemembersLosses: {"CoV", "ReLoBRaLo", "SoftAdapt"},
