@@ -176,7 +176,9 @@ def build(cfg: DictConfig, datasets: Datasets | None = None) -> Experiment:
     likelihood.to(device, dtype)
     first_rows = data.splits["train"].rows(slice(0, settings.batch_size))
     parameters = find_parameters(model, likelihood, first_rows)
-    weighting = build_weighting(plain["weighting"], data, trivial, settings.seed).to(device, dtype)
+    length = _length(settings, data)
+    weighting = build_weighting(plain["weighting"], data, trivial, settings.seed, length)
+    weighting.to(device, dtype)
     _check_weighting(weighting, parameters)
     if ranks is not None:
         _make_equal(ranks, data, (model, likelihood, weighting))
@@ -206,14 +208,6 @@ def build(cfg: DictConfig, datasets: Datasets | None = None) -> Experiment:
         if isinstance(model, Unshared)
         else None
     )
-    if isinstance(data.splits["train"], IterableSplit) and settings.steps_per_epoch is None:
-        raise ConfigError(
-            "The train split is an IterableDataset, of which nobody knows the end; set the steps of an epoch, e.g. data.steps_per_epoch=1000."
-        )
-    steps_per_epoch = settings.steps_per_epoch or -(
-        -len(data.splits["train"]) // settings.batch_size
-    )
-    length = RunLength(settings.trainer.epochs, steps_per_epoch)
     update = make_update(
         plain["update"],
         parameters=parameters,
@@ -230,7 +224,7 @@ def build(cfg: DictConfig, datasets: Datasets | None = None) -> Experiment:
     schedule = make(plain["schedule"], "schedule", tasks=tasks, length=length, seed=settings.seed)
     _check_made(schedule, Schedule, "schedule")
     lr_schedulers = make_schedulers(
-        settings, [*update.optimizers, *own_optimizers.scheduled], steps_per_epoch
+        settings, [*update.optimizers, *own_optimizers.scheduled], length.steps_per_epoch
     )
     warmup = settings.trainer.warmup
     warmup_steps = 0 if warmup is None else parse_time(warmup, length, "trainer.warmup")
@@ -272,6 +266,21 @@ def build(cfg: DictConfig, datasets: Datasets | None = None) -> Experiment:
         ranks=ranks,
         averaged=averaged,
     )
+
+
+def _length(settings: Settings, data: Prepared) -> RunLength:
+    """Return the length of the run.
+
+    Raises:
+        ConfigError: If nobody knows how many steps an epoch has.
+    """
+    train = data.splits["train"]
+    if isinstance(train, IterableSplit) and settings.steps_per_epoch is None:
+        raise ConfigError(
+            "The train split is an IterableDataset, of which nobody knows the end; set the steps of an epoch, e.g. data.steps_per_epoch=1000."
+        )
+    steps_per_epoch = settings.steps_per_epoch or -(-len(train) // settings.batch_size)
+    return RunLength(settings.trainer.epochs, steps_per_epoch)
 
 
 def _make_equal(ranks: Ranks, data: Prepared, modules: Sequence[nn.Module]) -> None:
@@ -320,7 +329,11 @@ def make_likelihood(
 
 
 def build_weighting(
-    node: Mapping[str, Any], data: Prepared, trivial: list[float | None], seed: int
+    node: Mapping[str, Any],
+    data: Prepared,
+    trivial: list[float | None],
+    seed: int,
+    length: RunLength | None = None,
 ) -> Weighting:
     """Return the weighting; any other module from losses to a scalar is wrapped.
 
@@ -329,12 +342,15 @@ def build_weighting(
         data: The dataset.
         trivial: Standard loss of the trivial predictor per task.
         seed: Seed of a weighting that draws at random.
+        length: The length of the run; None if it is not known.
 
     Raises:
         ConfigError: If the target makes something else than a module.
         CodeError: If the class of a weighting does not call that of its base.
     """
-    weighting = make(node, "weighting", tasks=data.tasks, trivial_losses=trivial, seed=seed)
+    weighting = make(
+        node, "weighting", tasks=data.tasks, trivial_losses=trivial, seed=seed, length=length
+    )
     if isinstance(weighting, Weighting):
         if not {"_modules", "all_active"} <= vars(weighting).keys():
             raise CodeError(

@@ -14,6 +14,7 @@ from mtl_runner.gradients.door import values_of
 from mtl_runner.gradients.parameters import Parameters, trained_now
 from mtl_runner.gradients.ranks import Ranks
 from mtl_runner.tasks.activity import Active
+from mtl_runner.weighting import Weighting
 from mtl_runner.weighting.protocols import (
     ObservesGradients,
     ObservesLosses,
@@ -78,8 +79,8 @@ class GradientNormHook:
 
     def before_weights(self, forward: Forward, active: Active) -> None:
         """Measure the norms; while the weights of their layer are frozen, there are none."""
-        is_trained = bool(trained_now(self.parameters.last_shared))
-        self.norms = self.parameters.norms(forward.losses, active.tasks) if is_trained else None
+        measures = not is_frozen(self.weighting) and trained_now(self.parameters.last_shared)
+        self.norms = self.parameters.norms(forward.losses, active.tasks) if measures else None
         if self.norms_come_first:
             self._pass_on(forward, active)
 
@@ -114,6 +115,8 @@ class GradientSizeHook:
 
         While all shared parameters are frozen, there is nothing to measure.
         """
+        if is_frozen(self.weighting):
+            return
         if self.weighting.measures_now() and trained_now(self.parameters.shared):
             largest, mean = self.parameters.sizes(forward.losses, active.tasks)
             self.weighting.observe_gradients(largest, mean, active.none_if_all)
@@ -143,7 +146,7 @@ class KernelTraceHook:
 
     def before_weights(self, forward: Forward, active: Active) -> None:
         """Measure them in the steps in which the weighting asks for it."""
-        if self.weighting.measures_now():
+        if not is_frozen(self.weighting) and self.weighting.measures_now():
             assert forward.batch is not None
             tasks = self.forward_pass.likelihood.tasks
             traces = kernel_traces(self.forward_pass, forward.batch, tasks, self.ranks)
@@ -178,8 +181,19 @@ class LossChangeHook:
 
     def after_update(self, forward: Forward, active: Active) -> None:
         """Recompute the losses of the batch and pass them on."""
+        if is_frozen(self.weighting):
+            return
         assert forward.recompute is not None
         with torch.no_grad():
             self.weighting.observe_losses(
                 forward.values, values_of(forward.recompute()), active.none_if_all
             )
+
+
+def is_frozen(weighting: object) -> bool:
+    """Return whether the weights of a weighting do not change any more.
+
+    Args:
+        weighting: An object that has the methods of a protocol of weightings.
+    """
+    return isinstance(weighting, Weighting) and weighting.is_frozen

@@ -259,6 +259,9 @@ class Catalog:
         for setting in body:
             if setting.key.endswith("_target_"):
                 target = target or (setting.default if setting.key.count(".") <= 1 else None)
+            elif setting.key.rpartition(".")[2].startswith("_"):
+                # Hydra's own.
+                continue
             elif setting.key == "share":
                 chosen["share"] = setting.default
             else:
@@ -288,11 +291,19 @@ class Catalog:
         """Yield the settings of the options that one builds on, where they belong to its axis."""
         if group not in AXES:
             return
-        builds_on = [(group, base.partition("@")[0]) for base in bases]
-        builds_on += [(axis, name) for axis, name in chosen.items() if axis in AXES]
-        for other_group, name in builds_on:
+        builds_on = [(group, *base.partition("@")[::2]) for base in bases]
+        builds_on += [(axis, name, "") for axis, name in chosen.items() if axis in AXES]
+        for other_group, name, package in builds_on:
             if (path := self._path(other_group, name)) is not None:
-                yield from self._read(other_group, name, path).settings
+                settings = self._read(other_group, name, path).settings
+                if package in ("", group):
+                    yield from settings
+                else:
+                    # Inside an option, as weighting.of.
+                    below = len(group) + 1
+                    for setting in settings:
+                        key = f"{group}.{package}.{setting.key[below:]}"
+                        yield Setting(key, setting.default, setting.meaning)
 
     def _inherited_target(
         self, group: str, bases: Sequence[str], chosen: dict[str, str]
@@ -373,6 +384,8 @@ def read_defaults(lines: Sequence[str], group: str) -> tuple[list[str], dict[str
         (['fixed@weighting'], {'update': 'per_task'})
         >>> read_defaults(["defaults:", "  - trunk: mlp"], "model")
         ([], {'model/trunk': 'mlp'})
+        >>> read_defaults(["defaults:", "  - /weighting@of: famo"], "weighting")
+        (['famo@of'], {})
     """
     bases: list[str] = []
     chosen: dict[str, str] = {}
@@ -382,7 +395,11 @@ def read_defaults(lines: Sequence[str], group: str) -> tuple[list[str], dict[str
             inside = line.startswith("defaults:")
         elif inside and (entry := re.match(r"\s+- ([^#]+?)\s*(?:#.*)?$", line)):
             name, _, option = entry[1].removeprefix("override ").partition(": ")
-            if option:
+            base_group, _, package = name.strip().removeprefix("/").partition("@")
+            if option and base_group == group and package:
+                # Another option of this group, inside this one.
+                bases.append(f"{option.strip()}@{package}")
+            elif option:
                 # A group without a slash lies in this one: model/trunk for a file of model.
                 group_name = name.strip() if "/" in name else f"{group}/{name.strip()}"
                 chosen[group_name.removeprefix("/").partition("@")[0]] = option.strip()

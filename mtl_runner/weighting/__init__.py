@@ -10,6 +10,7 @@ from mtl_runner.weighting.cov import CoV
 from mtl_runner.weighting.dwa import DWA
 from mtl_runner.weighting.famo import FAMO
 from mtl_runner.weighting.fixed import Fixed
+from mtl_runner.weighting.frozen_mean import FrozenMean
 from mtl_runner.weighting.gradnorm import GradNorm
 from mtl_runner.weighting.imtl_l import IMTLL
 from mtl_runner.weighting.learned import Learned
@@ -33,6 +34,7 @@ __all__ = [
     "STCH",
     "CoV",
     "Fixed",
+    "FrozenMean",
     "GeometricMean",
     "GradNorm",
     "LRAnnealing",

@@ -131,6 +131,11 @@ class Weighting(nn.Module, ABC):
         return weights, objective
 
     @property
+    def is_frozen(self) -> bool:
+        """Whether the weights do not change any more, so that nothing is measured for them."""
+        return False
+
+    @property
     def uses_losses(self) -> bool:
         """Whether the weights of a step depend on its losses, or may: a subclass has to say no."""
         return bool(vars(type(self)).get("needs_losses", True))

@@ -409,6 +409,32 @@ def lra(log: Log) -> tuple[Tensor, Tensor]:
     return slopes(log, objective)
 
 
+def frozen_mean(replay: Replay) -> Replay:
+    """Return a replay whose weights are frozen in the middle of the run, at their moving mean.
+
+    In the mean the weight of each step counts .99 times as much as that of the next step.
+    """
+
+    def frozen(log: Log) -> tuple[Tensor, Tensor]:
+        weights, values = replay(log)
+        middle = round(log.steps / 2)
+        means = torch.full((len(log.kinds),), math.nan, dtype=torch.float64)
+        for t in range(len(log.kinds)):
+            steps = [step for step in range(middle) if log.active[step, t]]
+            counts = torch.tensor([0.99 ** (len(steps) - i) for i in range(len(steps))]).double()
+            if steps:
+                means[t] = (counts * weights[steps, t]).sum() / counts.sum()
+        means = torch.where(means.isnan(), means.nanmean(), means)
+        for step in range(middle, log.steps):
+            tasks = log.tasks(step)
+            weights[step] = 0.0
+            weights[step, tasks] = means[tasks]
+            values[step] = (means[tasks] * log.losses[step, tasks]).sum()
+        return weights, values
+
+    return frozen
+
+
 def random(log: Log) -> tuple[Tensor, Tensor]:
     """Replay random weights: the softmax of normal numbers, times the number of tasks.
 
@@ -508,6 +534,8 @@ REPLAYS: dict[str, Replay] = {
     "lra": lra,
     "norm_balance": norm_balance,
     "norm_balance_now": partial(norm_balance, decay=0.0),
+    "frozen_mean": frozen_mean(uncertainty("kendall")),
+    "two_phase": frozen_mean(norm_balance),
     "random": random,
     "stch": memoryless(stch),
     "stch_log_nadir": stch_log_nadir,

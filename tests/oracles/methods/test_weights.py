@@ -66,6 +66,8 @@ CASES = {
     **FORMS,
     "gradnorm": (*METHODS["gradnorm"], *MEASURED),
     "gradnorm_fast": (*METHODS["gradnorm_fast"], *MEASURED, *SETTLED),
+    "frozen_mean": (*METHODS["frozen_mean"], "weighting.after=50%"),
+    "two_phase": (*METHODS["two_phase"], "weighting.after=50%", *MEASURED),
     "lra": (*METHODS["lra"], "weighting.every=2", *ONE_NUMBER),
     "norm_balance": (*METHODS["norm_balance"], *MEASURED),
     "norm_balance_now": (*METHODS["norm_balance"], "weighting.decay=0", *MEASURED),

@@ -56,6 +56,22 @@ def test_the_losses_after_the_update_are_those_of_the_moved_parameters() -> None
     assert active is None
 
 
+def test_nothing_is_measured_for_frozen_weights() -> None:
+    """Breaks if fixed weights cost what the method costs that they come from."""
+
+    class Frozen(Observing):
+        is_frozen = True  # type: ignore[assignment]
+
+    _, learner = learner_of_squares()
+    weighting = Frozen(learner.weighting.tasks)
+    learner.__dict__["hooks"] = [
+        GradientNormHook(weighting, learner.update.parameters),
+        LossChangeHook(weighting),
+    ]
+    learner.step(NO_DATA, Active.all(2))
+    assert weighting.observed == []
+
+
 def test_the_norms_are_taken_before_the_update_for_active_tasks_only() -> None:
     """Breaks if GradNorm sees the norms of moved parameters, or of an idle task."""
     weighting, learner = learner_of_squares()

@@ -84,6 +84,7 @@ def test_numbers_of_the_data_may_differ_but_not_the_batches() -> None:
             "LRAnnealing measures each run's gradients every few steps",
         ),
         (("weighting=ntk",), False, "NTK measures each run's gradients every few steps"),
+        (("weighting=frozen_mean",), False, "FrozenMean keeps a state"),
         (("update=jacobian", "update.aggregator=sum"), False, "the update Jacobian"),
         (("schedule=plateau",), False, "the schedule Plateau"),
         ((), True, ""),
