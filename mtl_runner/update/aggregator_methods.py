@@ -1,7 +1,7 @@
 r"""The aggregators that ``update.aggregator`` takes by name: what each computes and needs.
 
-All but :class:`MGDA` and :class:`NashMTL` are computed by TorchJD. Each class is the card of one
-method and holds its settings; :class:`~mtl_runner.update.aggregators.Aggregation` makes the
+Those with a ``torchjd_class`` are computed by TorchJD, the others here. Each class is the card of
+one method and holds its settings; :class:`~mtl_runner.update.aggregators.Aggregation` makes the
 aggregator from them.
 
 Notation: T active tasks; :math:`g_t` is the gradient of task t's weighted loss over the shared
@@ -111,6 +111,52 @@ class AlignedMTL(AggregatorMethod):
     torchjd_class = "AlignedMTL"
     per_task_options = ("pref_vector",)
     divides_by_tasks = True
+
+
+class AuxiNash(AggregatorMethod):
+    r"""Take the Nash bargaining solution in which tasks have unequal bargaining powers.
+
+    **Source:** Shamsian, Navon, Glazer, Kawaguchi, Chechik & Fetaya, *Auxiliary Learning as an
+    Asymmetric Bargaining Game*, ICML 2023, `arXiv:2301.13501 <https://arxiv.org/abs/2301.13501>`__.
+
+    .. math:: d = \sum_t \alpha_t g_t, \qquad G \alpha = p / \alpha
+
+    where
+
+    - G is the Gramian of the gradients, :math:`\alpha` the positive weights that solve the
+      equation,
+    - :math:`p_t` is the bargaining power of task t, its preference: :math:`\alpha_t \langle g_t, d
+      \rangle = p_t`,
+    - :math:`\|d\|^2 = \sum_t p_t`, then scaled to at most ``max_norm``.
+
+    With equal preferences it is :class:`NashMTL`.
+
+    **Cost per step:** T backward passes and a few systems ``[T, T]``.
+
+    **When it helps:** a main task with auxiliary ones, on any scales: a loss times a constant
+    changes nothing, a preference does.
+
+    **When not:** preferences that nobody knows, and gradients that cancel each other: where two are
+    opposite it stands still.
+
+    **Departs from the paper,** which learns p by implicit differentiation of the main task's loss
+    on held-out data; here p is fixed. The equation is solved exactly
+    (:class:`~mtl_runner.update.nash.Nash`), not by a sequence of convex programs; so it needs no
+    package.
+
+    **Options:** ``preferences`` (``{task: number}``; 1 each is the default), ``max_norm`` (1.0; 0:
+    not limited).
+
+    Example:
+        >>> import torch
+        >>> from mtl_runner.update.aggregators import aggregate
+        >>> rows = torch.tensor([[1.0, 0.0], [0.0, 10.0]])
+        >>> aggregate("auxinash", rows, preferences={"task_0": 3.0}).round(decimals=2)
+        tensor([0.8700, 0.5000])
+    """
+
+    options: ClassVar[Mapping[str, Any]] = {"preferences": 1.0}
+    per_task_options = ("preferences",)
 
 
 class CAGrad(AggregatorMethod):
@@ -802,6 +848,7 @@ class UPGrad(AggregatorMethod):
 
 METHODS: dict[str, type[AggregatorMethod]] = {
     "aligned_mtl": AlignedMTL,
+    "auxinash": AuxiNash,
     "cagrad": CAGrad,
     "config": ConFIG,
     "constant": Constant,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -25,6 +26,7 @@ from mtl_runner.update.aggregator_methods import (
     MGDA,
     SMALLEST_SQUARED_NORM,
     AggregatorMethod,
+    AuxiNash,
     NashMTL,
 )
 from mtl_runner.update.nash import Nash
@@ -40,9 +42,10 @@ REGULARIZATION = 1e-7
 # Sets of active tasks whose aggregator and state are kept; missing labels can make many.
 MOST_TASK_SETS = 32
 
-# The methods that are solved here, since TorchJD's iterations stop short of the solution. One
-# instance serves every set of tasks, for they keep no state.
+# The methods that are solved here: TorchJD does not have them, or its iterations stop short of the
+# solution.
 SOLVED_HERE: Mapping[type[AggregatorMethod], Callable[..., Any]] = {
+    AuxiNash: Nash,
     MGDA: ShortestVector,
     NashMTL: Nash,
 }
@@ -313,9 +316,25 @@ def _factory(
             f"update.aggregator={label} makes its projector itself; give its norm_eps and reg_eps instead."
         )
     method.check(options)
+
+    def numbers_of(active: Sequence[int], like: Tensor) -> dict[str, Tensor]:
+        """Return the options that are one number per task, for the active tasks."""
+        scale = len(active) if method.divides_by_tasks else 1
+        return {
+            name: torch.tensor(
+                [values[t] / scale for t in active], dtype=like.dtype, device=like.device
+            )
+            for name, values in numbers.items()
+        }
+
     if method in SOLVED_HERE:
-        solver = _construct(SOLVED_HERE[method], options, label)
-        return lambda active, like: solver  # noqa: ARG005
+        # Wrong options are refused now.
+        _construct(
+            partial(SOLVED_HERE[method], **numbers_of(range(len(tasks)), torch.ones(1))),
+            options,
+            label,
+        )
+        return lambda active, like: SOLVED_HERE[method](**options, **numbers_of(active, like))
     try:
         from torchjd import aggregation
     except ImportError:
@@ -338,12 +357,7 @@ def _factory(
                 fewest,
             )
             return aggregation.Mean()
-        arguments = dict(options)
-        for name, values in numbers.items():
-            scale = len(active) if method.divides_by_tasks else 1
-            arguments[name] = torch.tensor(
-                [values[t] / scale for t in active], dtype=like.dtype, device=like.device
-            )
+        arguments = {**options, **numbers_of(active, like)}
         if method.takes_projector:
             from torchjd.linalg import QuadprogProjector
 

@@ -1,4 +1,4 @@
-"""The Nash bargaining solution: in closed form for two tasks, by Newton's method for more."""
+"""Nash bargaining solutions: in closed form for two tasks, by Newton's method for more."""
 
 from __future__ import annotations
 
@@ -22,22 +22,26 @@ LARGEST_RESIDUAL = 1e-6
 
 
 class Nash(nn.Module):
-    r"""Take the Nash bargaining solution of the gradients.
+    r"""Take the Nash bargaining solution of the gradients, also with unequal bargaining powers.
 
     **Source:** Navon et al., *Multi-Task Learning as a Bargaining Game*, ICML 2022, claim 3.1,
-    `arXiv:2202.01017 <https://arxiv.org/abs/2202.01017>`__.
+    `arXiv:2202.01017 <https://arxiv.org/abs/2202.01017>`__; with preferences Shamsian et al.,
+    *Auxiliary Learning as an Asymmetric Bargaining Game*, ICML 2023, `arXiv:2301.13501
+    <https://arxiv.org/abs/2301.13501>`__.
 
-    .. math:: d = \sum_t \alpha_t g_t, \qquad G \alpha = 1 / \alpha
+    .. math:: d = \sum_t \alpha_t g_t, \qquad G \alpha = p / \alpha
 
     where
 
     - :math:`g_t` are the k rows, the gradients of the active tasks, and G is their Gramian,
     - :math:`\alpha` are the positive weights that solve the equation,
+    - p are the preferences, scaled so that their sum is k; equal ones are all 1,
     - :math:`\|d\| = \sqrt k`, then scaled to at most ``max_norm``.
 
-    With rows of norm 1 the equation is the minimum of :math:`\tfrac12 \beta^\top C \beta - \sum
-    \log\beta_i`, with C the matrix of cosines. It is convex and self-concordant, so damped Newton
-    steps find it; for two rows :math:`\beta = (1 + \cos)^{-1/2}`.
+    With rows of norm 1 the equation is the minimum of :math:`\tfrac12 \beta^\top C \beta - \sum_t
+    p_t \log\beta_t`, with C the matrix of cosines. It is convex and self-concordant, so damped
+    Newton steps find it. For two rows the ratio of the weights solves a quadratic equation; with
+    equal preferences :math:`\beta = (1 + \cos)^{-1/2}`.
 
     **Departs from** the authors' sequence of convex programs, which TorchJD follows: that often
     stops short of the solution for three tasks and more, and fails for small gradients. Where no
@@ -46,9 +50,11 @@ class Nash(nn.Module):
 
     Args:
         max_norm: Largest norm of the direction; 0: not limited.
+        preferences: The bargaining power of each row, positive, shape ``[k]``; only their ratios
+            count. By default all are equal.
 
     Raises:
-        ConfigError: If ``max_norm`` is negative.
+        ConfigError: If ``max_norm`` is negative or a preference is not positive.
 
     Example:
         >>> nash = Nash(max_norm=0)
@@ -58,11 +64,15 @@ class Nash(nn.Module):
         tensor([0., 0.])
     """
 
-    def __init__(self, max_norm: float = 1.0) -> None:
+    def __init__(self, max_norm: float = 1.0, preferences: Tensor | None = None) -> None:
         super().__init__()
         if isinstance(max_norm, bool) or not isinstance(max_norm, int | float) or not max_norm >= 0:
             raise ConfigError(f"update.options.max_norm must be at least 0; found {max_norm!r}.")
-        self.max_norm = float(max_norm)
+        if preferences is not None and not bool((preferences > 0).all()):
+            raise ConfigError(
+                f"update.options.preferences must be positive for every task; found {preferences.min().item():g}."
+            )
+        self.max_norm, self.preferences = float(max_norm), preferences
 
     def forward(self, rows: Tensor) -> Tensor:
         """Return the direction ``[P]`` for the rows ``[k, P]``."""
@@ -74,12 +84,14 @@ class Nash(nn.Module):
         nonzero = norms > 0
         safe_norms = torch.where(nonzero, norms, 1.0)
         cosines = gramian / safe_norms.unsqueeze(0) / safe_norms.unsqueeze(1)
+        powers = torch.ones_like(norms) if self.preferences is None else self.preferences.to(norms)
         if len(gramian) == 2:
-            cosine = cosines[0, 1].clamp(-1, 1)
-            beta = torch.where(cosine > OPPOSITE - 1, (1 + cosine).clamp(min=OPPOSITE).rsqrt(), 0.0)
-            unit_weights = torch.where(nonzero.all(), beta, nonzero.to(norms.dtype)).expand(2)
+            pair = _bargain_of_two(cosines[0, 1].clamp(-1, 1), powers)
+            unit_weights = torch.where(nonzero.all(), pair, nonzero.to(norms.dtype))
         else:
-            unit_weights = _bargain(cosines.double().cpu(), nonzero.cpu()).to(norms)
+            unit_weights = _bargain(
+                cosines.double().cpu(), powers.double().cpu(), nonzero.cpu()
+            ).to(norms)
         weights = torch.where(nonzero, unit_weights / safe_norms, 0.0)
         if not self.max_norm:
             return weights
@@ -90,11 +102,31 @@ class Nash(nn.Module):
         )
 
 
-def _bargain(cosines: Tensor, nonzero: Tensor) -> Tensor:
+def _bargain_of_two(cosine: Tensor, powers: Tensor) -> Tensor:
+    """Return the weights ``[2]`` of two rows of norm 1; 0 if they are opposite.
+
+    Args:
+        cosine: The cosine of the rows.
+        powers: Their preferences, shape ``[2]``.
+    """
+    powers = powers * (2 / powers.sum())
+    quotient = powers.min() / powers.max()
+    # The smaller weight over the larger one is the root of r^2 + cos (1 - q) r - q.
+    slope = cosine * (1 - quotient)
+    root = (slope * slope + 4 * quotient).sqrt()
+    ratio = torch.where(slope > 0, 2 * quotient / (slope.abs() + root), (root - slope) / 2)
+    larger = powers.max().sqrt() * (1 + cosine * ratio).clamp(min=OPPOSITE).rsqrt()
+    weights = torch.stack([larger, ratio * larger])
+    weights = torch.where(powers[1] > powers[0], weights.flip(0), weights)
+    return torch.where(cosine > OPPOSITE - 1, weights, 0.0)
+
+
+def _bargain(cosines: Tensor, powers: Tensor, nonzero: Tensor) -> Tensor:
     """Return the weights of rows of norm 1, by damped Newton steps.
 
     Args:
         cosines: The Gramian of the rows, shape ``[k, k]``.
+        powers: Their preferences, shape ``[k]``.
         nonzero: Which rows have a direction at all, shape ``[k]``; the others get weight 0.
 
     Returns:
@@ -103,19 +135,24 @@ def _bargain(cosines: Tensor, nonzero: Tensor) -> Tensor:
     weights = torch.zeros(len(cosines), dtype=cosines.dtype)
     if not bool(nonzero.any()):
         return weights
-    matrix = cosines[nonzero][:, nonzero]
-    beta = torch.ones(len(matrix), dtype=matrix.dtype)
+    matrix, powers = cosines[nonzero][:, nonzero], powers[nonzero]
+    powers = powers * (len(powers) / powers.sum())
+    is_equal = bool((powers == powers[0]).all())
+    beta = powers.sqrt()
     for _ in range(ITERATIONS):
-        slope = matrix @ beta - 1 / beta
-        step, singular = torch.linalg.solve_ex(matrix + torch.diag(beta.pow(-2)), slope)
+        slope = matrix @ beta - powers / beta
+        step, singular = torch.linalg.solve_ex(matrix + torch.diag(powers * beta.pow(-2)), slope)
         if int(singular) or not bool(step.isfinite().all()) or float(beta.max()) > LARGEST_WEIGHT:
             return weights  # beta grows without end: no direction serves all
         decrement = torch.dot(slope, step).clamp(min=0).sqrt()
-        beta = beta - step / (1 + decrement if decrement > 0.25 else 1)
+        # A step of 1 / (1 + size) descends for either size; with very unequal powers the usual one
+        # would make thousands of tiny steps.
+        size = decrement if is_equal else (step / beta).abs().max()
+        beta = beta - step / (1 + size if size > 0.25 else 1)
         if decrement < 1e-12:
             break
     if (
-        bool(((matrix @ beta) * beta - 1).abs().max() < LARGEST_RESIDUAL)
+        bool(((matrix @ beta) * beta / powers - 1).abs().max() < LARGEST_RESIDUAL)
         and bool((beta > 0).all())
         and not _cancels(matrix, beta)
     ):

@@ -24,7 +24,7 @@ STEPS_CONFIG = (
     "optimizer.lr=0.01",
 )
 # Whose solvers make more of a rounding error.
-SOLVERS = ("upgrad", "dualproj", "cagrad", "nash_mtl", "fairgrad", "mgda", "sdmgrad")
+SOLVERS = ("upgrad", "dualproj", "cagrad", "nash", "fairgrad", "mgda", "sdmgrad")
 
 
 def trained(directory: Path, *options: str) -> tuple[Tensor, list[list[float]]]:

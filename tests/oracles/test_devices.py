@@ -14,7 +14,7 @@ from tests.support.builders import assert_near
 from tests.support.rank_group import RankGroup, Trained, Uneven, train
 
 # Whose solvers make more of a rounding error.
-SOLVERS = ("upgrad", "dualproj", "cagrad", "nash_mtl", "fairgrad", "mgda", "sdmgrad", "config")
+SOLVERS = ("upgrad", "dualproj", "cagrad", "nash", "fairgrad", "mgda", "sdmgrad", "config")
 STEPS_CONFIG = (
     "model=mlp",
     "trainer.epochs=4",

@@ -52,6 +52,7 @@ TOLERANCES = {
     ("fairgrad", "digits"): 1e-6,
     ("fairgrad", "toy_mixed"): 1e-6,
     ("nash_mtl", "digits"): 1e-3,
+    ("auxinash", "digits"): 1e-3,
 }
 
 Numbers = dict[str, dict[str, float | None]]

@@ -30,6 +30,7 @@ REFERENCES: dict[
     str, Callable[[int], Any]
 ] = {  # by the number of tasks, with the settings that we document
     "aligned_mtl": lambda _: aggregation.AlignedMTL(),
+    "auxinash": lambda count: aggregation.NashMTL(n_tasks=count),  # with equal preferences
     "cagrad": lambda _: aggregation.CAGrad(c=0.5, norm_eps=1e-12),
     "config": lambda _: aggregation.ConFIG(),
     "constant": lambda count: aggregation.Constant(torch.ones(count)),
@@ -53,6 +54,7 @@ REFERENCES: dict[
 PRECISION = {
     "pcd": 1e-9,
     "fairgrad": 1e-6,
+    "auxinash": 1e-5,
     "nash_mtl": 1e-5,
 }  # those of TorchJD's solvers; the others: 1e-12
 WITHOUT_WEIGHTS = {
@@ -119,6 +121,7 @@ PEACEFUL: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("config", {}),
     ("fairgrad", {}),
     ("nash_mtl", {}),
+    ("auxinash", {"preferences": {"a": 3.0}}),
 )
 peaceful = pytest.mark.parametrize(
     ("name", "options"), PEACEFUL, ids=lambda value: value if isinstance(value, str) else ""
@@ -193,7 +196,7 @@ DEGREES = {  # the direction for s J is s^degree times that for J
     "gradvac": 1.0,
     "pcd": 1.0,
     "fairgrad": -1 / 3,  # 1 - 2 alpha / (1 + alpha)
-    "nash_mtl": None,  # limited in norm
+    **dict.fromkeys(("nash_mtl", "auxinash"), None),  # limited in norm
 }
 
 
@@ -283,6 +286,16 @@ def test_equal_preferences_are_no_preferences(name: str) -> None:
         assert_near(
             aggregation_of(name, 4, pref_vector=preferences)(rows, (0, 1, 2, 3))[0], expected, 1e-6
         )
+
+
+@float64
+def test_preferences_of_auxinash_are_those_of_the_active_tasks() -> None:
+    """Breaks if a task's preference goes to another one while some are idle."""
+    rows = torch.eye(2)
+    aggregator = aggregation_of("auxinash", 4, preferences={"b": 3.0, "d": 9.0})
+    for tasks, ratio in (((0, 1), 3.0), ((1, 3), 3.0), ((2, 3), 9.0), ((0, 2), 1.0)):
+        _, weights = aggregator(rows, tasks)
+        assert_near(weights[1] / weights[0], torch.tensor(ratio).sqrt(), 1e-12)
 
 
 def test_a_leak_given_for_one_task_lets_no_other_one_through() -> None:

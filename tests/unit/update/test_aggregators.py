@@ -265,7 +265,7 @@ def test_in_a_stage_with_too_few_tasks_the_mean_is_taken_and_said(
         (
             "upgrade",
             {},
-            "update.aggregator='upgrade' is unknown; did you mean 'upgrad'? allowed: aligned_mtl, cagrad, ",
+            "update.aggregator='upgrade' is unknown; did you mean 'upgrad'? allowed: aligned_mtl, auxinash, ",
         ),
         ("mean", {"c": 1}, "update.aggregator=mean refuses its options ({'c': 1}): "),
         (
@@ -311,6 +311,16 @@ def test_in_a_stage_with_too_few_tasks_the_mean_is_taken_and_said(
             "update.options.n_warmup_steps must be a whole number of at least 1; found 'many'.",
         ),
         (
+            "auxinash",
+            {"preferences": {"a": 0}},
+            "update.options.preferences must be positive for every task; found 0.",
+        ),
+        (
+            "auxinash",
+            {"preferences": {"x": 2}},
+            "update.options.preferences",
+        ),
+        (
             "mgda",
             {"epsilon": 1e-3},
             "update.aggregator=mgda refuses its options ({'epsilon': 0.001}): ",
@@ -350,7 +360,7 @@ def test_what_is_neither_a_name_nor_callable_is_refused() -> None:
     """Breaks if a forgotten `_target_` is a traceback."""
     with pytest.raises(ConfigError) as error:
         Aggregation({"name": "upgrad"}, {}, tasks_of(2), 0)  # type: ignore[arg-type]
-    assert str(error.value).startswith("update.aggregator must be a name (aligned_mtl, cagrad, ")
+    assert str(error.value).startswith("update.aggregator must be a name (aligned_mtl, auxinash, ")
     assert str(error.value).endswith(
         "or {_target_: my_module.MyAggregator}; found {'name': 'upgrad'}."
     )
@@ -399,7 +409,11 @@ def test_without_torchjd_the_line_that_installs_it_is_given(
 def test_what_is_solved_here_needs_no_package(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Breaks if a method that we solve ourselves asks for the solver that it does without."""
     monkeypatch.setitem(sys.modules, "torchjd", None)
-    for name, options, length in (("nash_mtl", {"max_norm": 0}, 1.0), ("mgda", {}, 1 / count)):
+    for name, options, length in (
+        ("nash_mtl", {"max_norm": 0}, 1.0),
+        ("auxinash", {"max_norm": 0}, 1.0),
+        ("mgda", {}, 1 / count),
+    ):
         aggregator = aggregation_of(name, count, **options)
         aggregator.check(torch.zeros(1))
         direction, _ = aggregator(torch.eye(count), tuple(range(count)))

@@ -158,6 +158,70 @@ def test_it_is_the_solution_that_a_solver_finds() -> None:
     assert solved >= 14
 
 
+# Preferences
+
+powers = st.lists(st.floats(0.01, 100), min_size=6, max_size=6)
+
+
+@QUICK
+@given(count=counts, seed=seeds, lengths=sizes, preferences=powers)
+def test_with_preferences_each_task_gains_what_is_its_due(
+    count: int, seed: int, lengths: list[float], preferences: list[float]
+) -> None:
+    """Breaks if a (G a) is not p, by the closed form or the iteration, whatever the sizes."""
+    rows, wanted = random_rows(count, seed, lengths), torch.tensor(preferences[:count])
+    gramian = rows @ rows.T
+    weights = Nash(max_norm=0, preferences=wanted).gramian_weighting(gramian)
+    assert (weights > 0).all()
+    assert_near(
+        weights * (gramian @ weights) * wanted.sum() / wanted / count, torch.ones(count), 1e-8
+    )
+
+
+@QUICK
+@given(count=counts, seed=seeds, lengths=sizes, power=st.sampled_from([0.25, 1.0, 8.0]))
+def test_equal_preferences_are_none(
+    count: int, seed: int, lengths: list[float], power: float
+) -> None:
+    """Breaks if the bargaining of equals is another one with preferences, by a single bit."""
+    rows = random_rows(count, seed, lengths)
+    equal = Nash(preferences=torch.full((count,), power))
+    assert torch.equal(equal(rows), Nash()(rows))
+
+
+@QUICK
+@given(angle=st.floats(0.0, 3.0), first=norms, second=norms, power=st.floats(0.01, 100))
+def test_the_closed_form_with_preferences_is_what_the_iteration_finds(
+    angle: float, first: float, second: float, power: float
+) -> None:
+    """Breaks if two tasks bargain otherwise than three, of which one has arrived."""
+    rows = rows_at(angle, first, second)
+    three = torch.cat([rows, torch.zeros(1, 3)])
+    preferences = torch.tensor([power, 1.0, 7.0])
+    for max_norm in (0.0, 1.0):
+        assert_near(Nash(max_norm, preferences)(three), Nash(max_norm, preferences[:2])(rows), 1e-8)
+
+
+@dtype_is
+@pytest.mark.parametrize("power", [0.01, 1.0, 100.0])
+def test_opposite_gradients_stand_still_whatever_the_preferences(
+    power: float, dtype: torch.dtype
+) -> None:
+    """Breaks if a preference makes one of two opposite gradients the winner."""
+    rows = torch.tensor([[1.0, 0.0], [-3.0, 0.0]], dtype=dtype)
+    assert_near(Nash(preferences=torch.tensor([power, 1.0]))(rows), torch.zeros(2, dtype=dtype), 0)
+
+
+@pytest.mark.parametrize("power", [0.0, -1.0, math.nan])
+def test_a_preference_is_positive(power: float) -> None:
+    """Breaks if a task without bargaining power gives 0/0, or a weight that is not positive."""
+    with pytest.raises(ConfigError) as error:
+        Nash(preferences=torch.tensor([1.0, power]))
+    assert str(error.value).startswith(
+        f"update.options.preferences must be positive for every task; found {power:g}"
+    )
+
+
 # Where there is none
 
 
