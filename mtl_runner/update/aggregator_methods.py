@@ -264,6 +264,47 @@ class Constant(AggregatorMethod):
     per_task_options = ("weights",)
 
 
+class DBMTL(AggregatorMethod):
+    r"""Average the gradients of the logarithms of the losses, and make them equally long.
+
+    **Source:** Lin et al., *Dual-Balancing for Multi-Task Learning*, 2023, `arXiv:2308.12029
+    <https://arxiv.org/abs/2308.12029>`__, algorithm 1.
+
+    .. math::
+
+        \hat g_t \leftarrow \beta_k \hat g_t + (1 - \beta_k) \nabla \log L_t, \qquad
+        d = \max_s \|\hat g_s\| \sum_t \frac{\hat g_t}{\|\hat g_t\|}, \qquad
+        \beta_k = \beta / \sqrt k
+
+    where k counts the steps, and the averages :math:`\hat g_t` begin at 0.
+
+    The logarithms are those of ``weighting=log_sum``, which ``weighting=db_mtl`` sets beside this
+    aggregator: its weights are :math:`1 / L_t`, so that the heads learn from logarithms, too. With
+    another weighting the rows are the gradients of the losses as that one weighs them.
+
+    **Cost per step:** T backward passes; it keeps a state ``[T, P]``.
+
+    **When it helps:** losses on any scales, and gradients of different length: every task's
+    averaged gradient has the same length in the sum.
+
+    **When not:** a task that has arrived: its gradient, mostly noise, is made as long as the
+    longest. The direction is up to T times as long as the longest average.
+
+    **Departs from the published code:** k counts the steps in which a task is active, and no 1e-8
+    is added to a loss or a norm; a gradient of 0 has no part in the sum.
+
+    **Options:** ``beta`` (0.9), ``decay`` (0.5, the exponent of k).
+
+    Example:
+        >>> import torch
+        >>> from mtl_runner.update.aggregators import aggregate
+        >>> aggregate("db_mtl", torch.tensor([[1.0, 0.0], [0.0, 10.0]]), beta=0.0)
+        tensor([10., 10.])
+    """
+
+    reads_entries = True
+
+
 class DualProj(AggregatorMethod):
     r"""Project the mean gradient so that it conflicts with no task.
 
@@ -611,6 +652,49 @@ class MGDA(AggregatorMethod):
     """
 
 
+class MoCo(AggregatorMethod):
+    r"""Follow the shortest combination of averaged gradients, with weights that move slowly.
+
+    **Source:** Fernando et al., *Mitigating Gradient Bias in Multi-objective Learning: A Provably
+    Convergent Approach*, ICLR 2023, algorithm 1, `OpenReview
+    <https://openreview.net/forum?id=dLAYGdKTi2>`__.
+
+    .. math::
+
+        y_t \leftarrow y_t + \beta (g_t - y_t), \qquad
+        \lambda \leftarrow \Pi\bigl(\lambda - \gamma (Y Y^\top + \rho I) \lambda\bigr), \qquad
+        d = Y^\top \lambda
+
+    where
+
+    - the rows of Y are the averaged gradients :math:`y_t`, which begin at 0,
+    - :math:`\lambda` are the weights, 1/T at the start, and :math:`\Pi` projects onto the simplex.
+
+    With ``beta=1``, ``rho=0`` and many steps at one point the weights are those of :class:`MGDA`.
+
+    **Cost per step:** T backward passes; it keeps a state ``[T, P]``.
+
+    **When it helps:** small batches, whose noise moves the weights of :class:`MGDA` at random.
+
+    **When not:** gradients whose size nobody knows: ``gamma`` is measured in their inverse square,
+    so that small gradients leave the weights equal and large ones throw them about.
+
+    **Departs from the published code** for real data, which scales each gradient to the length of
+    its loss and takes a softmax in the place of the projection; the numbers of the authors' package
+    are the defaults.
+
+    **Options:** ``beta`` (0.1), ``gamma`` (0.1), ``rho`` (0.1).
+
+    Example:
+        >>> import torch
+        >>> from mtl_runner.update.aggregators import aggregate
+        >>> aggregate("moco", torch.tensor([[1.0, 0.0], [0.0, 3.0]]), beta=1.0, gamma=0.1, rho=0.0)
+        tensor([0.7000, 0.9000])
+    """
+
+    reads_entries = True
+
+
 class NashMTL(AggregatorMethod):
     r"""Take the Nash bargaining solution of the gradients.
 
@@ -852,6 +936,7 @@ METHODS: dict[str, type[AggregatorMethod]] = {
     "cagrad": CAGrad,
     "config": ConFIG,
     "constant": Constant,
+    "db_mtl": DBMTL,
     "dualproj": DualProj,
     "excess_mtl": ExcessMTL,
     "fairgrad": FairGrad,
@@ -861,6 +946,7 @@ METHODS: dict[str, type[AggregatorMethod]] = {
     "krum": Krum,
     "mean": Mean,
     "mgda": MGDA,
+    "moco": MoCo,
     "nash_mtl": NashMTL,
     "pcd": PCD,
     "pcgrad": PCGrad,

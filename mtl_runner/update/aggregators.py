@@ -22,16 +22,20 @@ from mtl_runner.errors import ConfigError, suggest
 from mtl_runner.errors.checks import per_task
 from mtl_runner.tasks.task import Task
 from mtl_runner.update.aggregator_methods import (
+    DBMTL,
     METHODS,
     MGDA,
     SMALLEST_SQUARED_NORM,
     AggregatorMethod,
     AuxiNash,
+    MoCo,
     NashMTL,
 )
+from mtl_runner.update.gradient_averages import EqualLengths, TrackedGradients
 from mtl_runner.update.nash import Nash
 from mtl_runner.update.random_stream import RandomStream
 from mtl_runner.update.shortest_vector import ShortestVector, exact_gramian
+from mtl_runner.update.stateful_aggregator import StatefulAggregator
 
 log = logging.getLogger("mtl_runner")
 
@@ -46,6 +50,8 @@ MOST_TASK_SETS = 32
 # solution.
 SOLVED_HERE: Mapping[type[AggregatorMethod], Callable[..., Any]] = {
     AuxiNash: Nash,
+    DBMTL: EqualLengths,
+    MoCo: TrackedGradients,
     MGDA: ShortestVector,
     NashMTL: Nash,
 }
@@ -86,7 +92,8 @@ def aggregate(
 class Aggregation:
     """An aggregator that keeps one instance, and one state, per set of active tasks.
 
-    States are kept for the 32 sets of active tasks that were used most recently.
+    States are kept for the 32 sets of active tasks that were used most recently. One instance of a
+    :class:`~mtl_runner.update.stateful_aggregator.StatefulAggregator` serves all sets.
 
     Args:
         aggregator: A name of :data:`~mtl_runner.update.aggregator_methods.METHODS`, or any callable
@@ -118,7 +125,7 @@ class Aggregation:
         seed: int,
     ) -> None:
         self.tasks = list(tasks)
-        self.is_random = self.takes_projector = False
+        self.is_random = self.takes_projector = self.serves_all_sets = False
         self.is_named = isinstance(aggregator, str)
         if isinstance(aggregator, str):
             if aggregator not in METHODS:
@@ -131,6 +138,10 @@ class Aggregation:
             self.is_random = method.is_random
             self.reads_entries = method.reads_entries
             self.takes_projector = method.takes_projector
+            solver = SOLVED_HERE.get(method)
+            self.serves_all_sets = isinstance(solver, type) and issubclass(
+                solver, StatefulAggregator
+            )
             self.make = _factory(method, {**method.options, **options}, self.tasks, aggregator)
         elif not callable(aggregator):
             raise ConfigError(
@@ -162,8 +173,11 @@ class Aggregation:
         """
         if len(self.tasks) > 1 and self.is_named:
             rows = torch.eye(len(self.tasks), dtype=like.dtype, device=like.device)
+            aggregator = self.make(range(len(self.tasks)), like)
+            if isinstance(aggregator, StatefulAggregator):
+                return
             with torch.random.fork_rng(devices=[like.device] if like.device.type == "cuda" else []):
-                self._aggregate(self.make(range(len(self.tasks)), like), rows)
+                self._aggregate(aggregator, rows)
 
     def check_shards(self) -> None:
         """Check that parts of the rows are enough, with the sums of their products.
@@ -195,16 +209,20 @@ class Aggregation:
             none.
         """
         aggregator = self._aggregator_for(tasks, jacobian)
+        if isinstance(aggregator, StatefulAggregator):
+            return aggregator([jacobian], tasks, whole_sums)
         if not self.is_random:
             return self._aggregate(aggregator, jacobian, whole_sums)
         with self.stream.on(jacobian.device):
             return self._aggregate(aggregator, jacobian, whole_sums)
 
     def _aggregator_for(self, tasks: tuple[int, ...], like: Tensor) -> Any:
+        if self.serves_all_sets:
+            tasks = tuple(range(len(self.tasks)))
         aggregator = self.aggregators.pop(tasks, None)
         if aggregator is None:
             aggregator = self.make(tasks, like)
-            set_state(aggregator, self.saved_states.pop(_key(tasks), {}))
+            _set_state(aggregator, self.saved_states.pop(_key(tasks), {}))
             if len(self.aggregators) + len(self.saved_states) >= MOST_TASK_SETS:
                 oldest: dict[Any, Any] = self.saved_states or self.aggregators
                 del oldest[next(iter(oldest))]
@@ -248,7 +266,8 @@ class Aggregation:
         states = {
             **self.saved_states,
             **{
-                _key(tasks): get_state(aggregator) for tasks, aggregator in self.aggregators.items()
+                _key(tasks): _get_state(aggregator)
+                for tasks, aggregator in self.aggregators.items()
             },
         }
         return {
@@ -286,6 +305,21 @@ def _fairgrad_weights(aggregator: Any, gramian: Tensor) -> Tensor:
     scale: Tensor = trace ** (-aggregator.alpha / (1 + aggregator.alpha))
     weights: Tensor = aggregator.gramian_weighting(gramian / trace)
     return weights * scale
+
+
+def _get_state(aggregator: Any) -> dict[str, Any]:
+    """Return the state of an aggregator as tensors and numbers; empty if it has no state."""
+    if isinstance(aggregator, StatefulAggregator):
+        return aggregator.state()
+    return get_state(aggregator)
+
+
+def _set_state(aggregator: Any, saved: dict[str, Any]) -> None:
+    """Restore a state of :func:`_get_state`; an empty one changes nothing."""
+    if isinstance(aggregator, StatefulAggregator):
+        aggregator.restore(saved)
+    else:
+        set_state(aggregator, saved)
 
 
 def _key(tasks: Sequence[int]) -> str:
@@ -328,13 +362,15 @@ def _factory(
         }
 
     if method in SOLVED_HERE:
-        # Wrong options are refused now.
-        _construct(
-            partial(SOLVED_HERE[method], **numbers_of(range(len(tasks)), torch.ones(1))),
-            options,
-            label,
-        )
-        return lambda active, like: SOLVED_HERE[method](**options, **numbers_of(active, like))
+        solver = SOLVED_HERE[method]
+        if isinstance(solver, type) and issubclass(solver, StatefulAggregator):
+            solver = partial(solver, len(tasks))
+
+        def make_solver(active: Sequence[int], like: Tensor) -> Any:
+            return _construct(partial(solver, **numbers_of(active, like)), options, label)
+
+        make_solver(range(len(tasks)), torch.ones(1))  # wrong options are refused now
+        return make_solver
     try:
         from torchjd import aggregation
     except ImportError:

@@ -61,12 +61,23 @@ FAMILIES = {
     "gradvac": ("weighting=gradvac",),
     "excess_mtl": ("weighting=excess_mtl",),
     "config": ("weighting=config",),
+    "moco": ("weighting=moco",),
 }
 
 NEED_TORCHJD = ("upgrad", "pcgrad", "graddrop", "gradvac", "excess_mtl", "config")
 QUICK = ("joint", "accumulate", "fresh", "adatask", "upgrad")
 # Those whose state is another while a part is frozen.
-STATEFUL = ("joint", "groups", "gradnorm", "accumulate", "fresh", "adatask", "upgrad", "excess_mtl")
+STATEFUL = (
+    "joint",
+    "groups",
+    "gradnorm",
+    "accumulate",
+    "fresh",
+    "adatask",
+    "upgrad",
+    "excess_mtl",
+    "moco",
+)
 
 
 class Layers(nn.Module):

@@ -522,6 +522,7 @@ REPLAYS: dict[str, Replay] = {
         lambda losses, s: (torch.exp(s) * losses - s).sum(), start=0.0, anneal=True, eps=1e-3
     ),
     "log_sum": memoryless(lambda losses: torch.log(losses.prod())),
+    "db_mtl": memoryless(lambda losses: torch.log(losses.prod())),
     "geometric_mean": memoryless(lambda losses: losses.prod() ** (1 / len(losses))),
     "dwa": dwa,
     "cov": cov,

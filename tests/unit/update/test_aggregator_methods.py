@@ -16,6 +16,7 @@ from mtl_runner.update.aggregator_methods import METHODS
 from tests.support.builders import QUICK, assert_near, assert_same_bits
 from tests.unit.update.aggregations import aggregation_of, random_rows, shortest_by_scipy
 from tests.unit.update.learners import projector
+from tests.unit.update.test_simplex import by_bisection
 
 aggregation = pytest.importorskip("torchjd.aggregation")
 
@@ -26,6 +27,34 @@ method_is = pytest.mark.parametrize("name", METHODS)
 # Each is TorchJD's
 
 
+def db_mtl(beta: float = 0.9) -> Callable[[Tensor], Tensor]:
+    """Return DB-MTL written from the paper; TorchJD does not have it."""
+    averages: list[Tensor] = []
+
+    def direction(rows: Tensor) -> Tensor:
+        share = beta / math.sqrt(len(averages) + 1)
+        before = averages[-1] if averages else torch.zeros_like(rows)
+        averages.append(share * before + (1 - share) * rows)
+        longest = max(row.norm() for row in averages[-1])
+        parts = [longest * row / row.norm() for row in averages[-1]]
+        return torch.stack(parts).sum(0)
+
+    return direction
+
+
+def moco(count: int, beta: float = 0.1, gamma: float = 0.1, rho: float = 0.1) -> Any:
+    """Return MoCo written from the paper; TorchJD does not have it."""
+    averages, shares = torch.zeros(count, 6), torch.full((count,), 1 / count)
+
+    def direction(rows: Tensor) -> Tensor:
+        averages.copy_((1 - beta) * averages + beta * rows)
+        change = averages @ (averages.T @ shares) + rho * shares
+        shares.copy_(by_bisection(shares - gamma * change))
+        return averages.T @ shares
+
+    return direction
+
+
 REFERENCES: dict[
     str, Callable[[int], Any]
 ] = {  # by the number of tasks, with the settings that we document
@@ -34,6 +63,7 @@ REFERENCES: dict[
     "cagrad": lambda _: aggregation.CAGrad(c=0.5, norm_eps=1e-12),
     "config": lambda _: aggregation.ConFIG(),
     "constant": lambda count: aggregation.Constant(torch.ones(count)),
+    "db_mtl": lambda _: db_mtl(),
     "dualproj": lambda _: aggregation.DualProj(projector=projector()),
     "excess_mtl": lambda _: aggregation.ExcessMTL(n_warmup_steps=1),
     "fairgrad": lambda _: aggregation.FairGrad(alpha=2.0),
@@ -43,6 +73,7 @@ REFERENCES: dict[
     "krum": lambda _: aggregation.Krum(n_byzantine=0, n_selected=1),
     "mean": lambda _: aggregation.Mean(),
     "mgda": lambda _: shortest_by_scipy,  # TorchJD's is too long
+    "moco": moco,
     "nash_mtl": lambda count: aggregation.NashMTL(n_tasks=count),
     "pcd": lambda _: aggregation.PCD(eps=1e-20),
     "pcgrad": lambda _: aggregation.PCGrad(),
@@ -62,6 +93,7 @@ WITHOUT_WEIGHTS = {
     "graddrop",
     "trimmed_mean",
 }  # their direction is no combination of the rows that they would name
+OF_AVERAGES = {"db_mtl", "moco"}  # their weights are those of averaged rows
 
 
 @float64
@@ -82,7 +114,7 @@ def test_the_direction_is_that_of_torchjd(name: str, count: int) -> None:
         assert_near(direction, expected, PRECISION.get(name, 1e-12))
         if name in WITHOUT_WEIGHTS:
             assert weights.isnan().all()
-        else:
+        elif name not in OF_AVERAGES:
             assert_near(weights @ rows, direction, 1e-12)
         assert weights.shape == (count,)
 
@@ -180,6 +212,7 @@ DEGREES = {  # the direction for s J is s^degree times that for J
             "cagrad",
             "config",
             "constant",
+            "db_mtl",
             "dualproj",
             "excess_mtl",
             "imtl_g",
@@ -198,6 +231,10 @@ DEGREES = {  # the direction for s J is s^degree times that for J
     "fairgrad": -1 / 3,  # 1 - 2 alpha / (1 + alpha)
     **dict.fromkeys(("nash_mtl", "auxinash"), None),  # limited in norm
 }
+
+
+# A step of their weights is measured in inverse squares of gradients.
+SIZE_MATTERS = ("moco",)
 
 
 @pytest.mark.parametrize("name", DEGREES)
@@ -219,7 +256,7 @@ def test_small_gradients_have_the_same_direction(name: str, factor: float) -> No
 
 def test_every_method_has_a_degree() -> None:
     """Breaks if a new name is not asked what it does with small gradients."""
-    assert DEGREES.keys() == METHODS.keys()
+    assert {*DEGREES, *SIZE_MATTERS} == METHODS.keys()
 
 
 @method_is

@@ -413,6 +413,8 @@ def test_what_is_solved_here_needs_no_package(count: int, monkeypatch: pytest.Mo
         ("nash_mtl", {"max_norm": 0}, 1.0),
         ("auxinash", {"max_norm": 0}, 1.0),
         ("mgda", {}, 1 / count),
+        ("db_mtl", {"beta": 0.0}, 1.0),
+        ("moco", {"beta": 1.0}, 1 / count),
     ):
         aggregator = aggregation_of(name, count, **options)
         aggregator.check(torch.zeros(1))
@@ -441,7 +443,7 @@ def test_a_single_direction_needs_no_tasks() -> None:
 # Shards
 
 
-ENTRIES = ("config", "excess_mtl", "graddrop", "trimmed_mean")
+ENTRIES = ("config", "db_mtl", "excess_mtl", "graddrop", "moco", "trimmed_mean")
 
 
 @pytest.mark.parametrize("name", [name for name in METHODS if name not in ENTRIES])
