@@ -107,6 +107,24 @@ class StandIn(Split):
     """
 
 
+@dataclass(frozen=True)
+class BatchGroup:
+    """The independent batches of one step, for an update that takes several.
+
+    Attributes:
+        first: The batch whose losses are recorded, and from which the heads learn.
+        extra: The other batches.
+
+    Example:
+        >>> batches = [Split(torch.zeros(rows, 3), {}) for rows in (2, 2, 1)]
+        >>> len(BatchGroup(batches[0], tuple(batches[1:])).extra)
+        2
+    """
+
+    first: Split
+    extra: tuple[Split, ...]
+
+
 def rows_of_part(batch: Split, part: Part) -> Split:
     """Return the rows of a batch that one of several processes takes.
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import grad_and_value, vjp
 
-from mtl_runner.data.dataset import Split, StandIn
+from mtl_runner.data.dataset import BatchGroup, Split, StandIn
 from mtl_runner.experiment.conflicts import Conflicts
 from mtl_runner.experiment.forward import ForwardPass
 from mtl_runner.experiment.functional import clipped, pure
@@ -26,7 +26,7 @@ from mtl_runner.experiment.step_hooks import (
     StepHook,
 )
 from mtl_runner.experiment.step_record import RecordLayout, StepRecord
-from mtl_runner.gradients.door import SumOverRanks
+from mtl_runner.gradients.door import Losses, SumOverRanks
 from mtl_runner.gradients.loss_scale import GradientOverflowError, LossScale
 from mtl_runner.gradients.ranks import Ranks
 from mtl_runner.likelihood import Likelihood
@@ -94,17 +94,18 @@ class Learner:
     precision: str = "float32"
     ranks: Ranks | None = None
 
-    def step(self, batch: Split, active: Active) -> StepRecord:
+    def step(self, batch: Split | BatchGroup, active: Active) -> StepRecord:
         """Take one training step.
 
         Args:
-            batch: Inputs and targets.
+            batch: Inputs and targets; several batches for an update that takes several.
             active: The tasks that take part, at least one.
 
         Returns:
             The numbers of the step, on the device.
         """
-        forward = self.forward(batch)
+        group = batch if isinstance(batch, BatchGroup) else BatchGroup(batch, ())
+        forward = self.forward(group.first)
         try:
             for hook in self.hooks:
                 hook.before_weights(forward, active)
@@ -122,7 +123,8 @@ class Learner:
         try:
             for hook in self.hooks:
                 measured |= hook.before_update(forward, weights, active)
-            self.update(forward.losses, weights, active, forward.recompute)
+            extra_losses = [partial(self.losses_of, batch) for batch in group.extra]
+            self.update(forward.losses, weights, active, forward.recompute, extra_losses)
         except GradientOverflowError:
             return self._left_out(forward, weights, active)
         for hook in self.hooks:
@@ -159,6 +161,14 @@ class Learner:
                 scale=self.scale,
             )
         return self.forward_pass.of_batch(batch, recompute=self.needs_recompute, scale=self.scale)
+
+    def losses_of(self, batch: Split) -> Losses:
+        """Return the differentiable losses of an extra batch of the step.
+
+        Args:
+            batch: Inputs and targets.
+        """
+        return self.forward(batch).losses
 
     def _left_out(self, forward: Forward, weights: Tensor | None, active: Active) -> StepRecord:
         """Return the record of a step that is left out, since a gradient was too large.

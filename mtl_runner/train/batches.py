@@ -332,14 +332,19 @@ def _labelled_rows(split: Split, tasks: list[Task]) -> np.ndarray | None:
     return np.stack(columns, 1)
 
 
-def make_batches(experiment: Experiment) -> Batches | LoadedBatches:
-    """Return the batches of an experiment's training split."""
+def make_stream(experiment: Experiment, seed: int) -> Batches | LoadedBatches:
+    """Return the batches of an experiment's training split.
+
+    Args:
+        experiment: The experiment.
+        seed: Seed of their order.
+    """
     split, settings = experiment.data.splits["train"], experiment.settings
     options: dict[str, Any] = {
         "tasks": experiment.data.tasks,
         "schedule": experiment.schedule,
         "batch_size": settings.batch_size,
-        "seed": settings.seed,
+        "seed": seed,
         "steps_per_epoch": settings.steps_per_epoch,
     }
     ranks = experiment.ranks

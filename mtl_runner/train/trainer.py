@@ -28,7 +28,7 @@ from mtl_runner.schedule import Schedule
 from mtl_runner.tasks.protocols import EstimatesNoise, HasSigmas
 from mtl_runner.train import checkpoint, sharded_state
 from mtl_runner.train.advice import advice_on_losses
-from mtl_runner.train.batches import make_batches
+from mtl_runner.train.batch_groups import make_batches
 from mtl_runner.train.best_model import BestModel
 from mtl_runner.train.checkpoint_interval import CheckpointInterval
 from mtl_runner.train.epoch_record import (

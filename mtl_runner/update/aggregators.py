@@ -29,11 +29,14 @@ from mtl_runner.update.aggregator_methods import (
     AggregatorMethod,
     AuxiNash,
     MoCo,
+    MoDo,
     NashMTL,
+    SDMGrad,
 )
 from mtl_runner.update.gradient_averages import EqualLengths, TrackedGradients
 from mtl_runner.update.nash import Nash
 from mtl_runner.update.random_stream import RandomStream
+from mtl_runner.update.several_batches import DirectionOriented, DoubleSampling
 from mtl_runner.update.shortest_vector import ShortestVector, exact_gramian
 from mtl_runner.update.stateful_aggregator import StatefulAggregator
 
@@ -52,8 +55,10 @@ SOLVED_HERE: Mapping[type[AggregatorMethod], Callable[..., Any]] = {
     AuxiNash: Nash,
     DBMTL: EqualLengths,
     MoCo: TrackedGradients,
+    MoDo: DoubleSampling,
     MGDA: ShortestVector,
     NashMTL: Nash,
+    SDMGrad: DirectionOriented,
 }
 
 #: Makes an aggregator for the tasks of these indices, on the device and in the type of a tensor.
@@ -69,7 +74,7 @@ def aggregate(
         aggregator: A name of :data:`~mtl_runner.update.aggregator_methods.METHODS`, or any callable
             from ``[T, P]`` to ``[P]``.
         rows: The Jacobian ``[T, P]``, one gradient per task; the tasks are called ``task_0``,
-            ``task_1``, ...
+            ``task_1``, ... It stands for every batch of a method that takes several per step.
         seed: Seed of the aggregators that draw at random.
         **options: Options of the aggregator, over its defaults.
 
@@ -106,6 +111,7 @@ class Aggregation:
         label: The name of the aggregator, for messages.
         has_weights: Whether the direction is a weighted sum of the rows.
         reads_entries: Whether it looks at single entries of the rows, not only at their products.
+        batches: Number of independent batches that a step takes.
 
     Raises:
         ConfigError: If the name or an option is unknown, or a package is missing.
@@ -126,6 +132,7 @@ class Aggregation:
     ) -> None:
         self.tasks = list(tasks)
         self.is_random = self.takes_projector = self.serves_all_sets = False
+        self.batches = 1
         self.is_named = isinstance(aggregator, str)
         if isinstance(aggregator, str):
             if aggregator not in METHODS:
@@ -139,9 +146,8 @@ class Aggregation:
             self.reads_entries = method.reads_entries
             self.takes_projector = method.takes_projector
             solver = SOLVED_HERE.get(method)
-            self.serves_all_sets = isinstance(solver, type) and issubclass(
-                solver, StatefulAggregator
-            )
+            if isinstance(solver, type) and issubclass(solver, StatefulAggregator):
+                self.serves_all_sets, self.batches = True, solver.batches
             self.make = _factory(method, {**method.options, **options}, self.tasks, aggregator)
         elif not callable(aggregator):
             raise ConfigError(
@@ -196,6 +202,7 @@ class Aggregation:
         jacobian: Tensor,
         tasks: tuple[int, ...],
         whole_sums: Callable[[Tensor], Tensor] = lambda sums: sums,
+        extra_jacobians: Sequence[Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return the direction and the weights of the rows.
 
@@ -203,6 +210,7 @@ class Aggregation:
             jacobian: The gradients of the active tasks, shape ``[k, P]``, or a part of the columns.
             tasks: The indices of these k tasks.
             whole_sums: Makes sums over all columns from sums over those of ``jacobian``.
+            extra_jacobians: The gradients on each of the other ``batches``; None: the same again.
 
         Returns:
             The direction ``[P]``, and the weights of the rows ``[k]``: NaN if the aggregator has
@@ -210,7 +218,9 @@ class Aggregation:
         """
         aggregator = self._aggregator_for(tasks, jacobian)
         if isinstance(aggregator, StatefulAggregator):
-            return aggregator([jacobian], tasks, whole_sums)
+            if extra_jacobians is None:
+                extra_jacobians = [jacobian] * (self.batches - 1)
+            return aggregator([jacobian, *extra_jacobians], tasks, whole_sums)
         if not self.is_random:
             return self._aggregate(aggregator, jacobian, whole_sums)
         with self.stream.on(jacobian.device):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mtl_runner.compat.torch_optimizers import step_function
+from mtl_runner.errors import ConfigError
 from mtl_runner.gradients.door import Losses
 from mtl_runner.gradients.parameters import Parameters
 from mtl_runner.gradients.shards import cut_like_optimizer
@@ -21,6 +22,9 @@ MakeOptimizer = Callable[..., Optimizer]
 
 #: Recomputes the losses of the batch, with the parameters as they are then.
 Recompute = Callable[[], Losses]
+
+#: Computes the losses of each extra batch of a step, with the parameters as they are then.
+ExtraLosses = Sequence[Callable[[], Losses]]
 
 
 class Update(ABC):
@@ -36,6 +40,9 @@ class Update(ABC):
 
     Attributes:
         passes: Number of backward passes of a step with all tasks.
+        batches: Number of independent batches that a step takes. The first one is that of the
+            losses; those of the others are in ``extra_losses`` during the step.
+        extra_losses: Computes the losses of each extra batch of the step.
         needs_recompute: Whether a step calls ``recompute``.
         works_on_shards: Whether it works where every process has a part of each parameter and of
             its gradient (``trainer.parallel=fsdp``): what it does to one entry needs no other.
@@ -69,6 +76,8 @@ class Update(ABC):
     needs_recompute = False
     works_on_shards: bool = False
     passes: int = 1
+    batches: int = 1
+    extra_losses: ExtraLosses = ()
     fields: Mapping[str, int] = {}
     measured: Mapping[str, Tensor] = {}
     optimizer_tasks: Sequence[tuple[int, ...] | None] | None = None
@@ -97,6 +106,7 @@ class Update(ABC):
         weights: Tensor | None = None,
         active: Active | None = None,
         recompute: Recompute | None = None,
+        extra_losses: ExtraLosses = (),
     ) -> None:
         """Change the parameters once, given the differentiable losses of all T tasks.
 
@@ -105,10 +115,20 @@ class Update(ABC):
             weights: One factor per task, shape ``[T]``; None: 1 each.
             active: The tasks that take part; None: all.
             recompute: Recomputes the losses of the same batch, where ``needs_recompute``.
+            extra_losses: Computes the losses of each of the other ``batches`` of the step.
+
+        Raises:
+            ConfigError: If the step has another number of batches than it takes.
         """
+        if len(extra_losses) != self.batches - 1:
+            raise ConfigError(
+                f"A step of this update takes {self.batches} independent batches; found {1 + len(extra_losses)}: give a function that computes the losses of each of the others as extra_losses=[...]."
+            )
         if weights is None:
             weights = torch.ones(len(losses), dtype=losses[0].dtype, device=losses[0].device)
+        self.extra_losses = extra_losses
         self.change(losses, weights, active or Active.all(len(losses)), recompute)
+        self.extra_losses = ()
 
     def skip(self) -> None:  # noqa: B027  # most updates have nothing to do
         """Count a step whose batch has no label at all, without changing a parameter."""

@@ -43,7 +43,11 @@ class Jacobian(Update):
     aggregator, and without shared parameters there is nothing to aggregate: both are the ordinary
     step.
 
-    **Cost per step:** T backward passes, T gradients in memory, and what the aggregator takes.
+    An aggregator that takes several independent batches per step gets the Jacobian of each, with
+    the weights of the losses on the first batch, from which the private parameters learn, too.
+
+    **Cost per step:** T backward passes, T gradients in memory, and what the aggregator takes; so
+    much for each batch.
 
     **When it helps:** tasks whose gradients conflict.
 
@@ -99,7 +103,8 @@ class Jacobian(Update):
         super().__init__(parameters, make_optimizer, clip, clip_blocks)
         self.task_gradients = TaskGradients(parameters, len(tasks))
         self.aggregation = Aggregation(aggregator, options or {}, tasks, seed)
-        self.passes = len(tasks) if self.task_gradients.shared else 1
+        self.batches = self.aggregation.batches
+        self.passes = len(tasks) * self.batches if self.task_gradients.shared else 1
         self.fields = {"aggregator_weight": len(tasks), "norm_ratio": 1}
         if self.task_gradients.shared:
             self.aggregation.check(local_part(self.task_gradients.shared[0]))
@@ -121,9 +126,15 @@ class Jacobian(Update):
             row_weights, norm_ratio = weights.new_ones(len(active.tasks)), weights.new_ones(1)
         else:
             jacobian = torch.stack(self.task_gradients.rows(losses, weights, active))
+            extra_jacobians = [
+                torch.stack(
+                    self.task_gradients.rows(losses_of(), weights, active, with_private=False)
+                )
+                for losses_of in self.extra_losses
+            ]
             with torch.no_grad():
                 direction, row_weights = self.aggregation(
-                    jacobian, active.tasks, self.parameters.whole_sums
+                    jacobian, active.tasks, self.parameters.whole_sums, extra_jacobians
                 )
                 norms = torch.stack([direction.norm(), jacobian.sum(0).norm()])
                 norm_ratio = torch.div(*self.parameters.whole_norms(norms)).reshape(1)

@@ -41,19 +41,22 @@ class TaskGradients:
         """The shared parameters that are not frozen, the columns of the matrix."""
         return trained_now(self.shared)
 
-    def rows(self, losses: Losses, weights: Tensor, active: Active) -> list[Tensor]:
+    def rows(
+        self, losses: Losses, weights: Tensor, active: Active, with_private: bool = True
+    ) -> list[Tensor]:
         """Return the rows of the active tasks, and give the private parameters their gradients.
 
         Args:
             losses: One scalar per task.
             weights: One factor per task, shape ``[T]``.
             active: The tasks that take part.
+            with_private: Whether the private parameters get theirs.
 
         Returns:
             One row ``[P]`` per active task; of sharded parameters the part that is here.
         """
         columns = self.columns
-        private = {t: trained_now(self.private[t]) for t in active.tasks}
+        private = {t: trained_now(self.private[t]) if with_private else [] for t in active.tasks}
         lanes = [Lane((t,), [*columns, *private[t]], weights) for t in active.tasks]
         rows = []
         for t, gradients in zip(active.tasks, door.of(losses, lanes), strict=True):

@@ -44,6 +44,7 @@ MORE = {
     "decay": ("weighting=fixed", "update=per_task", "optimizer.weight_decay=0.1"),
     "pcgrad": ("weighting=pcgrad", "record.gradients=true"),
     "nash_mtl": ("weighting=nash_mtl",),
+    "sdmgrad": ("weighting=sdmgrad",),
     "gradnorm": ("weighting=gradnorm",),
     "famo": ("weighting=famo", *STAGED),
     "homoscedastic": ("weighting=fixed", "likelihood=homoscedastic"),

@@ -14,7 +14,7 @@ import torch
 from hypothesis import HealthCheck, settings
 from torch import Tensor, nn
 
-from mtl_runner.data.dataset import Split
+from mtl_runner.data.dataset import BatchGroup, Split
 from mtl_runner.experiment.find_parameters import find_parameters
 from mtl_runner.experiment.forward import ForwardPass, split_outputs
 from mtl_runner.experiment.learner import Learner
@@ -243,7 +243,10 @@ def train(
     """Take steps on the whole split, numbered from ``first``, and return their history."""
     all_active = (1.0,) * len(learner.likelihood.tasks)
     records = [
-        learner.step(split, Active(schedule.activation(step) if schedule else all_active))
+        learner.step(
+            batches_for(learner, split),
+            Active(schedule.activation(step) if schedule else all_active),
+        )
         for step in range(first, first + steps)
     ]
     return History.of(records)
@@ -269,11 +272,17 @@ def train_epochs(
     for epoch in range(epochs):
         learner.own_optimizers.begin_epoch(epoch / epochs)
         records = [
-            learner.step(batch, active)
+            learner.step(batches_for(learner, batch), active)
             for batch, active in batches.epoch(epoch * batches.count)
             if active.tasks
         ]
     return History.of(records)
+
+
+def batches_for(learner: Learner, split: Split) -> Split | BatchGroup:
+    """Return as many batches as a step of a learner takes, each of all rows."""
+    extra = learner.update.batches - 1
+    return BatchGroup(split, (split,) * extra) if extra else split
 
 
 def whole_batch(split: Split, tasks: list[Task]) -> tuple[Split, Active]:

@@ -20,6 +20,7 @@ from mtl_runner.data.prepare import AnySplit
 from mtl_runner.experiment import seeding
 from mtl_runner.experiment.build import Experiment
 from mtl_runner.tasks.task import Task
+from mtl_runner.train.batch_groups import BatchGroups
 from mtl_runner.train.batches import Batches, LoadedBatches
 from mtl_runner.train.evaluation_interval import EvaluationInterval
 from mtl_runner.train.stack.stacked_optimizer import ELEMENTWISE
@@ -117,7 +118,9 @@ def reason_not_to_stack(experiment: Experiment) -> str:
     return _reason_in_optimizers(experiment) or _reason_in_modules(learner.model)
 
 
-def reason_in_batches(batches: Batches | LoadedBatches, epochs: int, tasks: Sequence[Task]) -> str:
+def reason_in_batches(
+    batches: Batches | LoadedBatches | BatchGroups, epochs: int, tasks: Sequence[Task]
+) -> str:
     """Return why the batches of a run keep it out of a stack; empty if they do not.
 
     All runs of a stack have the same active tasks at every step, so no batch may lack the labels of
@@ -128,6 +131,8 @@ def reason_in_batches(batches: Batches | LoadedBatches, epochs: int, tasks: Sequ
         epochs: Number of epochs of the run.
         tasks: The tasks.
     """
+    if isinstance(batches, BatchGroups):
+        return "a step of it takes several batches"
     if isinstance(batches, LoadedBatches):
         return "its data are read while it trains"
     names = [tasks[index].name for index in batches.unlabelled_tasks(epochs)]

@@ -18,6 +18,8 @@ PASSES = {
     "gradnorm": 3,
     "norm_balance": 3,
     "single_task": 1,
+    "modo": 4,
+    "sdmgrad": 6,
 }
 
 

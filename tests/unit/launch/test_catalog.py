@@ -112,7 +112,7 @@ def test_a_preset_of_an_aggregator_names_the_class_that_runs() -> None:
         for option in CATALOG.options("weighting")
         if "update.aggregator" in (settings := {s.key: s for s in option.settings})
     }
-    assert len(presets) == 19
+    assert len(presets) == 21
     for name, option in presets.items():
         assert option.fields["class"].rpartition(".")[2] == METHODS[name].__name__
 

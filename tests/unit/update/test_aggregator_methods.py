@@ -55,6 +55,25 @@ def moco(count: int, beta: float = 0.1, gamma: float = 0.1, rho: float = 0.1) ->
     return direction
 
 
+def modo(count: int, gamma: float = 0.1, rho: float = 0.1) -> Any:
+    """Return MoDo on equal batches, which is MoCo without an average."""
+    return moco(count, 1.0, gamma, rho)
+
+
+def sdmgrad(count: int, kappa: float = 0.3, step_size: float = 0.1, steps: int = 20) -> Any:
+    """Return SDMGrad on equal batches, written from the paper; TorchJD does not have it."""
+    shares = torch.full((count,), 1 / count)
+
+    def direction(rows: Tensor) -> Tensor:
+        size = rows.norm(dim=1).mean() ** 2
+        for _ in range(steps):
+            slope = rows @ (rows.T @ shares + kappa * rows.mean(0)) / size
+            shares.copy_(by_bisection(shares - step_size * slope))
+        return (rows.T @ shares + kappa * rows.mean(0)) / (1 + kappa)
+
+    return direction
+
+
 REFERENCES: dict[
     str, Callable[[int], Any]
 ] = {  # by the number of tasks, with the settings that we document
@@ -74,10 +93,12 @@ REFERENCES: dict[
     "mean": lambda _: aggregation.Mean(),
     "mgda": lambda _: shortest_by_scipy,  # TorchJD's is too long
     "moco": moco,
+    "modo": modo,
     "nash_mtl": lambda count: aggregation.NashMTL(n_tasks=count),
     "pcd": lambda _: aggregation.PCD(eps=1e-20),
     "pcgrad": lambda _: aggregation.PCGrad(),
     "random": lambda _: aggregation.Random(),
+    "sdmgrad": sdmgrad,
     "sum": lambda _: aggregation.Sum(),
     "trimmed_mean": lambda _: aggregation.TrimmedMean(trim_number=1),
     "upgrad": lambda _: aggregation.UPGrad(projector=projector()),
@@ -219,6 +240,7 @@ DEGREES = {  # the direction for s J is s^degree times that for J
             "krum",
             "mean",
             "mgda",
+            "sdmgrad",
             "sum",
             "upgrad",
             "trimmed_mean",
@@ -234,7 +256,7 @@ DEGREES = {  # the direction for s J is s^degree times that for J
 
 
 # A step of their weights is measured in inverse squares of gradients.
-SIZE_MATTERS = ("moco",)
+SIZE_MATTERS = ("moco", "modo")
 
 
 @pytest.mark.parametrize("name", DEGREES)

@@ -22,6 +22,7 @@ from tests.support.builders import (
     Adam,
     assert_near,
     assert_same_bits,
+    batches_for,
     copy_state,
     flat_parameters,
     gradients_of,
@@ -117,7 +118,7 @@ def test_one_active_task_of_several_is_trained_alone(case: Case) -> None:
     joint, _ = learner_of((Joint, {}), AdamW)
     for trained in (learner, joint):
         for _ in range(4):
-            trained.step(split, only(1))
+            trained.step(batches_for(trained, split), only(1))
     assert_near(learner.model.state_dict(), joint.model.state_dict(), 1e-14)
 
 
@@ -171,11 +172,11 @@ def test_idle_tasks_keep_their_parameters_moments_and_clocks(
     numbers = [p.detach().clone() for p in still]
     states = states_of(learner, still)
     for _ in range(3):
-        learner.step(split, only(*active))
+        learner.step(batches_for(learner, split), only(*active))
     assert_same_bits([p.detach() for p in still], numbers)
     assert_same_bits(states_of(learner, still), states)
     moved = head_state(learner.model, learner.likelihood.tasks, "c")
-    learner.step(split, only(*active))
+    learner.step(batches_for(learner, split), only(*active))
     assert (
         head_state(learner.model, learner.likelihood.tasks, "c")["weight"] != moved["weight"]
     ).any()
@@ -205,7 +206,9 @@ def test_stacked_losses_are_a_list_of_losses(case: Case) -> None:
                 losses = learner.likelihood.losses(learner.model(split.inputs), split.targets)
                 return torch.stack(losses) if stacked else losses
 
-            learner.update(again(), torch.ones(3), only(*active), again)
+            learner.update(
+                again(), torch.ones(3), only(*active), again, [again] * (learner.update.batches - 1)
+            )
     assert_near(models[1].state_dict(), models[0].state_dict(), 1e-12)
 
 
@@ -262,7 +265,7 @@ def test_a_fresh_copy_continues_from_a_saved_state_to_the_last_bit(case: Case) -
     """Breaks if an update forgets anything at a resume, with any tasks active around it."""
     learner, split = learner_of(case, AdamW, **({"seed": 1} if case[0] is Jacobian else {}))
     for active in PATTERNS[:4]:
-        learner.step(split, only(*active))
+        learner.step(batches_for(learner, split), only(*active))
     model, state = (
         copy_state(learner.model.state_dict()),
         through_a_file(learner.update.state_dict()),
@@ -272,7 +275,7 @@ def test_a_fresh_copy_continues_from_a_saved_state_to_the_last_bit(case: Case) -
     twin.update.load_state_dict(state)
     for continued in (learner, twin):
         for active in (*PATTERNS, (0, 1, 2), (0, 1)):
-            continued.step(split, only(*active))
+            continued.step(batches_for(continued, split), only(*active))
     assert_same_bits(twin.model.state_dict(), learner.model.state_dict())
 
 
@@ -290,7 +293,7 @@ def test_a_nan_is_reported_with_the_name_of_its_task(case: Case, broken: str) ->
     buffer = EpochBuffer(tasks, 3, torch.device("cpu"), learner.layout)
     all_active = Active.all(3)
     for _ in range(3):
-        buffer.add(learner.step(split, all_active), all_active)
+        buffer.add(learner.step(batches_for(learner, split), all_active), all_active)
     with pytest.raises(DivergedError, match=rf"task '{broken}' became nan in epoch 7, step 101"):
         buffer.take(7, 101)
 
