@@ -12,6 +12,7 @@ from mtl_runner.weighting.famo import FAMO
 from mtl_runner.weighting.fixed import Fixed
 from mtl_runner.weighting.frozen_mean import FrozenMean
 from mtl_runner.weighting.gradnorm import GradNorm
+from mtl_runner.weighting.igb import IGB
 from mtl_runner.weighting.imtl_l import IMTLL
 from mtl_runner.weighting.learned import Learned
 from mtl_runner.weighting.logarithmic import GeometricMean, LogSum
@@ -28,6 +29,7 @@ __all__ = [
     "COSMOS",
     "DWA",
     "FAMO",
+    "IGB",
     "IMTLL",
     "NTK",
     "PBI",

@@ -11,10 +11,10 @@ from torch import Tensor
 from mtl_runner.errors.checks import positive
 from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task
-from mtl_runner.weighting.base import TINY, Weighting
+from mtl_runner.weighting.epoch_losses import EpochLosses
 
 
-class DWA(Weighting):
+class DWA(EpochLosses):
     r"""Weigh by the rate at which each loss falls from epoch to epoch (dynamic weight average).
 
     **Source:** Liu, Johns & Davison, *End-to-End Multi-Task Learning with Attention*, CVPR 2019,
@@ -69,8 +69,6 @@ class DWA(Weighting):
     replica_options = ("temperature",)
     needs_losses = False
     temperature: Tensor
-    total: Tensor
-    count: Tensor
 
     def __init__(self, tasks: Sequence[Task], temperature: float = 2.0) -> None:
         super().__init__(tasks)
@@ -79,9 +77,6 @@ class DWA(Weighting):
         self.register_buffer(
             "temperature", torch.tensor(temperature, dtype=dtype), persistent=False
         )
-        # The sum of this epoch's losses, and how many they are.
-        self.register_buffer("total", torch.zeros(len(self.tasks), dtype=dtype))
-        self.register_buffer("count", torch.zeros(len(self.tasks), dtype=dtype))
         self.register_buffer("last", torch.zeros(2, len(self.tasks), dtype=dtype))
 
     @property
@@ -105,24 +100,8 @@ class DWA(Weighting):
         return torch.dot(weights, losses)
 
     @torch.no_grad()
-    def accumulate(self, losses: Tensor, active: Active | None = None) -> None:
-        """Add the active tasks' losses to the epoch's means.
-
-        Args:
-            losses: The losses of one step, shape ``[k]``, or of n steps, shape ``[n, k]``.
-            active: Which tasks these are; None if all T tasks are active.
-        """
-        index = (active or self.all_active).index(losses.device)
-        steps = losses.view(-1, len(index))
-        self.total.index_add_(0, index, steps.sum(0))
-        self.count.index_add_(0, index, steps.new_full((len(index),), len(steps)))
-
-    @torch.no_grad()
     def begin_epoch(self) -> None:
         """Close the last epoch: its means become the newest of every task that took part in it."""
-        seen = self.count > 0
-        mean = (self.total / self.count.clamp(min=1)).clamp(min=TINY)
+        mean, seen = self.close_epoch()
         means = self.epoch_means
         means.copy_(torch.where(seen, torch.stack([mean, means[0]]), means))
-        self.total.zero_()
-        self.count.zero_()

@@ -70,6 +70,7 @@ METHODS: dict[str, tuple[str, ...]] = {
                 "cov",
                 "softadapt",
                 "relobralo",
+                "igb",
                 "famo",
                 "gradnorm",
                 "norm_balance",

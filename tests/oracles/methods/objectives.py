@@ -322,6 +322,25 @@ def relobralo(log: Log, momentum: float = 0.999, memory: float = 0.999) -> tuple
     return slopes(log, objective)
 
 
+def igb(log: Log) -> tuple[Tensor, Tensor]:
+    """Replay IGBv1: the logarithms, weighed by losses relative to those of a task's second epoch.
+
+    Until every task that takes part has been in two epochs the objective is their sum.
+    """
+    seen: dict[int, list[float]] = {t: [] for t in range(len(log.kinds))}
+
+    def objective(step: int, tasks: list[int], losses: Tensor) -> Tensor:
+        known = all(len(seen[t]) > 1 for t in tasks)
+        gaps = [log.losses[step, t].item() / seen[t][1] if known else 0.0 for t in tasks]
+        for t in tasks:
+            seen[t].append(log.losses[step, t].item())
+        exponentials = [math.exp(gap) for gap in gaps]
+        weights = [len(tasks) * e / sum(exponentials) for e in exponentials]
+        return (torch.tensor(weights, dtype=torch.float64) * torch.log(losses)).sum()
+
+    return slopes(log, objective)
+
+
 def famo(log: Log) -> tuple[Tensor, Tensor]:
     """Replay FAMO with learning rate .025 and gamma .01.
 
@@ -530,6 +549,7 @@ REPLAYS: dict[str, Replay] = {
     "relobralo": relobralo,
     "relobralo_fast": partial(relobralo, momentum=0.5, memory=0.5),
     "famo": famo,
+    "igb": igb,
     "gradnorm": gradnorm,
     "gradnorm_fast": partial(gradnorm, lr=0.1),
     "lra": lra,

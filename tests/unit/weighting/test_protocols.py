@@ -26,7 +26,7 @@ CALLED = {
     ObservesGradients: {"LRAnnealing"},
     ObservesTraces: {"NTK"},
     ObservesLosses: {"FAMO"},
-    KeepsLosses: {"DWA"},
+    KeepsLosses: {"DWA", "IGB"},
     RemembersLosses: {"CoV", "ReLoBRaLo", "SoftAdapt"},
 }
 
