@@ -39,6 +39,8 @@ SCALARIZERS: dict[str, tuple[str, dict[str, Any]]] = {
     "dwa": ("DWA", {}),
     "uncertainty": ("UW", {"shape": 4}),
 }
+# TorchJD has them, too; here they are solved exactly.
+SOLVED_EXACTLY = ("mgda", "nash_mtl")
 
 
 def experiment(method: str, *overrides: str) -> Any:
@@ -106,7 +108,7 @@ def direct(method: str) -> Contender | None:
 
     if method in SCALARIZERS:
         return _scalarizer(*SCALARIZERS[method])
-    if method in METHODS:
+    if method in METHODS and (METHODS[method].torchjd_class or method in SOLVED_EXACTLY):
         return _aggregator(method)
     return None
 
