@@ -167,6 +167,7 @@ RANGES: Mapping[str, Range] = {
     r"weighting\.(temperature|mu|weights|nadir|beta|shares|length)": POSITIVE,
     r"weighting\.(gamma|theta|penalty|alpha)": NOT_NEGATIVE,
     r"weighting\.warmup_epochs": COUNT,
+    r"weighting\.base_epoch": COUNT,
     r"weighting\.reference": ANY,
     r"schedule\.patience": COUNT,
     r"schedule\.threshold": ANY,
