@@ -14,6 +14,10 @@ from mtl_runner.data.images.multi_digits import MultiDigits
 from mtl_runner.data.images.multi_mnist import MultiMNIST
 from mtl_runner.data.images.speed_mismatch import SpeedMismatch
 from mtl_runner.data.inputs import Inputs
+from mtl_runner.data.physics.derivatives import derivatives
+from mtl_runner.data.physics.domain import Box, Sides
+from mtl_runner.data.physics.helmholtz import Helmholtz
+from mtl_runner.data.physics.problem import Equation, PhysicsProblem
 from mtl_runner.data.scenes.npy_folders import Cityscapes, NYUv2
 from mtl_runner.data.scenes.scenes import Scenes
 from mtl_runner.data.table.table import Table
@@ -21,27 +25,35 @@ from mtl_runner.data.text.reuters import Reuters
 from mtl_runner.data.toys.gradnorm_toy import GradNormToy
 from mtl_runner.data.toys.objectives import CAGradToy, FonsecaFleming
 from mtl_runner.data.toys.toy import ToyMixed, ToyRegression
+from mtl_runner.tasks.points import PointSet
 
 __all__ = [
+    "Box",
     "CAGradToy",
     "Cityscapes",
     "Collapse",
     "Dataset",
     "Digits",
+    "Equation",
     "FonsecaFleming",
     "GradNormToy",
+    "Helmholtz",
     "HuggingFaceDataset",
     "ImageFolder",
     "Inputs",
     "MultiDigits",
     "MultiMNIST",
     "NYUv2",
+    "PhysicsProblem",
+    "PointSet",
     "Reuters",
     "Scenes",
+    "Sides",
     "SpeedMismatch",
     "Split",
     "Table",
     "ToyMixed",
     "ToyRegression",
+    "derivatives",
     "random_splits",
 ]

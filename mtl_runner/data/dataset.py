@@ -29,6 +29,8 @@ class Split:
         inputs: A tensor ``[N, ...]``, or a dict of them.
         targets: One target per task, by the task's name.
         masks: True where a label is known, by the task's name; of the target's shape, or ``[N]``.
+        points: Of a batch: the points of the loss terms that have some of their own, by the term's
+            name. They are no rows: whoever takes some rows of the batch gets all of them.
 
     Example:
         >>> import torch
@@ -43,6 +45,7 @@ class Split:
     inputs: Inputs
     targets: dict[str, Tensor]
     masks: dict[str, Tensor] = field(default_factory=dict)
+    points: dict[str, Inputs] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(InputTensors(self.inputs))
@@ -67,7 +70,7 @@ class Split:
 
     def rows(self, index: Tensor | slice) -> Split:
         """Return some rows of the split; a slice costs no copy."""
-        return self.apply(lambda tensor: tensor[index])
+        return self._mapped(lambda tensor: tensor[index], self.points)
 
     def batches(self, size: int) -> Iterator[Split]:
         """Yield consecutive slices of ``size`` rows, without a copy; the last may be shorter."""
@@ -83,15 +86,21 @@ class Split:
             yield Split(
                 inputs.with_tensors(dict(zip(inputs.tensors, tensors, strict=True))),
                 dict(zip(self.targets, targets, strict=True)),
+                points=self.points,
             )
 
     def apply(self, function: Callable[[Tensor], Tensor]) -> Split:
-        """Return the split with a function applied to every tensor."""
+        """Return the split with a function applied to every tensor, also of points."""
+        points = {name: InputTensors(each).map(function) for name, each in self.points.items()}
+        return self._mapped(function, points)
+
+    def _mapped(self, function: Callable[[Tensor], Tensor], points: dict[str, Inputs]) -> Split:
+        """Return the split with a function applied to its rows, and with some points."""
         targets, masks = (
             {name: function(tensor) for name, tensor in tensors.items()}
             for tensors in (self.targets, self.masks)
         )
-        return Split(InputTensors(self.inputs).map(function), targets, masks)
+        return Split(InputTensors(self.inputs).map(function), targets, masks, points)
 
 
 @dataclass
@@ -141,7 +150,7 @@ def rows_of_part(batch: Split, part: Part) -> Split:
 
 def as_stand_in(row: Split) -> StandIn:
     """Return a row as one that counts nothing."""
-    return StandIn(row.inputs, row.targets, row.masks)
+    return StandIn(row.inputs, row.targets, row.masks, row.points)
 
 
 @runtime_checkable

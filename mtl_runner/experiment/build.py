@@ -41,13 +41,14 @@ from mtl_runner.experiment.device import (
     use_channels_last,
 )
 from mtl_runner.experiment.find_parameters import find_parameters
-from mtl_runner.experiment.forward import ForwardPass
+from mtl_runner.experiment.forward import ForwardPass, doubled
 from mtl_runner.experiment.learner import Learner
 from mtl_runner.experiment.model import build_model, check_model_options
 from mtl_runner.experiment.own_optimizers import OwnOptimizers
 from mtl_runner.experiment.schedulers import make_schedulers
 from mtl_runner.experiment.seeding import seed_everything
 from mtl_runner.experiment.sharding import check_sharding, optimizers_of_shards, share_out
+from mtl_runner.experiment.term_points import TermPoints
 from mtl_runner.gradients.loss_scale import LossScale
 from mtl_runner.gradients.parameters import Parameters, trained_now
 from mtl_runner.gradients.parts import PartSettings
@@ -175,6 +176,9 @@ def build(cfg: DictConfig, datasets: Datasets | None = None) -> Experiment:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     likelihood.to(device, dtype)
     first_rows = data.splits["train"].rows(slice(0, settings.batch_size))
+    first_rows.points = TermPoints(tasks, settings.seed, 1, device).of_step(0)
+    if precision == "float64":
+        first_rows = first_rows.apply(doubled)
     parameters = find_parameters(model, likelihood, first_rows)
     length = _length(settings, data)
     weighting = build_weighting(plain["weighting"], data, trivial, settings.seed, length)

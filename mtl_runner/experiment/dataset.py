@@ -81,7 +81,7 @@ def build_data(
         terms[name] = make_function(term, f"data.losses.{name}", arguments=2)
         if not callable(terms[name]):
             raise ConfigError(
-                f"data.losses.{name} must be a callable of (outputs, targets); {type(terms[name]).__name__} is not."
+                f"data.losses.{name} must be a callable of (outputs, targets) or (model, batch); {type(terms[name]).__name__} is not."
             )
     metrics = {
         str(name): make_metrics(listed, f"data.metrics.{name}")

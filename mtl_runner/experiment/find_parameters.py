@@ -26,7 +26,7 @@ def find_parameters(model: nn.Module, likelihood: Likelihood, batch: Split) -> P
     Args:
         model: From inputs to ``{task: output}``.
         likelihood: From outputs and targets to losses.
-        batch: A few rows of the training split.
+        batch: A few rows of the training split, with the points of loss terms.
 
     Raises:
         ModelError: For outputs of the wrong form, a parameter that no loss reaches, or a trained
@@ -45,9 +45,10 @@ def find_parameters(model: nn.Module, likelihood: Likelihood, batch: Split) -> P
     training = model.training
     model.eval()
     with torch.random.fork_rng(devices=_cuda_devices(model)), torch.enable_grad():
-        outputs = _outputs(ForwardPass(model, likelihood), batch)
+        forward = ForwardPass(model, likelihood)
+        outputs = _outputs(forward, batch)
         check_outputs(outputs, batch, likelihood.tasks)
-        losses = likelihood.losses(outputs, batch.targets)
+        losses = likelihood.losses({**outputs, **forward.term_losses(batch)}, batch.targets)
         for task, loss in zip(likelihood.tasks, losses, strict=True):
             if not isinstance(loss, Tensor) or loss.dim():
                 description = (
@@ -92,7 +93,13 @@ def find_parameters(model: nn.Module, likelihood: Likelihood, batch: Split) -> P
         for p in likelihood.parameters()
         if p.requires_grad
     }
-    return Parameters(tensors, owners, last_shared_weights(tensors, owners, losses), of_likelihood)
+    # The graph of a derivative ends where the model begins, so terms are taken for its outputs.
+    everything = torch.stack([output.sum() for output in outputs.values()]).sum()
+    ends = [
+        everything if task.sees_model else loss
+        for task, loss in zip(likelihood.tasks, losses, strict=True)
+    ]
+    return Parameters(tensors, owners, last_shared_weights(tensors, owners, ends), of_likelihood)
 
 
 def _hides_parameters(loss: Tensor) -> bool:

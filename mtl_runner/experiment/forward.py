@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from mtl_runner.data.prepare import AnySplit
 from mtl_runner.gradients.door import BatchLosses, Losses
 from mtl_runner.gradients.loss_scale import LossScale
 from mtl_runner.likelihood import Likelihood
+from mtl_runner.tasks.task import Task, term_key
 
 #: The model's outputs by task.
 Outputs = dict[str, Tensor]
@@ -103,10 +104,66 @@ class ForwardPass(nn.Module):
         )
         return outputs
 
-    def forward(self, inputs: Inputs, targets: Mapping[str, Tensor]) -> ForwardResult:
-        """Return outputs and losses of a batch, with everything that is recorded of them."""
+    def term_losses(self, batch: Split) -> Outputs:
+        """Return the losses of the loss terms that see the model, as they stand among the outputs.
+
+        Args:
+            batch: Inputs, targets, and the points of the terms that have some.
+        """
+        return {
+            term_key(task.name): self._term_value(task.loss_term, task, batch)
+            for task in self.model_terms
+        }
+
+    def term_values(self, task: Task, batch: Split) -> Outputs:
+        """Return the loss and the metrics of a loss term that sees the model, by name.
+
+        Args:
+            task: The loss term's task.
+            batch: As in :meth:`term_losses`.
+        """
+        functions = {"loss": task.loss_term, **task.term_metrics}
+        return {name: self._term_value(f, task, batch) for name, f in functions.items()}
+
+    def _term_value(
+        self, function: Callable[[Any, Any], Tensor] | None, task: Task, batch: Split
+    ) -> Tensor:
+        """Return the value of a loss term, or of one of its metrics, on its own points or rows."""
+        assert function is not None
+        own = batch if task.points is None else Split(batch.points[task.name], {})
+        # An equation's second derivatives are no sums that half precision would do for.
+        return function(self.model, own.apply(doubled) if self.precision == "float64" else own)
+
+    @cached_property
+    def model_terms(self) -> list[Task]:
+        """The tasks whose loss is a function of (model, batch)."""
+        return [task for task in self.likelihood.tasks if task.sees_model]
+
+    def with_terms(self, batch: Split, buffers: Mapping[str, Tensor] | None = None) -> Outputs:
+        """Return the outputs of a batch, and the losses of the terms that see the model.
+
+        Args:
+            batch: Inputs, targets and points.
+            buffers: As in :meth:`outputs`; the terms move those of the model.
+        """
+        outputs = self.outputs(batch.inputs, buffers)
+        return outputs | self.term_losses(batch) if self.model_terms else outputs
+
+    def forward(
+        self,
+        inputs: Inputs,
+        targets: Mapping[str, Tensor],
+        points: Mapping[str, Inputs] | None = None,
+    ) -> ForwardResult:
+        """Return outputs and losses of a batch, with everything that is recorded of them.
+
+        Args:
+            inputs: The inputs.
+            targets: The targets by task.
+            points: The points of the loss terms that have some of their own, by term.
+        """
         likelihood = self.likelihood
-        outputs = self.outputs(inputs)
+        outputs = self.with_terms(Split(inputs, dict(targets), points=dict(points or {})))
         losses = likelihood.losses(outputs, targets)
         values = torch.stack([loss.detach() for loss in losses])
         if not likelihood.has_noise:
@@ -120,6 +177,10 @@ class ForwardPass(nn.Module):
             outputs, losses, values, likelihood.standard_losses(outputs, targets), nll
         )
 
+    def of_rows(self, batch: Split) -> ForwardResult:
+        """Return outputs and losses of some rows, with the points of their batch."""
+        return self.forward(batch.inputs, batch.targets, batch.points)
+
     def of_batch(
         self, batch: Split, *, recompute: bool = False, scale: LossScale | None = None
     ) -> ForwardResult:
@@ -132,7 +193,7 @@ class ForwardPass(nn.Module):
         """
         # Taken before the pass, which moves the random states on.
         random = RandomState(self.device) if recompute else None
-        result = self.forward(batch.inputs, batch.targets)
+        result = self.of_rows(batch)
         result.batch = batch
         if random is not None:
             result.recompute = partial(self.losses_again, batch, random)
@@ -154,8 +215,7 @@ class ForwardPass(nn.Module):
         """
         with random.again():
             buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
-            outputs = self.outputs(batch.inputs, buffers)
-            return self.likelihood.losses(outputs, batch.targets)
+            return self.likelihood.losses(self.with_terms(batch, buffers), batch.targets)
 
     @property
     def device(self) -> torch.device:
@@ -173,21 +233,20 @@ class ForwardPass(nn.Module):
         finally:
             self.model.train(training)
 
-    def pure(self) -> Callable[[Any, Any, Any, Any], tuple[Tensor, dict[str, Tensor]]]:
+    def pure(self) -> Callable[[Any, Any, Any], tuple[Tensor, dict[str, Tensor]]]:
         """Return this pass as a function of tensors, for ``torch.func``.
 
         Returns:
-            A function of (the model's tensors by name, the likelihood's, inputs, targets) that
-            returns the losses ``[T]`` and what is recorded beside them, by name.
+            A function of (the model's tensors by name, the likelihood's, and a batch as
+            (inputs, targets, points)) that returns the losses ``[T]`` and what is recorded beside
+            them, by name.
         """
 
-        def call(
-            model: Any, likelihood: Any, inputs: Any, targets: Any
-        ) -> tuple[Tensor, dict[str, Tensor]]:
+        def call(model: Any, likelihood: Any, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
             state = {f"model.{name}": tensor for name, tensor in model.items()} | {
                 f"likelihood.{name}": tensor for name, tensor in likelihood.items()
             }
-            result: ForwardResult = functional_call(self, state, (inputs, targets))
+            result: ForwardResult = functional_call(self, state, batch)
             measured = {"standard": result.standard} | (
                 {} if result.nll is None else {"nll": result.nll}
             )

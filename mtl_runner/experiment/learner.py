@@ -269,8 +269,8 @@ def pure_step(learner: Learner, active: Active) -> Callable[..., tuple[Any, ...]
 
     Returns:
         A function of trained parameters and constants, each ``{part: {name: tensor}}`` with the
-        parts model, likelihood and weighting; inputs; targets; and the activation ``[T]``. It
-        returns the fields of the :class:`StepRecord` by name, the training losses ``[T]``, the
+        parts model, likelihood and weighting; a batch (inputs, targets, points); and the activation
+        ``[T]``. It returns the fields of the :class:`StepRecord` by name, the training losses ``[T]``, the
         gradients of the likelihood, of the weighting, and of the model for each set of tasks that
         an optimizer of the update follows, and the buffers of the weighting that have changed.
     """
@@ -291,15 +291,12 @@ def pure_step(learner: Learner, active: Active) -> Callable[..., tuple[Any, ...]
         )
     )
 
-    def step(
-        parameters: Any, constants: Any, inputs: Any, targets: Any, values: Tensor
-    ) -> tuple[Any, ...]:
+    def step(parameters: Any, constants: Any, batch: Any, values: Tensor) -> tuple[Any, ...]:
         def forward(model: Any, likelihood: Any) -> Any:
             return forward_of(
                 {**model, **constants["model"]},
                 {**likelihood, **constants["likelihood"]},
-                inputs,
-                targets,
+                batch,
             )
 
         def of_active(values: Tensor) -> Tensor:
@@ -351,17 +348,15 @@ def pure_weighting_gradients(learner: Learner, active: Active) -> Callable[..., 
         active: The tasks that take part.
 
     Returns:
-        A function of parameters, constants, inputs and targets as in :func:`pure_step`, and the
-        losses ``[T]`` before the update. It returns the gradients ``[k]`` of the weighting's
+        A function of parameters, constants and a batch as in :func:`pure_step`, and the losses
+        ``[T]`` before the update. It returns the gradients ``[k]`` of the weighting's
         parameters.
     """
     forward_of, gradients_of = learner.forward_pass.pure(), pure(learner.weighting, "gradients")
 
-    def weighting_gradients(
-        parameters: Any, constants: Any, inputs: Any, targets: Any, before: Tensor
-    ) -> Tensor:
+    def weighting_gradients(parameters: Any, constants: Any, batch: Any, before: Tensor) -> Tensor:
         state = {part: {**parameters[part], **constants[part]} for part in parameters}
-        after, _ = forward_of(state["model"], state["likelihood"], inputs, targets)
+        after, _ = forward_of(state["model"], state["likelihood"], batch)
         gradients: Tensor = gradients_of(state["weighting"], before, after, active.none_if_all)
         return gradients
 
@@ -378,22 +373,20 @@ def pure_norm_learning(
         active: The tasks that take part.
 
     Returns:
-        A function of parameters, constants, inputs and targets as in :func:`pure_step`. It returns
-        the new values of the weighting's parameters and buffers by name, and the gradients ``[k]``
-        of its parameters.
+        A function of parameters, constants and a batch as in :func:`pure_step`. It returns the new
+        values of the weighting's parameters and buffers by name, and the gradients ``[k]`` of its
+        parameters.
     """
     forward_of, learn = learner.forward_pass.pure(), pure(learner.weighting, "learn_from_norms")
     last_shared = set(learner.update.parameters.last_shared)
     names = [name for name, p in learner.model.named_parameters() if p in last_shared]
 
-    def learning(
-        parameters: Any, constants: Any, inputs: Any, targets: Any
-    ) -> tuple[dict[str, Tensor], Tensor]:
+    def learning(parameters: Any, constants: Any, batch: Any) -> tuple[dict[str, Tensor], Tensor]:
         state = {part: {**parameters[part], **constants[part]} for part in parameters}
 
         def forward(shared: Any) -> Tensor:
             model = {**state["model"], **shared}
-            of_batch: Tensor = forward_of(model, state["likelihood"], inputs, targets)[0]
+            of_batch: Tensor = forward_of(model, state["likelihood"], batch)[0]
             return of_batch
 
         shared = {name: state["model"][name] for name in names}

@@ -130,7 +130,7 @@ class MicroBatches:
         for i, part in enumerate(self.parts):
             if is_first:
                 self._random.append(RandomState(self.forward_pass.device))
-                result = self.forward_pass(part.inputs, part.targets)
+                result = self.forward_pass.of_rows(part)
                 self._add(i, result)
                 losses = result.losses
                 del result

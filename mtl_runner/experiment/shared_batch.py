@@ -42,7 +42,7 @@ def forward_of_shared_batch(
     likelihood = forward_pass.likelihood
     # Taken before the pass, which moves the random states on.
     random = RandomState(forward_pass.device) if recompute else None
-    result: ForwardResult = forward_pass(rows.inputs, rows.targets)
+    result: ForwardResult = forward_pass.of_rows(rows)
     result.batch = rows
     losses = result.losses
     assert isinstance(losses, list)

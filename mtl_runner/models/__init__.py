@@ -15,6 +15,7 @@ from mtl_runner.models.lenet import LeNet, LeNetTrunk
 from mtl_runner.models.mlp import MLP, MLPTrunk
 from mtl_runner.models.mmoe import MMoE
 from mtl_runner.models.mtan import MTAN
+from mtl_runner.models.pinn_mlp import PinnMLP
 from mtl_runner.models.ple import CGC, PLE
 from mtl_runner.models.point import Point
 from mtl_runner.models.predicts_noise import PredictsNoise
@@ -38,6 +39,7 @@ __all__ = [
     "LeNetTrunk",
     "MLPTrunk",
     "MMoE",
+    "PinnMLP",
     "Point",
     "PredictsNoise",
     "ResNetTrunk",

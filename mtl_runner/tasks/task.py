@@ -20,18 +20,34 @@ from mtl_runner.errors import ConfigError, suggest
 from mtl_runner.tasks.kinds import KINDS, Kind
 from mtl_runner.tasks.metrics.base import Metric
 from mtl_runner.tasks.metrics.torchmetrics_adapter import TorchMetric
+from mtl_runner.tasks.points import PointSet
 
 TOTAL = "total"  # in metrics.csv the rows of the objective and of the mean over tasks
 
 LARGEST = torch.finfo(torch.float32).max
 
-TermLoss = Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], Tensor]
+#: A loss term: of (outputs, targets), or of (model, batch).
+TermLoss = Callable[[Any, Any], Tensor]
 AnyMetric = Metric | TorchMetric
 
 
 def log_variance_key(name: str) -> str:
     """Return the key under which a model's outputs hold the log-variances of a task."""
     return f"{name}/log_variance"
+
+
+def term_key(name: str) -> str:
+    """Return the key under which outputs hold the value of a loss term that sees the model."""
+    return f"{name}/term"
+
+
+def _sees_model(function: Callable[..., Any] | None) -> bool:
+    """Return whether a loss term is a function of (model, batch): its first argument says so."""
+    try:
+        names = list(inspect.signature(function).parameters) if callable(function) else []
+    except ValueError:  # a function in C without a signature
+        names = []
+    return bool(names) and names[0] == "model"
 
 
 def _takes_two_arguments(function: Callable[..., Any]) -> bool:
@@ -74,10 +90,13 @@ class Task:
         trivial: Output of the trivial predictor, ``size`` numbers: mean or median of the training
             split, or logits of the classes' frequencies.
         missing: Whether any label is missing in any split. Tasks without missing labels are faster.
-        loss_term: A function ``(outputs, targets) -> loss`` that replaces the standard loss. Its
+        loss_term: A function ``(outputs, targets) -> loss`` that replaces the standard loss, or
+            ``(model, batch) -> loss``, told apart by the name of the first argument. Its
             attribute ``metrics``, ``{name: function}``, may name more functions of the same
             arguments, which are recorded at every evaluation; a function's attribute
-            ``higher_is_better`` says its direction.
+            ``higher_is_better`` says its direction. Of a function of (model, batch) the attribute
+            ``points`` may be a :class:`~mtl_runner.tasks.points.PointSet`, which the batch then
+            holds instead of rows of the data.
         places: Dimensions of the outputs behind the channels: height and width of an image, empty
             for one answer per sample.
         metrics: What is recorded instead of the kind's usual metrics: names of metrics of the kind,
@@ -121,6 +140,14 @@ class Task:
         >>> task = Task("balance", "term", loss_term=sum_is_one)
         >>> task.loss({"a": torch.tensor([0.5]), "b": torch.tensor([1.5])}, {})
         tensor(1.)
+
+        One that sees the model can take derivatives of it:
+
+        >>> def steep(model, batch):
+        ...     slope = torch.func.grad(lambda x: model(x)["a"].sum())(batch.inputs)
+        ...     return slope.square().mean()
+        >>> Task("steep", "term", loss_term=steep).sees_model
+        True
     """
 
     name: str
@@ -198,15 +225,21 @@ class Task:
                 raise ConfigError(f"Task {self.name!r}: {field} must be a tuple; found {value!r}.")
         if self.loss_term is not None and not callable(self.loss_term):
             raise ConfigError(
-                f"Task {self.name!r}: loss_term must be a callable of (outputs, targets); found {self.loss_term!r}."
+                f"Task {self.name!r}: loss_term must be a callable of (outputs, targets) or (model, batch); found {self.loss_term!r}."
             )
         functions = {"loss_term": self.loss_term, **self.term_metrics}
         for name, function in functions.items():
             if function is not None and not _takes_two_arguments(function):
                 field = name if name == "loss_term" else f"the loss term's metric {name!r}"
+                forms = ["(outputs, targets)"] * (name == "loss_term" or not self.sees_model)
+                forms += ["(model, batch)"] * (name == "loss_term" or self.sees_model)
                 raise ConfigError(
-                    f"Task {self.name!r}: {field} must take two arguments, (outputs, targets); its own are {inspect.signature(function)}."
+                    f"Task {self.name!r}: {field} must take two arguments, {' or '.join(forms)}; its own are {inspect.signature(function)}."
                 )
+        if self.points is not None and not (self.sees_model and isinstance(self.points, PointSet)):
+            raise ConfigError(
+                f"Task {self.name!r}: the `points` of a loss term must be a PointSet, and the term a function of (model, batch); found {self.points!r}."
+            )
 
     def _metric(self, metric: str | AnyMetric) -> AnyMetric:
         """Return the kind's metric of a name; a metric stays as it is."""
@@ -291,6 +324,16 @@ class Task:
             )
         return functions
 
+    @cached_property
+    def sees_model(self) -> bool:
+        """Whether the loss is a function of (model, batch), not of outputs and targets."""
+        return _sees_model(self.loss_term)
+
+    @property
+    def points(self) -> PointSet | None:
+        """The points of the loss term; None: it looks at the rows of the data."""
+        return getattr(self.loss_term, "points", None)
+
     @property
     def metric_names(self) -> list[str]:
         """The names of all metrics of the task, the main one first."""
@@ -315,9 +358,19 @@ class Task:
         """Return the standard loss of a batch: the mean over its labels, 0 if it has none.
 
         Args:
-            outputs: The outputs of all tasks; the task's own is ``[N, size, ...]``.
+            outputs: The outputs of all tasks; the task's own is ``[N, size, ...]``. They hold the
+                value of a loss term that sees the model under :func:`term_key`.
             targets: The targets of all tasks, in training units.
+
+        Raises:
+            ConfigError: If the loss term sees the model, and nobody has called it.
         """
+        if self.sees_model:
+            if term_key(self.name) not in outputs:
+                raise ConfigError(
+                    f"The loss term {self.name!r} is a function of (model, batch), which only a run of mtl-run calls; give your own loop its value as a loss."
+                )
+            return outputs[term_key(self.name)]
         if self.loss_term is not None:
             return self.loss_term(outputs, targets)
         return self.spec.loss(outputs[self.name], targets[self.name], self)

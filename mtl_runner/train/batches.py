@@ -13,6 +13,7 @@ from mtl_runner.data.inputs import InputTensors
 from mtl_runner.data.items.batch import Batch
 from mtl_runner.data.items.loaded_split import LoadedSplit
 from mtl_runner.experiment.build import Experiment
+from mtl_runner.experiment.term_points import TermPoints
 from mtl_runner.gradients.part import WHOLE, Part
 from mtl_runner.gradients.ranks import Ranks
 from mtl_runner.schedule import Schedule
@@ -74,6 +75,7 @@ class Batches:
 
     Attributes:
         count: Number of batches in an epoch.
+        points: The points of the loss terms that have some of their own.
         generator: The random stream of the order.
         pass_state: The state of the stream before it drew the order of the last pass.
         pass_batches: Number of batches in a pass over the rows.
@@ -110,6 +112,7 @@ class Batches:
         row_bytes = sum(t[:1].numel() * t.element_size() for t in tensors)
         self.block_rows = batch_size * max(1, BLOCK_BYTES // (max(1, row_bytes) * batch_size))
         self.patterns = ActivityPatterns(schedule)
+        self.points = TermPoints(tasks, seed, self.count, self.device)
 
     def epoch(self, first_step: int, done: int = 0) -> Iterator[tuple[Split, Active]]:
         """Yield the batches of the next epoch, each with its active tasks.
@@ -121,6 +124,7 @@ class Batches:
         step, end = first_step + done, first_step + self.count
         while step < end:
             for batch, labelled in self._rest_of_pass(step % self.pass_batches):
+                batch.points = self.points.of_step(step)
                 yield batch, self.active(step, labelled)
                 step += 1
                 if step == end:
@@ -282,6 +286,7 @@ class LoadedBatches:
         self.count = steps_per_epoch or -(-len(split) // batch_size)
         self.some_missing = any(task.missing for task in tasks)
         self.patterns = ActivityPatterns(schedule)
+        self.points = TermPoints(tasks, seed, self.count, split.device)
         self._stream: Iterator[Batch] | None = None
         self._next_step = 0
 
@@ -302,6 +307,7 @@ class LoadedBatches:
             labelled = batch.labelled if self.some_missing else None
             if labelled is not None and self.ranks is not None:
                 labelled = tuple(map(bool, self.ranks.largest(labelled)))
+            batch.split.points = self.points.of_step(step)
             yield batch.split, self.active(step, labelled)
 
     def active(self, step: int, labelled: tuple[bool, ...] | None = None) -> Active:

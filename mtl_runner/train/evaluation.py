@@ -13,11 +13,13 @@ from mtl_runner.data.dataset import Split
 from mtl_runner.data.items.loaded_split import LoadedSplit
 from mtl_runner.data.prepare import AnySplit
 from mtl_runner.experiment.forward import ForwardPass
+from mtl_runner.experiment.term_points import Points, points_for_evaluation
 from mtl_runner.gradients.part import WHOLE, Part
 from mtl_runner.gradients.ranks import Ranks
 from mtl_runner.likelihood import Likelihood
 from mtl_runner.tasks.meter import TaskMeter, metrics_can_be_vmapped
-from mtl_runner.tasks.task import Task
+from mtl_runner.tasks.metrics.base import pair, ratio
+from mtl_runner.tasks.task import Task, term_key
 
 QUANTILES = {"sigma_q05": 0.05, "sigma_q50": 0.5, "sigma_q95": 0.95}
 NOISE_COLUMNS = ("nll", "sigma", *QUANTILES)  # they describe the noise: no metric to judge a run by
@@ -62,7 +64,8 @@ class Evaluator:
     """Measures a split batch by batch; nothing waits for the device before the end.
 
     What adds up is added up; rows of metrics that are no sums are concatenated. A loss term may be
-    any function of all rows, so its outputs are kept and it is computed once, on all of them.
+    any function of all rows, so its outputs are kept and it is computed once, on all of them. One
+    that sees the model is computed once on its own points, or averaged over the batches.
 
     Args:
         tasks: The tasks.
@@ -86,7 +89,8 @@ class Evaluator:
     def __init__(self, tasks: Sequence[Task], likelihood: Likelihood) -> None:
         self.tasks, self.likelihood = list(tasks), likelihood
         self.meters = {task.name: TaskMeter(task) for task in tasks if task.has_target}
-        self.terms = [task for task in tasks if task.loss_term is not None]
+        self.terms = [task for task in tasks if task.loss_term is not None and not task.sees_model]
+        self.model_terms = [task for task in tasks if task.sees_model]
         self.has_torchmetrics = not metrics_can_be_vmapped(tasks)
 
     def evaluate(
@@ -111,9 +115,14 @@ class Evaluator:
         batches = MeasuredBatches(self)
         passes_left = -(-len(split) // (batch_rows * part.count))
         with forward.evaluating():
+            at_points: Measurements = {}
+            if self.model_terms:
+                points = points_for_evaluation(self.model_terms, forward.device)
+                at_points = self.measure_at_points(forward, points)
             for batch in batches_of_part(split, batch_rows, part):
                 passes_left -= 1
-                batches.add(forward.outputs(batch.inputs), batch.targets)
+                term_sums = at_points | self.measure_model_terms(forward, batch)
+                batches.add(forward.outputs(batch.inputs), batch.targets, term_sums)
             if ranks is not None:
                 sums, all_rows = batches.sums, batches.rows()
                 # Where the model is sharded, all processes call it equally often.
@@ -129,17 +138,60 @@ class Evaluator:
                 return self.compute(sums, all_rows | batches.terms(), batches.torchmetrics)
             return batches.compute()
 
+    def measure_at_points(self, forward: ForwardPass, points: Points) -> Measurements:
+        """Return :meth:`measure_model_terms` of the terms that have points of their own.
+
+        Args:
+            forward: The forward pass.
+            points: The points by term.
+        """
+        a_row = Split(torch.zeros(1), {}, points=points)
+        return self.measure_model_terms(forward, a_row) if points else {}
+
+    def measure_model_terms(self, forward: ForwardPass, batch: Split) -> Measurements:
+        """Return losses and metrics of the loss terms that see the model, as sums over rows.
+
+        Args:
+            forward: The forward pass.
+            batch: A row and the points of the terms that have some; or rows, without points, for
+                the terms that have none.
+
+        Returns:
+            The value times the number of rows, and that number, ``[2]``, in float64.
+        """
+        measured: Measurements = {}
+        for task in self.model_terms:
+            if (task.points is not None) == bool(batch.points):
+                # A term may ask autograd for derivatives.
+                with torch.enable_grad():
+                    values = forward.term_values(task, batch)
+                for name, value in values.items():
+                    total = value.detach().double() * len(batch)
+                    measured[task.name, name] = pair(total, torch.ones_like(total) * len(batch))
+        return measured
+
     def measure_batch(
-        self, outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor]
+        self,
+        outputs: Mapping[str, Tensor],
+        targets: Mapping[str, Tensor],
+        term_sums: Measurements | None = None,
     ) -> tuple[Measurements, Measurements]:
         """Return the sums of a batch and its rows, in pure tensor code.
+
+        Args:
+            outputs: The outputs of all tasks.
+            targets: The targets of all tasks, in training units.
+            term_sums: Those of the loss terms that see the model, which are added to the sums.
 
         Returns:
             What is to be added up over the batches, and what is to be concatenated, ``[n]`` or
             ``[n, ...]``.
         """
+        sums: Measurements = dict(term_sums or {})
+        outputs = dict(outputs)
+        for task in self.model_terms:
+            outputs[term_key(task.name)] = ratio(sums[task.name, "loss"], task)
         answers = self.likelihood.tempered_outputs(outputs)
-        sums: Measurements = {}
         rows: Measurements = {}
         for task in self.tasks:
             if task.loss_term is None:
@@ -212,7 +264,10 @@ class Evaluator:
                 )
                 measurements |= {(task.name, name): value for name, value in metrics.items()}
             measurements |= {
-                (task.name, name): rows_and_terms[task.name, name] for name in task.term_metrics
+                (task.name, name): ratio(sums[task.name, name], task)
+                if task.sees_model
+                else rows_and_terms[task.name, name]
+                for name in task.term_metrics
             }
         if self.likelihood.has_noise:
             for task in self.tasks:
@@ -277,14 +332,20 @@ class MeasuredBatches:
         self._rows: dict[MeasurementKey, list[Tensor]] = {}
         self._term_batches: list[tuple[Mapping[str, Tensor], Mapping[str, Tensor]]] = []
 
-    def add(self, outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> None:
+    def add(
+        self,
+        outputs: Mapping[str, Tensor],
+        targets: Mapping[str, Tensor],
+        term_sums: Measurements | None = None,
+    ) -> None:
         """Measure one more batch.
 
         Args:
             outputs: The outputs of all tasks.
             targets: The targets of all tasks, in training units.
+            term_sums: What :meth:`Evaluator.measure_model_terms` returned.
         """
-        sums, rows = self.evaluator.measure_batch(outputs, targets)
+        sums, rows = self.evaluator.measure_batch(outputs, targets, term_sums)
         self.sums = (
             {key: self.sums[key] + value for key, value in sums.items()} if self.sums else sums
         )

@@ -364,7 +364,7 @@ CASES: dict[str, tuple[tuple[str, ...], str]] = {
     ),
     "loss term": (
         ("data.losses.smooth._target_=builtins.str",),
-        "data.losses.smooth must be a callable of (outputs, targets); str is not.",
+        "data.losses.smooth must be a callable of (outputs, targets) or (model, batch); str is not.",
     ),
     "nan input": (
         (*BARE, "data.flaw=nan_input"),

@@ -13,7 +13,14 @@ from mtl_runner.tasks.fields import TaskFields
 from mtl_runner.tasks.kinds.base import GAUSSIAN, LAPLACE, Kind, channel_means
 from mtl_runner.tasks.metrics.base import Metric
 from mtl_runner.tasks.metrics.geometry import ABSOLUTE_ERROR, INSTANCE_ERROR, RELATIVE_ERROR
-from mtl_runner.tasks.metrics.regression import MAE, MEDIAN_ABSOLUTE_ERROR, R2, RMSE, RRMSE
+from mtl_runner.tasks.metrics.regression import (
+    MAE,
+    MEDIAN_ABSOLUTE_ERROR,
+    R2,
+    RELATIVE_L2,
+    RMSE,
+    RRMSE,
+)
 
 
 class Regression(Kind):
@@ -32,6 +39,7 @@ class Regression(Kind):
     noise = GAUSSIAN
     metrics = (RMSE, MAE, R2, RRMSE)
     more_metrics: ClassVar[Sequence[Metric]] = (
+        RELATIVE_L2,
         MEDIAN_ABSOLUTE_ERROR,
         ABSOLUTE_ERROR,
         RELATIVE_ERROR,

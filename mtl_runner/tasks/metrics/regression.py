@@ -45,6 +45,13 @@ def _baseline_sums(output: Tensor, target: Tensor, task: TaskFields) -> Tensor:
     return pair(error.square().sum(), baseline.square().sum())
 
 
+def _norm_sums(output: Tensor, target: Tensor, task: TaskFields) -> Tensor:
+    """Return the summed squares of the errors and of the targets, in the target's units."""
+    error, known = _errors(output, target, task)
+    value = torch.where(known, task.offset + task.scale * target.double(), 0.0)
+    return pair(error.square().sum(), value.square().sum())
+
+
 def _variance_sums(output: Tensor, target: Tensor, task: TaskFields) -> Tensor:
     """Return the summed squared errors, then each column's count, sum and sum of squares.
 
@@ -87,6 +94,8 @@ RRMSE = Metric(
     "rrmse", False, _baseline_sums, lambda sums, task: ratio(sums, task).sqrt(), in_delta_m=False
 )
 """RMSE over that of the trivial predictor, the training split's mean (its median for L1)."""
+RELATIVE_L2 = Metric("relative_l2", False, _norm_sums, lambda sums, task: ratio(sums, task).sqrt())
+"""Norm of the errors over that of the target: 0.01 is one percent of the solution of an equation."""
 MEDIAN_ABSOLUTE_ERROR = Metric(
     "median_absolute_error", False, collects=_absolute_rows, finish=_median
 )

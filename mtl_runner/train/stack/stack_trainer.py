@@ -25,7 +25,7 @@ from mtl_runner.train.evaluation import Evaluation
 from mtl_runner.train.interruption import Interrupted, stops_here
 from mtl_runner.train.stack.eligibility import in_memory
 from mtl_runner.train.stack.stacked_evaluation import StackedEvaluation
-from mtl_runner.train.stack.stacked_split import StackedSplit, slice_rows
+from mtl_runner.train.stack.stacked_split import StackedSplit, slice_rows, stacked_points
 from mtl_runner.train.stack.stacked_step import StackedStep
 from mtl_runner.train.trainer import Trainer
 from mtl_runner.write_group import written_together
@@ -243,7 +243,9 @@ class StackTrainer:
                 batch = slice(start, start + size)
                 active = batches.active(self.step)
                 labels = {name: target[:, batch] for name, target in targets.items()}
-                self.replica_step(slice_rows(inputs, batch), labels, active, table[len(actives)])
+                points = stacked_points([each.points.of_step(self.step) for each in self.batches])
+                stacked = (slice_rows(inputs, batch), labels, points)
+                self.replica_step(stacked, active, table[len(actives)])
                 actives.append(active)
                 self.step += 1
                 if self.stop_now:

@@ -9,8 +9,11 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
+from mtl_runner.data.dataset import Split
 from mtl_runner.data.inputs import InputTensors
+from mtl_runner.experiment.forward import ForwardPass
 from mtl_runner.experiment.functional import pure
+from mtl_runner.experiment.term_points import points_for_evaluation
 from mtl_runner.likelihood import Likelihood
 from mtl_runner.train.evaluation import (
     Evaluation,
@@ -72,6 +75,7 @@ class StackedEvaluation:
         self.replicas_at_once = -(-len(trainers) // parts)
         data = None if self.split.shared else 0
         self._measure = vmap(self._measure_replica, in_dims=(0, 0, data, data))
+        self.points = points_for_evaluation(self.tasks, self.split.replicas.device)
         self._keys: list[MeasurementKey] = []
 
     @torch.no_grad()
@@ -122,20 +126,29 @@ class StackedEvaluation:
         model, likelihood = (
             {**parameters[part], **constants[part]} for part in ("model", "likelihood")
         )
-        outputs = pure(self.learner.forward_pass, "outputs")(
-            {f"model.{name}": tensor for name, tensor in model.items()},
-            InputTensors(self.split.inputs).with_tensors(dict(inputs)),
+        rows = Split(InputTensors(self.split.inputs).with_tensors(dict(inputs)), dict(targets))
+        outputs, term_sums = pure(self.learner.forward_pass, self._outputs_and_terms)(
+            {f"model.{name}": tensor for name, tensor in model.items()}, rows
         )
         measure_outputs = pure(self.learner.likelihood, self._measure_outputs)
-        return measure_outputs(likelihood, outputs, targets)
+        return measure_outputs(likelihood, outputs, targets, term_sums)
 
-    def _measure_outputs(self, likelihood: Likelihood, outputs: Any, targets: Any) -> Any:
+    def _outputs_and_terms(self, forward: ForwardPass, rows: Split) -> Any:
+        """Return the outputs for all rows, and the sums of the loss terms that see the model."""
+        evaluator = self.evaluator
+        at_points = evaluator.measure_at_points(forward, self.points)
+        terms = at_points | evaluator.measure_model_terms(forward, rows)
+        return forward.outputs(rows.inputs), terms
+
+    def _measure_outputs(
+        self, likelihood: Likelihood, outputs: Any, targets: Any, term_sums: Any
+    ) -> Any:
         """Return the numbers of a replica in one tensor.
 
         Where the numbers of rows need more than pure tensor code: the sums, and the rows and terms.
         """
         evaluator = Evaluator(self.tasks, likelihood)
-        sums, rows = evaluator.measure_batch(outputs, targets)
+        sums, rows = evaluator.measure_batch(outputs, targets, term_sums)
         terms = evaluator.measure_terms(outputs, targets)
         return (sums, rows | terms) if rows else self._as_row(evaluator.compute(sums, terms))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -78,6 +78,26 @@ def slice_rows(inputs: Inputs, rows: slice) -> Inputs:
                 [3, 4]])
     """
     return InputTensors(inputs).map(lambda tensor: tensor[:, rows])
+
+
+def stacked_points(replicas: Sequence[Mapping[str, Inputs]]) -> dict[str, Inputs]:
+    """Return the points of loss terms of all replicas as one stack, by term.
+
+    Args:
+        replicas: The points of each replica, by term, ``[n, ...]`` each.
+
+    Example:
+        >>> stacked_points([{"pde": torch.zeros(3, 2)}, {"pde": torch.ones(3, 2)}])["pde"].shape
+        torch.Size([2, 3, 2])
+    """
+    stacked = {}
+    for term, first in replicas[0].items():
+        inputs = InputTensors(first)
+        of_term = [InputTensors(points[term]).tensors for points in replicas]
+        stacked[term] = inputs.with_tensors(
+            {name: torch.stack([tensors[name] for tensors in of_term]) for name in inputs.tensors}
+        )
+    return stacked
 
 
 def _have_equal_tensors(first: Split, second: Split) -> bool:

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from mtl_runner.data.inputs import InputTensors
+from mtl_runner.data.dataset import Split
+from mtl_runner.data.inputs import Inputs
 from mtl_runner.errors.messages import out_of_memory
 from mtl_runner.experiment.learner import (
     pure_norm_learning,
@@ -32,6 +33,9 @@ from mtl_runner.weighting.protocols import (
 )
 
 log = logging.getLogger("mtl_runner")
+
+#: Inputs, targets by task and points by loss term of every replica, ``[S, n, ...]`` each.
+StackedBatch = tuple[Inputs, dict[str, Tensor], dict[str, Inputs]]
 
 PARTS = ("model", "likelihood", "weighting")
 COMPILER = ("torch._dynamo", "torch._inductor")  # their errors mean that the step does not compile
@@ -174,29 +178,29 @@ class StackedStep:
             part.release(index)
 
     @torch.no_grad()
-    def __call__(self, inputs: Any, targets: Any, active: Active, row: Tensor) -> None:
+    def __call__(self, batch: StackedBatch, active: Active, row: Tensor) -> None:
         """Take one step of all replicas.
 
         Args:
-            inputs: The batch of each replica, ``[S, n, ...]``.
-            targets: Targets of the batch by task, ``[S, n, ...]``.
+            batch: The batch of each replica: inputs, targets by task, and points by loss term,
+                ``[S, n, ...]`` each.
             active: The active tasks, the same for all replicas.
             row: Row ``[S, columns]`` of the record, which the step fills.
         """
         with cannot_stack_on_error():
             if active.tasks not in self._functions:
-                self._prepare(inputs, targets, active)
+                self._prepare(batch, active)
             if self.draws:
                 self._draw()
             step, *weighting_gradients = self._functions[active.tasks]
             norms_come_first = self.first.learner.weighting.norms_come_first
             if norms_come_first:
                 self._learn_from_norms(
-                    weighting_gradients[0](self.parameters, self.constants, inputs, targets)
+                    weighting_gradients[0](self.parameters, self.constants, batch)
                 )
             values = active.tensor(next(iter(self.parameters["model"].values())))
             fields, losses, gradients, remembered = step(
-                self.parameters, self.constants, inputs, targets, values
+                self.parameters, self.constants, batch, values
             )
         for name, value in remembered.items():
             self.constants["weighting"][name].copy_(value)
@@ -208,7 +212,7 @@ class StackedStep:
         if isinstance(self.first.learner.weighting, LearnsFromNorms) and not norms_come_first:
             # Before the update, as a single run.
             slopes = self._learn_from_norms(
-                weighting_gradients[0](self.parameters, self.constants, inputs, targets)
+                weighting_gradients[0](self.parameters, self.constants, batch)
             )
             gradients["weighting"] = dict(zip(learned, slopes.unbind(1), strict=True))
         for optimizer in self.optimizers:
@@ -222,9 +226,7 @@ class StackedStep:
                     idle = self._idle_parameters(frozenset(tasks))
                     optimizer.step(gradients["model"][optimizer.tasks], idle)
         if isinstance(self.first.learner.weighting, ObservesLosses):
-            stacked = weighting_gradients[0](
-                self.parameters, self.constants, inputs, targets, losses
-            )
+            stacked = weighting_gradients[0](self.parameters, self.constants, batch, losses)
             gradients["weighting"] = dict(zip(learned, stacked.unbind(1), strict=True))
         for optimizer in self.optimizers:
             if optimizer.part != "model":
@@ -290,7 +292,7 @@ class StackedStep:
                 optimizers.append(optimizer)
         return optimizers
 
-    def _prepare(self, inputs: Any, targets: Any, active: Active) -> None:
+    def _prepare(self, batch: StackedBatch, active: Active) -> None:
         """Prepare the first step of a set of active tasks.
 
         Every weighting looks at the losses of its replica, and the functions of the step are made.
@@ -298,18 +300,18 @@ class StackedStep:
         learner = self.first.learner
         forward = learner.forward_pass.pure()
 
-        def losses_of(parameters: Any, constants: Any, inputs: Any, targets: Any) -> Any:
+        def losses_of(parameters: Any, constants: Any, batch: Any) -> Any:
             model, likelihood = (
                 {**parameters[part], **constants[part]} for part in ("model", "likelihood")
             )
-            return forward(model, likelihood, inputs, targets)[0]
+            return forward(model, likelihood, batch)[0]
 
-        losses = vmap(losses_of)(self.parameters, self.constants, inputs, targets)
+        losses = vmap(losses_of)(self.parameters, self.constants, batch)
         for trainer, values in zip(self.trainers, losses.unbind(), strict=True):
             trainer.learner.weighting.prepare(values, active.none_if_all)
-        self._moving[active.tasks] = self._moving_parameters(inputs, targets, active)
+        self._moving[active.tasks] = self._moving_parameters(batch, active)
         functions: list[Callable[..., Any]] = [
-            vmap(pure_step(learner, active), in_dims=(0, 0, 0, 0, None))
+            vmap(pure_step(learner, active), in_dims=(0, 0, 0, None))
         ]
         if isinstance(learner.weighting, ObservesLosses):
             functions.append(vmap(pure_weighting_gradients(learner, active)))
@@ -338,36 +340,33 @@ class StackedStep:
         compiled_function = torch.compile(function, dynamic=False, mode=mode)
         size = self.first.batches.batch_size
 
-        def call(
-            parameters: Any, constants: Any, inputs: Any, targets: Any, *task_values: Any
-        ) -> Any:
+        def call(parameters: Any, constants: Any, batch: StackedBatch, *task_values: Any) -> Any:
+            targets = batch[1]
             rows = next(iter(targets.values())).shape[1] if targets else size
             if self.compiled and rows == size:
                 try:
-                    return compiled_function(parameters, constants, inputs, targets, *task_values)
+                    return compiled_function(parameters, constants, batch, *task_values)
                 except Exception as error:
                     if not type(error).__module__.startswith(COMPILER):
                         raise
                     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
                     log.warning("The step cannot be compiled (%s); going on without.", reason)
                     self._set_compiled(False)
-            return function(parameters, constants, inputs, targets, *task_values)
+            return function(parameters, constants, batch, *task_values)
 
         return call
 
     @torch.enable_grad()
-    def _moving_parameters(
-        self, inputs: Any, targets: Any, active: Active
-    ) -> dict[str, frozenset[str]]:
+    def _moving_parameters(self, batch: StackedBatch, active: Active) -> dict[str, frozenset[str]]:
         """Return the names of the parameters that have a gradient when some tasks are active.
 
         Returns:
             The names by part, for likelihood and weighting.
         """
         learner = self.first.learner
-        first_inputs = InputTensors(inputs).map(lambda tensor: tensor[0])
-        first_targets = {name: target[0] for name, target in targets.items()}
-        losses = learner.forward_pass(first_inputs, first_targets).losses
+        inputs, targets, points = batch
+        first = Split(inputs, targets, points=points).apply(lambda tensor: tensor[0])
+        losses = learner.forward_pass.of_rows(first).losses
         active_losses = torch.stack([losses[t].detach() for t in active.tasks]).requires_grad_()
         roots = {
             "likelihood": sum(losses[t] for t in active.tasks),

@@ -105,8 +105,7 @@ def test_the_pass_as_a_function_is_the_pass() -> None:
     losses, measured = forward_pass.pure()(
         dict(model.named_parameters()),
         dict(likelihood.named_parameters()) | dict(likelihood.named_buffers()),
-        split.inputs,
-        split.targets,
+        (split.inputs, split.targets, {}),
     )
     assert_near(losses.detach(), expected.values, 1e-14)
     assert_near(measured["standard"], expected.standard, 1e-14)

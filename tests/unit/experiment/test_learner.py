@@ -130,7 +130,8 @@ def test_the_step_as_a_function_has_the_gradients_of_the_step(
     parameters, constants = state_of(learner)
     step = pure_step(learner, only(*active))
     values = only(*active).tensor(torch.zeros(1))
-    fields, losses, gradients, _ = step(parameters, constants, split.inputs, split.targets, values)
+    batch = (split.inputs, split.targets, {})
+    fields, losses, gradients, _ = step(parameters, constants, batch, values)
     assert_near(losses.detach(), losses_of(learner.model, tasks, split).detach(), 1e-14)
     before = flat_parameters(learner.model)
     log_variances = [s.detach().clone() for s in learner.weighting.log_variance]

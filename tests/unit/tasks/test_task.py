@@ -155,11 +155,11 @@ def test_units_and_true_noise_are_positive(field: str, value: float) -> None:
         ({"classes": 3}, "classes must be a tuple; found 3."),
         (
             {"loss_term": 3},
-            "loss_term must be a callable of (outputs, targets); found 3.",
+            "loss_term must be a callable of (outputs, targets) or (model, batch); found 3.",
         ),
         (
             {"loss_term": lambda outputs: 1},
-            "loss_term must take two arguments, (outputs, targets); its own are (outputs).",
+            "loss_term must take two arguments, (outputs, targets) or (model, batch); its own are (outputs).",
         ),
     ],
 )

@@ -1,0 +1,1 @@
+"""Physics-informed problems: equations whose residuals are loss terms, with known solutions."""
