@@ -27,7 +27,7 @@ def step_function(optimizer: Optimizer) -> Callable[[], Any]:
         optimizer: Any optimizer, with the gradients of its parameters filled in before each step.
 
     Raises:
-        ConfigError: For LBFGS, which evaluates the losses several times per step.
+        ConfigError: For an optimizer that evaluates the losses several times per step.
 
     Example:
         >>> parameter = torch.nn.Parameter(torch.tensor(1.0))
@@ -37,9 +37,9 @@ def step_function(optimizer: Optimizer) -> Callable[[], Any]:
         >>> round(parameter.item(), 4)
         0.8
     """
-    if isinstance(optimizer, torch.optim.LBFGS):
+    if needs_closure(optimizer):
         raise ConfigError(
-            "optimizer._target_=torch.optim.LBFGS needs a closure, which no update here gives; use Adam, AdamW or SGD."
+            "L-BFGS evaluates the losses several times per step, which only update=joint does, and only for the model's parameters; use update=joint and weights that are not learned or have a rate of their own (weighting.lr=0.025), or optimizer=adam."
         )
     raw = _unwrapped(optimizer)
     if raw is None:
@@ -50,6 +50,17 @@ def step_function(optimizer: Optimizer) -> Callable[[], Any]:
             raw(optimizer)
 
     return step
+
+
+def needs_closure(optimizer: Optimizer) -> bool:
+    """Return whether a step of an optimizer evaluates the losses several times.
+
+    Example:
+        >>> parameter = torch.nn.Parameter(torch.tensor(1.0))
+        >>> [needs_closure(make([parameter])) for make in (torch.optim.LBFGS, torch.optim.SGD)]
+        [True, False]
+    """
+    return isinstance(optimizer, torch.optim.LBFGS)
 
 
 def defer_compiler() -> None:

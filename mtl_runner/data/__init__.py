@@ -14,9 +14,12 @@ from mtl_runner.data.images.multi_digits import MultiDigits
 from mtl_runner.data.images.multi_mnist import MultiMNIST
 from mtl_runner.data.images.speed_mismatch import SpeedMismatch
 from mtl_runner.data.inputs import Inputs
+from mtl_runner.data.physics.burgers import Burgers, BurgersInverse
 from mtl_runner.data.physics.derivatives import derivatives
 from mtl_runner.data.physics.domain import Box, Sides
-from mtl_runner.data.physics.helmholtz import Helmholtz
+from mtl_runner.data.physics.elliptic import Helmholtz, Poisson
+from mtl_runner.data.physics.klein_gordon import KleinGordon
+from mtl_runner.data.physics.kovasznay import Kovasznay
 from mtl_runner.data.physics.problem import Equation, PhysicsProblem
 from mtl_runner.data.scenes.npy_folders import Cityscapes, NYUv2
 from mtl_runner.data.scenes.scenes import Scenes
@@ -29,6 +32,8 @@ from mtl_runner.tasks.points import PointSet
 
 __all__ = [
     "Box",
+    "Burgers",
+    "BurgersInverse",
     "CAGradToy",
     "Cityscapes",
     "Collapse",
@@ -41,11 +46,14 @@ __all__ = [
     "HuggingFaceDataset",
     "ImageFolder",
     "Inputs",
+    "KleinGordon",
+    "Kovasznay",
     "MultiDigits",
     "MultiMNIST",
     "NYUv2",
     "PhysicsProblem",
     "PointSet",
+    "Poisson",
     "Reuters",
     "Scenes",
     "Sides",

@@ -30,7 +30,7 @@ class Split:
         targets: One target per task, by the task's name.
         masks: True where a label is known, by the task's name; of the target's shape, or ``[N]``.
         points: Of a batch: the points of the loss terms that have some of their own, by the term's
-            name. They are no rows: whoever takes some rows of the batch gets all of them.
+            name. They are no rows: some rows of the batch come with all of them.
 
     Example:
         >>> import torch
@@ -91,7 +91,7 @@ class Split:
 
     def apply(self, function: Callable[[Tensor], Tensor]) -> Split:
         """Return the split with a function applied to every tensor, also of points."""
-        points = {name: InputTensors(each).map(function) for name, each in self.points.items()}
+        points = {term: InputTensors(p).map(function) for term, p in self.points.items()}
         return self._mapped(function, points)
 
     def _mapped(self, function: Callable[[Tensor], Tensor], points: dict[str, Inputs]) -> Split:

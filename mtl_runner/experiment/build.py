@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mtl_runner.compat.torch_optimizers import defer_compiler
+from mtl_runner.compat.torch_optimizers import defer_compiler, needs_closure
 from mtl_runner.config.instantiate import (
     make,
     make_update,
@@ -223,6 +223,7 @@ def build(cfg: DictConfig, datasets: Datasets | None = None) -> Experiment:
         seed=settings.seed,
     )
     _check_made(update, Update, "update")
+    _check_closures(update, settings)
     _check_learning_rates(update.optimizers)
     own_optimizers = OwnOptimizers(weighting, make_optimizer, likelihood)
     schedule = make(plain["schedule"], "schedule", tasks=tasks, length=length, seed=settings.seed)
@@ -388,6 +389,20 @@ def _check_learning_rates(optimizers: Sequence[Optimizer]) -> None:
         raise ConfigError(
             f"optimizer.lr={rate:g} trains nothing; give a positive number{f' of at least {smallest:.1e}' if rate else ''} (optimizer.parts sets that of single parts, where 0 is allowed)."
         )
+
+
+def _check_closures(update: Update, settings: Settings) -> None:
+    """Raise ``ConfigError`` where an optimizer that takes long steps cannot have what it needs."""
+    trainer = settings.trainer
+    options = {
+        "trainer.precision=fp16": trainer.precision == "fp16",
+        "trainer.parallel=fsdp": trainer.parallel == "fsdp",
+    }
+    for option, given in options.items():
+        if given and any(map(needs_closure, update.optimizers)):
+            raise ConfigError(
+                f"L-BFGS needs every parameter whole and in full precision, which {option} does not give; leave it out, or use optimizer=adam."
+            )
 
 
 def _check_weighting(weighting: Weighting, parameters: Parameters) -> None:

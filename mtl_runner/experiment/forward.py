@@ -130,9 +130,10 @@ class ForwardPass(nn.Module):
     ) -> Tensor:
         """Return the value of a loss term, or of one of its metrics, on its own points or rows."""
         assert function is not None
-        own = batch if task.points is None else Split(batch.points[task.name], {})
+        if task.points is not None:
+            batch = Split(batch.points[task.name], {})
         # An equation's second derivatives are no sums that half precision would do for.
-        return function(self.model, own.apply(doubled) if self.precision == "float64" else own)
+        return function(self.model, batch.apply(doubled) if self.precision == "float64" else batch)
 
     @cached_property
     def model_terms(self) -> list[Task]:

@@ -124,8 +124,8 @@ def drawn(points: PointSet, seed: str, epoch: int, device: torch.device) -> Inpu
     inputs = InputTensors(points.draw(points.n, generator))
     for tensor in inputs.tensors.values():
         if not isinstance(tensor, torch.Tensor) or tensor.dim() < 2 or len(tensor) != points.n:
-            found = tuple(tensor.shape) if isinstance(tensor, torch.Tensor) else tensor
+            shape = tuple(tensor.shape) if isinstance(tensor, torch.Tensor) else tensor
             raise ConfigError(
-                f"The `draw` of a PointSet must return {points.n} points as a tensor [{points.n}, ...], like the inputs of the model; found {found}."
+                f"The `draw` of a PointSet must return {points.n} points as a tensor [{points.n}, ...], like the inputs of the model; found {shape}."
             )
     return inputs.map(lambda tensor: tensor.to(device))

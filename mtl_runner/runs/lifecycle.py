@@ -205,16 +205,21 @@ def draw(trainer: Trainer, summary: dict[str, Any], directory: Path) -> None:
     """
     from mtl_runner.results.pictures.panel import plot_panel
     from mtl_runner.results.pictures.run import plot_run
+    from mtl_runner.results.pictures.solution import plot_solutions
     from mtl_runner.runs.fit_curve import fit_curve
     from mtl_runner.runs.panel import validation_panel
+    from mtl_runner.runs.solution import solutions_on_grid
 
     with _warning_instead_of_failure(), trainer.judged():
         figures = trainer.settings.record.figures or ""
         fit, panel = fit_curve(trainer), validation_panel(trainer)
+        solutions = solutions_on_grid(trainer)
         if trainer.writes:
             plot_run(directory, summary, fit, figures)
             if panel is not None:
                 plot_panel(directory / "panel.png", panel, figures)
+            if solutions:
+                plot_solutions(directory / "solution.png", solutions, figures)
 
 
 def draw_from_files(directory: Path, summary: dict[str, Any]) -> None:

@@ -93,8 +93,16 @@ class Update(ABC):
         self.clip = clip
         self.clip_blocks = clip_blocks or [parameters.tensors]
         self.optimizers: list[Optimizer] = self.build(make_optimizer)
-        self.step_functions = [step_function(optimizer) for optimizer in self.optimizers]
+        self.step_functions = self.make_step_functions()
         self._idle_parameters: dict[tuple[int, ...], list[nn.Parameter]] = {}
+
+    def make_step_functions(self) -> list[Callable[[], Any]]:
+        """Return a function for each optimizer that takes one step with the gradients as they are.
+
+        Raises:
+            ConfigError: If an optimizer evaluates the losses several times per step.
+        """
+        return [step_function(optimizer) for optimizer in self.optimizers]
 
     @abstractmethod
     def build(self, make_optimizer: MakeOptimizer) -> list[Optimizer]:

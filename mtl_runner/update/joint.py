@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from mtl_runner.compat.torch_optimizers import needs_closure
 from mtl_runner.config.times import RunLength, parse_time
+from mtl_runner.errors import ConfigError
 from mtl_runner.errors.checks import positive
 from mtl_runner.gradients import door
 from mtl_runner.gradients.door import Losses
@@ -34,6 +36,9 @@ class Joint(Update):
     own ("3 Adams"). With equal settings this is one Adam, bit for bit: an optimizer that works on
     each element by itself does not care how the parameters are dealt out.
 
+    An optimizer that evaluates the losses several times per step (L-BFGS) gets the losses of the
+    same batch again and again, with the weights of its first evaluation.
+
     **Cost per step:** one backward pass, whatever the number of tasks.
 
     **When it helps:** it is the cheapest update, and the reference of all others.
@@ -54,7 +59,8 @@ class Joint(Update):
         length: The length of the run; for ``start``.
 
     Raises:
-        ConfigError: If a group is neither ``shared`` nor a task, or has no parameters.
+        ConfigError: If a group is neither ``shared`` nor a task, or has no parameters, or if
+            ``groups`` or ``clip`` meet L-BFGS.
 
     Example:
         >>> from functools import partial
@@ -98,6 +104,18 @@ class Joint(Update):
         if not self.starts:
             self.optimizer_tasks = [None] * len(self.optimizers)
 
+    def make_step_functions(self) -> list[Callable[[], Any]]:
+        """Return the steps of the optimizers; L-BFGS has none without its losses."""
+        if not any(map(needs_closure, self.optimizers)):
+            return super().make_step_functions()
+        for option, given in (("update.groups", len(self.blocks) > 1), ("trainer.clip", self.clip)):
+            if given:
+                raise ConfigError(
+                    f"{option} does not work with L-BFGS, which takes one long step of all parameters; leave it out, or use optimizer=adam."
+                )
+        self.needs_recompute = True
+        return []
+
     def build(self, make_optimizer: MakeOptimizer) -> list[Optimizer]:
         """Make one optimizer, or one per part."""
         return [
@@ -109,11 +127,11 @@ class Joint(Update):
         self, losses: Losses, weights: Tensor, active: Active, recompute: Recompute | None
     ) -> None:
         """Take one backward pass, and one step of every optimizer whose part has started."""
-        del recompute
-        self.clear_gradients()
-        door.into(losses, weights, active.tasks, self.parameters.tensors)
-        if not active.none_idle:
-            self.clear_idle(active.tasks)
+        if self.needs_recompute:
+            assert recompute is not None
+            self._minimise(losses, weights, active, recompute)
+            return
+        self._take_gradients(losses, weights, active)
         for name, start in self.starts.items():
             if self.clock < start:
                 for parameter in self.blocks[name]:
@@ -122,6 +140,31 @@ class Joint(Update):
         self.clip_gradients()
         for take_step in self.step_functions:
             take_step()
+
+    def _take_gradients(self, losses: Losses, weights: Tensor, active: Active) -> None:
+        """Fill the gradients of the weighted sum in."""
+        self.clear_gradients()
+        door.into(losses, weights, active.tasks, self.parameters.tensors)
+        if not active.none_idle:
+            self.clear_idle(active.tasks)
+
+    def _minimise(
+        self, losses: Losses, weights: Tensor, active: Active, recompute: Recompute
+    ) -> None:
+        """Take one step of L-BFGS, which asks for objective and gradient several times."""
+        # The losses that are there already serve the first time.
+        ready = [losses]
+        tasks = list(active.tasks)
+
+        def objective() -> Tensor:
+            current = ready.pop() if ready else recompute()
+            total = (door.values_of(current) * weights)[tasks].sum()
+            self._take_gradients(current, weights, active)
+            return total
+
+        self.clock += 1
+        (optimizer,) = self.optimizers
+        optimizer.step(objective)  # type: ignore[arg-type]
 
     def skip(self) -> None:
         """Count a step whose batch has no label at all."""

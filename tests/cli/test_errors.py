@@ -93,8 +93,8 @@ CASES: dict[str, tuple[tuple[str, ...], str]] = {
         "optimizer.betta is not an option of Adam; did you mean 'betas'?",
     ),
     "closure": (
-        ("optimizer._target_=torch.optim.LBFGS",),
-        "torch.optim.LBFGS needs a closure, which no update here gives; use Adam",
+        ("optimizer=lbfgs", "update=per_task"),
+        "L-BFGS evaluates the losses several times per step, which only update=joint does, and only for the model's parameters; use update=joint",
     ),
     "scheduler": (
         ("trainer.lr_scheduler=cosin",),

@@ -48,7 +48,16 @@ MODELS: dict[str, dict[str, tuple[str, ...] | None]] = {
     "mtan": {"vectors": None, "images": ("model.width=4", "model.depth=1")},
 }
 # Other tests of tests/oracles and tests/unit/models train these.
-ELSEWHERE = ("lenet", "mlp", "point", "separate_mlps", "text_rcnn", "two_fonts", "unet")
+ELSEWHERE = (
+    "lenet",
+    "mlp",
+    "pinn_mlp",
+    "point",
+    "separate_mlps",
+    "text_rcnn",
+    "two_fonts",
+    "unet",
+)
 FAMILIES: dict[str, tuple[str, ...]] = {
     "fixed": ("weighting=fixed",),
     "uncertainty": ("weighting=uncertainty",),

@@ -34,6 +34,12 @@ FILES: dict[str, Callable[[Path], Path]] = {
     "multi_mnist": lambda folder: write_mnist(folder / "mnist"),
     "reuters": lambda folder: reuters_folders.write_json(folder, train=reuters_folders.texts(60)),
 }
+FEW_POINTS = (
+    "data.batch_size=16",
+    "data.n_interior=8",
+    "data.grid_lines=5",
+    "model.hidden=[4]",
+)
 PROBLEMS: dict[str, tuple[str, ...]] = {
     "scenes": (
         *FEW,
@@ -57,9 +63,16 @@ PROBLEMS: dict[str, tuple[str, ...]] = {
     "collapse": ("data.batch_size=512",),
     "gradnorm_toy": (*FEW, "data.dim=6", "data.outputs=4", "data.batch_size=8", "model.hidden=[8]"),
     "speed_mismatch": ("data.batch_size=512", *TINY_NET),
+    "helmholtz": ("data.n_boundary=32", *FEW_POINTS),
+    "kovasznay": ("data.n_boundary=32", *FEW_POINTS),
+    "burgers_inverse": ("data.n_measured=32", *FEW_POINTS),
 }
-# Other tests train these; tests/cli/test_images.py those of images, which need extras.
+# Other tests train these; tests/cli/test_images.py those of images, which need extras, and
+# tests/cli/test_physics.py further equations.
 ELSEWHERE = (
+    "poisson",
+    "klein_gordon",
+    "burgers",
     "toy_regression",
     "toy_mixed",
     "digits",
@@ -80,6 +93,13 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "per-task optimizers staged": ("weighting=per_task_adam", "schedule=staged"),
     "exact likelihood": ("weighting=uncertainty_exact",),
     "single_task": ("weighting=single_task",),
+}
+# The first loss term of the problems that have some.
+TERMS = {
+    "collapse": "align",
+    "helmholtz": "pde",
+    "kovasznay": "momentum_x",
+    "burgers_inverse": "pde",
 }
 # The other families are tested behind the marker `long`.
 QUICKLY = ("uncertainty staged",)
@@ -145,10 +165,11 @@ def test_every_problem_trains_and_resumes_with_every_family(
     tmp_path: Path, files: Callable[[str], tuple[str, ...]], problem: str, family: str
 ) -> None:
     """Breaks if a family of strategies cannot be used on a problem, or a run of it resumed."""
-    # The consistency losses of collapse compare what two tasks share.
-    if (family, problem) == ("single_task", "collapse"):
+    # The consistency losses of collapse compare what two tasks share, and an equation all outputs.
+    if family == "single_task" and problem in TERMS:
         with pytest.raises(
-            ConfigError, match="the loss term 'align' needs the outputs of all; use share=true"
+            ConfigError,
+            match=f"the loss term '{TERMS[problem]}' needs the outputs of all; use share=true",
         ):
             prepare_and_start(tmp_path, problem)
         return

@@ -14,14 +14,14 @@ from mtl_runner.errors import ConfigError, suggest
 Field = Callable[[Tensor], dict[str, Tensor]]
 
 
-def derivatives(model: Field, points: Tensor, *wanted: str, coordinates: str) -> list[Tensor]:
+def derivatives(function: Field, points: Tensor, *wanted: str, coordinates: str) -> list[Tensor]:
     r"""Return outputs of a model, and their partial derivatives, at some points.
 
     They are taken by ``torch.func``, in reverse mode, so that parameters can be trained through
     them, alone and in a stack of runs. Each point's output must depend on that point alone.
 
     Args:
-        model: From points ``[N, d]`` to ``{output: [N, 1]}``.
+        function: The model: from points ``[N, d]`` to ``{output: [N, 1]}``.
         points: The points ``[N, d]``.
         *wanted: What is wanted, as ``"u"``, ``"u_x"`` or ``"u_xx"``: an output, and the coordinates
             with respect to which it is derived.
@@ -45,12 +45,12 @@ def derivatives(model: Field, points: Tensor, *wanted: str, coordinates: str) ->
     for name in wanted:
         output, directions = _parsed(name, coordinates)
         orders.setdefault(output, set()).add(directions)
-    found = {
-        output: _of_output(model, output, points, directions, coordinates)
+    by_output = {
+        output: _of_output(function, output, points, directions, coordinates)
         for output, directions in orders.items()
     }
     parsed = (_parsed(name, coordinates) for name in wanted)
-    return [found[output]["".join(sorted(directions))] for output, directions in parsed]
+    return [by_output[output]["".join(sorted(directions))] for output, directions in parsed]
 
 
 def _parsed(name: str, coordinates: str) -> tuple[str, str]:
@@ -62,12 +62,12 @@ def _parsed(name: str, coordinates: str) -> tuple[str, str]:
 
 
 def _of_output(
-    model: Field, output: str, points: Tensor, wanted: set[str], coordinates: str
+    function: Field, output: str, points: Tensor, wanted: set[str], coordinates: str
 ) -> dict[str, Tensor]:
     """Return an output and its derivatives by their coordinates, ``[N]`` each."""
 
     def value(x: Tensor) -> dict[str, Tensor]:
-        outputs = model(x)
+        outputs = function(x)
         if output not in outputs:
             raise ConfigError(
                 f"The residual asks for the output {output!r}, which the model has not; {suggest(output, outputs)}."
@@ -75,12 +75,12 @@ def _of_output(
         # A point's derivative is that of the sum over points.
         return {"": outputs[output].reshape(len(x))}
 
-    function = value
+    extended: Callable[[Tensor], dict[str, Tensor]] = value
     for order in range(max(map(len, wanted))):
         # A derivative is taken of its first coordinates, in the order of the alphabet.
         heads = sorted({name[:order] for name in wanted if len(name) > order})
-        function = _with_gradients(function, heads, coordinates)
-    return function(points)
+        extended = _with_gradients(extended, heads, coordinates)
+    return extended(points)
 
 
 def _with_gradients(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -80,11 +80,12 @@ class Residual:
 
     def __call__(self, model: Any, batch: Split) -> Tensor:
         """Return the mean square."""
-        return self.equation.residual(self.term, model, batch.inputs).square().mean()  # type: ignore[arg-type]
+        assert isinstance(batch.inputs, Tensor)
+        return self.equation.residual(self.term, model, batch.inputs).square().mean()
 
     @property
     def metrics(self) -> Mapping[str, TermLoss]:
-        """What is recorded beside the loss."""
+        """Functions that are recorded beside the loss, by name."""
         return self.equation.metrics(self.term)
 
 
@@ -105,7 +106,6 @@ class PhysicsProblem:
         resample: Whether every epoch draws new points.
         grid_lines: Lines of the test grid along each coordinate; that of validation has half.
         seed: Seed of the rows.
-        unknown: Places ``{output: function of points}`` at which the solution is not known.
 
     Shape:
         Inputs ``[N, d]``, targets ``[N, 1]``.
@@ -163,8 +163,3 @@ def check_counts(**counts: int) -> None:
     """
     for name, count in counts.items():
         whole_number(count, f"data.{name}", 1)
-
-
-def sides_of(equation: Equation) -> Sequence[int]:
-    """Return the numbers of all coordinates of an equation."""
-    return tuple(range(len(equation.coordinates)))

@@ -95,7 +95,7 @@ RRMSE = Metric(
 )
 """RMSE over that of the trivial predictor, the training split's mean (its median for L1)."""
 RELATIVE_L2 = Metric("relative_l2", False, _norm_sums, lambda sums, task: ratio(sums, task).sqrt())
-"""Norm of the errors over that of the target: 0.01 is one percent of the solution of an equation."""
+"""Norm of the errors over that of the target: 0.01 is one percent of a solution."""
 MEDIAN_ABSOLUTE_ERROR = Metric(
     "median_absolute_error", False, collects=_absolute_rows, finish=_median
 )

@@ -243,7 +243,7 @@ class StackTrainer:
                 batch = slice(start, start + size)
                 active = batches.active(self.step)
                 labels = {name: target[:, batch] for name, target in targets.items()}
-                points = stacked_points([each.points.of_step(self.step) for each in self.batches])
+                points = stacked_points([b.points.of_step(self.step) for b in self.batches])
                 stacked = (slice_rows(inputs, batch), labels, points)
                 self.replica_step(stacked, active, table[len(actives)])
                 actives.append(active)

@@ -161,7 +161,7 @@ def test_lbfgs_is_refused_with_what_to_use_instead() -> None:
     with pytest.raises(ConfigError) as error:
         step_function(optimizer)
     assert str(error.value) == (
-        "optimizer._target_=torch.optim.LBFGS needs a closure, which no update here gives; use Adam, AdamW or SGD."
+        "L-BFGS evaluates the losses several times per step, which only update=joint does, and only for the model's parameters; use update=joint and weights that are not learned or have a rate of their own (weighting.lr=0.025), or optimizer=adam."
     )
 
 
