@@ -13,6 +13,7 @@ from mtl_runner.data.images.digits import Digits
 from mtl_runner.data.images.multi_digits import MultiDigits
 from mtl_runner.data.images.multi_mnist import MultiMNIST
 from mtl_runner.data.images.speed_mismatch import SpeedMismatch
+from mtl_runner.data.images.vae_digits import VAEDigits
 from mtl_runner.data.inputs import Inputs
 from mtl_runner.data.physics.burgers import Burgers, BurgersInverse
 from mtl_runner.data.physics.derivatives import derivatives
@@ -27,6 +28,7 @@ from mtl_runner.data.table.table import Table
 from mtl_runner.data.text.reuters import Reuters
 from mtl_runner.data.toys.gradnorm_toy import GradNormToy
 from mtl_runner.data.toys.objectives import CAGradToy, FonsecaFleming
+from mtl_runner.data.toys.related import Related
 from mtl_runner.data.toys.toy import ToyMixed, ToyRegression
 from mtl_runner.tasks.points import PointSet
 
@@ -54,6 +56,7 @@ __all__ = [
     "PhysicsProblem",
     "PointSet",
     "Poisson",
+    "Related",
     "Reuters",
     "Scenes",
     "Sides",
@@ -62,6 +65,7 @@ __all__ = [
     "Table",
     "ToyMixed",
     "ToyRegression",
+    "VAEDigits",
     "derivatives",
     "random_splits",
 ]

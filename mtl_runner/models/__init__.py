@@ -25,12 +25,14 @@ from mtl_runner.models.text_rcnn import TextRCNN
 from mtl_runner.models.two_fonts import TwoFonts
 from mtl_runner.models.unet import UNet, UNetTrunk
 from mtl_runner.models.unshared import Unshared
+from mtl_runner.models.vae import VAE
 
 __all__ = [
     "CGC",
     "MLP",
     "MTAN",
     "PLE",
+    "VAE",
     "Backbone",
     "CrossStitch",
     "DSelectK",

@@ -18,6 +18,7 @@ from mtl_runner.errors.words import counted
 from mtl_runner.experiment.learner import Learner
 from mtl_runner.likelihood import Homoscedastic
 from mtl_runner.models.shared_batch_norm import SharedBatchNorm
+from mtl_runner.models.vae import GaussianDraw
 from mtl_runner.tasks.metrics import Metric
 from mtl_runner.tasks.protocols import HasOptimum
 from mtl_runner.train.epoch_record import EpochMeans
@@ -302,6 +303,7 @@ def _different_in_parts(learner: Learner) -> str:
     reasons = [
         "batch normalisation sees the rows of a part" * any(map(keeps_running_statistics, modules)),
         "dropout draws part by part" * any(map(draws_at_random, modules)),
+        "the model draws its noise part by part" * any(map(_draws_noise, modules)),
         *(
             f"the loss term {task.name!r} sees the rows of a part"
             for task in learner.likelihood.tasks
@@ -312,6 +314,10 @@ def _different_in_parts(learner: Learner) -> str:
     if not differences:
         return ""
     return f"trainer.accumulate equals whole batches except that {differences}; the result differs by that."
+
+
+def _draws_noise(module: nn.Module) -> bool:
+    return isinstance(module, GaussianDraw)
 
 
 def _different_on_devices(learner: Learner) -> str:
@@ -327,6 +333,7 @@ def _different_on_devices(learner: Learner) -> str:
     reasons = [
         "a normalisation of its own class sees the rows of its process" * own_rows,
         "dropout draws in each process by itself" * any(map(draws_at_random, modules)),
+        "the model draws its noise in each process by itself" * any(map(_draws_noise, modules)),
         *(
             f"the loss term {task.name!r} is taken over the rows of each process, and averaged"
             for task in learner.likelihood.tasks

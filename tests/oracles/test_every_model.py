@@ -57,6 +57,7 @@ ELSEWHERE = (
     "text_rcnn",
     "two_fonts",
     "unet",
+    "vae",
 )
 FAMILIES: dict[str, tuple[str, ...]] = {
     "fixed": ("weighting=fixed",),

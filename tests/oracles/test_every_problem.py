@@ -62,6 +62,8 @@ PROBLEMS: dict[str, tuple[str, ...]] = {
     ),
     "collapse": ("data.batch_size=512",),
     "gradnorm_toy": (*FEW, "data.dim=6", "data.outputs=4", "data.batch_size=8", "model.hidden=[8]"),
+    "related": (*FEW, "data.dim=6", "data.labels=one", "data.batch_size=8", "model.hidden=[8]"),
+    "vae_digits": ("data.batch_size=512", "model.hidden=[8]", "model.latent=2"),
     "speed_mismatch": ("data.batch_size=512", *TINY_NET),
     "helmholtz": ("data.n_boundary=32", *FEW_POINTS),
     "kovasznay": ("data.n_boundary=32", *FEW_POINTS),
@@ -100,6 +102,7 @@ TERMS = {
     "helmholtz": "pde",
     "kovasznay": "momentum_x",
     "burgers_inverse": "pde",
+    "vae_digits": "kl",
 }
 # The other families are tested behind the marker `long`.
 QUICKLY = ("uncertainty staged",)

@@ -19,6 +19,7 @@ from mtl_runner.data.items.loaded_split import LoadedSplit
 from mtl_runner.data.prepare import AnySplit
 from mtl_runner.experiment import seeding
 from mtl_runner.experiment.build import Experiment
+from mtl_runner.models.vae import GaussianDraw
 from mtl_runner.tasks.task import Task
 from mtl_runner.train.batch_groups import BatchGroups
 from mtl_runner.train.batches import Batches, LoadedBatches
@@ -216,6 +217,8 @@ def _reason_in_modules(model: nn.Module) -> str:
     for module in model.modules():
         if draws_at_random(module):
             return "the model has dropout"
+        if isinstance(module, GaussianDraw):
+            return "the model draws noise"
         if keeps_running_statistics(module):
             return "the model has batch normalisation, which keeps running statistics"
         if isinstance(module, nn.RNNBase):

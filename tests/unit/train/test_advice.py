@@ -636,6 +636,9 @@ def test_what_differs_in_parts_is_told_once() -> None:
         a for a in setup_advice("trainer.accumulate=2", "model.dropout=0.1") if a.startswith(start)
     ]
     assert advice == f"{start} dropout draws part by part; the result differs by that."
+    vae = build(compose_config("data=vae_digits", "trainer.accumulate=2"))
+    (advice,) = [a for a in advice_on_setup(vae) if a.startswith(start)]
+    assert advice.startswith(f"{start} the model draws its noise part by part and the loss term")
 
 
 def test_metrics_that_keep_every_row_of_a_large_split_are_told(

@@ -27,7 +27,7 @@ from mtl_runner.train.stack.eligibility import (
 )
 from mtl_runner.weighting import Fixed, Weighting
 from tests.support.builders import make_split, make_tasks
-from tests.support.whole_runs import everything_config
+from tests.support.whole_runs import compose_config, everything_config
 
 
 def make_experiment(*overrides: str, gaps: bool = False, **data: Any) -> Experiment:
@@ -113,6 +113,12 @@ def test_what_a_stack_cannot_do_is_a_reason(
     reason = reason_not_to_stack(make_experiment(*options, gaps=gaps))
     assert part in reason
     assert bool(reason) == bool(part)
+
+
+def test_a_model_that_draws_noise_is_not_stacked() -> None:
+    """Breaks if the replicas of a variational autoencoder get the noise of one generator."""
+    experiment = build(compose_config("data=vae_digits"))
+    assert reason_not_to_stack(experiment) == "the model draws noise"
 
 
 class Roots(Weighting):
