@@ -15,6 +15,8 @@ from mtl_runner.gradients.part import Part
 from mtl_runner.tasks.task import Task
 
 SPLITS = ("train", "val", "test")
+#: Among the targets of a prepared split: the group of each row, ``[N]``, for metrics within groups.
+ROW_GROUPS = "row/groups"
 
 
 @dataclass

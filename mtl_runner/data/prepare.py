@@ -16,6 +16,7 @@ from mtl_runner.data.items.checked_split import checked_split
 from mtl_runner.data.items.item_split import ItemSplit
 from mtl_runner.data.items.iterable_split import IterableSplit
 from mtl_runner.data.items.loaded_split import LoadedSplit
+from mtl_runner.data.row_groups import add_row_groups
 from mtl_runner.errors import ConfigError, DataError, suggest
 from mtl_runner.errors.checks import check_task_names
 from mtl_runner.tasks.task import Task
@@ -103,6 +104,7 @@ def prepare(
         name: split.with_tasks(tasks) if isinstance(split, LoadedSplit) else split
         for name, split in splits.items()
     }
+    add_row_groups(dataset, tasks, splits)
     if rows is not None:
         splits = {name: split.head(rows) for name, split in splits.items()}
     if isinstance(splits["train"], ItemSplit):

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mtl_runner.tasks.metrics.base import BatchFunction, Metric
+from mtl_runner.tasks.metrics.base import BatchFunction, Metric, with_groups
 from mtl_runner.tasks.metrics.torchmetrics_adapter import TorchMetric
 from mtl_runner.tasks.task import Task
 
@@ -39,22 +39,29 @@ class TaskMeter:
         self.keys: dict[str, str] = {}
         self.sums: dict[str, BatchFunction] = {}
         self.rows: dict[str, BatchFunction] = {}
-        functions: dict[BatchFunction, str] = {}
+        self.grouped: set[str] = set()
+        functions: dict[tuple[BatchFunction, bool], str] = {}
         for metric in task.all_metrics:
             if isinstance(metric, Metric):
-                key = functions.setdefault(metric.batch_function, metric.name)
+                key = functions.setdefault((metric.batch_function, metric.grouped), metric.name)
                 self.keys[metric.name] = key
                 (self.rows if metric.sums is None else self.sums)[key] = metric.batch_function
+                if metric.grouped:
+                    self.grouped.add(key)
         self.torchmetrics = [
             metric for metric in task.all_metrics if isinstance(metric, TorchMetric)
         ]
 
-    def measure_batch(self, output: Tensor, target: Tensor) -> tuple[Sums, Sums]:
+    def measure_batch(
+        self, output: Tensor, target: Tensor, groups: Tensor | None = None
+    ) -> tuple[Sums, Sums]:
         """Measure one batch.
 
         Args:
             output: The model's output, ``[N, size, ...]``.
             target: The target, in training units.
+            groups: The group of every sample, ``[N]``, for metrics that compare within groups;
+                None: all belong to one.
 
         Returns:
             The sums, which the caller adds up over batches, and the rows, which the caller
@@ -62,6 +69,7 @@ class TaskMeter:
         """
         sums = {key: function(output, target, self.task) for key, function in self.sums.items()}
         rows = {key: function(output, target, self.task) for key, function in self.rows.items()}
+        rows |= {key: with_groups(rows[key], groups, len(output)) for key in self.grouped}
         return sums, rows
 
     def compute(

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mtl_runner.data.dataset import Split
+from mtl_runner.data.dataset import ROW_GROUPS, Split
 from mtl_runner.data.items.loaded_split import LoadedSplit
 from mtl_runner.data.prepare import AnySplit
 from mtl_runner.experiment.forward import ForwardPass
@@ -201,7 +201,7 @@ class Evaluator:
                 )
             if task.has_target:
                 task_sums, task_rows = self.meters[task.name].measure_batch(
-                    answers[task.name], targets[task.name]
+                    answers[task.name], targets[task.name], targets.get(ROW_GROUPS)
                 )
                 sums |= {(task.name, key): value for key, value in task_sums.items()}
                 rows |= {(task.name, key): value for key, value in task_rows.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import re
@@ -15,6 +16,7 @@ import torch
 from torch import nn
 
 from mtl_runner import Task
+from tests.docs.blocks import block_with
 
 # For a run of a second or less; the keys of the data sets that are drawn or read in full.
 QUICK = ("trainer.epochs=2", "record.plots=none")
@@ -22,6 +24,7 @@ FEW_ROWS = {
     "scenes": ("data.n=16", "data.n_val=8", "data.n_test=8", "model.width=4", "model.depth=2"),
     "gradnorm_toy": ("data.n=400", "data.n_val=100", "data.n_test=100"),
     "multi_digits": ("data.rows=200",),
+    "related": ("data.n=200", "data.n_val=50", "data.n_test=50"),
     "reuters": ("data.tokens=20", "data.min_texts=1"),
     "nyuv2": ("model.width=4", "model.depth=2"),
     "cityscapes": ("model.width=4", "model.depth=2"),
@@ -50,6 +53,8 @@ def write_tables(folder: Path) -> None:
     ).to_csv(folder / "houses.csv", index=False)
     columns = ["age", "hours", "marital_status", "income", "fnlwgt"]
     pd.DataFrame(rows, columns=columns).to_csv(folder / "adult.csv", index=False)
+    with contextlib.chdir(folder):
+        exec(compile(block_with("# clicks.py").text, "clicks.py", "exec"), {})
 
 
 def write_reuters(folder: Path) -> None:

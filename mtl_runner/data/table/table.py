@@ -52,6 +52,8 @@ class Table:
             ``na_values``, ``quotechar``, ``comment``, ``skiprows``, as ``pandas.read_csv`` knows.
         stream: Whether the rows stay on the disk, for tables that do not fit into memory.
         shuffle_rows: Rows, at least, that are shuffled at once where they stay on the disk.
+        metric_group: The column whose equal values are a group for metrics within groups, such as
+            ``gauc``; a row without a value belongs to none. It is a feature like any other.
         seed: Seed of the split.
 
     Raises:
@@ -86,6 +88,7 @@ class Table:
         read: Mapping[str, Any] | None = None,
         stream: bool = False,
         shuffle_rows: int = 100_000,
+        metric_group: str | None = None,
         seed: int = 0,
     ) -> None:
         if path is None:
@@ -136,6 +139,8 @@ class Table:
         unused = [name for name in columns if name not in {*names, *target_columns}]
         self.identifiers = identifier_columns(frames, unused)
         self.preprocessing = {**inputs.state(), "identifiers": self.identifiers}
+        if metric_group is not None:
+            self.row_groups = group_numbers(frames, metric_group)
         self._files, self._read = files_of_splits(path, split), read
         self._frames = frames if stream else self._written(frames)
         if stream:
@@ -195,6 +200,37 @@ class Table:
             cells = pd.DataFrame(columns_as_written(columns, file, self._read), index=index)
             written |= {n: cells.loc[rows] for n, rows in indices.items()}
         return written
+
+
+def group_numbers(frames: Mapping[str, pd.DataFrame], column: str) -> dict[str, torch.Tensor]:
+    """Return the number of each row's group by split: equal values of a column are a group.
+
+    Args:
+        frames: The rows of each split.
+        column: The column.
+
+    Returns:
+        ``{split: [N]}``; -1 where the column has no value.
+
+    Raises:
+        ConfigError: If there is no such column.
+
+    Example:
+        >>> import pandas as pd
+        >>> group_numbers({"train": pd.DataFrame({"user": ["b", "a", None, "b"]})}, "user")
+        {'train': tensor([ 0,  1, -1,  0])}
+    """
+    import pandas as pd
+
+    for name, frame in frames.items():
+        if not isinstance(column, str) or column not in frame.columns:
+            raise ConfigError(
+                f"data.metric_group names {column!r}, a column that the {name} table does not have; {suggest(str(column), frame.columns)}."
+            )
+    return {
+        name: torch.as_tensor(pd.factorize(frame[column])[0].astype(np.int64))
+        for name, frame in frames.items()
+    }
 
 
 def _index(frame: pd.DataFrame) -> Any:

@@ -22,7 +22,7 @@ from mtl_runner.tasks.metrics.classification import (
     MEAN_IOU,
     PIXEL_ACCURACY,
 )
-from mtl_runner.tasks.metrics.ranking import CLASS_AUC, CLASS_AVERAGE_PRECISION
+from mtl_runner.tasks.metrics.ranking import CLASS_AUC, CLASS_AVERAGE_PRECISION, CLASS_GAUC
 
 # The default ignore_index of PyTorch's cross entropy.
 MISSING_CLASS = -100
@@ -54,6 +54,7 @@ class Classification(Kind):
         LOG_LOSS,
         CLASS_AUC,
         CLASS_AVERAGE_PRECISION,
+        CLASS_GAUC,
         MEAN_IOU,
         PIXEL_ACCURACY,
     )

@@ -18,7 +18,7 @@ from mtl_runner.tasks.metrics.labels import (
     ROW_PRECISION,
     ROW_RECALL,
 )
-from mtl_runner.tasks.metrics.ranking import LABEL_AUC, LABEL_AVERAGE_PRECISION
+from mtl_runner.tasks.metrics.ranking import LABEL_AUC, LABEL_AVERAGE_PRECISION, LABEL_GAUC
 
 
 class Multilabel(Kind):
@@ -38,7 +38,7 @@ class Multilabel(Kind):
     name = "multilabel"
     noise = TEMPERATURE
     metrics = (ROW_F1, ROW_ACCURACY, ROW_PRECISION, ROW_RECALL, ONE_ERROR, MICRO_F1)
-    more_metrics = (LABEL_AUC, LABEL_AVERAGE_PRECISION, LOG_LOSS)
+    more_metrics = (LABEL_AUC, LABEL_AVERAGE_PRECISION, LABEL_GAUC, LOG_LOSS)
     column = "labels"
 
     def clean(self, target: Tensor, mask: Tensor | None, location: str) -> Tensor:

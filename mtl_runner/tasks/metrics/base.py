@@ -47,6 +47,9 @@ class Metric:
             NaN where a label is missing.
         in_delta_m: Whether relative differences of the metric make sense, so that it counts in
             delta-m. Set it to False where the value can be near 0 or negative.
+        grouped: Whether the rows are compared within groups, such as the rows of one user. Each row
+            that ``finish`` gets then ends in the number of its group, -1 for none, which the
+            dataset gives (``data.metric_group`` of a table).
 
     Raises:
         ConfigError: If ``finish`` is missing, or not exactly one of ``sums`` and ``collects`` is
@@ -93,11 +96,16 @@ class Metric:
     finish: Finish | None = None
     collects: BatchFunction | None = None
     in_delta_m: bool = True
+    grouped: bool = False
 
     def __post_init__(self) -> None:
         if (self.sums is None) == (self.collects is None) or self.finish is None:
             raise ConfigError(
                 f"The metric {self.name!r} needs `finish` and either `sums` (a vector that adds up over batches) or `collects` (rows)."
+            )
+        if self.grouped and self.collects is None:
+            raise ConfigError(
+                f"The metric {self.name!r} is grouped and needs `collects` (rows); sums over a batch know no group."
             )
 
     @property
@@ -125,7 +133,26 @@ class Metric:
             target: The target, in training units.
             task: The task that is measured.
         """
-        return self.compute(self.batch_function(output, target, task), task)
+        rows = self.batch_function(output, target, task)
+        return self.compute(with_groups(rows, None, len(output)) if self.grouped else rows, task)
+
+
+def with_groups(rows: Tensor, groups: Tensor | None, samples: int) -> Tensor:
+    """Return the rows of a grouped metric with the number of each one's group as the last column.
+
+    Args:
+        rows: The rows, sample by sample, ``[N * rows of a sample, k]``.
+        groups: The group of every sample, ``[N]``; None: all belong to one.
+        samples: The number of samples N.
+
+    Example:
+        >>> with_groups(torch.tensor([[0.5], [0.7]]), torch.tensor([3, 4]), 2)
+        tensor([[0.5000, 3.0000],
+                [0.7000, 4.0000]])
+    """
+    numbers = rows.new_zeros(samples) if groups is None else groups.to(rows.dtype)
+    repeated = numbers.repeat_interleave(len(rows) // max(samples, 1))
+    return torch.cat([rows, repeated.unsqueeze(1)], 1)
 
 
 def ratio(sums: Tensor, task: TaskFields) -> Tensor:

@@ -60,21 +60,83 @@ def average_precision(scores: Tensor, labels: Tensor) -> Tensor:
     return (recall_gain * precision).sum()
 
 
+def area_within_groups(scores: Tensor, labels: Tensor, groups: Tensor) -> Tensor:
+    r"""Return the area under the ROC curve within groups, their mean weighted by rows (GAUC).
+
+    .. math:: \frac{\sum_g n_g \mathrm{AUC}_g}{\sum_g n_g}
+
+    over the groups g of :math:`n_g` rows that contain both labels (Zhu et al., KDD 2017, eq. 18):
+    whether rows of one user are ranked rightly, whatever separates users. It is undefined if no
+    group contains both.
+
+    Args:
+        scores: The scores, ``[N]``.
+        labels: 1 with the label, 0 without, ``[N]``.
+        groups: The number of each row's group, ``[N]``.
+
+    Example:
+        >>> scores = torch.tensor([0.9, 0.4, 0.5, 0.1])
+        >>> labels, groups = torch.tensor([1.0, 0.0, 0.0, 1.0]), torch.tensor([7, 7, 8, 8])
+        >>> area_within_groups(scores, labels, groups)
+        tensor(0.5000, dtype=torch.float64)
+    """
+    order = scores.argsort(stable=True)
+    order = order[groups[order].argsort(stable=True)]
+    scores, labels, groups = scores[order], (labels[order] > 0.5).double(), groups[order]
+    is_new = torch.ones_like(labels, dtype=torch.bool)
+    is_new[1:] = (groups[1:] != groups[:-1]) | (scores[1:] != scores[:-1])
+    ties = is_new.cumsum(0) - 1
+    sizes = torch.bincount(ties)
+    # Equal scores of a group share the mean of their ranks, so that a tie counts half.
+    ranks = (sizes.cumsum(0) - (sizes - 1) / 2.0)[ties]
+    group = torch.zeros_like(ties)
+    group[1:] = (groups[1:] != groups[:-1]).cumsum(0)
+    rows = torch.bincount(group)
+    ranks = ranks - (rows.cumsum(0) - rows)[group]
+    zeros = labels.new_zeros(len(rows))
+    positives = zeros.index_add(0, group, labels)
+    negatives = rows - positives
+    above = zeros.index_add(0, group, ranks * labels) - positives * (positives + 1) / 2
+    both = (positives > 0) & (negatives > 0)
+    areas = above[both] / (positives * negatives)[both]
+    mean: Tensor = (areas * rows[both]).sum() / rows[both].sum()
+    return mean
+
+
+def _mean_within_groups(rows: Tensor, task: TaskFields) -> Tensor:
+    """Return the mean over the columns of the area within groups; the last column is the group."""
+    of_a_group = rows[:, -1] >= 0
+    rows, groups = rows[of_a_group, :-1], rows[of_a_group, -1]
+
+    def within_groups(scores: Tensor, labels: Tensor, known: Tensor) -> Tensor:
+        return area_within_groups(scores, labels, groups[known])
+
+    return _mean_of_areas(rows, within_groups)
+
+
 def _mean_over_columns(
     area: Callable[[Tensor, Tensor], Tensor],
 ) -> Callable[[Tensor, TaskFields], Tensor]:
     """Return a ``finish`` that averages an area over the columns that contain both labels."""
 
     def finish(rows: Tensor, task: TaskFields) -> Tensor:
-        areas = []
-        for scores, labels in zip(*(half.unbind(1) for half in rows.chunk(2, dim=1)), strict=True):
-            known = ~labels.isnan()
-            scores, labels = scores[known], labels[known]
-            if bool((labels > 0.5).any()) and bool((labels < 0.5).any()):
-                areas.append(area(scores, labels))
-        return torch.stack(areas).mean() if areas else rows.new_tensor(torch.nan)
+        return _mean_of_areas(rows, lambda scores, labels, known: area(scores, labels))
 
     return finish
+
+
+def _mean_of_areas(rows: Tensor, area: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tensor:
+    """Return the mean of an area of (scores, labels, known rows) over the columns."""
+    areas = []
+    for scores, labels in zip(*(half.unbind(1) for half in rows.chunk(2, dim=1)), strict=True):
+        known = ~labels.isnan()
+        scores, labels = scores[known], labels[known]
+        if bool((labels > 0.5).any()) and bool((labels < 0.5).any()):
+            areas.append(area(scores, labels, known))
+    if not areas:
+        return rows.new_tensor(torch.nan)
+    values = torch.stack(areas)
+    return values[~values.isnan()].mean()
 
 
 def _class_rows(output: Tensor, target: Tensor, task: TaskFields) -> Tensor:
@@ -111,3 +173,7 @@ LABEL_AVERAGE_PRECISION = Metric(
     "average_precision", True, collects=_label_rows, finish=_mean_over_columns(average_precision)
 )
 """Area under the precision-recall curve of each label, averaged over the labels."""
+CLASS_GAUC = Metric("gauc", True, collects=_class_rows, finish=_mean_within_groups, grouped=True)
+"""Area under the ROC curve within groups of rows, weighted by rows; classes as for ``auc``."""
+LABEL_GAUC = Metric("gauc", True, collects=_label_rows, finish=_mean_within_groups, grouped=True)
+"""Area under the ROC curve within groups of rows, weighted by rows, averaged over the labels."""

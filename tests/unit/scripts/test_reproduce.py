@@ -88,3 +88,26 @@ def test_the_table_of_multi_mnist_compares_with_equal_weights(multi_mnist: Modul
         "| uncertainty | 1 | 90.0 | 80.0 | 85.0 | +9.0 | 11 |",
         "| single task | 0 | | | | | |",
     ]
+
+
+def test_a_table_of_related_tasks_compares_with_single_task_runs_of_the_same_seed(
+    tmp_path: Path,
+) -> None:
+    """Breaks if changes are averaged over the wrong runs, or the picture cannot be drawn."""
+    related = load_script("reproduce/related.py")
+    near, far = related.Place(10.0, 0.5), related.Place(1.0, -0.5)
+    errors = {
+        (place, strategy): {
+            seed: {"y1": factor * (seed + 1.0), "y2": factor * 10.0} for seed in (0, 1)
+        }
+        for place, factors in ((near, (1.1, 0.9, 1.0)), (far, (1.2, 1.0, 1.0)))
+        for strategy, factor in zip(("fixed", "uncertainty", "single_task"), factors, strict=True)
+    }
+    changes = related.changes_of(errors)
+    assert related.table(changes).splitlines() == [
+        "largest scale over smallest,cosine,equal weights,uncertainty",
+        "1,-0.5,+20.0 ± 0.0,+0.0 ± 0.0",
+        "10,0.5,+10.0 ± 0.0,-10.0 ± 0.0",
+    ]
+    related.picture(tmp_path / "related.png", changes)
+    assert (tmp_path / "related.png").stat().st_size > 1000

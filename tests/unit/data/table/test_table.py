@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mtl_runner.data import Table
+from mtl_runner.data.dataset import ROW_GROUPS
 from mtl_runner.data.prepare import prepare
 from mtl_runner.errors import ConfigError, DataError
 from tests.unit.data.table.houses import SPLITS, fails
@@ -146,3 +147,22 @@ def test_data_tasks_keeps_a_subset_of_the_targets(tmp_path, houses):
     prepared = prepare(Table(str(tmp_path / "houses.csv"), ["price", "state"]), keep=["price"])
     assert [task.name for task in prepared.tasks] == ["price"]
     assert set(prepared.splits["train"].targets) == {"price"}
+
+
+def test_equal_values_of_a_column_are_a_group_of_rows(houses, tmp_path):
+    """Breaks `data.metric_group`; the column stays a feature."""
+    houses.to_csv(tmp_path / "houses.csv", index=False)
+    data = Table(str(tmp_path / "houses.csv"), {"state": "classification"}, metric_group="city")
+    assert "city" in [column["name"] for column in data.preprocessing["columns"]]
+    prepared = prepare(data, metrics={"state": ("gauc",)})
+    for name, split in prepared.splits.items():
+        cities = houses["city"].to_numpy()[data.row_ids(name)["row"]]
+        groups = split.targets[ROW_GROUPS].numpy()
+        assert ((groups[:, None] == groups[None]) == (cities[:, None] == cities[None])).all()
+
+
+@pytest.mark.parametrize("name", ["town", ["city"]])
+def test_a_group_that_is_no_column_is_refused(table, name):
+    """Breaks the sentence about `data.metric_group`."""
+    with fails(ConfigError, f"data.metric_group names {name!r}, a column that the ", "allowed:"):
+        table(["price"], metric_group=name)

@@ -7,7 +7,7 @@ import torch
 
 from mtl_runner.errors import ConfigError
 from mtl_runner.tasks.metrics import Metric
-from mtl_runner.tasks.metrics.base import pair, ratio
+from mtl_runner.tasks.metrics.base import pair, ratio, with_groups
 
 
 def test_a_metric_says_what_it_needs() -> None:
@@ -49,3 +49,21 @@ def test_a_mean_of_nothing_is_undefined() -> None:
     nothing = pair(torch.tensor(0.0), torch.tensor(0))
     assert nothing.dtype == torch.float64
     assert ratio(nothing, None).isnan()
+
+
+def test_rows_of_a_grouped_metric_end_in_their_group() -> None:
+    """Breaks metrics within groups, also where a sample has several rows, as images have."""
+    rows = with_groups(torch.zeros(4, 1), torch.tensor([7, -1]), 2)
+    assert rows.tolist() == [[0, 7], [0, 7], [0, -1], [0, -1]]
+    metric = Metric(
+        "m", None, collects=lambda o, t, task: o, finish=lambda r, task: r[0, -1], grouped=True
+    )
+    assert metric.compute_batch(torch.ones(3, 2), torch.ones(3), None) == 0, "all in one group"
+
+
+def test_sums_know_no_group() -> None:
+    """Breaks the sentence for a grouped metric that adds up."""
+    with pytest.raises(
+        ConfigError, match=r"^The metric 'm' is grouped and needs `collects` \(rows\); sums over"
+    ):
+        Metric("m", None, lambda o, t, task: o, lambda s, task: s, grouped=True)
