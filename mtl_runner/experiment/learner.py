@@ -270,9 +270,10 @@ def pure_step(learner: Learner, active: Active) -> Callable[..., tuple[Any, ...]
     Returns:
         A function of trained parameters and constants, each ``{part: {name: tensor}}`` with the
         parts model, likelihood and weighting; a batch (inputs, targets, points); and the activation
-        ``[T]``. It returns the fields of the :class:`StepRecord` by name, the training losses ``[T]``, the
-        gradients of the likelihood, of the weighting, and of the model for each set of tasks that
-        an optimizer of the update follows, and the buffers of the weighting that have changed.
+        ``[T]``. It returns the fields of the :class:`StepRecord` by name, the training losses
+        ``[T]``, the gradients of the likelihood, of the weighting, and of the model for each set of
+        tasks that an optimizer of the update follows, and the buffers of the weighting that have
+        changed.
     """
     weighting, update = learner.weighting, learner.update
     forward_of, objective_of = learner.forward_pass.pure(), pure(weighting)

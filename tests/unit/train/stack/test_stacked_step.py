@@ -56,7 +56,7 @@ def test_a_step_of_the_stack_is_a_step_of_every_learner(
     layout = single[0].learner.layout
     for active in (Active.all(4), Active((1.0, 0.0, 1.0, 0.5))):
         record = torch.zeros(3, layout.width)
-        step(inputs, targets, active, record)
+        step((inputs, targets, {}), active, record)
         for k, trainer in enumerate(single):
             batch = trainer.experiment.data.splits["train"].rows(rows[k])
             fields = trainer.learner.step(batch, active).fields()
