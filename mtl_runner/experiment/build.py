@@ -61,7 +61,7 @@ from mtl_runner.schedule import RunLength, Schedule
 from mtl_runner.tasks.task import Task
 from mtl_runner.update import Update
 from mtl_runner.weighting import Weighting, WrappedScalarizer
-from mtl_runner.weighting.protocols import ObservesGradients, ObservesNorms, ObservesTraces
+from mtl_runner.weighting.protocols import ObservesGradients, ObservesNorms
 
 DEBUG_ROWS = 128
 
@@ -190,11 +190,7 @@ def build(cfg: DictConfig, datasets: Datasets | None = None) -> Experiment:
             share_batch_norm(model, ranks)
     averaged = None
     if ranks is not None and settings.trainer.parallel == "fsdp":
-        check_sharding(settings.trainer, plain["update"], model)
-        if isinstance(weighting, ObservesTraces):
-            raise ConfigError(
-                f"The weighting {type(weighting).__name__} needs all parameters of the model in every process, which trainer.parallel=fsdp does not leave there; leave trainer.parallel out."
-            )
+        check_sharding(settings.trainer, plain["update"], model, weighting)
         if settings.trainer.ema:
             averaged = copy.deepcopy(model).requires_grad_(False)
         forward = ForwardPass(model, likelihood, precision)

@@ -26,21 +26,28 @@ from mtl_runner.gradients.parameters import Parameters
 from mtl_runner.gradients.ranks import Ranks
 from mtl_runner.gradients.shards import Shards, cut_like
 from mtl_runner.models.frozen_parts import frozen_for_a_time
+from mtl_runner.weighting.protocols import ObservesTraces
 
 # Modules that hold a list of others.
 LISTS = (nn.ModuleList, nn.ModuleDict, nn.Sequential)
 
 
-def check_sharding(options: TrainerOptions, update: Mapping[str, Any], model: nn.Module) -> None:
+def check_sharding(
+    options: TrainerOptions,
+    update: Mapping[str, Any],
+    model: nn.Module,
+    weighting: object = None,
+) -> None:
     """Check that a run can be trained by processes of which each has a part of the model.
 
     Args:
         options: The options of the trainer.
         update: The config of the update.
         model: The model, before it is sharded.
+        weighting: The weighting.
 
     Raises:
-        ConfigError: If an option or the update needs whole gradients in one process.
+        ConfigError: If an option, the update or the weighting needs whole gradients in one process.
         ModelError: If the model has a parameter that cannot be cut.
     """
     instead = "use trainer.parallel=data, in which every process has all of them"
@@ -48,6 +55,10 @@ def check_sharding(options: TrainerOptions, update: Mapping[str, Any], model: nn
     if not getattr(target, "works_on_shards", False):
         raise ConfigError(
             f"update._target_={update['_target_']} needs whole gradients, of which trainer.parallel=fsdp gives each process a part; {instead}, or the update joint, per_task or jacobian."
+        )
+    if isinstance(weighting, ObservesTraces):
+        raise ConfigError(
+            f"The weighting {type(weighting).__name__} needs the whole model, of which trainer.parallel=fsdp gives each process a part; use trainer.parallel=data."
         )
     if options.accumulate:
         raise ConfigError(

@@ -64,19 +64,23 @@ class LoopWeighting:
         weighting = self.weighting
         self.losses = torch.stack([loss.detach() for loss in losses])
         norms = None
-        if isinstance(weighting, ObservesNorms | ObservesGradients):
+        measures = not weighting.is_frozen
+        if measures and isinstance(weighting, ObservesNorms | ObservesGradients):
             self.parameters = self.parameters or Parameters.from_losses(model, losses)
-        if isinstance(weighting, ObservesGradients) and weighting.measures_now():
+        if measures and isinstance(weighting, ObservesGradients) and weighting.measures_now():
             assert self.parameters is not None
             weighting.observe_gradients(*self.parameters.sizes(losses, range(len(losses))))
-        if isinstance(weighting, ObservesNorms):
+        if measures and isinstance(weighting, ObservesNorms):
             assert self.parameters is not None
             norms = self.parameters.norms(losses, range(len(losses)))
             if weighting.norms_come_first:
                 weighting.observe_norms(norms, self.losses)
         self.weights, objective = weighting.weigh(self.losses)
-        if isinstance(weighting, ObservesNorms) and not weighting.norms_come_first:
-            assert norms is not None
+        if (
+            norms is not None
+            and isinstance(weighting, ObservesNorms)
+            and not weighting.norms_come_first
+        ):
             weighting.observe_norms(norms, self.losses)
         weighted = (self.weights * torch.stack(list(losses))).sum()
         return weighted + (objective - weighted.detach())
@@ -97,7 +101,7 @@ class LoopWeighting:
         Args:
             recompute: Returns the losses of the same batch again.
         """
-        if isinstance(self.weighting, ObservesLosses):
+        if isinstance(self.weighting, ObservesLosses) and not self.weighting.is_frozen:
             with torch.no_grad():
                 self.weighting.observe_losses(self.losses, torch.stack(list(recompute())))
         self.optimizers.step()

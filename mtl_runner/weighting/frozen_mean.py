@@ -14,7 +14,7 @@ from mtl_runner.errors import ConfigError
 from mtl_runner.errors.checks import fraction
 from mtl_runner.tasks.activity import Active
 from mtl_runner.tasks.task import Task
-from mtl_runner.weighting.base import TINY, Weighting
+from mtl_runner.weighting.base import TINY, Derivatives, Weighting
 
 # The calls that a weighting may want, which are passed on until the weights are frozen.
 CALLS = (
@@ -111,6 +111,7 @@ class FrozenMean(Weighting):
         self.decay = fraction(decay, "weighting.decay", one_allowed=False)
         self.freezes_at = _step(after, length)
         self._steps = 0
+        self._frozen_weights: Tensor | None = None
         # The mean is `mean / mass`.
         for name in ("mean", "mass"):
             zeros = torch.zeros(len(self.tasks), dtype=torch.get_default_dtype())
@@ -135,9 +136,14 @@ class FrozenMean(Weighting):
     def forward(self, losses: Tensor, active: Active | None = None) -> Tensor:
         """Return the objective of the active tasks' losses ``[k]``, a scalar."""
         if self.is_frozen:
-            return torch.dot(self.frozen_weights(active), losses)
+            return torch.dot(self._fixed(active), losses)
         objective: Tensor = self.of(losses, active)
         return objective
+
+    def derivatives(self, losses: Tensor, active: Active | None = None) -> Derivatives:
+        """Return objective and frozen weights, which are constants to autograd."""
+        weights = self._fixed(active)
+        return torch.dot(weights, losses), weights.clone(), ()
 
     def weigh(self, losses: Tensor, active: Active | None = None) -> tuple[Tensor, Tensor]:
         """Return weights and objective, and count the step; see :class:`Weighting`.
@@ -147,6 +153,7 @@ class FrozenMean(Weighting):
             active: Which tasks are active; None if all are.
         """
         if self.is_frozen:
+            # With a gradient their optimizer would move them.
             for parameter in self._trained_parameters:
                 parameter.grad = None
             return super().weigh(losses, active)
@@ -156,16 +163,11 @@ class FrozenMean(Weighting):
         return weights, objective
 
     @torch.no_grad()
-    def frozen_weights(self, active: Active | None = None) -> Tensor:
-        """Return the mean weights of the active tasks so far, shape ``[k]``.
-
-        Args:
-            active: Which tasks are active; None if all are.
-        """
+    def frozen_weights(self) -> Tensor:
+        """Return the mean weights of all tasks so far, shape ``[T]``."""
         known = self.mass > 0
         means = torch.where(known, self.mean / self.mass.clamp(min=TINY), 0.0)
-        means = torch.where(known, means, means.sum() / known.sum().clamp(min=1))
-        return means if active is None else means[active.index(means.device)]
+        return torch.where(known, means, means.sum() / known.sum().clamp(min=1))
 
     def get_extra_state(self) -> dict[str, Any]:
         """Return the number of steps so far, for a checkpoint."""
@@ -174,6 +176,14 @@ class FrozenMean(Weighting):
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint's number of steps."""
         self._steps = state["steps"]
+        self._frozen_weights = None
+
+    def _fixed(self, active: Active | None) -> Tensor:
+        """Return the frozen weights of the active tasks ``[k]``, worked out once."""
+        if self._frozen_weights is None:
+            self._frozen_weights = self.frozen_weights()
+        weights = self._frozen_weights
+        return weights if active is None else weights[active.index(weights.device)]
 
     @torch.no_grad()
     def _remember(self, weights: Tensor, active: Active | None) -> None:

@@ -46,6 +46,7 @@ MORE = {
     "nash_mtl": ("weighting=nash_mtl",),
     "sdmgrad": ("weighting=sdmgrad",),
     "gradnorm": ("weighting=gradnorm",),
+    "lra": ("weighting=lra", "weighting.every=2"),
     "famo": ("weighting=famo", *STAGED),
     "homoscedastic": ("weighting=fixed", "likelihood=homoscedastic"),
     "heteroscedastic": ("weighting=uncertainty", "likelihood=heteroscedastic"),

@@ -67,7 +67,6 @@ METHODS: dict[str, tuple[str, ...]] = {
     "alternate_drawn": ("weighting=fixed", "schedule=alternate", "schedule.proportions=1"),
     "uncertainty_closed_form": ("weighting=uncertainty", "weighting.solver=closed_form"),
     "gradnorm_fast": ("weighting=gradnorm", "weighting.lr=0.1"),
-    "relobralo_fast": ("weighting=relobralo", "weighting.momentum=0.5", "weighting.memory=0.5"),
     "stch_log_nadir": (
         "weighting=stch",
         "weighting.form=log_nadir",

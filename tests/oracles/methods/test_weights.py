@@ -66,6 +66,7 @@ CASES = {
     **FORMS,
     "gradnorm": (*METHODS["gradnorm"], *MEASURED),
     "gradnorm_fast": (*METHODS["gradnorm_fast"], *MEASURED, *SETTLED),
+    "relobralo_fast": (*METHODS["relobralo"], "weighting.momentum=0.5", "weighting.memory=0.5"),
     "frozen_mean": (*METHODS["frozen_mean"], "weighting.after=50%"),
     "two_phase": (*METHODS["two_phase"], "weighting.after=50%", *MEASURED),
     "lra": (*METHODS["lra"], "weighting.every=2", *ONE_NUMBER),

@@ -22,6 +22,7 @@ from mtl_runner.gradients.ranks import Ranks, current_ranks, joined
 from mtl_runner.gradients.shards import Shards, full_tensor
 from mtl_runner.models.frozen_parts import FrozenParts
 from mtl_runner.tasks.task import Task
+from mtl_runner.weighting import NTK
 from tests.support.rank_group import Tied
 
 JOINT = {"_target_": "mtl_runner.update.Joint"}
@@ -158,6 +159,16 @@ def test_what_needs_whole_gradients_is_refused(
     with pytest.raises(ConfigError) as error:
         check_sharding(TrainerOptions(**options), update, model)
     assert str(error.value) == sentence
+
+
+def test_a_weighting_that_needs_the_whole_model_is_refused() -> None:
+    """Breaks if the Jacobian of a part of the model is taken for that of all of it."""
+    with pytest.raises(ConfigError) as error:
+        check_sharding(TrainerOptions(), JOINT, nn.Linear(1, 1), NTK([Task("a"), Task("b")]))
+    assert (
+        str(error.value)
+        == "The weighting NTK needs the whole model, of which trainer.parallel=fsdp gives each process a part; use trainer.parallel=data."
+    )
 
 
 def test_a_parameter_that_cannot_be_cut_is_named() -> None:

@@ -15,6 +15,7 @@ from mtl_runner.weighting import (
     DWA,
     FAMO,
     NTK,
+    FrozenMean,
     GradNorm,
     LRAnnealing,
     NormBalance,
@@ -74,6 +75,24 @@ def test_the_loss_is_the_objective_and_its_gradient_the_weighted_sum_of_gradient
     assert gradient is not None
     expected = torch.autograd.grad(weighting(torch.stack(model.losses())), model.trunk.weight)[0]
     torch.testing.assert_close(gradient, expected)
+
+
+@pytest.mark.parametrize("make", [GradNorm, LRAnnealing, FAMO])
+def test_nothing_is_measured_for_frozen_weights(
+    make: type[Weighting], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Breaks if frozen weights still cost backward passes or another look at the losses."""
+    model, loop = Model(), LoopWeighting(FrozenMean(TASKS, make(TASKS), after="1 step"))
+    weights = []
+    for step in range(3):
+        if step:
+            monkeypatch.setattr(torch.autograd, "grad", None)
+        loss = loop.loss(model, model.losses())
+        weights.append(loop.weights.clone())
+        loss.backward()
+        # A frozen weighting does not ask for the losses.
+        loop.after_update(model.losses if not step else list)
+    assert weights[1].equal(weights[2])
 
 
 def test_a_weighting_that_needs_outputs_is_refused() -> None:

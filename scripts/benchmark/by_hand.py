@@ -1,0 +1,215 @@
+"""Measure methods against the same thing written by hand in plain torch.
+
+    python scripts/benchmark/by_hand.py                      # every method that is written here
+    python scripts/benchmark/by_hand.py cov lra              # some of them
+    python scripts/benchmark/by_hand.py --csv docs/tables    # also write by_hand.csv
+
+As `methods.py`: digits (4 tasks, 128-128 trunk, batch 64), one thread, CPU time per step, both
+contenders interleaved, medians. The hand-written loops record nothing; ours records everything.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from methods import by_hand, experiment, measure, ours
+from tables import Table
+from torch import Tensor
+from torch.func import functional_call, jacrev, vmap
+
+# From the model, the losses and the batch to the weights.
+Weights = Callable[[Any, list[Tensor], Any], Tensor]
+TASKS = 4
+# Options of a method in the comparison, the same by hand.
+OPTIONS = {"ntk": ("weighting.every=20",), "frozen_mean": ("weighting.after=1 step",)}
+
+
+def values_of(losses: list[Tensor]) -> Tensor:
+    """Return the losses as one tensor without a graph."""
+    return torch.stack([loss.detach() for loss in losses])
+
+
+def cov() -> Weights:
+    """Return CoV-Weighting with running sums."""
+    steps, mean_loss, mean_ratio, sums = 0, torch.zeros(4), torch.zeros(4), torch.zeros(4)
+
+    def weights(model: Any, losses: list[Tensor], batch: Any) -> Tensor:
+        nonlocal steps, mean_loss, mean_ratio, sums
+        values = values_of(losses)
+        if steps > 1:
+            variation = torch.sqrt(sums / steps + 1e-8) / mean_ratio
+            result = variation / variation.sum()
+        else:
+            result = torch.full_like(values, 1 / TASKS)
+        ratio = values / mean_loss if steps else torch.ones_like(values)
+        steps += 1
+        new_mean = mean_ratio + (ratio - mean_ratio) / steps
+        sums = sums + (ratio - mean_ratio) * (ratio - new_mean)
+        mean_loss, mean_ratio = mean_loss + (values - mean_loss) / steps, new_mean
+        return result
+
+    return weights
+
+
+def softadapt() -> Weights:
+    """Return SoftAdapt with beta 0.1."""
+    previous: Tensor | None = None
+
+    def weights(model: Any, losses: list[Tensor], batch: Any) -> Tensor:
+        nonlocal previous
+        values = values_of(losses)
+        slopes = torch.zeros_like(values) if previous is None else values - previous
+        previous = values
+        return torch.softmax(0.1 * slopes, 0)
+
+    return weights
+
+
+def relobralo() -> Weights:
+    """Return ReLoBRaLo with its defaults."""
+    first, previous, before = None, None, torch.ones(TASKS)
+    generator = torch.Generator().manual_seed(0)
+
+    def weights(model: Any, losses: list[Tensor], batch: Any) -> Tensor:
+        nonlocal first, previous, before
+        values = values_of(losses)
+        first = values if first is None else first
+        previous = values if previous is None else previous
+        since_first = TASKS * torch.softmax(values / first, 0)
+        since_last = TASKS * torch.softmax(values / previous, 0)
+        keeps = float(torch.rand(1, generator=generator) < 0.999)
+        past = keeps * before + (1 - keeps) * since_first
+        before, previous = 0.999 * past + 0.001 * since_last, values
+        return before
+
+    return weights
+
+
+def norm_balance() -> Weights:
+    """Return gradient-norm balancing at the last layer of the trunk."""
+    total, mass = torch.zeros(TASKS), 0.0
+
+    def weights(model: Any, losses: list[Tensor], batch: Any) -> Tensor:
+        nonlocal total, mass
+        layer = [p for p in model.trunk.parameters() if p.dim() > 1][-1]
+        norms = torch.stack(
+            [torch.autograd.grad(loss, layer, retain_graph=True)[0].norm() for loss in losses]
+        )
+        total, mass = 0.999 * total + 0.001 * norms, 0.999 * mass + 0.001
+        means = total / mass
+        return means.mean() / means
+
+    return weights
+
+
+def lra() -> Weights:
+    """Return learning-rate annealing every 10 steps."""
+    current, step = torch.ones(TASKS), 0
+
+    def weights(model: Any, losses: list[Tensor], batch: Any) -> Tensor:
+        nonlocal current, step
+        if step % 10 == 0:
+            rows = []
+            for loss in losses:
+                parts = torch.autograd.grad(loss, list(model.trunk.parameters()), retain_graph=True)
+                rows.append(torch.cat([part.flatten().abs() for part in parts]))
+            means = torch.stack([row.mean() for row in rows])
+            current = 0.9 * current + 0.1 * rows[0].max() / (current * means)
+            current[0] = 1.0
+        step += 1
+        return current
+
+    return weights
+
+
+def ntk() -> Weights:
+    """Return NTK weighting every 20 steps, which is once per epoch here."""
+    current, step = torch.ones(TASKS), 0
+
+    def weights(model: Any, losses: list[Tensor], batch: Any) -> Tensor:
+        nonlocal current, step
+        if step % 20 == 0:
+            parameters = {name: p.detach() for name, p in model.named_parameters()}
+
+            def outputs(tensors: dict[str, Tensor], row: Tensor) -> Tensor:
+                answers = functional_call(model, tensors, (row[None],))
+                return torch.cat([answer.flatten() for answer in answers.values()])
+
+            def lengths(row: Tensor) -> Tensor:
+                jacobian = jacrev(outputs)(parameters, row)
+                return sum(part.flatten(1).square().sum(1) for part in jacobian.values())
+
+            with torch.no_grad():
+                sizes = [answer.shape[1] for answer in model(batch.inputs[:1]).values()]
+            diagonal = vmap(lengths, chunk_size=6)(batch.inputs)
+            traces = torch.stack([part.mean() for part in diagonal.split(sizes, 1)])
+            current = traces.sum() / traces
+        step += 1
+        return current
+
+    return weights
+
+
+def frozen_mean() -> Weights:
+    """Return constant weights, which is what is left once the weights are frozen."""
+    constant = torch.tensor([0.5, 1.0, 2.0, 0.1])
+    return lambda model, losses, batch: constant
+
+
+METHODS: dict[str, Callable[[], Weights]] = {
+    "cov": cov,
+    "frozen_mean": frozen_mean,
+    "lra": lra,
+    "norm_balance": norm_balance,
+    "ntk": ntk,
+    "relobralo": relobralo,
+    "softadapt": softadapt,
+}
+
+
+def loop(method: str) -> Callable[[], None]:
+    """Return a hand-written training epoch of a method."""
+    weights_of = METHODS[method]()
+
+    def step(model: Any, tasks: Any, batch: Any, optimizer: torch.optim.Optimizer) -> None:
+        outputs = model(batch.inputs)
+        losses = [task.loss(outputs, batch.targets) for task in tasks]
+        weights = weights_of(model, losses, batch)
+        optimizer.zero_grad()
+        torch.dot(weights, torch.stack(losses)).backward()
+        optimizer.step()
+
+    return by_hand(step)
+
+
+def main(methods: list[str], repeats: int, folder: Path | None = None) -> None:
+    """Measure the methods, print the table and write it to ``folder / "by_hand.csv"``."""
+    torch.set_num_threads(1)
+    steps = -(-len(experiment("fixed").data.splits["train"]) // 64)
+    table = Table(
+        ["`weighting=`", "ms/step", "by hand", "to by hand"],
+        folder and folder / "by_hand.csv",
+        "python scripts/benchmark/by_hand.py --csv docs/tables",
+    )
+    for method in methods:
+        contenders = {"hand": loop(method), "ours": ours(method, *OPTIONS.get(method, ()))}
+        times = measure(contenders, repeats, steps)
+        ratio = f"{times['ours'] / times['hand']:.2f}x"
+        table.row([f"`{method}`", f"{times['ours']:.2f}", f"{times['hand']:.2f}", ratio])
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("methods", nargs="*", help=f"of {', '.join(METHODS)}")
+    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--csv", type=Path, metavar="FOLDER", help="write by_hand.csv there, too")
+    arguments = parser.parse_args()
+    if arguments.methods and arguments.csv:
+        parser.error("--csv writes the table of all methods; name none of them.")
+    main(arguments.methods or list(METHODS), arguments.repeats, arguments.csv)
