@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from mtl_runner.errors import ConfigError
@@ -51,6 +53,29 @@ def import_extra(module: str, extra: str, purpose: str) -> Any:
         if "torchvision::" not in str(error):
             raise
         raise ConfigError(mismatched_torchvision(_first_line(error))) from error
+
+
+def folder_of_extra(package: str, extra: str, purpose: str) -> Path:
+    """Return the folder of an installed package whose files are read, but which is not imported.
+
+    Args:
+        package: Name of the package.
+        extra: The extra that installs it.
+        purpose: The option that needs it, for the error.
+
+    Raises:
+        ConfigError: If it is not installed.
+
+    Example:
+        >>> folder_of_extra("json", "qm9", "data=qm9").name
+        'json'
+    """
+    spec = find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise ConfigError(
+            f"{purpose} needs {package}, which is not installed; install it with: pip install 'mtl-runner[{extra}]'."
+        )
+    return Path(spec.submodule_search_locations[0])
 
 
 def mismatched_torchvision(reason: str) -> str:

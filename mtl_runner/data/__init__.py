@@ -15,6 +15,7 @@ from mtl_runner.data.images.multi_mnist import MultiMNIST
 from mtl_runner.data.images.speed_mismatch import SpeedMismatch
 from mtl_runner.data.images.vae_digits import VAEDigits
 from mtl_runner.data.inputs import Inputs
+from mtl_runner.data.molecules.qm9 import QM9
 from mtl_runner.data.physics.burgers import Burgers, BurgersInverse
 from mtl_runner.data.physics.derivatives import derivatives
 from mtl_runner.data.physics.domain import Box, Sides
@@ -33,6 +34,7 @@ from mtl_runner.data.toys.toy import ToyMixed, ToyRegression
 from mtl_runner.tasks.points import PointSet
 
 __all__ = [
+    "QM9",
     "Box",
     "Burgers",
     "BurgersInverse",

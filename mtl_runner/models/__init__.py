@@ -14,6 +14,7 @@ from mtl_runner.models.embeddings import EmbedsCategories
 from mtl_runner.models.lenet import LeNet, LeNetTrunk
 from mtl_runner.models.mlp import MLP, MLPTrunk
 from mtl_runner.models.mmoe import MMoE
+from mtl_runner.models.mpnn import MPNN
 from mtl_runner.models.mtan import MTAN
 from mtl_runner.models.pinn_mlp import PinnMLP
 from mtl_runner.models.ple import CGC, PLE
@@ -30,6 +31,7 @@ from mtl_runner.models.vae import VAE
 __all__ = [
     "CGC",
     "MLP",
+    "MPNN",
     "MTAN",
     "PLE",
     "VAE",

@@ -52,6 +52,7 @@ ELSEWHERE = (
     "lenet",
     "mlp",
     "pinn_mlp",
+    "mpnn",
     "point",
     "separate_mlps",
     "text_rcnn",

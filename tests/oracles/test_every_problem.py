@@ -22,6 +22,7 @@ from tests.oracles.methods.runs import (
 from tests.support import reuters_folders
 from tests.support.mnist_files import write_mnist
 from tests.support.npy_folders import write_npy_folders
+from tests.support.qm9_files import write_qm9
 
 TINY_NET = ("model.width=4", "model.depth=1")
 FEW_IMAGES = {"train": 4, "val": 2}
@@ -32,6 +33,7 @@ FILES: dict[str, Callable[[Path], Path]] = {
     "nyuv2": lambda folder: write_npy_folders(folder, NYUv2, (288, 384), FEW_IMAGES),
     "cityscapes": lambda folder: write_npy_folders(folder, Cityscapes, (128, 256), FEW_IMAGES),
     "multi_mnist": lambda folder: write_mnist(folder / "mnist"),
+    "qm9": write_qm9,
     "reuters": lambda folder: reuters_folders.write_json(folder, train=reuters_folders.texts(60)),
 }
 FEW_POINTS = (
@@ -53,6 +55,7 @@ PROBLEMS: dict[str, tuple[str, ...]] = {
     "cityscapes": (*TINY_NET, "data.val=0.25", "data.batch_size=2"),
     "multi_digits": ("data.rows=96", "data.batch_size=32"),
     "multi_mnist": ("data.batch_size=16",),
+    "qm9": ("data.batch_size=16", "data.val=8", "data.test=8", "model.hidden=[8]"),
     "reuters": (
         "data.words=50",
         "data.tokens=8",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mtl_runner.config.extras import import_extra, mismatched_torchvision
+from mtl_runner.config.extras import folder_of_extra, import_extra, mismatched_torchvision
 from mtl_runner.errors import ConfigError
 
 
@@ -60,3 +60,18 @@ def test_other_errors_of_an_import_are_left_alone(
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(RuntimeError, match="something else"):
         import_extra("broken_package", "timm", "model=backbone")
+
+
+def test_the_folder_of_a_package_is_found_without_importing_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Breaks packages that hold data and cannot be imported, as qm9pack without setuptools."""
+    (tmp_path / "only_data").mkdir()
+    (tmp_path / "only_data/__init__.py").write_text("raise RuntimeError\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert folder_of_extra("only_data", "qm9", "data=qm9") == tmp_path / "only_data"
+    with pytest.raises(
+        ConfigError,
+        match=r"^data=qm9 needs not_there, which is not installed; install it with: pip install 'mtl-runner\[qm9\]'\.$",
+    ):
+        folder_of_extra("not_there", "qm9", "data=qm9")

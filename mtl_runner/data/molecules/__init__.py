@@ -1,0 +1,1 @@
+"""Molecules: quantum-chemical properties, and what describes a molecule to a network."""
