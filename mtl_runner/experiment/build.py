@@ -59,7 +59,7 @@ from mtl_runner.models.frozen_parts import FrozenParts, frozen_for_a_time
 from mtl_runner.models.shared_batch_norm import share_batch_norm
 from mtl_runner.schedule import RunLength, Schedule
 from mtl_runner.tasks.task import Task
-from mtl_runner.update import Update
+from mtl_runner.update import Jacobian, Joint, Update
 from mtl_runner.weighting import Weighting, WrappedScalarizer
 from mtl_runner.weighting.protocols import ObservesGradients, ObservesNorms
 
@@ -220,6 +220,7 @@ def build(cfg: DictConfig, datasets: Datasets | None = None) -> Experiment:
     )
     _check_made(update, Update, "update")
     _check_closures(update, settings)
+    _check_update(update, weighting, settings)
     _check_learning_rates(update.optimizers)
     own_optimizers = OwnOptimizers(weighting, make_optimizer, likelihood)
     schedule = make(plain["schedule"], "schedule", tasks=tasks, length=length, seed=settings.seed)
@@ -419,6 +420,36 @@ def _check_weighting(weighting: Weighting, parameters: Parameters) -> None:
         raise ConfigError(
             f"The weighting {type(weighting).__name__} compares the tasks' gradients at the shared parameters, but this model shares none; "
             "choose a model with a shared trunk, such as model=mlp with share=true."
+        )
+
+
+def _check_update(update: Update, weighting: Weighting, settings: Settings) -> None:
+    """Raise ``ConfigError`` for an option of the update that the rest of the run does not allow."""
+    if isinstance(update, Joint) and update.every > 1 and not isinstance(weighting, ObservesNorms):
+        raise ConfigError(
+            f"update.every={update.every} says how often gradients of single tasks are looked at, and neither update=joint nor the weighting {type(weighting).__name__} does so; leave it out, or use update=jacobian or weighting=gradnorm."
+        )
+    if not isinstance(update, Jacobian) or not update.at_representation:
+        return
+    trainer, shards = settings.trainer, update.parameters.shards
+    for option, is_set, instead in (
+        ("trainer.accumulate", trainer.accumulate is not None, "lower data.batch_size"),
+        ("trainer.precision=fp16", trainer.precision == "fp16", "use bf16"),
+        ("trainer.parallel=fsdp", shards is not None, "use trainer.parallel=data"),
+    ):
+        if is_set:
+            raise ConfigError(
+                f"update.at=representation needs the graph of the whole batch, without a scale, and whole parameters, which {option} does not leave; {instead}, or update.at=parameters."
+            )
+    for task in weighting.tasks:
+        if task.sees_model:
+            raise ConfigError(
+                f"update.at=representation needs losses of the outputs, and the loss term {task.name!r} sees the whole model; use update.at=parameters."
+            )
+    aggregation = update.aggregation.first
+    if current_ranks() is not None and aggregation.reads_entries and update.dropped is None:
+        raise ConfigError(
+            f"update.aggregator={aggregation.label} looks at single entries of the gradients, and at the representation each of several processes has those of its own rows; use trainer.devices=1, or update.at=parameters."
         )
 
 

@@ -13,6 +13,7 @@ from mtl_runner.errors import ModelError
 from mtl_runner.errors.messages import place_of
 from mtl_runner.experiment.forward import ForwardPass, Outputs
 from mtl_runner.gradients.parameters import Parameters, last_shared_weights, leaves_of
+from mtl_runner.gradients.representation import Returned, find_cut
 from mtl_runner.likelihood import Likelihood
 from mtl_runner.models.unshared import Unshared
 from mtl_runner.tasks.task import Task
@@ -46,7 +47,12 @@ def find_parameters(model: nn.Module, likelihood: Likelihood, batch: Split) -> P
     model.eval()
     with torch.random.fork_rng(devices=_cuda_devices(model)), torch.enable_grad():
         forward = ForwardPass(model, likelihood)
-        outputs = _outputs(forward, batch)
+        returned = Returned(list(model.modules()))
+        try:
+            outputs = _outputs(forward, batch)
+        finally:
+            modules = returned.by_place()
+            returned.remove()
         check_outputs(outputs, batch, likelihood.tasks)
         losses = likelihood.losses({**outputs, **forward.term_losses(batch)}, batch.targets)
         for task, loss in zip(likelihood.tasks, losses, strict=True):
@@ -99,7 +105,19 @@ def find_parameters(model: nn.Module, likelihood: Likelihood, batch: Split) -> P
         everything if task.sees_model else loss
         for task, loss in zip(likelihood.tasks, losses, strict=True)
     ]
-    return Parameters(tensors, owners, last_shared_weights(tensors, owners, ends), of_likelihood)
+    return Parameters(
+        tensors,
+        owners,
+        last_shared_weights(tensors, owners, ends),
+        of_likelihood,
+        cut=find_cut(
+            ends,
+            {p: name for (name, p), tasks in zip(named, owners, strict=True) if len(tasks) > 1},
+            [task.name for task in likelihood.tasks],
+            modules,
+        ),
+        names=[name for name, _ in named],
+    )
 
 
 def _hides_parameters(loss: Tensor) -> bool:

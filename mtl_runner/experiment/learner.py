@@ -219,9 +219,7 @@ class Learner:
         The own optimizers come last, since they step with gradients that the hooks before them set.
         """
         hooks: list[StepHook | None] = [
-            GradientNormHook(
-                self.weighting, self.update.parameters, self.weighting.norms_come_first
-            )
+            GradientNormHook(self.weighting, self.update, self.weighting.norms_come_first)
             if isinstance(self.weighting, ObservesNorms)
             else None,
             GradientSizeHook(self.weighting, self.update.parameters)
@@ -237,15 +235,16 @@ class Learner:
         return [hook for hook in hooks if hook is not None]
 
     @property
-    def backward_passes(self) -> int:
-        """Number of backward passes of a step with all tasks.
+    def backward_passes(self) -> float:
+        """Number of backward passes of a step with all tasks, on average.
 
         Those of GradNorm end at the last shared weight; those of ``record.gradients`` do not count,
         nor those that a weighting takes every few steps only.
         """
-        return self.update.passes + (
-            len(self.likelihood.tasks) if isinstance(self.weighting, ObservesNorms) else 0
-        )
+        if not isinstance(self.weighting, ObservesNorms):
+            return self.update.passes
+        tasks, every = len(self.likelihood.tasks), self.update.every
+        return self.update.passes + (tasks if every == 1 else tasks / every)
 
     @cached_property
     def layout(self) -> RecordLayout:

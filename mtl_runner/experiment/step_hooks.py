@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mtl_runner.experiment.forward import ForwardPass
 from mtl_runner.experiment.kernel_traces import kernel_traces
@@ -14,6 +14,7 @@ from mtl_runner.gradients.door import values_of
 from mtl_runner.gradients.parameters import Parameters, trained_now
 from mtl_runner.gradients.ranks import Ranks
 from mtl_runner.tasks.activity import Active
+from mtl_runner.update import Update
 from mtl_runner.weighting import Weighting
 from mtl_runner.weighting.protocols import (
     ObservesGradients,
@@ -66,21 +67,26 @@ class GradientNormHook:
 
     Args:
         weighting: The weighting that observes norms.
-        parameters: The parameters of the model, with the tasks that own each.
+        update: The update, which has the parameters and says at which steps (``update.every``).
         norms_come_first: Whether it is told before the weights of the step are computed.
     """
 
     def __init__(
-        self, weighting: ObservesNorms, parameters: Parameters, norms_come_first: bool = False
+        self, weighting: ObservesNorms, update: Update, norms_come_first: bool = False
     ) -> None:
-        self.weighting, self.parameters = weighting, parameters
+        self.weighting, self.update = weighting, update
         self.norms_come_first = norms_come_first
         self.norms: Tensor | None = None
 
     def before_weights(self, forward: Forward, active: Active) -> None:
-        """Measure the norms; while the weights of their layer are frozen, there are none."""
-        measures = not is_frozen(self.weighting) and trained_now(self.parameters.last_shared)
-        self.norms = self.parameters.norms(forward.losses, active.tasks) if measures else None
+        """Measure the norms, if it is time; while their layer is frozen, there are none."""
+        parameters = self.update.parameters
+        is_measured = (
+            self.update.is_due
+            and not is_frozen(self.weighting)
+            and bool(trained_now(parameters.last_shared))
+        )
+        self.norms = parameters.norms(forward.losses, active.tasks) if is_measured else None
         if self.norms_come_first:
             self._pass_on(forward, active)
 
@@ -94,6 +100,9 @@ class GradientNormHook:
     def _pass_on(self, forward: Forward, active: Active) -> None:
         if self.norms is not None:
             self.weighting.observe_norms(self.norms, forward.values, active.none_if_all)
+        elif isinstance(self.weighting, nn.Module):
+            for parameter in self.weighting.parameters():
+                parameter.grad = None  # what the last norms have left
 
     def after_update(self, forward: Forward, active: Active) -> None:
         """Do nothing."""

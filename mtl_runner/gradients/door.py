@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn, cast
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import GradientEdge
 
 from mtl_runner.errors import ConfigError
 from mtl_runner.gradients.layout import laid_out_like
@@ -215,6 +216,39 @@ def of(losses: Losses, lanes: Sequence[Lane], keep: bool = False) -> Iterator[Gr
     while sums:
         summed = sums.pop(0)
         yield summed if scale is None else scale.removed(summed)
+
+
+def between(
+    roots: Sequence[Tensor | GradientEdge],
+    inputs: Sequence[Tensor | GradientEdge],
+    factors: Sequence[Tensor],
+    keep: bool = False,
+) -> Gradients:
+    """Return gradients from some tensors of a graph to others, and free what lies between.
+
+    Args:
+        roots: Tensors with a graph, or their places in it.
+        inputs: Tensors, or places, before them.
+        factors: The gradient of each root.
+        keep: Whether what lies between is passed again.
+
+    Returns:
+        One gradient per input; None where no root reaches it.
+
+    Example:
+        >>> point = torch.ones(2, requires_grad=True)
+        >>> between([3 * point], [point], [torch.tensor([1.0, 2.0])])
+        (tensor([3., 6.]),)
+    """
+    # torch takes tensors and places of a graph in one list, which its types do not say.
+    of_inputs: Gradients = torch.autograd.grad(
+        cast("Any", roots),
+        cast("Any", inputs),
+        factors,
+        retain_graph=keep,
+        allow_unused=True,
+    )
+    return of_inputs
 
 
 def values_of(losses: Losses) -> Tensor:

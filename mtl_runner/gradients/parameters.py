@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from mtl_runner.compat.torch_modules import sequence_number
-from mtl_runner.errors import ModelError
+from mtl_runner.errors import ConfigError, ModelError
+from mtl_runner.gradients.blocks import blocks_of
 from mtl_runner.gradients.door import Lane, Losses, of
+from mtl_runner.gradients.representation import Cut, find_cut
 from mtl_runner.gradients.shards import Shards, local_part
 
 
@@ -29,6 +31,8 @@ class Parameters:
             empty if no weight is shared.
         of_likelihood: The tasks whose loss reaches each trained parameter of the likelihood.
         shards: The processes that have a part of each parameter; None: this one has all of them.
+        names: The names of the parameters in the model; empty if they are not known.
+        cut: Whether gradients of the representation can be had.
 
     Example:
         >>> trunk, heads = nn.Linear(2, 3), nn.ModuleList([nn.Linear(3, 1), nn.Linear(3, 1)])
@@ -46,6 +50,8 @@ class Parameters:
     last_shared: Sequence[nn.Parameter] = ()
     of_likelihood: Mapping[Tensor, frozenset[int]] = field(default_factory=dict)
     shards: Shards | None = None
+    names: Sequence[str] = ()
+    cut: Cut = field(default_factory=Cut)
 
     @property
     def all_owners(self) -> dict[Tensor, frozenset[int]]:
@@ -68,16 +74,20 @@ class Parameters:
                 "Give the losses as a list of scalars, one per task: every element of a stacked tensor reaches every parameter."
             )
         leaves = [leaves_of(loss) for loss in losses]
-        tensors = [
-            p
-            for p in model.parameters()
+        named = {
+            p: name
+            for name, p in model.named_parameters()
             if p.requires_grad and any(p in task_leaves for task_leaves in leaves)
-        ]
+        }
+        tensors = list(named)
         owners = [
             frozenset(t for t, task_leaves in enumerate(leaves) if p in task_leaves)
             for p in tensors
         ]
-        return cls(tensors, owners, last_shared_weights(tensors, owners, losses))
+        last_shared = last_shared_weights(tensors, owners, losses)
+        shared = {p: named[p] for p, tasks in zip(tensors, owners, strict=True) if len(tasks) > 1}
+        cut = find_cut(losses, shared, [str(t) for t in range(len(losses))])
+        return cls(tensors, owners, last_shared, names=list(named.values()), cut=cut)
 
     def reached_by(self, tasks: frozenset[int]) -> list[nn.Parameter]:
         """Return the parameters that any of these tasks reaches, in the model's order."""
@@ -93,6 +103,24 @@ class Parameters:
     def shared(self) -> list[nn.Parameter]:
         """The parameters that two or more tasks reach."""
         return [p for p, owners in zip(self.tensors, self.owners, strict=True) if len(owners) > 1]
+
+    def shared_blocks(self, kind: str) -> list[list[nn.Parameter]]:
+        """Return the shared parameters by blocks.
+
+        Args:
+            kind: The kind of the blocks, as in :func:`~mtl_runner.gradients.blocks.blocks_of`.
+
+        Raises:
+            ConfigError: If the kind is unknown, or needs names that are not known.
+        """
+        shared = self.shared
+        names = dict(zip(self.tensors, self.names, strict=False))
+        if kind in ("module", "layer") and len(names) < len(self.tensors):
+            raise ConfigError(
+                f"update.blocks={kind} needs the names of the parameters; make them by Parameters.from_losses(model, losses)."
+            )
+        known = [names.get(p, str(i)) for i, p in enumerate(shared)]
+        return [[shared[i] for i in block] for block in blocks_of(known, kind)]
 
     def norms(self, losses: Losses, tasks: Sequence[int]) -> Tensor:
         """Return the norm of each loss's gradient at all of ``last_shared``; the graphs are kept.

@@ -39,6 +39,8 @@ class AggregatorMethod:
             products: it cannot be had with ``trainer.parallel=fsdp``.
         takes_projector: Whether it takes a projector onto the dual cone, which holds the thresholds
             of the quadratic program.
+        keeps_entries: Whether its state has a number for every entry of the rows, of which there
+            must always be as many.
 
     Example:
         >>> CAGrad.options["c"], CAGrad.fewest_rows({})
@@ -54,6 +56,7 @@ class AggregatorMethod:
     has_weights: ClassVar[bool] = True
     reads_entries: ClassVar[bool] = False
     takes_projector: ClassVar[bool] = False
+    keeps_entries: ClassVar[bool] = False
 
     @staticmethod
     def fewest_rows(options: Mapping[str, Any]) -> int:
@@ -303,6 +306,7 @@ class DBMTL(AggregatorMethod):
     """
 
     reads_entries = True
+    keeps_entries = True
 
 
 class DualProj(AggregatorMethod):
@@ -392,6 +396,7 @@ class ExcessMTL(AggregatorMethod):
 
     torchjd_class = "ExcessMTL"
     reads_entries = True
+    keeps_entries = True
     options: ClassVar[Mapping[str, Any]] = {"n_warmup_steps": 1}
 
     @staticmethod
@@ -462,6 +467,8 @@ class GradDrop(AggregatorMethod):
 
     **Departs from the paper,** which drops signs in the gradients of activations, times the sign of
     the activation and summed over the batch; here it is the gradients of the shared parameters.
+    With ``update.at=representation`` it is the paper's algorithm, on the last shared activations
+    (:func:`~mtl_runner.update.sign_dropout.sign_dropout`).
 
     Its direction is no weighted sum of the rows, so ``aggregator_weight`` is empty. It draws from a
     random stream of its own.
@@ -642,7 +649,8 @@ class MGDA(AggregatorMethod):
     the paper's algorithm 2, which TorchJD follows: from three tasks on they stop at a vector that
     is too long and may go uphill on a task. So it needs no package. Where no direction serves all
     tasks the weights are 0. **Departs from the published code,** which weighs the heads, too, and
-    may divide the gradients by losses and norms first (``loss+``).
+    may divide the gradients by losses and norms first (``loss+``). With
+    ``update.at=representation`` it is the paper's MGDA-UB, which bounds the norm from above.
 
     Example:
         >>> import torch
@@ -693,6 +701,7 @@ class MoCo(AggregatorMethod):
     """
 
     reads_entries = True
+    keeps_entries = True
 
 
 class MoDo(AggregatorMethod):

@@ -112,6 +112,7 @@ class Aggregation:
         has_weights: Whether the direction is a weighted sum of the rows.
         reads_entries: Whether it looks at single entries of the rows, not only at their products.
         batches: Number of independent batches that a step takes.
+        keeps_entries: Whether its state has a number for every entry of the rows.
 
     Raises:
         ConfigError: If the name or an option is unknown, or a package is missing.
@@ -131,7 +132,7 @@ class Aggregation:
         seed: int,
     ) -> None:
         self.tasks = list(tasks)
-        self.is_random = self.takes_projector = self.serves_all_sets = False
+        self.is_random = self.takes_projector = self.keeps_entries = self.serves_all_sets = False
         self.batches = 1
         self.is_named = isinstance(aggregator, str)
         if isinstance(aggregator, str):
@@ -144,6 +145,7 @@ class Aggregation:
             self.has_weights = method.has_weights
             self.is_random = method.is_random
             self.reads_entries = method.reads_entries
+            self.keeps_entries = method.keeps_entries
             self.takes_projector = method.takes_projector
             solver = SOLVED_HERE.get(method)
             if isinstance(solver, type) and issubclass(solver, StatefulAggregator):
@@ -225,6 +227,20 @@ class Aggregation:
             return self._aggregate(aggregator, jacobian, whole_sums)
         with self.stream.on(jacobian.device):
             return self._aggregate(aggregator, jacobian, whole_sums)
+
+    def drop_signs(
+        self, jacobian: Tensor, tasks: tuple[int, ...], dropped: Callable[[Tensor | None], Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Return GradDrop's direction where it looks at more than the rows, and weights of NaN.
+
+        Args:
+            jacobian: The gradients of the active tasks, shape ``[k, P]``.
+            tasks: The indices of these k tasks.
+            dropped: Makes the direction ``[P]`` from the leak of each active task, shape ``[k]``.
+        """
+        leak = self._aggregator_for(tasks, jacobian).leak
+        with self.stream.on(jacobian.device):
+            return dropped(leak), jacobian.new_full((len(jacobian),), torch.nan)
 
     def _aggregator_for(self, tasks: tuple[int, ...], like: Tensor) -> Any:
         if self.serves_all_sets:

@@ -39,10 +39,13 @@ class Update(ABC):
         clip_blocks: Parameters whose norm is taken together; None: all of them.
 
     Attributes:
-        passes: Number of backward passes of a step with all tasks.
+        passes: Number of backward passes of a step with all tasks, on average.
         batches: Number of independent batches that a step takes. The first one is that of the
             losses; those of the others are in ``extra_losses`` during the step.
         extra_losses: Computes the losses of each extra batch of the step.
+        every: Number of steps for which weights that were found from gradients of single tasks are
+            used: those of the update, and of a weighting that looks at norms of gradients.
+        clock: Number of completed steps.
         needs_recompute: Whether a step calls ``recompute``.
         works_on_shards: Whether it works where every process has a part of each parameter and of
             its gradient (``trainer.parallel=fsdp``): what it does to one entry needs no other.
@@ -75,9 +78,11 @@ class Update(ABC):
 
     needs_recompute = False
     works_on_shards: bool = False
-    passes: int = 1
+    passes: float = 1
     batches: int = 1
     extra_losses: ExtraLosses = ()
+    every: int = 1
+    clock: int = 0
     fields: Mapping[str, int] = {}
     measured: Mapping[str, Tensor] = {}
     optimizer_tasks: Sequence[tuple[int, ...] | None] | None = None
@@ -137,9 +142,16 @@ class Update(ABC):
         self.extra_losses = extra_losses
         self.change(losses, weights, active or Active.all(len(losses)), recompute)
         self.extra_losses = ()
+        self.clock += 1
 
-    def skip(self) -> None:  # noqa: B027  # most updates have nothing to do
+    @property
+    def is_due(self) -> bool:
+        """Whether gradients of single tasks are looked at in the step that comes (``every``)."""
+        return not self.clock % self.every
+
+    def skip(self) -> None:
         """Count a step whose batch has no label at all, without changing a parameter."""
+        self.clock += 1
 
     @abstractmethod
     def change(
@@ -147,8 +159,9 @@ class Update(ABC):
     ) -> None:
         """Change the parameters once; as :meth:`__call__`, with every argument given."""
 
-    def at_step(self, step: int) -> None:  # noqa: B027  # most updates do not count
+    def at_step(self, step: int) -> None:
         """Set the number of completed steps, where something else (a stack) took them."""
+        self.clock = step
 
     def clear_gradients(self) -> None:
         """Set every gradient to None, so that an optimizer leaves alone what gets no new one."""
@@ -169,10 +182,14 @@ class Update(ABC):
                 torch.nn.utils.clip_grad_norm_(block, self.clip)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of the optimizers, for a checkpoint."""
-        return {"optimizers": [optimizer.state_dict() for optimizer in self.optimizers]}
+        """Return the state of the optimizers and the number of steps, for a checkpoint."""
+        return {
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "clock": self.clock,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a state of :meth:`state_dict`."""
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(cut_like_optimizer(saved, optimizer))
+        self.clock = state.get("clock", 0)  # earlier versions kept it where they used it

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from mtl_runner.compat.torch_optimizers import needs_closure
 from mtl_runner.config.times import RunLength, parse_time
 from mtl_runner.errors import ConfigError
-from mtl_runner.errors.checks import positive
+from mtl_runner.errors.checks import positive, whole_number
 from mtl_runner.gradients import door
 from mtl_runner.gradients.door import Losses
 from mtl_runner.gradients.parameters import Parameters
@@ -55,6 +55,8 @@ class Joint(Update):
             and ``start``, when the part begins to move (epochs, ``"1000 steps"``, ``"25%"``), and
             ``gain``, a factor on its initial weights. Parts that are not named keep the
             optimizer's settings.
+        every: Number of steps between two looks at the norms of the tasks' gradients, for a
+            weighting that learns from them (GradNorm); in between its weights stand still.
         tasks: The tasks, in order; for ``groups``.
         length: The length of the run; for ``start``.
 
@@ -81,9 +83,11 @@ class Joint(Update):
         clip: float | None = None,
         clip_blocks: Sequence[Sequence[nn.Parameter]] | None = None,
         groups: Mapping[str, Mapping[str, Any]] | None = None,
+        every: int = 1,
         tasks: Sequence[Task] = (),
         length: RunLength | None = None,
     ) -> None:
+        self.every = whole_number(every, "update.every", 1)
         parts = parts_of(parameters, tasks)
         self.settings = read_settings(groups, parts, tasks, "update.groups")
         self.blocks = parts if groups else {"": parameters.tensors}
@@ -91,7 +95,6 @@ class Joint(Update):
         self.differs = any({"start", "gain"} & set(part) for part in self.settings.values())
         # The step at which a part begins to move.
         self.starts: dict[str, int] = {}
-        self.clock = 0
         for name, settings in self.settings.items():
             if "start" in settings:
                 self.starts[name] = parse_time(
@@ -101,7 +104,7 @@ class Joint(Update):
                 gain = positive(settings.pop("gain"), f"update.groups.{name}.gain")
                 _scale_weights(self.blocks[name], gain)
         super().__init__(parameters, make_optimizer, clip, clip_blocks)
-        if not self.starts:
+        if not self.starts and self.every == 1:
             self.optimizer_tasks = [None] * len(self.optimizers)
 
     def make_step_functions(self) -> list[Callable[[], Any]]:
@@ -136,7 +139,6 @@ class Joint(Update):
             if self.clock < start:
                 for parameter in self.blocks[name]:
                     parameter.grad = None
-        self.clock += 1
         self.clip_gradients()
         for take_step in self.step_functions:
             take_step()
@@ -162,26 +164,8 @@ class Joint(Update):
             self._take_gradients(current, weights, active)
             return total
 
-        self.clock += 1
         (optimizer,) = self.optimizers
         optimizer.step(objective)  # type: ignore[arg-type]
-
-    def skip(self) -> None:
-        """Count a step whose batch has no label at all."""
-        self.clock += 1
-
-    def at_step(self, step: int) -> None:
-        """Set the number of completed steps, by which parts start."""
-        self.clock = step
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state of the optimizers and the number of completed steps."""
-        return {**super().state_dict(), "clock": self.clock}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a state of :meth:`state_dict`."""
-        super().load_state_dict(state)
-        self.clock = state["clock"]
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@
     python scripts/benchmark --images   # training on image files, beside Lightning
     python scripts/benchmark --csv docs/tables  # write the table as CSV, too; for all of them
     python scripts/benchmark --stacked  # stacked replicas (--steps-only, --sweeps-only)
+    python scripts/benchmark --representation  # MGDA at the parameters and at the representation
     python scripts/benchmark --devices  # two processes beside torch's DistributedDataParallel
 
 mtl-runner records everything. All loops run interleaved in one process with one thread; the numbers
@@ -31,6 +32,7 @@ parser.add_argument("--whole", action="store_true")
 parser.add_argument("--scale", action="store_true")
 parser.add_argument("--images", action="store_true")
 parser.add_argument("--stacked", action="store_true")
+parser.add_argument("--representation", action="store_true")
 parser.add_argument("--devices", action="store_true")
 parser.add_argument("--problems", nargs="*", metavar="DATA=PATH")
 parser.add_argument("--steps-only", action="store_true", help="of --stacked only the steps")
@@ -62,6 +64,11 @@ elif options.images:
     from images import measure_images
 
     measure_images(min(options.repeats, 5), options.csv)
+elif options.representation:
+    # Its backbone needs torchvision or timm, too.
+    from representation import measure_representation
+
+    measure_representation(min(options.repeats, 7), options.csv)
 elif options.stacked:
     part = "steps" if options.steps_only else "sweeps" if options.sweeps_only else "all"
     measure_stacks(options.repeats, options.epochs, part, options.runs, options.data, options.csv)

@@ -111,6 +111,7 @@ FEW: dict[str, tuple[str, ...]] = {
     "fresh": ("weighting=fixed", "update=per_task", "update.gradients=fresh"),
     "upgrad": ("weighting=upgrad",),
     "homoscedastic": ("weighting=fixed", "likelihood=homoscedastic"),
+    "representation": ("weighting=mgda", "update.at=representation"),
 }
 
 
@@ -130,6 +131,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "average": ("weighting=uncertainty", "trainer.ema=0.9"),
     "optimizers": ("weighting=fixed", "optimizer.parts={shared: {lr: 0.003}, tags: {lr: 0.1}}"),
     "conflicts": ("weighting=pcgrad", "record.gradients=true"),
+    "signs": ("weighting=graddrop", "update.at=representation"),
     "warm_up": ("weighting=fixed", "trainer.warmup=3 steps", "trainer.lr_scheduler_per=step"),
     "predicted_noise": ("weighting=uncertainty", "likelihood=heteroscedastic"),
     "sums": ("weighting=fixed", "likelihood=homoscedastic", "likelihood.reduce=mean"),

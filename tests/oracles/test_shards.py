@@ -40,6 +40,8 @@ FEW = {
 }
 
 MORE = {
+    "blocks": ("weighting=gradvac", "update.blocks=tensor"),
+    "every": ("weighting=nash_mtl", "update.every=3"),
     "fresh": ("weighting=fixed", "update=per_task", "update.gradients=fresh"),
     "decay": ("weighting=fixed", "update=per_task", "optimizer.weight_decay=0.1"),
     "pcgrad": ("weighting=pcgrad", "record.gradients=true"),

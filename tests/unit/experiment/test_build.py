@@ -210,3 +210,28 @@ def test_float64_is_that_of_data_parameters_and_losses_and_leaves_the_dataset_al
     assert {p.dtype for p in learner.model.parameters()} == {torch.float64}
     (kept,) = datasets.values()
     assert kept.splits["train"].inputs.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (("update.every=5",), "update.every=5 says how often gradients of single tasks are looked at, and neither update=joint nor the weighting Fixed does so; leave it out, or use update=jacobian or weighting=gradnorm."),
+        (("weighting=mgda", "update.at=representation", "trainer.accumulate=2"), "update.at=representation needs the graph of the whole batch, without a scale, and whole parameters, which trainer.accumulate does not leave; lower data.batch_size, or update.at=parameters."),
+        (("weighting=per_task_adam", "update.every=5"), "update.every is not an option of PerTask; allowed: gradients, groups."),
+    ],
+)  # fmt: skip
+def test_an_option_of_the_update_that_the_run_does_not_allow(
+    overrides: tuple[str, ...], sentence: str
+) -> None:
+    """Breaks if gradients are taken of a part of the batch, or an option does nothing."""
+    with pytest.raises(ConfigError) as error:
+        build(compose(*DATA, "weighting=fixed", *overrides))
+    assert str(error.value) == sentence
+
+
+def test_the_number_of_passes_says_what_holding_the_weights_saves() -> None:
+    """Breaks if a comparison calls a method as costly as without update.every."""
+    built = build(compose(*DATA, "weighting=mgda", "update.every=4"))
+    assert built.learner.backward_passes == 1.25
+    built = build(compose(*DATA, "weighting=gradnorm", "update.every=4"))
+    assert built.learner.backward_passes == 1.5

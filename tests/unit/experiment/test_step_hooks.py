@@ -65,7 +65,7 @@ def test_nothing_is_measured_for_frozen_weights() -> None:
     _, learner = learner_of_squares()
     weighting = Frozen(learner.weighting.tasks)
     learner.__dict__["hooks"] = [
-        GradientNormHook(weighting, learner.update.parameters),
+        GradientNormHook(weighting, learner.update),
         LossChangeHook(weighting),
     ]
     learner.step(NO_DATA, Active.all(2))
@@ -77,10 +77,26 @@ def test_the_norms_are_taken_before_the_update_for_active_tasks_only() -> None:
     weighting, learner = learner_of_squares()
     parameters = learner.update.parameters
     object.__setattr__(parameters, "last_shared", [learner.model.point])
-    learner.__dict__["hooks"] = [GradientNormHook(weighting, parameters)]
+    learner.__dict__["hooks"] = [GradientNormHook(weighting, learner.update)]
     active = Active((1.0, 0.0))
     learner.step(NO_DATA, active)
     ((norms, losses, observed_active),) = weighting.observed
     assert_near(norms, torch.tensor([2.0, 0.0]), 1e-14)
     assert_near(losses, torch.tensor([1.0, 12.0]), 0)
     assert observed_active is active
+
+
+def test_norms_are_taken_at_every_such_step_and_the_weighting_stands_still_between() -> None:
+    """Breaks if update.every leaves an old gradient to step along, or counts a skipped step out."""
+    weighting, learner = learner_of_squares()
+    object.__setattr__(learner.update.parameters, "last_shared", [learner.model.point])
+    learner.__dict__["hooks"] = [GradientNormHook(weighting, learner.update)]
+    learner.update.every = 3
+    counts = []
+    for step in range(8):
+        if step == 2:
+            learner.update.skip()
+        else:
+            learner.step(NO_DATA, Active.all(2))
+        counts.append(len(weighting.observed))
+    assert counts == [1, 1, 1, 2, 2, 2, 3, 3]

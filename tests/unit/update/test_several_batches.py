@@ -169,3 +169,30 @@ def test_a_step_with_another_number_of_batches_is_refused() -> None:
         "A step of this update takes 2 independent batches; found 1: give a function that computes the losses of each of the others as extra_losses=[...]."
     )
     update([point[0], point[1]], extra_losses=[lambda: [point[0], 2 * point[1]]])
+
+
+def test_every_block_has_weights_of_its_own_on_all_batches() -> None:
+    """Breaks if update.blocks mixes the blocks of two batches, or drops one of the batches."""
+    rows = {
+        batch: (random_rows(2, seed=seed), random_rows(2, seed=seed + 1))
+        for batch, seed in ((0, 20), (1, 30))
+    }
+    blocks = [nn.Parameter(torch.zeros(rows[0][b].shape[1])) for b in (0, 1)]
+    parameters = Parameters(blocks, [frozenset({0, 1})] * 2, names=["a", "b"])
+    update = Jacobian(
+        parameters,
+        SGD,
+        make_tasks(x="regression", y="regression"),
+        aggregator="modo",
+        blocks="tensor",
+    )
+
+    def losses_on(batch: int) -> list[Tensor]:
+        sums = [rows[batch][b] @ block for b, block in enumerate(blocks)]
+        return list((sums[0] + sums[1]).unbind())
+
+    update(losses_on(0), extra_losses=[lambda: losses_on(1)])
+    for b, block in enumerate(blocks):
+        alone = DoubleSampling(2, gamma=0.1, rho=0.1)
+        direction, _ = alone([rows[0][b], rows[1][b]], (0, 1), torch.clone)
+        assert_near(block.grad, direction, 1e-12)
