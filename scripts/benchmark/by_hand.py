@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,25 +22,35 @@ from tables import Table
 from torch import Tensor
 from torch.func import functional_call, jacrev, vmap
 
-# From the model, the losses and the batch to the weights.
-Weights = Callable[[Any, list[Tensor], Any], Tensor]
 TASKS = 4
 # Options of a method in the comparison, the same by hand.
 OPTIONS = {"ntk": ("weighting.every=20",), "frozen_mean": ("weighting.after=1 step",)}
 
 
-def values_of(losses: list[Tensor]) -> Tensor:
-    """Return the losses as one tensor without a graph."""
-    return torch.stack([loss.detach() for loss in losses])
+@dataclass(frozen=True)
+class Given:
+    """What a hand-written method sees of a step."""
+
+    model: Any
+    losses: list[Tensor]
+    batch: Any
+
+    @property
+    def values(self) -> Tensor:
+        """The losses as one tensor without a graph."""
+        return torch.stack([loss.detach() for loss in self.losses])
+
+
+Weights = Callable[[Given], Tensor]
 
 
 def cov() -> Weights:
     """Return CoV-Weighting with running sums."""
     steps, mean_loss, mean_ratio, sums = 0, torch.zeros(4), torch.zeros(4), torch.zeros(4)
 
-    def weights(model: Any, losses: list[Tensor], batch: Any) -> Tensor:
+    def weights(given: Given) -> Tensor:
         nonlocal steps, mean_loss, mean_ratio, sums
-        values = values_of(losses)
+        values = given.values
         if steps > 1:
             variation = torch.sqrt(sums / steps + 1e-8) / mean_ratio
             result = variation / variation.sum()
@@ -59,9 +70,9 @@ def softadapt() -> Weights:
     """Return SoftAdapt with beta 0.1."""
     previous: Tensor | None = None
 
-    def weights(model: Any, losses: list[Tensor], batch: Any) -> Tensor:
+    def weights(given: Given) -> Tensor:
         nonlocal previous
-        values = values_of(losses)
+        values = given.values
         slopes = torch.zeros_like(values) if previous is None else values - previous
         previous = values
         return torch.softmax(0.1 * slopes, 0)
@@ -74,9 +85,9 @@ def relobralo() -> Weights:
     first, previous, before = None, None, torch.ones(TASKS)
     generator = torch.Generator().manual_seed(0)
 
-    def weights(model: Any, losses: list[Tensor], batch: Any) -> Tensor:
+    def weights(given: Given) -> Tensor:
         nonlocal first, previous, before
-        values = values_of(losses)
+        values = given.values
         first = values if first is None else first
         previous = values if previous is None else previous
         since_first = TASKS * torch.softmax(values / first, 0)
@@ -93,11 +104,11 @@ def norm_balance() -> Weights:
     """Return gradient-norm balancing at the last layer of the trunk."""
     total, mass = torch.zeros(TASKS), 0.0
 
-    def weights(model: Any, losses: list[Tensor], batch: Any) -> Tensor:
+    def weights(given: Given) -> Tensor:
         nonlocal total, mass
-        layer = [p for p in model.trunk.parameters() if p.dim() > 1][-1]
+        layer = [p for p in given.model.trunk.parameters() if p.dim() > 1][-1]
         norms = torch.stack(
-            [torch.autograd.grad(loss, layer, retain_graph=True)[0].norm() for loss in losses]
+            [torch.autograd.grad(loss, layer, retain_graph=True)[0].norm() for loss in given.losses]
         )
         total, mass = 0.999 * total + 0.001 * norms, 0.999 * mass + 0.001
         means = total / mass
@@ -110,12 +121,14 @@ def lra() -> Weights:
     """Return learning-rate annealing every 10 steps."""
     current, step = torch.ones(TASKS), 0
 
-    def weights(model: Any, losses: list[Tensor], batch: Any) -> Tensor:
+    def weights(given: Given) -> Tensor:
         nonlocal current, step
         if step % 10 == 0:
             rows = []
-            for loss in losses:
-                parts = torch.autograd.grad(loss, list(model.trunk.parameters()), retain_graph=True)
+            for loss in given.losses:
+                parts = torch.autograd.grad(
+                    loss, list(given.model.trunk.parameters()), retain_graph=True
+                )
                 rows.append(torch.cat([part.flatten().abs() for part in parts]))
             means = torch.stack([row.mean() for row in rows])
             current = 0.9 * current + 0.1 * rows[0].max() / (current * means)
@@ -130,13 +143,13 @@ def ntk() -> Weights:
     """Return NTK weighting every 20 steps, which is once per epoch here."""
     current, step = torch.ones(TASKS), 0
 
-    def weights(model: Any, losses: list[Tensor], batch: Any) -> Tensor:
+    def weights(given: Given) -> Tensor:
         nonlocal current, step
         if step % 20 == 0:
-            parameters = {name: p.detach() for name, p in model.named_parameters()}
+            parameters = {name: p.detach() for name, p in given.model.named_parameters()}
 
             def outputs(tensors: dict[str, Tensor], row: Tensor) -> Tensor:
-                answers = functional_call(model, tensors, (row[None],))
+                answers = functional_call(given.model, tensors, (row[None],))
                 return torch.cat([answer.flatten() for answer in answers.values()])
 
             def lengths(row: Tensor) -> Tensor:
@@ -144,8 +157,8 @@ def ntk() -> Weights:
                 return sum(part.flatten(1).square().sum(1) for part in jacobian.values())
 
             with torch.no_grad():
-                sizes = [answer.shape[1] for answer in model(batch.inputs[:1]).values()]
-            diagonal = vmap(lengths, chunk_size=6)(batch.inputs)
+                sizes = [answer.shape[1] for answer in given.model(given.batch.inputs[:1]).values()]
+            diagonal = vmap(lengths, chunk_size=6)(given.batch.inputs)
             traces = torch.stack([part.mean() for part in diagonal.split(sizes, 1)])
             current = traces.sum() / traces
         step += 1
@@ -157,7 +170,7 @@ def ntk() -> Weights:
 def frozen_mean() -> Weights:
     """Return constant weights, which is what is left once the weights are frozen."""
     constant = torch.tensor([0.5, 1.0, 2.0, 0.1])
-    return lambda model, losses, batch: constant
+    return lambda _: constant
 
 
 METHODS: dict[str, Callable[[], Weights]] = {
@@ -178,7 +191,7 @@ def loop(method: str) -> Callable[[], None]:
     def step(model: Any, tasks: Any, batch: Any, optimizer: torch.optim.Optimizer) -> None:
         outputs = model(batch.inputs)
         losses = [task.loss(outputs, batch.targets) for task in tasks]
-        weights = weights_of(model, losses, batch)
+        weights = weights_of(Given(model, losses, batch))
         optimizer.zero_grad()
         torch.dot(weights, torch.stack(losses)).backward()
         optimizer.step()
