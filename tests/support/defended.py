@@ -178,14 +178,15 @@ RANGES: Mapping[str, Range] = {
 # Keys for which the config says what null means.
 NULL = re.compile(
     r"trainer\.(evaluate_every|patience|give_up|clip|lr_scheduler)|(weighting|likelihood)\.lr"
-    r"|weighting\.(reference|nadir|decay|length)|data\.(tasks|cache|features)|update\.groups"
+    r"|weighting\.(reference|nadir)|data\.(tasks|cache|features)|update\.groups"
     r"|schedule\.(order|proportions|threshold)"
+    r"|weighting\.(decay|length)"
 )
 # Mappings for which nothing is a value: null and {} set no entry.
 NOTHING = re.compile(
-    r"data|model|trainer|optimizer|weighting|likelihood|update|schedule|record"
+    r"data|model|trainer|optimizer|weighting|likelihood|update|schedule|record|weighting\.shares"
     r"|data\.(metrics|losses|slopes|intercepts|noise|targets|split)|optimizer\.parts|update\.groups"
-    r"|update\.options|(weighting|likelihood)\.frozen|weighting\.(weights|init|reference|nadir|shares)"
+    r"|update\.options|(weighting|likelihood)\.frozen|weighting\.(weights|init|reference|nadir)"
     r"|trainer\.give_up|likelihood\.init|schedule\.(start|until|knots|proportions|threshold)"
 )
 # Mappings {task: number}, whose other entries stay.
