@@ -307,7 +307,7 @@ def _different_in_parts(learner: Learner) -> str:
         *(
             f"the loss term {task.name!r} sees the rows of a part"
             for task in learner.likelihood.tasks
-            if task.loss_term is not None
+            if task.loss_term is not None and task.points is None
         ),
     ]
     differences = " and ".join(reason for reason in reasons if reason)
@@ -337,7 +337,7 @@ def _different_on_devices(learner: Learner) -> str:
         *(
             f"the loss term {task.name!r} is taken over the rows of each process, and averaged"
             for task in learner.likelihood.tasks
-            if task.loss_term is not None
+            if task.loss_term is not None and task.points is None
         ),
     ]
     differences = " and ".join(reason for reason in reasons if reason)

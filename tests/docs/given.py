@@ -28,6 +28,10 @@ FEW_ROWS = {
     "reuters": ("data.tokens=20", "data.min_texts=1"),
     "nyuv2": ("model.width=4", "model.depth=2"),
     "cityscapes": ("model.width=4", "model.depth=2"),
+    **dict.fromkeys(
+        ("helmholtz", "kovasznay", "burgers_inverse"),
+        ("data.n_interior=60", "data.grid_lines=9", "model.hidden=[8]"),
+    ),
 }
 SHORT_STUDY = (
     "study.seeds=2",

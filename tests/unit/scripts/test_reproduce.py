@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from types import ModuleType
 
@@ -111,3 +112,25 @@ def test_a_table_of_related_tasks_compares_with_single_task_runs_of_the_same_see
     ]
     related.picture(tmp_path / "related.png", changes)
     assert (tmp_path / "related.png").stat().st_size > 1000
+
+
+def test_the_runs_of_physics_can_be_built() -> None:
+    """Breaks if the script ends an hour later with an unknown option."""
+    runs = load_script("reproduce/physics.py").runs()
+    assert len(runs) == 15
+    for (problem, *_), options in runs.items():
+        if problem in ("helmholtz", "burgers_inverse"):
+            assert build(compose_config(*options, "data.grid_lines=5")).data.tasks[1].name == "pde"
+
+
+def test_a_row_of_physics_tells_errors_of_the_test_grid(tmp_path: Path) -> None:
+    """Breaks if the table shows validation, the last model, or one of several outputs."""
+    test = {"relative_l2": 0.0123}
+    tasks = {
+        "u": {"metrics": {"relative_l2": {}}, "best": {"test": test}},
+        "v": {"metrics": {"relative_l2": {}}, "best": {"test": {"relative_l2": 0.5}}},
+        "pde": {"metrics": {}, "best": {"test": {"viscosity_error": 0.02}}},
+    }
+    (tmp_path / "summary.json").write_text(json.dumps({"steps": 40, "tasks": tasks}))
+    cells = load_script("reproduce/physics.py").cells(tmp_path)
+    assert cells == ("40", "u 1.23 %, v 50 %, viscosity 2 % off")

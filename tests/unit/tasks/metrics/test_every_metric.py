@@ -174,6 +174,7 @@ def test_every_metric_of_ours_knows_its_direction() -> None:
             "rmsle",
             "mae",
             "rrmse",
+            "relative_l2",
             "median_absolute_error",
             "abs_err",
             "rel_err",

@@ -183,3 +183,17 @@ def test_an_image_task_without_measures_keeps_the_metrics_of_its_kind() -> None:
         7 * (task.trivial_output(target) - target).abs().nanmean().item()
     )
     assert task.metric_names == ["rmse", "mae", "r2", "rrmse"]
+
+
+def test_the_relative_l2_error_is_a_ratio_of_norms_in_target_units() -> None:
+    """Breaks if offset or scale of the target is forgotten, or a missing label counts."""
+    task = Task("u", size=1, offset=2.0, scale=5.0, missing=True, metrics=("relative_l2",))
+    target = torch.tensor([[1.0], [-3.0], [torch.nan], [0.5]])
+    output = torch.tensor([[1.5], [-2.0], [9.0], [0.0]])
+    errors = 5.0 * torch.tensor([0.5, 1.0, -0.5])
+    truth = 2.0 + 5.0 * torch.tensor([1.0, -3.0, 0.5])
+    expected = (errors.norm() / truth.norm()).item()
+    assert task.measure(output, target)["relative_l2"].item() == pytest.approx(expected)
+    metric = task.all_metrics[0]
+    parts = [metric.batch_function(output[i : i + 2], target[i : i + 2], task) for i in (0, 2)]
+    assert metric.compute(parts[0] + parts[1], task).item() == pytest.approx(expected)
