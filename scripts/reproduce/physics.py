@@ -50,12 +50,11 @@ WITH_LBFGS = {
         "trainer.epochs=40",
     ],
     "burgers": [
-        "weighting.weights={u: 20, boundary: 20}",
         "data.batch_size=200",
         "data.n_initial=200",
         "data.n_boundary=100",
         "data.n_interior=2500",
-        "trainer.epochs=90",
+        "trainer.epochs=100",
     ],
     "burgers_inverse": [
         "weighting.weights.u=20",
@@ -131,7 +130,8 @@ def main(only: str | None, output: Path) -> None:
             continue
         directory = output / f"{problem}_{weighting.split()[0]}_{optimizer}"
         before = cpu_seconds()
-        command = [sys.executable, "-m", "mtl_runner", *options, f"hydra.run.dir={directory}"]
+        target = ("record.plots=none", f"hydra.run.dir={directory}")
+        command = [sys.executable, "-m", "mtl_runner", *options, *target]
         subprocess.run(command, check=True, stdout=sys.stderr)
         seconds = cpu_seconds() - before
         row = (problem, weighting, optimizer, *cells(directory), f"{seconds:.0f}")
