@@ -108,6 +108,7 @@ def test_a_loss_term_of_the_command_line_sees_the_model(mtl: Command, tmp_path: 
     assert "Traceback" not in done.err
 
 
+@pytest.mark.long
 def test_runs_of_an_equation_stack_and_lbfgs_says_why_not(mtl: Command, tmp_path: Path) -> None:
     """Breaks if an equation trains one run after another, or nobody says why."""
     options = ("data=helmholtz", "data.n_boundary=32", *SMALL, "hydra/launcher=stacked")
