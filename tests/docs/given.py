@@ -6,7 +6,7 @@ import contextlib
 import gzip
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from torch import nn
 
 from mtl_runner import Task
 from tests.docs.blocks import block_with
+from tests.support.qm9_files import write_qm9
 
 # For a run of a second or less; the keys of the data sets that are drawn or read in full.
 QUICK = ("trainer.epochs=2", "record.plots=none")
@@ -24,6 +25,7 @@ FEW_ROWS = {
     "scenes": ("data.n=16", "data.n_val=8", "data.n_test=8", "model.width=4", "model.depth=2"),
     "gradnorm_toy": ("data.n=400", "data.n_val=100", "data.n_test=100"),
     "multi_digits": ("data.rows=200",),
+    "qm9": ("data.molecules=40", "data.val=5", "data.test=5"),
     "related": ("data.n=200", "data.n_val=50", "data.n_test=50"),
     "reuters": ("data.tokens=20", "data.min_texts=1"),
     "nyuv2": ("model.width=4", "model.depth=2"),
@@ -108,12 +110,14 @@ def write_pixels(folder: Path, size: tuple[int, int], label: str, classes: int) 
                 np.save(folder / split / name / f"{i}.npy", array)
 
 
-MAKERS = {
+MAKERS: dict[str, Callable[[Path], object]] = {
     "reuters": write_reuters,
     "multi_mnist": write_multi_mnist,
     "nyuv2": lambda folder: write_pixels(folder, (288, 384), "label", 13),
     "cityscapes": lambda folder: write_pixels(folder, (128, 256), "label_7", 7),
+    "qm9": write_qm9,
 }
+OF_A_PACKAGE = ("qm9",)  # without a path its files are those of an extra
 
 
 def quick(command: Sequence[str], folder: Path) -> list[str]:
@@ -140,6 +144,9 @@ def quick(command: Sequence[str], folder: Path) -> list[str]:
         if key == "seed" and value.startswith("range("):
             option = "seed=range(0,1)"
         replaced.append(option)
+    if data in OF_A_PACKAGE:
+        MAKERS[data](folder / "given" / data)
+        replaced.append(f"data.path={folder / 'given' / data}")
     changes = [
         *FEW_ROWS.get(data, ()),
         *(QUICK if not any(re.match("resume=(?!true)", option) for option in options) else ()),
