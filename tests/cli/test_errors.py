@@ -271,19 +271,19 @@ CASES: dict[str, tuple[tuple[str, ...], str]] = {
     ),
     "an optimizer that is no file": (
         ("optimizer=sophia",),
-        "allowed: adam, adamw, adamw_strong, sgd (any other class: optimizer._target_=my_package.MyOptimizer).",
+        "allowed: adam, adamw, adamw_strong, lbfgs, sgd (any other class: optimizer._target_=my_package.MyOptimizer).",
     ),
     "an optimizer of timm": (
         ("optimizer=lion",),
-        "allowed: adam, adamw, adamw_strong, sgd (any other class: optimizer._target_=timm.optim.Lion).",
+        "allowed: adam, adamw, adamw_strong, lbfgs, sgd (any other class: optimizer._target_=timm.optim.Lion).",
     ),
     "an optimizer of torch": (
         ("optimizer=rmsprop",),
-        "allowed: adam, adamw, adamw_strong, sgd (any other class: optimizer._target_=torch.optim.RMSprop).",
+        "allowed: adam, adamw, adamw_strong, lbfgs, sgd (any other class: optimizer._target_=torch.optim.RMSprop).",
     ),
     "the path of a class": (
         ("optimizer=torch.optim.SGD",),
-        "allowed: adam, adamw, adamw_strong, sgd (any other class: optimizer._target_=torch.optim.SGD).",
+        "allowed: adam, adamw, adamw_strong, lbfgs, sgd (any other class: optimizer._target_=torch.optim.SGD).",
     ),
     "debugging without a plus": (
         ("debug=true",),

@@ -146,7 +146,7 @@ RANGES: Mapping[str, Range] = {
     r"data\.(sigma|temperature)": POSITIVE,
     r"data\.(val|test|split\.val|split\.test)": Range(0, 1, open_low=True, open_high=True),
     r"data\.ink": Range(1, 16, integer=True),
-    r"trainer\.(epochs|threads|patience)": COUNT,
+    r"trainer\.(epochs|threads|patience)|update\.every": COUNT,
     r"trainer\.devices": Range(1, 1024, integer=True),
     r"trainer\.timeout": POSITIVE,
     r"trainer\.clip": POSITIVE,

@@ -75,7 +75,7 @@ METHODS: dict[str, tuple[str, ...]] = {
     "excess_mtl_warming_up": ("weighting=excess_mtl", "update.options.n_warmup_steps=15"),
     "per_task_fresh": ("weighting=fixed", "update=per_task", "update.gradients=fresh"),
     "groups_started_late": ("weighting=fixed", "update.groups.shared.start=50%"),
-    "gradvac_by_layer": ("weighting=gradvac", "update.blocks=layer"),
+    "gradvac_by_tensor": ("weighting=gradvac", "update.blocks=tensor"),
     # Eight steps do not divide the batches of an epoch, so that a run is resumed inside a period.
     "nash_mtl_held": ("weighting=nash_mtl", "update.every=8"),
     # Updates with weights that are not 1, where they have an effect.
