@@ -125,6 +125,15 @@ class ForwardPass(nn.Module):
         functions = {"loss": task.loss_term, **task.term_metrics}
         return {name: self._term_value(f, task, batch) for name, f in functions.items()}
 
+    def residuals(self, task: Task, batch: Split) -> Tensor:
+        """Return the residuals of a loss term that sees the model, on its own points or rows.
+
+        Args:
+            task: The loss term's task, which has residuals.
+            batch: As in :meth:`term_losses`.
+        """
+        return self._term_value(task.residuals, task, batch)
+
     def _term_value(
         self, function: Callable[[Any, Any], Tensor] | None, task: Task, batch: Split
     ) -> Tensor:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.func import vjp, vmap
 
 from mtl_runner.data.dataset import Split, StandIn
-from mtl_runner.data.inputs import InputTensors
 from mtl_runner.errors import ConfigError
 from mtl_runner.errors.messages import out_of_memory
 from mtl_runner.experiment.forward import ForwardPass
@@ -30,11 +30,12 @@ def kernel_traces(
     """Return the mean of the diagonal of each task's neural tangent kernel.
 
     An entry of the diagonal is the squared length of the gradient of one output for one labelled
-    row, with respect to all trained parameters of the model. The model is in evaluation mode.
+    row, with respect to all trained parameters of the model; of a loss term with residuals, that of
+    the residual at one of its points. The model is in evaluation mode.
 
     Args:
         forward_pass: The forward pass.
-        batch: The rows of the batch, of this process.
+        batch: The rows and points of the batch, of this process.
         tasks: The tasks; those without a labelled row have 0.
         ranks: The processes that share the batch; None: this one has all of it.
 
@@ -57,7 +58,12 @@ def kernel_traces(
     training = forward_pass.model.training
     forward_pass.model.eval()
     try:
-        squares = _squared_lengths(forward_pass, batch, [task.name for task in tasks])
+        squares = _squares_of_outputs(forward_pass, batch, tasks)
+        squares |= {
+            task.name: _squares_of_residuals(forward_pass, batch, task)
+            for task in tasks
+            if task.residuals is not None
+        }
     except RuntimeError as error:
         if out_of_memory(error):
             raise
@@ -70,7 +76,11 @@ def kernel_traces(
     sums = []
     for task in tasks:
         of_task = squares[task.name]
-        labelled = task.labelled(batch.targets[task.name])
+        labelled = (
+            torch.ones(len(of_task), dtype=torch.bool, device=of_task.device)
+            if task.residuals is not None
+            else task.labelled(batch.targets[task.name])
+        )
         if isinstance(batch, StandIn):
             labelled = torch.zeros_like(labelled)
         total = torch.where(labelled[:, None], of_task, 0.0).sum(dtype=torch.float64)
@@ -84,10 +94,44 @@ def kernel_traces(
     return means
 
 
-def _squared_lengths(
-    forward_pass: ForwardPass, batch: Split, names: Sequence[str]
+def _squares_of_outputs(
+    forward_pass: ForwardPass, batch: Split, tasks: Sequence[Task]
 ) -> dict[str, Tensor]:
     """Return the squared lengths of the gradients of all outputs, ``[N, outputs]`` by task."""
+    names = [task.name for task in tasks if task.residuals is None]
+    if not names:
+        return {}
+    sizes: list[int] = []
+
+    def outputs(of: ForwardPass, row: Split) -> Tensor:
+        answers = of.outputs(row.inputs)
+        sizes[:] = [answers[name].numel() for name in names]
+        return torch.cat([answers[name].flatten() for name in names])
+
+    lengths = _squared_lengths(forward_pass, Split(batch.inputs, {}), outputs)
+    return dict(zip(names, torch.split(lengths, sizes, 1), strict=True))
+
+
+def _squares_of_residuals(forward_pass: ForwardPass, batch: Split, task: Task) -> Tensor:
+    """Return the squared lengths of the gradients of a term's residuals, ``[N, residuals]``."""
+    name = task.name
+    if task.points is None:
+        rows = Split(batch.inputs, batch.targets)
+    else:
+        rows = Split(batch.points[name], {}, points={name: batch.points[name]})
+    return _squared_lengths(forward_pass, rows, lambda of, row: of.residuals(task, row).flatten())
+
+
+def _squared_lengths(
+    forward_pass: ForwardPass, rows: Split, numbers_of: Callable[[ForwardPass, Split], Tensor]
+) -> Tensor:
+    """Return the squared lengths of the gradients of some numbers of every row, ``[N, k]``.
+
+    Args:
+        forward_pass: The forward pass.
+        rows: The rows.
+        numbers_of: From the forward pass and one row to its numbers ``[k]``.
+    """
     model = forward_pass.model
     trained = {
         f"model.{name}": p.detach() for name, p in model.named_parameters() if p.requires_grad
@@ -97,25 +141,18 @@ def _squared_lengths(
         for name, tensor in (*model.named_parameters(), *model.named_buffers())
         if f"model.{name}" not in trained
     }
-    outputs_of = pure(forward_pass, "outputs")
-    inputs = InputTensors(batch.inputs)
     with torch.no_grad():
-        first = forward_pass.outputs(inputs.map(lambda tensor: tensor[:1]))
-    sizes = [first[name].numel() for name in names]
-    numbers = sum(parameter.numel() for parameter in trained.values())
-    # Rows at once, and outputs of a row at once.
-    rows = max(1, LARGEST // max(1, numbers * sum(sizes)))
-    chunk = max(1, min(sum(sizes), LARGEST // max(1, numbers)))
-    basis = torch.eye(sum(sizes), dtype=first[names[0]].dtype, device=inputs.device)
+        first = numbers_of(forward_pass, rows.apply(lambda tensor: tensor[:1]))
+    parameters = sum(parameter.numel() for parameter in trained.values())
+    # Rows at once, and numbers of a row at once.
+    at_once = max(1, LARGEST // max(1, parameters * len(first)))
+    chunk = max(1, min(len(first), LARGEST // max(1, parameters)))
+    basis = torch.eye(len(first), dtype=first.dtype, device=first.device)
+    of_parameters = pure(forward_pass, numbers_of)
 
-    def of_row(row: Mapping[str, Tensor] | Tensor) -> Tensor:
-        single_row = InputTensors(row).map(lambda tensor: tensor[None])  # type: ignore[arg-type]
-
-        def outputs(parameters: Mapping[str, Tensor]) -> Tensor:
-            answers = outputs_of({**parameters, **constants}, single_row)
-            return torch.cat([answers[name].flatten() for name in names])
-
-        _, backward = vjp(outputs, trained)  # type: ignore[misc]
+    def of_row(inputs: Any, targets: Any, points: Any) -> Tensor:
+        row = Split(inputs, targets, points=points).apply(lambda tensor: tensor[None])
+        _, backward = vjp(lambda moved: of_parameters({**moved, **constants}, row), trained)  # type: ignore[misc]
 
         def squared_length(direction: Tensor) -> Tensor:
             (gradients,) = backward(direction)
@@ -124,5 +161,7 @@ def _squared_lengths(
         squared: Tensor = vmap(squared_length, chunk_size=chunk)(basis)
         return squared
 
-    lengths: Tensor = vmap(of_row, chunk_size=rows)(batch.inputs)
-    return dict(zip(names, torch.split(lengths, sizes, 1), strict=True))
+    lengths: Tensor = vmap(of_row, chunk_size=at_once)(
+        rows.inputs, dict(rows.targets), dict(rows.points)
+    )
+    return lengths

@@ -330,6 +330,11 @@ class Task:
         return _sees_model(self.loss_term)
 
     @property
+    def residuals(self) -> TermLoss | None:
+        """The function of (model, batch) whose mean square is the loss term; None if not known."""
+        return getattr(self.loss_term, "residuals", None) if self.sees_model else None
+
+    @property
     def points(self) -> PointSet | None:
         """The points of the loss term; None: it looks at the rows of the data."""
         return getattr(self.loss_term, "points", None)

@@ -45,7 +45,8 @@ class NTK(MeasuredGradients):
     **What is exact:** for squared errors the kernel of the residuals is that of the outputs. For
     all other kinds of loss the trace is that of the outputs, too (of classes the logits), which
     leaves out how strongly the loss bends; their weights are a comparison of sensitivities, not of
-    rates. A loss term has no outputs of its own and is refused.
+    rates. A loss term that is the mean square of residuals, such as an equation, says so by an
+    attribute ``residuals``; any other one is refused.
 
     **Departs from the paper:** there the traces are not divided by the numbers of points; it is the
     same where all tasks have as many.
@@ -66,7 +67,7 @@ class NTK(MeasuredGradients):
         every: The number of steps from one measurement to the next.
 
     Raises:
-        ConfigError: If a task is a loss term, or an option is out of its range.
+        ConfigError: If a task is a loss term without residuals, or an option is out of its range.
 
     Example:
         >>> import torch
@@ -81,9 +82,9 @@ class NTK(MeasuredGradients):
     def __init__(self, tasks: Sequence[Task], rate: float = 1.0, every: int = 100) -> None:
         super().__init__(tasks, every)
         for task in self.tasks:
-            if task.loss_term is not None:
+            if task.loss_term is not None and task.residuals is None:
                 raise ConfigError(
-                    f"The weighting NTK needs the outputs of every task, and {task.name!r} is a loss term, which has none of its own; use weighting=lra, which looks at gradients alone."
+                    f"The weighting NTK needs the outputs of every task, or residuals, and {task.name!r} is a loss term that has neither; give its function an attribute `residuals` of (model, batch) whose mean square is the loss, or use weighting=lra, which looks at gradients alone."
                 )
         self.rate = fraction(rate, "weighting.rate", one_allowed=True)
         if self.rate == 0:

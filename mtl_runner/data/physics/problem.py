@@ -80,8 +80,12 @@ class Residual:
 
     def __call__(self, model: Any, batch: Split) -> Tensor:
         """Return the mean square."""
+        return self.residuals(model, batch).square().mean()
+
+    def residuals(self, model: Any, batch: Split) -> Tensor:
+        """Return the residual at every point, ``[N]``."""
         assert isinstance(batch.inputs, Tensor)
-        return self.equation.residual(self.term, model, batch.inputs).square().mean()
+        return self.equation.residual(self.term, model, batch.inputs)
 
     @property
     def metrics(self) -> Mapping[str, TermLoss]:

@@ -9,12 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from mtl_runner.data.dataset import Split
+from mtl_runner.data.physics.derivatives import derivatives
 from mtl_runner.errors import ConfigError
 from mtl_runner.experiment import kernel_traces as module
 from mtl_runner.experiment.forward import ForwardPass
 from mtl_runner.experiment.kernel_traces import kernel_traces
 from mtl_runner.likelihood import Standard
 from mtl_runner.models import MLP
+from mtl_runner.models.pinn_mlp import PinnMLP
+from mtl_runner.tasks.points import PointSet
 from mtl_runner.tasks.task import Task
 from tests.support.builders import INPUTS, assert_near, make_mlp, make_split, make_tasks
 
@@ -69,6 +72,36 @@ def test_the_model_stays_as_it_is() -> None:
     assert model.training
     assert torch.equal(torch.get_rng_state(), state)
     assert all(p.grad is None for p in model.parameters())
+
+
+def curvature(model: nn.Module, batch: Split) -> Tensor:
+    """Return u_xx - u at some points, ``[N]``."""
+    u, u_xx = derivatives(model, batch.inputs, "u", "u_xx", coordinates="xt")
+    return u_xx - u
+
+
+def test_of_an_equation_the_traces_are_those_of_its_residuals() -> None:
+    """Breaks if ntk, made for equations, measures the boundary's outputs in their place."""
+
+    def equation(model: nn.Module, batch: Split) -> Tensor:
+        return curvature(model, batch).square().mean()
+
+    equation.residuals = curvature  # type: ignore[attr-defined]
+    equation.points = PointSet(lambda n, generator: torch.zeros(n, 2), n=1)  # type: ignore[attr-defined]
+    tasks = [Task("u", size=1), Task("pde", "term", loss_term=equation)]
+    torch.manual_seed(0)
+    model = PinnMLP(tasks[:1], (2,), hidden=(5,))
+    points = torch.randn(4, 2)
+    batch = Split(torch.randn(3, 2), {"u": torch.zeros(3, 1)}, points={"pde": points})
+    actual = kernel_traces(ForwardPass(model, Standard(tasks)), batch, tasks)
+    assert_near(actual[0], by_autograd(model, batch, tasks[0], [0, 1, 2]), 1e-10)
+    lengths = []
+    for point in points:
+        residual = curvature(model, Split(point[None], {}))
+        # The last bias is in no derivative, but in u.
+        gradients = torch.autograd.grad(residual.sum(), list(model.parameters()))
+        lengths.append(sum(g.square().sum() for g in gradients))
+    assert_near(actual[1], torch.stack(lengths).mean(), 1e-10)
 
 
 class Branching(nn.Module):

@@ -82,7 +82,7 @@ def test_an_idle_task_keeps_its_weight_and_does_not_count() -> None:
 
 def test_a_loss_term_is_refused() -> None:
     """Breaks if a term without outputs gets a weight that nobody measured."""
-    words = r"The weighting NTK needs the outputs of every task, and 'smooth' is a loss term, which has none of its own; use weighting=lra"
+    words = r"The weighting NTK needs the outputs of every task, or residuals, and 'smooth' is a loss term that has neither; give its function an attribute `residuals`"
     with pytest.raises(ConfigError, match=words):
         NTK(make_terms(smooth=lambda p: p.sum()))
 
