@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -152,7 +152,12 @@ def _squared_lengths(
 
     def of_row(inputs: Any, targets: Any, points: Any) -> Tensor:
         row = Split(inputs, targets, points=points).apply(lambda tensor: tensor[None])
-        _, backward = vjp(lambda moved: of_parameters({**moved, **constants}, row), trained)  # type: ignore[misc]
+
+        def numbers(moved: Mapping[str, Tensor]) -> Tensor:
+            of_row: Tensor = of_parameters({**moved, **constants}, row)
+            return of_row
+
+        _, backward = vjp(numbers, trained)  # type: ignore[misc]
 
         def squared_length(direction: Tensor) -> Tensor:
             (gradients,) = backward(direction)
