@@ -57,6 +57,8 @@ def onto_simplex(vector: Tensor) -> Tensor:
         >>> onto_simplex(torch.tensor([0.9, 0.5, -3.0]))
         tensor([0.7000, 0.3000, 0.0000])
     """
+    # The same point, and no sum in which the 1 is lost to the rounding of large entries.
+    vector = vector - vector.max()
     sorted_entries = vector.sort(descending=True).values
     counts = torch.arange(1, len(vector) + 1, dtype=vector.dtype, device=vector.device)
     thresholds = (sorted_entries.cumsum(0) - 1) / counts

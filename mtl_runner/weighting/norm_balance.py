@@ -146,7 +146,8 @@ class NormBalance(Weighting):
             The new values of the buffers by name, and the gradients of no parameters, ``[0]``.
         """
         index = (active or self.all_active).index(norms.device)
-        share = 1 - self.decay
+        # A norm of 0 is no measurement: a head that begins at 0 hides the gradient of its task.
+        share = torch.where(norms[index] > 0, 1 - self.decay, 0.0)
         values = {
             name: memory.index_copy(0, index, memory[index] + share * (new - memory[index]))
             for name, memory, new in (

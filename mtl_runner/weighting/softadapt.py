@@ -95,7 +95,7 @@ class SoftAdapt(StepMemory):
         self.loss_weighted = flag(loss_weighted, "weighting.loss_weighted")
         self.total = choice(total, "weighting.total", ("one", "tasks"))
         if loss_weighted:
-            self.negative_losses = "counts as a loss of 0, with a weight of almost 0"
+            self.negative_losses = "counts as a loss of 0, with a weight of 0"
         # 1 for the tasks that have taken part in a step, and their losses in the last one.
         self.add_memory("seen", "previous")
 
@@ -107,7 +107,8 @@ class SoftAdapt(StepMemory):
             slopes = slopes / slopes.abs().sum().clamp(min=TINY)
         logits = self.beta * slopes
         if self.loss_weighted:
-            logits = logits + torch.log(losses.clamp(min=TINY))
+            sizes = losses.clamp(min=0)
+            logits = logits + torch.log(torch.where((sizes > 0).any(), sizes, 1.0))
         weights = torch.softmax(logits, 0)
         return weights * len(losses) if self.total == "tasks" else weights
 

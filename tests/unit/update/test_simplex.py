@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from mtl_runner.update.aggregators import aggregate
 from mtl_runner.update.simplex import SimplexWeights, onto_simplex
 from tests.support.builders import QUICK, assert_near
 
@@ -66,3 +67,14 @@ def test_weights_begin_equal_and_an_idle_task_keeps_its_own() -> None:
     assert_near(moving.weights[[1, 3]], before[[1, 3]], 0)
     assert_near(moving.weights[some], active, 0)
     assert_near(active[0] - active[1], before[0] - before[2], 1e-12)
+
+
+@pytest.mark.parametrize("size", [1.0, 1e8, 1e16, 1e30])
+def test_the_projection_of_large_entries_is_on_the_simplex(size: float) -> None:
+    """Breaks if large gradients round all weights to 0, so that nothing shared is trained."""
+    vector = size * torch.tensor([-3.0, -1.0, -2.0])
+    assert onto_simplex(vector).sum() == 1
+    assert onto_simplex(vector)[1] >= onto_simplex(vector)[0]
+    rows = size * torch.tensor([[1.0, 0.0], [0.0, 3.0]])
+    for method in ("moco", "modo"):
+        assert aggregate(method, rows).norm() > 0

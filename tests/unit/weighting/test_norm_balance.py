@@ -130,3 +130,20 @@ def test_options_that_make_no_sense_are_refused(options: dict[str, Any], words: 
     """Breaks if a typo trains something else without a word."""
     with pytest.raises(ConfigError, match=words):
         NormBalance(TASKS, **options)
+
+
+def test_a_norm_of_0_is_no_measurement() -> None:
+    """Breaks if a head that begins at 0 is never trained, or makes its task's weight infinite."""
+    weighting = NormBalance(TASKS, length=None)
+    losses = torch.ones(len(TASKS))
+    weighting.observe_norms(torch.zeros(len(TASKS)), losses)
+    assert_near(weighting.weigh(losses)[0], torch.ones(len(TASKS)), 1e-12)
+    norms = torch.arange(len(TASKS)).double()  # the first one is still 0
+    weighting.observe_norms(norms, losses)
+    assert_near(weighting.weigh(losses)[0], torch.ones(len(TASKS)), 1e-12)
+    weighting.observe_norms(norms + 1, losses)
+    weights = weighting.weigh(losses)[0]
+    assert weights.isfinite().all()
+    before = weighting.norm_sum[0].clone()
+    weighting.observe_norms(norms, losses)
+    assert weighting.norm_sum[0] == before

@@ -107,3 +107,15 @@ def test_options_that_make_no_sense_are_refused(options: dict[str, Any], words: 
     """Breaks if a typo trains something else without a word."""
     with pytest.raises(ConfigError, match=words):
         SoftAdapt(TASKS, **options)
+
+
+def test_a_loss_of_0_has_no_weight_where_losses_count() -> None:
+    """Breaks if a task that is solved gets weight because it does not fall any more."""
+    weighting = SoftAdapt(
+        make_tasks(a="regression", b="regression", c="regression"), loss_weighted=True
+    )
+    weighting.weigh(torch.tensor([300.0, 300.0, 0.0]))
+    weights, _ = weighting.weigh(torch.tensor([10.0, 10.0, 0.0]))
+    assert_near(weights, torch.tensor([0.5, 0.5, 0.0]), 1e-12)
+    weights, _ = weighting.weigh(torch.zeros(3))
+    assert weights.isfinite().all()
