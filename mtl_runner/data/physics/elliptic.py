@@ -93,7 +93,7 @@ class Helmholtz(OnSquare):
     - the task ``u`` is the boundary condition, and ``pde`` the equation.
 
     Args:
-        a1: Waves along x, a whole number of halves.
+        a1: Waves along x, a whole number, with which the solution is 0 on the boundary.
         a2: The same along y.
         k: Wave number.
         n_boundary: Rows on the boundary.
@@ -119,8 +119,8 @@ class Helmholtz(OnSquare):
 
     def __init__(
         self,
-        a1: float = 1.0,
-        a2: float = 4.0,
+        a1: int = 1,
+        a2: int = 4,
         k: float = 1.0,
         n_boundary: int = 2000,
         n_interior: int = 5000,
@@ -128,9 +128,9 @@ class Helmholtz(OnSquare):
         grid_lines: int = 101,
         seed: int = 0,
     ) -> None:
-        for name, value in {"a1": a1, "a2": a2, "k": k}.items():
-            positive(value, f"data.{name}")
-        equation = WaveSource(a1, a2, k, start=-1.0)
+        for name, value in {"a1": a1, "a2": a2}.items():
+            whole_number(value, f"data.{name}", 1)
+        equation = WaveSource(float(a1), float(a2), positive(k, "data.k"), start=-1.0)
         super().__init__(equation, n_boundary, n_interior, resample, grid_lines, seed)
 
 
