@@ -427,7 +427,7 @@ def _check_update(update: Update, weighting: Weighting, settings: Settings) -> N
     """Raise ``ConfigError`` for an option of the update that the rest of the run does not allow."""
     if isinstance(update, Joint) and update.every > 1 and not isinstance(weighting, ObservesNorms):
         raise ConfigError(
-            f"update.every={update.every} says how often gradients of single tasks are looked at, and neither update=joint nor the weighting {type(weighting).__name__} does so; leave it out, or use update=jacobian or weighting=gradnorm."
+            f"update.every={update.every} says how often gradients of single tasks are looked at, and neither update=joint nor the weighting {type(weighting).__name__} does so; leave it out, or use update=jacobian, weighting=gradnorm or weighting=norm_balance."
         )
     if not isinstance(update, Jacobian) or not update.at_representation:
         return

@@ -46,7 +46,7 @@ class LoopWeighting:
     def __init__(self, weighting: Weighting, lr: float = 1e-3) -> None:
         if isinstance(weighting, ObservesTraces):
             raise ConfigError(
-                f"The weighting {type(weighting).__name__} needs the outputs of the model, which a foreign loop does not show; choose another weighting, such as LRAnnealing."
+                f"The weighting {type(weighting).__name__} needs the outputs of the model, which the loop of another library does not give; choose another weighting, such as LRAnnealing."
             )
         self.weighting = weighting
         self.optimizers = OwnOptimizers(weighting, partial(torch.optim.Adam, lr=lr))

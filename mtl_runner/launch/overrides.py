@@ -131,7 +131,7 @@ def _check_completion(arguments: Sequence[str]) -> None:
         raise ConfigError(f"-sc needs install=<shell>, as in {install}.")
     if shell.startswith("query") and "COMP_LINE" not in os.environ:
         raise ConfigError(
-            f"-sc {shell} is a question of the shell's, which tells what is typed; tab completion begins with {install}."
+            f"-sc {shell} is what the shell calls when you press Tab; to set up tab completion, type {install}."
         )
 
 

@@ -122,7 +122,7 @@ class PinnMLP(nn.Module):
         """
         if name not in self.unknown_names:
             raise ConfigError(
-                f"The residual asks for the unknown {name!r}, which the model has not; give its first value, model.unknowns.{name}=1{suggest_known(name, self.unknown_names)}."
+                f"The residual asks for the unknown {name!r}, which the model does not have; give its first value, model.unknowns.{name}=1{suggest_known(name, self.unknown_names)}."
             )
         unknown: Tensor = self.log_unknowns[self.unknown_names.index(name)].exp()
         return unknown

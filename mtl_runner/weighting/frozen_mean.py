@@ -61,7 +61,8 @@ class FrozenMean(Weighting):
             config with ``_target_`` and options.
         after: When the weights are frozen: epochs (``2``), steps (``"200 steps"``) or a share of
             the run (``"10%"``).
-        decay: How much an older weight counts less with every newer one, in [0, 1).
+        decay: The decay of the moving mean, in [0, 1): what an old weight is multiplied by with
+            every newer one; 0: the newest alone.
         length: The length of the run; None, in a loop of your own: ``after`` must be in steps.
         trivial_losses: What ``of`` may want: the losses of the trivial predictor.
         seed: What ``of`` may want: the seed of the run.
@@ -98,14 +99,14 @@ class FrozenMean(Weighting):
         super().__init__(tasks)
         if isinstance(of, str):
             raise ConfigError(
-                f"weighting.of={of} is to be chosen as an option of the group: weighting@weighting.of={of}."
+                f"weighting.of={of} names a weighting; choose it as weighting@weighting.of={of}."
             )
         if not isinstance(of, Weighting):
             context = {"tasks": tasks, "trivial_losses": trivial_losses, "seed": seed}
             of = make(of, "weighting.of", length=length, **context)
         if not isinstance(of, Weighting) or isinstance(of, FrozenMean):
             raise ConfigError(
-                f"weighting.of is a {type(of).__name__}; it must be one of mtl-run's weightings that are no preset, e.g. weighting@weighting.of=gradnorm."
+                f"weighting.of is a {type(of).__name__}; it must be a weighting that sets no other axis, e.g. weighting@weighting.of=gradnorm."
             )
         self.of = of
         self.decay = fraction(decay, "weighting.decay", one_allowed=False)

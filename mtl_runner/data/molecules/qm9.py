@@ -1,4 +1,4 @@
-"""QM9: eleven properties of small molecules, on which the weights of losses matter most."""
+"""QM9: eleven quantum-chemical properties of small molecules."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def split_rows(count: int, val: int | None = None, test: int | None = None) -> d
     n_val, n_test = share if val is None else val, share if test is None else test
     if n_val + n_test >= count:
         raise ConfigError(
-            f"data.val={n_val} and data.test={n_test} leave none of {count} molecules for the training; give less."
+            f"data.val={n_val} and data.test={n_test} leave none of {count} molecules for training; give smaller numbers."
         )
     return {
         "test": slice(0, n_test),

@@ -24,7 +24,7 @@ def derivatives(function: Field, points: Tensor, *wanted: str, coordinates: str)
         function: The model: from points ``[N, d]`` to ``{output: [N, 1]}``.
         points: The points ``[N, d]``.
         *wanted: What is wanted, as ``"u"``, ``"u_x"`` or ``"u_xx"``: an output, and the coordinates
-            with respect to which it is derived.
+            with respect to which it is differentiated.
         coordinates: A letter for each column of the points, such as ``"xt"``.
 
     Returns:
@@ -70,7 +70,7 @@ def _of_output(
         outputs = function(x)
         if output not in outputs:
             raise ConfigError(
-                f"The residual asks for the output {output!r}, which the model has not; {suggest(output, outputs)}."
+                f"The residual asks for the output {output!r}, which the model does not have; {suggest(output, outputs)}."
             )
         # A point's derivative is that of the sum over points.
         return {"": outputs[output].reshape(len(x))}
@@ -90,7 +90,7 @@ def _with_gradients(
 
     Args:
         function: From points to values ``[N]`` by the coordinates of their derivatives.
-        names: The values that are derived with respect to every coordinate.
+        names: The values that are differentiated with respect to every coordinate.
         coordinates: A letter for each coordinate.
     """
 

@@ -105,7 +105,7 @@ class Metric:
             )
         if self.grouped and self.collects is None:
             raise ConfigError(
-                f"The metric {self.name!r} is grouped and needs `collects` (rows); sums over a batch know no group."
+                f"The metric {self.name!r} is grouped and needs `collects` (rows); sums over a batch cannot tell groups apart."
             )
 
     @property

@@ -215,7 +215,7 @@ def test_float64_is_that_of_data_parameters_and_losses_and_leaves_the_dataset_al
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
-        (("update.every=5",), "update.every=5 says how often gradients of single tasks are looked at, and neither update=joint nor the weighting Fixed does so; leave it out, or use update=jacobian or weighting=gradnorm."),
+        (("update.every=5",), "update.every=5 says how often gradients of single tasks are looked at, and neither update=joint nor the weighting Fixed does so; leave it out, or use update=jacobian, weighting=gradnorm or weighting=norm_balance."),
         (("weighting=mgda", "update.at=representation", "trainer.accumulate=2"), "update.at=representation needs the graph of the whole batch, without a scale, and whole parameters, which trainer.accumulate does not leave; lower data.batch_size, or update.at=parameters."),
         (("weighting=per_task_adam", "update.every=5"), "update.every is not an option of PerTask; allowed: gradients, groups."),
     ],

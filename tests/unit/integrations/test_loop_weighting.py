@@ -97,7 +97,7 @@ def test_nothing_is_measured_for_frozen_weights(
 
 def test_a_weighting_that_needs_outputs_is_refused() -> None:
     """Breaks if NTK trains with equal weights in a loop that shows no outputs."""
-    words = r"The weighting NTK needs the outputs of the model, which a foreign loop does not show"
+    words = r"The weighting NTK needs the outputs of the model, which the loop of another library does not give"
     with pytest.raises(ConfigError, match=words):
         LoopWeighting(NTK(TASKS))
 

@@ -84,5 +84,5 @@ def test_an_unknown_that_the_model_has_not_is_named() -> None:
         PinnMLP(TASKS, (2,)).unknown("viscosity")
     assert (
         str(error.value)
-        == "The residual asks for the unknown 'viscosity', which the model has not; give its first value, model.unknowns.viscosity=1."
+        == "The residual asks for the unknown 'viscosity', which the model does not have; give its first value, model.unknowns.viscosity=1."
     )

@@ -164,12 +164,12 @@ def test_the_command_line_chooses_what_is_followed() -> None:
     [
         (
             {"of": "famo"},
-            r"weighting\.of=famo is to be chosen as an option of the group: weighting@weighting\.of=famo\.",
+            r"weighting\.of=famo names a weighting; choose it as weighting@weighting\.of=famo\.",
         ),
         ({"of": None}, r"weighting\.of needs a `_target_`"),
         (
             {"of": {"_target_": "torch.nn.ReLU"}},
-            r"weighting\.of is a ReLU; it must be one of mtl-run's weightings that are no preset",
+            r"weighting\.of is a ReLU; it must be a weighting that sets no other axis",
         ),
         (
             {"after": "100%"},

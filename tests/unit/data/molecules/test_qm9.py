@@ -81,7 +81,7 @@ def test_a_subset_has_the_published_share() -> None:
     assert split_rows(3) == {"test": slice(0, 1), "val": slice(1, 2), "train": slice(2, 3)}
     with pytest.raises(
         ConfigError,
-        match=r"^data\.val=5 and data\.test=5 leave none of 10 molecules for the training; give less\.$",
+        match=r"^data\.val=5 and data\.test=5 leave none of 10 molecules for training; give smaller numbers\.$",
     ):
         split_rows(10, 5, 5)
 

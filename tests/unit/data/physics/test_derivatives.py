@@ -73,5 +73,5 @@ def test_an_unknown_output_is_named() -> None:
         derivatives(field, POINTS, "w_xx", coordinates="xt")
     assert (
         str(error.value)
-        == "The residual asks for the output 'w', which the model has not; allowed: long_name, u."
+        == "The residual asks for the output 'w', which the model does not have; allowed: long_name, u."
     )
