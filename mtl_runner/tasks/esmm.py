@@ -14,7 +14,7 @@ Tensors = Mapping[str, Tensor]
 
 
 class ESMM:
-    r"""Train conversion given a click on all rows, by the product of both probabilities (ESMM).
+    r"""Train P(conversion | click) on all rows, through its product with P(click) (ESMM).
 
     .. math:: L = -\frac1N \sum_{i=1}^N \big[\,y_i z_i \log p_i + (1 - y_i z_i) \log(1 - p_i)\big],
         \qquad p_i = P(y_i = 1 \mid x_i)\; P(z_i = 1 \mid y_i = 1, x_i)
@@ -22,11 +22,12 @@ class ESMM:
     where
 
     - :math:`y` is the click, :math:`z` the conversion, both tasks of two classes,
+    - N is the number of rows that count,
     - the two probabilities are those of the outputs of these tasks.
 
     As the loss of the task ``conversion`` it replaces the cross entropy on clicked rows, which are
-    few and not drawn like the rows that are scored (Ma et al., SIGIR 2018, eq. 3). The task's
-    output stays the probability of a conversion given a click; its metrics are those of the rows
+    few and a biased sample of the rows that are scored (sample selection bias; Ma et al., SIGIR
+    2018, eq. 3). The task's output stays the probability of a conversion given a click; its metrics are those of the rows
     that have its label, so leave the label of rows without a click empty. The metric ``ctcvr_auc``
     is the area under the curve of the product, on all rows.
 
@@ -121,7 +122,7 @@ class EntireSpaceAUC:
         self.loss = loss
 
     def __call__(self, outputs: Tensors, targets: Tensors) -> Tensor:
-        """Return the area; NaN if the rows do not have both labels."""
+        """Return the area; NaN if all rows have the same label."""
         known, both = self.loss.labels(targets)
         scores = self.loss.log_probabilities(outputs)[0].double()
         return area_under_roc(scores[known], both[known].double())

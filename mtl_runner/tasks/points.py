@@ -1,4 +1,4 @@
-"""Points of a loss term's own, such as the inside of a domain on which an equation shall hold."""
+"""Points of a loss term's own, such as the inside of a domain on which an equation must hold."""
 
 from __future__ import annotations
 

@@ -128,9 +128,10 @@ class AuxiNash(AggregatorMethod):
 
     - G is the Gramian of the gradients, :math:`\alpha` the positive weights that solve the
       equation,
-    - :math:`p_t` is the bargaining power of task t, its preference: :math:`\alpha_t \langle g_t, d
-      \rangle = p_t`,
-    - :math:`\|d\|^2 = \sum_t p_t`, then scaled to at most ``max_norm``.
+    - :math:`p_t` is the bargaining power of task t, its preference, scaled so that the powers of
+      the active tasks sum to T (only their ratios count): :math:`\alpha_t \langle g_t, d \rangle
+      = p_t`,
+    - :math:`\|d\| = \sqrt T`, then scaled to at most ``max_norm``.
 
     With equal preferences it is :class:`NashMTL`.
 
@@ -290,8 +291,8 @@ class DBMTL(AggregatorMethod):
     **When it helps:** losses on any scales, and gradients of different length: every task's
     averaged gradient has the same length in the sum.
 
-    **When not:** a task that has arrived: its gradient, mostly noise, is made as long as the
-    longest. The direction is up to T times as long as the longest average.
+    **When not:** a task that has converged: its gradient, mostly noise, is made as long as
+    the longest. The direction is up to T times as long as the longest average.
 
     **Departs from the published code:** k counts the steps in which a task is active, and no 1e-8
     is added to a loss or a norm; a gradient of 0 has no part in the sum.
@@ -684,12 +685,12 @@ class MoCo(AggregatorMethod):
 
     **When it helps:** small batches, whose noise moves the weights of :class:`MGDA` at random.
 
-    **When not:** gradients whose size nobody knows: ``gamma`` is measured in their inverse square,
-    so that small gradients leave the weights equal and large ones throw them about.
+    **When not:** gradients of unknown size: the right ``gamma`` is proportional to one over their
+    squared norm. With small gradients the weights hardly move, with large ones they jump.
 
-    **Departs from the published code** for real data, which scales each gradient to the length of
-    its loss and takes a softmax in the place of the projection; the numbers of the authors' package
-    are the defaults.
+    **Departs from the published code** for real data, which scales each gradient so that its norm
+    is its loss and takes a softmax in the place of the projection; the numbers of the authors'
+    package are the defaults.
 
     **Options:** ``beta`` (0.1), ``gamma`` (0.1), ``rho`` (0.1).
 
@@ -730,7 +731,8 @@ class MoDo(AggregatorMethod):
 
     **When it helps:** small batches, whose noise moves the weights of :class:`MGDA` at random.
 
-    **When not:** gradients whose size nobody knows: ``gamma`` is measured in their inverse square.
+    **When not:** gradients of unknown size: the right ``gamma`` is proportional to one over their
+    squared norm. With small gradients the weights hardly move, with large ones they jump.
 
     **Departs from the paper's theory,** in which a third batch gives the direction; the authors'
     code for the toy takes the mean of the two, as here. The heads learn from the first batch, whose
@@ -881,7 +883,7 @@ class RandomWeights(AggregatorMethod):
 
 
 class SDMGrad(AggregatorMethod):
-    r"""Take the shortest combination of gradients that leans on the mean, from three batches.
+    r"""Take the shortest combination of three batches' gradients, regularised towards their mean.
 
     **Source:** Xiao, Ban & Ji, *Direction-oriented Multi-objective Learning: Simple and Provable
     Stochastic Algorithms*, NeurIPS 2023, algorithm 1, `arXiv:2305.18409
@@ -899,7 +901,8 @@ class SDMGrad(AggregatorMethod):
     - w are the weights, 1/T before the first step, :math:`\Pi` projects onto the simplex, and
       ``steps`` such moves are made in every training step, each of size :math:`\eta`
       (``step_size``),
-    - s is the mean length of a gradient, as the two batches agree on it,
+    - :math:`s = \tfrac1T \sum_t \langle g_{1,t}, g_{2,t} \rangle^{1/2}` is the mean length of a
+      gradient, estimated from the two batches (a negative product counts as 0),
     - :math:`\kappa` is 0 for :class:`MGDA`, and large for the mean gradient.
 
     **Cost per step:** three forward passes and 3 T backward passes. An epoch has as many steps as
@@ -907,7 +910,7 @@ class SDMGrad(AggregatorMethod):
 
     **When it helps:** small batches; between the mean and :class:`MGDA`, by one number.
 
-    **When not:** a model whose step is dear: it takes three of them.
+    **When not:** a model whose step is expensive: this takes three times as long.
 
     **Departs from the published code,** whose steps of size 5 with momentum 0.5 jump from corner to
     corner of the simplex where gradients agree; it divides by s², too, which the paper does not.

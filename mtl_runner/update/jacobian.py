@@ -64,8 +64,8 @@ class Jacobian(Update):
     found anew whenever other tasks are active. It needs an aggregator whose direction is a weighted
     sum of the rows.
 
-    With ``at="representation"`` the rows are the gradients over the tensors between what tasks
-    share and what each has alone, of every row of the batch
+    With ``at="representation"`` the rows are the gradients with respect to the tensors between
+    what tasks share and what each has alone, of every row of the batch
     (:class:`~mtl_runner.gradients.representation.Representation`), and the direction goes through
     the trunk once: T backward passes through the heads, one through the trunk.
 

@@ -56,7 +56,7 @@ class Joint(Update):
             ``gain``, a factor on its initial weights. Parts that are not named keep the
             optimizer's settings.
         every: Number of steps between two looks at the norms of the tasks' gradients, for a
-            weighting that learns from them (GradNorm); in between its weights stand still.
+            weighting that takes them (GradNorm, NormBalance); in between its weights stand still.
         tasks: The tasks, in order; for ``groups``.
         length: The length of the run; for ``start``.
 

@@ -37,7 +37,7 @@ class CoV(StepMemory):
       the steps before, by Welford's formulas; the weights are equal until there are two,
     - :math:`c_t` is their coefficient of variation, large for a loss that still moves.
 
-    **Departs from the authors' code:** every task has a clock of its own, so that it may start late
+    **Departs from the authors' code:** every task counts its own steps, so that it may start late
     or miss a batch. A weight rests on earlier steps alone, as there.
 
     **When it helps:** the losses have different units, and a loss that does not move any more may
@@ -48,8 +48,9 @@ class CoV(StepMemory):
 
     Args:
         tasks: The tasks, in the order of the losses.
-        decay: None takes means over all steps; a number in [0, 1) takes moving means instead, in
-            which an old step counts by so much less with every newer one.
+        decay: None takes means over all steps; a number in [0, 1) takes moving means of losses and
+            ratios instead, in which the weight of a step is multiplied by it with every newer step;
+            the variance of the ratios is over all steps in both cases.
         total: The sum of the weights of the active tasks: ``"one"``, as in the paper, or
             ``"tasks"`` (their number).
 

@@ -1,4 +1,4 @@
-"""Learning-rate annealing: the largest gradient of a reference over the mean one of each task."""
+"""Learning-rate annealing: more weight for small mean gradients beside a reference's largest."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class LRAnnealing(MeasuredGradients):
     - :math:`\alpha` is the ``rate``. The weights change every ``every`` steps.
 
     The weight of a task stands in the denominator, too, as in the paper's algorithm. So the weights
-    settle at the root of :math:`\max |\nabla L_r| / \mathrm{mean}\, |\nabla L_t|`.
+    settle at the square root of :math:`\max |\nabla L_r| / \mathrm{mean}\, |\nabla L_t|`.
 
     **Departs from the paper:** its text recommends :math:`\alpha = 0.9`; the authors' code takes
     0.1, and so does this. There the parameters are all of the network's, which has no heads. A task

@@ -56,7 +56,8 @@ class NormBalance(Weighting):
         tasks: The tasks, in the order of the losses.
         shares: :math:`r_t` in the formula: a number for all, or ``{task: number}`` (1 for tasks
             that are left out).
-        decay: How much an older norm counts less with every newer one, in [0, 1).
+        decay: The decay of the moving mean, in [0, 1): what an old norm is multiplied by with every
+            newer one; 0: the newest alone.
         length: :math:`R` in the formula, a positive number; None keeps the length of the plain sum.
 
     Raises:

@@ -33,6 +33,7 @@ class NTK(MeasuredGradients):
       measurement,
     - :math:`J_t` is the Jacobian of the task's outputs for the labelled rows of the batch, in the
       model's evaluation mode, with respect to all trained parameters of the model, heads included;
+      of a loss term with ``residuals``, that of its residuals at its points;
       :math:`J_t J_t^\top` is the neural tangent kernel,
     - :math:`n_t` is the number of these outputs, so that :math:`\kappa_t` is the mean of the
       kernel's diagonal: for a mean squared error the mean rate at which gradient descent closes
@@ -44,7 +45,7 @@ class NTK(MeasuredGradients):
 
     **What is exact:** for squared errors the kernel of the residuals is that of the outputs. For
     all other kinds of loss the trace is that of the outputs, too (of classes the logits), which
-    leaves out how strongly the loss bends; their weights are a comparison of sensitivities, not of
+    leaves out the curvature of the loss; their weights are a comparison of sensitivities, not of
     rates. A loss term that is the mean square of residuals, such as an equation, says so by an
     attribute ``residuals``; any other one is refused.
 

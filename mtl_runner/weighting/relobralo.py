@@ -41,7 +41,7 @@ class ReLoBRaLo(StepMemory, OwnRandomNumbers):
     - :math:`\tau` is the ``temperature``.
 
     **Departs from the authors' code:** its second step takes :math:`v(L^{-})` alone; here it is a
-    step like all others. Every task has a clock of its own, so that it may start late. The draws
+    step like all others. Every task counts its own steps, so that it may start late. The draws
     come from a generator of their own.
 
     **When it helps:** the terms of a differential equation in large batches; it costs nothing.

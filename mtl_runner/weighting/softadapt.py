@@ -34,20 +34,21 @@ class SoftAdapt(StepMemory):
     - :math:`s_t` is the slope: negative for a loss that falls,
     - :math:`\beta` is the ``beta``.
 
-    With ``normalized`` the slopes are divided by the sum of their absolute values, so that their
-    unit drops out. With ``loss_weighted`` every :math:`\exp(\beta s_t)` is multiplied by
-    :math:`L_t`, so that large losses get more.
+    With ``normalized`` the slopes are divided by the sum of their absolute values, so that a common
+    factor of all losses has no effect. With ``loss_weighted`` every :math:`\exp(\beta s_t)` is
+    multiplied by :math:`L_t`, so that large losses get more.
 
     **Departs from the authors' code:** there the slope is a finite difference of up to five losses
     that the user has gathered; here it is the difference of the last two, as in the paper's
-    formula. There the normalised slopes are divided by their signed sum, which turns the preference
-    round while the losses fall; here by the sum of their sizes.
+    formula. There the normalised slopes are divided by their signed sum, which reverses the
+    preference while the losses fall; here by the sum of their sizes.
 
-    **When it helps:** the losses are of one unit and their batches are large, as the terms of a
-    differential equation are.
+    **When it helps:** the losses have the same unit and their batches are large, as the terms of
+    a differential equation have.
 
     **When not:** batches are small. The difference of two batches is mostly noise, and ``dwa`` with
-    its means over epochs is calmer. Without ``normalized`` the unit of a loss matters.
+    its means over epochs is calmer. The units of the losses relative to each other matter, with
+    ``normalized``, too.
 
     Args:
         tasks: The tasks, in the order of the losses.

@@ -16,7 +16,8 @@ class StepMemory(Weighting):
 
     The objective is the weighted sum of the losses. The memory lies in buffers with a number per
     task. A step first computes its weights (:meth:`weights`) and then takes note of its losses
-    (:meth:`remember`), in train mode only. Both are pure tensor code, so such a weighting stacks.
+    (:meth:`remember`), in train mode only. Both must be pure tensor code; with
+    ``replica_options`` set, such a weighting stacks.
 
     Args:
         tasks: The tasks, in the order of the losses.

@@ -27,7 +27,7 @@ class VAEDigits:
     ============= =================================================================================
     loss          formula
     ============= =================================================================================
-    reconstruct   Bernoulli: :math:`-\sum_i x_i \log \hat x_i + (1 - x_i) \log(1 - \hat x_i)`;
+    reconstruct   Bernoulli: :math:`-\sum_i [x_i \log \hat x_i + (1 - x_i) \log(1 - \hat x_i)]`;
                   Gaussian: :math:`\sum_i (x_i - \hat x_i)^2 / 2 s^2`
     kl            :math:`\tfrac12 \sum_j (\mu_j^2 + \sigma_j^2 - 1 - \log \sigma_j^2)`, the
                   divergence of the posterior from N(0, I)
@@ -42,8 +42,8 @@ class VAEDigits:
     0.01 (Burda et al., ICLR 2016). The model is :class:`~mtl_runner.models.VAE`.
 
     Args:
-        decoder: ``"bernoulli"``: pixels are 0 or 1, the brighter half is 1; ``"gaussian"``: pixels
-            are grey levels in [0, 1].
+        decoder: ``"bernoulli"``: pixels are 0 or 1, 1 where the grey level is above half of the
+            largest; ``"gaussian"``: pixels are grey levels in [0, 1].
         scale: The standard deviation s of the Gaussian decoder.
         val: Fraction of the rows for validation.
         test: Fraction of the rows for the test split.

@@ -94,7 +94,7 @@ class Residual:
 
 
 class PhysicsProblem:
-    """An equation as a dataset: what is known are rows, what shall hold are loss terms.
+    """An equation as a dataset: what is known are rows, what must hold are loss terms.
 
     The rows of ``train`` are where the solution is known (on the boundary, at the start, where it
     was measured), so every output is a regression whose loss is that condition's. Every equation

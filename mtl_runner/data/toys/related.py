@@ -24,8 +24,8 @@ class Related:
     where
 
     - :math:`x \sim N(0, I_d)` is an input, :math:`w_t` the direction of task t, drawn once,
-    - :math:`p` is the cosine of the directions of any two tasks: 1 are the same task twice, 0 tasks
-      that share no direction, and less than 0 tasks that disagree,
+    - :math:`p` is the cosine of the directions of any two tasks: 1 means the same task twice, 0
+      unrelated tasks, and below 0 tasks in conflict,
     - :math:`\alpha_i, \beta_i \sim N(0, 1)` are the frequencies and phases of m sines, the same for
       all tasks; the paper leaves their values open,
     - :math:`s_t` is the scale of task t, which is called ``y<t>``, from ``y1`` on,
@@ -48,7 +48,7 @@ class Related:
         sines: The number m of sines; 0 makes the tasks linear.
         noise: Standard deviation of the noise, before the scale.
         labels: ``"all"``: every training row has the labels of all tasks; ``"one"``: of one task,
-            in turn, so that a task can learn of the others' rows only by sharing.
+            in turn, so that a task can learn from the others' rows only by sharing.
         dim: Dimension d of the inputs, at least the number of tasks.
         n: Number of training points.
         n_val: Number of validation points.
@@ -138,7 +138,7 @@ class Related:
 
 
 def root_of_equal_cosines(count: int, cosine: float) -> Tensor:
-    r"""Return the triangular root L of the matrix of equal cosines, ``[count, count]``.
+    r"""Return the Cholesky factor L of the matrix of equal cosines, ``[count, count]``.
 
     :math:`L L^\top` is 1 on the diagonal and ``cosine`` elsewhere. Both ends of the range of the
     cosine are allowed, at which the matrix is singular and the usual routine fails.
