@@ -294,8 +294,9 @@ class DBMTL(AggregatorMethod):
     **When not:** a task that has converged: its gradient, mostly noise, is made as long as
     the longest. The direction is up to T times as long as the longest average.
 
-    **Departs from the published code:** k counts the steps in which a task is active, and no 1e-8
-    is added to a loss or a norm; a gradient of 0 has no part in the sum.
+    **Departs from the published code:** k counts the steps in which a task is active beside others
+    (one active task alone needs no aggregator, and its average stands still), and no 1e-8 is added
+    to a loss or a norm; a gradient of 0 has no part in the sum.
 
     **Options:** ``beta`` (0.9), ``decay`` (0.5, the exponent of k).
 
