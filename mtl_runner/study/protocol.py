@@ -269,7 +269,7 @@ class Protocol:
     def _twin_rounds(
         self, twins: Sequence[Candidate]
     ) -> Generator[list[PlannedRun], Sequence[float], None]:
-        """Yield the rounds of the frozen twins, which are tuned as everything else."""
+        """Yield the rounds of the frozen twins, which are tuned like everything else."""
         self.trials |= {twin.name: [] for twin in twins}
         yield from self._tune_grid(twins, phase=7)
         for _ in range(self.plan.extensions):
