@@ -182,7 +182,7 @@ def test_final_runs_stay_off_the_edge_of_divergence(unlucky: float, seeds: int) 
     plan = Plan(lr=1e-3, seeds=2, tuning_seeds=3, extensions=0)
 
     def monitor(run: PlannedRun) -> float:
-        if run.lr > 1.5e-3 and not run.final and run.seed < 1000 * seeds:
+        if run.lr > 1.2e-3 and not run.final and run.seed < 1000 * seeds:
             return unlucky
         return 1.0 + valley(1e-3)(run)
 
@@ -192,7 +192,7 @@ def test_final_runs_stay_off_the_edge_of_divergence(unlucky: float, seeds: int) 
     assert [run.lr for run in finals] == pytest.approx([1e-3 / 10 ** (1 / 6)] * 2)
 
     def one_failure(run: PlannedRun) -> float:
-        failed = run.lr > 1.5e-3 and run.seed == 0
+        failed = run.lr > 1.2e-3 and run.seed == 0
         return math.nan if failed else 1.0 + valley(1e-3)(run)
 
     finals = play(study(EQUAL, plan=plan), one_failure)[-1]
