@@ -131,9 +131,13 @@ def _non_negative_solution(matrix: Matrix, target: Matrix) -> Matrix:
         passive[entering] = True
         while True:
             trial = np.zeros_like(target)
-            trial[passive] = np.linalg.lstsq(
-                matrix[np.ix_(passive, passive)], target[passive], rcond=None
-            )[0]
+            free = matrix[passive][:, passive]
+            # One equation, the first of every solution, needs no solver.
+            trial[passive] = (
+                target[passive] / free[0]
+                if len(free) == 1
+                else np.linalg.lstsq(free, target[passive], rcond=None)[0]
+            )
             blocked = passive & (trial <= 0)
             if not blocked.any():
                 break

@@ -16,6 +16,10 @@ from mtl_runner.gradients.stages import Stages
 from mtl_runner.tasks.activity import Active
 from mtl_runner.update.held_weights import HeldWeights
 
+# So few numbers of gradients come at once, 16 MB in single precision: the backward passes of small
+# models would take longer block by block.
+FEW_NUMBERS = 2**22
+
 
 class TaskGradients:
     """Splits the gradient of each weighted loss into shared rows and a private part.
@@ -68,9 +72,9 @@ class TaskGradients:
     ) -> Iterator[tuple[int, Tensor]]:
         """Yield the matrix of each block, and give the private parameters their gradients.
 
-        The matrix of one block is there at a time, in the order of the backward pass; so are the
-        gradients that it is copied from, unless the batch comes in parts or the model is shared out
-        (:class:`~mtl_runner.gradients.stages.Stages`).
+        The matrix of one block is there at a time, and so are the
+        gradients that it is copied from, unless these have few numbers in all, the batch comes in
+        parts or the model is shared out (:class:`~mtl_runner.gradients.stages.Stages`).
 
         Args:
             losses: One scalar per task.
@@ -86,7 +90,8 @@ class TaskGradients:
         blocks = {
             b: columns for b, block in enumerate(self.blocks) if (columns := trained_now(block))
         }
-        if len(blocks) > 1 and not isinstance(losses, BatchLosses):
+        numbers = len(active.tasks) * sum(p.numel() for block in blocks.values() for p in block)
+        if len(blocks) > 1 and numbers > FEW_NUMBERS and not isinstance(losses, BatchLosses):
             yield from self._in_stages(blocks, losses, weights, active, private)
             return
         columns = [parameter for block in blocks.values() for parameter in block]
