@@ -121,7 +121,7 @@ class Nash(nn.Module):
             unit_weights = _bargain(cosines, powers[nonzero])
             weights = np.zeros_like(norms)
             weights[nonzero] = unit_weights / norms[nonzero]
-            norm = math.sqrt(max(unit_weights @ cosines @ unit_weights, 0.0))
+            norm = math.sqrt(max(float(unit_weights @ cosines @ unit_weights), 0.0))
             if self.max_norm and norm > self.max_norm:
                 weights *= self.max_norm / norm
             return weights
@@ -170,7 +170,7 @@ def _bargain(cosines: Matrix, powers: Matrix) -> Matrix:
             return none
         if not np.isfinite(step).all() or beta.max() > LARGEST_WEIGHT:
             return none  # beta grows without end: no direction serves all
-        decrement = math.sqrt(max(slope @ step, 0.0))
+        decrement = math.sqrt(max(float(slope @ step), 0.0))
         # A step of 1 / (1 + size) descends for either size; with very unequal powers the usual one
         # would make thousands of tiny steps.
         size = decrement if is_equal else float(np.abs(step / beta).max())
