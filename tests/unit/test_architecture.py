@@ -150,6 +150,7 @@ PACKAGES = {
     "hydra": "hydra-core",
     "yaml": "omegaconf",
     "torchjd": "torchjd",
+    "quadprog": "torchjd",  # one of its extras brings it
     "hydra_plugins": "hydra-core",
 }
 
