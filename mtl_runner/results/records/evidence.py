@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -47,6 +47,8 @@ class StrategyEvidence:
         seconds: ``{replicate: training time}``.
         backward_passes: Backward passes per step; NaN where they are not recorded.
         tuning: ``{learning rate: best monitor of the trials with it, over the other settings}``.
+        tuned: The monitor of the best trial of a study's tuning, averaged over its seeds, at the
+            epoch that is judged; infinite without one.
         grid: The learning rates of a study's first phase, before it refines and widens.
         trials: The number of trials of a strategy that a study gave up, because none ended with a
             number; else 0.
@@ -69,6 +71,7 @@ class StrategyEvidence:
     seconds: Mapping[str, float] = field(default_factory=dict)
     backward_passes: float = math.nan
     tuning: Mapping[float, float] = field(default_factory=dict)
+    tuned: float = math.inf
     grid: tuple[float, ...] = ()
     trials: int = 0
     settings: tuple[tuple[str, str], ...] = ()
@@ -191,16 +194,30 @@ class DatasetEvidence:
     def best_fixed_for(self, strategy: StrategyEvidence) -> StrategyEvidence | None:
         """Return the best fixed weights by the monitor, equal ones included.
 
-        They are chosen among runs that are evidence too, which flatters them: the burden of proof
-        is on the methods. Weights of which too many runs failed are left out.
+        A study chooses them by its tuning runs. Without those, they are chosen among the runs that
+        are judged, which flatters them: :meth:`fixed_choices` says of how many. Weights of which
+        too many runs failed are left out.
 
         Returns:
             The best fixed weights; None without a sweep of fixed weights.
         """
-        candidates = [s for s in self.comparable(strategy, "fixed", "equal") if s.is_reference]
+        candidates = self._fixed_candidates(strategy)
         if not any(s.role == "fixed" for s in candidates):
             return None
-        return min(candidates, key=lambda s: s.mean_monitor)
+        tuned = _all_tuned(candidates)
+        return min(candidates, key=lambda s: s.tuned if tuned else s.mean_monitor)
+
+    def fixed_choices(self, strategy: StrategyEvidence) -> int:
+        """Return of how many weights the best fixed ones were chosen by the runs that are judged.
+
+        Returns:
+            The number; 1 where a study's tuning chose them.
+        """
+        candidates = self._fixed_candidates(strategy)
+        return 1 if _all_tuned(candidates) else max(1, len(candidates))
+
+    def _fixed_candidates(self, strategy: StrategyEvidence) -> list[StrategyEvidence]:
+        return [s for s in self.comparable(strategy, "fixed", "equal") if s.is_reference]
 
     def twin(self, strategy: str) -> StrategyEvidence | None:
         """Return the strategy's frozen twin: fixed weights at its own average."""
@@ -351,6 +368,7 @@ def _strategy(
         seconds={r: s.seconds for r, s in summaries.items() if math.isfinite(s.seconds)},
         backward_passes=finite_mean(s.backward_passes for s in summaries.values()),
         tuning=_tuning(strategy),
+        tuned=_tuned(strategy, at),
         grid=tuple(sorted(rate for rate in grid if math.isfinite(rate))),
         settings=_settings(strategy, studies),
     )
@@ -429,14 +447,32 @@ def relative_losses(values: Mapping[str, Values]) -> dict[str, float]:
     return means
 
 
+def _all_tuned(strategies: Sequence[StrategyEvidence]) -> bool:
+    """Return whether a study has tuned all of them, so that they can be chosen by that."""
+    return all(math.isfinite(s.tuned) for s in strategies)
+
+
 def _tuning(strategy: Strategy) -> dict[float, float]:
     """Return the best monitor of the trials per learning rate, at each run's best epoch."""
+    curve: dict[float, float] = {}
+    for (rate, _), values in sorted(_trials(strategy, "best").items()):
+        if math.isfinite(rate):
+            curve[rate] = min(curve.get(rate, math.inf), sum(values) / len(values))
+    return curve
+
+
+def _tuned(strategy: Strategy, at: str) -> float:
+    """Return the mean monitor of the best trial; infinite without one whose runs all finished."""
+    trials = _trials(strategy, at).values()
+    most = max(map(len, trials), default=0)
+    return min((sum(t) / len(t) for t in trials if len(t) == most), default=math.inf)
+
+
+def _trials(strategy: Strategy, at: str) -> dict[tuple[float, str], list[float]]:
+    """Return the monitors of the finished runs of every trial, by learning rate and options."""
     monitors: dict[tuple[float, str], list[float]] = {}
     for role in strategy.trials:
-        monitor = role.run.summary.monitor.best if role.run.finished else math.nan
-        if math.isfinite(role.learning_rate) and math.isfinite(monitor):
+        monitor = role.run.summary.monitor.at(at) if role.run.finished else math.nan
+        if math.isfinite(monitor):
             monitors.setdefault((role.learning_rate, role.trial), []).append(monitor)
-    curve: dict[float, float] = {}
-    for (rate, _), values in sorted(monitors.items()):
-        curve[rate] = min(curve.get(rate, math.inf), sum(values) / len(values))
-    return curve
+    return monitors

@@ -109,6 +109,8 @@ def percentage(logarithms: Paired) -> Paired:
         mean=_expm1(logarithms.mean),
         low=_expm1(logarithms.low),
         high=_expm1(logarithms.high),
+        low90=_expm1(logarithms.low90),
+        high90=_expm1(logarithms.high90),
     )
 
 

@@ -1,4 +1,4 @@
-"""Means with 95 % t-intervals."""
+"""Means with t-intervals."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import cache
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean with its 95 % confidence interval; with one value the ends are NaN."""
+    """A mean with its confidence interval; with one value the ends are NaN."""
 
     mean: float
     low: float
@@ -18,10 +18,12 @@ class Interval:
     count: int
 
 
-def interval(values: Iterable[float]) -> Interval:
+def interval(values: Iterable[float], level: float = 0.95) -> Interval:
     """Return Student's t interval of the mean of independent values (seeds, folds).
 
-    Values that are not finite are left out.
+    Args:
+        values: The values; those that are not finite are left out.
+        level: The share of such intervals that hold the true mean.
 
     Example:
         >>> result = interval([1.0, 2.0, 3.0])
@@ -35,7 +37,7 @@ def interval(values: Iterable[float]) -> Interval:
     if n < 2:
         return Interval(mean, math.nan, math.nan, n)
     deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in known) / (n - 1))
-    half = _t_quantile(n - 1) * deviation / math.sqrt(n)
+    half = _t_quantile(n - 1, (1 + level) / 2) * deviation / math.sqrt(n)
     return Interval(mean, mean - half, mean + half, n)
 
 
@@ -69,8 +71,8 @@ def exceedance(values: Iterable[float], border: float) -> float:
 
 
 @cache
-def _t_quantile(degrees_of_freedom: int) -> float:
-    """Return Student's t at 97.5 %; kept, since a report asks thousands of times for the same."""
+def _t_quantile(degrees_of_freedom: int, probability: float) -> float:
+    """Return a quantile of Student's t; kept, as a report asks thousands of times for the same."""
     from scipy.special import stdtrit
 
-    return float(stdtrit(degrees_of_freedom, 0.975))
+    return float(stdtrit(degrees_of_freedom, probability))

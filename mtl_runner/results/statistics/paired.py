@@ -29,6 +29,9 @@ class Paired:
         count: The number of pairs.
         p: The two-sided p-value of the sign-flip test.
         p_holm: The same after Holm's correction; NaN before it is known.
+        low90: The lower end of its 90 % t-interval, whose ends are those of two one-sided tests at
+            5 %; NaN for one pair.
+        high90: The upper end.
     """
 
     mean: float
@@ -37,6 +40,8 @@ class Paired:
     count: int
     p: float
     p_holm: float = math.nan
+    low90: float = math.nan
+    high90: float = math.nan
 
     @property
     def known(self) -> bool:
@@ -44,14 +49,24 @@ class Paired:
         return math.isfinite(self.low)
 
 
-def paired(differences: Iterable[float]) -> Paired:
+def paired(differences: Iterable[float], tested: bool = True) -> Paired:
     """Return the statistics of differences between runs with the same seeds.
 
-    Differences that are not finite are left out.
+    Args:
+        differences: The differences; those that are not finite are left out.
+        tested: Whether to make the sign-flip test, too; its p-value is NaN else.
     """
     known = [value for value in differences if math.isfinite(value)]
-    mean = interval(known)
-    return Paired(mean.mean, mean.low, mean.high, mean.count, sign_flip(known))
+    mean, narrow = interval(known), interval(known, 0.9)
+    return Paired(
+        mean.mean,
+        mean.low,
+        mean.high,
+        mean.count,
+        sign_flip(known) if tested else math.nan,
+        low90=narrow.low,
+        high90=narrow.high,
+    )
 
 
 def sign_flip(differences: Sequence[float], seed: int = 0) -> float:

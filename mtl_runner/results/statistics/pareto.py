@@ -159,40 +159,6 @@ def front(data: DatasetEvidence, resamples: int = RESAMPLES, seed: int = 0) -> F
     )
 
 
-def dominated_share(
-    data: DatasetEvidence, strategy: StrategyEvidence, resamples: int = RESAMPLES, seed: int = 0
-) -> float:
-    """Return the share of resamples in which some fixed weights dominate a strategy.
-
-    Fixed weights of which too many runs failed are left out. By the tasks' relative losses, or where some are unknown, by their main metrics, for any number
-    of tasks. Seeds are drawn with replacement, the same ones for all strategies, as the runs are
-    paired.
-
-    Args:
-        data: The data set.
-        strategy: The strategy.
-        resamples: How often seeds are drawn.
-        seed: The seed of these draws.
-
-    Returns:
-        The share; NaN without fixed weights, or with fewer than two seeds.
-    """
-    comparable = data.comparable(strategy, *FIXED_ROLES)
-    fixed = [s for s in comparable if s.is_reference and s is not strategy]
-    if not any(s.role == "fixed" for s in fixed) or len(strategy.values) < 2:
-        return math.nan
-    metrics = [
-        (task, "relative_loss" if data.has_relative_loss else data.main_metric(task))
-        for task in data.tasks
-    ]
-    values = _values(data, [strategy, *fixed], metrics, list(strategy.values))
-    drawn = _means(values, _draws(values.shape[1], resamples, seed))
-    strategy_means, fixed_means = drawn[:1], drawn[1:]
-    as_good = (fixed_means <= strategy_means).all(-1)
-    dominates = as_good & (fixed_means < strategy_means).any(-1)
-    return float(dominates.any(0).mean())
-
-
 def _values(
     data: DatasetEvidence,
     strategies: Sequence[StrategyEvidence],

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 ONE_TASK = "There is one task: weights between tasks cannot matter, they only change the step size."
 
 
+ENDS = ("mean", "low", "high", "low90", "high90")  # of a difference in verdicts.csv
+
+
 @dataclass(frozen=True)
 class Conclusions:
     """The verdicts that follow from some runs.
@@ -105,7 +108,7 @@ class Conclusions:
                 "split": self.evidence.split,
                 "at": self.evidence.at,
                 "metric": row.metric,
-                **_columns("", row.difference),
+                **_columns("", row.difference, ("mean", "low", "high", "p", "p_holm")),
                 "runs": row.difference.count,
             }
             for data in self.evidence.datasets
@@ -136,13 +139,15 @@ class Conclusions:
             "lost": v.lost,
             "won": v.equal_failures.won,
             "p_hurts": v.p_hurts,
+            "p_better": v.p_better,
+            "p_helps": v.p_helps,
+            "p_static": v.p_static,
             "equal": v.equal,
             "equal_failed": v.equal_failures.failed,
-            **_columns("versus_equal", v.versus_equal),
+            **_columns("versus_equal", v.versus_equal, ENDS),
             "fixed": v.fixed,
-            **_columns("versus_fixed", v.versus_fixed),
-            **_columns("versus_twin", v.versus_twin),
-            "dominated": v.dominated,
+            **_columns("versus_fixed", v.versus_fixed, ENDS),
+            **_columns("versus_twin", v.versus_twin, ENDS),
             "delta_m": v.delta_m,
             "delta_m_task": v.delta_m_task,
             "learning_rate_spread": v.spread.grids,
@@ -178,8 +183,9 @@ def _lacking(data: DatasetEvidence) -> list[str]:
     return [*missing(data), ONE_TASK] if len(data.tasks) == 1 else missing(data)
 
 
-def _columns(name: str, versus: Paired | None) -> dict[str, float]:
-    columns = ("mean", "low", "high", "p", "p_holm")
+def _columns(
+    name: str, versus: Paired | None, columns: Sequence[str] = ("mean", "low", "high")
+) -> dict[str, float]:
     return {
         f"{name}.{column}" if name else column: math.nan
         if versus is None

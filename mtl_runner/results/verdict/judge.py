@@ -13,20 +13,27 @@ applies decides:
   that needs three tasks where there are two). That is no evidence of what it is worth.
 - ``hurts``: worse beyond the margin than equal weights, or failed with more seeds that equal
   weights finished than the other way round, by a sign test; or a study gave it up because no trial
-  ended with a number. The smaller of both p-values, times two, is Holm-adjusted over the judged
-  strategies of the data set: so that chance alone says it in at most 5 % of studies.
-- ``no difference``: to equal weights, within the margin.
+  ended with a number. Its p-value is the smaller of both, times two.
+- ``no difference``: to equal weights, within the margin by two one-sided tests at 5 %: the 90 %
+  interval lies between -margin and +margin, ends included.
 - ``helps``: better beyond the margin than equal weights, than the best tuned fixed weights and than
-  its frozen twin (if one was run), and in at least 95 % of resampled seeds not dominated by any
-  fixed weights.
+  its frozen twin (if one was run).
 - ``static weights suffice``: better beyond the margin than equal weights, and shown to be no better
   beyond the margin than the best fixed weights or than its frozen twin: the whole interval lies
-  above -margin. (That some of many fixed weights dominate it in resamples shows too little: of few
-  seeds chance alone gave it in 1 to 2 % of simulated studies.)
+  above -margin.
 - ``better than equal weights``: better beyond the margin than these, everything else is open: the
   comparison with fixed weights is undecided, or there was none. The best fixed weights get a
   verdict too, and this is the best they can show: they cannot beat themselves.
 - ``undecided``: everything else.
+
+**Many strategies.** With five strategies, one of five 95 % intervals lies beyond the margin by
+chance much more often than 5 %. So each of ``hurts``, ``helps``, ``static weights suffice`` and
+``better than equal weights`` also needs a p-value of at most .05 after Holm's correction over the
+judged strategies of the data set. The p-values are of Student's one-sided t tests at the margin;
+that of a claim with several parts is the largest of its parts, that of two ways to the same claim
+the smaller one, times two. So chance alone gives each of these verdicts to any strategy in at most
+5 % of studies. Fixed weights that were chosen by the very runs that are judged have their p-value
+multiplied by the number they were chosen from; those that a study chose by its tuning runs do not.
 
 Survivors are not judged. Equal weights, the best fixed weights and a twin are references only if
 80 % of their runs finished. A failed run (an error, NaN) is no missing value: a strategy that
@@ -36,14 +43,12 @@ nor better. A run that was killed or still runs only lowers the number of seeds.
 Where equal weights were trained at several settings (learning rates), every strategy is compared
 with those at its own settings. To choose the best of them by the runs that are judged would make
 every strategy look worse.
-
-The p-values of the sign-flip test are Holm-adjusted over all judged strategies of a data set and
-are printed beside the interval; they do not decide.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from mtl_runner.results.records.evidence import DatasetEvidence, Evidence, StrategyEvidence
@@ -56,7 +61,6 @@ from mtl_runner.results.statistics.differences import (
 from mtl_runner.results.statistics.failures import Failures, failures
 from mtl_runner.results.statistics.intervals import exceedance
 from mtl_runner.results.statistics.paired import LEVEL, Paired, holm, paired
-from mtl_runner.results.statistics.pareto import dominated_share
 from mtl_runner.results.statistics.ranks import delta_to_single_task
 from mtl_runner.results.statistics.spread import spread
 from mtl_runner.results.verdict.sentences import describe, describe_given_up, describe_refused
@@ -73,7 +77,8 @@ from mtl_runner.results.verdict.verdict import (
 )
 
 MARGIN = 0.02  # unless a study or the user sets another
-DOMINATED = 0.05  # fixed weights may dominate a strategy that helps in this share of resamples
+# The p-values that decide, each corrected over the judged strategies.
+P_VALUES = ("p_hurts", "p_better", "p_helps", "p_static")
 
 
 def verdicts(evidence: Evidence, margin: float | None = None) -> list[Verdict]:
@@ -104,17 +109,26 @@ def _verdicts_on(data: DatasetEvidence, margin: float) -> list[Verdict]:
         for s in data.strategies
         if s.role == "strategy" or (s.role == "fixed" and data.best_fixed_for(s) is s)
     ]
-    open_verdicts = [_compare(data, s, margin) for s in judged]
-    p_values = [v.versus_equal.p if v.versus_equal else math.nan for v in open_verdicts]
-    p_hurts = holm([v.p_hurts for v in open_verdicts])
-    decided = []
-    for verdict, p, p_worse in zip(open_verdicts, holm(p_values), p_hurts, strict=True):
-        verdict = replace(verdict, p_hurts=p_worse)
-        if verdict.versus_equal:
-            verdict = replace(verdict, versus_equal=replace(verdict.versus_equal, p_holm=p))
-        verdict = replace(verdict, kind=decide(verdict))
-        decided.append(replace(verdict, sentence=_sentence(verdict)))
-    return decided
+    corrected = _corrected([_compare(data, s, margin) for s in judged])
+    decided = [replace(verdict, kind=decide(verdict)) for verdict in corrected]
+    return [replace(verdict, sentence=_sentence(verdict)) for verdict in decided]
+
+
+def _corrected(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """Return verdicts whose p-values are corrected over all of them."""
+    hurts, better, helps, static = (holm([getattr(v, name) for v in verdicts]) for name in P_VALUES)
+    family = sum(not math.isnan(p) for p in hurts)
+    return [
+        replace(
+            verdict,
+            family=family,
+            p_hurts=hurts[i],
+            p_better=better[i],
+            p_helps=helps[i],
+            p_static=static[i],
+        )
+        for i, verdict in enumerate(verdicts)
+    ]
 
 
 def _compare(data: DatasetEvidence, strategy: StrategyEvidence, margin: float) -> Verdict:
@@ -125,6 +139,9 @@ def _compare(data: DatasetEvidence, strategy: StrategyEvidence, margin: float) -
     usable_twin = twin if twin and twin.is_reference else None
     over_metrics, over_tasks = delta_to_single_task(data, strategy)
     seconds = list(strategy.seconds.values())
+    p_better, p_helps, p_static = _p_better(
+        data, strategy, (equal, other_fixed, usable_twin), margin
+    )
     return Verdict(
         data=data.name,
         strategy=strategy.name,
@@ -137,7 +154,6 @@ def _compare(data: DatasetEvidence, strategy: StrategyEvidence, margin: float) -
         versus_equal=_versus(data, strategy, equal),
         versus_fixed=_versus(data, strategy, other_fixed),
         versus_twin=_versus(data, strategy, usable_twin),
-        dominated=dominated_share(data, strategy) if other_fixed is fixed else math.nan,
         seeds=len(strategy.values),
         failed=len(strategy.failures),
         unfinished=len(strategy.unfinished),
@@ -152,6 +168,9 @@ def _compare(data: DatasetEvidence, strategy: StrategyEvidence, margin: float) -
         reason=next(iter({**strategy.failures, **strategy.refused}.values()), ""),
         refused=len(strategy.refused),
         p_hurts=_p_hurts(data, strategy, equal, margin),
+        p_better=p_better,
+        p_helps=p_helps,
+        p_static=p_static,
         equal_failures=failures(strategy, equal),
         fixed_failures=failures(strategy, other_fixed),
         twin_failures=failures(strategy, twin),
@@ -173,18 +192,19 @@ def decide(verdict: Verdict) -> str:
     failed = verdict.equal_failures
     if not (_is_enough(equal) and failed.reliable) or failed.lost > failed.won:
         return UNDECIDED
-    if -margin <= equal.low and equal.high <= margin:
+    if -margin <= equal.low90 and equal.high90 <= margin:
         return NO_DIFFERENCE
-    if not _is_better(equal, margin):
+    if not (_is_better(equal, margin) and verdict.p_better <= LEVEL):
         return UNDECIDED
     if verdict.role == "fixed":
         return BETTER
     fixed = verdict.versus_fixed, verdict.fixed_failures
     twin = verdict.versus_twin, verdict.twin_failures
-    if _is_no_better(*fixed, margin) or _is_no_better(*twin, margin):
+    no_better = _is_no_better(*fixed, margin) or _is_no_better(*twin, margin)
+    if no_better and verdict.p_static <= LEVEL:
         return STATIC
     beaten = _is_beaten(*fixed, margin) and (twin[0] is None or _is_beaten(*twin, margin))
-    return HELPS if beaten and not verdict.dominated > DOMINATED else BETTER
+    return HELPS if beaten and verdict.p_helps <= LEVEL else BETTER
 
 
 def _versus(
@@ -192,7 +212,7 @@ def _versus(
 ) -> Paired | None:
     if reference is None:
         return None
-    return percentage(paired(relative_changes(data, strategy, reference).values()))
+    return percentage(paired(relative_changes(data, strategy, reference).values(), tested=False))
 
 
 def _p_hurts(
@@ -209,6 +229,51 @@ def _p_hurts(
     if equal.is_reference and len(changes) >= FEWEST:
         p_values.append(exceedance(changes, math.log1p(margin)))
     return min(1.0, 2 * min(p_values))
+
+
+def _p_better(
+    data: DatasetEvidence,
+    strategy: StrategyEvidence,
+    references: tuple[StrategyEvidence | None, StrategyEvidence | None, StrategyEvidence | None],
+    margin: float,
+) -> tuple[float, float, float]:
+    """Return how probable such good losses are by chance; NaN where that cannot be said.
+
+    Args:
+        data: The data set.
+        strategy: The strategy.
+        references: Equal weights, the best fixed weights and the frozen twin, where there are any.
+        margin: The relative difference that is of no interest.
+
+    Returns:
+        The p-value of being better than equal weights beyond the margin, that of being better than
+        all three, and that of being better than equal weights but not than constant ones.
+    """
+    equal, *constants = references
+    if strategy.trials or equal is None or not equal.is_reference:
+        return math.nan, math.nan, math.nan
+    border = math.log1p(-margin)
+
+    def p_value(reference: StrategyEvidence, test: Callable[[list[float], float], float]) -> float:
+        changes = list(relative_changes(data, strategy, reference).values())
+        return test(changes, border) if len(changes) >= FEWEST else math.nan
+
+    p_better = p_value(equal, _shortfall)
+    if strategy.role == "fixed":
+        return min(1.0, data.fixed_choices(strategy) * p_better), math.nan, math.nan
+    known = [s for s in constants if s is not None and s is not equal]
+    beats = [p_value(s, _shortfall) for s in known]
+    no_better = [p_value(s, exceedance) for s in known]
+    is_testable = references[1] is not None and all(map(math.isfinite, beats))
+    p_helps = max([p_better, *beats]) if is_testable else math.nan
+    tested = [p for p in no_better if math.isfinite(p)]
+    p_static = max(p_better, min(1.0, len(tested) * min(tested))) if tested else math.nan
+    return p_better, p_helps, p_static
+
+
+def _shortfall(values: list[float], border: float) -> float:
+    """Return the one-sided p-value of Student's t test that a mean lies below a border."""
+    return exceedance((-value for value in values), -border)
 
 
 def _sentence(verdict: Verdict) -> str:

@@ -112,7 +112,7 @@ def versus_single_task(data: DatasetEvidence, strategy: StrategyEvidence) -> Pai
     if alone is None or not alone.is_reference or not strategy.is_reference:
         return None
     changes = relative_changes(data, strategy, alone)
-    return percentage(paired(changes.values())) if changes else None
+    return percentage(paired(changes.values(), tested=False)) if changes else None
 
 
 def _chosen(data: DatasetEvidence, judged: Sequence[Verdict]) -> Verdict | None:
@@ -259,16 +259,24 @@ def _sharing(
         return f"Whether sharing a model is worth it is open: too few runs of {ALONE} finished."
     unit, name = _unit(first), _name(data, strategy)
     verb = "are" if name == EQUAL else "is"
-    words = f"{name} {verb} {against(versus, unit)} {ALONE} ({interval_words(versus, unit)})"
+    same = _is_same(versus, first.margin)
+    words = f"{name} {verb} {against(versus, unit)} {ALONE} ({interval_words(versus, unit, narrow=same)})"
     if versus.count < FEWEST or not versus.known:
         return f"Whether sharing a model is worth it is undecided with {counted(versus.count, data.replicate)}: {words}."
     if versus.high < -first.margin:
         return f"Sharing a model is worth it: {words}."
     if _is_worse(versus, first.margin):
         return f"Sharing a model hurts here: {words}."
-    if -first.margin <= versus.low and versus.high <= first.margin:
+    if same:
         return f"Sharing a model costs nothing: {words}."
     return f"Whether sharing a model is worth it is undecided: {words}."
+
+
+def _is_same(versus: Paired, margin: float) -> bool:
+    """Return whether two one-sided tests show no difference beyond the margin, and nothing else."""
+    beyond = versus.high < -margin or versus.low > margin
+    within = -margin <= versus.low90 and versus.high90 <= margin
+    return versus.count >= FEWEST and within and not beyond
 
 
 def _is_worse(versus: Paired, margin: float) -> bool:

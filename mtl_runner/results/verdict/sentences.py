@@ -22,7 +22,6 @@ from mtl_runner.results.verdict.wording import (
     BEST,
     against,
     interval_words,
-    p_values,
     percent,
     same_words,
 )
@@ -41,14 +40,15 @@ def describe(verdict: Verdict) -> str:
     elif equal.count == 0:
         parts.append(f"no run has a finished pair with equal weights on {same_words(v.replicate)}")
     else:
-        within = f", within ±{percent(v.margin)}" if v.kind == NO_DIFFERENCE else ""
-        parts.append(
-            f"{against(equal, unit)} equal weights ({interval_words(equal, unit)}{within}; {p_values(equal, v.replicate)})"
-        )
+        if v.kind == NO_DIFFERENCE:
+            words = f"{interval_words(equal, unit, narrow=True)}, within ±{percent(v.margin)}"
+        else:
+            words = f"{interval_words(equal, unit)}{_p_value(v)}"
+        parts.append(f"{against(equal, unit)} equal weights ({words})")
         if equal.known and equal.count < FEWEST:
             parts.append(f"fewer than {FEWEST} {v.replicate}s settle nothing")
-        elif v.kind == UNDECIDED and equal.low > v.margin and v.equal_failures.reliable:
-            parts.append("not sure enough after Holm's correction over all judged strategies")
+        elif v.kind == UNDECIDED and v.equal_failures.reliable and _is_beyond(v):
+            parts.append(f"not sure enough among {counted(v.family, 'strategy')}")
     if v.fixed and v.fixed == v.equal:
         parts.append("no fixed weights did better than equal ones on validation")
     elif v.versus_fixed is not None and v.versus_fixed.count:
@@ -59,8 +59,6 @@ def describe(verdict: Verdict) -> str:
         parts.append(
             f"{against(v.versus_twin, unit)} its frozen twin ({interval_words(v.versus_twin, unit)})"
         )
-    if v.kind in (HELPS, STATIC, BETTER) and math.isfinite(v.dominated):
-        parts.append(f"dominated by fixed weights in {percent(v.dominated)} of resamples")
     if v.kind == BETTER and not v.fixed:
         parts.append("without a fixed-weight sweep nobody knows whether static weights suffice")
     parts += _failures(v)
@@ -71,6 +69,23 @@ def describe(verdict: Verdict) -> str:
     if equal is not None and equal.count and v.kind != UNDECIDED:
         parts.append(replicates)
     return f"{parts[0]}: {'; '.join(parts[1:])}."
+
+
+def _is_beyond(v: Verdict) -> bool:
+    """Return whether the interval itself lies beyond the margin."""
+    equal = v.versus_equal
+    return equal is not None and (equal.low > v.margin or equal.high < -v.margin)
+
+
+def _p_value(v: Verdict) -> str:
+    """Return the p-value that decides; empty where none does."""
+    p = {HELPS: v.p_helps, STATIC: v.p_static, BETTER: v.p_better, HURTS: v.p_hurts}.get(v.kind)
+    if v.kind == UNDECIDED and v.versus_equal is not None and _is_beyond(v):
+        p = v.p_hurts if v.versus_equal.low > 0 else v.p_better
+    if p is None or not math.isfinite(p):
+        return ""
+    corrected = f" after correction for {v.family} strategies" if v.family > 1 else ""
+    return f"; p {number(p, 2)}{corrected}"
 
 
 def _claim(v: Verdict, replicates: str) -> str:

@@ -43,7 +43,6 @@ class Verdict:
         versus_equal: Differences to equal weights.
         versus_fixed: Differences to the best fixed weights; None for these themselves.
         versus_twin: Differences to the frozen twin.
-        dominated: Share of resamples in which some fixed weights dominate it; NaN without any.
         seeds: The number of usable runs.
         failed: The number of failed runs.
         unfinished: The number of runs that were killed or still run.
@@ -59,6 +58,10 @@ class Verdict:
         refused: The number of runs whose options do not fit the problem.
         p_hurts: The p-value of being worse than equal weights beyond the margin, or of failing more
             often, after Holm's correction over the judged strategies.
+        p_better: The p-value of being better than equal weights beyond the margin, corrected alike.
+        p_helps: The same of being better than the best fixed weights and its twin as well.
+        p_static: The same of being better than equal weights, but not than constant weights.
+        family: The number of strategies that the p-values are corrected for.
         equal_failures: The failures of equal weights beside its own.
         fixed_failures: The failures of the best fixed weights beside its own.
         twin_failures: The failures of its frozen twin beside its own.
@@ -76,7 +79,6 @@ class Verdict:
     versus_equal: Paired | None
     versus_fixed: Paired | None
     versus_twin: Paired | None
-    dominated: float
     seeds: int
     failed: int
     unfinished: int
@@ -91,6 +93,10 @@ class Verdict:
     reason: str = ""
     refused: int = 0
     p_hurts: float = 1.0
+    p_better: float = math.nan
+    p_helps: float = math.nan
+    p_static: float = math.nan
+    family: int = 1
     equal_failures: Failures = NO_FAILURES
     fixed_failures: Failures = NO_FAILURES
     twin_failures: Failures = NO_FAILURES

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from mtl_runner.errors.words import counted
-from mtl_runner.results.statistics.paired import LEVEL, Paired, least_p
+from mtl_runner.results.statistics.paired import Paired
 from mtl_runner.results.text import number
 from mtl_runner.results.verdict.verdict import Verdict
 
@@ -21,21 +20,28 @@ def against(versus: Paired, unit: str) -> str:
     return f"{worth(versus.mean, unit)} {'of' if _is_times(versus.mean) else 'than'}"
 
 
-def interval_words(versus: Paired, unit: str) -> str:
-    """Return the interval from better to worse, each end with its word unless both share it."""
+def interval_words(versus: Paired, unit: str, narrow: bool = False) -> str:
+    """Return the interval from better to worse, each end with its word unless both share it.
+
+    Args:
+        versus: The differences.
+        unit: What they are differences of, loss or error.
+        narrow: Whether to return the 90 % interval instead of that of 95 %.
+    """
     if not versus.known:
         return "one pair, no interval"
-    low, high = versus.low, versus.high
+    low, high = (versus.low90, versus.high90) if narrow else (versus.low, versus.high)
+    level = "90 %" if narrow else "95 %"
     if _is_negligible(low) and _is_negligible(high):
-        return "95 % interval: the same"
+        return f"{level} interval: the same"
     if low > 0 and _is_times(low):
-        return f"95 % interval: {_times(low)} to {worth(high, unit)}"
+        return f"{level} interval: {_times(low)} to {worth(high, unit)}"
     if low * high > 0 and not any(map(_is_negligible, (low, high))) and not _is_times(high):
         near, far = sorted((abs(low), abs(high)))
         ends = [_short(100 * end) for end in (near, far)]
         ends = ends if ends[0] != ends[1] else [number(100 * end, 3) for end in (near, far)]
-        return f"95 % interval: {ends[0]} to {ends[1]} % {'better' if low < 0 else 'worse'}"
-    return f"95 % interval: {worth(low, unit)} to {worth(high, unit)}"
+        return f"{level} interval: {ends[0]} to {ends[1]} % {'better' if low < 0 else 'worse'}"
+    return f"{level} interval: {worth(low, unit)} to {worth(high, unit)}"
 
 
 def worth(change: float, unit: str) -> str:
@@ -57,19 +63,6 @@ def _is_times(change: float) -> bool:
 
 def _times(change: float) -> str:
     return _short(1 + change)
-
-
-def p_values(versus: Paired, replicate: str) -> str:
-    """Return the p-values in brackets, or why so few replicates have none below the level."""
-    if least_p(versus.count) > LEVEL:
-        return f"a sign-flip test needs {counted(_least_count(), replicate)}"
-    holm = f", {number(versus.p_holm, 2)} after Holm" if math.isfinite(versus.p_holm) else ""
-    return f"p {number(versus.p, 2)}{holm}"
-
-
-def _least_count() -> int:
-    """Return the fewest pairs whose sign-flip test can reach the level."""
-    return next(count for count in range(1, 99) if least_p(count) <= LEVEL)
 
 
 def percent(fraction: float) -> str:

@@ -87,8 +87,8 @@ def test_a_task_that_runs_away_on_one_seed_does_not_decide_alone() -> None:
 
 def test_a_percentage_keeps_its_p_values_and_never_overflows() -> None:
     """Breaks if the test is of other numbers than the interval, or a huge interval crashes."""
-    relative = percentage(Paired(math.log(0.98), -math.inf, 1e4, 3, 0.25, 0.5))
-    assert relative == Paired(pytest.approx(-0.02), -1.0, math.inf, 3, 0.25, 0.5)
+    relative = percentage(Paired(math.log(0.98), -math.inf, 1e4, 3, 0.25, 0.5, -1e4, 1e4))
+    assert relative == Paired(pytest.approx(-0.02), -1.0, math.inf, 3, 0.25, 0.5, -1.0, math.inf)
     assert math.isnan(percentage(paired([0.1])).low)
 
 

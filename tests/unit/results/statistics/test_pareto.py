@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mtl_runner.results.records.evidence import StrategyEvidence
-from mtl_runner.results.statistics.pareto import dominated_share, front, hypervolume, nondominated
+from mtl_runner.results.statistics.pareto import front, hypervolume, nondominated
 from tests.support.builders import QUICK
 from tests.unit.results.evidence_builders import data_of, strategy
 
@@ -140,41 +139,3 @@ def test_only_two_tasks_have_a_plane() -> None:
     """Breaks if three tasks are drawn as two."""
     assert front(data_of(strategy("fixed", "equal"), tasks={"a": "regression"})) is None
     assert front(data_of(strategy("single", "single_task"))) is None
-
-
-def test_a_strategy_between_fixed_weights_is_not_dominated_by_them() -> None:
-    """Breaks if dominance is asked of one task only, or of a mean over tasks."""
-    trade = (strategy("fixed", "equal"), strategy("f", "fixed", (-10, 10), noise=0))
-    assert dominated_share(data_of(*trade, s := strategy("s", "strategy", (-5, 3))), s) == 0
-    assert dominated_share(data_of(*trade, s := strategy("s", "strategy", (-5, 12))), s) == 1
-    assert dominated_share(data_of(*trade, s := strategy("s", "strategy", (5, 3))), s) == 1
-
-
-def test_a_strategy_as_good_as_fixed_weights_is_dominated_now_and_then() -> None:
-    """Breaks if resampling is not done per seed: differences of mean 0 must fall on either side."""
-    s = strategy("s", "strategy", 0)
-    assert 0.1 < dominated_share(data_of(strategy("f", "fixed", 0, noise=0), s), s) < 0.9
-
-
-def test_dominance_needs_fixed_weights_and_two_seeds() -> None:
-    """Breaks if a missing fixed-weight sweep or one seed counts as 'not dominated'."""
-    s = strategy("s", "strategy", -5)
-    assert math.isnan(dominated_share(data_of(strategy("fixed", "equal"), s), s))
-    single = strategy("s", "strategy", -5, seeds=1)
-    assert math.isnan(dominated_share(data_of(strategy("f", "fixed"), single), single))
-
-
-def test_fixed_weights_that_lack_a_seed_are_compared_on_the_others() -> None:
-    """Breaks if one failed run of the sweep removes it from the front, or makes it unbeatable."""
-    s = strategy("s", "strategy", 5)
-    lacking = strategy("f", "fixed", -5, failed=[2])
-    assert dominated_share(data_of(lacking, s), s) == 1
-    assert math.isnan(dominated_share(data_of(replace(lacking, values={}), s), s))
-
-
-def test_survivors_do_not_dominate() -> None:
-    """Breaks if the two lucky runs of weights that diverge in six of eight dominate a method."""
-    s = strategy("s", "strategy", 5)
-    survivors = strategy("f", "fixed", -5, failed=range(6))
-    assert math.isnan(dominated_share(data_of(survivors, s), s))
-    assert dominated_share(data_of(survivors, strategy("g", "fixed", 9), s), s) == 0

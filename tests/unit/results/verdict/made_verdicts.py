@@ -28,7 +28,6 @@ def verdict(strategy: str, kind: str, equal: Paired | None, role: str = "strateg
         versus_equal=equal,
         versus_fixed=None,
         versus_twin=None,
-        dominated=math.nan,
         seeds=10,
         failed=0,
         unfinished=0,
