@@ -26,6 +26,7 @@ TASKS = {name: TaskMetrics.of({"kind": "regression"}) for name in ("a", "b")}
 FIXED = 11  # fixed weights of a fair study with two tasks
 VALIDATION = 0.9  # correlation of a run's loss on test with its monitor on validation
 BASE = 0.5  # relative loss of equal weights at their best learning rate
+TUNING_SEEDS = 3  # as conf/study/fair.yaml has it
 CHUNK = 100  # studies whose numbers are drawn at once
 SPREAD = 0.5  # decades that best learning rates lie at most from the middle of the grid
 CLIFF_WIDTH = 0.03  # decades over which the share of diverging runs rises
@@ -185,6 +186,7 @@ class Entry:
         log_loss: The logarithm of its true loss.
         divergence: The probability that a run diverges.
         tuning: ``{learning rate: mean monitor}`` of its trials; empty in a sweep.
+        tuned: The mean monitor of its best trial, of which all runs finished; infinite in a sweep.
         trials: The number of trials of a candidate that the study gave up, since all diverged.
     """
 
@@ -192,6 +194,7 @@ class Entry:
     log_loss: float
     divergence: float
     tuning: Mapping[float, float]
+    tuned: float = math.inf
     trials: int = 0
 
 
@@ -241,7 +244,7 @@ def _tuned(cell: Cell, curve: Curve, noise: Noise) -> list[Entry]:
             strict=True,
         )
     )
-    plan = Plan(lr=1.0, seeds=cell.seeds)
+    plan = Plan(lr=1.0, seeds=cell.seeds, tuning_seeds=TUNING_SEEDS)
     answers = _Answers(cell, curve, noise, plan, best_rates)
     weights = WEIGHTS if cell.twins else None
     rounds = Protocol(plan, cell.candidates, lambda _: weights).rounds()
@@ -252,7 +255,7 @@ def _tuned(cell: Cell, curve: Curve, noise: Noise) -> list[Entry]:
             runs = next(rounds) if monitors is None else rounds.send(monitors)
         except StopIteration:
             return [
-                entries.pop(c.name, None) or Entry(c, math.nan, 1.0, {}, answers.count(c))
+                entries.pop(c.name, None) or Entry(c, math.nan, 1.0, {}, trials=answers.count(c))
                 for c in cell.candidates
             ] + list(entries.values())
         if runs[0].final:
@@ -318,12 +321,14 @@ class _Answers:
         """Return what the final runs of a candidate are drawn from."""
         (log_loss,), (divergence,) = self.truth([run])
         tuning: dict[float, float] = {}
+        tuned = math.inf
         for (rate, _), monitors in sorted(self.trials.get(run.candidate.name, {}).items()):
             finite = [monitor for monitor in monitors if math.isfinite(monitor)]
             if finite:
                 mean = sum(finite) / len(finite)
                 tuning[rate] = min(mean, tuning.get(rate, math.inf))
-        return Entry(run.candidate, float(log_loss), float(divergence), tuning)
+                tuned = min(tuned, mean) if len(finite) == len(monitors) else tuned
+        return Entry(run.candidate, float(log_loss), float(divergence), tuning, tuned)
 
 
 def _evidence(
@@ -366,7 +371,7 @@ def _strategy(
     for seed, (loss, seen, diverged) in enumerate(zip(losses, monitors, failed, strict=True)):
         if not diverged:
             replicate = f"seed={seed}"
-            metrics = {"rmse": loss, "loss": loss, "relative_loss": loss}
+            metrics = {"rmse": loss, "relative_loss": loss}
             values[replicate] = {"a": metrics, "b": metrics}
             relative_loss[replicate], monitor[replicate] = loss, seen
     return StrategyEvidence(
@@ -379,5 +384,6 @@ def _strategy(
         monitor=monitor,
         failures={f"seed={seed}": "diverged" for seed, bad in enumerate(failed) if bad},
         tuning=entry.tuning,
+        tuned=entry.tuned,
         settings=settings,
     )
