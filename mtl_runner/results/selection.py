@@ -187,8 +187,15 @@ def _is_number(setting: str) -> bool:
 
 
 def _goodness(strategy: StrategyEvidence) -> tuple[bool, float]:
-    """Return a key that sorts strategies, the best first; survivors of many failures come last."""
-    return not strategy.is_reference, strategy.mean_monitor
+    """Return a key that sorts strategies, the best first; survivors of many failures come last.
+
+    Of a study it is the monitor that its tuning chose by, as in its verdicts.
+    """
+    return not strategy.is_reference, _chosen_by(strategy)
+
+
+def _chosen_by(strategy: StrategyEvidence) -> float:
+    return strategy.tuned if math.isfinite(strategy.tuned) else strategy.mean_monitor
 
 
 def _fits(pattern: str, name: str) -> bool:
@@ -263,7 +270,7 @@ def _of_grid(points: Sequence[StrategyEvidence]) -> str:
     """Return a sentence about the best point of a grid, and whether it lies on the edge."""
     best = min(points, key=_goodness)
     if best.role == "fixed":
-        return f"Of {len(points)} fixed weights, {best.name} are the best on validation ({number(best.mean_monitor)})."
+        return f"Of {len(points)} fixed weights, {best.name} are the best on validation ({number(_chosen_by(best))})."
     _, method = grid_of(best)
     setting = ", ".join(part for part in best.name.split(", ") if part not in method.split(", "))
     edge = _edge(best.name, [s.name for s in points])

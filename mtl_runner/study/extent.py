@@ -33,7 +33,7 @@ class Extent:
     Example:
         >>> extent = Extent(Plan(lr=1e-3, seeds=2, per_decade=1, extensions=1), 7, 2, 2)
         >>> extent.least, extent.most_without_extension, extent.most
-        (49, 55, 62)
+        (49, 65, 74)
     """
 
     plan: Plan
@@ -44,7 +44,7 @@ class Extent:
     @property
     def least(self) -> int:
         """The number of runs if nothing is added to the plan."""
-        return self.candidates * (self.plan.least_trials + self.plan.seeds)
+        return self.candidates * self._runs_each
 
     @property
     def most_without_extension(self) -> int:
@@ -54,7 +54,8 @@ class Extent:
     @property
     def most(self) -> int:
         """The number if, beyond that, a best learning rate lies on the edge to the last."""
-        return self.most_without_extension + self.candidates * self.plan.extensions
+        tuned = self.candidates + self.strategies
+        return self.most_without_extension + tuned * self._extension_runs
 
     @property
     def single_task_runs(self) -> int:
@@ -63,8 +64,18 @@ class Extent:
 
     @property
     def twin_runs(self) -> int:
-        """The most runs of frozen twins."""
-        return self.strategies * self.plan.seeds
+        """The most runs of frozen twins, which are tuned too, if none needs an extension."""
+        return self.strategies * self._runs_each
+
+    @property
+    def _runs_each(self) -> int:
+        """The number of runs of a candidate without any extension."""
+        return self.plan.least_trials * self.plan.tuning_seeds + self.plan.seeds
+
+    @property
+    def _extension_runs(self) -> int:
+        """The most runs by which extensions lengthen the tuning of a candidate."""
+        return self.plan.extensions * self.plan.tuning_seeds
 
     def after(self, phase: int, extensions: int = 0) -> tuple[int, int]:
         """Return the least and the most runs that follow a round, if none has failed for good.
@@ -76,14 +87,21 @@ class Extent:
         Example:
             >>> extent = Extent(Plan(lr=1e-3, seeds=2, per_decade=1, extensions=1), 7, 2, 2)
             >>> extent.after(1), extent.after(2, 1), extent.after(3), extent.after(4)
-            ((28, 41), (28, 34), (14, 20), (0, 4))
+            ((28, 53), (28, 46), (14, 32), (0, 16))
         """
+        plan = self.plan
+        last = LAST_TRIALS * plan.tuning_seeds
         if phase >= 4:
-            return 0, self.twin_runs if phase == 4 else 0
-        least = self.candidates * (self.plan.seeds + LAST_TRIALS * (phase < 3))
-        most = least + self.single_task_runs + self.twin_runs
-        left = (self.plan.extensions - extensions) * (phase < 3)
-        return least, most + self.candidates * left
+            of_twin = {
+                4: self._runs_each + self._extension_runs,
+                7: self._extension_runs + last + plan.seeds,
+                8: plan.seeds,
+            }
+            return 0, self.strategies * of_twin.get(phase, 0)
+        least = self.candidates * (plan.seeds + last * (phase < 3))
+        twins = self.twin_runs + self.strategies * self._extension_runs
+        left = (plan.extensions - extensions) * plan.tuning_seeds * (phase < 3)
+        return least, least + self.single_task_runs + twins + self.candidates * left
 
 
 def detectable(seeds: int) -> float:
@@ -122,11 +140,12 @@ def announcement(candidates: Sequence[Candidate], extent: Extent, steps: int, ju
     fixed = counted(roles.count("fixed"), "fixed weighting")
     least, most = extent.least, extent.most_without_extension
     more = extent.most - most
+    of_seeds = f" of {plan.tuning_seeds} seeds" if plan.tuning_seeds > 1 else ""
     edge = f", and up to {more} more if a best learning rate lies on the edge" if more else ""
     time = duration(max(1, round(most * (steps * EAGER_STEP + EAGER_START))))
     return (
         f"study: {strategies}, equal weights, the single-task baseline and {fixed}; "
-        f"for each at least {counted(plan.least_trials, 'trial')}, then {plan.seeds} fresh seeds.\n"
+        f"for each at least {counted(plan.least_trials, 'trial')}{of_seeds}, then {plan.seeds} fresh seeds.\n"
         f"study: {least} to {most} runs{edge}, of {counted(steps, 'step')} each, judged at their {judged}.\n"
         f"study: {time} or more with a small model, one run after another; a fraction of that in stacks, more with a large model: the second round says how much is left.\n"
         f"study: with {plan.seeds} seeds a difference beyond the margin of {detectable(plan.seeds):.1f} standard deviations over seeds is seen four times in five; "

@@ -29,7 +29,7 @@ OPTIONS = (
     "knobs",
 )
 # Options that a study of a user's own conf/study may lack.
-DEFAULTS = {"search": None}
+DEFAULTS = {"search": None, "tuning_seeds": 3}
 
 
 def checked_options(options: Any) -> dict[str, Any]:
@@ -55,7 +55,14 @@ def checked_options(options: Any) -> dict[str, Any]:
     for name in OPTIONS:
         if name not in given:
             raise ConfigError(f"study.{name} is missing; conf/study/fair.yaml has its default.")
-    for name, least in (("seeds", 2), ("fixed_points", 3), ("per_decade", 1), ("extensions", 0)):
+    least_numbers = {
+        "seeds": 2,
+        "tuning_seeds": 1,
+        "fixed_points": 3,
+        "per_decade": 1,
+        "extensions": 0,
+    }
+    for name, least in least_numbers.items():
         whole_number(given[name], f"study.{name}", least)
     for name in ("margin", "decades"):
         positive(given[name], f"study.{name}")

@@ -23,6 +23,9 @@ from dataclasses import dataclass, field, replace
 
 # Trials of every candidate after those of the learning rates.
 LAST_TRIALS = 2
+TUNING_SEED_STEP = 1000  # between the seeds of trials, so that those of the final runs fit between
+# A setting is unstable if the monitor of one seed is so many times that of another.
+UNSTABLE = 2.0
 Weights = Mapping[str, float]
 
 
@@ -57,8 +60,9 @@ class PlannedRun:
     Attributes:
         candidate: What is trained.
         lr: Its learning rate.
-        phase: 1 to 3 for tuning (grid, extensions, last trials), 4 for final runs, 5 for twins,
-            6 for the trials of a search.
+        phase: 1 to 3 for tuning (grid, extensions, last trials), 4 for final runs, 5 for those of
+            twins, 6 for the trials of a search, 7 and 8 for the tuning of twins (grid and
+            extensions, last trials).
         seed: Its seed.
         extra_overrides: Options beside the candidate's, such as a value of its knob.
         final: Whether it is one of the runs that decide, in contrast to tuning.
@@ -115,11 +119,12 @@ class Plan:
         per_decade: Learning rates per factor of 10.
         decades: The width of the grid, in factors of 10.
         extensions: The most rounds of one more learning rate for every candidate.
+        tuning_seeds: The number of seeds of every trial, which is judged by their mean.
 
     Example:
-        >>> plan = Plan(lr=1e-3, seeds=3)
-        >>> len(plan.grid), plan.least_trials, plan.fresh_seeds
-        (7, 9, [1, 2, 3])
+        >>> plan = Plan(lr=1e-3, seeds=3, tuning_seeds=2)
+        >>> len(plan.grid), plan.least_trials, plan.fresh_seeds, plan.seeds_of_trials
+        (7, 9, [1, 2, 3], [0, 1000])
     """
 
     lr: float
@@ -128,6 +133,7 @@ class Plan:
     per_decade: int = 3
     decades: float = 2.0
     extensions: int = 3
+    tuning_seeds: int = 1
 
     @property
     def grid(self) -> list[float]:
@@ -145,24 +151,39 @@ class Plan:
         """The seeds of the final runs."""
         return [self.seed + 1 + i for i in range(self.seeds)]
 
+    @property
+    def seeds_of_trials(self) -> list[int]:
+        """The seeds of the tuning, none of them that of a final run."""
+        return [self.seed + TUNING_SEED_STEP * i for i in range(self.tuning_seeds)]
+
 
 @dataclass
 class Trial:
-    """One tuning run of a candidate and its result.
+    """One setting of a candidate that was tried, and its result.
 
     Attributes:
         lr: The learning rate.
         extra_overrides: The value of the candidate's knob, if one was tried.
-        monitor: ``trainer.monitor`` on validation, where less is better; infinite if it failed.
+        monitor: ``trainer.monitor`` on validation, where less is better: its mean over the seeds
+            that finished; infinite if none did.
+        failed: The number of seeds that failed.
+        ratio: The largest monitor of a seed over the least; 1 where they are not positive.
 
     Example:
-        >>> Trial(0.01, (), 0.5)
-        Trial(lr=0.01, extra_overrides=(), monitor=0.5)
+        >>> Trial(0.01, (), 0.5, ratio=2.5).is_unstable
+        True
     """
 
     lr: float
     extra_overrides: tuple[str, ...]
     monitor: float
+    failed: int = 0
+    ratio: float = 1.0
+
+    @property
+    def is_unstable(self) -> bool:
+        """Whether a seed failed, or the seeds differ so much that others may."""
+        return self.failed > 0 or self.ratio > UNSTABLE
 
 
 @dataclass
@@ -211,9 +232,7 @@ class Protocol:
             or infinite for a run that failed.
         """
         self.trials = {candidate.name: [] for candidate in self.candidates}
-        yield from self._tune(
-            [(c, lr, ()) for c in self.candidates for lr in self.plan.grid], phase=1
-        )
+        yield from self._tune_grid(self.candidates, phase=1)
         candidates = []
         for candidate in self.candidates:
             if reason := self.refusal(candidate):
@@ -221,10 +240,8 @@ class Protocol:
             else:
                 candidates.append(candidate)
         for _ in range(self.plan.extensions):
-            twin_runs = self.plan.seeds * sum(c.role == "strategy" for c in candidates)
-            later_runs = len(candidates) * (LAST_TRIALS + self.plan.seeds) + twin_runs
             if not any(self._edge(c) for c in candidates) or not self.within_budget(
-                len(candidates) + later_runs
+                self._runs_after_extension(candidates)
             ):
                 break
             yield from self._tune([(c, self._next_rate(c), ()) for c in candidates], phase=2)
@@ -234,10 +251,7 @@ class Protocol:
                     f"The best learning rate of {candidate.name} ({self.best(candidate).lr:.3g}) lies on the edge of what was tried."
                 )
         yield from self._tune([t for c in candidates for t in self._last_trials(c)], phase=3)
-        finalists = [c for c in candidates if math.isfinite(self.best(c).monitor)]
-        for candidate in candidates:
-            if candidate not in finalists:
-                self.notes.append(f"Every trial of {candidate.name} failed.")
+        finalists = self._finalists(candidates)
         finals = [
             self._final_run(c, trial, 4, seed)
             for f in finalists
@@ -248,24 +262,47 @@ class Protocol:
             return
         yield finals
         strategies = [(c, self.average_weights(c)) for c in finalists if c.role == "strategy"]
-        twins = [
-            self._final_run(
-                frozen_twin(c, weights), replace(self.best(c), extra_overrides=()), 5, seed
-            )
-            for c, weights in strategies
-            if weights is not None
+        twins = [frozen_twin(c, weights) for c, weights in strategies if weights is not None]
+        if twins:
+            yield from self._twin_rounds(twins)
+
+    def _twin_rounds(
+        self, twins: Sequence[Candidate]
+    ) -> Generator[list[PlannedRun], Sequence[float], None]:
+        """Yield the rounds of the frozen twins, which are tuned as everything else."""
+        self.trials |= {twin.name: [] for twin in twins}
+        yield from self._tune_grid(twins, phase=7)
+        for _ in range(self.plan.extensions):
+            if not any(self._edge(twin) for twin in twins) or not self.within_budget(
+                self._runs_after_extension(twins)
+            ):
+                break
+            yield from self._tune([(t, self._next_rate(t), ()) for t in twins], phase=7)
+        yield from self._tune([t for twin in twins for t in self._last_trials(twin)], phase=8)
+        finals = [
+            self._final_run(twin, self.best(twin), 5, seed)
+            for twin in self._finalists(twins)
             for seed in self.plan.fresh_seeds
         ]
-        if twins:
-            yield twins
+        if finals:
+            yield finals
 
     def best(self, candidate: Candidate) -> Trial:
-        """Return the trial with the least monitor.
+        """Return the best trial: of those that fewest seeds failed, that with the least monitor.
+
+        Where it or the next larger learning rate is unstable, it is the next smaller one, if that
+        is not: at the edge of divergence other seeds may diverge.
 
         Args:
             candidate: One of the candidates, after the first round.
         """
-        return min(self.trials[candidate.name], key=lambda trial: trial.monitor)
+        trials = self.trials[candidate.name]
+        best = min(trials, key=_rank)
+        larger, smaller = (self._neighbour(candidate, best, side) for side in (1, -1))
+        at_edge = best.is_unstable or (larger is not None and larger.is_unstable)
+        if at_edge and smaller is not None and not smaller.is_unstable:
+            return smaller
+        return best
 
     def _tune(
         self, trials: Sequence[tuple[Candidate, float, tuple[str, ...]]], phase: int
@@ -276,16 +313,41 @@ class Protocol:
             trials: For each run its candidate, learning rate and extra overrides.
             phase: The phase that the runs belong to.
         """
-        runs = [
-            PlannedRun(candidate, lr, phase, self.plan.seed, extra_overrides)
+        seeds = self.plan.seeds_of_trials
+        monitors = yield [
+            PlannedRun(candidate, lr, phase, seed, extra_overrides)
             for candidate, lr, extra_overrides in trials
+            for seed in seeds
         ]
-        monitors = yield runs
-        for run, monitor in zip(runs, monitors, strict=True):
-            trial = Trial(
-                run.lr, run.extra_overrides, monitor if math.isfinite(monitor) else math.inf
-            )
-            self.trials[run.candidate.name].append(trial)
+        for k, (candidate, lr, extra_overrides) in enumerate(trials):
+            of_trial = monitors[k * len(seeds) : (k + 1) * len(seeds)]
+            finished = [monitor for monitor in of_trial if math.isfinite(monitor)]
+            mean = sum(finished) / len(finished) if finished else math.inf
+            ratio = max(finished) / min(finished) if finished and min(finished) > 0 else 1.0
+            failed = len(seeds) - len(finished)
+            self.trials[candidate.name].append(Trial(lr, extra_overrides, mean, failed, ratio))
+
+    def _tune_grid(
+        self, candidates: Sequence[Candidate], phase: int
+    ) -> Generator[list[PlannedRun], Sequence[float], None]:
+        return self._tune([(c, lr, ()) for c in candidates for lr in self.plan.grid], phase)
+
+    def _runs_after_extension(self, candidates: Sequence[Candidate]) -> int:
+        """Return the most runs that are left if every candidate gets one more learning rate."""
+        trials = (1 + LAST_TRIALS) * self.plan.tuning_seeds
+        twins = sum(c.role == "strategy" for c in candidates)
+        of_twin = self.plan.least_trials * self.plan.tuning_seeds + self.plan.seeds
+        return len(candidates) * (trials + self.plan.seeds) + twins * of_twin
+
+    def _finalists(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+        """Return the candidates that a trial finished of, with a note on the others."""
+        finalists = [c for c in candidates if math.isfinite(self.best(c).monitor)]
+        self.notes += [
+            f"Every trial of {candidate.name} failed."
+            for candidate in candidates
+            if candidate not in finalists
+        ]
+        return finalists
 
     def _winners(self, candidate: Candidate) -> list[tuple[Candidate, Trial]]:
         """Return the candidate with its best trial.
@@ -308,6 +370,21 @@ class Protocol:
     def _final_run(self, candidate: Candidate, trial: Trial, phase: int, seed: int) -> PlannedRun:
         """Return a final run with the settings of a trial."""
         return PlannedRun(candidate, trial.lr, phase, seed, trial.extra_overrides, final=True)
+
+    def _neighbour(self, candidate: Candidate, trial: Trial, side: int) -> Trial | None:
+        """Return the trial at the next learning rate with the same options; None at an end.
+
+        Args:
+            candidate: The candidate.
+            trial: One of its trials.
+            side: 1 for the next larger learning rate, -1 for the next smaller one.
+        """
+        beyond = [
+            t
+            for t in self.trials[candidate.name]
+            if t.extra_overrides == trial.extra_overrides and side * (t.lr - trial.lr) > 0
+        ]
+        return min(beyond, key=lambda t: abs(t.lr - trial.lr), default=None)
 
     def _rates(self, candidate: Candidate) -> list[float]:
         """Return the learning rates that were tried, each once, in ascending order."""
@@ -359,6 +436,11 @@ class Protocol:
             ]
         first = self._middle_rate(candidate, set())
         return [(candidate, first, ()), (candidate, self._middle_rate(candidate, {first}), ())]
+
+
+def _rank(trial: Trial) -> tuple[int, float]:
+    """Return the key by which trials are ranked, the best one first."""
+    return trial.failed, trial.monitor
 
 
 def frozen_twin(candidate: Candidate, weights: Weights) -> Candidate:

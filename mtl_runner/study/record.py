@@ -29,6 +29,8 @@ PURPOSES = {
     4: "final runs with fresh seeds",
     5: "frozen twins with the same seeds",
     6: "trials of weights and learning rates",
+    7: "tuning of frozen twins (learning rates)",
+    8: "tuning of frozen twins (last trials)",
 }
 
 
@@ -191,16 +193,22 @@ class StudyRecord:
         Raises:
             RunDirectoryError: If a newer version wrote a summary.
         """
-        best: dict[str, tuple[float, float]] = {}
+        losses: dict[str, dict[float, list[float]]] = {}
         for run, name in self.runs:
             if run.candidate.name == candidate.name and not run.final:
                 summary = self.summary(name)
                 for task, result in summary.tasks.items():
                     val = result.at(summary.judge, "val")
                     loss = val.get("relative_loss", val.get("loss", math.nan))
-                    if loss < best.get(task, (math.inf, 0.0))[0]:
-                        best[task] = (loss, run.lr)
-        return sorted({lr for _, lr in best.values()})
+                    losses.setdefault(task, {}).setdefault(run.lr, []).append(loss)
+        best = set()
+        for by_rate in losses.values():
+            # A rate at which a seed has no loss is none to choose.
+            means = {lr: sum(of_seeds) / len(of_seeds) for lr, of_seeds in by_rate.items()}
+            finite = {lr: mean for lr, mean in means.items() if math.isfinite(mean)}
+            if finite:
+                best.add(min(finite, key=lambda lr: finite[lr]))
+        return sorted(best)
 
     def write(self, notes: Sequence[str]) -> None:
         """Write ``study.json``."""

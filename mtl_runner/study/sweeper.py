@@ -74,6 +74,7 @@ class StudySweeper(LaunchingSweeper):
             per_decade=options["per_decade"],
             decades=options["decades"],
             extensions=options["extensions"],
+            tuning_seeds=options["tuning_seeds"],
         )
         if len(trivial) < 2:
             raise ConfigError(

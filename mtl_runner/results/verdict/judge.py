@@ -263,7 +263,11 @@ def _p_better(
         return min(1.0, data.fixed_choices(strategy) * p_better), math.nan, math.nan
     known = [s for s in constants if s is not None and s is not equal]
     beats = [p_value(s, _shortfall) for s in known]
-    no_better = [p_value(s, exceedance) for s in known]
+    # The best of several fixed weights is flattered by the runs that chose it.
+    no_better = [
+        p_value(s, exceedance) * (data.fixed_choices(strategy) if s is constants[0] else 1)
+        for s in known
+    ]
     is_testable = references[1] is not None and all(map(math.isfinite, beats))
     p_helps = max([p_better, *beats]) if is_testable else math.nan
     tested = [p for p in no_better if math.isfinite(p)]

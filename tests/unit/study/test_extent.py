@@ -30,7 +30,8 @@ def test_the_runs_of_a_study_are_within_what_it_said(
     chance: int, extensions: int, seeds: int, twins: bool
 ) -> None:
     """Breaks if the plan, or what is left at any round, is not what happens."""
-    plan = Plan(lr=1e-3, seeds=seeds, per_decade=1, extensions=extensions)
+    tuning = {"per_decade": 1, "extensions": extensions, "tuning_seeds": 1 + chance % 3}
+    plan = Plan(lr=1e-3, seeds=seeds, **tuning)
     extent = Extent(plan, len(CANDIDATES), strategies=2, tasks=3)
     draw = random.Random(chance)
     protocol = Protocol(
@@ -64,13 +65,15 @@ def test_the_plan_says_singular_and_plural() -> None:
     lines = announcement(candidates, Extent(plan, 4, 1, 2), 1, "last epoch").splitlines()
     assert lines[:3] == [
         "study: 1 strategy, equal weights, the single-task baseline and 1 fixed weighting; for each at least 5 trials, then 2 fresh seeds.",
-        "study: 28 to 32 runs, of 1 step each, judged at their last epoch.",
-        "study: 10 s or more with a small model, one run after another; a fraction of that in stacks, more with a large model: the second round says how much is left.",
+        "study: 28 to 37 runs, of 1 step each, judged at their last epoch.",
+        "study: 11 s or more with a small model, one run after another; a fraction of that in stacks, more with a large model: the second round says how much is left.",
     ]
     extended = Extent(Plan(lr=1e-3, seeds=2, per_decade=1, extensions=2), 4, 1, 2)
     text = announcement(candidates, extended, 150_000, "best evaluation")
-    assert "28 to 32 runs, and up to 8 more if a best learning rate lies on the edge" in text
-    assert "32 min or more with a small model" in text
+    assert "28 to 37 runs, and up to 10 more if a best learning rate lies on the edge" in text
+    seeded = Extent(Plan(lr=1e-3, tuning_seeds=3), 4, 1, 2)
+    assert "at least 9 trials of 3 seeds, then 10 fresh" in announcement(candidates, seeded, 9, "")
+    assert "37 min or more with a small model" in text
 
 
 @pytest.mark.parametrize("seeds", [3, 5, 10])

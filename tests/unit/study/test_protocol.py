@@ -136,17 +136,69 @@ def test_final_runs_have_fresh_seeds_and_the_same_for_all() -> None:
     assert not tuned & set(seeds["equal"])
 
 
-def test_a_twin_has_its_strategys_weights_learning_rate_and_seeds() -> None:
-    """Breaks if the frozen twin differs from its strategy in more than its weights."""
-    rounds = play(study(EQUAL, DWA, weights={"a": 0.5, "b": 2.0}), valley(5e-3))
-    twins, finals = rounds[-1], [run for run in rounds[-2] if run.candidate is DWA]
+def test_a_twin_has_its_strategys_weights_and_is_tuned_as_everything_else() -> None:
+    """Breaks if the frozen twin is held to the learning rate of moving weights, or to one trial."""
+    weights = {"a": 0.5, "b": 2.0}
+    rounds = play(
+        study(EQUAL, DWA, weights=weights),
+        lambda run: valley(3e-2 if run.candidate.role == "twin" else 1e-3)(run),
+    )
+    twins, finals = rounds[-1], [r for runs in rounds for r in runs if r.phase == 4]
     assert {run.candidate.overrides for run in twins} == {
         ("weighting=fixed", "weighting.weights.a=0.5", "weighting.weights.b=2")
     }
-    assert [(run.lr, run.seed) for run in twins] == [(run.lr, run.seed) for run in finals]
+    assert [run.seed for run in twins] == [r.seed for r in finals if r.candidate is DWA]
     assert {(run.candidate.role, run.candidate.twin_of, run.final) for run in twins} == {
         ("twin", "dwa", True)
     }
+    assert twins[0].lr == pytest.approx(3e-2, rel=0.3)
+    tuned = [r for runs in rounds for r in runs if r.candidate.role == "twin" and not r.final]
+    assert len(tuned) >= PLAN.least_trials
+    assert {run.phase for run in tuned} == {7, 8}
+
+
+def test_a_trial_is_judged_by_the_mean_over_its_seeds() -> None:
+    """Breaks if one lucky seed chooses the learning rate."""
+    plan = Plan(lr=1e-3, seeds=2, tuning_seeds=3)
+    lucky = {0: -0.9, 1000: 0.3, 2000: 0.3}
+    protocol = study(EQUAL, plan=plan)
+    rounds = play(
+        protocol,
+        lambda run: (
+            1.5 + valley(1e-3)(run) + (lucky[run.seed] if run.lr > 5e-3 else 0.0)
+            if not run.final
+            else 1.0
+        ),
+    )
+    seeds = {run.seed for runs in rounds for run in runs if not run.final}
+    assert seeds == {0, 1000, 2000}
+    assert protocol.best(EQUAL).lr == pytest.approx(1e-3)
+    assert protocol.best(EQUAL).monitor == pytest.approx(1.5)
+
+
+@pytest.mark.parametrize("unlucky", [math.nan, 5.0])
+def test_at_the_edge_of_divergence_the_next_smaller_rate_is_taken(unlucky: float) -> None:
+    """Breaks if a rate is chosen whose neighbour diverges or scatters with one seed of three."""
+    plan = Plan(lr=1e-3, seeds=2, tuning_seeds=3, extensions=0)
+
+    def monitor(run: PlannedRun) -> float:
+        if run.lr > 1.5e-3 and run.seed == 1000:
+            return unlucky
+        return 1.0 + valley(1e-3)(run)
+
+    protocol = study(EQUAL, plan=plan)
+    play(protocol, monitor)
+    assert protocol.best(EQUAL).lr == pytest.approx(6.8e-4, rel=0.01)
+    calm = study(EQUAL, plan=plan)
+    play(calm, lambda run: 1.0 + valley(1e-3)(run))
+    assert calm.best(EQUAL).lr == pytest.approx(1e-3)
+
+
+def test_where_every_rate_is_noisy_the_best_mean_is_taken() -> None:
+    """Breaks if noise at every learning rate drives the choice away from the best one."""
+    protocol = study(EQUAL, plan=Plan(lr=1e-3, seeds=2, tuning_seeds=3))
+    play(protocol, lambda run: (1.0 + valley(1e-3)(run)) * (3.0 if run.seed else 1.0))
+    assert protocol.best(EQUAL).lr == pytest.approx(1e-3)
 
 
 def test_failed_trials_lose_and_a_candidate_that_always_fails_is_noted() -> None:

@@ -163,6 +163,16 @@ def test_every_task_chooses_its_learning_rate(record: StudyRecord, judge: str) -
     assert record.rates_per_task(DWA) == []
 
 
+def test_a_task_chooses_its_rate_by_the_mean_over_the_tuning_seeds(record: StudyRecord) -> None:
+    """Breaks if one lucky seed chooses a task's rate, or a rate at which a seed has no loss."""
+    losses = {0.1: (0.1, 3.0), 0.01: (1.0, 1.2), 0.001: (0.5, math.nan)}
+    for lr, of_seeds in losses.items():
+        for seed, loss in zip((0, 1000), of_seeds, strict=True):
+            tasks = {"a": {"final": {"val": {"loss": loss}}}}
+            finish(record, PlannedRun(SINGLE, lr, 1, seed), {"tasks": tasks})
+    assert record.rates_per_task(SINGLE) == [0.01]
+
+
 @pytest.mark.parametrize(
     "damaged",
     [

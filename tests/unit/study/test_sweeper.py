@@ -23,7 +23,10 @@ from mtl_runner.launch.plugins import register
 from mtl_runner.study.sweeper import StudySweeper
 
 DATA = ("data=toy_mixed", "data.n=60", "data.n_val=40", "data.n_test=40")
-SMALL = ("study.seeds=2", "study.fixed_points=3", "study.per_decade=1", "study.extensions=0")
+SMALL = (
+    *("study.seeds=2", "study.tuning_seeds=1", "study.fixed_points=3"),
+    *("study.per_decade=1", "study.extensions=0"),
+)
 JOBS = 7 * 5  # equal, single_task, dwa, famo, two fixed and 1/trivial; three rates, two more
 Sweep = Callable[..., list[JobReturn]]
 
