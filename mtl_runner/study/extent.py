@@ -90,15 +90,15 @@ class Extent:
             ((28, 53), (28, 46), (14, 32), (0, 16))
         """
         plan = self.plan
-        last = LAST_TRIALS * plan.tuning_seeds
+        last_runs = LAST_TRIALS * plan.tuning_seeds
         if phase >= 4:
             of_twin = {
                 4: self._runs_each + self._extension_runs,
-                7: self._extension_runs + last + plan.seeds,
+                7: self._extension_runs + last_runs + plan.seeds,
                 8: plan.seeds,
             }
             return 0, self.strategies * of_twin.get(phase, 0)
-        least = self.candidates * (plan.seeds + last * (phase < 3))
+        least = self.candidates * (plan.seeds + last_runs * (phase < 3))
         twins = self.twin_runs + self.strategies * self._extension_runs
         left = (plan.extensions - extensions) * plan.tuning_seeds * (phase < 3)
         return least, least + self.single_task_runs + twins + self.candidates * left

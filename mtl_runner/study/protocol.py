@@ -166,7 +166,8 @@ class Trial:
         extra_overrides: The value of the candidate's knob, if one was tried.
         monitor: ``trainer.monitor`` on validation, where less is better: its mean over the seeds
             that finished; infinite if none did.
-        failed: The number of seeds that failed.
+        diverged: Whether most of its seeds failed. One of three may fail by chance: to avoid that
+            would drive some strategies to poor learning rates, and not others.
         ratio: The largest monitor of a seed over the least; 1 where they are not positive.
 
     Example:
@@ -177,13 +178,13 @@ class Trial:
     lr: float
     extra_overrides: tuple[str, ...]
     monitor: float
-    failed: int = 0
+    diverged: bool = False
     ratio: float = 1.0
 
     @property
     def is_unstable(self) -> bool:
-        """Whether a seed failed, or the seeds differ so much that others may."""
-        return self.failed > 0 or self.ratio > UNSTABLE
+        """Whether most seeds failed, or they differ so much that others may."""
+        return self.diverged or self.ratio > UNSTABLE
 
 
 @dataclass
@@ -269,7 +270,7 @@ class Protocol:
     def _twin_rounds(
         self, twins: Sequence[Candidate]
     ) -> Generator[list[PlannedRun], Sequence[float], None]:
-        """Yield the rounds of the frozen twins, which are tuned as everything else."""
+        """Yield the rounds of the frozen twins, which are tuned like everything else."""
         self.trials |= {twin.name: [] for twin in twins}
         yield from self._tune_grid(twins, phase=7)
         for _ in range(self.plan.extensions):
@@ -280,7 +281,7 @@ class Protocol:
             yield from self._tune([(t, self._next_rate(t), ()) for t in twins], phase=7)
         yield from self._tune([t for twin in twins for t in self._last_trials(twin)], phase=8)
         finals = [
-            self._final_run(twin, self.best(twin), 5, seed)
+            self._final_run(twin, self.settled(twin), 5, seed)
             for twin in self._finalists(twins)
             for seed in self.plan.fresh_seeds
         ]
@@ -288,20 +289,27 @@ class Protocol:
             yield finals
 
     def best(self, candidate: Candidate) -> Trial:
-        """Return the best trial: of those that fewest seeds failed, that with the least monitor.
-
-        Where it or the next larger learning rate is unstable, it is the next smaller one, if that
-        is not: at the edge of divergence other seeds may diverge.
+        """Return the best trial: of those that did not diverge, that with the least monitor.
 
         Args:
             candidate: One of the candidates, after the first round.
         """
-        trials = self.trials[candidate.name]
-        best = min(trials, key=_rank)
-        larger, smaller = (self._neighbour(candidate, best, side) for side in (1, -1))
-        at_edge = best.is_unstable or (larger is not None and larger.is_unstable)
-        if at_edge and smaller is not None and not smaller.is_unstable:
-            return smaller
+        return min(self.trials[candidate.name], key=lambda t: (t.diverged, t.monitor))
+
+    def settled(self, candidate: Candidate) -> Trial:
+        """Return the settings of the final runs: the best trial's, off the edge of divergence.
+
+        Where it or the next larger learning rate is unstable, other seeds may diverge, so the
+        learning rate is half a step of the grid lower. (The next smaller one that was tried would
+        be a whole step for some candidates and less for others, which is a real difference.)
+
+        Args:
+            candidate: One of the candidates, after its last trials.
+        """
+        best = self.best(candidate)
+        larger = self._next_larger(candidate, best)
+        if best.is_unstable or (larger is not None and larger.is_unstable):
+            return replace(best, lr=best.lr / 10 ** (0.5 / self.plan.per_decade))
         return best
 
     def _tune(
@@ -324,8 +332,8 @@ class Protocol:
             finished = [monitor for monitor in of_trial if math.isfinite(monitor)]
             mean = sum(finished) / len(finished) if finished else math.inf
             ratio = max(finished) / min(finished) if finished and min(finished) > 0 else 1.0
-            failed = len(seeds) - len(finished)
-            self.trials[candidate.name].append(Trial(lr, extra_overrides, mean, failed, ratio))
+            diverged = 2 * len(finished) < len(seeds)
+            self.trials[candidate.name].append(Trial(lr, extra_overrides, mean, diverged, ratio))
 
     def _tune_grid(
         self, candidates: Sequence[Candidate], phase: int
@@ -354,7 +362,7 @@ class Protocol:
 
         The single-task baseline is returned once for each learning rate that is best for a task.
         """
-        best = self.best(candidate)
+        best = self.settled(candidate)
         rates = (
             list(self.rates_per_task(candidate))
             if candidate.role == "single_task" and self.rates_per_task is not None
@@ -371,20 +379,18 @@ class Protocol:
         """Return a final run with the settings of a trial."""
         return PlannedRun(candidate, trial.lr, phase, seed, trial.extra_overrides, final=True)
 
-    def _neighbour(self, candidate: Candidate, trial: Trial, side: int) -> Trial | None:
-        """Return the trial at the next learning rate with the same options; None at an end.
+    def _next_larger(self, candidate: Candidate, trial: Trial) -> Trial | None:
+        """Return the trial at the next larger learning rate; None at the end.
 
-        Args:
-            candidate: The candidate.
-            trial: One of its trials.
-            side: 1 for the next larger learning rate, -1 for the next smaller one.
+        The values of a knob are tried at one rate only, so the trials without one count, too.
         """
-        beyond = [
+        options = (trial.extra_overrides, ())
+        larger = [
             t
             for t in self.trials[candidate.name]
-            if t.extra_overrides == trial.extra_overrides and side * (t.lr - trial.lr) > 0
+            if t.extra_overrides in options and t.lr > trial.lr
         ]
-        return min(beyond, key=lambda t: abs(t.lr - trial.lr), default=None)
+        return min(larger, key=lambda t: t.lr, default=None)
 
     def _rates(self, candidate: Candidate) -> list[float]:
         """Return the learning rates that were tried, each once, in ascending order."""
@@ -436,11 +442,6 @@ class Protocol:
             ]
         first = self._middle_rate(candidate, set())
         return [(candidate, first, ()), (candidate, self._middle_rate(candidate, {first}), ())]
-
-
-def _rank(trial: Trial) -> tuple[int, float]:
-    """Return the key by which trials are ranked, the best one first."""
-    return trial.failed, trial.monitor
 
 
 def frozen_twin(candidate: Candidate, weights: Weights) -> Candidate:

@@ -176,7 +176,7 @@ def test_every_candidate_has_the_same_trials_steps_and_rows(study: Study) -> Non
     assert counts.nunique() == 1
     assert counts.iloc[0] in (5, 6), "three learning rates, at most one extension, two more"
     of_twin = len(study.jobs_with(final=False, role="twin"))
-    assert of_twin in (5, 6), "the twin is tuned as everything else"
+    assert of_twin in (5, 6), "the twin is tuned like everything else"
     runs = [read_summary(study.folder / name) for name in study.jobs]
     assert {(run["epochs"], run["steps"]) for run in runs} == {(6, 12)}
     shared = [
