@@ -31,7 +31,7 @@ KINDS = {
     "helps": "a method that is better than equal weights is better than constants, too",
     "static": "a method that is better than equal weights is no better than constants",
     "no difference": "a strategy lies within the margin of equal weights",
-    "headline": "the answer for the data set names a strategy with a false verdict",
+    "headline": "the answer for the data set has a false one of these, or that nothing differs",
 }
 FOUND = "found"  # a method that is better beyond the margin is said to be better
 UNCORRECTED = "one interval"  # the same by its 95 % interval alone, as if it were the only one
@@ -95,9 +95,13 @@ def events(cell: Cell, judged: Iterable[Verdict]) -> set[str]:
     judged = list(judged)
     kinds = {v.strategy: false_kind(cell, v.strategy, v.role, v.kind) for v in judged}
     happened = {kind for kind in kinds.values() if kind}
+    # That single strategies lie within the margin is said, and counted, of each by itself.
+    claims = {name: kind for name, kind in kinds.items() if kind != "no difference"}
+    if all(v.kind == NO_DIFFERENCE for v in judged):
+        claims = kinds
     headline = answer(judged, "d").replace(f"equal and {BEST}", "them")
     named = [v for v in judged if (BEST if v.role == "fixed" else v.strategy) in headline]
-    if any(kinds[v.strategy] for v in named):
+    if any(claims.get(v.strategy) for v in named):
         happened.add("headline")
     for verdict in judged:
         if verdict.role == "strategy" and is_better(cell, verdict.strategy):

@@ -2,8 +2,9 @@
 
 Of ten seeds a variance is known roughly, and a t test pays for that with its tails: among 20
 strategies the corrected level is .0024, where the quantile with 9 degrees of freedom is 3.7 and that
-of a known variance 2.8. The strategies of one data set mostly scatter alike, so that each variance
-can be drawn towards their common one, by as much as they resemble each other.
+of a known variance 2.8. The strategies of one data set mostly scatter alike, so that a variance that
+came out small by chance can be drawn towards their common one, by as much as they resemble each
+other. One that came out large stays: a strategy may scatter more than others.
 """
 
 from __future__ import annotations
@@ -132,9 +133,12 @@ def inverse_trigamma(value: float) -> float:
 def moderated_exceedance(values: Sequence[float], border: float, prior: VariancePrior) -> float:
     """Return the one-sided p-value that a mean lies above a border, with a variance drawn to others.
 
-    It is not smaller than that of :func:`~mtl_runner.results.statistics.intervals.exceedance` unless
-    the sample's own 95 % interval lies above the border, too: a sample that scatters more than the
-    others has to show that by itself.
+    The variance is that of :meth:`VariancePrior.drawn`, or the sample's own where that is larger.
+    The p-value is not smaller than that of
+    :func:`~mtl_runner.results.statistics.intervals.exceedance` unless the sample's own 95 % interval
+    lies above the border, too. (Smyth's variance may be less than the sample's own. Where ten of 20
+    strategies scatter three times as much as the others, with five seeds, that gives a false result
+    in 7 % of simulated studies instead of 5 %, and this rule in 5.8 %.)
 
     Args:
         values: Independent values.
@@ -146,19 +150,20 @@ def moderated_exceedance(values: Sequence[float], border: float, prior: Variance
 
     Example:
         >>> prior = VariancePrior(variance=1.0, freedom=math.inf, most=30.0)
-        >>> round(exceedance([4.0, 5.0, 6.0], 2.0), 4), round(
-        ...     moderated_exceedance([4.0, 5.0, 6.0], 2.0, prior), 6
-        ... )
-        (0.0176, 7e-06)
+        >>> round(exceedance([4.0, 5.0, 6.0], 2.0), 4)
+        0.0175
+        >>> round(moderated_exceedance([4.0, 5.0, 6.0], 2.0, prior), 7)
+        6.7e-06
     """
     by_itself = exceedance(values, border)
     if prior.freedom == 0 or len(values) < 2:
         return by_itself
     from scipy.special import stdtr
 
-    variance, freedom = prior.drawn(_variance(values), len(values) - 1)
+    own = _variance(values)
+    drawn, freedom = prior.drawn(own, len(values) - 1)
     mean = sum(values) / len(values)
-    p = float(stdtr(freedom, -(mean - border) / math.sqrt(variance / len(values))))
+    p = float(stdtr(freedom, -(mean - border) / math.sqrt(max(drawn, own) / len(values))))
     return p if by_itself <= 0.025 else max(p, by_itself)
 
 
