@@ -92,7 +92,7 @@ def worst_table(results: Sequence[Result]) -> list[dict[str, Any]]:
     """Return the rows of the table of false verdicts: per kind the mean and the worst cell."""
     rows = []
     for kind, meaning in KINDS.items():
-        able = [result for result in results if kind in result.counts]
+        able = [result for result in results if kind in result.counts and is_alike(result)]
         if able:
             worst = max(able, key=lambda result: result.counts[kind])
             mean = sum(result.percent(kind) for result in able) / len(able)
@@ -107,6 +107,31 @@ def worst_table(results: Sequence[Result]) -> list[dict[str, Any]]:
                 }
             )
     return rows
+
+
+def unequal_table(results: Sequence[Result]) -> list[dict[str, Any]]:
+    """Return the rows of the table of methods that scatter more than all else."""
+    return [
+        {
+            "seeds": result.cell.seeds,
+            "correlation": result.cell.correlation,
+            "shape": result.cell.shape,
+            "methods": len(result.cell.methods),
+            "of them noisier": result.cell.noisy,
+            "times the noise": f"{result.cell.noise:g}",
+            **{
+                f"{kind} %": f"{result.percent(kind):.1f} ± {result.error(kind):.1f}"
+                for kind in ("hurts", "better", "fixed better")
+            },
+        }
+        for result in results
+        if not is_alike(result)
+    ]
+
+
+def is_alike(result: Result) -> bool:
+    """Return whether all strategies of a cell scatter alike."""
+    return not result.cell.noisy
 
 
 def power_table(results: Sequence[Result]) -> list[dict[str, Any]]:
@@ -174,7 +199,12 @@ def main(options: argparse.Namespace) -> None:
         command = COMMAND.format(studies=options.studies)
         write_table(options.csv / "calibration.csv", command, worst_table(results))
         write_table(options.csv / "calibration_power.csv", command, power_table(results))
-        write_table(options.csv / "calibration_cells.csv", command, list(map(row, results)))
+        write_table(options.csv / "calibration_unequal.csv", command, unequal_table(results))
+        write_table(
+            options.csv / "calibration_cells.csv",
+            command,
+            list(map(row, filter(is_alike, results))),
+        )
 
 
 def _write(file: TextIO, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -107,10 +107,21 @@ RATES = (
 # Ten seeds, 2 % variation, one method 5 % better than all else: correlation, number of methods.
 POWER = tuple((correlation, methods) for correlation in (0.0, 0.5, 0.9) for methods in (3, 5, 20))
 
+# All better than equal weights by the margin, some methods with larger noise: their number, and how
+# many times as much they scatter.
+UNEQUAL = (
+    (10, 0.5, 5, "normal", 0, 5, 1, 5),
+    (5, 0, 5, "normal", 0, 20, 10, 3),
+    (6, 0.5, 5, "normal", 0, 10, 5, 5),
+    (20, 0.9, 5, "t3", 0, 10, 5, 3),
+    (10, 0.5, 5, "lognormal", 0, 5, 1, 5),
+    (10, 0.5, 5, "lognormal", 0, 20, 10, 3),
+)
+
 
 def design() -> list[Cell]:
     """Return all cells."""
-    return [*_equal(), *_rates(), *_at_the_margin(), *_one(), *_constants(), *_power()]
+    return [*_equal(), *_rates(), *_at_the_margin(), *_one(), *_constants(), *_power(), *_unequal()]
 
 
 def _cell(
@@ -175,4 +186,18 @@ def _power() -> list[Cell]:
             f"power {i}", 10, correlation, 2, "normal", 0, methods=(-0.05, *(0.0,) * (methods - 1))
         )
         for i, (correlation, methods) in enumerate(POWER, 1)
+    ]
+
+
+def _unequal() -> list[Cell]:
+    return [
+        _cell(
+            f"unequal {i}",
+            *row,
+            methods=(-MARGIN,) * methods,
+            fixed=(-MARGIN,) * FIXED,
+            noisy=noisy,
+            noise=noise,
+        )
+        for i, (*row, methods, noisy, noise) in enumerate(UNEQUAL, 1)
     ]

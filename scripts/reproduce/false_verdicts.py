@@ -30,9 +30,11 @@ KINDS = {
     "fixed better": "the best fixed weights are better than equal ones beyond the margin",
     "helps": "a method that is better than equal weights is better than constants, too",
     "static": "a method that is better than equal weights is no better than constants",
-    "no difference": "a strategy lies within the margin of equal weights",
+    "no difference": "the one strategy at the margin lies within it",
+    "any no difference": "some strategy lies within the margin, where several lie at it",
     "headline": "the answer for the data set has a false one of these, or that nothing differs",
 }
+SEVERAL = "any no difference"  # the only kind that is not corrected for the number of strategies
 FOUND = "found"  # a method that is better beyond the margin is said to be better
 UNCORRECTED = "one interval"  # the same by its 95 % interval alone, as if it were the only one
 
@@ -75,11 +77,14 @@ def is_better(cell: Cell, strategy: str) -> bool:
 def possible_kinds(cell: Cell) -> set[str]:
     """Return the kinds of false verdicts that there can be, and what can be found."""
     judged = [c for c in cell.candidates if c.role != "equal"]
-    kinds = {
-        false_kind(cell, c.name, c.role, kind)
-        for c in judged
-        for kind in (HURTS, NO_DIFFERENCE, STATIC, *((HELPS, BETTER) if c.role != "fixed" else ()))
-    } - {""}
+    kinds = _renamed(
+        cell,
+        {
+            false_kind(cell, c.name, c.role, kind)
+            for c in judged
+            for kind in (HURTS, NO_DIFFERENCE, STATIC, *((HELPS,) if c.role != "fixed" else ()))
+        },
+    )
     if any(is_better(cell, c.name) for c in judged if c.role == "strategy"):
         kinds |= {FOUND, UNCORRECTED}
     return kinds | {"headline"}
@@ -94,7 +99,7 @@ def events(cell: Cell, judged: Iterable[Verdict]) -> set[str]:
     """
     judged = list(judged)
     kinds = {v.strategy: false_kind(cell, v.strategy, v.role, v.kind) for v in judged}
-    happened = {kind for kind in kinds.values() if kind}
+    happened = _renamed(cell, set(kinds.values()))
     # That single strategies lie within the margin is said, and counted, of each by itself.
     claims = {name: kind for name, kind in kinds.items() if kind != "no difference"}
     if all(v.kind == NO_DIFFERENCE for v in judged):
@@ -111,6 +116,13 @@ def events(cell: Cell, judged: Iterable[Verdict]) -> set[str]:
             if equal is not None and equal.count >= FEWEST and equal.high < -MARGIN:
                 happened.add(UNCORRECTED)
     return happened
+
+
+def _renamed(cell: Cell, kinds: set[str]) -> set[str]:
+    """Return kinds without the empty one, and with the name for several strategies at the margin."""
+    several = sum(abs(change) >= MARGIN - ROUNDING for change in cell.methods) > 1
+    names = {"no difference": SEVERAL} if several else {}
+    return {names.get(kind, kind) for kind in kinds if kind}
 
 
 def count_events(cell: Cell, count: int, seed: int = 0) -> Counter[str]:

@@ -87,6 +87,8 @@ class Cell:
         tuning: The loss over the learning rate in a study; None for a sweep, which has no tuning,
             so that the best fixed weights are chosen by the runs that are judged.
         rates: The number of learning rates at which a sweep has all of them, one as good as another.
+        noisy: The number of methods that scatter more than all else.
+        noise: How many times as much they do.
     """
 
     name: str
@@ -101,6 +103,8 @@ class Cell:
     twin: float | None = 0.0
     tuning: Curve | None = None
     rates: int = 1
+    noisy: int = 0
+    noise: float = 1.0
 
     @cached_property
     def candidates(self) -> list[Candidate]:
@@ -173,8 +177,10 @@ class Noise:
         common, single = math.sqrt(cell.correlation), math.sqrt(1 - cell.correlation)
         test = common * self.standard((studies, 1, seeds)) + single * self.standard(size)
         other = common * self.standard((studies, 1, seeds)) + single * self.standard(size)
+        scatter = np.full((candidates, 1), cell.variation)
+        scatter[1 : 1 + cell.noisy] *= cell.noise  # equal weights come first, then the methods
         validation = VALIDATION * test + math.sqrt(1 - VALIDATION**2) * other
-        return cell.variation * test, cell.variation * validation, self.random.random(size)
+        return scatter * test, scatter * validation, self.random.random(size)
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,8 @@ simulated = load_script("reproduce/simulated_studies.py")
 CELLS = {cell.name: cell for cell in calibration.design()}
 TABLES = ROOT / "docs" / "tables"
 CHANCE = 1e-4  # that a test of a rate fails although the rate keeps its bound
+# Two kinds may be more frequent: what is said of each strategy by itself, and what joins the others.
+BOUNDED = set(false.KINDS) - {false.SEVERAL, "headline"}
 RATE = 0.05  # of studies with a false verdict of one kind
 
 
@@ -36,11 +38,11 @@ def assert_calibrated(cell: Any, studies: int) -> None:
     """Assert that no kind of false verdict is in more than 5 % of studies, chance aside."""
     counts = calibration.simulate(cell, studies).counts
     most = binom.ppf(1 - CHANCE, studies, RATE)
-    assert {kind: n for kind, n in counts.items() if kind in false.KINDS and n > most} == {}
+    assert {kind: n for kind, n in counts.items() if kind in BOUNDED and n > most} == {}
 
 
 # Not tuned and tuned, all the same; all at the margin; constants that do nearly as well.
-QUICK = {"equal 3": 300, "equal 15": 200, "better 8": 300, "worse 4": 300, "constants 1": 300}
+QUICK = {"equal 3": 200, "equal 15": 120, "better 8": 300, "worse 4": 300, "constants 1": 300}
 
 
 @pytest.mark.parametrize(("name", "studies"), QUICK.items())
@@ -50,7 +52,7 @@ def test_false_verdicts_are_rare(name: str, studies: int) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", [name for name in CELLS if not name.startswith("power")])
+@pytest.mark.parametrize("name", [name for name, cell in CELLS.items() if not cell.noisy])
 def test_false_verdicts_are_rare_in_every_cell(name: str) -> None:
     """Breaks if there is a truth, of those that the page on calibration has, with more of them."""
     assert_calibrated(CELLS[name], 400)
@@ -132,10 +134,20 @@ def test_losses_have_the_spread_and_the_correlation_of_their_cell(shape: str) ->
         axis=1,
     )
     assert (logs[1] - logs[0]).mean() == pytest.approx(math.log(0.95), abs=0.005)
-    # The fourth moment of t3 is infinite: middle parts tell more than its variance.
-    rough = 0.3 if shape == "t3" else 0.1
-    assert logs.std(axis=1) == pytest.approx([0.1, 0.1], rel=rough)
-    assert np.corrcoef(logs)[0, 1] == pytest.approx(0.5, abs=0.1)
+    # Heavy tails make a rough estimate, and the fourth moment of t3 is infinite.
+    rough = 1.0 if shape == "normal" else 3.0
+    assert logs.std(axis=1) == pytest.approx([0.1, 0.1], rel=0.1 * rough)
+    assert np.corrcoef(logs)[0, 1] == pytest.approx(0.5, abs=0.07 * rough)
+
+
+def test_noisy_methods_scatter_as_many_times_as_much() -> None:
+    """Breaks if the table of unequal noise has equal noise."""
+    cell = simulated.Cell("c", variation=0.1, methods=(0.0, 0.0), fixed=(), noisy=1, noise=3.0)
+    logs = [
+        [math.log(s.relative_loss["seed=0"]) for s in evidence.datasets[0].strategies]
+        for evidence in simulated.studies(cell, 400)
+    ]
+    assert np.std(logs, axis=0) == pytest.approx([0.1, 0.3, 0.1], rel=0.15)
 
 
 def test_the_share_of_runs_that_diverge_is_that_of_the_cell() -> None:
@@ -173,7 +185,8 @@ def test_beyond_a_cliff_runs_diverge_and_the_protocol_stays_before_it() -> None:
 
 def test_the_tables_of_the_page_are_those_of_the_command(tmp_path: Path) -> None:
     """Breaks if the page shows tables that its command does not make."""
-    options = argparse.Namespace(studies=3, cells=["equal 3", "power 4"], jobs=1, csv=tmp_path)
+    cells = ["equal 3", "power 4", "unequal 1"]
+    options = argparse.Namespace(studies=3, cells=cells, jobs=1, csv=tmp_path)
     calibration.main(options)
     for path in tmp_path.glob("*.csv"):
         assert read_table(path).columns == read_table(TABLES / path.name).columns
@@ -185,6 +198,6 @@ def test_the_tables_of_the_page_are_those_of_the_command(tmp_path: Path) -> None
 def test_the_published_rates_keep_their_bound() -> None:
     """Breaks if rules that give more false verdicts are published as calibrated."""
     for row in read_table(TABLES / "calibration_cells.csv").rows:
-        for kind in false.KINDS:
-            if row[f"{kind} %"]:
-                assert float(row[f"{kind} %"]) <= 5 + 3.7 * 100 * math.sqrt(0.05 * 0.95 / 2000)
+        for kind in BOUNDED:
+            most = binom.ppf(1 - CHANCE, calibration.STUDIES, RATE) / calibration.STUDIES
+            assert float(row[f"{kind} %"] or 0) <= 100 * most, row["cell"]

@@ -1,10 +1,10 @@
 """Student's t tests of several strategies whose variances inform each other.
 
 Of ten seeds a variance is known roughly, and a t test pays for that with its tails: among 20
-strategies the corrected level is .0024, where the quantile with 9 degrees of freedom is 3.7 and that
-of a known variance 2.8. The strategies of one data set mostly scatter alike, so that a variance that
-came out small by chance can be drawn towards their common one, by as much as they resemble each
-other. One that came out large stays: a strategy may scatter more than others.
+strategies the corrected level is .0024, where the quantile with 9 degrees of freedom is 3.7 and
+that of a known variance 2.8. The strategies of one data set mostly scatter alike, so that a
+variance that came out small by chance can be drawn towards their common one, by as much as they
+resemble each other. One that came out large stays: a strategy may scatter more than others.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from mtl_runner.results.statistics.intervals import exceedance
 
 @dataclass(frozen=True)
 class VariancePrior:
-    r"""What the variances of several samples say of the variance of one of them.
+    r"""The knowledge that the variances of several samples give of the variance of one of them.
 
     The variances are taken to come from a scaled inverse chi-squared distribution (Smyth,
     Statistical Applications in Genetics and Molecular Biology 3, 2004),
@@ -41,7 +41,7 @@ class VariancePrior:
     most: float = math.inf
 
     def drawn(self, variance: float, freedom: float) -> tuple[float, float]:
-        r"""Return the variance of a sample, drawn towards the common one, and its degrees of freedom.
+        r"""Return a sample's variance drawn towards the common one, and its degrees of freedom.
 
         .. math:: \tilde s_g^2 = \frac{d_0 s_0^2 + d_g s_g^2}{d_0 + d_g}
 
@@ -131,14 +131,14 @@ def inverse_trigamma(value: float) -> float:
 
 
 def moderated_exceedance(values: Sequence[float], border: float, prior: VariancePrior) -> float:
-    """Return the one-sided p-value that a mean lies above a border, with a variance drawn to others.
+    """Return the one-sided p-value that a mean lies above a border, with a drawn variance.
 
     The variance is that of :meth:`VariancePrior.drawn`, or the sample's own where that is larger.
     The p-value is not smaller than that of
-    :func:`~mtl_runner.results.statistics.intervals.exceedance` unless the sample's own 95 % interval
-    lies above the border, too. (Smyth's variance may be less than the sample's own. Where ten of 20
-    strategies scatter three times as much as the others, with five seeds, that gives a false result
-    in 7 % of simulated studies instead of 5 %, and this rule in 5.8 %.)
+    :func:`~mtl_runner.results.statistics.intervals.exceedance` unless the sample's own 95 %
+    interval lies above the border, too. (Smyth's variance may be less than the sample's own. Where
+    ten of 20 strategies scatter three times as much as the others, with five seeds, that gives a
+    false result in 7 % of simulated studies instead of 5 %, and this rule in 5.8 %.)
 
     Args:
         values: Independent values.
@@ -155,16 +155,16 @@ def moderated_exceedance(values: Sequence[float], border: float, prior: Variance
         >>> round(moderated_exceedance([4.0, 5.0, 6.0], 2.0, prior), 7)
         6.7e-06
     """
-    by_itself = exceedance(values, border)
+    student = exceedance(values, border)
     if prior.freedom == 0 or len(values) < 2:
-        return by_itself
+        return student
     from scipy.special import stdtr
 
-    own = _variance(values)
-    drawn, freedom = prior.drawn(own, len(values) - 1)
+    variance = _variance(values)
+    drawn, freedom = prior.drawn(variance, len(values) - 1)
     mean = sum(values) / len(values)
-    p = float(stdtr(freedom, -(mean - border) / math.sqrt(max(drawn, own) / len(values))))
-    return p if by_itself <= 0.025 else max(p, by_itself)
+    p = float(stdtr(freedom, -(mean - border) / math.sqrt(max(drawn, variance) / len(values))))
+    return p if student <= 0.025 else max(p, student)
 
 
 def _variance(values: Sequence[float]) -> float:

@@ -29,11 +29,14 @@ applies decides:
 **Many strategies.** With five strategies, one of five 95 % intervals lies beyond the margin by
 chance much more often than 5 %. So each of ``hurts``, ``helps``, ``static weights suffice`` and
 ``better than equal weights`` also needs a p-value of at most .05 after Holm's correction over the
-judged strategies of the data set. The p-values are of Student's one-sided t tests at the margin;
-that of a claim with several parts is the largest of its parts, that of two ways to the same claim
-the smaller one, times two. So chance alone gives each of these verdicts to any strategy in at most
-5 % of studies. Fixed weights that were chosen by the very runs that are judged have their p-value
-multiplied by the number they were chosen from; those that a study chose by its tuning runs do not.
+judged strategies of the data set. The p-values are of Student's one-sided t tests at the margin,
+those against equal weights with variances that inform each other
+(:mod:`mtl_runner.results.statistics.moderated`), since with few seeds the correction alone would
+hide too much; that of a claim with several parts is the largest of its parts, that of two ways to
+the same claim the smaller one, times two. So chance alone gives each of these verdicts to any
+strategy in at most 5 % of studies. Fixed weights that were chosen by the very runs that are judged
+have their p-value multiplied by the number they were chosen from; those that a study chose by its
+tuning runs do not.
 
 Survivors are not judged. Equal weights, the best fixed weights and a twin are references only if
 80 % of their runs finished. A failed run (an error, NaN) is no missing value: a strategy that
