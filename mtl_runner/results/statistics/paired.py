@@ -15,7 +15,7 @@ from mtl_runner.results.statistics.intervals import interval
 LEVEL = 0.05
 EXACT = 16  # up to this number of pairs all 2^n sign patterns are enumerated
 SAMPLED = 9999  # with more pairs, this number of random patterns is drawn (scipy's default)
-DIGITS = 12  # of a mean difference: patterns that tie with the observed one round differently
+TIE = 1e-12  # of the largest difference: patterns that tie with the observed one round differently
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,8 @@ def sign_flip(differences: Sequence[float], seed: int = 0) -> float:
 
     Fisher's randomisation test, by :func:`scipy.stats.permutation_test`: if two strategies do not
     differ, each difference is as likely as its negative. Up to ``EXACT`` pairs all sign patterns
-    are enumerated; beyond, ``SAMPLED`` random ones are drawn.
+    are enumerated; beyond, ``SAMPLED`` random ones are drawn. The patterns of a number of pairs are
+    kept, so that a test costs one product of a matrix with the differences.
 
     Args:
         differences: The differences, one per seed.
@@ -92,29 +93,56 @@ def sign_flip(differences: Sequence[float], seed: int = 0) -> float:
 
 @lru_cache(maxsize=4096)
 def _sign_flip(differences: tuple[float, ...], seed: int) -> float:
+    given = np.asarray(differences, dtype=float)
+    scale = np.abs(given).max() if len(given) else math.nan
+    if not len(given) or scale == 0:
+        return math.nan if not len(given) else 1.0
+    values: NDArray[np.float64] = given / scale
+    observed = values.sum()
+    tie = len(values) * TIE
+    if len(values) <= EXACT:
+        extreme = np.abs(_all_patterns(len(values)) @ values) >= abs(observed) - tie
+        return float(extreme.mean())
+    sums = _random_patterns(len(values), seed) @ values
+    tails = (sums >= observed - tie).sum(), (sums <= observed + tie).sum()
+    # The observed pattern is one more of them, so that no sample of patterns gives 0.
+    return min(1.0, 2 * (int(min(tails)) + 1) / (len(sums) + 1))
+
+
+@lru_cache(maxsize=EXACT)
+def _all_patterns(count: int) -> NDArray[np.float64]:
+    """Return all patterns of signs whose first is positive, ``[2^(count - 1), count]``.
+
+    The others are their negatives, whose sums are as far from 0.
+    """
+    numbers = np.arange(2 ** (count - 1))[:, None]
+    patterns: NDArray[np.float64] = 1.0 - 2.0 * (numbers >> np.arange(count)[None] & 1)[:, ::-1]
+    return patterns
+
+
+@lru_cache(maxsize=8)
+def _random_patterns(count: int, seed: int) -> NDArray[np.float64]:
+    """Return the random patterns of signs that scipy's test draws, ``[SAMPLED, count]``."""
     from scipy.stats import permutation_test
 
-    values = np.asarray(differences, dtype=float)
-    scale = np.abs(values).max() if len(values) else math.nan
-    if not len(values) or scale == 0:
-        return math.nan if not len(values) else 1.0
-    if len(values) == 1:
-        return 1.0  # both sign patterns of one difference are as far from 0
+    drawn: list[NDArray[np.float64]] = []
 
-    def mean(sample: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
-        means: NDArray[np.float64] = np.round(sample.mean(axis=axis), DIGITS)
-        return means
+    def record(signs: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+        if signs.ndim == 2:  # the first call is about the observed signs alone
+            drawn.append(signs)
+        sums: NDArray[np.float64] = signs.sum(axis=axis)
+        return sums
 
-    test = permutation_test(
-        (values / scale,),
-        mean,
+    permutation_test(
+        (np.ones(count),),
+        record,
         permutation_type="samples",
         vectorized=True,
-        n_resamples=np.inf if len(values) <= EXACT else SAMPLED,
+        n_resamples=SAMPLED,
         batch=2**12,
         random_state=np.random.default_rng(seed),
     )
-    return float(test.pvalue)
+    return np.concatenate(drawn)
 
 
 def least_p(count: int) -> float:

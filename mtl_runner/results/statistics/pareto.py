@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -185,6 +186,7 @@ def _values(
     )
 
 
+@lru_cache(maxsize=8)
 def _draws(seeds: int, resamples: int, seed: int) -> Array:
     """Return how often each seed is drawn in each resample, ``[resamples, seeds]``."""
     return (

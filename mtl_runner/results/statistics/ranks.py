@@ -57,9 +57,12 @@ def delta_to_single_task(data: DatasetEvidence, strategy: StrategyEvidence) -> t
         As :func:`delta_m`; NaN without single-task runs of every task, and for a strategy that does
         not have every task.
     """
-    baseline, means = data.single_task, strategy.mean_values
+    baseline = data.single_task
+    if baseline is None:
+        return math.nan, math.nan
+    means = strategy.mean_values
     compared = [task for task, metrics in data.tasks.items() if metrics.in_delta_m]
-    if baseline is None or not all(task in means for task in compared):
+    if not all(task in means for task in compared):
         return math.nan, math.nan
     values = {
         task: {

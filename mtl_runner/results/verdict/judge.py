@@ -29,11 +29,14 @@ applies decides:
 **Many strategies.** With five strategies, one of five 95 % intervals lies beyond the margin by
 chance much more often than 5 %. So each of ``hurts``, ``helps``, ``static weights suffice`` and
 ``better than equal weights`` also needs a p-value of at most .05 after Holm's correction over the
-judged strategies of the data set. The p-values are of Student's one-sided t tests at the margin;
-that of a claim with several parts is the largest of its parts, that of two ways to the same claim
-the smaller one, times two. So chance alone gives each of these verdicts to any strategy in at most
-5 % of studies. Fixed weights that were chosen by the very runs that are judged have their p-value
-multiplied by the number they were chosen from; those that a study chose by its tuning runs do not.
+judged strategies of the data set. The p-values are of Student's one-sided t tests at the margin,
+those against equal weights with variances that inform each other
+(:mod:`mtl_runner.results.statistics.moderated`), since with few seeds the correction alone would
+hide too much; that of a claim with several parts is the largest of its parts, that of two ways to
+the same claim the smaller one, times two. So chance alone gives each of these verdicts to any
+strategy in at most 5 % of studies. Fixed weights that were chosen by the very runs that are judged
+have their p-value multiplied by the number they were chosen from; those that a study chose by its
+tuning runs do not.
 
 Survivors are not judged. Equal weights, the best fixed weights and a twin are references only if
 80 % of their runs finished. A failed run (an error, NaN) is no missing value: a strategy that
@@ -50,6 +53,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from mtl_runner.results.records.evidence import DatasetEvidence, Evidence, StrategyEvidence
 from mtl_runner.results.statistics.differences import (
@@ -61,6 +65,11 @@ from mtl_runner.results.statistics.differences import (
 )
 from mtl_runner.results.statistics.failures import Failures, failures
 from mtl_runner.results.statistics.intervals import exceedance
+from mtl_runner.results.statistics.moderated import (
+    VariancePrior,
+    moderated_exceedance,
+    variance_prior,
+)
 from mtl_runner.results.statistics.paired import LEVEL, Paired, holm, paired
 from mtl_runner.results.statistics.ranks import delta_to_single_task
 from mtl_runner.results.statistics.spread import spread
@@ -110,7 +119,9 @@ def _verdicts_on(data: DatasetEvidence, margin: float) -> list[Verdict]:
         for s in data.strategies
         if s.role == "strategy" or (s.role == "fixed" and data.best_fixed_for(s) is s)
     ]
-    corrected = _corrected([_compare(data, s, margin) for s in judged])
+    changes = [list(_changes(data, s, data.equal_for(s)).values()) for s in judged]
+    prior = variance_prior(changes)
+    corrected = _corrected([_compare(data, s, margin, prior) for s in judged])
     decided = [replace(verdict, kind=decide(verdict)) for verdict in corrected]
     return [replace(verdict, sentence=_sentence(verdict)) for verdict in decided]
 
@@ -132,7 +143,9 @@ def _corrected(verdicts: Sequence[Verdict]) -> list[Verdict]:
     ]
 
 
-def _compare(data: DatasetEvidence, strategy: StrategyEvidence, margin: float) -> Verdict:
+def _compare(
+    data: DatasetEvidence, strategy: StrategyEvidence, margin: float, prior: VariancePrior
+) -> Verdict:
     """Return the numbers of a verdict that is not decided yet."""
     equal, fixed = data.equal_for(strategy), data.best_fixed_for(strategy)
     other_fixed = fixed if fixed is not strategy else None
@@ -141,7 +154,7 @@ def _compare(data: DatasetEvidence, strategy: StrategyEvidence, margin: float) -
     over_metrics, over_tasks = delta_to_single_task(data, strategy)
     seconds = list(strategy.seconds.values())
     p_better, p_helps, p_static = _p_better(
-        data, strategy, (equal, other_fixed, usable_twin), margin
+        data, strategy, (equal, other_fixed, usable_twin), margin, prior
     )
     geometric, better = _geometric(data, strategy, equal)
     return Verdict(
@@ -169,7 +182,7 @@ def _compare(data: DatasetEvidence, strategy: StrategyEvidence, margin: float) -
         trials=strategy.trials,
         reason=next(iter({**strategy.failures, **strategy.refused}.values()), ""),
         refused=len(strategy.refused),
-        p_hurts=_p_hurts(data, strategy, equal, margin),
+        p_hurts=_p_hurts(data, strategy, equal, margin, prior),
         p_better=p_better,
         p_helps=p_helps,
         p_static=p_static,
@@ -234,11 +247,19 @@ def _geometric(
     return percentage(paired(means, tested=False)), better
 
 
+def _changes(
+    data: DatasetEvidence, strategy: StrategyEvidence, equal: StrategyEvidence | None
+) -> dict[str, float]:
+    """Return the relative changes to equal weights; nothing without these."""
+    return {} if equal is None else relative_changes(data, strategy, equal)
+
+
 def _p_hurts(
     data: DatasetEvidence,
     strategy: StrategyEvidence,
     equal: StrategyEvidence | None,
     margin: float,
+    prior: VariancePrior,
 ) -> float:
     """Return how probable so much worse losses, or so many more failures, are by chance."""
     if equal is None or strategy.trials or not strategy.is_applicable:
@@ -246,7 +267,7 @@ def _p_hurts(
     p_values = [failures(strategy, equal).p]
     changes = list(relative_changes(data, strategy, equal).values())
     if equal.is_reference and len(changes) >= FEWEST:
-        p_values.append(exceedance(changes, math.log1p(margin)))
+        p_values.append(moderated_exceedance(changes, math.log1p(margin), prior))
     return min(1.0, 2 * min(p_values))
 
 
@@ -255,6 +276,7 @@ def _p_better(
     strategy: StrategyEvidence,
     references: tuple[StrategyEvidence | None, StrategyEvidence | None, StrategyEvidence | None],
     margin: float,
+    prior: VariancePrior,
 ) -> tuple[float, float, float]:
     """Return how probable such good losses are by chance; NaN where that cannot be said.
 
@@ -263,6 +285,7 @@ def _p_better(
         strategy: The strategy.
         references: Equal weights, the best fixed weights and the frozen twin, where there are any.
         margin: The relative difference that is of no interest.
+        prior: What the variances of all judged strategies' differences to equal weights say.
 
     Returns:
         The p-value of being better than equal weights beyond the margin, that of being better than
@@ -277,7 +300,7 @@ def _p_better(
         changes = list(relative_changes(data, strategy, reference).values())
         return test(changes, border) if len(changes) >= FEWEST else math.nan
 
-    p_better = p_value(equal, _shortfall)
+    p_better = p_value(equal, partial(_moderated_shortfall, prior=prior))
     if strategy.role == "fixed":
         return min(1.0, data.fixed_choices(strategy) * p_better), math.nan, math.nan
     known = [s for s in constants if s is not None and s is not equal]
@@ -297,6 +320,11 @@ def _p_better(
 def _shortfall(values: list[float], border: float) -> float:
     """Return the one-sided p-value of Student's t test that a mean lies below a border."""
     return exceedance((-value for value in values), -border)
+
+
+def _moderated_shortfall(values: list[float], border: float, prior: VariancePrior) -> float:
+    """Return the same with a variance that those of other strategies inform."""
+    return moderated_exceedance([-value for value in values], -border, prior)
 
 
 def _sentence(verdict: Verdict) -> str:

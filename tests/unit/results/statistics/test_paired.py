@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from mtl_runner.results.statistics.intervals import interval
-from mtl_runner.results.statistics.paired import EXACT, holm, least_p, paired, sign_flip
+from mtl_runner.results.statistics.paired import (
+    EXACT,
+    SAMPLED,
+    holm,
+    least_p,
+    paired,
+    sign_flip,
+)
 from tests.support.builders import QUICK
 
 few = st.lists(st.integers(-50, 50).map(lambda i: i / 8), min_size=1, max_size=9)
@@ -53,6 +60,23 @@ def test_p_is_scipys(seed: int) -> None:
         (a, b), lambda x, y: np.mean(x - y), permutation_type="samples", n_resamples=math.inf
     )
     assert sign_flip(list(a - b)) == pytest.approx(float(reference.pvalue), abs=1e-12)
+
+
+@pytest.mark.parametrize("count", [2, 7, EXACT, EXACT + 1, 20])
+def test_p_of_every_number_of_pairs_is_scipys(count: int) -> None:
+    """Breaks if the patterns that are kept are others than those that scipy tries or draws."""
+    for seed, decimals in ((0, 1), (1, 12)):  # one digit makes ties
+        differences = np.random.default_rng(seed).normal(0.3, 1, size=count).round(decimals)
+        reference = stats.permutation_test(
+            (differences / abs(differences).max(),),
+            lambda x, axis: x.mean(axis=axis).round(12),
+            permutation_type="samples",
+            vectorized=True,
+            n_resamples=math.inf if count <= EXACT else SAMPLED,
+            batch=2**12,
+            random_state=np.random.default_rng(0),
+        )
+        assert sign_flip(differences.tolist()) == pytest.approx(float(reference.pvalue), abs=1e-12)
 
 
 @QUICK

@@ -13,6 +13,7 @@ from scipy import stats
 
 from mtl_runner.results.records.evidence import Evidence, StrategyEvidence
 from mtl_runner.results.statistics.differences import TaskEffect
+from mtl_runner.results.statistics.moderated import moderated_exceedance, variance_prior
 from mtl_runner.results.statistics.paired import Paired, holm
 from mtl_runner.results.verdict.answers import answer, hardly_explained, missing
 from mtl_runner.results.verdict.judge import decide, verdicts
@@ -481,13 +482,19 @@ def test_p_values_are_those_of_t_tests_at_the_margin_corrected_over_the_strategi
         return float(test.pvalue)
 
     fixed, s, t = members[1], members[3], members[4]
+    # Of a strategy beside equal weights with the variance that the others inform.
+    prior = variance_prior([log_ratios(x, EQUAL) for x in (fixed, s, t)])
+
+    def versus_equal(x: StrategyEvidence) -> float:
+        return moderated_exceedance([-r for r in log_ratios(x, EQUAL)], -math.log1p(-0.02), prior)
+
     # Of three fixed weights, equal ones included, the judged runs chose the best.
-    p_values = [min(1.0, 3 * raw(fixed, EQUAL)), raw(s, EQUAL), raw(t, EQUAL)]
+    p_values = [min(1.0, 3 * versus_equal(fixed)), versus_equal(s), versus_equal(t)]
     assert [v.p_better for v in judged.values()] == pytest.approx(holm(p_values))
-    helps = [max(raw(x, EQUAL), raw(x, fixed)) for x in (s, t)]
+    helps = [max(versus_equal(x), raw(x, fixed)) for x in (s, t)]
     assert [judged["s"].p_helps, judged["t"].p_helps] == pytest.approx(holm(helps))
     no_better = stats.ttest_1samp(log_ratios(t, fixed), math.log1p(-0.02), alternative="greater")
-    raw_static = max(raw(t, EQUAL), float(no_better.pvalue))
+    raw_static = max(versus_equal(t), float(no_better.pvalue))
     assert judged["t"].p_static <= min(1.0, 2 * raw_static) + 1e-12
     assert {v.family for v in judged.values()} == {3}
 
