@@ -128,7 +128,7 @@ def geometric_changes(
         }
         if not all(loss > 0 and math.isfinite(loss) for pair in losses.values() for loss in pair):
             return {}
-        ratios[r] = {task: math.log(ours / theirs) for task, (ours, theirs) in losses.items()}
+        ratios[r] = {task: math.log(loss / base) for task, (loss, base) in losses.items()}
     return ratios
 
 

@@ -120,8 +120,10 @@ class Verdict:
         """
         if self.kind == UNDECIDED or self.geometric is None or self.versus_equal is None:
             return False
-        ours, other = (_direction(p, self.margin) for p in (self.versus_equal, self.geometric))
-        return ours is not None and other is not None and ours != other
+        judged, geometric = (
+            _direction(p, self.margin) for p in (self.versus_equal, self.geometric)
+        )
+        return judged is not None and geometric is not None and judged != geometric
 
     @property
     def lost(self) -> int:
