@@ -190,10 +190,10 @@ def announcement(candidates: Sequence[Candidate], extent: Extent, steps: int, ju
     edge = f", and up to {more} more if a best learning rate lies on the edge" if more else ""
     splits = ""
     if plan.splits > 1:
-        own = plan.splits == plan.seeds
+        one_each = plan.splits == plan.seeds
         splits = (
             ", each with its own split of the data"
-            if own
+            if one_each
             else f" over {plan.splits} splits of the data"
         )
     time = duration(max(1, round(most * (steps * EAGER_STEP + EAGER_START))))

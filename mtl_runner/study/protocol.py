@@ -399,9 +399,9 @@ class Protocol:
                 continue
             pairs = zip(self.best(candidate).by_seed, self.best(equal).by_seed, strict=True)
             logs = [
-                math.log(ours / theirs)
-                for ours, theirs in pairs
-                if math.isfinite(ours + theirs) and min(ours, theirs) > 0
+                math.log(monitor / base)
+                for monitor, base in pairs
+                if math.isfinite(monitor + base) and min(monitor, base) > 0
             ]
             if len(logs) > 1:
                 mean = math.fsum(logs) / len(logs)
