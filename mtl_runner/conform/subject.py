@@ -52,8 +52,8 @@ class Subject:
             one, else the object itself.
 
     Example:
-        >>> subject = Subject("torch.nn.Identity", torch.nn.Identity)
-        >>> subject.make(3, nn.Parameter(torch.zeros(5)))
+        >>> subject = Subject("torch.nn.Identity", nn.Identity)
+        >>> subject.make(3, nn.Parameter())
         Identity()
     """
 

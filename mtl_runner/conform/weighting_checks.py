@@ -189,7 +189,7 @@ def settle(session: Session, losses: Tensor, steps: int, rate: float) -> Tensor:
 def stationary(trial: Trial) -> Finding:
     """Train the object's own parameters to their optimum for constant losses, and measure w L."""
     losses = torch.tensor([0.02, 1.0, 50.0])
-    products = settle(trial.session(), losses, 600, 0.1) * losses
+    products = settle(trial.session(), losses, 300, 0.1) * losses
     spread = (products.max() / products.min()).item()
     holds = near(spread, 1.0, 0.02) and bool((products > 0).all())
     return Finding(holds, f"w L = {listed(products)} for L = {listed(losses)}", "equal numbers")
@@ -280,7 +280,7 @@ def balanced_norms(trial: Trial) -> Finding:
     """Run until the weights have settled, and compare w n with the targets r^alpha."""
     alpha = trial.settings["alpha"]
     norms = torch.tensor([2.0, 1.0, 0.5])
-    losses = torch.ones(1500, TASKS)
+    losses = torch.ones(1000, TASKS)
     losses[1:] = torch.tensor([1.0, 0.8, 0.6])
     steps = trial.session().run(script(losses, norms))
     products = weights_of(steps)[-200:].mean(0) * norms
