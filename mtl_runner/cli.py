@@ -326,7 +326,7 @@ def export() -> None:
 
 
 def conform() -> None:
-    """Run the command ``mtl-conform``: the laws of a method, checked on anybody's class."""
+    """Run the command ``mtl-conform``: the laws of a method, checked on any implementation."""
     _run_command("mtl_runner.conform.command")
 
 

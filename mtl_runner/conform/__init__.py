@@ -1,4 +1,4 @@
-"""The laws of published methods, checked on anybody's implementation: ``mtl-conform``.
+"""The laws of published methods, checked on any implementation: ``mtl-conform``.
 
 - :mod:`~mtl_runner.conform.laws` says which laws hold for which method, and where they stand;
 - :mod:`~mtl_runner.conform.weighting_checks` and :mod:`~mtl_runner.conform.aggregator_checks`

@@ -6,10 +6,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from mtl_runner.conform.case import TASKS, Case, Finding, quiet_float64
 from mtl_runner.conform.interfaces import recognise
 from mtl_runner.conform.laws import LAWS, Method, method_of
 from mtl_runner.conform.subject import Subject, first_line
-from mtl_runner.conform.trial import TASKS, Finding, Trial, quiet_float64
 from mtl_runner.errors import ConfigError, suggest
 from mtl_runner.errors.words import counted
 
@@ -39,7 +39,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Card:
-    """What the checks say of a class.
+    """The result of all checks of a class.
 
     Attributes:
         path: The import path of the class.
@@ -74,8 +74,8 @@ class Card:
         applicable = [entry for entry in self.entries if entry.holds is not None]
         held = len(applicable) - len(self.failed)
         ends = f"; not: {', '.join(self.failed)}" if self.failed else ""
-        rest = len(self.entries) - len(applicable)
-        none = f" ({rest} not applicable)" if rest else ""
+        skipped = len(self.entries) - len(applicable)
+        none = f" ({skipped} not applicable)" if skipped else ""
         return f"{held} of {counted(len(applicable), 'law')} hold{none}{ends}."
 
     def text(self) -> str:
@@ -133,20 +133,20 @@ def make_card(
             raise ConfigError(f"--without {law} is no law of {name}; {suggest(law, method.laws)}.")
     options = dict(reference_options or {})
     settings = {**method.settings, **{k: v for k, v in options.items() if k in method.settings}}
-    rest = {k: v for k, v in options.items() if k not in method.settings}
-    if rest and method.reference is None:
+    own_options = {k: v for k, v in options.items() if k not in method.settings}
+    if own_options and method.reference is None:
         numbers = ", ".join(method.settings) or "no numbers"
         raise ConfigError(
-            f"--reference {next(iter(rest))} is no number of the laws of {name}, which have {numbers}."
+            f"--reference {next(iter(own_options))} is no number of the laws of {name}, which have {numbers}."
         )
     with quiet_float64():
-        reference = method.reference.with_options(rest) if method.reference else None
+        reference = method.reference.with_options(own_options) if method.reference else None
         interface = recognise(subject, method.wants_rows)
-        trial = Trial(subject, interface, reference, method.keeps_epochs, settings)
-        hooks = trial.session(TASKS).hooks
+        case = Case(subject, interface, reference, method.keeps_epochs, settings)
+        hooks = case.session(TASKS).hooks
         entries = tuple(
-            _entry(law, where, method, trial)
-            for law, where in method.laws.items()
+            _entry(law, place, method, case)
+            for law, place in method.laws.items()
             if law not in without
         )
     return Card(
@@ -162,13 +162,13 @@ def make_card(
     )
 
 
-def _entry(law_name: str, where: str, method: Method, trial: Trial) -> Entry:
+def _entry(law_name: str, place: str, method: Method, case: Case) -> Entry:
     """Return the line of a law; an error of the class is a law that does not hold."""
     law = LAWS[law_name]
     try:
-        finding = law.check(trial)
+        finding = law.check(case)
     except Exception as error:  # somebody else's code may raise anything
         finding = Finding(False, first_line(error), "a result")
-    source = where or law.where
+    source = place or law.source
     source = method.paper if source == "definition" else source
     return Entry(law_name, finding.holds, law.sentence, finding.measured, finding.expected, source)

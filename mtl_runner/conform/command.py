@@ -1,4 +1,4 @@
-"""``mtl-conform``: the laws of a method, checked on anybody's class."""
+"""``mtl-conform``: the laws of a method, checked on any class."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def main(arguments: Sequence[str]) -> int:
     """
     parser = CommandParser(
         prog="mtl-conform",
-        description="Check what a method's paper says of it on anybody's class: a weighting of losses or an aggregator of gradients. The exit status is 0 if every law that applies holds, else 1.",
+        description="Check what a method's paper says of it on any class: a weighting of losses or an aggregator of gradients. The exit status is 0 if every law that applies holds, else 1.",
         epilog="Example: mtl-conform torchjd.scalarization.FAMO --as famo --reference gamma=0.001",
     )
     parser.add_argument(

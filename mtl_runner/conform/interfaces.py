@@ -77,14 +77,15 @@ class OwnWeighting(Interface):
         """Return the rows weighed by :meth:`~mtl_runner.weighting.Weighting.weigh`."""
         del shared
         norms, sizes = rows.norm(dim=1), rows.abs()
-        if isinstance(target, ObservesNorms) and target.norms_come_first:  # type: ignore[attr-defined]
+        norms_first = getattr(target, "norms_come_first", False)
+        if isinstance(target, ObservesNorms) and norms_first:
             target.observe_norms(norms, values)
         if isinstance(target, ObservesGradients) and target.measures_now():
             target.observe_gradients(sizes.amax(1), sizes.mean(1))
         if isinstance(target, ObservesTraces) and target.measures_now():
             target.observe_traces(norms.square())
         weights, objective = target.weigh(values)
-        if isinstance(target, ObservesNorms) and not target.norms_come_first:  # type: ignore[attr-defined]
+        if isinstance(target, ObservesNorms) and not norms_first:
             target.observe_norms(norms, values)
         return weights @ rows, objective.item()
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from mtl_runner.conform import aggregator_checks as of_rows
 from mtl_runner.conform import weighting_checks as of_losses
-from mtl_runner.conform.trial import Finding, Reference, Trial
+from mtl_runner.conform.case import Case, Finding, Reference
 from mtl_runner.errors import ConfigError, suggest
 
 
@@ -18,12 +18,12 @@ class Law:
     Attributes:
         sentence: The law in words.
         check: Measures it.
-        where: Where it comes from, if it holds for every method.
+        source: Where it comes from, if it holds for every method.
     """
 
     sentence: str
-    check: Callable[[Trial], Finding]
-    where: str = "definition"
+    check: Callable[[Case], Finding]
+    source: str = "definition"
 
 
 LAWS: dict[str, Law] = {
@@ -86,7 +86,7 @@ LAWS: dict[str, Law] = {
 
 @dataclass(frozen=True)
 class Method:
-    """What is known about a method.
+    """A method with its laws.
 
     Attributes:
         paper: The paper that defines it.

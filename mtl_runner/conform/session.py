@@ -1,4 +1,4 @@
-"""A training run in miniature: one object under test, told losses and gradients step by step."""
+"""A training run in miniature: one object under test, inputs losses and gradients step by step."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ EXTRA_COLUMNS = 2  # so that there is more room than the gradients of the tasks 
 
 @dataclass(frozen=True)
 class Step:
-    """What an object made of one step.
+    """The answer of an object to one step.
 
     Attributes:
         direction: The direction over the shared parameter, shape ``[P]``.
@@ -37,7 +37,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Script:
-    """What an object is told in the steps of a session.
+    """The losses and gradients of the steps of a session.
 
     Attributes:
         losses: The losses of each step, shape ``[steps, T]``.
@@ -148,19 +148,19 @@ class Session:
         self.optimizer = torch.optim.Adam(self.parameters, lr=LR) if self.parameters else None
         self.epochs = 0
 
-    def run(self, told: Script, epoch: int = 0) -> list[Step]:
+    def run(self, inputs: Script, epoch: int = 0) -> list[Step]:
         """Return what the object makes of every step of a script.
 
         Args:
-            told: The script.
+            inputs: The script.
             epoch: Number of steps of an epoch; 0: all are one epoch.
         """
         steps = []
-        for index in range(len(told)):
-            if index % (epoch or len(told)) == 0:
+        for index in range(len(inputs)):
+            if index % (epoch or len(inputs)) == 0:
                 self.begin_epoch()
-            steps.append(self.compute(told.losses[index], told.rows[index]))
-            self.advance(told.losses[index], told.after[index])
+            steps.append(self.compute(inputs.losses[index], inputs.rows[index]))
+            self.advance(inputs.losses[index], inputs.after[index])
         return steps
 
     def begin_epoch(self) -> None:
@@ -204,8 +204,8 @@ class Session:
 
     @property
     def hooks(self) -> list[str]:
-        """What is called besides, in words."""
-        found = [
+        """The further calls, in words."""
+        measured = [
             text
             for name, count, text in (
                 ("update", 1, "update(losses of the same batch after the step)"),
@@ -215,7 +215,11 @@ class Session:
             if _takes(self.target, name, count)
         ]
         trained = sum(parameter.numel() for parameter in self.parameters)
-        return [*found, f"Adam of rate {LR} on its {trained} own parameters"] if trained else found
+        return (
+            [*measured, f"Adam of rate {LR} on its {trained} own parameters"]
+            if trained
+            else measured
+        )
 
     def state(self) -> Any:
         """Return what a checkpoint would hold: the object's state and its optimizer's.
@@ -223,19 +227,19 @@ class Session:
         An object without ``state_dict`` is pickled as a whole.
         """
         if callable(getattr(self.target, "state_dict", None)):
-            own: Any = _copied(self.target.state_dict())
+            saved: Any = _copied(self.target.state_dict())
         else:
-            own = pickle.dumps(self.target)
+            saved = pickle.dumps(self.target)
         optimizer = copy.deepcopy(self.optimizer.state_dict()) if self.optimizer else None
-        return own, optimizer, self.epochs
+        return saved, optimizer, self.epochs
 
     def restore(self, state: Any) -> None:
         """Continue from a :meth:`state`."""
-        own, optimizer, self.epochs = state
-        if isinstance(own, bytes):
-            self.target = pickle.loads(own)
+        saved, optimizer, self.epochs = state
+        if isinstance(saved, bytes):
+            self.target = pickle.loads(saved)
         else:
-            self.target.load_state_dict(own)
+            self.target.load_state_dict(saved)
         if self.optimizer is not None and optimizer is not None:
             self.optimizer.load_state_dict(optimizer)
 

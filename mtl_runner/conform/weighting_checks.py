@@ -7,12 +7,11 @@ import math
 import torch
 from torch import Tensor
 
-from mtl_runner.conform.session import LR, Script, Session, random_script, script
-from mtl_runner.conform.trial import (
+from mtl_runner.conform.case import (
     EXACT,
     TASKS,
+    Case,
     Finding,
-    Trial,
     difference,
     directions_of,
     listed,
@@ -21,6 +20,7 @@ from mtl_runner.conform.trial import (
     small,
     weights_of,
 )
+from mtl_runner.conform.session import LR, Script, Session, random_script, script
 
 STEPS, EPOCH = 12, 3
 ROUNDING = 1e-12
@@ -38,51 +38,51 @@ def shares(contributions: Tensor) -> Tensor:
     return contributions / contributions.sum(-1, keepdim=True)
 
 
-def balance(trial: Trial) -> Finding:
+def balance(case: Case) -> Finding:
     """Compare the shares of the weights with those of our implementation, step by step."""
-    told = random_script(STEPS, TASKS)
-    found = shares(weights_of(trial.session().run(told, EPOCH)))
-    expected = shares(weights_of(trial.own_session().run(told, EPOCH)))
-    return small(difference(found, expected), f"largest difference in {STEPS} steps", 1e-4)
+    inputs = random_script(STEPS, TASKS)
+    measured = shares(weights_of(case.session().run(inputs, EPOCH)))
+    expected = shares(weights_of(case.own_session().run(inputs, EPOCH)))
+    return small(difference(measured, expected), f"largest difference in {STEPS} steps", 1e-4)
 
 
-def total(trial: Trial) -> Finding:
+def total(case: Case) -> Finding:
     """Measure the sum of the weights in every step; ``settings`` say what it should be."""
-    sums = weights_of(trial.session().run(random_script(STEPS, TASKS), EPOCH)).sum(1)
-    expected = trial.settings["total"] or TASKS
+    sums = weights_of(case.session().run(random_script(STEPS, TASKS), EPOCH)).sum(1)
+    expected = case.settings["total"] or TASKS
     low, high = sums.min().item(), sums.max().item()
     holds = near(low, expected, 1e-4) and near(high, expected, 1e-4)
     return Finding(holds, f"{low:.4g} to {high:.4g}", f"{expected:g}")
 
 
-def not_negative(trial: Trial) -> Finding:
+def not_negative(case: Case) -> Finding:
     """Measure the smallest weight of a session."""
-    weights = weights_of(trial.session().run(random_script(STEPS, TASKS), EPOCH))
+    weights = weights_of(case.session().run(random_script(STEPS, TASKS), EPOCH))
     lowest = weights.min().item()
     return Finding(lowest >= -EXACT, f"smallest weight {lowest:.3g}", "at least 0")
 
 
-def equal_tasks(trial: Trial) -> Finding:
+def equal_tasks(case: Case) -> Finding:
     """Measure how far equal tasks are from equal weights."""
     losses = random_script(STEPS, 1).losses.expand(STEPS, TASKS)
-    weights = shares(weights_of(trial.session().run(script(losses), EPOCH)))
+    weights = shares(weights_of(case.session().run(script(losses), EPOCH)))
     return small((weights * TASKS - 1).abs().max().item(), "largest deviation")
 
 
-def order_of_tasks(trial: Trial) -> Finding:
+def order_of_tasks(case: Case) -> Finding:
     """Compare the weights with those of a session whose tasks stand in another order."""
-    told = random_script(STEPS, TASKS)
-    plain = weights_of(trial.session().run(told, EPOCH))
-    permuted = weights_of(trial.session().run(told.permuted(ORDER), EPOCH))
+    inputs = random_script(STEPS, TASKS)
+    plain = weights_of(case.session().run(inputs, EPOCH))
+    permuted = weights_of(case.session().run(inputs.permuted(ORDER), EPOCH))
     return small(difference(permuted, plain[:, list(ORDER)]), "largest difference")
 
 
-def solved_task(trial: Trial) -> Finding:
+def solved_task(case: Case) -> Finding:
     """Train on a while after a task has a loss and a gradient of 0, as an idle task has."""
-    session = trial.session()
-    told = random_script(6, TASKS)
-    told.losses[2:, 1], told.rows[2:, 1], told.after[2:, 1] = 0.0, 0.0, 0.0
-    steps = session.run(told, EPOCH)
+    session = case.session()
+    inputs = random_script(6, TASKS)
+    inputs.losses[2:, 1], inputs.rows[2:, 1], inputs.after[2:, 1] = 0.0, 0.0, 0.0
+    steps = session.run(inputs, EPOCH)
     numbers = torch.cat(
         [directions_of(steps).flatten(), *(p.flatten() for p in session.parameters)]
     )
@@ -90,26 +90,26 @@ def solved_task(trial: Trial) -> Finding:
     return Finding(bad == 0, f"{bad} of {numbers.numel()} numbers are not finite", "0")
 
 
-def resume(trial: Trial) -> Finding:
+def resume(case: Case) -> Finding:
     """Compare a session with one that goes on, in a new instance, from its saved state."""
-    return resumed(trial, random_script(STEPS, TASKS), 7)
+    return resumed(case, random_script(STEPS, TASKS), 7)
 
 
-def resumed(trial: Trial, told: Script, at: int) -> Finding:
+def resumed(case: Case, inputs: Script, at: int) -> Finding:
     """Compare how a session goes on with how a new one goes on from its state.
 
     Args:
-        trial: The trial.
-        told: The script of all steps.
+        case: The case.
+        inputs: The script of all steps.
         at: Number of steps before the state is saved.
     """
-    first, second, fresh = (trial.session() for _ in range(3))
-    first.run(told.part(0, at), EPOCH)
+    first, second, fresh = (case.session() for _ in range(3))
+    first.run(inputs.part(0, at), EPOCH)
     state = first.state()
 
     def rest_of(session: Session) -> Tensor:
         seed_all(1)
-        return directions_of(session.run(told.part(at), EPOCH))
+        return directions_of(session.run(inputs.part(at), EPOCH))
 
     going_on = rest_of(first)
     if difference(rest_of(fresh), going_on) <= ROUNDING:
@@ -118,48 +118,48 @@ def resumed(trial: Trial, told: Script, at: int) -> Finding:
     return small(difference(rest_of(second), going_on), "largest difference to going on")
 
 
-def ranks(trial: Trial) -> Finding:
+def ranks(case: Case) -> Finding:
     """Compare two processes, each with half of a batch, with one that has the whole batch.
 
     The processes call the object with the losses of their own halves, and average the gradients of
     model and object, as ``DistributedDataParallel`` does.
     """
-    if trial.interface.averages_ranks:
+    if case.interface.averages_ranks:
         return Finding(None, "mtl-runner averages the losses over the processes before the call")
-    told = [random_script(6, TASKS, seed) for seed in (0, 1)]
-    halves, whole = [trial.session(), trial.session()], trial.session()
+    first, second = (random_script(6, TASKS, seed) for seed in (0, 1))
+    halves, single = [case.session(), case.session()], case.session()
     largest = 0.0
     for index in range(6):
-        rows = told[0].rows[index]
-        losses = [part.losses[index] for part in told]
-        mean = torch.stack(losses).mean(0)
-        steps = [s.compute(values, rows) for s, values in zip(halves, losses, strict=True)]
-        expected = whole.compute(mean, rows).direction
+        losses = [first.losses[index], second.losses[index]]
+        rows = [first.rows[index], second.rows[index]]
+        mean = (losses[0] + losses[1]) / 2
+        steps = [half.compute(losses[i], rows[i]) for i, half in enumerate(halves)]
+        expected = single.compute(mean, (rows[0] + rows[1]) / 2).direction
         for pair in zip(*(half.parameters for half in halves), strict=True):
             gradients = [p.grad for p in pair if p.grad is not None]
             for parameter in pair if gradients else ():
                 parameter.grad = torch.stack(gradients).mean(0)
-        found = torch.stack([step.direction for step in steps]).mean(0)
-        largest = max(largest, difference(found, expected))
-        for session, values in zip((*halves, whole), (*losses, mean), strict=True):
+        measured = torch.stack([step.direction for step in steps]).mean(0)
+        largest = max(largest, difference(measured, expected))
+        for session, values in zip((*halves, single), (*losses, mean), strict=True):
             session.advance(values, 0.9 * values)
     return small(largest, "largest difference to one process")
 
 
-def weights_without_scale(trial: Trial) -> Finding:
+def weights_without_scale(case: Case) -> Finding:
     """Compare the weights with those of a session in which one loss is 8 times as large."""
-    told = random_script(STEPS, TASKS)
-    plain = weights_of(trial.session().run(told, EPOCH))
-    scaled = weights_of(trial.session().run(told.scaled(SCALES), EPOCH))
+    inputs = random_script(STEPS, TASKS)
+    plain = weights_of(case.session().run(inputs, EPOCH))
+    scaled = weights_of(case.session().run(inputs.scaled(SCALES), EPOCH))
     return small(difference(scaled, plain), "largest difference")
 
 
-def shares_without_scale(trial: Trial) -> Finding:
+def shares_without_scale(case: Case) -> Finding:
     """Compare the shares of w L with those of a session in which one loss is 8 times as large."""
-    told = random_script(STEPS, TASKS)
-    bigger = told.scaled(SCALES)
-    plain = shares(weights_of(trial.session().run(told, EPOCH)) * told.losses)
-    scaled = shares(weights_of(trial.session().run(bigger, EPOCH)) * bigger.losses)
+    inputs = random_script(STEPS, TASKS)
+    bigger = inputs.scaled(SCALES)
+    plain = shares(weights_of(case.session().run(inputs, EPOCH)) * inputs.losses)
+    scaled = shares(weights_of(case.session().run(bigger, EPOCH)) * bigger.losses)
     return small(difference(scaled, plain), "largest difference", 1e-4)
 
 
@@ -172,7 +172,7 @@ def settle(session: Session, losses: Tensor, steps: int, rate: float) -> Tensor:
         steps: Number of steps.
         rate: The initial rate of the session's Adam.
     """
-    told = script(losses.expand(1, len(losses)))
+    inputs = script(losses.expand(1, len(losses)))
     session.begin_epoch()
     for step in range(steps):
         if session.optimizer is not None:
@@ -181,33 +181,33 @@ def settle(session: Session, losses: Tensor, steps: int, rate: float) -> Tensor:
             # Adam's second moment would remember the first gradients for a thousand steps.
             group["betas"] = (0.9, 0.9)
             group["lr"] = rate * (1 + math.cos(math.pi * fraction)) / 2
-        session.compute(told.losses[0], told.rows[0])
-        session.advance(told.losses[0], told.losses[0])
-    return session.compute(told.losses[0], told.rows[0]).weights
+        session.compute(inputs.losses[0], inputs.rows[0])
+        session.advance(inputs.losses[0], inputs.losses[0])
+    return session.compute(inputs.losses[0], inputs.rows[0]).weights
 
 
-def stationary(trial: Trial) -> Finding:
+def stationary(case: Case) -> Finding:
     """Train the object's own parameters to their optimum for constant losses, and measure w L."""
     losses = torch.tensor([0.02, 1.0, 50.0])
-    products = settle(trial.session(), losses, 300, 0.1) * losses
+    products = settle(case.session(), losses, 300, 0.1) * losses
     spread = (products.max() / products.min()).item()
     holds = near(spread, 1.0, 0.02) and bool((products > 0).all())
     return Finding(holds, f"w L = {listed(products)} for L = {listed(losses)}", "equal numbers")
 
 
-def own_term(trial: Trial) -> Finding:
+def own_term(case: Case) -> Finding:
     """Compare what the objective holds beside w L with -b log w, while the parameters move."""
-    session = trial.session()
-    told = random_script(60, TASKS, seed=2)
+    session = case.session()
+    inputs = random_script(60, TASKS, seed=2)
     session.begin_epoch()
     rests, logs = [], []
-    for index in range(len(told)):
-        step = session.compute(told.losses[index], told.rows[index])
+    for index in range(len(inputs)):
+        step = session.compute(inputs.losses[index], inputs.rows[index])
         if not math.isfinite(step.objective):
             return Finding(None, "it gives no objective")
-        rests.append(step.objective - torch.dot(step.weights, told.losses[index]).item())
+        rests.append(step.objective - torch.dot(step.weights, inputs.losses[index]).item())
         logs.append(step.weights.clamp(min=1e-300).log().sum().item())
-        session.advance(told.losses[index], told.after[index])
+        session.advance(inputs.losses[index], inputs.after[index])
     x = torch.tensor(logs)
     y = torch.tensor(rests)
     x, y = x - x.mean(), y - y.mean()
@@ -221,7 +221,7 @@ def own_term(trial: Trial) -> Finding:
     return Finding(holds, f"{slope:.3g} log w, to {residual:.1g}", "-b log w with b > 0")
 
 
-def equal_progress(trial: Trial) -> Finding:
+def equal_progress(case: Case) -> Finding:
     """Let every loss fall to 0.9 of itself on its own batch, while batches get easier for one task.
 
     Who compares a batch with the one before it sees that task progress, and the others not. Adam
@@ -229,65 +229,65 @@ def equal_progress(trial: Trial) -> Finding:
     """
     losses = torch.ones(40, TASKS)
     losses[:, 0] = 2 * 0.9 ** torch.arange(40)
-    steps = trial.session().run(script(losses, after=0.9 * losses))
+    steps = case.session().run(script(losses, after=0.9 * losses))
     share = shares(weights_of(steps) * losses)[-1, 0].item()
     return Finding(
         near(share, 1 / TASKS, 0.1), f"share of that task {share:.3f}", f"{1 / TASKS:.3f}"
     )
 
 
-def progress(trial: Trial) -> Finding:
+def progress(case: Case) -> Finding:
     """Let one loss fall faster than the others on every batch."""
     losses = torch.ones(20, TASKS)
     after = losses * torch.tensor([0.5, 1.0, 1.0])
-    weights = shares(weights_of(trial.session().run(script(losses, after=after))))
+    weights = shares(weights_of(case.session().run(script(losses, after=after))))
     share = weights[-1, 0].item()
     return Finding(share < 1 / TASKS - 1e-3, f"its share {share:.3f}", f"below {1 / TASKS:.3f}")
 
 
-def reads_gradients(trial: Trial) -> Finding:
+def reads_gradients(case: Case) -> Finding:
     """Compare two sessions with the same losses and gradients of other lengths."""
     losses = random_script(STEPS, TASKS).losses
     results = [
-        weights_of(trial.session().run(script(losses, torch.tensor(norms)), EPOCH))
+        weights_of(case.session().run(script(losses, torch.tensor(norms)), EPOCH))
         for norms in ([1.0, 1.0, 1.0], [4.0, 1.0, 0.25])
     ]
     change = difference(results[1], results[0])
     return Finding(change > 1e-6, f"the weights change by {change:.2g}", "not 0")
 
 
-def slow_task(trial: Trial) -> Finding:
+def slow_task(case: Case) -> Finding:
     """Let two of three losses fall to half at once, with gradients of equal length."""
     losses = torch.ones(40, TASKS)
     losses[1:, 1:] = 0.5
-    weights = weights_of(trial.session().run(script(losses, torch.ones(TASKS))))
+    weights = weights_of(case.session().run(script(losses, torch.ones(TASKS))))
     share, start = (shares(weights)[place, 0].item() for place in (-1, 0))
     return Finding(
         share > start + 1e-6, f"share of the slow task {start:.3f}, then {share:.3f}", "rises"
     )
 
 
-def large_gradient(trial: Trial) -> Finding:
+def large_gradient(case: Case) -> Finding:
     """Let one gradient be longer than the others, with equal rates."""
     weights = weights_of(
-        trial.session().run(script(torch.ones(40, TASKS), torch.tensor([4.0, 1.0, 1.0])))
+        case.session().run(script(torch.ones(40, TASKS), torch.tensor([4.0, 1.0, 1.0])))
     )
     share, start = (shares(weights)[place, 0].item() for place in (-1, 0))
     return Finding(share < start - 1e-6, f"its share {start:.3f}, then {share:.3f}", "falls")
 
 
-def balanced_norms(trial: Trial) -> Finding:
+def balanced_norms(case: Case) -> Finding:
     """Run until the weights have settled, and compare w n with the targets r^alpha."""
-    alpha = trial.settings["alpha"]
+    alpha = case.settings["alpha"]
     norms = torch.tensor([2.0, 1.0, 0.5])
     losses = torch.ones(1000, TASKS)
     losses[1:] = torch.tensor([1.0, 0.8, 0.6])
-    steps = trial.session().run(script(losses, norms))
+    steps = case.session().run(script(losses, norms))
     products = weights_of(steps)[-200:].mean(0) * norms
     rates = losses[-1] / losses[-1].mean()
     targets = rates**alpha
-    found, expected = products / products.mean(), targets
-    error = difference(found, expected)
+    measured, expected = products / products.mean(), targets
+    error = difference(measured, expected)
     return Finding(
-        error <= 0.05, f"w n / mean = {listed(found)}", f"{listed(expected)} = r^{alpha:g}"
+        error <= 0.05, f"w n / mean = {listed(measured)}", f"{listed(expected)} = r^{alpha:g}"
     )

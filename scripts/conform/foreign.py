@@ -87,6 +87,49 @@ class RechubUncertainty(nn.Module):
         self.trainer[0].train_one_epoch([({}, self.targets)])
 
 
+class RechubGradNorm(nn.Module):
+    """``gradnorm`` of torch-rechub, with the weights that its ``MTLTrainer`` holds for it."""
+
+    def __init__(self, num_tasks: int, shared_parameter: nn.Parameter, alpha: float = 1.5) -> None:
+        super().__init__()
+        self.loss_weight = nn.ParameterList(nn.Parameter(torch.ones(1)) for _ in range(num_tasks))
+        self.shared, self.alpha, self.first = [shared_parameter], alpha, []
+
+    def backward(self, losses: Tensor) -> None:
+        """Call ``gradnorm`` with the losses of a batch."""
+        if not self.first:
+            self.first = losses.tolist()
+        gradnorm = import_module("torch_rechub.utils.mtl").gradnorm
+        gradnorm(list(losses), self.loss_weight, self.shared[0], self.first, self.alpha)
+
+    def step(self) -> None:
+        """Scale the weights to sum to T, as the trainer does after every step."""
+        total = sum(weight.item() for weight in self.loss_weight)
+        for weight in self.loss_weight:
+            weight.data *= len(self.loss_weight) / total
+
+
+class SoftAdaptX:
+    """SoftAdapt of softadaptx, told the last two losses of every task.
+
+    Args:
+        num_tasks: Number of tasks.
+    """
+
+    def __init__(self, num_tasks: int) -> None:
+        self.adapt = import_module("softadaptx").SoftAdapt(beta=0.1, accuracy_order=1)
+        self.tasks, self.history = num_tasks, []
+
+    def __call__(self, losses: Tensor) -> Tensor:
+        """Return the weights of the losses ``[T]``; equal ones at the first step."""
+        self.history = [*self.history[-1:], losses.tolist()]
+        if len(self.history) < 2:
+            return torch.full((self.tasks,), 1 / self.tasks)
+        points = zip(*self.history, strict=True)
+        weights = self.adapt.get_component_weights(*map(list, points), verbose=False)
+        return torch.as_tensor(weights)
+
+
 class _Predicts(nn.Module):
     """A model that returns what it is told to."""
 

@@ -1,4 +1,4 @@
-"""The run in miniature: what an object is told, and when."""
+"""The run in miniature: what an object is inputs, and when."""
 
 from __future__ import annotations
 
@@ -73,28 +73,28 @@ def test_the_own_parameters_are_trained_by_adam() -> None:
 
 def test_a_restored_session_goes_on_as_the_other() -> None:
     """Breaks if the state of the object or of its Adam is not carried over."""
-    told = random_script(8, 2)
+    inputs = random_script(8, 2)
     first, second = session_of(False), session_of(False)
-    first.run(told.part(0, 4))
+    first.run(inputs.part(0, 4))
     second.restore(first.state())
-    steps = [session.run(told.part(4))[-1].direction for session in (first, second)]
+    steps = [session.run(inputs.part(4))[-1].direction for session in (first, second)]
     assert torch.equal(*steps)
 
 
 def test_scripts_are_what_they_say() -> None:
     """Breaks if gradients, order or unit of a script are others than a check believes."""
-    told = random_script(3, 3)
-    norms = told.rows.norm(dim=2)
-    products = told.rows @ told.rows.transpose(1, 2)
+    inputs = random_script(3, 3)
+    norms = inputs.rows.norm(dim=2)
+    products = inputs.rows @ inputs.rows.transpose(1, 2)
     torch.testing.assert_close(products, torch.diag_embed(norms.square()))
-    permuted = told.permuted((2, 0, 1))
-    assert torch.equal(permuted.losses[:, 0], told.losses[:, 2])
-    assert torch.equal(permuted.rows[:, 0], told.rows[:, 2])
-    scaled = told.scaled(torch.tensor([2.0, 1.0, 1.0]))
-    assert torch.equal(scaled.rows[:, 0], 2 * told.rows[:, 0])
-    assert torch.equal(scaled.after[:, 0], 2 * told.after[:, 0])
-    assert isinstance(told.part(1), Script)
-    assert len(told.part(1)) == 2
+    permuted = inputs.permuted((2, 0, 1))
+    assert torch.equal(permuted.losses[:, 0], inputs.losses[:, 2])
+    assert torch.equal(permuted.rows[:, 0], inputs.rows[:, 2])
+    scaled = inputs.scaled(torch.tensor([2.0, 1.0, 1.0]))
+    assert torch.equal(scaled.rows[:, 0], 2 * inputs.rows[:, 0])
+    assert torch.equal(scaled.after[:, 0], 2 * inputs.after[:, 0])
+    assert isinstance(inputs.part(1), Script)
+    assert len(inputs.part(1)) == 2
 
 
 def test_random_gradients_conflict_in_every_other_step() -> None:

@@ -7,10 +7,10 @@ import math
 import pytest
 import torch
 
+from mtl_runner.conform.case import Case, Reference, near, quiet_float64, small
 from mtl_runner.conform.interfaces import FORMS, OfLosses
 from mtl_runner.conform.session import random_rows, random_script
 from mtl_runner.conform.subject import Subject
-from mtl_runner.conform.trial import Reference, Trial, near, quiet_float64, small
 from mtl_runner.errors import ConfigError
 from mtl_runner.update.aggregators import aggregate
 
@@ -45,13 +45,13 @@ def test_two_sessions_of_a_random_class_draw_the_same_numbers() -> None:
     subject = Subject(
         "here.random", lambda losses: (torch.rand_like(losses.detach()) * losses).sum()
     )
-    trial = Trial(subject, OfLosses("", FORMS[0]))
+    case = Case(subject, OfLosses("", FORMS[0]))
     with quiet_float64():
-        told = random_script(2, 3)
-        first, second = (trial.session().run(told)[-1].direction for _ in range(2))
+        inputs = random_script(2, 3)
+        first, second = (case.session().run(inputs)[-1].direction for _ in range(2))
     assert torch.equal(first, second)
     with pytest.raises(ConfigError, match="no implementation to compare with"):
-        trial.own_session()
+        case.own_session()
 
 
 def test_nan_is_near_nothing() -> None:

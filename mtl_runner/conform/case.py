@@ -1,4 +1,4 @@
-"""What a check gets: the object under test, our own implementation, and the words of a finding."""
+"""A case for the checks: object under test, our own implementation, and the words of findings."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ EXACT = 1e-5  # of the largest number; classes that hold float32 numbers are exa
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check has measured.
+    """The result of one check.
 
     Attributes:
         holds: Whether the law holds; None where it does not apply.
@@ -69,7 +69,7 @@ class Reference:
         """It as a class that can be tested like any other."""
         if self.is_aggregator:
             options = {"name": self.name, "options": dict(self.options)}
-            return Subject("mtl_runner.conform.trial.OwnAggregator", OwnAggregator, options)
+            return Subject("mtl_runner.conform.case.OwnAggregator", OwnAggregator, options)
         path = f"mtl_runner.weighting.{self.name}"
         return Subject(path, getattr(mtl_runner.weighting, self.name), dict(self.options))
 
@@ -131,7 +131,7 @@ class OwnAggregator:
 
 
 @dataclass(frozen=True)
-class Trial:
+class Case:
     """An object under test, with the means to test it.
 
     Attributes:
@@ -214,7 +214,7 @@ def directions_of(steps: list[Step]) -> Tensor:
     return torch.stack([step.direction for step in steps])
 
 
-def difference(found: Tensor, expected: Tensor) -> float:
+def difference(measured: Tensor, expected: Tensor) -> float:
     """Return the largest difference, relative to the largest number that is expected.
 
     Example:
@@ -222,32 +222,32 @@ def difference(found: Tensor, expected: Tensor) -> float:
         0.5
     """
     largest = expected.abs().max().clamp(min=1e-300)
-    return ((found - expected).abs().max() / largest).item()
+    return ((measured - expected).abs().max() / largest).item()
 
 
-def near(found: float, expected: float, tolerance: float) -> bool:
+def near(measured: float, expected: float, tolerance: float) -> bool:
     """Return whether a number is an expected one, to a relative tolerance; NaN never is.
 
     Example:
         >>> near(1.001, 1.0, 0.01), near(float("nan"), 1.0, 0.01)
         (True, False)
     """
-    return abs(found - expected) <= tolerance * max(abs(expected), 1e-300)
+    return abs(measured - expected) <= tolerance * max(abs(expected), 1e-300)
 
 
-def small(value: float, what: str, tolerance: float = EXACT) -> Finding:
+def small(value: float, label: str, tolerance: float = EXACT) -> Finding:
     """Return the finding of a number that should be 0.
 
     Args:
         value: The number.
-        what: What it is.
+        label: What it is.
         tolerance: Up to what it counts as 0.
 
     Example:
         >>> small(0.25, "largest difference")
         Finding(holds=False, measured='largest difference 0.25', expected='0')
     """
-    return Finding(value <= tolerance, f"{what} {value:.2g}", "0")
+    return Finding(value <= tolerance, f"{label} {value:.2g}", "0")
 
 
 def listed(numbers: Tensor) -> str:
