@@ -130,7 +130,7 @@ def test_the_card_says_what_was_done() -> None:
     assert lines[1] == "made with: its defaults"
     assert lines[2].startswith("called: weigh(losses [T])")
     assert lines[3:5] == ["compared with: FAMO(gamma=0.01) of mtl-runner", "left out: resume"]
-    assert "yes  total: the weights sum to a constant [eq. 10: c]" in lines
+    assert "yes  total: the weights sum to a constant [algorithm 1: c]" in lines
     assert lines[-1] == "9 of 9 laws hold."
     assert card.as_json()["entries"][0]["law"] == "balance"
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -98,3 +100,9 @@ def test_wrong_arguments_are_sentences(
     with pytest.raises(SystemExit):
         main(arguments)
     assert capsys.readouterr().err == sentence
+
+
+def test_the_help_does_not_wait_for_torch() -> None:
+    """Breaks if `mtl-conform --help` takes the second that torch needs."""
+    script = "import sys, mtl_runner.conform.command; assert 'torch' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
