@@ -29,6 +29,7 @@ class Law:
 LAWS: dict[str, Law] = {
     # Of losses.
     "balance": Law("the shares of the weights are the formula's", of_losses.balance),
+    "objective": Law("so is the objective, up to one factor", of_losses.objective),
     "total": Law("the weights sum to a constant", of_losses.total),
     "not_negative": Law("no weight is negative", of_losses.not_negative),
     "equal_tasks": Law("equal tasks get equal weights", of_losses.equal_tasks, "symmetry"),
@@ -119,7 +120,11 @@ def _of_losses(
     **settings: float,
 ) -> Method:
     """Return a weighting, which has the general laws, too."""
-    return Method(paper, {**laws, **GENERAL}, reference, keeps_epochs, settings)
+    named = dict(laws)
+    if "balance" in named:
+        place = named.pop("balance")
+        named = {"balance": place, "objective": place, **named}
+    return Method(paper, {**named, **GENERAL}, reference, keeps_epochs, settings)
 
 
 def _of_rows(

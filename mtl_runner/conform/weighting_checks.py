@@ -46,6 +46,18 @@ def balance(case: Case) -> Finding:
     return small(difference(measured, expected), f"largest difference in {STEPS} steps", 1e-4)
 
 
+def objective(case: Case) -> Finding:
+    """Compare the objective over the sum of the weights with that of our implementation."""
+    inputs = random_script(STEPS, TASKS)
+    values = []
+    for session in (case.session(), case.own_session()):
+        steps = session.run(inputs, EPOCH)
+        values.append(torch.tensor([s.objective for s in steps]) / weights_of(steps).sum(1))
+    if not values[0].isfinite().all():
+        return Finding(None, "it gives no objective")
+    return small(difference(*values), f"largest difference in {STEPS} steps", 1e-4)
+
+
 def total(case: Case) -> Finding:
     """Measure the sum of the weights in every step; ``settings`` say what it should be."""
     sums = weights_of(case.session().run(random_script(STEPS, TASKS), EPOCH)).sum(1)
