@@ -115,19 +115,22 @@ def resumed(case: Case, inputs: Script, at: int) -> Finding:
         inputs: The script of all steps.
         at: Number of steps before the state is saved.
     """
-    first, second, fresh = (case.session() for _ in range(3))
-    first.run(inputs.part(0, at), EPOCH)
-    state = first.state()
+
+    def started() -> Session:
+        session = case.session()
+        session.run(inputs.part(0, at), EPOCH)
+        return session
 
     def rest_of(session: Session) -> Tensor:
         seed_all(1)
         return directions_of(session.run(inputs.part(at), EPOCH))
 
-    going_on = rest_of(first)
-    if difference(rest_of(fresh), going_on) <= ROUNDING:
+    going_on = rest_of(started())
+    if difference(rest_of(case.session()), going_on) <= ROUNDING:
         return Finding(None, "it remembers nothing from step to step")
-    second.restore(state)
-    return small(difference(rest_of(second), going_on), "largest difference to going on")
+    resumed_session = case.session()
+    resumed_session.restore(started().state())
+    return small(difference(rest_of(resumed_session), going_on), "largest difference to going on")
 
 
 def ranks(case: Case) -> Finding:

@@ -145,6 +145,7 @@ def test_another_term_of_ones_own_is_seen() -> None:
 def test_a_law_that_cannot_be_asked_does_not_apply() -> None:
     """Breaks if a class without memory or without an objective is blamed for it."""
     assert checks.resume(case_of(plain)) == Finding(None, "it remembers nothing from step to step")
+    assert checks.resume(case_of(lambda losses: losses.sum())).holds is None  # it has no pickle
     weights_alone = case_of(lambda losses: torch.ones(3))
     assert checks.own_term(weights_alone) == Finding(None, "it gives no objective")
     assert checks.objective(weights_alone) == Finding(None, "it gives no objective")
