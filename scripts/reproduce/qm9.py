@@ -71,7 +71,7 @@ def rows(name: str, data: DatasetEvidence) -> list[list[str]]:
             best[weighting] = strategy
     alone = data.single_task_runs
     table = []
-    for weighting, strategy in best.items():
+    for weighting, strategy in sorted(best.items(), key=lambda item: item[1].role != "equal"):
         rate = dict(strategy.settings).get("optimizer.lr", "default")
         table.append(
             [
