@@ -116,8 +116,8 @@ def _all_patterns(count: int) -> NDArray[np.float64]:
     The others are their negatives, whose sums are as far from 0.
     """
     numbers = np.arange(2 ** (count - 1))[:, None]
-    patterns: NDArray[np.float64] = 1.0 - 2.0 * (numbers >> np.arange(count)[None] & 1)[:, ::-1]
-    return patterns
+    is_negative = (numbers >> np.arange(count)[None] & 1)[:, ::-1].astype(bool)
+    return np.where(is_negative, -1.0, 1.0)
 
 
 @lru_cache(maxsize=8)
