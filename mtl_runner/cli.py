@@ -325,12 +325,20 @@ def export() -> None:
     _run_command("mtl_runner.runs.export_command")
 
 
+def conform() -> None:
+    """Run the command ``mtl-conform``: the laws of a method, checked on any implementation."""
+    _run_command("mtl_runner.conform.command")
+
+
 def _run_command(module: str) -> None:
-    """Hand the arguments to the ``main`` of a module, and word its errors."""
+    """Hand the arguments to the ``main`` of a module, and word its errors.
+
+    What ``main`` returns is the exit status; None is 0.
+    """
     try:
         from importlib import import_module
 
-        import_module(module).main(sys.argv[1:])
+        code = import_module(module).main(sys.argv[1:])
         sys.stdout.flush()
     except KeyboardInterrupt:
         _exit("Stopped.", 130)
@@ -342,6 +350,8 @@ def _run_command(module: str) -> None:
         from mtl_runner.errors.messages import cli_message
 
         _exit(cli_message(error), 1)
+    if code:
+        sys.exit(code)
 
 
 def _take_option(arguments: list[str], key: str) -> tuple[str | None, list[str]]:

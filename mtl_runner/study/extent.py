@@ -15,6 +15,9 @@ EAGER_STEP, EAGER_START = 0.4e-3, 0.3
 # The power that is spoken of: so often a study sees a difference that is there.
 POWER = 0.8
 
+# study.seeds=auto takes from 5 to 20, and 10 where the tuning does not tell how seeds differ.
+LEAST_SEEDS, MOST_SEEDS, UNKNOWN_SEEDS = 5, 20, 10
+
 
 @dataclass(frozen=True)
 class Extent:
@@ -44,12 +47,14 @@ class Extent:
     @property
     def least(self) -> int:
         """The number of runs if nothing is added to the plan."""
-        return self.candidates * self._runs_each
+        plan = self.plan
+        seeds = plan.seeds if plan.least_seeds is None else plan.least_seeds
+        return self.candidates * (plan.least_trials * plan.tuning_seeds + seeds)
 
     @property
     def most_without_extension(self) -> int:
         """The number with every frozen twin, and a learning rate of its own for every task."""
-        return self.least + self.single_task_runs + self.twin_runs
+        return self.candidates * self._runs_each + self.single_task_runs + self.twin_runs
 
     @property
     def most(self) -> int:
@@ -98,10 +103,12 @@ class Extent:
                 8: plan.seeds,
             }
             return 0, self.strategies * of_twin.get(phase, 0)
-        least = self.candidates * (plan.seeds + last_runs * (phase < 3))
+        seeds = plan.seeds if plan.least_seeds is None else plan.least_seeds
+        last_trials = last_runs * (phase < 3)
         twins = self.twin_runs + self.strategies * self._extension_runs
         left = (plan.extensions - extensions) * plan.tuning_seeds * (phase < 3)
-        return least, least + self.single_task_runs + twins + self.candidates * left
+        most = self.candidates * (plan.seeds + last_trials + left) + self.single_task_runs + twins
+        return self.candidates * (seeds + last_trials), most
 
 
 def detectable(seeds: int) -> float:
@@ -125,6 +132,45 @@ def detectable(seeds: int) -> float:
     return quantiles / math.sqrt(seeds)
 
 
+def needed_seeds(noise: float, margin: float, most: int = MOST_SEEDS) -> int:
+    """Return how many seeds see a difference of twice the margin four times in five.
+
+    Args:
+        noise: The standard deviation over seeds of a relative difference; NaN if it is unknown.
+        margin: The relative difference that is of no interest.
+        most: The most seeds.
+
+    Returns:
+        The number, from ``LEAST_SEEDS`` to the most; ``UNKNOWN_SEEDS`` without a noise.
+
+    Example:
+        >>> needed_seeds(0.002, 0.02), needed_seeds(0.018, 0.02), needed_seeds(1.0, 0.02)
+        (5, 9, 20)
+    """
+    if math.isnan(noise):
+        return min(UNKNOWN_SEEDS, most)
+    border = math.log1p(margin)
+    enough = (n for n in range(LEAST_SEEDS, most) if detectable(n) * noise <= border)
+    return next(enough, most)
+
+
+def precision(noise: float, margin: float, seeds: int) -> str:
+    """Return in words what the final runs of a study can settle; empty if that is unknown.
+
+    Args:
+        noise: The standard deviation over seeds of a relative difference; NaN if it is unknown.
+        margin: The relative difference that is of no interest.
+        seeds: The number of final runs of each candidate.
+    """
+    if math.isnan(noise):
+        return ""
+    seen = math.expm1(math.log1p(margin) + detectable(seeds) * noise)
+    return (
+        f"study: in the tuning, differences between strategies varied by {100 * noise:.2g} % over seeds (standard deviation); "
+        f"{counted(seeds, 'fresh seed')} will see one of {100 * seen:.2g} % four times in five."
+    )
+
+
 def announcement(candidates: Sequence[Candidate], extent: Extent, steps: int, judged: str) -> str:
     """Return what a study will take and can show, in the words that it begins with.
 
@@ -142,10 +188,19 @@ def announcement(candidates: Sequence[Candidate], extent: Extent, steps: int, ju
     more = extent.most - most
     of_seeds = f" of {plan.tuning_seeds} seeds" if plan.tuning_seeds > 1 else ""
     edge = f", and up to {more} more if a best learning rate lies on the edge" if more else ""
+    splits = ""
+    if plan.splits > 1:
+        one_each = plan.splits == plan.seeds
+        splits = (
+            ", each with its own split of the data"
+            if one_each
+            else f" over {plan.splits} splits of the data"
+        )
     time = duration(max(1, round(most * (steps * EAGER_STEP + EAGER_START))))
+    seeds = str(plan.seeds) if plan.least_seeds is None else f"{plan.least_seeds} to {plan.seeds}"
     return (
         f"study: {strategies}, equal weights, the single-task baseline and {fixed}; "
-        f"for each at least {counted(plan.least_trials, 'trial')}{of_seeds}, then {plan.seeds} fresh seeds.\n"
+        f"for each at least {counted(plan.least_trials, 'trial')}{of_seeds}, then {seeds} fresh seeds{splits}.\n"
         f"study: {least} to {most} runs{edge}, of {counted(steps, 'step')} each, judged at their {judged}.\n"
         f"study: {time} or more with a small model, one run after another; a fraction of that in stacks, more with a large model: the second round says how much is left.\n"
         f"study: with {plan.seeds} seeds a difference beyond the margin of {detectable(plan.seeds):.1f} standard deviations over seeds is seen four times in five; "

@@ -29,7 +29,9 @@ OPTIONS = (
     "knobs",
 )
 # Options that a study of a user's own conf/study may lack.
-DEFAULTS = {"search": None, "tuning_seeds": 3}
+DEFAULTS = {"search": None, "tuning_seeds": 3, "splits": "auto"}
+# Data of fewer training rows get a split of their own for every seed, unless study.splits is given.
+SMALL = 10_000
 
 
 def checked_options(options: Any) -> dict[str, Any]:
@@ -62,8 +64,16 @@ def checked_options(options: Any) -> dict[str, Any]:
         "per_decade": 1,
         "extensions": 0,
     }
+    if given["seeds"] == "auto":
+        del least_numbers["seeds"]
     for name, least in least_numbers.items():
         whole_number(given[name], f"study.{name}", least)
+    if given["splits"] != "auto":
+        if not isinstance(given["splits"], int):
+            raise ConfigError(
+                f"study.splits must be auto or a number of splits, 1 for one; found {given['splits']!r}."
+            )
+        whole_number(given["splits"], "study.splits", 1)
     for name in ("margin", "decades"):
         positive(given[name], f"study.{name}")
     _check_knobs(given["knobs"])
@@ -118,8 +128,37 @@ def check_sweep(overrides: Sequence[Override]) -> None:
                 f"A study chooses {override.key_or_group} itself; give one number, the middle of the learning rates or the seed of the tuning, "
                 "and study.seeds."
             )
+        if override.key_or_group == "data.seed" and override.is_sweep_override():
+            raise ConfigError(
+                "A study chooses data.seed itself; give study.splits, a number of them."
+            )
         if re.match(r"data(\.|$)", override.key_or_group) and override.is_sweep_override():
             raise ConfigError("A study is about one dataset; start one study for each.")
+
+
+def splits_of(asked: Any, seeds: int, rows: int, has_seed: bool) -> int:
+    """Return how many splits of the data the final runs take.
+
+    Args:
+        asked: The option study.splits; ``auto``: one for every seed where the data are small.
+        seeds: The number of final runs of each candidate.
+        rows: The number of training rows.
+        has_seed: Whether the data has a seed, ``data.seed``, by which it is split or drawn.
+
+    Raises:
+        ConfigError: If several are asked for of data without a seed.
+
+    Example:
+        >>> splits_of("auto", 10, 1257, True), splits_of("auto", 10, 10**6, True)
+        (10, 1)
+    """
+    if asked == "auto":
+        return seeds if has_seed and rows < SMALL else 1
+    if asked > 1 and not has_seed:
+        raise ConfigError(
+            "study.splits needs data that are split by a seed (data.seed), which these are not; give study.splits=1."
+        )
+    return min(int(asked), seeds)
 
 
 def options_of_strategies(overrides: Sequence[Override]) -> dict[str, str]:

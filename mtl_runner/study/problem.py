@@ -21,16 +21,18 @@ class Problem:
     Attributes:
         config: The config that the runs share, without Hydra's own node.
         steps: The steps of a run.
+        rows: The number of training rows.
         trivial: The loss of the trivial predictor on the training rows, per task; None where there
             is none.
 
     Example:
-        >>> list(Problem(OmegaConf.create({}), 100, {"depth": 4.0, "label": None}).trivial)
+        >>> list(Problem(OmegaConf.create({}), 100, 6400, {"depth": 4.0, "label": None}).trivial)
         ['depth', 'label']
     """
 
     config: DictConfig
     steps: int
+    rows: int
     trivial: Mapping[str, float | None]
 
 
@@ -58,7 +60,7 @@ def read_problem(context: HydraContext, sweep_config: DictConfig, common: Sequen
     settings = Settings.read(plain).with_batch_size_for(rows)
     steps = settings.trainer.epochs * -(-rows // settings.batch_size)
     names = [task.name for task in data.tasks]
-    return Problem(config, steps, dict(zip(names, losses, strict=True)))
+    return Problem(config, steps, rows, dict(zip(names, losses, strict=True)))
 
 
 def check_choices(

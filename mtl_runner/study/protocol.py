@@ -66,6 +66,7 @@ class PlannedRun:
         seed: Its seed.
         extra_overrides: Options beside the candidate's, such as a value of its knob.
         final: Whether it is one of the runs that decide, in contrast to tuning.
+        data_seed: The seed of its split of the data; None: that of all runs.
 
     Example:
         >>> PlannedRun(Candidate("famo", "strategy", ("weighting=famo",)), 0.01, 1, 0).overrides
@@ -78,6 +79,7 @@ class PlannedRun:
     seed: int
     extra_overrides: tuple[str, ...] = ()
     final: bool = False
+    data_seed: int | None = None
 
     @property
     def label(self) -> str:
@@ -105,6 +107,7 @@ class PlannedRun:
             *self.extra_overrides,
             f"optimizer.lr={self.lr:.3g}",
             f"seed={self.seed}",
+            *([] if self.data_seed is None else [f"data.seed={self.data_seed}"]),
         ]
 
 
@@ -120,6 +123,10 @@ class Plan:
         decades: The width of the grid, in factors of 10.
         extensions: The most rounds of one more learning rate for every candidate.
         tuning_seeds: The number of seeds of every trial, which is judged by their mean.
+        splits: The number of splits of the data that the final runs take in turn, 1: that of the
+            tuning.
+        data_seed: The seed of the tuning's split.
+        least_seeds: The least number of final runs where the tuning chooses it; else None.
 
     Example:
         >>> plan = Plan(lr=1e-3, seeds=3, tuning_seeds=2)
@@ -134,6 +141,9 @@ class Plan:
     decades: float = 2.0
     extensions: int = 3
     tuning_seeds: int = 1
+    splits: int = 1
+    data_seed: int = 0
+    least_seeds: int | None = None
 
     @property
     def grid(self) -> list[float]:
@@ -164,27 +174,43 @@ class Trial:
     Attributes:
         lr: The learning rate.
         extra_overrides: The value of the candidate's knob, if one was tried.
-        monitor: ``trainer.monitor`` on validation, where less is better: its mean over the seeds
-            that finished; infinite if none did.
-        diverged: Whether most of its seeds failed. One of three may fail by chance: to avoid that
-            would drive some strategies to poor learning rates, and not others.
-        ratio: The largest monitor of a seed over the least; 1 where they are not positive.
+        by_seed: ``trainer.monitor`` on validation of each seed, where less is better; infinite or
+            NaN if it failed.
 
     Example:
-        >>> Trial(0.01, (), 0.5, ratio=2.5).is_unstable
-        True
+        >>> trial = Trial(0.01, (), (0.2, 0.6, math.inf))
+        >>> trial.monitor, trial.diverged, trial.is_unstable
+        (0.4, False, True)
     """
 
     lr: float
     extra_overrides: tuple[str, ...]
-    monitor: float
-    diverged: bool = False
-    ratio: float = 1.0
+    by_seed: tuple[float, ...]
+
+    @property
+    def finished(self) -> list[float]:
+        """The monitors of the seeds that finished."""
+        return [monitor for monitor in self.by_seed if math.isfinite(monitor)]
+
+    @property
+    def monitor(self) -> float:
+        """The mean over the seeds that finished; infinite if none did."""
+        return sum(self.finished) / len(self.finished) if self.finished else math.inf
+
+    @property
+    def diverged(self) -> bool:
+        """Whether most of its seeds failed.
+
+        One of three may fail by chance: to avoid that would drive some strategies to poor learning
+        rates, and not others.
+        """
+        return 2 * len(self.finished) < len(self.by_seed)
 
     @property
     def is_unstable(self) -> bool:
         """Whether most seeds failed, or they differ so much that others may."""
-        return self.diverged or self.ratio > UNSTABLE
+        finished = self.finished
+        return self.diverged or max(finished) > UNSTABLE * min(finished) > 0
 
 
 @dataclass
@@ -201,10 +227,14 @@ class Protocol:
         rates_per_task: A function from the single-task baseline to the best learning rates of its
             tasks, each once; without it the rate that is best for their mean serves all.
         within_budget: A function that says whether so many more runs are within the budget.
+        choose_seeds: A function from :attr:`noise` to the number of final runs of each candidate,
+            at most that of the plan; None: that of the plan.
         refusal: A function from a candidate to why no run of it can begin on this problem; empty
             where one did. Such a candidate takes no further part.
         trials: The trials of every candidate so far, by its name.
         notes: Sentences about the tuning that a reader of the results should know.
+        noise: The standard deviation over tuning seeds of the logarithm of a candidate's monitor
+            over that of equal weights, at their best trials; NaN before it is known.
 
     Example:
         >>> equal = Candidate("equal", "equal", ("weighting=fixed",))
@@ -222,8 +252,10 @@ class Protocol:
     rates_per_task: Callable[[Candidate], Sequence[float]] | None = None
     within_budget: Callable[[int], bool] = lambda runs: True  # noqa: ARG005
     refusal: Callable[[Candidate], str] = lambda candidate: ""  # noqa: ARG005
+    choose_seeds: Callable[[float], int] | None = None
     trials: dict[str, list[Trial]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    noise: float = math.nan
 
     def rounds(self) -> Generator[list[PlannedRun], Sequence[float], None]:
         """Yield the runs of each round; wants their monitors sent back.
@@ -253,6 +285,9 @@ class Protocol:
                 )
         yield from self._tune([t for c in candidates for t in self._last_trials(c)], phase=3)
         finalists = self._finalists(candidates)
+        self.noise = self._measure_noise(finalists)
+        if self.choose_seeds is not None:
+            self.plan = replace(self.plan, seeds=self.choose_seeds(self.noise))
         finals = [
             self._final_run(c, trial, 4, seed)
             for f in finalists
@@ -328,12 +363,8 @@ class Protocol:
             for seed in seeds
         ]
         for k, (candidate, lr, extra_overrides) in enumerate(trials):
-            of_trial = monitors[k * len(seeds) : (k + 1) * len(seeds)]
-            finished = [monitor for monitor in of_trial if math.isfinite(monitor)]
-            mean = sum(finished) / len(finished) if finished else math.inf
-            ratio = max(finished) / min(finished) if finished and min(finished) > 0 else 1.0
-            diverged = 2 * len(finished) < len(seeds)
-            self.trials[candidate.name].append(Trial(lr, extra_overrides, mean, diverged, ratio))
+            by_seed = tuple(monitors[k * len(seeds) : (k + 1) * len(seeds)])
+            self.trials[candidate.name].append(Trial(lr, extra_overrides, by_seed))
 
     def _tune_grid(
         self, candidates: Sequence[Candidate], phase: int
@@ -357,6 +388,27 @@ class Protocol:
         ]
         return finalists
 
+    def _measure_noise(self, candidates: Sequence[Candidate]) -> float:
+        """Return :attr:`noise`, pooled over the candidates but the single-task baseline."""
+        equal = next((c for c in candidates if c.role == "equal"), None)
+        if equal is None:
+            return math.nan
+        squares, degrees = 0.0, 0
+        for candidate in candidates:
+            if candidate.role in ("equal", "single_task"):
+                continue
+            pairs = zip(self.best(candidate).by_seed, self.best(equal).by_seed, strict=True)
+            logs = [
+                math.log(monitor / base)
+                for monitor, base in pairs
+                if math.isfinite(monitor + base) and min(monitor, base) > 0
+            ]
+            if len(logs) > 1:
+                mean = math.fsum(logs) / len(logs)
+                squares += math.fsum((value - mean) ** 2 for value in logs)
+                degrees += len(logs) - 1
+        return math.sqrt(squares / degrees) if degrees else math.nan
+
     def _winners(self, candidate: Candidate) -> list[tuple[Candidate, Trial]]:
         """Return the candidate with its best trial.
 
@@ -371,13 +423,23 @@ class Protocol:
         if len(rates) == 1:
             return [(candidate, best)]
         return [
-            (replace(candidate, name=f"{candidate.name}, lr={lr:.3g}"), Trial(lr, (), best.monitor))
+            (replace(candidate, name=f"{candidate.name}, lr={lr:.3g}"), Trial(lr, (), best.by_seed))
             for lr in rates
         ]
 
     def _final_run(self, candidate: Candidate, trial: Trial, phase: int, seed: int) -> PlannedRun:
         """Return a final run with the settings of a trial."""
-        return PlannedRun(candidate, trial.lr, phase, seed, trial.extra_overrides, final=True)
+        plan = self.plan
+        split = (seed - plan.fresh_seeds[0]) % plan.splits
+        return PlannedRun(
+            candidate,
+            trial.lr,
+            phase,
+            seed,
+            trial.extra_overrides,
+            final=True,
+            data_seed=plan.data_seed + split if plan.splits > 1 else None,
+        )
 
     def _next_larger(self, candidate: Candidate, trial: Trial) -> Trial | None:
         """Return the trial at the next larger learning rate; None at the end.

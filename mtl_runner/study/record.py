@@ -221,6 +221,7 @@ class StudyRecord:
                 "final": run.final,
                 "lr": run.lr,
                 "seed": run.seed,
+                **({} if run.data_seed is None else {"data_seed": run.data_seed}),
             }
             for run, name in self.runs
         }

@@ -17,13 +17,21 @@ from omegaconf import DictConfig, OmegaConf
 
 from mtl_runner.config.open_keys import override_or_add
 from mtl_runner.errors import ConfigError
+from mtl_runner.errors.checks import is_number
 from mtl_runner.errors.words import counted
 from mtl_runner.files import write_atomic
 from mtl_runner.study import Plan, Protocol
 from mtl_runner.study.budget import Budget
-from mtl_runner.study.extent import Extent, announcement
+from mtl_runner.study.extent import (
+    LEAST_SEEDS,
+    MOST_SEEDS,
+    Extent,
+    announcement,
+    needed_seeds,
+    precision,
+)
 from mtl_runner.study.launching import LaunchingSweeper
-from mtl_runner.study.options import candidates_of, check_sweep, checked_options
+from mtl_runner.study.options import candidates_of, check_sweep, checked_options, splits_of
 from mtl_runner.study.problem import check_choices, check_middle_rate, read_problem
 from mtl_runner.study.record import StudyRecord
 from mtl_runner.study.search.result import searched_candidate
@@ -67,14 +75,21 @@ class StudySweeper(LaunchingSweeper):
         check_middle_rate(self.sweep_config)
         problem = read_problem(self.context, self.sweep_config, common)
         base, steps, trivial = problem.config, problem.steps, problem.trivial
+        automatic = options["seeds"] == "auto"
+        seeds = MOST_SEEDS if automatic else options["seeds"]
         plan = Plan(
             lr=float(base.optimizer.lr),
             seed=int(base.seed),
-            seeds=options["seeds"],
+            seeds=seeds,
+            least_seeds=LEAST_SEEDS if automatic else None,
             per_decade=options["per_decade"],
             decades=options["decades"],
             extensions=options["extensions"],
             tuning_seeds=options["tuning_seeds"],
+            splits=splits_of(
+                options["splits"], seeds, problem.rows, is_number(base.data.get("seed"))
+            ),
+            data_seed=int(base.data.get("seed") or 0),
         )
         if len(trivial) < 2:
             raise ConfigError(
@@ -106,6 +121,7 @@ class StudySweeper(LaunchingSweeper):
             study.rates_per_task,
             lambda runs: study.count + runs + extent.single_task_runs <= budget.limit,
             study.refusal,
+            (lambda noise: needed_seeds(noise, options["margin"])) if automatic else None,
         )
         return self._run_rounds(protocol, study, extent, budget, common)
 
@@ -129,9 +145,16 @@ class StudySweeper(LaunchingSweeper):
             except StopIteration:
                 break
             batch = [
-                [*common, *([] if run.final else tuning), *map(override_or_add, run.overrides)]
+                [
+                    *(o for o in common if run.data_seed is None or not _is_data_seed(o)),
+                    *([] if run.final else tuning),
+                    *map(override_or_add, run.overrides),
+                ]
                 for run in runs
             ]
+            settled = precision(protocol.noise, study.margin or 0.0, protocol.plan.seeds)
+            if runs[0].phase == 4 and settled:
+                say(settled)
             extensions = study.extensions + (runs[0].phase == 2)
             pace = (time.monotonic() - began) / study.count if study.count else math.nan
             # What was there already took no time, and says nothing about what is left.
@@ -156,6 +179,10 @@ class StudySweeper(LaunchingSweeper):
         if self.reused:
             say(f"study: {counted(study.count, 'run')}, of which {self.reused} were there already.")
         return all_returns
+
+
+def _is_data_seed(option: str) -> bool:
+    return option.lstrip("+").startswith("data.seed=")
 
 
 def options_of_tuning(common: Sequence[str], config: DictConfig) -> list[str]:

@@ -54,12 +54,14 @@ class EqualLengths(StatefulAggregator):
         (rows,) = batches
         index = self.index(tasks, rows)
         self.averages = self.kept(self.averages, rows, rows.shape[1])
-        self.steps = self.kept(self.steps, rows, 1).index_add(0, index, rows.new_ones(len(rows), 1))
-        rates = self.beta / self.steps[index] ** self.decay
-        averages = rows + rates * (self.averages[index] - rows)
-        self.averages = self.averages.index_copy(0, index, averages)
+        kept_steps = self.kept(self.steps, rows, 1)
+        steps = self.of_active(kept_steps, index) + 1
+        self.steps = self.with_active(kept_steps, index, steps)
+        rates = self.beta / steps**self.decay
+        averages = torch.lerp(rows, self.of_active(self.averages, index), rates)
+        self.averages = self.with_active(self.averages, index, averages)
         norms = averages.norm(dim=1)
-        weights = torch.where(norms > 0, norms.max() / torch.where(norms > 0, norms, 1.0), 0.0)
+        weights = torch.where(norms > 0, norms.max() / norms, 0.0)
         return weights @ averages, weights
 
 
@@ -109,8 +111,8 @@ class TrackedGradients(SimplexWeights):
         (rows,) = batches
         index = self.index(tasks, rows)
         self.averages = self.kept(self.averages, rows, rows.shape[1])
-        averages = torch.lerp(self.averages[index], rows, self.beta)
-        self.averages = self.averages.index_copy(0, index, averages)
+        averages = torch.lerp(self.of_active(self.averages, index), rows, self.beta)
+        self.averages = self.with_active(self.averages, index, averages)
         gramian = averages @ averages.T
         weights = self.moved(
             index, rows, lambda weights: -self.gamma * (gramian @ weights + self.rho * weights)

@@ -57,7 +57,8 @@ class Jacobian(Update):
     With ``blocks`` the aggregator is applied to each module, layer or tensor of the shared
     parameters by itself, with a Gramian, weights and a state of its own; ``aggregator_weight`` is
     then the mean over the parameters. Where the network is a chain between blocks, the gradients of
-    one block are in memory at a time (:class:`~mtl_runner.gradients.stages.Stages`).
+    one block are in memory at a time (:class:`~mtl_runner.gradients.stages.Stages`), unless all of
+    them have few numbers.
 
     With ``every`` above 1 the weights of the rows are those of the last step that is a multiple of
     it: a step in between is one backward pass of the sum of the losses with these weights. They are

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mtl_runner.errors import ConfigError
+
+Matrix = NDArray[np.float64]
 
 # A cosine this close to -1 leaves no direction that serves both; well above the rounding of a
 # float32 Gramian.
@@ -80,18 +86,20 @@ class Nash(nn.Module):
 
     def gramian_weighting(self, gramian: Tensor) -> Tensor:
         """Return the weights of the rows, ``[k]``, from their Gramian ``[k, k]``."""
+        if len(gramian) == 2:
+            return self._weights_of_two(gramian)
+        # NumPy solves a few equations in a fraction of the time that torch takes.
+        return torch.from_numpy(self._weights_of_many(gramian.cpu().double().numpy())).to(gramian)
+
+    def _weights_of_two(self, gramian: Tensor) -> Tensor:
+        """Return the weights ``[2]``, without waiting for the device."""
         norms = gramian.diagonal().clamp(min=0).sqrt()
         nonzero = norms > 0
         safe_norms = torch.where(nonzero, norms, 1.0)
         cosines = gramian / safe_norms.unsqueeze(0) / safe_norms.unsqueeze(1)
         powers = torch.ones_like(norms) if self.preferences is None else self.preferences.to(norms)
-        if len(gramian) == 2:
-            pair = _bargain_of_two(cosines[0, 1].clamp(-1, 1), powers)
-            unit_weights = torch.where(nonzero.all(), pair, nonzero.to(norms.dtype))
-        else:
-            unit_weights = _bargain(
-                cosines.double().cpu(), powers.double().cpu(), nonzero.cpu()
-            ).to(norms)
+        pair = _bargain_of_two(cosines[0, 1].clamp(-1, 1), powers)
+        unit_weights = torch.where(nonzero.all(), pair, nonzero.to(norms.dtype))
         weights = torch.where(nonzero, unit_weights / safe_norms, 0.0)
         if not self.max_norm:
             return weights
@@ -100,6 +108,23 @@ class Nash(nn.Module):
         return weights * torch.where(
             norm > self.max_norm, self.max_norm / norm.clamp(min=1e-30), 1.0
         )
+
+    def _weights_of_many(self, gramian: Matrix) -> Matrix:
+        """Return the weights ``[k]``."""
+        with np.errstate(all="ignore"):  # what is not finite stays so
+            norms = np.sqrt(np.maximum(gramian.diagonal(), 0))
+            nonzero = norms > 0
+            cosines = gramian[nonzero][:, nonzero] / norms[nonzero] / norms[nonzero][:, None]
+            powers = np.ones_like(norms)
+            if self.preferences is not None:
+                powers = self.preferences.cpu().double().numpy()
+            unit_weights = _bargain(cosines, powers[nonzero])
+            weights = np.zeros_like(norms)
+            weights[nonzero] = unit_weights / norms[nonzero]
+            norm = math.sqrt(max(float(unit_weights @ cosines @ unit_weights), 0.0))
+            if self.max_norm and norm > self.max_norm:
+                weights *= self.max_norm / norm
+            return weights
 
 
 def _bargain_of_two(cosine: Tensor, powers: Tensor) -> Tensor:
@@ -121,46 +146,42 @@ def _bargain_of_two(cosine: Tensor, powers: Tensor) -> Tensor:
     return torch.where(cosine > OPPOSITE - 1, weights, 0.0)
 
 
-def _bargain(cosines: Tensor, powers: Tensor, nonzero: Tensor) -> Tensor:
+def _bargain(cosines: Matrix, powers: Matrix) -> Matrix:
     """Return the weights of rows of norm 1, by damped Newton steps.
 
     Args:
         cosines: The Gramian of the rows, shape ``[k, k]``.
         powers: Their preferences, shape ``[k]``.
-        nonzero: Which rows have a direction at all, shape ``[k]``; the others get weight 0.
 
     Returns:
         The weights ``[k]``; all 0 if there is no solution.
     """
-    weights = torch.zeros(len(cosines), dtype=cosines.dtype)
-    if not bool(nonzero.any()):
-        return weights
-    matrix, powers = cosines[nonzero][:, nonzero], powers[nonzero]
+    none = np.zeros_like(powers)
+    if not len(powers):
+        return none
     powers = powers * (len(powers) / powers.sum())
     is_equal = bool((powers == powers[0]).all())
-    beta = powers.sqrt()
+    beta = np.sqrt(powers)
     for _ in range(ITERATIONS):
-        slope = matrix @ beta - powers / beta
-        step, singular = torch.linalg.solve_ex(matrix + torch.diag(powers * beta.pow(-2)), slope)
-        if int(singular) or not bool(step.isfinite().all()) or float(beta.max()) > LARGEST_WEIGHT:
-            return weights  # beta grows without end: no direction serves all
-        decrement = torch.dot(slope, step).clamp(min=0).sqrt()
+        slope = cosines @ beta - powers / beta
+        try:
+            step = np.linalg.solve(cosines + np.diag(powers / beta**2), slope)
+        except np.linalg.LinAlgError:
+            return none
+        if not np.isfinite(step).all() or beta.max() > LARGEST_WEIGHT:
+            return none  # beta grows without end: no direction serves all
+        decrement = math.sqrt(max(float(slope @ step), 0.0))
         # A step of 1 / (1 + size) descends for either size; with very unequal powers the usual one
         # would make thousands of tiny steps.
-        size = decrement if is_equal else (step / beta).abs().max()
+        size = decrement if is_equal else float(np.abs(step / beta).max())
         beta = beta - step / (1 + size if size > 0.25 else 1)
         if decrement < 1e-12:
             break
-    if (
-        bool(((matrix @ beta) * beta / powers - 1).abs().max() < LARGEST_RESIDUAL)
-        and bool((beta > 0).all())
-        and not _cancels(matrix, beta)
-    ):
-        weights[nonzero] = beta
-    return weights
+    is_solved = np.abs((cosines @ beta) * beta / powers - 1).max() < LARGEST_RESIDUAL
+    return beta if is_solved and (beta > 0).all() and not _cancels(cosines, beta) else none
 
 
-def _cancels(cosines: Tensor, beta: Tensor) -> bool:
+def _cancels(cosines: Matrix, beta: Matrix) -> bool:
     """Return whether a mean of the rows of norm 1 is 0 but for rounding: no direction serves all.
 
     The mean is weighted by ``beta``. Its squared length is that of the mean of two rows whose

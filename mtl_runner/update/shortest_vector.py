@@ -118,10 +118,13 @@ def _non_negative_solution(matrix: Matrix, target: Matrix) -> Matrix:
 
     Args:
         matrix: A, symmetric and positive semidefinite, ``[k, k]``.
-        target: b, which lies in the span of A, ``[k]``.
+        target: b, which lies in the span of A and has a positive entry, ``[k]``.
     """
     solution = np.zeros_like(target)
     passive = np.zeros(len(target), dtype=bool)  # those that are free to be positive
+    # From 0 the slope is b, and one equation needs no solver.
+    first = target.argmax()
+    passive[first], solution[first] = True, target[first] / matrix[first, first]
     # Lawson and Hanson's method ends by itself; the limit guards against rounding.
     for _ in range(10 * len(target)):
         slope = np.where(passive, -np.inf, target - matrix @ solution)
@@ -132,7 +135,7 @@ def _non_negative_solution(matrix: Matrix, target: Matrix) -> Matrix:
         while True:
             trial = np.zeros_like(target)
             trial[passive] = np.linalg.lstsq(
-                matrix[np.ix_(passive, passive)], target[passive], rcond=None
+                matrix[passive][:, passive], target[passive], rcond=None
             )[0]
             blocked = passive & (trial <= 0)
             if not blocked.any():

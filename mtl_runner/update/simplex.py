@@ -40,10 +40,10 @@ class SimplexWeights(StatefulAggregator):
         """
         kept = self.weights
         kept = like.new_full((self.tasks,), 1 / self.tasks) if kept is None else kept.to(like)
-        weights = onto_simplex(kept[index])
+        weights = onto_simplex(self.of_active(kept, index))
         for _ in range(steps):
             weights = onto_simplex(weights + change(weights))
-        self.weights = kept.index_copy(0, index, weights)
+        self.weights = self.with_active(kept, index, weights)
         return weights
 
 

@@ -80,6 +80,25 @@ class StatefulAggregator(ABC):
             return like.new_zeros((self.tasks, width))
         return state.to(like)
 
+    def of_active(self, state: Tensor, index: Tensor) -> Tensor:
+        """Return the rows of a state that belong to some tasks; without a copy if these are all.
+
+        Args:
+            state: The state ``[T, ...]``.
+            index: The indices of the tasks ``[k]``, in their order.
+        """
+        return state if len(index) == self.tasks else state[index]
+
+    def with_active(self, state: Tensor, index: Tensor, values: Tensor) -> Tensor:
+        """Return a state with other rows for some tasks; without a copy if these are all.
+
+        Args:
+            state: The state ``[T, ...]``.
+            index: The indices of the tasks ``[k]``, in their order.
+            values: Their rows ``[k, ...]``.
+        """
+        return values if len(index) == self.tasks else state.index_copy(0, index, values)
+
     def state(self) -> dict[str, Any]:
         """Return the state as tensors by name, for a checkpoint; empty before the first step."""
         state = {name: getattr(self, name) for name in self.state_names}

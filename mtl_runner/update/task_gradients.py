@@ -16,6 +16,10 @@ from mtl_runner.gradients.stages import Stages
 from mtl_runner.tasks.activity import Active
 from mtl_runner.update.held_weights import HeldWeights
 
+# So few numbers of gradients come at once, 16 MB in single precision: the backward passes of small
+# models would take longer block by block.
+FEW_NUMBERS = 2**22
+
 
 class TaskGradients:
     """Splits the gradient of each weighted loss into shared rows and a private part.
@@ -68,9 +72,9 @@ class TaskGradients:
     ) -> Iterator[tuple[int, Tensor]]:
         """Yield the matrix of each block, and give the private parameters their gradients.
 
-        The matrix of one block is there at a time, in the order of the backward pass; so are the
-        gradients that it is copied from, unless the batch comes in parts or the model is shared out
-        (:class:`~mtl_runner.gradients.stages.Stages`).
+        The matrix of one block is there at a time, and so are the
+        gradients that it is copied from, unless these have few numbers in all, the batch comes in
+        parts or the model is shared out (:class:`~mtl_runner.gradients.stages.Stages`).
 
         Args:
             losses: One scalar per task.
@@ -86,7 +90,8 @@ class TaskGradients:
         blocks = {
             b: columns for b, block in enumerate(self.blocks) if (columns := trained_now(block))
         }
-        if len(blocks) > 1 and not isinstance(losses, BatchLosses):
+        numbers = len(active.tasks) * sum(p.numel() for block in blocks.values() for p in block)
+        if len(blocks) > 1 and numbers > FEW_NUMBERS and not isinstance(losses, BatchLosses):
             yield from self._in_stages(blocks, losses, weights, active, private)
             return
         columns = [parameter for block in blocks.values() for parameter in block]
@@ -148,8 +153,8 @@ class TaskGradients:
         """Give all parameters their gradients by one backward pass, with weights that are known.
 
         The pass is that of the sum in which every loss has the weight of its row, too; what that
-        does to a private parameter is taken out again. A task whose row has almost no weight gets
-        the gradients of its private parameters by a pass of its own, through them alone.
+        does to a private parameter is taken out again. Tasks whose rows have almost no weight get
+        the gradients of their private parameters by a pass of their own, through these alone.
 
         Args:
             losses: One scalar per task.
@@ -158,8 +163,10 @@ class TaskGradients:
         """
         private = {t: trained_now(self.private[t]) for t in held.tasks}
         small = [t for t in held.small if private[t]]
-        lanes = [Lane((t,), private[t], weights) for t in small]
-        of_small = list(door.of(losses, lanes, keep=True)) if lanes else []
+        # One pass for all of them: each parameter has a gradient from its own task alone.
+        of_small = [parameter for t in small for parameter in private[t]]
+        lane = Lane(small, of_small, weights)
+        gradients = list(door.of(losses, [lane], keep=True)) if small else []
         trained = [*self.columns, *(p for parameters in private.values() for p in parameters)]
         door.into(losses, held.factors(weights), held.tasks, trained)
         assign(trained, [parameter.grad for parameter in trained])
@@ -168,8 +175,8 @@ class TaskGradients:
                 for parameter in private[t]:
                     assert parameter.grad is not None
                     parameter.grad.div_(row)
-        for t, gradients in zip(small, of_small, strict=True):
-            assign(private[t], gradients)
+        for of_lane in gradients:
+            assign(of_small, of_lane)
 
     def assign(self, block: int, vector: Tensor) -> None:
         """Give the columns of a block their parts of a vector ``[P]`` as gradients."""

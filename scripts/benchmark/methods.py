@@ -24,6 +24,10 @@ import torch
 from tables import Table
 
 Contender = Callable[[], None]  # trains for one epoch
+#: Trains one batch, given the model, the tasks, the batch, the optimizer, and the other batches of a
+#: step that takes several.
+Step = Callable[..., None]
+LEARNING_RATE = 1e-3
 EPOCHS_PER_MEASUREMENT = 3
 SLOW = 0.02  # seconds per step from which one epoch is enough
 
@@ -68,14 +72,13 @@ def ours(method: str, *overrides: str) -> Contender:
     return lambda: trainer.train_epoch(buffer).means() and None
 
 
-def by_hand(
-    step: Callable[[Any, Any, Any, torch.optim.Optimizer], None], learned: Any = None
-) -> Contender:
+def by_hand(step: Step, learned: Any = None, batches: int = 1) -> Contender:
     """Return a hand-written loop around one step, on the same model and data.
 
     Args:
-        step: Trains one batch, given the model, the tasks, the batch and the optimizer.
+        step: The step.
         learned: A module whose parameters are trained with the model's.
+        batches: Number of batches of a step, each of a stream that passes over the rows once.
     """
     built = experiment("fixed")
     model, tasks, split = built.learner.model, built.data.tasks, built.data.splits["train"]
@@ -83,13 +86,14 @@ def by_hand(
         *model.parameters(),
         *(learned.parameters() if isinstance(learned, torch.nn.Module) else []),
     ]
-    optimizer = torch.optim.Adam(parameters, lr=1e-3, fused=True)
+    optimizer = torch.optim.Adam(parameters, lr=LEARNING_RATE, fused=True)
     size = built.settings.batch_size
 
     def epoch() -> None:
-        order = torch.randperm(len(split))
+        orders = [torch.randperm(len(split)) for _ in range(batches)]
         for at in range(0, len(split), size):
-            step(model, tasks, split.rows(order[at : at + size]), optimizer)
+            first, *extra = [split.rows(order[at : at + size]) for order in orders]
+            step(model, tasks, first, optimizer, *extra)
 
     return epoch
 

@@ -94,7 +94,7 @@ class Study:
 
     def settings(self, name: str) -> tuple[str, ...]:
         """Return the overrides of a run without its seed, and without what it leaves behind."""
-        left_out = ("seed=", "record.", "++record.")
+        left_out = ("seed=", "++data.seed=", "record.", "++record.")
         return tuple(o for o in self.overrides(name) if not o.startswith(left_out))
 
 

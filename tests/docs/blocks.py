@@ -19,7 +19,7 @@ FENCE = re.compile(
     r"(?P<text>.*?)\n(?P=indent)(?P=fence)[ \t]*$",
     re.MULTILINE | re.DOTALL,
 )
-COMMANDS = ("mtl-run", "mtl-compare", "mtl-predict", "mtl-export")
+COMMANDS = ("mtl-run", "mtl-compare", "mtl-predict", "mtl-export", "mtl-conform")
 NEEDS = re.compile(r"<!--\s*needs:\s*([^>]*?)\s*-->\s*$")
 
 

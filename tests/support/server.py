@@ -26,6 +26,7 @@ COMMANDS = {
     "mtl-compare": cli.compare,
     "mtl-predict": cli.predict,
     "mtl-export": cli.export,
+    "mtl-conform": cli.conform,
 }
 
 

@@ -52,6 +52,7 @@ class StrategyEvidence:
         grid: The learning rates of a study's first phase, before it refines and widens.
         trials: The number of trials of a strategy that a study gave up, because none ended with a
             number; else 0.
+        is_optimizer: Whether it gives every task an optimizer of its own (``update=per_task``).
         settings: The settings beside the strategy, as the learning rate; of a study, which tunes
             them for every strategy, its folder.
     """
@@ -75,6 +76,7 @@ class StrategyEvidence:
     grid: tuple[float, ...] = ()
     trials: int = 0
     settings: tuple[tuple[str, str], ...] = ()
+    is_optimizer: bool = False
 
     @property
     def is_reference(self) -> bool:
@@ -139,13 +141,26 @@ class DatasetEvidence:
 
     @cached_property
     def replicate(self) -> str:
-        """The unit of replication: ``seed``, ``fold``, or ``run`` where both vary."""
+        """The unit of replication: ``seed``, ``fold``, ``split``, or ``run`` where several vary.
+
+        A seed with a split of its own is a seed.
+        """
+        counts = self._replicates
+        if counts["fold"] < 2:
+            return "split" if counts["split"] > 1 and counts["seed"] < 2 else "seed"
+        return "fold" if counts["seed"] < 2 else "run"
+
+    @cached_property
+    def splits(self) -> int:
+        """The number of splits of the data that the runs have seen."""
+        return max(1, self._replicates["split"]) * max(1, self._replicates["fold"])
+
+    @cached_property
+    def _replicates(self) -> Counter[str]:
+        """How many seeds, splits and folds there are."""
         names = [r for s in self.strategies for r in [*s.recorded, *s.failures, *s.unfinished]]
         pairs = {tuple(part.split("=", 1)) for name in names for part in name.split(", ")}
-        counts = Counter(pair[0] for pair in pairs)
-        if counts["fold"] < 2:
-            return "seed"
-        return "fold" if counts["seed"] < 2 else "run"
+        return Counter(pair[0] for pair in pairs)
 
     @cached_property
     def by_name(self) -> dict[str, StrategyEvidence]:
@@ -371,6 +386,7 @@ def _strategy(
         tuned=_tuned(strategy, at),
         grid=tuple(sorted(rate for rate in grid if math.isfinite(rate))),
         settings=_settings(strategy, studies),
+        is_optimizer=any(run.choices.get("update") == "per_task" for run in strategy.runs.values()),
     )
 
 

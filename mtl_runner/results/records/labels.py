@@ -12,6 +12,7 @@ from mtl_runner.results.records.run import Run
 BATCH_SIZE = "data.batch_size"  # a setting of the training, although its key says data
 _DATA = re.compile(r"data(\.|$)")
 _REPLICATE = re.compile(r"(^|\.)(seed|fold)$")
+_REPLICATES = {"data.seed": "split"}  # the seed of the data splits them, or draws them
 # A search has other limits for every batch of trials.
 _NOT_STRATEGY = re.compile(r"^(hydra|record|tracker|trainer\.give_up)(\.|$)|^(name|debug)$")
 
@@ -23,7 +24,7 @@ class Label:
     Attributes:
         data: The data set, with its settings that vary.
         strategy: The strategy, with its settings that vary.
-        replicate: Seed and fold, ``"seed=3"``.
+        replicate: Seed, split and fold, ``"seed=3"``.
     """
 
     data: str
@@ -97,7 +98,8 @@ def label_runs(runs: Sequence[Run]) -> list[Label]:
                 strategy_keys,
             ),
             replicate=", ".join(
-                f"{key.rsplit('.', 1)[-1]}={setting.get(key, '')}" for key in replicate_keys
+                f"{_REPLICATES.get(key) or key.rsplit('.', 1)[-1]}={setting.get(key, '')}"
+                for key in replicate_keys
             ),
         )
         for run, setting, method in zip(runs, settings, methods, strict=True)

@@ -99,6 +99,39 @@ def relative_changes(
     }
 
 
+def geometric_changes(
+    data: DatasetEvidence, strategy: StrategyEvidence, reference: StrategyEvidence
+) -> dict[str, dict[str, float]]:
+    r"""Return per seed and task the logarithm of the ratio of the losses; below 0 is better.
+
+    The mean over tasks is the logarithm of the ratio of geometric means, in which every task
+    counts alike. In the mean relative loss of :func:`relative_changes` a task that is hardly
+    learned outweighs one that is learned well.
+
+    Args:
+        data: The data set.
+        strategy: The strategy.
+        reference: The strategy to compare it with.
+
+    Returns:
+        ``{replicate: {task: log ratio}}`` for the replicates that both have; empty unless all
+        losses are positive.
+    """
+    ratios = {}
+    for r in _common_replicates(strategy, reference):
+        losses = {
+            task: [
+                s.values[r].get(task, {}).get("relative_loss", math.nan)
+                for s in (strategy, reference)
+            ]
+            for task in data.tasks
+        }
+        if not all(loss > 0 and math.isfinite(loss) for pair in losses.values() for loss in pair):
+            return {}
+        ratios[r] = {task: math.log(loss / base) for task, (loss, base) in losses.items()}
+    return ratios
+
+
 def percentage(logarithms: Paired) -> Paired:
     """Return paired log ratios as relative changes, -0.02 being 2 % less.
 

@@ -93,11 +93,11 @@ def sign_flip(differences: Sequence[float], seed: int = 0) -> float:
 
 @lru_cache(maxsize=4096)
 def _sign_flip(differences: tuple[float, ...], seed: int) -> float:
-    values = np.asarray(differences, dtype=float)
-    scale = np.abs(values).max() if len(values) else math.nan
-    if not len(values) or scale == 0:
-        return math.nan if not len(values) else 1.0
-    values = values / scale
+    given = np.asarray(differences, dtype=float)
+    scale = np.abs(given).max() if len(given) else math.nan
+    if not len(given) or scale == 0:
+        return math.nan if not len(given) else 1.0
+    values: NDArray[np.float64] = given / scale
     observed = values.sum()
     tie = len(values) * TIE
     if len(values) <= EXACT:
@@ -116,8 +116,8 @@ def _all_patterns(count: int) -> NDArray[np.float64]:
     The others are their negatives, whose sums are as far from 0.
     """
     numbers = np.arange(2 ** (count - 1))[:, None]
-    is_negative = (numbers >> np.arange(count)[None] & 1)[:, ::-1].astype(bool)
-    return np.where(is_negative, -1.0, 1.0)
+    bits = (numbers >> np.arange(count)[None] & 1)[:, ::-1]
+    return np.where(bits, -1.0, 1.0)
 
 
 @lru_cache(maxsize=8)

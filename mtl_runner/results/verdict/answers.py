@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from mtl_runner.errors.words import counted
 from mtl_runner.results.records.evidence import FINISHED, DatasetEvidence, StrategyEvidence
+from mtl_runner.results.text import number
 from mtl_runner.results.verdict.verdict import (
     BETTER,
     FEWEST,
@@ -28,6 +29,8 @@ from mtl_runner.results.verdict.wording import (
     verb_ending,
 )
 
+HARDLY = 0.8  # a mean relative loss above which a small margin is much of what is explained
+
 
 def answer(verdicts: Sequence[Verdict], data: str) -> str:
     """Return the answer for one data set: does weighting matter?
@@ -35,7 +38,8 @@ def answer(verdicts: Sequence[Verdict], data: str) -> str:
     Of fixed weights only the best are judged, and they are no method.
     """
     refused = [v for v in verdicts if v.data == data and v.kind == NOT_APPLICABLE]
-    applicable = _answer([v for v in verdicts if v not in refused], data)
+    judged = [v for v in verdicts if v not in refused]
+    applicable = f"{_answer(judged, data)}{_disagreement([v for v in judged if v.data == data])}"
     if not refused:
         return applicable
     return f"{applicable} {names_of(refused)} {'is' if verb_ending(refused) else 'are'} not applicable."
@@ -63,6 +67,14 @@ def _answer(verdicts: Sequence[Verdict], data: str) -> str:
         return f"Weighting makes no difference on {data}: {names_of(same)} lie{verb_ending(same)} within {margin} of equal weights."
     differs = any(v.kind != NO_DIFFERENCE for v in methods)
     return _mixed_answer(methods if differs else judged, data, margin)
+
+
+def _disagreement(judged: Sequence[Verdict]) -> str:
+    """Return a sentence on strategies that another mean over tasks judges otherwise."""
+    differing = [v for v in judged if v.criteria_disagree]
+    if not differing:
+        return ""
+    return f" The criteria disagree on {names_of(differing)}: the geometric mean over tasks, in which each counts alike, says otherwise."
 
 
 def _against_constants(methods: Sequence[Verdict]) -> str:
@@ -103,8 +115,16 @@ def _mixed_answer(judged: Sequence[Verdict], data: str, margin: str) -> str:
     return " ".join(sentences)
 
 
-def basis(verdicts: Sequence[Verdict], data: str, split: str, at: str) -> str:
-    """Return what the verdicts on a data set rest on: split, epoch, pairs, margin and quantity."""
+def basis(verdicts: Sequence[Verdict], data: str, split: str, at: str, splits: int = 1) -> str:
+    """Return what the verdicts on a data set rest on: split, epoch, pairs, margin and quantity.
+
+    Args:
+        verdicts: The verdicts.
+        data: The data set.
+        split: The part of the data that judges, ``val`` or ``test``.
+        at: The epoch that judges.
+        splits: The number of ways in which the data were split.
+    """
     judged = [v for v in verdicts if v.data == data and v.versus_equal is not None]
     if not judged:
         return ""
@@ -117,8 +137,13 @@ def basis(verdicts: Sequence[Verdict], data: str, split: str, at: str) -> str:
     quantity = "the log ratios of the main metrics" if by_metrics else "mean relative loss"
     name = {"test": "Test", "val": "Validation"}.get(split, split)
     epoch = "last epoch" if at == "final" else f"{at} epoch"
+    splits_seen = (
+        f" over {counted(splits, 'split')} of the data"
+        if splits > 1
+        else " on one split of the data"
+    )
     chosen = " Validation chose everything." if split == "test" else ""
-    return f"{name} split, {epoch}, {pairs}; a difference below {percent(judged[0].margin)} counts as none. Judged by {quantity}.{chosen}"
+    return f"{name} split, {epoch}, {pairs}{splits_seen}; a difference below {percent(judged[0].margin)} counts as none. Judged by {quantity}.{chosen}"
 
 
 def missing(data: DatasetEvidence) -> list[str]:
@@ -164,6 +189,24 @@ def missing(data: DatasetEvidence) -> list[str]:
         more = "" if unit == "seed" else "the other folds, or "
         lines.append(f"{few} about chance: add {more}seed=range(0,10).")
     return lines
+
+
+def hardly_explained(data: DatasetEvidence, margin: float) -> str:
+    """Return a sentence where the margin is much of what equal weights explain; empty else.
+
+    Args:
+        data: The numbers of the data set.
+        margin: The relative difference that is of no interest.
+    """
+    for equal in data.of_role("equal") if data.has_relative_loss else []:
+        losses = list(equal.relative_loss.values())
+        mean = sum(losses) / len(losses) if losses else 0.0
+        if mean >= 1:
+            return "Equal weights are no better than the trivial predictor (mean relative loss of 1 or more): differences say little."
+        if mean > HARDLY:
+            share = percent(margin * mean / (1 - mean))
+            return f"Equal weights have a mean relative loss of {number(mean, 2)}, where 1 is the trivial predictor: a margin of {percent(margin)} is {share} of what is explained."
+    return ""
 
 
 def _without_equal_weights(equal: Sequence[StrategyEvidence]) -> str:

@@ -15,9 +15,13 @@ from mtl_runner.results.records.evidence import DatasetEvidence, Evidence, gathe
 from mtl_runner.results.statistics.differences import metric_differences
 from mtl_runner.results.statistics.paired import Paired
 from mtl_runner.results.text import csv_bytes
-from mtl_runner.results.verdict.answers import answer, basis, missing
+from mtl_runner.results.verdict.answers import answer, basis, hardly_explained, missing
 from mtl_runner.results.verdict.judge import margin_of, verdicts
-from mtl_runner.results.verdict.recommendation import Recommendation, recommend
+from mtl_runner.results.verdict.recommendation import (
+    Recommendation,
+    joint_training_hurts,
+    recommend,
+)
 from mtl_runner.results.verdict.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -54,7 +58,13 @@ class Conclusions:
     def sentences(self, data: str) -> list[str]:
         """Return the answer for a data set and a line per strategy; empty without equal weights."""
         judged = self.judged(data)
-        return [answer(judged, data), *(v.sentence for v in judged)] if judged else []
+        if not judged:
+            return []
+        evidence = next(d for d in self.evidence.datasets if d.name == data)
+        headline = " ".join(
+            filter(None, (answer(judged, data), joint_training_hurts(evidence, judged)))
+        )
+        return [headline, *(v.sentence for v in judged)]
 
     def recommendation(self, data: str) -> Recommendation | None:
         """Return which strategy to use on a data set; None without equal weights."""
@@ -63,7 +73,8 @@ class Conclusions:
 
     def basis(self, data: str) -> str:
         """Return what the verdicts on a data set rest on."""
-        return basis(self.verdicts, data, self.evidence.split, self.evidence.at)
+        splits = next((d.splits for d in self.evidence.datasets if d.name == data), 1)
+        return basis(self.verdicts, data, self.evidence.split, self.evidence.at, splits)
 
     def missing(self, data: DatasetRuns) -> list[str]:
         """Return what a fair comparison would have and this one lacks, then the study's notes."""
@@ -71,7 +82,10 @@ class Conclusions:
             line
             for evidence in self.evidence.datasets
             if evidence.name == data.name
-            for line in _lacking(evidence)
+            for line in [
+                *_lacking(evidence),
+                hardly_explained(evidence, self.margins[evidence.name]),
+            ]
         ]
         return list(dict.fromkeys(filter(None, [*lacking, *data.notes, self.note])))
 
@@ -145,6 +159,8 @@ class Conclusions:
             "equal": v.equal,
             "equal_failed": v.equal_failures.failed,
             **_columns("versus_equal", v.versus_equal, ENDS),
+            **_columns("geometric", v.geometric, ENDS),
+            "tasks_better": v.tasks_better,
             "fixed": v.fixed,
             **_columns("versus_fixed", v.versus_fixed, ENDS),
             **_columns("versus_twin", v.versus_twin, ENDS),

@@ -57,6 +57,7 @@ from functools import partial
 
 from mtl_runner.results.records.evidence import DatasetEvidence, Evidence, StrategyEvidence
 from mtl_runner.results.statistics.differences import (
+    geometric_changes,
     percentage,
     quantity,
     relative_changes,
@@ -155,6 +156,7 @@ def _compare(
     p_better, p_helps, p_static = _p_better(
         data, strategy, (equal, other_fixed, usable_twin), margin, prior
     )
+    geometric, better = _geometric(data, strategy, equal)
     return Verdict(
         data=data.name,
         strategy=strategy.name,
@@ -188,6 +190,10 @@ def _compare(
         fixed_failures=failures(strategy, other_fixed),
         twin_failures=failures(strategy, twin),
         replicate=data.replicate,
+        geometric=geometric,
+        tasks=len(data.tasks),
+        tasks_better=better,
+        is_optimizer=strategy.is_optimizer,
     )
 
 
@@ -226,6 +232,19 @@ def _versus(
     if reference is None:
         return None
     return percentage(paired(relative_changes(data, strategy, reference).values(), tested=False))
+
+
+def _geometric(
+    data: DatasetEvidence, strategy: StrategyEvidence, equal: StrategyEvidence | None
+) -> tuple[Paired | None, int]:
+    """Return the differences by the geometric mean over tasks, and how many tasks are better."""
+    changes = geometric_changes(data, strategy, equal) if equal and data.has_relative_loss else {}
+    if not changes:
+        return None, 0
+    by_task = list(zip(*(of_tasks.values() for of_tasks in changes.values()), strict=True))
+    better = sum(math.fsum(of_seeds) < 0 for of_seeds in by_task)
+    means = [math.fsum(of_tasks.values()) / len(of_tasks) for of_tasks in changes.values()]
+    return percentage(paired(means, tested=False)), better
 
 
 def _changes(

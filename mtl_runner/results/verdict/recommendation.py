@@ -115,6 +115,24 @@ def versus_single_task(data: DatasetEvidence, strategy: StrategyEvidence) -> Pai
     return percentage(paired(changes.values(), tested=False)) if changes else None
 
 
+def joint_training_hurts(data: DatasetEvidence, verdicts: Sequence[Verdict]) -> str:
+    """Return a sentence for the headline where single-task training beats whatever shares a model.
+
+    Args:
+        data: The numbers of the data set.
+        verdicts: The verdicts on its strategies.
+
+    Returns:
+        The sentence; empty where it does not, or where it was not tried.
+    """
+    advice = recommend(data, verdicts)
+    if advice is None or data.single_task_runs is None:
+        return ""
+    if advice.strategy != data.single_task_runs.name:
+        return ""
+    return "Joint training is worse than single-task training."
+
+
 def _chosen(data: DatasetEvidence, judged: Sequence[Verdict]) -> Verdict | None:
     """Return the verdict on the strategy to use; None for equal weights."""
 

@@ -55,12 +55,18 @@ def describe(verdict: Verdict) -> str:
         parts.append(
             f"{against(v.versus_fixed, unit)} {BEST} ({interval_words(v.versus_fixed, unit)})"
         )
+    if v.criteria_disagree and v.geometric is not None:
+        parts.append(
+            f"by the geometric mean over tasks {against(v.geometric, unit)} equal weights ({interval_words(v.geometric, unit)}), and better in {v.tasks_better} of {v.tasks} tasks"
+        )
     if v.versus_twin is not None and v.versus_twin.count:
         parts.append(
             f"{against(v.versus_twin, unit)} its frozen twin ({interval_words(v.versus_twin, unit)})"
         )
     if v.kind == BETTER and not v.fixed:
         parts.append("without a fixed-weight sweep nobody knows whether static weights suffice")
+    if v.is_optimizer and v.kind not in (NO_DIFFERENCE, UNDECIDED):
+        parts.append("it is an optimizer for every task, and no weighting")
     parts += _failures(v)
     if v.refused:
         parts.append(f"{v.refused} not run ({v.reason.rstrip('.')})")

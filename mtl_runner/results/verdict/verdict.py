@@ -66,6 +66,11 @@ class Verdict:
         fixed_failures: The failures of the best fixed weights beside its own.
         twin_failures: The failures of its frozen twin beside its own.
         replicate: As :attr:`DatasetEvidence.replicate`.
+        geometric: Differences to equal weights of the geometric mean of the tasks' losses; None
+            where a loss is not positive, or the main metrics are judged.
+        tasks: The number of tasks.
+        tasks_better: The number of them whose loss is lower than under equal weights.
+        is_optimizer: Whether it gives every task an optimizer of its own, and is no weighting.
     """
 
     data: str
@@ -101,6 +106,24 @@ class Verdict:
     fixed_failures: Failures = NO_FAILURES
     twin_failures: Failures = NO_FAILURES
     replicate: str = "seed"
+    geometric: Paired | None = None
+    tasks: int = 0
+    tasks_better: int = 0
+    is_optimizer: bool = False
+
+    @property
+    def criteria_disagree(self) -> bool:
+        """Whether the geometric mean over tasks says something else than the mean that judges.
+
+        One says beyond the margin, and the other the opposite or no difference. Nothing is asked of
+        a strategy that is undecided.
+        """
+        if self.kind == UNDECIDED or self.geometric is None or self.versus_equal is None:
+            return False
+        judged, geometric = (
+            _direction(p, self.margin) for p in (self.versus_equal, self.geometric)
+        )
+        return judged is not None and geometric is not None and judged != geometric
 
     @property
     def lost(self) -> int:
@@ -111,3 +134,14 @@ class Verdict:
         if self.trials:
             return self.failed if self.equal else 0
         return self.equal_failures.lost
+
+
+def _direction(versus: Paired, margin: float) -> int | None:
+    """Return -1 where it is better beyond the margin, 1 worse, 0 no difference, None undecided."""
+    if versus.count < FEWEST or not versus.known:
+        return None
+    if versus.high < -margin:
+        return -1
+    if versus.low > margin:
+        return 1
+    return 0 if -margin <= versus.low90 and versus.high90 <= margin else None

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import t
 
 from mtl_runner.study import Candidate, Plan, Protocol
-from mtl_runner.study.extent import Extent, announcement, detectable
+from mtl_runner.study.extent import Extent, announcement, detectable, needed_seeds, precision
 from tests.support.builders import QUICK
 
 CANDIDATES = [
@@ -82,3 +82,35 @@ def test_a_detectable_difference_is_found_four_times_in_five(seeds: int) -> None
     draws = np.random.default_rng(0).normal(detectable(seeds), 1, (20_000, seeds))
     width = t.ppf(0.975, seeds - 1) * draws.std(axis=1, ddof=1) / math.sqrt(seeds)
     assert (draws.mean(axis=1) > width).mean() == pytest.approx(0.8, abs=0.05)
+
+
+def test_seeds_are_as_many_as_the_noise_of_the_tuning_asks_for() -> None:
+    """Breaks if a quiet problem gets 20 seeds, a noisy one 5, or an unknown one none."""
+    counts = [needed_seeds(noise, 0.02) for noise in (1e-4, 0.01, 0.02, 0.03, 1.0)]
+    assert counts == sorted(counts)
+    assert (counts[0], counts[-1]) == (5, 20)
+    assert needed_seeds(math.nan, 0.02) == 10
+    n = needed_seeds(0.015, 0.02)
+    assert detectable(n) * 0.015 <= math.log1p(0.02) < detectable(n - 1) * 0.015
+
+
+def test_a_study_says_what_its_seeds_can_settle() -> None:
+    """Breaks if a study begins its final runs without a word on what they can show."""
+    assert precision(0.02, 0.02, 10) == (
+        "study: in the tuning, differences between strategies varied by 2 % over seeds (standard deviation); "
+        "10 fresh seeds will see one of 4 % four times in five."
+    )
+    assert precision(math.nan, 0.02, 10) == ""
+
+
+def test_the_plan_says_how_the_data_are_split() -> None:
+    """Breaks if a user does not learn that every seed has its own split, or how many there are."""
+    candidates = [Candidate(role, role, ()) for role in ("equal", "strategy")]
+
+    def first_line(**plan: int) -> str:
+        extent = Extent(Plan(lr=1e-3, **plan), 2, 1, 2)
+        return announcement(candidates, extent, 9, "last epoch").splitlines()[0]
+
+    assert first_line(splits=10).endswith("10 fresh seeds, each with its own split of the data.")
+    assert first_line(splits=4).endswith("10 fresh seeds over 4 splits of the data.")
+    assert first_line(seeds=20, least_seeds=5).endswith("then 5 to 20 fresh seeds.")

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from mtl_runner.config.conf_directory import conf_directory
 from mtl_runner.errors import ConfigError
 from mtl_runner.study import Candidate
-from mtl_runner.study.options import candidates_of, check_sweep, checked_options
+from mtl_runner.study.options import candidates_of, check_sweep, checked_options, splits_of
 
 KNOBS = {"dwa": {"weighting.temperature": ["1", "5"]}}
 
@@ -48,6 +48,10 @@ def test_the_defaults_are_valid(options: dict[str, Any]) -> None:
     [
         ({"seedz": 3}, "study.seedz is not an option of a study; did you mean 'seeds'?"),
         ({"seeds": 1}, "study.seeds must be a whole number of at least 2; found 1."),
+        ({"seeds": "many"}, "study.seeds must be a whole number of at least 2; found 'many'."),
+        ({"tuning_seeds": 0}, "study.tuning_seeds must be a whole number of at least 1; found 0."),
+        ({"splits": "each"}, "study.splits must be auto or a number of splits, 1 for one; found"),
+        ({"splits": 0}, "study.splits must be a whole number of at least 1; found 0."),
         ({"seeds": True}, "study.seeds must be a whole number of at least 2; found True."),
         ({"decades": math.inf}, "study.decades must be a positive number; found inf."),
         ({"knobs": 3}, "study.knobs must name options and two values each, e.g. "),
@@ -154,6 +158,24 @@ def test_an_option_of_the_weighting_belongs_to_every_strategy() -> None:
         ("weighting.lr=0.1", "weighting=dwa"),
         ("weighting.lr=0.1", "weighting=famo"),
     ]
+
+
+def test_small_data_get_a_split_for_every_seed() -> None:
+    """Breaks if a study of a small table is about one split, or a large one is split ten times."""
+    assert splits_of("auto", 10, 9_999, has_seed=True) == 10
+    assert splits_of("auto", 10, 10_000, has_seed=True) == 1
+    assert splits_of("auto", 10, 100, has_seed=False) == 1
+    assert splits_of(3, 10, 10**6, has_seed=True) == 3
+    assert splits_of(30, 10, 100, has_seed=True) == 10
+    with pytest.raises(ConfigError, match="needs data that are split by a seed"):
+        splits_of(2, 10, 100, has_seed=False)
+
+
+def test_the_seed_of_the_data_is_swept_by_the_study() -> None:
+    """Breaks if a user who wants several splits is not told the option."""
+    sweep = OverridesParser.create().parse_overrides(["data.seed=0,1", "weighting=dwa"])
+    with pytest.raises(ConfigError, match=r"chooses data\.seed itself; give study\.splits"):
+        check_sweep(sweep)
 
 
 def test_weights_of_one_value_are_fixed_weights() -> None:

@@ -207,6 +207,36 @@ def test_one_failed_seed_of_three_does_not_move_the_choice() -> None:
     assert protocol.best(EQUAL).lr == pytest.approx(1e-3)
 
 
+def test_every_fresh_seed_has_a_split_of_its_own_and_the_same_for_all() -> None:
+    """Breaks if pairs see other data, tuning leaves its split, or one split is all that is seen."""
+    plan = Plan(lr=1e-3, seeds=4, splits=3, data_seed=5)
+    rounds = play(study(EQUAL, DWA, plan=plan), valley(1e-3))
+    finals = [run for run in rounds[-1] if run.candidate is DWA]
+    assert [(run.seed, run.data_seed) for run in finals] == [(1, 5), (2, 6), (3, 7), (4, 5)]
+    assert finals[1].overrides[-2:] == ["seed=2", "data.seed=6"]
+    of_equal = [run.data_seed for run in rounds[-1] if run.candidate is EQUAL]
+    assert of_equal == [run.data_seed for run in finals]
+    assert {run.data_seed for runs in rounds for run in runs if not run.final} == {None}
+
+
+def test_the_noise_of_the_tuning_is_that_of_paired_differences() -> None:
+    """Breaks if what all strategies share counts as noise, or the seeds are not chosen by it."""
+    plan = Plan(lr=1e-3, seeds=20, tuning_seeds=3, least_seeds=5)
+    seen: list[float] = []
+    protocol = study(EQUAL, FAMO, plan=plan, choose_seeds=lambda noise: seen.append(noise) or 7)
+    shared = {0: 1.0, 1000: 1.3, 2000: 0.8}
+    own = {0: 0.0, 1000: 0.02, 2000: -0.02}
+
+    def monitor(run: PlannedRun) -> float:
+        noise = own.get(run.seed, 0.0) if run.candidate is FAMO else 0.0
+        return (1.0 + valley(1e-3)(run)) * shared.get(run.seed, 1.0) * math.exp(noise)
+
+    finals = play(protocol, monitor)[-1]
+    assert seen == [pytest.approx(0.02)]
+    assert protocol.noise == pytest.approx(0.02)
+    assert len([run for run in finals if run.candidate is FAMO]) == 7
+
+
 def test_where_every_rate_is_noisy_the_best_mean_is_taken() -> None:
     """Breaks if noise at every learning rate drives the choice away from the best one."""
     protocol = study(EQUAL, plan=Plan(lr=1e-3, seeds=2, tuning_seeds=3))

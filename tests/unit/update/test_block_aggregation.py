@@ -58,6 +58,15 @@ def learner_of(blocks: str, aggregator: str = "mgda", hidden: tuple[int, ...] = 
     )
 
 
+@pytest.fixture(params=["at once", "in stages"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Let the gradients of all blocks come at once, or those of one block at a time."""
+    if request.param == "in stages":
+        monkeypatch.setattr("mtl_runner.update.task_gradients.FEW_NUMBERS", 0)
+    return str(request.param)
+
+
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("blocks", BLOCKS)
 @pytest.mark.parametrize("aggregator", ["mgda", "aligned_mtl", "pcgrad", "excess_mtl", "graddrop"])
 def test_every_block_gets_the_direction_of_its_own_rows(blocks: str, aggregator: str) -> None:
@@ -81,6 +90,16 @@ def test_every_block_gets_the_direction_of_its_own_rows(blocks: str, aggregator:
         assert_near(direction, torch.cat(parts), 1e-13)
     total = torch.cat([jacobian.sum(0) for jacobian in of_blocks])
     assert_near(measured["norm_ratio"].squeeze(), expected.norm() / total.norm(), 1e-13)
+
+
+def test_few_gradients_come_at_once_and_many_by_blocks(way: str) -> None:
+    """Breaks if a small model pays for stages, or a large one has all gradients in memory."""
+    learner = learner_of("layer")
+    losses = list(learner.forward(split_of_tasks()).losses)
+    gradients = learner.update.task_gradients
+    order = [block for block, _ in gradients.jacobians(losses, torch.ones(3), only(0, 1, 2))]
+    # The backward pass comes to the last block first.
+    assert order == ([0, 1] if way == "at once" else [1, 0])
 
 
 def test_the_recorded_weights_are_the_mean_over_the_parameters() -> None:
@@ -125,6 +144,7 @@ def test_a_state_of_each_block_is_saved(aggregator: str) -> None:
     assert_same_bits(twin.model.state_dict(), learner.model.state_dict())
 
 
+@pytest.mark.usefixtures("way")
 def test_a_frozen_layer_is_no_block() -> None:
     """Breaks if an aggregator is given rows without columns, or moves what is frozen."""
     learner = learner_of("layer")

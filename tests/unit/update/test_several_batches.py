@@ -171,8 +171,12 @@ def test_a_step_with_another_number_of_batches_is_refused() -> None:
     update([point[0], point[1]], extra_losses=[lambda: [point[0], 2 * point[1]]])
 
 
-def test_every_block_has_weights_of_its_own_on_all_batches() -> None:
+@pytest.mark.parametrize("few", [0, 2**22], ids=["in stages", "at once"])
+def test_every_block_has_weights_of_its_own_on_all_batches(
+    few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Breaks if update.blocks mixes the blocks of two batches, or drops one of the batches."""
+    monkeypatch.setattr("mtl_runner.update.task_gradients.FEW_NUMBERS", few)
     rows = {
         batch: (random_rows(2, seed=seed), random_rows(2, seed=seed + 1))
         for batch, seed in ((0, 20), (1, 30))

@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mtl_runner.weighting import GeometricMean, LogSum, Weighting
+from mtl_runner.weighting.base import TINY
 from tests.support.builders import QUICK, assert_near, assert_same_bits, make_tasks, only_active
+from tests.unit.weighting.autograd import by_autograd
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -62,6 +64,16 @@ def test_the_unit_of_a_loss_does_not_change_the_balance(
     for losses_in_unit in (values, scaled):
         weighted_losses = kind(TASKS).weigh(losses_in_unit)[0] * losses_in_unit
         assert_near(weighted_losses / weighted_losses[0], torch.ones(3), 1e-12)
+
+
+@pytest.mark.parametrize("edge", [TINY, TINY / 2, 0.0, -1.0, math.nan, math.inf])
+def test_the_formula_of_the_sum_of_logarithms_is_its_derivative(edge: float) -> None:
+    """Breaks if the logged weights are not those of the objective, also where losses end."""
+    values = torch.tensor([edge, 0.3, 7.0])
+    expected_weights, expected_objective, _ = by_autograd(LogSum(TASKS), values, None)
+    weights, objective = LogSum(TASKS).weigh(values)
+    assert_near(weights, expected_weights, 1e-15)
+    torch.testing.assert_close(objective, expected_objective, equal_nan=True)
 
 
 @pytest.mark.parametrize("kind", [LogSum, GeometricMean])

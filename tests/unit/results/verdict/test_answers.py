@@ -64,10 +64,14 @@ def test_what_a_verdict_rests_on() -> None:
     """Breaks if a reader cannot tell split, epoch, seeds, margin and quantity."""
     judged = [verdict("s", "hurts", BAD), verdict("t", "hurts", versus(0.5, 0.3, 0.7, 8))]
     assert basis(judged, "d", "test", "final") == (
-        "Test split, last epoch, 8 to 10 paired seeds; a difference below 2 % counts as none. "
+        "Test split, last epoch, 8 to 10 paired seeds on one split of the data; a difference below 2 % counts as none. "
         "Judged by mean relative loss. Validation chose everything."
     )
     assert basis(judged[:1], "d", "val", "best").startswith(
-        "Validation split, best epoch, 10 paired seeds; "
+        "Validation split, best epoch, 10 paired seeds on one split of the data; "
+    )
+    several = basis(judged[:1], "d", "test", "final", splits=10)
+    assert several.startswith(
+        "Test split, last epoch, 10 paired seeds over 10 splits of the data; "
     )
     assert basis([], "d", "test", "final") == ""

@@ -15,7 +15,7 @@ from mtl_runner.results.records.evidence import Evidence, StrategyEvidence
 from mtl_runner.results.statistics.differences import TaskEffect
 from mtl_runner.results.statistics.moderated import moderated_exceedance, variance_prior
 from mtl_runner.results.statistics.paired import Paired, holm
-from mtl_runner.results.verdict.answers import answer, missing
+from mtl_runner.results.verdict.answers import answer, hardly_explained, missing
 from mtl_runner.results.verdict.judge import decide, verdicts
 from mtl_runner.results.verdict.verdict import Verdict
 from tests.support.builders import QUICK
@@ -597,6 +597,54 @@ def test_spread_and_cost_stand_beside_the_verdict() -> None:
     assert math.isnan(
         judge(EQUAL, strategy("s", "strategy", 5, tuning={1e-3: 0.5, 1e-2: 0.4})).spread.grids
     )
+
+
+def test_a_task_that_outweighs_the_others_is_told() -> None:
+    """Breaks if a method that halves one loss is called worse for another task without a word."""
+    s = strategy("s", "strategy", (-50, 120))  # relative losses .25 and 1.1 where both are .5
+    judged = verdicts(evidence_of(EQUAL, strategy("f", "fixed", 3), s))
+    verdict = judged[-1]
+    assert (verdict.kind, verdict.tasks_better, verdict.tasks) == ("hurts", 1, 2)
+    assert verdict.geometric is not None
+    assert verdict.geometric.mean == pytest.approx(math.sqrt(0.5 * 2.2) - 1, abs=1e-3)
+    assert not verdict.criteria_disagree  # both say worse
+    t = strategy("t", "strategy", (-70, 80))
+    disagreeing = judge(EQUAL, t, of="t")
+    assert (disagreeing.kind, disagreeing.criteria_disagree) == ("hurts", True)
+    assert (
+        "; by the geometric mean over tasks 27 % better than equal weights (95 % interval: "
+        in disagreeing.sentence
+    )
+    assert ", and better in 1 of 2 tasks; " in disagreeing.sentence
+    assert "The criteria disagree on t: the geometric mean over tasks" in answer([disagreeing], "d")
+    undecided = replace(disagreeing, kind="undecided")
+    assert not undecided.criteria_disagree
+
+
+def test_an_optimizer_is_not_called_a_weighting() -> None:
+    """Breaks if the gain of an Adam per task is taken for one of weights."""
+    adam = strategy("per_task_adam", "strategy", -9, is_optimizer=True)
+    words = "it is an optimizer for every task, and no weighting"
+    assert words in judge(EQUAL, adam, of="per_task_adam").sentence
+    assert words not in judge(EQUAL, strategy("s", "strategy", -9)).sentence
+    idle = strategy("per_task_adam", "strategy", 0, is_optimizer=True)
+    assert words not in judge(EQUAL, idle, of="per_task_adam").sentence
+
+
+@pytest.mark.parametrize(
+    ("loss", "words"),
+    [
+        (0.5, ""),
+        (0.9, "a mean relative loss of 0.9, where 1 is the trivial predictor: a margin of 2 % is 18 % of what is explained."),
+        (1.1, "Equal weights are no better than the trivial predictor"),
+    ],
+)  # fmt: skip
+def test_a_margin_that_hides_what_is_explained_is_told(loss: float, words: str) -> None:
+    """Breaks if 2 % of the loss is called nothing where all methods explain a tenth of it."""
+    equal = replace(EQUAL, relative_loss=dict.fromkeys(EQUAL.values, loss))
+    line = hardly_explained(data_of(equal, strategy("s", "strategy")), 0.02)
+    assert words in line
+    assert bool(words) == bool(line)
 
 
 # The answer
