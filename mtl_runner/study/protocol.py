@@ -21,6 +21,7 @@ import math
 import re
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from mtl_runner.study.smoothing import smoothed_choice
 
@@ -190,17 +191,17 @@ class Trial:
     extra_overrides: tuple[str, ...]
     by_seed: tuple[float, ...]
 
-    @property
+    @cached_property
     def finished(self) -> list[float]:
         """The monitors of the seeds that finished."""
         return [monitor for monitor in self.by_seed if math.isfinite(monitor)]
 
-    @property
+    @cached_property
     def monitor(self) -> float:
         """The mean over the seeds that finished; infinite if none did."""
         return sum(self.finished) / len(self.finished) if self.finished else math.inf
 
-    @property
+    @cached_property
     def diverged(self) -> bool:
         """Whether most of its seeds failed.
 
@@ -319,8 +320,8 @@ class Protocol:
             yield from self._tune([(t, self._next_rate(t), ()) for t in twins], phase=7)
         yield from self._tune([t for twin in twins for t in self._last_trials(twin)], phase=8)
         finals = [
-            self._final_run(twin, self.settled(twin), 5, seed)
-            for twin in self._finalists(twins)
+            self._final_run(twin, trial, 5, seed)
+            for twin, trial in [(twin, self.settled(twin)) for twin in self._finalists(twins)]
             for seed in self.plan.fresh_seeds
         ]
         if finals:
