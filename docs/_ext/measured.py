@@ -75,7 +75,11 @@ class Measured(FromMarkdown):
             columns = tuple(part.strip() for part in self.options["columns"].split(","))
             if missing := [column for column in columns if column not in measured.columns]:
                 raise self.error(f"{name}.csv has no column {missing[0]!r}.")
-        rows = [[escaped(row[column]) for column in columns] for row in measured.rows]
+        # A command is copied: as text its dashes would become others.
+        rows = [
+            [(code if column == "command" else escaped)(row[column]) for column in columns]
+            for row in measured.rows
+        ]
         heads = [escaped(column) for column in columns]
         return f"{table(heads, rows)}\n{{.made-by}}\nMade by: {code(measured.command)}\n"
 

@@ -140,9 +140,12 @@ class OfLosses(Interface):
             TypeError: If what the call returns is no objective, no weighted losses and no weights.
         """
         losses = values.detach() + rows @ shared
-        objective = objective_of(self._call(target, losses, shared), losses)
+        result = self._call(target, losses, shared)
+        objective = objective_of(result, losses)
         objective.backward()  # type: ignore[no-untyped-call]
-        return _taken(shared), objective.item()
+        first = result[0] if isinstance(result, tuple) else result
+        is_given = isinstance(first, Tensor) and first.numel() == 1
+        return _taken(shared), objective.item() if is_given else math.nan
 
     def as_losses(self, losses: Tensor) -> Any:
         """Return losses in the form in which the object takes them."""

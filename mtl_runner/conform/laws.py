@@ -29,6 +29,7 @@ class Law:
 LAWS: dict[str, Law] = {
     # Of losses.
     "balance": Law("the shares of the weights are the formula's", of_losses.balance),
+    "objective": Law("so is the objective, up to one factor", of_losses.objective),
     "total": Law("the weights sum to a constant", of_losses.total),
     "not_negative": Law("no weight is negative", of_losses.not_negative),
     "equal_tasks": Law("equal tasks get equal weights", of_losses.equal_tasks, "symmetry"),
@@ -119,7 +120,11 @@ def _of_losses(
     **settings: float,
 ) -> Method:
     """Return a weighting, which has the general laws, too."""
-    return Method(paper, {**laws, **GENERAL}, reference, keeps_epochs, settings)
+    named = dict(laws)
+    if "balance" in named:
+        place = named.pop("balance")
+        named = {"balance": place, "objective": place, **named}
+    return Method(paper, {**named, **GENERAL}, reference, keeps_epochs, settings)
 
 
 def _of_rows(
@@ -143,20 +148,20 @@ METHODS: dict[str, Method] = {
     ),
     "uncertainty": _of_losses(
         KENDALL,
-        {"own_term": "eq. 7 and 10", "stationary": "the minimum of eq. 7 over sigma", "ranks": ""},
+        {"own_term": "eq. 7 and 10", "stationary": "their minimum over sigma", "ranks": ""},
     ),
     "imtl_l": _of_losses(
         "Liu et al., ICLR 2021",
-        {"own_term": "section 3.3", "stationary": "the minimum over s", "ranks": ""},
+        {"own_term": "section 3.3", "stationary": "its minimum over s", "ranks": ""},
     ),
     "uncertainty_analytic": _of_losses(
         "Kirchdorfer et al., 2024",
-        {"balance": "eq. 5", "shares_scale": "w = 1 / L"},
+        {"balance": "UW-O: w = 1 / L", "shares_scale": "w = 1 / L"},
         Reference("UncertaintyAnalytic"),
     ),
     "uncertainty_softmax": _of_losses(
         "Kirchdorfer et al., 2024",
-        {"balance": "eq. 6", "total": "a softmax"},
+        {"balance": "UW-SO: a softmax of 1 / L", "total": "a softmax"},
         Reference("UncertaintySoftmax"),
         total=1.0,
     ),
@@ -167,7 +172,7 @@ METHODS: dict[str, Method] = {
     ),
     "geometric_mean": _of_losses(
         "Chennupati et al., CVPR workshops 2019",
-        {"balance": "eq. 3", "shares_scale": "w = objective / (T L)"},
+        {"balance": "the geometric loss", "shares_scale": "w = objective / (T L)"},
         Reference("GeometricMean"),
     ),
     "dwa": _of_losses(
@@ -181,10 +186,10 @@ METHODS: dict[str, Method] = {
         "Liu et al., NeurIPS 2023",
         {
             "balance": "algorithm 1",
-            "total": "eq. 10: c",
+            "total": "algorithm 1: c",
             "shares_scale": "logarithms of the losses",
-            "equal_progress": "eq. 8: the same batch, before and after",
-            "progress": "eq. 8",
+            "equal_progress": "algorithm 1: the same batch, before and after",
+            "progress": "algorithm 1: delta",
         },
         Reference("FAMO"),
         total=1.0,
@@ -193,9 +198,9 @@ METHODS: dict[str, Method] = {
         "Chen et al., ICML 2018",
         {
             "reads_gradients": "eq. 2",
-            "slow_task": "eq. 1: r^alpha with alpha > 0",
-            "large_gradient": "eq. 1 and 2",
-            "balanced_norms": "eq. 1",
+            "slow_task": "eq. 2: r^alpha with alpha > 0",
+            "large_gradient": "eq. 2",
+            "balanced_norms": "the minimum of eq. 2",
             "total": "algorithm 1: renormalise",
         },
         total=0.0,
@@ -203,13 +208,13 @@ METHODS: dict[str, Method] = {
     ),
     "cov": _of_losses(
         "Groenendijk et al., WACV 2021",
-        {"balance": "eq. 4", "total": "eq. 4", "weights_scale": "eq. 3: ratios"},
+        {"balance": "section 3", "total": "section 3", "weights_scale": "section 3: ratios"},
         Reference("CoV"),
         total=1.0,
     ),
     "softadapt": _of_losses(
         "Heydari et al., 2019",
-        {"balance": "eq. 2", "total": "a softmax"},
+        {"balance": "the original variant", "total": "a softmax"},
         Reference("SoftAdapt"),
         total=1.0,
     ),
@@ -233,18 +238,18 @@ METHODS: dict[str, Method] = {
             "shortest": "eq. 3: KKT conditions",
             "formula": "eq. 3",
             "length": "",
-            "no_conflict": "theorem 1",
-            "pareto_point": "theorem 1",
+            "no_conflict": "its KKT conditions",
+            "pareto_point": "the hull holds 0",
         },
     ),
     "upgrad": _of_rows(
         "upgrad",
         "Quinton & Rey, 2024",
         {
-            "formula": "eq. 3",
+            "formula": "the mean of the projections",
             "length": "",
-            "no_conflict": "definition 1",
-            "pareto_point": "no conflict with opposite gradients",
+            "no_conflict": "the dual cone",
+            "pareto_point": "the dual cone",
         },
     ),
     "dualproj": _of_rows(
@@ -253,8 +258,8 @@ METHODS: dict[str, Method] = {
         {
             "formula": "eq. 11",
             "length": "",
-            "no_conflict": "eq. 8",
-            "pareto_point": "no conflict with opposite gradients",
+            "no_conflict": "its constraints",
+            "pareto_point": "its constraints",
         },
     ),
     "cagrad": _of_rows(
@@ -263,7 +268,7 @@ METHODS: dict[str, Method] = {
     "nash_mtl": _of_rows(
         "nash_mtl",
         "Navon et al., ICML 2022",
-        {"bargain": "eq. 3", "formula": "eq. 3", "no_conflict": "claim 3.1"},
+        {"bargain": "claim 3.1", "formula": "claim 3.1", "no_conflict": "claim 3.1: G a > 0"},
         without=("homogeneous",),
     ),
     "aligned_mtl": _of_rows(
@@ -272,12 +277,12 @@ METHODS: dict[str, Method] = {
     "imtl_g": _of_rows(
         "imtl_g",
         "Liu et al., ICLR 2021",
-        {"equal_cosines": "eq. 3", "formula": "eq. 6", "length": ""},
+        {"equal_cosines": "its gradient balance", "formula": "", "length": ""},
     ),
     "config": _of_rows(
         "config",
         "Liu, Chu & Thuerey, ICLR 2025",
-        {"equal_cosines": "eq. 2", "formula": "eq. 2", "length": "eq. 3", "no_conflict": "eq. 2"},
+        {"equal_cosines": "eq. 2", "formula": "eq. 2", "length": "", "no_conflict": "eq. 2"},
         without=("idle_task",),
     ),
     "pcgrad": _of_rows(
@@ -295,7 +300,7 @@ METHODS: dict[str, Method] = {
     "fairgrad": _of_rows(
         "fairgrad",
         "Ban & Ji, ICML 2024",
-        {"formula": "eq. 8"},
+        {"formula": "eq. 4"},
         without=("homogeneous",),
     ),
     "graddrop": _of_rows(

@@ -46,6 +46,18 @@ def balance(case: Case) -> Finding:
     return small(difference(measured, expected), f"largest difference in {STEPS} steps", 1e-4)
 
 
+def objective(case: Case) -> Finding:
+    """Compare the objective over the sum of the weights with that of our implementation."""
+    inputs = random_script(STEPS, TASKS)
+    values = []
+    for session in (case.session(), case.own_session()):
+        steps = session.run(inputs, EPOCH)
+        values.append(torch.tensor([s.objective for s in steps]) / weights_of(steps).sum(1))
+    if not values[0].isfinite().all():
+        return Finding(None, "it gives no objective")
+    return small(difference(*values), f"largest difference in {STEPS} steps", 1e-4)
+
+
 def total(case: Case) -> Finding:
     """Measure the sum of the weights in every step; ``settings`` say what it should be."""
     sums = weights_of(case.session().run(random_script(STEPS, TASKS), EPOCH)).sum(1)
@@ -103,19 +115,22 @@ def resumed(case: Case, inputs: Script, at: int) -> Finding:
         inputs: The script of all steps.
         at: Number of steps before the state is saved.
     """
-    first, second, fresh = (case.session() for _ in range(3))
-    first.run(inputs.part(0, at), EPOCH)
-    state = first.state()
+
+    def started() -> Session:
+        session = case.session()
+        session.run(inputs.part(0, at), EPOCH)
+        return session
 
     def rest_of(session: Session) -> Tensor:
         seed_all(1)
         return directions_of(session.run(inputs.part(at), EPOCH))
 
-    going_on = rest_of(first)
-    if difference(rest_of(fresh), going_on) <= ROUNDING:
+    going_on = rest_of(started())
+    if difference(rest_of(case.session()), going_on) <= ROUNDING:
         return Finding(None, "it remembers nothing from step to step")
-    second.restore(state)
-    return small(difference(rest_of(second), going_on), "largest difference to going on")
+    resumed_session = case.session()
+    resumed_session.restore(started().state())
+    return small(difference(rest_of(resumed_session), going_on), "largest difference to going on")
 
 
 def ranks(case: Case) -> Finding:

@@ -25,7 +25,7 @@ from typing import Any
 from mtl_runner.conform.command import main as conform
 
 FOLDER = Path(__file__).parent
-COLUMNS = ("package", "class", "as", "laws that hold", "laws that do not", "options")
+COLUMNS = ("package", "command", "laws that hold", "laws that do not")
 LIBMTL = {
     "EW": "fixed",
     "UW": "uncertainty",
@@ -118,15 +118,14 @@ def row_of(package: str, path: str, rest: str, card: dict[str, Any]) -> tuple[st
     """Return the row of a card.
 
     Example:
-        >>> card = {"method": "famo", "entries": [{"law": "total", "holds": False}]}
+        >>> card = {"entries": [{"law": "total", "holds": False}, {"law": "a", "holds": None}]}
         >>> row_of("torch 2", "a.B", "famo", card)
-        ('torch 2', 'a.B', 'famo', '0 of 1', 'total', '')
+        ('torch 2', 'mtl-conform a.B --as famo', '0 of 1', 'total')
     """
     answers = [entry["holds"] for entry in card["entries"] if entry["holds"] is not None]
     broken = [entry["law"] for entry in card["entries"] if entry["holds"] is False]
-    options = rest.partition(" ")[2]
     held = f"{sum(answers)} of {len(answers)}"
-    return package, path, card["method"], held, ", ".join(broken), options
+    return package, f"mtl-conform {path} --as {rest}", held, ", ".join(broken)
 
 
 def main(arguments: list[str]) -> None:

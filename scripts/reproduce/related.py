@@ -1,12 +1,11 @@
-r"""Where does joint training beat one network per task? Table and picture of a sweep.
+r"""Where does joint training beat one network per task, and where does weighting matter?
 
-    mtl-run -m data=related data.labels=one data.cosine=-0.5,0.0,0.5,0.8,1.0 \
-        'data.scales=[1,1],[0.3,3],[0.1,10]' weighting=fixed,uncertainty,single_task \
-        'seed=range(0,3)' trainer.epochs=30 hydra/launcher=stacked hydra.sweep.dir=outputs/related
-    python scripts/reproduce/related.py outputs/related
+    python scripts/reproduce/related.py outputs/related > docs/tables/related.csv
 
-A number is the change of the test RMSE against single-task training with the same seed, mean over
-tasks and seeds, in percent: below 0, sharing helps.
+It makes a small fair study for every cosine of two tasks and every ratio of their scales (`--only`
+begins with some of them; what lies there already is not made again), and prints a row per study.
+The picture, `related.png` in the directory, says at every place whether sharing a model is worth it
+and whether weights matter.
 """
 
 from __future__ import annotations
@@ -14,119 +13,175 @@ from __future__ import annotations
 import argparse
 import csv
 import io
-import json
-import statistics
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+import itertools
+import math
+import subprocess
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mtl_runner.results.pictures.style import colour, new_figure, save
-from mtl_runner.results.records.run import Run, find_runs
+from mtl_runner.results.pictures.style import new_figure, save
+from mtl_runner.results.records.dataset import Records
+from mtl_runner.results.statistics.paired import Paired
+from mtl_runner.results.verdict.conclusions import Conclusions, conclude
+from mtl_runner.results.verdict.recommendation import versus_single_task
 
-NAMES = {"fixed": "equal weights", "uncertainty": "uncertainty"}
-REFERENCE = "single_task"
+COSINES = ("0.0", "0.5", "0.8", "1.0")
+SCALES = {1: "[1,1]", 10: "[0.3,3]", 100: "[0.1,10]"}  # by their ratio
+STUDY = (
+    *("-m", "+study=fair", "data=related", "data.labels=one", "weighting=uncertainty,famo"),
+    *("trainer.epochs=30", "study.seeds=6", "study.tuning_seeds=2", "study.per_decade=1"),
+    *("study.extensions=0", "study.fixed_points=3"),
+)
+COLUMNS = (
+    "largest scale over smallest",
+    "cosine",
+    "equal weights to single-task, %",
+    "best joint strategy",
+    "to single-task, %",
+    "to equal weights, %",
+    "weighting",
+)
+# Verdicts on a strategy in the order in which they answer for a study.
+KINDS = (
+    "helps",
+    "static weights suffice",
+    "better than equal weights",
+    "undecided",
+    "hurts",
+    "no difference",
+)
+WORDS = {
+    "helps": "a method helps",
+    "static weights suffice": "weights matter,\nstatic ones suffice",
+    "better than equal weights": "weights matter",
+    "undecided": "undecided",
+    "hurts": "equal weights are best",
+    "no difference": "makes no difference",
+}
 
 
 @dataclass(frozen=True)
-class Place:
-    """A place on the two dials.
+class Answer:
+    """What a study says at one place.
 
     Attributes:
         ratio: Largest scale of a task over the smallest.
         cosine: Cosine of the tasks' directions.
+        equal: Equal weights against single-task training.
+        best: The joint strategy that is best on validation.
+        alone: It against single-task training.
+        gain: It against equal weights; None for equal weights themselves.
+        weighting: The verdict on weighting, the most favourable one on any strategy.
     """
 
-    ratio: float
+    ratio: int
     cosine: float
-
-    @classmethod
-    def of(cls, run: Run) -> Place:
-        """Return the place of a run."""
-        scales = json.loads(run.overrides.get("data.scales", "[1, 1]"))
-        return cls(max(scales) / min(scales), float(run.overrides["data.cosine"]))
-
-
-Errors = Mapping[tuple[Place, str], Mapping[int, Mapping[str, float]]]
-Changes = Mapping[tuple[Place, str], list[float]]
+    equal: Paired
+    best: str
+    alone: Paired
+    gain: Paired | None
+    weighting: str
 
 
-def errors_of(runs: Iterable[Run]) -> Errors:
-    """Return the test RMSE by place, strategy, seed and task."""
-    errors: dict[tuple[Place, str], dict[int, dict[str, float]]] = defaultdict(dict)
-    for run in runs:
-        if run.finished:
-            by_task = json.loads((run.directory / "summary.json").read_text())["tasks"]
-            errors[Place.of(run), run.choices["weighting"]][int(run.overrides["seed"])] = {
-                name: task["best"]["test"]["rmse"] for name, task in by_task.items()
-            }
-    return errors
+def places() -> list[tuple[int, str]]:
+    """Return the places on the two dials, a ratio of scales and a cosine each."""
+    return list(itertools.product(SCALES, COSINES))
 
 
-def changes_of(errors: Errors) -> Changes:
-    """Return the change against single-task training in percent, one number per seed."""
-    return {
-        (place, strategy): [
-            100
-            * statistics.mean(by_task[t] / errors[place, REFERENCE][seed][t] - 1 for t in by_task)
-            for seed, by_task in sorted(seeds.items())
-        ]
-        for (place, strategy), seeds in errors.items()
-        if strategy != REFERENCE
-    }
+def options(ratio: int, cosine: str, directory: Path) -> list[str]:
+    """Return the options of a study."""
+    folder = directory / f"{ratio}_{cosine}"
+    place = [f"data.cosine={cosine}", f"data.scales={SCALES[ratio]}", f"hydra.sweep.dir={folder}"]
+    return [*STUDY, *place, *(["resume=true"] if folder.exists() else [])]
 
 
-def table(changes: Changes) -> str:
+def answer_of(conclusions: Conclusions, ratio: int, cosine: float) -> Answer:
+    """Return what the runs of one study say."""
+    (data,) = conclusions.evidence.datasets
+    joint = [s for s in data.of_role("equal", "fixed", "strategy") if s.is_reference]
+    (equal,) = data.of_role("equal")
+    best = min(joint, key=lambda s: s.mean_monitor)
+    to_single = {s.name: versus_single_task(data, s) for s in (equal, best)}
+    verdicts = {v.strategy: v for v in conclusions.judged(data.name)}
+    kinds = {v.kind for v in verdicts.values()}
+    of_equal, of_best = to_single[equal.name], to_single[best.name]
+    assert of_equal is not None
+    assert of_best is not None
+    gain = verdicts[best.name].versus_equal if best.name in verdicts else None
+    name = "equal weights" if best is equal else best.name.split(" y1=")[0]
+    weighting = next(kind for kind in KINDS if kind in kinds)
+    return Answer(ratio, cosine, of_equal, name, of_best, gain, weighting)
+
+
+def percent(versus: Paired | None) -> str:
+    """Return a difference in percent with its interval; empty without one."""
+    if versus is None:
+        return ""
+    mean, low, high = (100 * value for value in (versus.mean, versus.low, versus.high))
+    return f"{mean:+.1f} ({low:+.1f} to {high:+.1f})"
+
+
+def table(answers: Sequence[Answer]) -> str:
     """Return the table as CSV, a row per place."""
-    places = sorted({place for place, _ in changes}, key=lambda p: (p.ratio, p.cosine))
-    strategies = [name for name in NAMES if any(s == name for _, s in changes)]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["largest scale over smallest", "cosine", *(NAMES[s] for s in strategies)])
-    for place in places:
-        cells = [
-            f"{statistics.mean(c):+.1f} ± {statistics.stdev(c) if len(c) > 1 else 0:.1f}"
-            for c in (changes[place, s] for s in strategies)
-        ]
-        writer.writerow([f"{place.ratio:.3g}", f"{place.cosine:g}", *cells])
+    writer.writerow(COLUMNS)
+    for a in answers:
+        cells = (percent(a.equal), a.best, percent(a.alone), percent(a.gain))
+        writer.writerow([a.ratio, f"{a.cosine:g}", *cells, WORDS[a.weighting].replace("\n", " ")])
     return text.getvalue()
 
 
-def picture(path: Path, changes: Changes) -> None:
-    """Draw the change over the cosine, a panel per ratio of the scales."""
-    ratios = sorted({place.ratio for place, _ in changes})
-    figure, axes = new_figure(1, len(ratios), 2.6, 2.4)
-    for axis, ratio in zip(axes.flat, ratios, strict=True):
-        axis.axhline(0, color="grey", linewidth=1)
-        for index, (strategy, name) in enumerate(NAMES.items()):
-            here = sorted(
-                (place.cosine, values)
-                for (place, s), values in changes.items()
-                if s == strategy and place.ratio == ratio
-            )
-            cosines = [cosine for cosine, _ in here]
-            means = [statistics.mean(values) for _, values in here]
-            axis.plot(cosines, means, color=colour(index), marker="o", markersize=4, label=name)
-            for cosine, values in here:
-                axis.plot([cosine] * len(values), values, ".", color=colour(index), alpha=0.4)
-        axis.set_title(f"scales 1 : {ratio:.3g}", fontsize=9)
-        axis.set_xlabel("cosine of the tasks")
-    axes.flat[0].set_ylabel("test RMSE against\nsingle-task, %", fontsize=9)
-    axes.flat[0].legend(frameon=False, fontsize=8)
+def picture(path: Path, answers: Sequence[Answer], margin: float = 0.02) -> None:
+    """Draw a cell per place: its colour is the best joint strategy against single-task training."""
+    ratios = sorted({a.ratio for a in answers})
+    cosines = sorted({a.cosine for a in answers})
+    figure, axes = new_figure(1, 1, 1.9 * len(cosines) + 1, 1.2 * len(ratios) + 0.6)
+    axis = axes.flat[0]
+    largest = max(abs(a.alone.mean) for a in answers)
+    grid = [[math.nan] * len(cosines) for _ in ratios]
+    for a in answers:
+        row, column = ratios.index(a.ratio), cosines.index(a.cosine)
+        grid[row][column] = 100 * a.alone.mean
+        if a.alone.high < -margin:
+            sharing = "sharing helps"
+        elif a.alone.low > margin:
+            sharing = "sharing hurts"
+        else:
+            same = -margin <= a.alone.low90 and a.alone.high90 <= margin
+            sharing = "sharing is even" if same else "sharing: undecided"
+        text = f"{sharing}: {100 * a.alone.mean:+.1f} %\n{WORDS[a.weighting]}"
+        axis.text(column, row, text, ha="center", va="center", fontsize=7)
+    limit = 100 * largest or 1.0
+    image = axis.imshow(grid, cmap="RdBu_r", vmin=-1.5 * limit, vmax=1.5 * limit, aspect="auto")
+    figure.colorbar(image, ax=axis, label="loss of the best joint strategy\nagainst single-task, %")
+    axis.set_xticks(range(len(cosines)), [f"{c:g}" for c in cosines])
+    axis.set_yticks(range(len(ratios)), [f"1 : {r}" for r in ratios])
+    axis.set_xlabel("cosine of the tasks")
+    axis.set_ylabel("scales of the tasks")
     save(figure, path)
 
 
-def main(directory: Path) -> None:
-    """Print the table of a sweep, and draw its picture into its directory."""
-    changes = changes_of(errors_of(find_runs([directory])))
-    print(table(changes), end="")
-    picture(directory / "related.png", changes)
-    print(directory / "related.png")
+def main(directory: Path, only: int | None) -> None:
+    """Make the studies, print the table, and draw the picture into the directory."""
+    answers = []
+    for ratio, cosine in places()[:only]:
+        command = [sys.executable, "-m", "mtl_runner", *options(ratio, cosine, directory)]
+        subprocess.run(command, check=True, stdout=sys.stderr)
+        records = Records.read([directory / f"{ratio}_{cosine}"])
+        answers.append(answer_of(conclude(records), ratio, float(cosine)))
+    print("# python scripts/reproduce/related.py outputs/related")
+    print(table(answers), end="")
+    picture(directory / "related.png", answers)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("directory", type=Path, help="of the sweep")
-    main(parser.parse_args().directory)
+    parser.add_argument("directory", type=Path, help="of the studies")
+    parser.add_argument("--only", type=int, help="the first so many of them")
+    arguments = parser.parse_args()
+    main(arguments.directory, arguments.only)

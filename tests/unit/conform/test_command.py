@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -38,7 +40,7 @@ def test_a_class_of_the_working_directory_gets_a_card(mtl: Command, folder: Path
     )
     assert result.code == 0, result.err
     assert result.out.startswith("my_weighting.Weighting (my_weighting) as fixed: equal weights")
-    assert result.out.endswith("7 of 7 laws hold (1 not applicable).\n")
+    assert result.out.endswith("8 of 8 laws hold (1 not applicable).\n")
     card = json.loads((folder / "card.json").read_text())
     assert (card["method"], card["called"]) == ("fixed", "object(losses [T])")
 
@@ -50,7 +52,7 @@ def test_a_broken_law_is_an_exit_status(mtl: Command, folder: Path) -> None:
     )
     assert result.code == 1
     assert result.err == ""
-    assert result.out.endswith("; not: balance, equal_tasks, order.\n")
+    assert result.out.endswith("; not: balance, objective, equal_tasks, order.\n")
 
 
 def test_options_reach_the_class(capsys: pytest.CaptureFixture[str]) -> None:
@@ -61,7 +63,7 @@ def test_options_reach_the_class(capsys: pytest.CaptureFixture[str]) -> None:
     assert "made with: gamma=0.5\n" in out
     assert "compared with: FAMO(gamma=0.5) of mtl-runner\nleft out: resume\n" in out
     assert main(arguments) == 1
-    assert capsys.readouterr().out.endswith("; not: balance.\n")
+    assert capsys.readouterr().out.endswith("; not: balance, objective.\n")
 
 
 @pytest.mark.parametrize(
@@ -98,3 +100,9 @@ def test_wrong_arguments_are_sentences(
     with pytest.raises(SystemExit):
         main(arguments)
     assert capsys.readouterr().err == sentence
+
+
+def test_the_help_does_not_wait_for_torch() -> None:
+    """Breaks if `mtl-conform --help` takes the second that torch needs."""
+    script = "import sys, mtl_runner.conform.command; assert 'torch' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

@@ -45,6 +45,11 @@ def logarithms(losses: Tensor) -> Tensor:
     return losses.clamp(min=1e-12).log().sum()
 
 
+def shifted(losses: Tensor) -> Tensor:
+    """Return the sum of logarithms and 1."""
+    return logarithms(losses) + 1
+
+
 def against_the_first(losses: Tensor) -> Tensor:
     """Return an objective that trains the first task upwards."""
     return losses.sum() - 2 * losses[0]
@@ -102,6 +107,7 @@ class MovesSigma(nn.Module):
     ("check", "right", "wrong"),
     [
         (checks.balance, logarithms, plain),
+        (checks.objective, logarithms, shifted),
         (checks.not_negative, plain, against_the_first),
         (checks.equal_tasks, squares, first_favoured),
         (checks.order_of_tasks, squares, first_favoured),
@@ -139,8 +145,10 @@ def test_another_term_of_ones_own_is_seen() -> None:
 def test_a_law_that_cannot_be_asked_does_not_apply() -> None:
     """Breaks if a class without memory or without an objective is blamed for it."""
     assert checks.resume(case_of(plain)) == Finding(None, "it remembers nothing from step to step")
+    assert checks.resume(case_of(lambda losses: losses.sum())).holds is None  # it has no pickle
     weights_alone = case_of(lambda losses: torch.ones(3))
-    assert checks.own_term(weights_alone).holds is False  # its weights do not move
+    assert checks.own_term(weights_alone) == Finding(None, "it gives no objective")
+    assert checks.objective(weights_alone) == Finding(None, "it gives no objective")
 
 
 def test_weights_that_never_see_a_gradient_are_seen() -> None:

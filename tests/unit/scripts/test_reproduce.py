@@ -11,7 +11,11 @@ import pandas as pd
 import pytest
 
 from mtl_runner.experiment.build import build
+from mtl_runner.results.records.dataset import Records
+from mtl_runner.results.records.run import find_runs
+from mtl_runner.results.verdict.conclusions import conclude
 from tests.support.whole_runs import compose_config
+from tests.unit.results.run_builders import write_run
 from tests.unit.scripts.script_modules import load_script
 
 
@@ -91,27 +95,65 @@ def test_the_table_of_multi_mnist_compares_with_equal_weights(multi_mnist: Modul
     ]
 
 
-def test_a_table_of_related_tasks_compares_with_single_task_runs_of_the_same_seed(
-    tmp_path: Path,
-) -> None:
-    """Breaks if changes are averaged over the wrong runs, or the picture cannot be drawn."""
+def test_related_tasks_are_answered_by_the_verdict_of_each_study(tmp_path: Path) -> None:
+    """Breaks if a cell shows another study's numbers, or a claim that its verdict does not make."""
     related = load_script("reproduce/related.py")
-    near, far = related.Place(10.0, 0.5), related.Place(1.0, -0.5)
-    errors = {
-        (place, strategy): {
-            seed: {"y1": factor * (seed + 1.0), "y2": factor * 10.0} for seed in (0, 1)
-        }
-        for place, factors in ((near, (1.1, 0.9, 1.0)), (far, (1.2, 1.0, 1.0)))
-        for strategy, factor in zip(("fixed", "uncertainty", "single_task"), factors, strict=True)
-    }
-    changes = related.changes_of(errors)
-    assert related.table(changes).splitlines() == [
-        "largest scale over smallest,cosine,equal weights,uncertainty",
-        "1,-0.5,+20.0 ± 0.0,+0.0 ± 0.0",
-        "10,0.5,+10.0 ± 0.0,-10.0 ± 0.0",
-    ]
-    related.picture(tmp_path / "related.png", changes)
+    assert len(related.places()) == 12
+    first = related.options(10, "0.5", tmp_path)
+    assert {"data.cosine=0.5", "data.scales=[0.3,3]"} <= set(first)
+    assert "resume=true" not in first
+
+    def scaled(factor: float, seed: int) -> dict[str, dict[str, float]]:
+        loss = factor * (0.5 + 0.001 * seed)
+        return {t: {"rmse": loss, "loss": loss, "relative_loss": loss} for t in ("y1", "y2")}
+
+    methods = {"fixed": 1.1, "famo": 0.9, "single_task": 1.0}
+    for seed in range(6):
+        for weighting, factor in methods.items():
+            options = {"weighting": weighting, "seed": seed, "monitor": factor}
+            write_run(tmp_path, f"{weighting}{seed}", scaled(factor, seed), **options)
+    answer = related.answer_of(conclude(Records.read([tmp_path])), 10, 0.5)
+    assert related.table([answer]).splitlines()[1] == (
+        "10,0.5,+10.0 (+10.0 to +10.0),famo,-10.0 (-10.0 to -10.0),-18.2 (-18.2 to -18.2),weights matter"
+    )
+    related.picture(tmp_path / "related.png", [answer])
     assert (tmp_path / "related.png").stat().st_size > 1000
+
+
+def test_the_tuned_sweeps_of_physics_can_be_built(tmp_path: Path) -> None:
+    """Breaks if a sweep of an hour ends at an unknown option, or begins anew after a stop."""
+    tuned = load_script("reproduce/physics_tuned.py")
+    for problem in tuned.PROBLEMS:
+        options = [o for o in tuned.options(problem, tmp_path) if "," not in o and o != "-m"]
+        plain = [o for o in options if not o.startswith("hydra")]
+        compose_config(*plain, "weighting=lra")
+    assert "resume=true" not in tuned.options("burgers", tmp_path)
+    (tmp_path / "burgers").mkdir()
+    assert "resume=true" in tuned.options("burgers", tmp_path)
+
+
+def test_a_row_of_tuned_physics_is_chosen_on_validation(tmp_path: Path) -> None:
+    """Breaks if the test grid chooses the learning rate, or one lucky or failed seed does."""
+    tuned = load_script("reproduce/physics_tuned.py")
+    errors = {  # by rate: validation, then test of three seeds
+        "0.001": (0.3, (0.30, 0.34, 0.38)),
+        "0.003": (0.2, (0.50, 0.60, 0.70)),
+        "0.01": (0.1, (0.01, 0.01, None)),
+    }
+    for lr, (monitor, of_seeds) in errors.items():
+        for seed, error in enumerate(of_seeds):
+            write_run(
+                tmp_path,
+                f"{lr}_{seed}",
+                {"u": {"relative_l2": error}},
+                seed=seed,
+                status="failed" if error is None else "finished",
+                monitor=monitor,
+                overrides={"optimizer.lr": lr},
+            )
+    table = tuned.rows("helmholtz", find_runs([tmp_path]))
+    assert table[0] == ["helmholtz", "fixed", "0.003", "3", "60 ± 10", "50", "2"]
+    assert table[1][:5] == ["helmholtz", "relobralo", "", "0", "failed"]
 
 
 def test_the_runs_of_physics_can_be_built() -> None:
