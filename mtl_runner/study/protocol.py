@@ -6,7 +6,8 @@
    its better neighbour. Then two more trials for every candidate: the other values of the
    strategy's main option, its knob, or else two more learning rates. So all have the same number
    of trials, steps and batches (Kurin et al., NeurIPS 2022; Xin et al., NeurIPS 2022).
-2. Final runs: the best trial of each with fresh seeds, which are the same for all candidates, so
+2. Final runs: the best trial of each, its learning rate chosen by monitors that are smoothed over
+   neighbouring ones and off the edge of divergence, with fresh seeds, which are the same for all candidates, so
    that they share initial weights, batch order and noise.
 3. The frozen twin of every strategy whose weights move: fixed weights at the strategy's average,
    with its learning rate and the same seeds.
@@ -20,6 +21,9 @@ import math
 import re
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from mtl_runner.study.smoothing import smoothed_choice
 
 # Trials of every candidate after those of the learning rates.
 LAST_TRIALS = 2
@@ -187,17 +191,17 @@ class Trial:
     extra_overrides: tuple[str, ...]
     by_seed: tuple[float, ...]
 
-    @property
+    @cached_property
     def finished(self) -> list[float]:
         """The monitors of the seeds that finished."""
         return [monitor for monitor in self.by_seed if math.isfinite(monitor)]
 
-    @property
+    @cached_property
     def monitor(self) -> float:
         """The mean over the seeds that finished; infinite if none did."""
         return sum(self.finished) / len(self.finished) if self.finished else math.inf
 
-    @property
+    @cached_property
     def diverged(self) -> bool:
         """Whether most of its seeds failed.
 
@@ -316,8 +320,8 @@ class Protocol:
             yield from self._tune([(t, self._next_rate(t), ()) for t in twins], phase=7)
         yield from self._tune([t for twin in twins for t in self._last_trials(twin)], phase=8)
         finals = [
-            self._final_run(twin, self.settled(twin), 5, seed)
-            for twin in self._finalists(twins)
+            self._final_run(twin, trial, 5, seed)
+            for twin, trial in [(twin, self.settled(twin)) for twin in self._finalists(twins)]
             for seed in self.plan.fresh_seeds
         ]
         if finals:
@@ -334,18 +338,35 @@ class Protocol:
     def settled(self, candidate: Candidate) -> Trial:
         """Return the settings of the final runs: the best trial's, off the edge of divergence.
 
-        Where it or the next larger learning rate is unstable, other seeds may diverge, so the
+        Its learning rate is that whose monitor is best when smoothed over neighbouring ones, so
+        that one lucky trial does not choose it. Where it or the next larger learning rate is unstable, other seeds may diverge, so the
         learning rate is half a step of the grid lower. (The next smaller one that was tried would
         be a whole step for some candidates and less for others, which is a real difference.)
 
         Args:
             candidate: One of the candidates, after its last trials.
         """
-        best = self.best(candidate)
+        best = self._smoothed_best(candidate)
         larger = self._next_larger(candidate, best)
         if best.is_unstable or (larger is not None and larger.is_unstable):
             return replace(best, lr=best.lr / 10 ** (0.5 / self.plan.per_decade))
         return best
+
+    def _smoothed_best(self, candidate: Candidate) -> Trial:
+        """Return the best trial with the learning rate that smoothed monitors choose."""
+        best = self.best(candidate)
+        options = (best.extra_overrides, ())
+        trials = [
+            t
+            for t in self.trials[candidate.name]
+            if t.extra_overrides in options and not t.diverged
+        ]
+        if best.diverged:
+            return best
+        chosen = trials[smoothed_choice([t.lr for t in trials], [t.monitor for t in trials])]
+        if chosen.lr == best.lr:
+            return best
+        return replace(best, lr=chosen.lr, by_seed=chosen.by_seed)
 
     def _tune(
         self, trials: Sequence[tuple[Candidate, float, tuple[str, ...]]], phase: int

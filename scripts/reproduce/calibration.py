@@ -141,7 +141,7 @@ def power_table(results: Sequence[Result]) -> list[dict[str, Any]]:
             "correlation": result.cell.correlation,
             "methods": len(result.cell.methods),
             "found %": f"{result.percent(FOUND):.1f} ± {result.error(FOUND):.1f}",
-            "by one interval %": f"{result.percent(UNCORRECTED):.1f}",
+            "before %": f"{result.percent(UNCORRECTED):.1f}",
         }
         for result in results
         if result.cell.name.startswith("power")

@@ -305,3 +305,19 @@ def test_tasks_may_have_any_name(name: str) -> None:
     options = [override_or_add(option) for option in fixed_overrides({name: 0.5, "b": 1.5})]
     parsed = OverridesParser.create().parse_overrides(options)
     assert parsed[1].value() == {name: 0.5, "b": 1.5}
+
+
+def test_one_lucky_trial_does_not_choose_the_learning_rate_of_the_final_runs() -> None:
+    """Breaks if equal strategies differ in their final runs because one trial was lucky."""
+
+    def monitor(run: PlannedRun) -> float:
+        if run.candidate is FAMO and run.lr == pytest.approx(1e-4):
+            return 0.95
+        return math.exp(0.05 * (3 * math.log10(run.lr / 1e-3)) ** 2)
+
+    protocol = study(EQUAL, FAMO)
+    rounds = play(protocol, monitor)
+    assert protocol.best(FAMO).lr == pytest.approx(1e-4)
+    rates = {run.candidate.name: run.lr for run in rounds[-1]}
+    assert rates["equal"] == pytest.approx(1e-3)
+    assert rates["famo"] > 3e-4
