@@ -15,6 +15,7 @@ from mtl_runner.launch.catalog import Catalog, Option
 SEEDS = 5
 FACTORS = (0.3, 1, 3)  # of a problem's learning rate
 REFERENCE = "fixed"
+OUTPUT = Path("outputs/leaderboard")
 DATA = "DATA"  # in an option: the folder of the tables that the script writes
 
 

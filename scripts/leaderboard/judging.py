@@ -111,7 +111,9 @@ def judge(cell: Cell, output: Path) -> Row:
     (verdict,) = verdicts(Evidence(records.at, SPLIT, (judged,)))
     versus = verdict.versus_equal
     kind = verdict.kind
-    if kind != NOT_APPLICABLE and not chosen.values:
+    if kind == NOT_APPLICABLE:
+        row = replace(row, lr="", trained="", cpu_seconds=math.nan)
+    elif not chosen.values:
         kind = FAILED
     changes = relative_changes(judged, chosen, equal) | {
         replicate: math.inf for replicate in chosen.failures if replicate in equal.values

@@ -1,26 +1,32 @@
-"""The committed tables of the leaderboard: a row per cell, and a row per method."""
+"""The committed tables of the leaderboard: a row per cell, per method and per problem."""
 
 from __future__ import annotations
 
 import csv
 import io
 import math
+import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from entries import PROBLEMS, Method
+from entries import OUTPUT, PROBLEMS, Cell, Method
 from judging import Row
 from summary import Standing
 
 from mtl_runner.errors import ConfigError
 from mtl_runner.files import write_atomic
 
-CELLS, STANDINGS = "leaderboard.csv", "leaderboard_methods.csv"
+CELLS, STANDINGS, COMMANDS = (
+    "leaderboard.csv",
+    "leaderboard_methods.csv",
+    "leaderboard_problems.csv",
+)
 COMMAND = "# python scripts/leaderboard --budget 60m"
 CELL_COLUMNS = (
     "problem", "method", "verdict", "change %", "low", "high", "by seed %", "relative loss", "lr",
     "runs", "failed", "trained", "CPU s", "backward passes", "definition", "reason",
 )  # fmt: skip
+PROBLEM_COLUMNS = ("problem", "what it is", "command")
 STANDING_COLUMNS = (
     "method", "problems", "IQM of change %", "low", "high", "mean rank", "rank low", "rank high",
     "better", "no difference", "hurts", "undecided", "failed", "not applicable", "CPU",
@@ -62,6 +68,16 @@ def read_rows(folder: Path) -> list[Row]:
 def write_standings(folder: Path, standings: Sequence[Standing]) -> None:
     """Write ``leaderboard_methods.csv``, in the given order."""
     _write(folder / STANDINGS, STANDING_COLUMNS, [_standing(s) for s in standings])
+
+
+def write_problems(folder: Path) -> None:
+    """Write ``leaderboard_problems.csv``, with the command of each problem for any ``METHOD``."""
+    method = Method("METHOD", ("weighting=METHOD",))
+    rows = [
+        (problem.name, problem.about, shlex.join(Cell(problem, method).command(OUTPUT)))
+        for problem in PROBLEMS
+    ]
+    _write(folder / COMMANDS, PROBLEM_COLUMNS, rows)
 
 
 def _write(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -14,8 +14,9 @@ from judging import FAILED, Row
 from numpy.typing import NDArray
 
 from mtl_runner.results.statistics.intervals import interval
-from mtl_runner.results.verdict.verdict import NOT_APPLICABLE
+from mtl_runner.results.verdict.verdict import FEWEST, NOT_APPLICABLE
 
+UNKNOWN = (math.nan, math.nan)
 RESAMPLES = 2000
 TRIMMED = 0.25  # of the values at either end
 
@@ -29,7 +30,8 @@ class Standing:
         problems: The number of problems that it was judged on.
         change: Interquartile mean of the changes over problems and seeds, with a 95 % interval over
             seeds; infinite where over a quarter of the runs failed.
-        rank: Its mean rank over the problems, with a 95 % interval over the problems.
+        rank: Its mean rank over the problems, with a 95 % t-interval over the problems, which is
+            NaN for fewer than three.
         verdicts: How often each verdict was given.
         cost: Median over problems of its processor time to equal weights'.
     """
@@ -62,7 +64,7 @@ def standings(rows: Sequence[Row]) -> list[Standing]:
                 method,
                 len(judged),
                 interquartile([row.by_seed for row in judged]),
-                (rank.mean, rank.low, rank.high),
+                (rank.mean, *((rank.low, rank.high) if rank.count >= FEWEST else UNKNOWN)),
                 Counter(row.verdict for row in ours),
                 statistics.median(costs) if costs else math.nan,
             )

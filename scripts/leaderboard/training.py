@@ -6,6 +6,7 @@ import json
 import math
 import multiprocessing
 import os
+import shutil
 import sys
 import threading
 import time
@@ -13,12 +14,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from entries import Cell
+from entries import SEEDS, Cell
 
 from mtl_runner.errors import MtlError
+from mtl_runner.errors.words import counted
 from mtl_runner.files import write_json
 
-LOG, DONE = "terminal.log", "cell.json"
+LOG, RECORD = "terminal.log", "cell.json"
 STOP = 30.0  # seconds in which a cell that is stopped saves what it has
 
 
@@ -49,12 +51,14 @@ class Trainer:
             Whether it came to its end.
 
         Raises:
-            MtlError: If the command did not run.
+            MtlError: If the command did not make all runs.
         """
         folder = cell.folder(self.output)
+        if folder.exists() and record_of(cell, self.output).get("definition") != cell.definition:
+            shutil.rmtree(folder)
         is_new = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / DONE).unlink(missing_ok=True)
+        write_json(folder / RECORD, {"definition": cell.definition, "finished": False})
         process = self.context.Process(
             target=run_command,
             args=(cell.command(self.output), folder, cell.definition, is_new),
@@ -67,21 +71,28 @@ class Trainer:
             if process.exitcode is None:
                 process.terminate()
                 process.join(STOP)
-        if process.exitcode == 1 and not any(folder.glob("*/summary.json")):
-            (folder / DONE).unlink(missing_ok=True)
-            raise MtlError(f"{cell.method.name} on {cell.problem.name}: {_last_line(folder / LOG)}")
-        return is_trained(cell, self.output)
+        if not is_trained(cell, self.output):
+            return False
+        made = len(list(folder.glob("*/summary.json")))
+        if made < (wanted := SEEDS * len(cell.problem.rates)):
+            reason = _last_line(folder / LOG)
+            shutil.rmtree(folder)
+            raise MtlError(
+                f"{cell.method.name} on {cell.problem.name} made {made} of {counted(wanted, 'run')}: {reason}"
+            )
+        return True
 
 
 def is_trained(cell: Cell, output: Path) -> bool:
-    """Return whether all runs of a cell, as it is defined now, came to their end."""
-    return record_of(cell, output).get("definition") == cell.definition
+    """Return whether the command of a cell, as it is defined now, came to its end."""
+    record = record_of(cell, output)
+    return record.get("finished") is True and record.get("definition") == cell.definition
 
 
 def record_of(cell: Cell, output: Path) -> dict[str, object]:
-    """Return what a cell that came to its end recorded; empty for any other."""
+    """Return the record of a cell; empty for one that was never begun."""
     with suppress(OSError, ValueError):
-        content = json.loads((cell.folder(output) / DONE).read_text(encoding="utf-8"))
+        content = json.loads((cell.folder(output) / RECORD).read_text(encoding="utf-8"))
         return content if isinstance(content, dict) else {}
     return {}
 
@@ -115,7 +126,8 @@ def run_command(command: Sequence[str], folder: Path, definition: str, is_new: b
     except SystemExit as end:
         if end.code in (None, 0, 1):
             seconds = time.process_time() - started if is_new else math.nan
-            write_json(folder / DONE, {"definition": definition, "cpu_seconds": seconds})
+            record = {"definition": definition, "finished": True, "cpu_seconds": seconds}
+            write_json(folder / RECORD, record)
         raise
 
 
