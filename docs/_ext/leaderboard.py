@@ -29,8 +29,11 @@ def sentence(standing: Mapping[str, str]) -> str:
         >>> row = dict.fromkeys(name for name, _ in COUNTED) | {"better": "3", "hurts": "1"}
         >>> row |= {"method": "famo", "problems": "4", "IQM of change %": "-5.2", "CPU": "1.9"}
         >>> row |= {"low": "-7", "high": "-3.1", "mean rank": "8.25"}
-        >>> print(sentence(row))
-        On 4 small problems: better on 3, worse on 1; interquartile mean of the change against equal weights -5.2 % (-7 to -3.1), mean rank 8.25; 1.9 times the processor time
+        >>> for part in sentence(row).split("; "):
+        ...     print(part)
+        On 4 small problems: better on 3, worse on 1
+        interquartile mean of the change against equal weights -5.2 % (-7 to -3.1), mean rank 8.25
+        1.9 times the processor time
     """
     counts = [
         words.format(standing[name])

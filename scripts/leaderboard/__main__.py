@@ -3,7 +3,7 @@
     python scripts/leaderboard --budget 60m          # goes on where it stopped
     python scripts/leaderboard --methods famo,mgda --problems digits
     python scripts/leaderboard --command famo digits # the command of a cell
-    python scripts/leaderboard --table               # the tables alone, from the runs that are there
+    python scripts/leaderboard --table               # the tables alone, from runs that are there
     python scripts/leaderboard --from-scratch        # forget what is there, and train it again
 
 A cell is one method on one problem: three learning rates, five seeds, one command, one verdict on

@@ -1,4 +1,4 @@
-"""What the leaderboard compares: problems, methods, and the command of each cell of the two."""
+"""The problems and methods of the leaderboard, and the command of each cell of the two."""
 
 from __future__ import annotations
 
@@ -154,10 +154,10 @@ def methods() -> tuple[Method, ...]:
     """Return every ``weighting=`` there is, equal weights first and then by their cost."""
     catalog = Catalog([conf_directory()])
     options = catalog.options("weighting")
-    found = [Method(o.name, (f"weighting={o.name}",), _cost(catalog, o)) for o in options]
+    ordered = [Method(o.name, (f"weighting={o.name}",), _cost(catalog, o)) for o in options]
     auto = Method("fixed_auto", ("weighting=fixed", "weighting.weights=auto"))
-    found.sort(key=lambda method: (method.name != REFERENCE, method.cost))
-    return (found[0], auto, *found[1:])
+    ordered.sort(key=lambda method: (method.name != REFERENCE, method.cost))
+    return (ordered[0], auto, *ordered[1:])
 
 
 def _cost(catalog: Catalog, option: Option) -> float:
@@ -240,9 +240,9 @@ def methods_named(names: Sequence[str]) -> list[Method]:
     return [known[_known(name, "method", known)] for name in names or known]
 
 
-def _known(name: str, what: str, known: dict[str, Problem] | dict[str, Method]) -> str:
+def _known(name: str, kind: str, known: dict[str, Problem] | dict[str, Method]) -> str:
     if name not in known:
         raise ConfigError(
-            f"{name!r} is no {what} of the leaderboard; {suggest(name, list(known))}."
+            f"{name!r} is no {kind} of the leaderboard; {suggest(name, list(known))}."
         )
     return name

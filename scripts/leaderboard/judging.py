@@ -28,7 +28,7 @@ SPLIT = "test"
 
 @dataclass(frozen=True)
 class Row:
-    """What the board says of a cell. Changes are fractions, below 0 is better.
+    """The row of a cell. Changes are fractions, below 0 is better.
 
     Attributes:
         problem: The problem.

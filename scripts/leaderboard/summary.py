@@ -1,4 +1,4 @@
-"""What the board says of a method over all problems: changes, ranks, verdicts and cost."""
+"""A method over all problems: its changes, ranks, verdicts and cost."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ def standings(rows: Sequence[Row]) -> list[Standing]:
     """
     ranks = ranks_of(rows)
     equal_cost = {row.problem: row.cpu_seconds for row in rows if row.method == REFERENCE}
-    found = []
+    table = []
     for method in dict.fromkeys(row.method for row in rows):
         ours = [row for row in rows if row.method == method]
         judged = [row for row in ours if row.verdict != NOT_APPLICABLE]
         costs = [row.cpu_seconds / equal_cost.get(row.problem, math.nan) for row in judged]
         costs = [cost for cost in costs if math.isfinite(cost)]
         rank = interval(ranks[row.problem, method] for row in judged)
-        found.append(
+        table.append(
             Standing(
                 method,
                 len(judged),
@@ -69,7 +69,7 @@ def standings(rows: Sequence[Row]) -> list[Standing]:
                 statistics.median(costs) if costs else math.nan,
             )
         )
-    return sorted(found, key=_goodness)
+    return sorted(table, key=_goodness)
 
 
 def ranks_of(rows: Iterable[Row]) -> dict[tuple[str, str], float]:
