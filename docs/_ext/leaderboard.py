@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
@@ -88,6 +89,30 @@ def summary(rows: Sequence[Mapping[str, str]]) -> str:
         f"{counted(len(problems), 'problem')}{part}. The verdict is {verdicts}. "
         f"The 15 runs of a cell take {median(seconds):.1f} s of one core in the median, {max(seconds):.1f} s at most.\n"
     )
+
+
+def edges(rows: Sequence[Mapping[str, str]], problems: Iterable[Mapping[str, str]]) -> str:
+    """Return how often the best learning rate is the largest or the smallest that was tried.
+
+    Args:
+        rows: The rows of ``leaderboard.csv``.
+        problems: The rows of ``leaderboard_problems.csv``.
+
+    Example:
+        >>> problems = [{"problem": "digits", "command": "mtl-run optimizer.lr=0.1,0.3,1 seed=0"}]
+        >>> edges([{"problem": "digits", "lr": lr} for lr in ("0.1", "0.3", "0.3", "1", "1")], problems)
+        'the largest in 40 %, the smallest in 20 % of the cells'
+    """
+    tried = {
+        row["problem"]: re.findall(r"optimizer\.lr=(\S+)", row["command"])[0].split(",")
+        for row in problems
+    }
+    chosen = [row for row in rows if row["lr"]]
+    largest, smallest = (
+        100 * sum(row["lr"] == tried[row["problem"]][end] for row in chosen) / len(chosen)
+        for end in (-1, 0)
+    )
+    return f"the largest in {largest:.0f} %, the smallest in {smallest:.0f} % of the cells"
 
 
 def board(rows: Sequence[Mapping[str, str]], order: Sequence[str]) -> str:

@@ -6,7 +6,8 @@ Directives are written as fenced blocks, the role within a sentence:
   ``:columns: weighting, ms/step`` only those columns.
 - ``{verdicts}``: what the fair studies say, as a summary, by problem, with their commands.
 - ``{evidence} uncertainty``: what they say of one strategy.
-- ``{leaderboard}``: the summary of the leaderboard; ``{leaderboard} cells``: all of its cells.
+- ``{leaderboard}``: the summary of the leaderboard; ``{leaderboard} cells``: all of its cells;
+  the role ``{leaderboard-edges}`cells` ``: how often the best learning rate lies on the edge.
 - ``{options} data``: the options of a config group, from their files.
 - ``{cell}`multi_fashion; strategy=uncertainty; to equal weights` ``: one number of a table.
 """
@@ -19,7 +20,7 @@ from typing import Any, ClassVar
 from as_markdown import code, escaped, table
 from docutils import nodes
 from docutils.parsers.rst import directives
-from leaderboard import board
+from leaderboard import board, edges
 from leaderboard import summary as summary_of_board
 from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective, SphinxRole
@@ -169,6 +170,16 @@ class Cell(SphinxRole):
         return [nodes.Text(rows[0][column])], []
 
 
+class LeaderboardEdges(SphinxRole):
+    """``{leaderboard-edges}`cells` ``: how often the best learning rate lies on the edge."""
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        """Return the shares as text."""
+        for name in ("leaderboard", "leaderboard_problems"):
+            self.env.note_dependency(str(TABLES / f"{name}.csv"))
+        return [nodes.Text(edges(load("leaderboard").rows, load("leaderboard_problems").rows))], []
+
+
 def setup(app: Any) -> dict[str, bool]:
     """Sphinx calls this: register the directives and the role."""
     for name, directive in (
@@ -180,4 +191,5 @@ def setup(app: Any) -> dict[str, bool]:
     ):
         app.add_directive(name, directive)
     app.add_role("cell", Cell())
+    app.add_role("leaderboard-edges", LeaderboardEdges())
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -64,7 +64,10 @@ def standings(rows: Sequence[Row]) -> list[Standing]:
                 method,
                 len(judged),
                 interquartile([row.by_seed for row in judged]),
-                (rank.mean, *((rank.low, rank.high) if rank.count >= FEWEST else UNKNOWN)),
+                (
+                    rank.mean,
+                    *((max(rank.low, 1.0), rank.high) if rank.count >= FEWEST else UNKNOWN),
+                ),
                 Counter(row.verdict for row in ours),
                 statistics.median(costs) if costs else math.nan,
             )
