@@ -47,6 +47,8 @@ class Standing:
 def standings(rows: Sequence[Row]) -> list[Standing]:
     """Return a row per method, the best first by the interquartile mean of its changes.
 
+    Methods of which cells are still to train come last: they had other problems than the others.
+
     Args:
         rows: A row per cell, equal weights' included.
     """
@@ -72,7 +74,8 @@ def standings(rows: Sequence[Row]) -> list[Standing]:
                 statistics.median(costs) if costs else math.nan,
             )
         )
-    return sorted(table, key=_goodness)
+    problems = len({row.problem for row in rows})
+    return sorted(table, key=lambda s: (sum(s.verdicts.values()) < problems, *_goodness(s)))
 
 
 def ranks_of(rows: Iterable[Row]) -> dict[tuple[str, str], float]:
