@@ -6,6 +6,8 @@ Directives are written as fenced blocks, the role within a sentence:
   ``:columns: weighting, ms/step`` only those columns.
 - ``{verdicts}``: what the fair studies say, as a summary, by problem, with their commands.
 - ``{evidence} uncertainty``: what they say of one strategy.
+- ``{leaderboard}``: the summary of the leaderboard; ``{leaderboard} cells``: all of its cells;
+  the role ``{leaderboard-edges}`cells` ``: how often the best learning rate lies on the edge.
 - ``{options} data``: the options of a config group, from their files.
 - ``{cell}`multi_fashion; strategy=uncertainty; to equal weights` ``: one number of a table.
 """
@@ -18,6 +20,8 @@ from typing import Any, ClassVar
 from as_markdown import code, escaped, table
 from docutils import nodes
 from docutils.parsers.rst import directives
+from leaderboard import board, edges
+from leaderboard import summary as summary_of_board
 from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 from verdicts import evidence, studies_list, summary
@@ -135,6 +139,21 @@ class Evidence(FromMarkdown):
         return "\n".join(f"- {sentence}" for sentence in sentences) + "\n"
 
 
+class Leaderboard(FromMarkdown):
+    """``{leaderboard}``: how many cells there are; ``{leaderboard} cells``: what each says."""
+
+    optional_arguments = 1
+
+    def markdown(self) -> str:
+        """Return a paragraph, or the table of all cells."""
+        for name in ("leaderboard", "leaderboard_methods"):
+            self.env.note_dependency(str(TABLES / f"{name}.csv"))
+        rows = load("leaderboard").rows
+        if not self.arguments:
+            return summary_of_board(rows)
+        return board(rows, [row["method"] for row in load("leaderboard_methods").rows])
+
+
 class Cell(SphinxRole):
     """``{cell}`table; column=value; column``` : one number of a table."""
 
@@ -155,6 +174,16 @@ class Cell(SphinxRole):
         return [nodes.Text(rows[0][column])], []
 
 
+class LeaderboardEdges(SphinxRole):
+    """``{leaderboard-edges}`cells` ``: how often the best learning rate lies on the edge."""
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        """Return the shares as text."""
+        for name in ("leaderboard", "leaderboard_problems"):
+            self.env.note_dependency(str(TABLES / f"{name}.csv"))
+        return [nodes.Text(edges(load("leaderboard").rows, load("leaderboard_problems").rows))], []
+
+
 def setup(app: Any) -> dict[str, bool]:
     """Sphinx calls this: register the directives and the role."""
     for name, directive in (
@@ -162,7 +191,9 @@ def setup(app: Any) -> dict[str, bool]:
         ("options", Options),
         ("verdicts", Verdicts),
         ("evidence", Evidence),
+        ("leaderboard", Leaderboard),
     ):
         app.add_directive(name, directive)
     app.add_role("cell", Cell())
+    app.add_role("leaderboard-edges", LeaderboardEdges())
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -12,7 +12,11 @@ from mtl_runner.results.records.evidence import (
 )
 from mtl_runner.results.records.summary import SPLITS
 from mtl_runner.results.selection import SINGLE_TASK, Selection
-from mtl_runner.results.statistics.ranks import delta_to_single_task, mean_ranks
+from mtl_runner.results.statistics.ranks import (
+    delta_to_single_task,
+    deltas_of_replicates,
+    mean_ranks,
+)
 from mtl_runner.results.table import Cell, StrategyTable
 
 Row = dict[str, Any]
@@ -128,7 +132,16 @@ def _split_columns(data: DatasetEvidence, name: str, split: str, error: str) -> 
         for metric in data.recorded_metrics[task]:
             values = strategy.metric(task, metric)
             row |= _mean_columns(f"{split}.{task}.{metric}", values, error)
-    row[f"{split}.delta_m"], row[f"{split}.delta_m_task"] = delta_to_single_task(data, strategy)
+    changes, of_replicates = (
+        delta_to_single_task(data, strategy),
+        deltas_of_replicates(data, strategy),
+    )
+    for name, change, deltas in zip(
+        ("delta_m", "delta_m_task"), changes, of_replicates, strict=True
+    ):
+        spread = _mean_columns(f"{split}.{name}", deltas, error)
+        spread.pop(f"{split}.{name}.mean")
+        row |= {f"{split}.{name}": change, **spread}
     return row
 
 

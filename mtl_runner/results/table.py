@@ -17,7 +17,11 @@ from mtl_runner.results.selection import OVERALL, SINGLE_TASK, Selection, select
 from mtl_runner.results.statistics.differences import metric_differences, relative_changes
 from mtl_runner.results.statistics.intervals import interval
 from mtl_runner.results.statistics.paired import LEVEL, holm, least_p, paired
-from mtl_runner.results.statistics.ranks import delta_to_single_task, mean_ranks
+from mtl_runner.results.statistics.ranks import (
+    delta_to_single_task,
+    deltas_of_replicates,
+    mean_ranks,
+)
 
 MOST_DECIMALS = 8
 
@@ -235,10 +239,16 @@ def _columns(
     if selection.shows("rank"):
         columns.append(_ranks(evidence, strategies))
     if any(s.role == SINGLE_TASK and s.finished for s in data.shown):
-        changes = [delta_to_single_task(evidence, s) for s in strategies]
+        changes = [
+            (delta_to_single_task(evidence, s), deltas_of_replicates(evidence, s))
+            for s in strategies
+        ]
         for place, name in enumerate(("delta_m", "delta_m_task")):
             if selection.shows(name):
-                cells = tuple(Cell(change[place]) for change in changes)
+                cells = tuple(
+                    replace(Cell.of(of_replicates[place]), mean=change[place])
+                    for change, of_replicates in changes
+                )
                 columns.append(Column(OVERALL[name], cells, metric=name))
     return columns
 

@@ -122,7 +122,7 @@ def test_every_table_says_the_command_that_makes_it(path: Path) -> None:
 
 
 @pytest.mark.usefixtures("extension")
-@pytest.mark.parametrize("extension_name", ["as_markdown", "verdicts"])
+@pytest.mark.parametrize("extension_name", ["as_markdown", "leaderboard", "verdicts"])
 def test_the_examples_of_the_extensions_run(extension_name: str) -> None:
     """Breaks if a docstring of the site's own code shows something else than it returns."""
     result = doctest.testmod(module(extension_name))
@@ -155,6 +155,47 @@ def test_verdicts_become_sentences() -> None:
         "On 1 a weighting hurt (houses: `famo`)."
     )
     assert verdicts.evidence([row], "famo")[0].startswith("on houses, `famo`: **hurts**")
+
+
+@pytest.mark.usefixtures("extension")
+def test_the_leaderboard_becomes_a_page_and_a_line_on_every_card() -> None:
+    """Breaks if a row of the board does not reach the page, or is told of another method."""
+    leaderboard = module("leaderboard")
+    rows = read_table(TABLES / "leaderboard.csv").rows
+    standings = read_table(TABLES / "leaderboard_methods.csv").rows
+    assert {row["method"] for row in rows} == {row["method"] for row in standings}
+    order = [row["method"] for row in standings]
+    lines = leaderboard.board(rows, order).splitlines()
+    assert len(lines) == len(order) + 2
+    cell = {
+        "method": "famo",
+        "problem": "digits",
+        "verdict": "hurts",
+        "change %": "12.34",
+        "CPU s": "2.5",
+    }
+    equal = cell | {"method": "fixed", "verdict": "reference", "change %": "0", "CPU s": "1.5"}
+    better = cell | {"problem": "wine", "verdict": "better than equal weights", "change %": "-5"}
+    texts = leaderboard.board([equal, cell, better], ["famo", "fixed"]).splitlines()
+    assert texts[2:] == [
+        "| [famo](methods/weighting/famo.md) | *+12.3* | **-5.0** |",
+        "| [fixed](methods/weighting/fixed.md) | 0 |  |",
+    ]
+    assert leaderboard.summary([equal, cell, better]) == (
+        "2 cells so far: 1 method on 2 problems. The verdict is *hurts* in 1 (50 %), *better than equal weights* in 1 (50 %). "
+        "The 15 runs of a cell take 2.5 s of one core in the median, 2.5 s at most.\n"
+    )
+    counts = dict.fromkeys(standings[0], "0")
+    row = counts | {"method": "fixed_auto", "problems": "2", "better": "2", "IQM of change %": ""}
+    assert leaderboard.entry([row | {"CPU": "1"}], "famo") == ""
+    assert leaderboard.entry([row | {"CPU": "1"}], "fixed") == (
+        "`weighting.weights=auto`: On 2 small problems: better on 2; 1 times the processor time"
+    )
+    catalog = CATALOG
+    for name in order:
+        if name not in ("fixed", "fixed_auto"):
+            page = module("cards").card(catalog, catalog.option("weighting", name))
+            assert "[all methods](../../leaderboard.md)" in page, name
 
 
 IMAGES = ("data=image_folder", "data=hf")  # they need packages that fit no CPU build of torch

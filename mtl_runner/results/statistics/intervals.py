@@ -32,8 +32,10 @@ def interval(values: Iterable[float], level: float = 0.95) -> Interval:
     """
     known = [value for value in values if math.isfinite(value)]
     n = len(known)
-    # An exact sum: equal values have no spread, and every Python says the same.
+    # An exact sum, so that every Python says the same; equal values have no spread at all.
     mean = math.fsum(known) / n if n else math.nan
+    if n and min(known) == max(known):
+        mean = known[0]
     if n < 2:
         return Interval(mean, math.nan, math.nan, n)
     deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in known) / (n - 1))

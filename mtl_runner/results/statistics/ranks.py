@@ -57,22 +57,45 @@ def delta_to_single_task(data: DatasetEvidence, strategy: StrategyEvidence) -> t
         As :func:`delta_m`; NaN without single-task runs of every task, and for a strategy that does
         not have every task.
     """
+    return _delta(data, strategy.mean_values)
+
+
+def deltas_of_replicates(
+    data: DatasetEvidence, strategy: StrategyEvidence
+) -> tuple[list[float], list[float]]:
+    """Return delta-m of every replicate of a strategy, whose spread is that of delta-m.
+
+    The baseline is the mean of the single-task runs, as in :func:`delta_to_single_task`, so that
+    the mean over replicates that recorded the same metrics is that number.
+
+    Args:
+        data: The data set.
+        strategy: The strategy.
+
+    Returns:
+        Over all metrics, and over tasks, as :func:`delta_m`; a number per replicate.
+    """
+    deltas = [_delta(data, values) for values in strategy.recorded.values()]
+    return [over_metrics for over_metrics, _ in deltas], [over_tasks for _, over_tasks in deltas]
+
+
+def _delta(data: DatasetEvidence, values: Values) -> tuple[float, float]:
+    """Return delta-m of some numbers against the single-task baseline; NaN where a task lacks."""
     baseline = data.single_task
     if baseline is None:
         return math.nan, math.nan
-    means = strategy.mean_values
     compared = [task for task, metrics in data.tasks.items() if metrics.in_delta_m]
-    if not all(task in means for task in compared):
+    if not all(task in values for task in compared):
         return math.nan, math.nan
-    values = {
+    known = {
         task: {
-            metric: means[task][metric]
+            metric: values[task][metric]
             for metric in metrics.in_delta_m
-            if metric in means.get(task, {}) and metric in baseline.get(task, {})
+            if metric in values.get(task, {}) and metric in baseline.get(task, {})
         }
         for task, metrics in data.tasks.items()
     }
-    return delta_m({task: v for task, v in values.items() if v}, baseline, data.tasks)
+    return delta_m({task: v for task, v in known.items() if v}, baseline, data.tasks)
 
 
 def mean_ranks(columns: Sequence[tuple[bool, Sequence[float]]]) -> list[float]:

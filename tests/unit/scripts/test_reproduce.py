@@ -12,6 +12,7 @@ import pytest
 
 from mtl_runner.experiment.build import build
 from mtl_runner.results.records.dataset import Records
+from mtl_runner.results.records.evidence import gather
 from mtl_runner.results.records.run import find_runs
 from mtl_runner.results.verdict.conclusions import conclude
 from tests.support.whole_runs import compose_config
@@ -176,3 +177,28 @@ def test_a_row_of_physics_tells_errors_of_the_test_grid(tmp_path: Path) -> None:
     (tmp_path / "summary.json").write_text(json.dumps({"steps": 40, "tasks": tasks}))
     cells = load_script("reproduce/physics.py").cells(tmp_path)
     assert cells == ("40", "u 1.23 %, v 50 %, viscosity 2 % off")
+
+
+def test_molecules_are_compared_at_the_rate_that_validation_chose(tmp_path: Path) -> None:
+    """Breaks if test chooses the learning rate, or changes are not those of the same seed."""
+    qm9 = load_script("reproduce/qm9.py")
+    factors = {  # by weighting and rate: validation, then the MAE on test
+        ("fixed", "0.001"): (0.3, 1.3),
+        ("fixed", "0.01"): (0.4, 1.1),
+        ("famo", "0.001"): (0.2, 0.9),
+        ("single_task", "0.001"): (0.2, 1.0),
+    }
+    for (weighting, lr), (monitor, factor) in factors.items():
+        for seed in range(2):
+            mae = factor * (seed + 1.0)
+            tasks = {t: {"rmse": mae, "loss": mae, "relative_loss": mae} for t in ("y1", "y2")}
+            options = {"weighting": weighting, "seed": seed, "monitor": monitor}
+            write_run(
+                tmp_path, f"{weighting}{lr}{seed}", tasks, **options, overrides={"optimizer.lr": lr}
+            )
+    (data,) = gather(Records.read([tmp_path]), at="best", split="test").datasets
+    assert qm9.rows("mlp", data) == [
+        ["mlp", "fixed", "0.001", "2", "+30.0 ± 0.0", "", "178"],
+        ["mlp", "famo", "0.001", "2", "-10.0 ± 0.0", "-30.8 ± 0.0", "58.5"],
+    ]
+    assert "resume=true" not in qm9.options("mpnn", tmp_path)

@@ -39,7 +39,7 @@ def test_a_study_shows_its_final_runs_and_draws_rates_from_the_tuning(tmp_path: 
     page = report(tmp_path)
     (figures,) = page.figures
     assert (
-        "Test split, last epoch, 2 paired seeds; a difference below 2 % counts as none."
+        "Test split, last epoch, 2 paired seeds on one split of the data; a difference below 2 % counts as none."
         in page.words
     )
     assert "Validation, which chose all settings; the verdict is on test. Final epoch" in page.words

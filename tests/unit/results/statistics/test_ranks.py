@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from mtl_runner.results.records.task_metrics import TaskMetrics
-from mtl_runner.results.statistics.ranks import delta_m, delta_to_single_task, mean_ranks
+from mtl_runner.results.statistics.ranks import delta_m, delta_to_single_task, deltas_of_replicates, mean_ranks
 from tests.support.builders import QUICK
 from tests.unit.results.evidence_builders import data_of, strategy
 
@@ -156,3 +156,16 @@ def test_a_strategy_without_a_value_is_ranked_where_it_has_one() -> None:
 def test_no_column_gives_no_ranks() -> None:
     """Breaks if a comparison without a common metric crashes."""
     assert mean_ranks([]) == []
+
+
+def test_the_spread_of_delta_m_is_that_of_the_seeds_around_it() -> None:
+    """Breaks if delta-m has an interval around another number, or none where it has a baseline."""
+    single, s = strategy("single", "single_task"), strategy("s", "strategy", (4, -8), noise=3)
+    data = data_of(strategy("fixed", "equal"), single, s)
+    over_metrics, over_tasks = deltas_of_replicates(data, s)
+    assert len(over_tasks) == 8
+    assert np.mean(over_metrics) == pytest.approx(delta_to_single_task(data, s)[0])
+    assert np.mean(over_tasks) == pytest.approx(delta_to_single_task(data, s)[1])
+    assert np.std(over_tasks, ddof=1) > 0
+    alone, _ = deltas_of_replicates(data_of(s), s)
+    assert all(map(math.isnan, alone))
