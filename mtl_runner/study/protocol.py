@@ -7,8 +7,8 @@
    strategy's main option, its knob, or else two more learning rates. So all have the same number
    of trials, steps and batches (Kurin et al., NeurIPS 2022; Xin et al., NeurIPS 2022).
 2. Final runs: the best trial of each, its learning rate chosen by monitors that are smoothed over
-   neighbouring ones and off the edge of divergence, with fresh seeds, which are the same for all candidates, so
-   that they share initial weights, batch order and noise.
+   neighbouring ones and off the edge of divergence, with fresh seeds. These are the same for all
+   candidates, so that they share initial weights, batch order and noise.
 3. The frozen twin of every strategy whose weights move: fixed weights at the strategy's average,
    with its learning rate and the same seeds.
 
@@ -339,9 +339,10 @@ class Protocol:
         """Return the settings of the final runs: the best trial's, off the edge of divergence.
 
         Its learning rate is that whose monitor is best when smoothed over neighbouring ones, so
-        that one lucky trial does not choose it. Where it or the next larger learning rate is unstable, other seeds may diverge, so the
-        learning rate is half a step of the grid lower. (The next smaller one that was tried would
-        be a whole step for some candidates and less for others, which is a real difference.)
+        that one lucky trial does not choose it. Where it or the next larger learning rate is
+        unstable, other seeds may diverge, so the learning rate is half a step of the grid lower.
+        (The next smaller one that was tried would be a whole step for some candidates and less for
+        others, which is a real difference.)
 
         Args:
             candidate: One of the candidates, after its last trials.
