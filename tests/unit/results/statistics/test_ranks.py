@@ -11,7 +11,12 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from mtl_runner.results.records.task_metrics import TaskMetrics
-from mtl_runner.results.statistics.ranks import delta_m, delta_to_single_task, deltas_of_replicates, mean_ranks
+from mtl_runner.results.statistics.ranks import (
+    delta_m,
+    delta_to_single_task,
+    deltas_of_replicates,
+    mean_ranks,
+)
 from tests.support.builders import QUICK
 from tests.unit.results.evidence_builders import data_of, strategy
 
