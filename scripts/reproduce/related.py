@@ -110,7 +110,8 @@ def answer_of(conclusions: Conclusions, ratio: int, cosine: float) -> Answer:
     assert of_equal is not None
     assert of_best is not None
     gain = verdicts[best.name].versus_equal if best.name in verdicts else None
-    name = "equal weights" if best is equal else best.name.split(" y1=")[0]
+    named = {"equal": "equal weights", "fixed": "fixed weights"}
+    name = named.get(best.role, best.name)
     weighting = next(kind for kind in KINDS if kind in kinds)
     return Answer(ratio, cosine, of_equal, name, of_best, gain, weighting)
 
@@ -161,6 +162,8 @@ def picture(path: Path, answers: Sequence[Answer], margin: float = 0.02) -> None
     axis.set_yticks(range(len(ratios)), [f"1 : {r}" for r in ratios])
     axis.set_xlabel("cosine of the tasks")
     axis.set_ylabel("scales of the tasks")
+    axis.grid(visible=False)
+    figure.subplots_adjust(left=0.12)
     save(figure, path)
 
 
