@@ -68,7 +68,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the card there, too")
     options = parser.parse_args(arguments)
     # torch takes a second to import, which --help need not wait for.
-    from mtl_runner.config.working_directory import search_working_directory
+    from mtl_runner.config.working_directory import search_in_run, search_working_directory
     from mtl_runner.conform.card import make_card
     from mtl_runner.conform.laws import method_of
     from mtl_runner.conform.subject import load_subject
@@ -76,6 +76,7 @@ def main(arguments: Sequence[str]) -> int:
 
     method_of(options.method)
     search_working_directory()
+    search_in_run()  # programs that the class starts are ordinary ones
     subject = load_subject(options.path, dict(options.set), options.call)
     card = make_card(subject, options.method, dict(options.reference), options.without)
     print(card.text())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -106,3 +107,13 @@ def test_the_help_does_not_wait_for_torch() -> None:
     """Breaks if `mtl-conform --help` takes the second that torch needs."""
     script = "import sys, mtl_runner.conform.command; assert 'torch' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_the_environment_of_other_programs_is_left_alone(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Breaks if whatever starts after a card, in the same process, finds no module beside it."""
+    before = dict(os.environ)
+    main(["torchjd.aggregation.Mean", "--as", "upgrad"])
+    assert "laws hold" in capsys.readouterr().out
+    assert dict(os.environ) == before
