@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,21 @@ def test_every_round_goes_to_the_launcher_with_all_common_options(
     study = json.loads((tmp_path / "sweep" / "study.json").read_text())
     assert list(study["jobs"]) == [f"{number}_run" for number in range(len(launcher.jobs))]
     assert (tmp_path / "sweep" / "multirun.yaml").exists(), "resume=true needs it"
+
+
+def test_the_fresh_seeds_of_small_data_have_a_split_each(sweep: Sweep, tmp_path: Path) -> None:
+    """Breaks if the final runs of 60 rows are all of one split, or tuning sees several."""
+    launcher = RecordingLauncher(tmp_path / "sweep")
+    sweep(launcher, "weighting=dwa,famo", "data.seed=7")
+    splits = {
+        tuple(o.lstrip("+") for o in overrides if re.match(r"\+*(data\.)?seed=", o))
+        for overrides in launcher.jobs
+    }
+    assert splits == {
+        ("data.seed=7", "seed=0"),
+        ("seed=1", "data.seed=7"),
+        ("seed=2", "data.seed=8"),
+    }
 
 
 @pytest.mark.parametrize(
