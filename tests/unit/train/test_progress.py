@@ -7,8 +7,11 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+from tqdm import tqdm
 
 from mtl_runner.train.progress import ProgressBar
+from mtl_runner.train.terminal import say
+from tests.support.screen import shown
 
 
 class Terminal(io.StringIO):
@@ -62,3 +65,22 @@ def test_a_short_run_under_the_bar_of_a_sweep_has_none(monkeypatch: pytest.Monke
             bar.update(3, 0.5)
             assert (training.on_epoch is not None) == shown
     assert terminal.getvalue().strip() == ""
+
+
+def test_a_bar_that_a_line_has_drawn_before_its_time_is_gone_at_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Breaks if a short run of a sweep leaves its bar in the line that is printed next."""
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(sys, "stdout", terminal)
+    of_sweep = tqdm(bar_format="{desc}", desc="of the sweep", leave=False, file=terminal)
+    with ProgressBar(make_training(), "of the run"):
+        say("a line above both")
+        assert "of the run" in "\n".join(shown(terminal.getvalue()))
+    say("the next line")
+    of_sweep.close()
+    assert [line for line in shown(terminal.getvalue()) if line.strip()] == [
+        "a line above both",
+        "the next line",
+    ]
