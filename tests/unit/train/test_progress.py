@@ -59,11 +59,11 @@ def test_a_short_run_under_the_bar_of_a_sweep_has_none(monkeypatch: pytest.Monke
     """Breaks if the bars of short runs flicker under that of their sweep, or workers show some."""
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    for name, shown in (("4 runs", True), ("4 runs", False), (None, False)):
+    for name, is_shown in (("4 runs", True), ("4 runs", False), (None, False)):
         training = make_training()
-        with ProgressBar(training, name, shown) as bar:
+        with ProgressBar(training, name, is_shown) as bar:
             bar.update(3, 0.5)
-            assert (training.on_epoch is not None) == shown
+            assert (training.on_epoch is not None) == is_shown
     assert terminal.getvalue().strip() == ""
 
 
