@@ -70,7 +70,7 @@ class Extent:
     @property
     def twin_runs(self) -> int:
         """The most runs of frozen twins, which are tuned too, if none needs an extension."""
-        return self.strategies * self._runs_each
+        return self.strategies * self._runs_of_twin
 
     @property
     def _runs_each(self) -> int:
@@ -78,16 +78,21 @@ class Extent:
         return self.plan.least_trials * self.plan.tuning_seeds + self.plan.seeds
 
     @property
+    def _runs_of_twin(self) -> int:
+        """The number of runs of a frozen twin without any extension."""
+        return self.plan.trials_of_twin * self.plan.tuning_seeds + self.plan.seeds
+
+    @property
     def _extension_runs(self) -> int:
         """The most runs by which extensions lengthen the tuning of a candidate."""
         return self.plan.extensions * self.plan.tuning_seeds
 
-    def after(self, phase: int, extensions: int = 0) -> tuple[int, int]:
+    def after(self, phase: int, rounds: int = 0) -> tuple[int, int]:
         """Return the least and the most runs that follow a round, if none has failed for good.
 
         Args:
             phase: The phase of the round, as in :class:`~mtl_runner.study.PlannedRun`.
-            extensions: How many rounds of phase 2 there were, with this one.
+            rounds: How many rounds of this phase there were, with this one.
 
         Example:
             >>> extent = Extent(Plan(lr=1e-3, seeds=2, per_decade=1, extensions=1), 7, 2, 2)
@@ -96,17 +101,18 @@ class Extent:
         """
         plan = self.plan
         last_runs = LAST_TRIALS * plan.tuning_seeds
-        if phase >= 4:
+        if 4 <= phase < 9:
             of_twin = {
-                4: self._runs_each + self._extension_runs,
+                4: self._runs_of_twin + self._extension_runs,
                 7: self._extension_runs + last_runs + plan.seeds,
                 8: plan.seeds,
             }
             return 0, self.strategies * of_twin.get(phase, 0)
         seeds = plan.seeds if plan.least_seeds is None else plan.least_seeds
         last_trials = last_runs * (phase < 3)
+        last_trials += plan.trials_of_regularisation(rounds * (phase == 9)) * plan.tuning_seeds
         twins = self.twin_runs + self.strategies * self._extension_runs
-        left = (plan.extensions - extensions) * plan.tuning_seeds * (phase < 3)
+        left = (plan.extensions - rounds * (phase == 2)) * plan.tuning_seeds * (phase < 3)
         most = self.candidates * (plan.seeds + last_trials + left) + self.single_task_runs + twins
         return self.candidates * (seeds + last_trials), most
 

@@ -15,6 +15,7 @@ from mtl_runner.errors import ConfigError, suggest
 from mtl_runner.errors.checks import positive, whole_number
 from mtl_runner.study import Candidate
 from mtl_runner.study.plan import LAST_TRIALS
+from mtl_runner.study.regularisation import regularisation_of
 
 # Keys whose values a study chooses itself.
 CHOSEN_KEYS = ("seed", "optimizer.lr")
@@ -29,7 +30,12 @@ OPTIONS = (
     "knobs",
 )
 # Options that a study of a user's own conf/study may lack.
-DEFAULTS = {"search": None, "tuning_seeds": 3, "splits": "auto"}
+DEFAULTS: dict[str, Any] = {
+    "search": None,
+    "tuning_seeds": 3,
+    "splits": "auto",
+    "regularisation": {},
+}
 # Data of fewer training rows get a split of their own for every seed, unless study.splits is given.
 SMALL = 10_000
 
@@ -77,6 +83,7 @@ def checked_options(options: Any) -> dict[str, Any]:
     for name in ("margin", "decades"):
         positive(given[name], f"study.{name}")
     _check_knobs(given["knobs"])
+    regularisation_of(given["regularisation"])
     if not isinstance(given["search"], str | None):
         raise ConfigError(
             f"study.search must be the directory of a search, or null; found {given['search']!r}."
@@ -106,11 +113,12 @@ def _check_knobs(knobs: Any) -> None:
             )
 
 
-def check_sweep(overrides: Sequence[Override]) -> None:
+def check_sweep(overrides: Sequence[Override], chosen: Mapping[str, str] | None = None) -> None:
     """Check that the command line does not sweep over what a study chooses itself.
 
     Args:
         overrides: The options of the command line, as Hydra parsed them.
+        chosen: More keys that this study chooses, each with the option that says so.
 
     Raises:
         ConfigError: If it sweeps over seeds, learning rates or datasets.
@@ -123,6 +131,10 @@ def check_sweep(overrides: Sequence[Override]) -> None:
         mtl_runner.errors.ConfigError: A study chooses seed itself; give one number, ...
     """
     for override in overrides:
+        if override.is_sweep_override() and (by := (chosen or {}).get(override.key_or_group)):
+            raise ConfigError(
+                f"{by} tries values of {override.key_or_group} itself; give one value, or leave out {by}."
+            )
         if override.key_or_group in CHOSEN_KEYS and override.is_sweep_override():
             raise ConfigError(
                 f"A study chooses {override.key_or_group} itself; give one number, the middle of the learning rates or the seed of the tuning, "

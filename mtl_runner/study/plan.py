@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 # Trials of every candidate after those of the learning rates.
 LAST_TRIALS = 2
 TUNING_SEED_STEP = 1000  # between the seeds of trials, so that those of the final runs fit between
 Weights = Mapping[str, float]
+Setting = tuple[float, tuple[str, ...]]  # a learning rate, and options beside the candidate's
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class PlannedRun:
         lr: Its learning rate.
         phase: 1 to 3 for tuning (grid, extensions, last trials), 4 for final runs, 5 for those of
             twins, 6 for the trials of a search, 7 and 8 for the tuning of twins (grid and
-            extensions, last trials).
+            extensions, last trials), 9 for the tuning of regularisation, between 3 and 4.
         seed: Its seed.
         extra_overrides: Options beside the candidate's, such as a value of its knob.
         final: Whether it is one of the runs that decide, in contrast to tuning.
@@ -111,6 +112,7 @@ class Plan:
             tuning.
         data_seed: The seed of the tuning's split.
         least_seeds: The least number of final runs where the tuning chooses it; else None.
+        regularisation: Options that regularise, and the values of each that every candidate tries.
 
     Example:
         >>> plan = Plan(lr=1e-3, seeds=3, tuning_seeds=2)
@@ -128,6 +130,7 @@ class Plan:
     splits: int = 1
     data_seed: int = 0
     least_seeds: int | None = None
+    regularisation: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     @property
     def grid(self) -> list[float]:
@@ -138,7 +141,31 @@ class Plan:
     @property
     def least_trials(self) -> int:
         """The number of trials of every candidate without any extension."""
+        return self.trials_of_twin + self.trials_of_regularisation()
+
+    @property
+    def trials_of_twin(self) -> int:
+        """The same of a frozen twin, which keeps the regularisation of its strategy."""
         return len(self.grid) + LAST_TRIALS
+
+    def trials_of_regularisation(self, rounds: int = 0) -> int:
+        """Return the number of trials of regularisation of every candidate after so many rounds.
+
+        Args:
+            rounds: The rounds that are over; each tries the values of one option.
+        """
+        return sum(len(values) for _, values in self.regularisation[rounds:])
+
+    def regularising(self, options: Sequence[str]) -> tuple[str, ...]:
+        """Return those of some options that regularise.
+
+        Example:
+            >>> plan = Plan(lr=1e-3, regularisation=(("optimizer.weight_decay", ("0.01",)),))
+            >>> plan.regularising(["weighting.alpha=3", "optimizer.weight_decay=0.01"])
+            ('optimizer.weight_decay=0.01',)
+        """
+        keys = [key for key, _ in self.regularisation]
+        return tuple(option for option in options if option.partition("=")[0] in keys)
 
     @property
     def fresh_seeds(self) -> list[int]:
@@ -151,12 +178,15 @@ class Plan:
         return [self.seed + TUNING_SEED_STEP * i for i in range(self.tuning_seeds)]
 
 
-def frozen_twin(candidate: Candidate, weights: Weights) -> Candidate:
+def frozen_twin(
+    candidate: Candidate, weights: Weights, regularisation: Sequence[str] = ()
+) -> Candidate:
     """Return the twin of a strategy: the same, but for weights that stand still.
 
     Args:
         candidate: The strategy.
         weights: Its average weight per task.
+        regularisation: The options that regularise its final runs.
 
     Example:
         >>> strategy = Candidate("x", "strategy", ("weighting=dwa", "update=per_task"))
@@ -169,7 +199,7 @@ def frozen_twin(candidate: Candidate, weights: Weights) -> Candidate:
     return Candidate(
         f"{candidate.name} frozen",
         "twin",
-        (*fixed_overrides(weights), *kept),
+        (*fixed_overrides(weights), *kept, *regularisation),
         twin_of=candidate.name,
     )
 

@@ -80,6 +80,32 @@ def check_choices(
         context.config_loader.load_sweep_config(sweep_config, list(options))
 
 
+def check_option(config: DictConfig, key: str, asked_by: str) -> None:
+    """Check that the class behind a config node has an option.
+
+    Args:
+        config: The config that all runs share.
+        key: The option, such as ``model.dropout``.
+        asked_by: The option of the study that names it.
+
+    Raises:
+        ConfigError: If it has none of this name.
+
+    Example:
+        >>> model = {"_target_": "torch.nn.Linear"}
+        >>> check_option(OmegaConf.create({"model": model}), "model.dropout", "study.widths")
+        Traceback (most recent call last):
+        mtl_runner.errors.ConfigError: study.widths names model.dropout, which torch.nn.Linear does not have.
+    """
+    from mtl_runner.config.instantiate import takes
+
+    parent, _, option = key.rpartition(".")
+    node: Any = OmegaConf.select(config, parent)
+    if not isinstance(node, DictConfig) or not (option in node or takes(node, option)):
+        owner = node.get("_target_", parent) if isinstance(node, DictConfig) else "the config"
+        raise ConfigError(f"{asked_by} names {key}, which {owner} does not have.")
+
+
 def check_middle_rate(config: DictConfig) -> float:
     """Return ``optimizer.lr``, around which learning rates are tried.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from mtl_runner.results.records.summary import Summary
 from mtl_runner.runs.records import read_summary
 from mtl_runner.runs.sweep_report import SweepReport
 from mtl_runner.runs.sweep_runs import run_folders
-from mtl_runner.study.plan import Candidate, PlannedRun
+from mtl_runner.study.plan import Candidate, PlannedRun, Setting
 from mtl_runner.train.terminal import say
 
 # What the runs of each phase are for.
@@ -31,6 +32,7 @@ PURPOSES = {
     6: "trials of weights and learning rates",
     7: "tuning of frozen twins (learning rates)",
     8: "tuning of frozen twins (last trials)",
+    9: "tuning (regularisation)",
 }
 
 
@@ -46,7 +48,7 @@ class StudyRecord:
     Attributes:
         runs: The runs so far, each with the name of its directory.
         count: The number of runs so far, including those that were not launched.
-        extensions: The number of rounds of phase 2 so far.
+        rounds: The number of rounds of each phase so far.
         seconds_per_run: What the first run took where the budget is a time, NaN else. It is
             recorded, so that a study that goes on keeps its number of runs.
 
@@ -65,7 +67,8 @@ class StudyRecord:
     def __init__(self, directory: Path, margin: float | None, kind: str = "study") -> None:
         self.directory, self.margin, self.kind = directory, margin, kind
         self.runs: list[tuple[PlannedRun, str]] = []
-        self.count = self.extensions = 0
+        self.count = 0
+        self.rounds: Counter[int] = Counter()
         self.seconds_per_run = math.nan
 
     def begin_round(
@@ -79,7 +82,7 @@ class StudyRecord:
             pace: The seconds per run so far; NaN if it is unknown.
         """
         self.count += len(runs)
-        self.extensions += runs[0].phase == 2
+        self.rounds[runs[0].phase] += 1
         words = [f"{self.kind}: {PURPOSES[runs[0].phase]}, {counted(len(runs), 'run')}"]
         least, most = later
         if most:
@@ -185,29 +188,30 @@ class StudyRecord:
         folder = Path(str(OmegaConf.select(hydra_config, "hydra.runtime.output_dir")))
         return self.summary(folder.name).seconds
 
-    def rates_per_task(self, candidate: Candidate) -> list[float]:
-        """Return the learning rates that are best for a task of the single-task baseline.
+    def settings_per_task(self, candidate: Candidate) -> list[Setting]:
+        """Return the settings that are best for a task of the single-task baseline.
 
-        They are sorted, each once; the best one has the least validation loss.
+        They are sorted, each once; the best ones have the least validation loss.
 
         Raises:
             RunDirectoryError: If a newer version wrote a summary.
         """
-        losses: dict[str, dict[float, list[float]]] = {}
+        losses: dict[str, dict[Setting, list[float]]] = {}
         for run, name in self.runs:
             if run.candidate.name == candidate.name and not run.final:
                 summary = self.summary(name)
+                setting = run.lr, run.extra_overrides
                 for task, result in summary.tasks.items():
                     val = result.at(summary.judge, "val")
                     loss = val.get("relative_loss", val.get("loss", math.nan))
-                    losses.setdefault(task, {}).setdefault(run.lr, []).append(loss)
+                    losses.setdefault(task, {}).setdefault(setting, []).append(loss)
         best = set()
-        for by_rate in losses.values():
-            # A rate at which a seed has no loss is none to choose.
-            means = {lr: sum(of_seeds) / len(of_seeds) for lr, of_seeds in by_rate.items()}
-            finite = {lr: mean for lr, mean in means.items() if math.isfinite(mean)}
+        for by_setting in losses.values():
+            # Settings at which a seed has no loss are none to choose.
+            means = {s: sum(of_seeds) / len(of_seeds) for s, of_seeds in by_setting.items()}
+            finite = {s: mean for s, mean in means.items() if math.isfinite(mean)}
             if finite:
-                best.add(min(finite, key=lambda lr: finite[lr]))
+                best.add(min(finite, key=lambda s: finite[s]))
         return sorted(best)
 
     def write(self, notes: Sequence[str]) -> None:

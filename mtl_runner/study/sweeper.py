@@ -32,8 +32,14 @@ from mtl_runner.study.extent import (
 )
 from mtl_runner.study.launching import LaunchingSweeper
 from mtl_runner.study.options import candidates_of, check_sweep, checked_options, splits_of
-from mtl_runner.study.problem import check_choices, check_middle_rate, read_problem
+from mtl_runner.study.problem import (
+    check_choices,
+    check_middle_rate,
+    check_option,
+    read_problem,
+)
 from mtl_runner.study.record import StudyRecord
+from mtl_runner.study.regularisation import regularisation_of
 from mtl_runner.study.search.result import searched_candidate
 from mtl_runner.study.weights import fixed_candidates
 from mtl_runner.train.terminal import say
@@ -70,7 +76,8 @@ class StudySweeper(LaunchingSweeper):
             for o in overrides
             if not o.is_sweep_override() and not re.match(r"weighting(\.|$)", o.key_or_group)
         ]
-        check_sweep(overrides)
+        regularisation = regularisation_of(options["regularisation"])
+        check_sweep(overrides, {key: "study.regularisation" for key, _ in regularisation})
         common = self.with_plots(common)
         check_middle_rate(self.sweep_config)
         problem = read_problem(self.context, self.sweep_config, common)
@@ -90,7 +97,10 @@ class StudySweeper(LaunchingSweeper):
                 options["splits"], seeds, problem.rows, is_number(base.data.get("seed"))
             ),
             data_seed=int(base.data.get("seed") or 0),
+            regularisation=regularisation,
         )
+        for key, _ in regularisation:
+            check_option(base, key, "study.regularisation")
         if len(trivial) < 2:
             raise ConfigError(
                 f"A study needs at least two tasks, this one has {', '.join(trivial)}: there is nothing to weigh."
@@ -118,7 +128,7 @@ class StudySweeper(LaunchingSweeper):
             plan,
             candidates,
             study.average_weights,
-            study.rates_per_task,
+            study.settings_per_task,
             lambda runs: study.count + runs + extent.single_task_runs <= budget.limit,
             study.refusal,
             (lambda noise: needed_seeds(noise, options["margin"])) if automatic else None,
@@ -155,11 +165,11 @@ class StudySweeper(LaunchingSweeper):
             settled = precision(protocol.noise, study.margin or 0.0, protocol.plan.seeds)
             if runs[0].phase == 4 and settled:
                 say(settled)
-            extensions = study.extensions + (runs[0].phase == 2)
             pace = (time.monotonic() - began) / study.count if study.count else math.nan
             # What was there already took no time, and says nothing about what is left.
             pace = math.nan if self.reused else pace
-            study.begin_round(runs, extent.after(runs[0].phase, extensions), pace)
+            phase = runs[0].phase
+            study.begin_round(runs, extent.after(phase, study.rounds[phase] + 1), pace)
             first = study.count - len(runs)
             returns: list[JobReturn] = []
             # What is known is written even if the round was stopped.

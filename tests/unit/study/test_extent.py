@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -24,29 +25,34 @@ CANDIDATES = [
 ]
 
 
-@given(st.integers(0, 10**6), st.integers(0, 3), st.integers(2, 4), st.booleans())
+@given(
+    st.integers(0, 10**6), st.integers(0, 3), st.integers(2, 4), st.booleans(), st.integers(0, 2)
+)
 @QUICK
 def test_the_runs_of_a_study_are_within_what_it_said(
-    chance: int, extensions: int, seeds: int, twins: bool
+    chance: int, extensions: int, seeds: int, twins: bool, options: int
 ) -> None:
     """Breaks if the plan, or what is left at any round, is not what happens."""
     tuning = {"per_decade": 1, "extensions": extensions, "tuning_seeds": 1 + chance % 3}
-    plan = Plan(lr=1e-3, seeds=seeds, **tuning)
+    axis = (("optimizer.weight_decay", ("0.1", "1")), ("model.dropout", ("0.2",)))
+    plan = Plan(lr=1e-3, seeds=seeds, regularisation=axis[:options], **tuning)
     extent = Extent(plan, len(CANDIDATES), strategies=2, tasks=3)
     draw = random.Random(chance)
     protocol = Protocol(
         plan,
         CANDIDATES,
         lambda strategy: {"a": 0.5, "b": 2.0} if twins and strategy.name == "dwa" else None,
-        lambda _: [1e-3, 1e-2][: draw.choice((1, 2))],
+        lambda _: [(1e-3, ()), (1e-2, ())][: draw.choice((1, 2))],
     )
     rounds = protocol.rounds()
-    sizes, announced, extended = [], [], 0
+    sizes, announced = [], []
+    rounds_of: Counter[int] = Counter()
     runs = next(rounds)
     while True:
-        extended += runs[0].phase == 2
+        phase = runs[0].phase
+        rounds_of[phase] += 1
         sizes.append(len(runs))
-        announced.append(extent.after(runs[0].phase, extended))
+        announced.append(extent.after(phase, rounds_of[phase]))
         try:
             runs = rounds.send([draw.random() for _ in runs])
         except StopIteration:

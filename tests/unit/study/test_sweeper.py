@@ -174,6 +174,17 @@ def test_a_stopped_study_knows_what_it_began(sweep: Sweep, tmp_path: Path) -> No
         (("study.budget=1",), "The study may need "),
         (("optimizer.lr=fast",), "optimizer.lr must be a positive number"),
         (("data.tasks=[label]",), "A study needs at least two tasks, this one has label"),
+        (
+            ("++study.regularisation={optimizer.weight_dacay: [0.1]}",),
+            "study.regularisation names optimizer.weight_dacay, which torch.optim.Adam does not",
+        ),
+        (
+            (
+                "++study.regularisation={optimizer.weight_decay: [0.1]}",
+                "optimizer.weight_decay=0,1",
+            ),
+            "study.regularisation tries values of optimizer.weight_decay itself; give one value",
+        ),
         (("study.seeds=1",), "study.seeds must be a whole number of at least 2"),
     ],
 )
