@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 # Trials of every candidate after those of the learning rates.
 LAST_TRIALS = 2
 TUNING_SEED_STEP = 1000  # between the seeds of trials, so that those of the final runs fit between
 Weights = Mapping[str, float]
+Levels = tuple[tuple[str, str], ...]  # factors of a study and their levels
 Setting = tuple[float, tuple[str, ...]]  # a learning rate, and options beside the candidate's
 
 
@@ -24,6 +25,7 @@ class Candidate:
         overrides: The options of the command line that choose it.
         knob: The key of its main option and the values to try beside its default, if any.
         twin_of: The strategy whose frozen twin it is; empty for others.
+        group: The levels of the study's factors at which it takes part, such as the optimizer.
 
     Example:
         >>> knob = ("weighting.temperature", ("1", "5"))
@@ -36,6 +38,7 @@ class Candidate:
     overrides: tuple[str, ...]
     knob: tuple[str, tuple[str, ...]] | None = None
     twin_of: str = ""
+    group: Levels = ()
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ class PlannedRun:
 
     @property
     def label(self) -> str:
-        """The name of this run in a line about it: candidate, options, learning rate, seed.
+        """The name of this run in a line about it: candidate, levels, options, rate, seed.
 
         Example:
             >>> knob = ("weighting.lr=0.1",)
@@ -78,6 +81,7 @@ class PlannedRun:
         return " ".join(
             [
                 self.candidate.name,
+                *(f"{factor}={level}" for factor, level in self.candidate.group),
                 *self.extra_overrides,
                 *([] if "lr=" in self.candidate.name else [f"lr={self.lr:.3g}"]),
                 f"seed={self.seed}",
@@ -196,10 +200,12 @@ def frozen_twin(
     kept = tuple(
         option for option in candidate.overrides if not option.lstrip("+~").startswith("weighting")
     )
-    return Candidate(
-        f"{candidate.name} frozen",
-        "twin",
-        (*fixed_overrides(weights), *kept, *regularisation),
+    return replace(
+        candidate,
+        name=f"{candidate.name} frozen",
+        role="twin",
+        overrides=(*fixed_overrides(weights), *kept, *regularisation),
+        knob=None,
         twin_of=candidate.name,
     )
 

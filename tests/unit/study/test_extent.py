@@ -63,6 +63,19 @@ def test_the_runs_of_a_study_are_within_what_it_said(
     assert announced[-1][0] == 0
 
 
+@given(st.integers(1, 6), st.integers(0, 3))
+@QUICK
+def test_groups_multiply_the_runs(groups: int, extensions: int) -> None:
+    """Breaks if a study of two optimizers announces the runs of one, or forgets those to come."""
+    plan = Plan(lr=1e-3, seeds=2, per_decade=1, extensions=extensions)
+    one, all_of_them = Extent(plan, 7, 2, 2), Extent(plan, 7, 2, 2, groups)
+    for number in ("least", "most_without_extension", "most"):
+        assert getattr(all_of_them, number) == groups * getattr(one, number)
+    least, most = all_of_them.after(4, 1, groups - 1)
+    assert least == (groups - 1) * one.least
+    assert most == one.after(4)[1] + (groups - 1) * one.most
+
+
 def test_the_plan_says_singular_and_plural() -> None:
     """Breaks if a study begins with '1 strategies' or 'about 1 minutes'."""
     plan = Plan(lr=1e-3, seeds=2, per_decade=1, extensions=0)
@@ -98,6 +111,18 @@ def test_seeds_are_as_many_as_the_noise_of_the_tuning_asks_for() -> None:
     assert needed_seeds(math.nan, 0.02) == 10
     n = needed_seeds(0.015, 0.02)
     assert detectable(n) * 0.015 <= math.log1p(0.02) < detectable(n - 1) * 0.015
+
+
+def test_the_plan_names_its_groups() -> None:
+    """Breaks if a user does not learn that factors multiply the runs."""
+    candidates = [Candidate(role, role, ()) for role in ("equal", "strategy")]
+    extent = Extent(Plan(lr=1e-3), 2, 1, 2, 2)
+    names = ("optimizer=adam", "optimizer=sgd")
+    lines = announcement(candidates, extent, 9, "last epoch", names).splitlines()
+    assert lines[1] == (
+        "study: all that 2 times, each tuned and judged by itself: optimizer=adam; optimizer=sgd."
+    )
+    assert lines[2].startswith(f"study: {extent.least} to {extent.most_without_extension} runs")
 
 
 def test_a_study_says_what_its_seeds_can_settle() -> None:

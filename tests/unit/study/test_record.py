@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,29 @@ def test_a_run_without_a_monitor_is_the_worst(record: StudyRecord, summary: dict
     """Breaks if a run that diverged, or left no whole summary, wins or stops the study."""
     run = PlannedRun(DWA, 0.01, 1, 0)
     assert record.monitor(run, finish(record, run, summary)) == math.inf
+
+
+def test_the_runs_of_groups_are_told_apart(record: StudyRecord) -> None:
+    """Breaks if the weights, the failures or the rates of one optimizer decide for another one."""
+    adam, sgd = (replace(SINGLE, group=(("optimizer", name),)) for name in ("adam", "sgd"))
+    for candidate, lr in ((adam, 0.1), (sgd, 1.0)):
+        notes = [f"{candidate.group[0][1]} is slow."]
+        record.begin_group(candidate.group, notes)
+        tasks = {"a": {"final": {"val": {"loss": 0.5}}}}
+        finish(record, PlannedRun(candidate, lr, 1, 0), {"tasks": tasks})
+    assert record.settings_per_task(adam) == [(0.1, ())]
+    assert record.settings_per_task(sgd) == [(1.0, ())]
+    record.write()
+    content = json.loads((record.directory / "study.json").read_text())
+    assert [job["factors"] for job in content["jobs"].values()] == [
+        {"optimizer": "adam"},
+        {"optimizer": "sgd"},
+    ]
+    assert content["notes"] == []
+    assert content["group_notes"] == {
+        "optimizer=adam": ["adam is slow."],
+        "optimizer=sgd": ["sgd is slow."],
+    }
 
 
 @pytest.mark.parametrize("judge", ["final", "best"])
