@@ -224,6 +224,8 @@ class StudySweeper(LaunchingSweeper):
                 if budget.is_open:
                     returns += self.launcher.launch(batch[:1], initial_job_idx=first)
                     study.seconds_per_run = budget.measure(study.seconds_of(returns[0]))
+                    # At once, so that a study that is killed keeps its number of runs.
+                    study.write()
                     budget.check(extent)
                 remaining = batch[len(returns) :]
                 returns += self.launcher.launch(remaining, initial_job_idx=first + len(returns))

@@ -103,7 +103,7 @@ class Conclusions:
 
     @cached_property
     def interactions(self) -> list[Interaction]:
-        """What the methods of studies with factors change at two levels of a factor."""
+        """The changes that methods make at two levels of a factor, of studies with factors."""
         return interactions(self.evidence, self.verdicts)
 
     @cached_property
@@ -236,7 +236,7 @@ def _interaction_row(pair: Interaction) -> dict[str, Any]:
         "factor": pair.factor,
         "level": pair.levels[0],
         "other_level": pair.levels[1],
-        "others": pair.rest,
+        "others": pair.group,
         "strategy": pair.strategy,
         "verdict": pair.kinds[0],
         "other_verdict": pair.kinds[1],

@@ -5,8 +5,10 @@ one level is decided for a strategy as better than equal weights, as no differen
 the other one otherwise. That alone is no evidence: each verdict has its own chance. So *depends* is
 said where, beyond that, the strategy's relative change to equal weights differs between both levels:
 per seed, the difference of the logarithms of both ratios, by Student's two-sided t test at 5 %
-after Holm's correction over all strategies and pairs of levels. *Does not depend* is said where all
-strategies are decided alike at all levels. Everything else is undecided.
+after Holm's correction over all strategies and pairs of levels. A strategy whose runs fail at one
+level has no such difference there: the verdicts themselves then show it, one by its failures.
+*Does not depend* is said where all strategies are decided alike at all levels. Everything else is
+undecided.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from mtl_runner.results.verdict.verdict import (
     HURTS,
     METRICS,
     NO_DIFFERENCE,
+    NOT_APPLICABLE,
     STATIC,
     Verdict,
 )
@@ -43,13 +46,13 @@ DIRECTIONS = {
 
 @dataclass(frozen=True)
 class Interaction:
-    """What a strategy changes at one level of a factor, against another level.
+    """The change that a strategy makes at one level of a factor, and at another one.
 
     Attributes:
         problem: The data set.
         factor: The factor.
         levels: Two of its levels.
-        rest: The levels of the other factors, in words; empty without any.
+        group: The levels of the other factors, in words; empty without any.
         strategy: The strategy.
         kinds: Its verdicts at both levels.
         difference: How its change to equal weights at the second level differs from that at the
@@ -61,7 +64,7 @@ class Interaction:
     problem: str
     factor: str
     levels: tuple[str, str]
-    rest: str
+    group: str
     strategy: str
     kinds: tuple[str, str]
     difference: Paired
@@ -70,7 +73,7 @@ class Interaction:
 
     @property
     def directions(self) -> tuple[str, str]:
-        """What both verdicts say against equal weights; empty where they leave it open."""
+        """The claims of both verdicts against equal weights; empty where they leave it open."""
         first, second = (DIRECTIONS.get(kind, "") for kind in self.kinds)
         return first, second
 
@@ -78,10 +81,11 @@ class Interaction:
     def is_shown(self) -> bool:
         """Whether the verdict was shown to depend on the factor."""
         first, second = self.directions
-        return bool(first and second) and first != second and self.p <= LEVEL
+        # Without a p-value one of them was decided by failed runs, which that verdict has tested.
+        return bool(first and second) and first != second and not self.p > LEVEL
 
     @property
-    def is_alike(self) -> bool:
+    def agrees(self) -> bool:
         """Whether both verdicts are decided, and say the same against equal weights."""
         return bool(self.directions[0]) and len(set(self.directions)) == 1
 
@@ -93,7 +97,11 @@ def interactions(evidence: Evidence, verdicts: Sequence[Verdict]) -> list[Intera
         evidence: The numbers of all data sets, one for every combination of levels.
         verdicts: The verdicts on them.
     """
-    judged = {(v.data, v.strategy): v for v in verdicts if v.role == "strategy"}
+    judged = {
+        (v.data, v.strategy): v
+        for v in verdicts
+        if v.role == "strategy" and v.kind != NOT_APPLICABLE
+    }
     pairs = [
         _interaction(first, second, factor, judged[first.name, name], judged[second.name, name])
         for factor in dict.fromkeys(name for data in evidence.datasets for name, _ in data.factors)
@@ -106,14 +114,14 @@ def interactions(evidence: Evidence, verdicts: Sequence[Verdict]) -> list[Intera
     return [replace(pair, p=p) for pair, p in zip(pairs, corrected, strict=True)]
 
 
-def dependence(found: Sequence[Interaction]) -> list[str]:
+def dependence(pairs: Sequence[Interaction]) -> list[str]:
     """Return a sentence for every factor of every problem: does the verdict depend on it?
 
     Args:
-        found: What the strategies change at pairs of levels.
+        pairs: What the strategies change at pairs of levels.
     """
     groups: dict[tuple[str, str], list[Interaction]] = {}
-    for interaction in found:
+    for interaction in pairs:
         groups.setdefault((interaction.problem, interaction.factor), []).append(interaction)
     several = len({problem for problem, _ in groups}) > 1
     return [
@@ -124,9 +132,13 @@ def dependence(found: Sequence[Interaction]) -> list[str]:
 
 def _differ_only_in(factor: str, first: DatasetEvidence, second: DatasetEvidence) -> bool:
     """Return whether two groups of a study differ in one factor alone."""
-    levels, further = dict(first.factors), dict(second.factors)
-    differing = [name for name, level in levels.items() if level != further.get(name)]
-    return first.problem == second.problem and len(levels) == len(further) and differing == [factor]
+    first_levels, second_levels = dict(first.factors), dict(second.factors)
+    differing = [name for name, level in first_levels.items() if level != second_levels.get(name)]
+    return (
+        first.problem == second.problem
+        and len(first_levels) == len(second_levels)
+        and differing == [factor]
+    )
 
 
 def _interaction(
@@ -136,8 +148,9 @@ def _interaction(
     at_first: Verdict,
     at_second: Verdict,
 ) -> Interaction:
-    changes, further = _changes(first, at_first.strategy), _changes(second, at_second.strategy)
-    values = [further[r] - change for r, change in changes.items() if r in further]
+    changes = _changes(first, at_first.strategy)
+    second_changes = _changes(second, at_second.strategy)
+    values = [second_changes[r] - c for r, c in changes.items() if r in second_changes]
     enough = len(values) >= FEWEST
     p_value = 2 * min(exceedance(values, 0.0), exceedance([-v for v in values], 0.0))
     return Interaction(
@@ -160,18 +173,18 @@ def _changes(data: DatasetEvidence, name: str) -> Mapping[str, float]:
     return {} if equal is None else relative_changes(data, strategy, equal)
 
 
-def _sentence(factor: str, found: Sequence[Interaction]) -> str:
-    levels = list(dict.fromkeys(level for pair in found for level in pair.levels))
+def _sentence(factor: str, pairs: Sequence[Interaction]) -> str:
+    levels = list(dict.fromkeys(level for pair in pairs for level in pair.levels))
     all_levels = f"{factor} {listed(levels)}"
-    if shown := [pair for pair in found if pair.is_shown]:
+    if shown := [pair for pair in pairs if pair.is_shown]:
         return f"The verdict depends on the {factor}: {'; '.join(map(_shown, shown))}."
-    if all(pair.is_alike for pair in found):
-        said = {(pair.strategy, pair.directions[0]) for pair in found}
+    if all(pair.agrees for pair in pairs):
+        directions = {(pair.strategy, pair.directions[0]) for pair in pairs}
         by_direction: dict[str, dict[str, None]] = {}
-        for pair in found:
+        for pair in pairs:
             # Where the other factors matter, a strategy is named with their levels.
-            is_mixed = sum(name == pair.strategy for name, _ in said) > 1
-            name = f"{pair.strategy} ({pair.rest})" if is_mixed else pair.strategy
+            is_mixed = sum(name == pair.strategy for name, _ in directions) > 1
+            name = f"{pair.strategy} ({pair.group})" if is_mixed else pair.strategy
             by_direction.setdefault(pair.directions[0], {})[name] = None
         parts = [
             f"{listed(list(names))} {'is' if len(names) == 1 else 'are'} {direction}"
@@ -180,25 +193,26 @@ def _sentence(factor: str, found: Sequence[Interaction]) -> str:
         return (
             f"The verdict does not depend on the {factor}: with {all_levels}, {'; '.join(parts)}."
         )
-    open_pairs = dict.fromkeys(pair.strategy for pair in found if not pair.is_alike)
-    return f"Whether the verdict depends on the {factor} is undecided for {listed(list(open_pairs))}, with {all_levels}.{_largest(found)}"
+    open_pairs = dict.fromkeys(pair.strategy for pair in pairs if not pair.agrees)
+    return f"Whether the verdict depends on the {factor} is undecided for {listed(list(open_pairs))}, with {all_levels}.{_largest(pairs)}"
 
 
 def _shown(pair: Interaction) -> str:
     (first, second), (a, b) = pair.levels, pair.directions
-    rest = f" ({pair.rest})" if pair.rest else ""
-    return f"{pair.strategy}{rest} is {a} with {pair.factor} {first}, and {b} with {second}, where {_size(pair)}"
+    group = f" ({pair.group})" if pair.group else ""
+    size = f", where {_size(pair)}" if pair.difference.known else ""
+    return f"{pair.strategy}{group} is {a} with {pair.factor} {first}, and {b} with {second}{size}"
 
 
-def _largest(found: Sequence[Interaction]) -> str:
+def _largest(pairs: Sequence[Interaction]) -> str:
     """Return a sentence on the largest difference between two levels; empty without a number."""
-    known = [pair for pair in found if pair.difference.known]
+    known = [pair for pair in pairs if pair.difference.known]
     if not known:
         return ""
     pair = max(known, key=lambda pair: abs(math.log1p(pair.difference.mean)))
-    rest = f" ({pair.rest})" if pair.rest else ""
+    group = f" ({pair.group})" if pair.group else ""
     first, second = pair.levels
-    return f" The largest difference: with {pair.factor} {second} instead of {first}{rest}, {_size(pair)} for {pair.strategy}."
+    return f" The largest difference: with {pair.factor} {second} instead of {first}{group}, {_size(pair)} for {pair.strategy}."
 
 
 def _size(pair: Interaction) -> str:

@@ -71,7 +71,7 @@ def sweep(tmp_path: Path) -> Iterator[Sweep]:
     with initialize_config_dir(str(conf_directory()), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
 
-        def run(launcher: Launcher, *options: str, **study: list[Any]) -> list[JobReturn]:
+        def run(launcher: Launcher, *options: str, **study: Any) -> list[JobReturn]:
             swept = [option for option in options if "," in option]
             single = [option for option in (*DATA, *SMALL, *options) if "," not in option]
             config = loader.load_configuration(
@@ -189,6 +189,29 @@ def test_every_group_is_a_study_of_its_own(sweep: Sweep, tmp_path: Path) -> None
         for group in dict.fromkeys(groups)
     }
     assert len(set(map(tuple, final.values()))) == 1, "the same seeds everywhere"
+
+
+def test_a_time_is_turned_into_runs_before_the_second_run(sweep: Sweep, tmp_path: Path) -> None:
+    """Breaks if a study that is killed in its first round has other runs when it goes on."""
+
+    class Timed(RecordingLauncher):
+        """A launcher whose runs take a second each, which reads the record before each launch."""
+
+        def launch(
+            self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+        ) -> Sequence[JobReturn]:
+            if initial_job_idx == 1:
+                recorded.append(json.loads((self.folder / "study.json").read_text()))
+                raise KeyboardInterrupt
+            returns = super().launch(job_overrides, initial_job_idx)
+            summary = self.folder / f"{initial_job_idx}_run" / "summary.json"
+            write_json(summary, {"monitor": {"final": 1.0}, "time": {"seconds": 0.7}})
+            return returns
+
+    recorded: list[dict[str, Any]] = []
+    with pytest.raises(KeyboardInterrupt):
+        sweep(Timed(tmp_path / "sweep"), "weighting=dwa,famo", budget="20 minutes")
+    assert recorded[0]["seconds_per_run"] == pytest.approx(1.0)  # with the start of a run
 
 
 def test_a_stopped_study_knows_what_it_began(sweep: Sweep, tmp_path: Path) -> None:

@@ -52,7 +52,29 @@ def test_a_strategy_that_helps_under_one_optimizer_alone_depends_on_it() -> None
     # 1 / 0.9 is 11 % more; the noise of both levels is the same here, so that it hardly counts.
     assert by_name["dwa"].difference.mean == pytest.approx(1 / 0.9 - 1, abs=1e-3)
     assert by_name["famo"].difference.mean == pytest.approx(0.0, abs=1e-9)
-    assert (by_name["dwa"].is_shown, by_name["famo"].is_alike) == (True, True)
+    assert (by_name["dwa"].is_shown, by_name["famo"].agrees) == (True, True)
+
+
+def test_a_strategy_that_fails_at_one_level_depends_on_it() -> None:
+    """Breaks if a strategy that diverges under SGD alone leaves a reader in doubt."""
+    failing = strategy("dwa", "strategy", seeds=8, failed=range(8))
+    adam, sgd = group({"dwa": -10.0}, optimizer="adam"), group({"dwa": 0.0}, optimizer="sgd")
+    kept = tuple(failing if s.name == "dwa" else s for s in sgd.strategies)
+    assert sentences(adam, replace(sgd, strategies=kept)) == [
+        "The verdict depends on the optimizer: dwa is better than equal weights with optimizer adam, "
+        "and worse than equal weights with sgd."
+    ]
+
+
+def test_a_strategy_that_does_not_apply_at_a_level_says_nothing_there() -> None:
+    """Breaks if a method that needs Adam makes the verdict depend on the optimizer."""
+    refused = strategy("dwa", "strategy", seeds=0, refused={"seed=0": "It needs Adam."})
+    adam = group({"dwa": -10.0, "famo": 0.0}, optimizer="adam")
+    sgd = group({"dwa": 0.0, "famo": 0.0}, optimizer="sgd")
+    kept = tuple(refused if s.name == "dwa" else s for s in sgd.strategies)
+    (line,) = sentences(adam, replace(sgd, strategies=kept))
+    assert line.startswith("The verdict does not depend on the optimizer: with optimizer adam and")
+    assert line.endswith(" sgd, famo is no different from equal weights.")
 
 
 def test_the_same_verdict_everywhere_does_not_depend() -> None:
