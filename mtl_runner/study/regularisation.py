@@ -76,7 +76,7 @@ def regularisation_note(
         >>> equal = Candidate("equal", "equal", ())
         >>> tuning = {"equal": Tuning(1, [Trial(1e-3, ("model.dropout=0.1",), (0.4,))])}
         >>> regularisation_note(plan, [equal], tuning, {"equal": 0.5})
-        'Regularisation (model.dropout) was chosen by 1 of 1 candidate; it lowered the monitor of the tuning by 20 % for equal weights.'
+        'Regularisation (model.dropout) was chosen by 1 of 1 candidate; it lowered the monitor of the tuning by 20.0 % for equal weights.'
     """
     keys = ", ".join(key for key, _ in plan.regularisation)
     chosen = [c for c in candidates if plan.regularising(tuning[c.name].settled.extra_overrides)]
@@ -89,6 +89,6 @@ def regularisation_note(
         ]
         if falls:
             median = f" (median of {len(falls)})" if len(falls) > 1 else ""
-            parts.append(f"{100 * statistics.median(falls):.2g} % for {name}{median}")
+            parts.append(f"{100 * statistics.median(falls):.1f} % for {name}{median}")
     lowered = f"; it lowered the monitor of the tuning by {', '.join(parts)}" if parts else ""
     return f"Regularisation ({keys}) was chosen by {len(chosen)} of {counted(len(candidates), 'candidate')}{lowered}."

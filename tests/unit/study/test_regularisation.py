@@ -97,8 +97,8 @@ def test_a_note_says_how_much_regularisation_did() -> None:
     protocol, _ = play()
     assert protocol.notes == [
         "Regularisation (optimizer.weight_decay, model.dropout) was chosen by 2 of 5 candidates; it lowered "
-        "the monitor of the tuning by 30 % for equal weights, 10 % for the strategies (median of 2), "
-        "0 % for the fixed weightings, 0 % for single-task training."
+        "the monitor of the tuning by 30.0 % for equal weights, 10.0 % for the strategies (median of 2), "
+        "0.0 % for the fixed weightings, 0.0 % for single-task training."
     ]
 
 
