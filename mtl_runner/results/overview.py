@@ -61,6 +61,10 @@ def overview(
             use = conclusions.recommendation(data.name)
             lines = [*([use.sentences] if use else []), *lines[1:]]
             blocks.append(_list(plain(heading), [plain(line) for line in lines], markdown))
+        if lines := conclusions.remarks(data.name):
+            blocks.append(_list("Beside the verdict:", [plain(line) for line in lines], markdown))
+    if lines := conclusions.across:
+        blocks.append(_list("Over all data sets:", [plain(line) for line in lines], markdown))
     if under_way := conclusions.records.under_way:
         blocks.append(plain(_under_way(under_way)))
     if unfinished := conclusions.records.stopped:

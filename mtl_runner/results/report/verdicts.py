@@ -75,12 +75,14 @@ class VerdictPart:
         leader: Which strategy is best so far, where there is no verdict.
         datasets: The verdicts per data set.
         missing: What a fair comparison would have and this one lacks.
+        remarks: What there is to say beside the verdicts.
     """
 
     reason: str = ""
     leader: str = ""
     datasets: Sequence[DatasetVerdicts] = ()
     missing: Sequence[str] = ()
+    remarks: Sequence[str] = ()
 
 
 def verdict_part(
@@ -117,6 +119,7 @@ def _part(conclusions: Conclusions, colours: Colours) -> VerdictPart:
             text[:1].upper() + text[1:],
             _leader(conclusions),
             missing=[line for line in missing if line != reason],
+            remarks=_remarks(conclusions),
         )
     parts = []
     for data in conclusions.evidence.datasets:
@@ -135,7 +138,18 @@ def _part(conclusions: Conclusions, colours: Colours) -> VerdictPart:
                 max(0, len(in_order) - LISTED),
             )
         )
-    return VerdictPart(datasets=parts, missing=missing)
+    return VerdictPart(datasets=parts, missing=missing, remarks=_remarks(conclusions))
+
+
+def _remarks(conclusions: Conclusions) -> list[str]:
+    """Return what there is to say beside the verdicts, each with its data set if several."""
+    names = [data.name for data in conclusions.records.datasets]
+    lines = [
+        f"{f'{name}: ' if len(names) > 1 else ''}{line}"
+        for name in names
+        for line in conclusions.remarks(name)
+    ]
+    return [*conclusions.across, *lines]
 
 
 def _leader(conclusions: Conclusions) -> str:

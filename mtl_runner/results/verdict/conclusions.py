@@ -22,6 +22,7 @@ from mtl_runner.results.verdict.recommendation import (
     joint_training_hurts,
     recommend,
 )
+from mtl_runner.results.verdict.remarks import across_sentences, remarks
 from mtl_runner.results.verdict.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -88,6 +89,24 @@ class Conclusions:
             ]
         ]
         return list(dict.fromkeys(filter(None, [*lacking, *data.notes, self.note])))
+
+    def remarks(self, data: str) -> list[str]:
+        """Return what there is to say about a data set beside its verdicts, a sentence each."""
+        return self._remarks.get(data, [])
+
+    @cached_property
+    def _remarks(self) -> dict[str, list[str]]:
+        """The remarks on every data set: the curves of its runs are read once."""
+        runs = {data.name: data for data in self.records.datasets}
+        return {
+            data.name: remarks(runs[data.name], data, self.evidence.at, self.margins[data.name])
+            for data in self.evidence.datasets
+        }
+
+    @cached_property
+    def across(self) -> list[str]:
+        """The sentences over all data sets; none unless three at least have the same strategies."""
+        return across_sentences(self.evidence.datasets)
 
     def quantity(self, data: str) -> str:
         """Return in words what the verdicts on a data set judge; empty where there is none."""
