@@ -18,7 +18,21 @@ from mtl_runner.results.records.run import Run
 from mtl_runner.results.statistics.differences import percentage
 from mtl_runner.results.statistics.paired import Paired, paired
 
-Trajectory = Sequence[tuple[float, float]]  # (training loss, validation loss) per evaluation
+Curve = Sequence[tuple[float, float]]  # (epoch, loss)
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """The losses of one task in one run, up to the evaluation that judges it.
+
+    Attributes:
+        train: Training losses, each at the middle of the batches that it is the mean of: a run that
+            learns fast has left that loss behind when the epoch ends.
+        validation: Validation losses, each at its evaluation.
+    """
+
+    train: Curve
+    validation: Curve
 
 
 @dataclass(frozen=True)
@@ -51,21 +65,25 @@ def generalisation_gaps(data: DatasetRuns, evidence: DatasetEvidence, at: str) -
         single-task runs.
     """
     runs = {strategy.name: strategy.runs for strategy in data.strategies}
-    joint = evidence.of_role("equal")
-    if len(joint) != 1 or len(data.tasks) < 2:
+    equal_weights = evidence.of_role("equal")
+    if len(equal_weights) != 1 or len(data.tasks) < 2:
         return []
     curves: dict[int, RecordedCurves] = {}
     gaps = []
     for task in data.tasks:
-        single = evidence.best_single_task(task)
-        if single is None:
+        best = evidence.best_single_task(task)
+        if best is None:
             continue
         pairs = [
-            [trajectory(_curves(curves, run), run, task, at) for run in pair]
-            for pair in _pairs(runs.get(joint[0].name, {}), runs.get(single.name, {}))
+            tuple(trajectory(_curves(curves, run), run, task, at) for run in pair)
+            for pair in _pairs(runs.get(equal_weights[0].name, {}), runs.get(best.name, {}))
         ]
-        harms = [_log_ratio(pair[0][-1][1], pair[1][-1][1]) for pair in pairs if all(pair)]
-        equal = [at_equal_training_loss(*pair) for pair in pairs]
+        harms = [
+            _log_ratio(joint.validation[-1][1], single.validation[-1][1])
+            for joint, single in pairs
+            if joint.validation and single.validation
+        ]
+        equal = [at_equal_training_loss(joint, single) for joint, single in pairs]
         gap = Gap(
             task,
             percentage(paired(harms, tested=False)),
@@ -76,8 +94,8 @@ def generalisation_gaps(data: DatasetRuns, evidence: DatasetEvidence, at: str) -
     return gaps
 
 
-def trajectory(curves: RecordedCurves, run: Run, task: str, at: str) -> list[tuple[float, float]]:
-    """Return training and validation loss of a task at every evaluation up to the judged one.
+def trajectory(curves: RecordedCurves, run: Run, task: str, at: str) -> Trajectory:
+    """Return the losses of a task at every evaluation up to the judged one.
 
     Args:
         curves: The curves of the run.
@@ -85,49 +103,66 @@ def trajectory(curves: RecordedCurves, run: Run, task: str, at: str) -> list[tup
         task: The task.
         at: ``final`` or ``best``.
     """
-    train, validation = (curves.curve(split, task, "loss") for split in ("train", "val"))
     best = run.summary.monitor.best_epoch
     epoch = best.get(task) if isinstance(best, Mapping) else best
     judged = math.inf if at == "final" or epoch is None else epoch
-    epochs = sorted(e for e in train.keys() & validation.keys() if e <= judged)
-    return [(train[e], validation[e]) for e in epochs]
+    train, validation = (
+        [(e, loss) for e, loss in sorted(curves.curve(split, task, "loss").items()) if e <= judged]
+        for split in ("train", "val")
+    )
+    ends = [0.0, *(e for e, _ in train)]
+    # A row is the mean over the batches since the row before, but not of an epoch before.
+    begins = [max(before, math.ceil(end) - 1) for before, end in itertools.pairwise(ends)]
+    middles = [((begin + end) / 2, loss) for begin, (end, loss) in zip(begins, train, strict=True)]
+    return Trajectory(middles, validation)
 
 
 def at_equal_training_loss(joint: Trajectory, single: Trajectory) -> float:
     """Return the log ratio of the validation losses where the training losses are first the same.
 
-    It is the lowest training loss that both have reached; between evaluations both losses are
-    interpolated linearly.
+    It is the lowest training loss that both have reached. In between, losses are interpolated
+    geometrically, as they fall.
 
     Args:
-        joint: Training and validation loss per evaluation of one run.
-        single: The same of the other run.
+        joint: The losses of one run.
+        single: Those of the other run.
 
     Returns:
-        The logarithm of joint over single; NaN where one was below that training loss at its first
-        evaluation already, or a loss is not positive.
+        The logarithm of joint over single; NaN where one was below that training loss before its
+        first evaluation, or a loss is not positive.
 
     Example:
-        >>> joint = [(1.0, 1.2), (0.5, 0.6)]
-        >>> single = [(1.0, 1.0), (0.2, 0.2)]
-        >>> round(math.exp(at_equal_training_loss(joint, single)), 6)
-        1.2
+        >>> joint = Trajectory([(0.5, 1.0), (1.5, 0.25)], [(1.0, 0.6), (2.0, 0.2)])
+        >>> single = Trajectory([(0.5, 0.5), (1.5, 0.05)], [(0.5, 0.5), (1.5, 0.05)])
+        >>> round(math.exp(at_equal_training_loss(joint, single)), 3)
+        1.386
     """
-    if not joint or not single:
+    if not joint.train or not single.train:
         return math.nan
-    level = max(min(train for train, _ in run) for run in (joint, single))
-    return _log_ratio(_validation_at(joint, level), _validation_at(single, level))
+    level = max(min(loss for _, loss in run.train) for run in (joint, single))
+    losses = [_at(run.validation, _first_at(run.train, level)) for run in (joint, single)]
+    return _log_ratio(*losses)
 
 
-def _validation_at(run: Trajectory, level: float) -> float:
-    """Return the validation loss where the training loss first falls to a level."""
-    train, validation = run[0]
-    if train <= level:
-        return validation if train == level else math.nan
-    for (before, above), (after, below) in itertools.pairwise(run):
-        if after <= level:
-            share = (before - level) / (before - after)
-            return above + share * (below - above)
+def _first_at(curve: Curve, level: float) -> float:
+    """Return when a curve first falls to a level; NaN where it begins below it."""
+    if curve[0][1] == level:
+        return curve[0][0]
+    for (before, above), (after, below) in itertools.pairwise(curve):
+        if below <= level < above:
+            share = _log_ratio(level, above) / _log_ratio(below, above)
+            return before + share * (after - before)
+        if above < level:
+            break
+    return math.nan
+
+
+def _at(curve: Curve, epoch: float) -> float:
+    """Return the loss of a curve at an epoch; NaN outside of it."""
+    for (before, first), (after, second) in itertools.pairwise(curve):
+        if before <= epoch <= after:
+            share = (epoch - before) / (after - before)
+            return first * math.exp(share * _log_ratio(second, first))
     return math.nan
 
 

@@ -20,7 +20,7 @@ from mtl_runner.results.statistics.paired import LEVEL, Paired
 from mtl_runner.results.statistics.preferences import preference_ranks
 from mtl_runner.results.text import number
 from mtl_runner.results.verdict.verdict import FEWEST
-from mtl_runner.results.verdict.wording import interval_words, listed, worth
+from mtl_runner.results.verdict.wording import interval_words, listed, short, worth
 
 LISTED = 6  # tasks, or strategies, of which a sentence tells
 FEWEST_RANKED = 3  # strategies; the better of two needs no rank
@@ -75,7 +75,7 @@ def interference_sentence(data: DatasetRuns, evidence: DatasetEvidence) -> str:
     ):
         known = [value for values in measured if math.isfinite(value := _of(values, name))]
         if known:
-            parts.append(words.format(number(statistics.median(known), 2)))
+            parts.append(words.format(short(statistics.median(known))))
     return f"Gradients of the tasks under equal weights ({counted(len(cosines), 'run')}, validation rows): {listed(parts)}."
 
 
@@ -149,16 +149,23 @@ def _place_of_harm(gap: Gap, margin: float) -> str:
     equal = gap.at_equal_loss
     if equal.count < FEWEST or not equal.known:
         return ""
-    if equal.low > 0:
-        is_less = equal.high < gap.harm.low
-        return "in generalisation" + (", and the rest in optimisation" if is_less else "")
-    return "in optimisation" if equal.high <= margin else ""
+    if equal.high <= margin:
+        return "in optimisation"
+    if not equal.low > 0:
+        return ""
+    if equal.high >= gap.harm.low:
+        return "in generalisation"
+    half = math.log1p(equal.mean) >= math.log1p(gap.harm.mean) / 2
+    return "mostly in generalisation" if half else "mostly in optimisation"
 
 
 def _higher(change: Paired) -> str:
     """Return a relative change of a loss: ``8 % higher (95 % interval: 5 to 11 % higher)``."""
     text = f"{worth(change.mean, 'loss')} ({interval_words(change, 'loss')})"
-    return text.replace("better", "lower").replace("worse", "higher")
+    words = {"better": "lower", "worse": "higher", "times the loss": "times as high"}
+    for word, of_a_loss in words.items():
+        text = text.replace(word, of_a_loss)
+    return text
 
 
 def _friedman(across: Across) -> str:

@@ -12,44 +12,68 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mtl_runner.results.records.curves import RecordedCurves
 from mtl_runner.results.records.dataset import Records
 from mtl_runner.results.records.evidence import gather
+from mtl_runner.results.records.run import Run
 from mtl_runner.results.statistics.generalisation import (
     Gap,
+    Trajectory,
     at_equal_training_loss,
     generalisation_gaps,
+    trajectory,
 )
 from tests.unit.results.run_builders import COLUMNS, write_run
 
 EPOCHS = 12
 
 
-def test_between_evaluations_losses_are_interpolated() -> None:
-    """Breaks if the losses of different training losses are compared.
-
-    Both have reached .4: the first halfway between its last two evaluations.
-    """
-    joint = [(1.0, 1.0), (0.6, 0.9), (0.2, 0.7)]
-    single = [(1.0, 0.9), (0.4, 0.4)]
-    assert math.exp(at_equal_training_loss(joint, single)) == pytest.approx(0.8 / 0.4)
+def falling(rate: float, start: float = 0.5, epochs: int = 20, factor: float = 1.0) -> Trajectory:
+    """Return losses that fall exponentially, by both their curves the same function of the epoch."""
+    return Trajectory(
+        [(start + e, math.exp(-rate * (start + e))) for e in range(epochs)],
+        [(1.0 + e, factor * math.exp(-rate * (1 + e))) for e in range(epochs)],
+    )
 
 
-@given(
-    st.lists(st.floats(0.1, 10.0), min_size=2, max_size=6),
-    st.lists(st.floats(0.1, 10.0), min_size=2, max_size=6),
+@given(st.floats(0.05, 1.0), st.floats(0.05, 1.0), st.floats(0.5, 2.0))
+def test_a_run_that_is_only_slower_does_not_generalise_worse(
+    slow: float, fast: float, factor: float
+) -> None:
+    """Breaks if the losses of different moments or training losses are compared."""
+    gap = at_equal_training_loss(falling(slow, factor=factor), falling(fast))
+    assert gap == pytest.approx(math.log(factor), abs=1e-9) or math.isnan(gap)
+
+
+def test_losses_that_no_two_runs_had_together_are_not_compared() -> None:
+    """Breaks if a curve is drawn beyond its ends, or through 0."""
+    low = Trajectory([(0.5, 0.2), (1.5, 0.1)], [(1.0, 0.2), (2.0, 0.1)])
+    high = Trajectory([(0.5, 1.0), (1.5, 0.5)], [(1.0, 0.9), (2.0, 0.4)])
+    assert math.isnan(at_equal_training_loss(high, low))
+    assert math.isnan(at_equal_training_loss(Trajectory([], []), low))
+    zero = Trajectory(low.train, [(1.0, 0.2), (2.0, 0.0)])
+    assert math.isnan(at_equal_training_loss(zero, low))
+
+
+@pytest.mark.parametrize(
+    ("epochs", "middles"),
+    [
+        ([1, 2, 3], [0.5, 1.5, 2.5]),
+        ([1, 5, 10], [0.5, 4.5, 9.5]),
+        ([0.5, 1, 1.5], [0.25, 0.75, 1.25]),
+        ([0.8, 1.2, 2], [0.4, 1.1, 1.6]),
+    ],
 )
-def test_runs_on_one_line_of_losses_do_not_differ(first: list[float], second: list[float]) -> None:
-    """Breaks if a run that is only slower seems to generalise worse."""
-    top = max(*first, *second) + 1
-    joint, single = ([(t, 2 * t + 1) for t in (top, *trained)] for trained in (first, second))
-    assert at_equal_training_loss(joint, single) == pytest.approx(0.0, abs=1e-9)
-
-
-def test_a_run_that_began_lower_has_no_equal_training_loss() -> None:
-    """Breaks if losses are compared that no two runs ever had together."""
-    assert math.isnan(at_equal_training_loss([(1.0, 1.0), (0.5, 0.5)], [(0.2, 0.2), (0.1, 0.1)]))
-    assert math.isnan(at_equal_training_loss([], [(0.2, 0.2)]))
-    assert math.isnan(at_equal_training_loss([(1.0, 0.0)], [(1.0, 1.0)]))
+def test_a_training_loss_stands_in_the_middle_of_its_batches(
+    epochs: list[float], middles: list[float]
+) -> None:
+    """Breaks if a run that learns fast seems to generalise better, as its mean lags behind."""
+    rows = [[str(epoch), "1.0"] for epoch in epochs]
+    curves = RecordedCurves({"epoch": 0, "loss": 1}, {("train", "a"): rows, ("val", "a"): rows})
+    run = Run(Path(), "finished", "", {}, {})
+    found = trajectory(curves, run, "a", "final")
+    assert [time for time, _ in found.train] == pytest.approx(middles)
+    assert [time for time, _ in found.validation] == epochs
 
 
 Curve = Callable[[int], tuple[float, float]]  # (training loss, validation loss) at an epoch
@@ -68,13 +92,13 @@ def write_curves(directory: Path, curves: dict[str, Curve]) -> None:
 
 
 def slow(epoch: int) -> tuple[float, float]:
-    """Return losses that fall half as fast as those of :func:`fast`, to the same line."""
-    return 2.0 ** (-epoch / 2), 2.0 ** (-epoch / 2) + 0.1
+    """Return losses that fall half as fast as those of :func:`fast`, on the same way."""
+    return 2.0 ** (-(epoch - 0.5) / 2), 2.0 ** (-epoch / 2)
 
 
 def fast(epoch: int) -> tuple[float, float]:
     """Return losses that fall fast."""
-    return 2.0**-epoch, 2.0**-epoch + 0.1
+    return 2.0 ** -(epoch - 0.5), 2.0**-epoch
 
 
 def gaps_of(folder: Path, joint: Sequence[Curve], single: Curve, best_epoch: int = 0) -> list[Gap]:
