@@ -86,7 +86,11 @@ def gap_sentences(gaps: Sequence[Gap], margin: float) -> list[str]:
         gaps: Joint beside single-task training, by task.
         margin: The relative difference that is of no interest.
     """
-    harmed = [gap for gap in gaps if gap.harm.count >= FEWEST and gap.harm.low > 0]
+    harmed = [
+        gap
+        for gap in gaps
+        if gap.harm.count >= FEWEST and gap.harm.low > 0 and gap.harm.mean > margin
+    ]
     harmed.sort(key=lambda gap: -gap.harm.mean)
     placed = [(gap, place) for gap in harmed if (place := _place_of_harm(gap, margin))]
     return [
@@ -151,12 +155,14 @@ def _place_of_harm(gap: Gap, margin: float) -> str:
         return ""
     if equal.high <= margin:
         return "in optimisation"
+    if equal.low > 0 and equal.high >= gap.harm.low:
+        return "in generalisation"
+    if math.log1p(equal.high) < math.log1p(gap.harm.low) / 2:
+        return "mostly in optimisation"
     if not equal.low > 0:
         return ""
-    if equal.high >= gap.harm.low:
-        return "in generalisation"
-    half = math.log1p(equal.mean) >= math.log1p(gap.harm.mean) / 2
-    return "mostly in generalisation" if half else "mostly in optimisation"
+    is_half = math.log1p(equal.low) > math.log1p(gap.harm.high) / 2
+    return "mostly in generalisation" if is_half else "in both"
 
 
 def _higher(change: Paired) -> str:
