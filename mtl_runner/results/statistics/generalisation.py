@@ -162,7 +162,7 @@ def _at(curve: Curve, epoch: float) -> float:
     for (before, first), (after, second) in itertools.pairwise(curve):
         if before <= epoch <= after:
             share = (epoch - before) / (after - before)
-            return first * math.exp(share * _log_ratio(second, first))
+            return math.exp((1 - share) * _log(first) + share * _log(second))
     return math.nan
 
 
@@ -183,4 +183,9 @@ def _curves(known: dict[int, RecordedCurves], run: Run) -> RecordedCurves:
 
 
 def _log_ratio(loss: float, base: float) -> float:
-    return math.log(loss / base) if loss > 0 and base > 0 and loss < math.inf else math.nan
+    return _log(loss) - _log(base)
+
+
+def _log(loss: float) -> float:
+    """Return the logarithm of a loss; NaN where it is not positive or not finite."""
+    return math.log(loss) if 0 < loss < math.inf else math.nan

@@ -31,7 +31,8 @@ def interquartile(changes: Sequence[Sequence[float]], seed: int = 0) -> tuple[fl
         >>> round(interquartile([[0.1, 0.1], [0.1, 5.0]])[0], 6)
         0.1
     """
-    strata = [np.log1p(np.asarray(values, dtype=float)) for values in changes if len(values)]
+    with np.errstate(divide="ignore"):  # a loss of 0 is a change of -1, infinitely better
+        strata = [np.log1p(np.asarray(values, dtype=float)) for values in changes if len(values)]
     if not strata:
         return math.nan, math.nan, math.nan
     generator = np.random.default_rng(seed)

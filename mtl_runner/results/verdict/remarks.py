@@ -23,6 +23,7 @@ from mtl_runner.results.verdict.verdict import FEWEST
 from mtl_runner.results.verdict.wording import interval_words, listed, short, worth
 
 LISTED = 6  # tasks, or strategies, of which a sentence tells
+LARGE = 1000  # a ratio from which on it has no decimals
 FEWEST_RANKED = 3  # strategies; the better of two needs no rank
 
 
@@ -75,7 +76,8 @@ def interference_sentence(data: DatasetRuns, evidence: DatasetEvidence) -> str:
     ):
         known = [value for values in measured if math.isfinite(value := _of(values, name))]
         if known:
-            parts.append(words.format(short(statistics.median(known))))
+            median = statistics.median(known)
+            parts.append(words.format(short(median) if median < LARGE else f"{median:,.0f}"))
     return f"Gradients of the tasks under equal weights ({counted(len(cosines), 'run')}, validation rows): {listed(parts)}."
 
 

@@ -15,6 +15,7 @@ from mtl_runner.experiment.build import build
 from mtl_runner.runs.interference import BATCHES, interference
 from mtl_runner.runs.predictor import load
 from mtl_runner.runs.runner import run
+from mtl_runner.runs.stacked import StackedRuns
 from tests.unit.runs.small_runs import tiny_request
 
 
@@ -100,3 +101,23 @@ def test_the_run_does_not_notice(tmp_path: Path) -> None:
 def test_tasks_that_share_nothing_do_not_interfere(tmp_path: Path) -> None:
     """Breaks if single-task runs record a number that is about nothing."""
     assert measured(tmp_path, "weighting=single_task") == {}
+
+
+def test_a_run_of_a_stack_measures_what_it_measures_alone(tmp_path: Path) -> None:
+    """Breaks if a replica is measured with another's parameters, or keeps runs out of a stack."""
+    options = ("model=mlp", "trainer.epochs=2", "record.interference=true")
+    requests = {
+        seed: tiny_request(tmp_path / str(seed), *options[: 3 - (seed == 2)], f"seed={seed}")
+        for seed in range(3)
+    }
+    runs = StackedRuns(requests, memory=2e9)
+    runs.run()
+    assert (sorted(runs.outcomes), runs.not_stacked) == ([0, 1, 2], {})
+    stacked, other, none = (
+        json.loads((request.directory / "summary.json").read_text()).get("interference")
+        for request in requests.values()
+    )
+    assert none is None
+    assert stacked["cosine"] != other["cosine"]
+    alone = measured(tmp_path / "alone", *options[:2], "seed=0")
+    assert stacked == pytest.approx(alone, rel=1e-3)

@@ -55,6 +55,14 @@ def test_losses_that_no_two_runs_had_together_are_not_compared() -> None:
     assert math.isnan(at_equal_training_loss(zero, low))
 
 
+@given(st.lists(st.floats(allow_nan=True), min_size=4, max_size=4))
+def test_whatever_a_file_holds_is_a_number_or_unknown(losses: list[float]) -> None:
+    """Breaks if one odd loss in metrics.csv costs the whole comparison."""
+    curve = [(0.5 + e, loss) for e, loss in enumerate(losses)]
+    gap = at_equal_training_loss(Trajectory(curve, curve), falling(0.5))
+    assert math.isnan(gap) or math.isfinite(gap)
+
+
 @pytest.mark.parametrize(
     ("epochs", "middles"),
     [
