@@ -66,9 +66,13 @@ def overview(
                 *([tuning] if tuning else []),
             ]
             blocks.append(_list(plain(heading), [plain(line) for line in lines], markdown))
+        if lines := conclusions.remarks(data.name):
+            blocks.append(_list("Beside the verdict:", [plain(line) for line in lines], markdown))
     if lines := conclusions.dependence:
         title = "Across the factors of the study:"
         blocks.append(_list(title, [plain(line) for line in lines], markdown))
+    if lines := conclusions.across:
+        blocks.append(_list("Over all data sets:", [plain(line) for line in lines], markdown))
     if under_way := conclusions.records.under_way:
         blocks.append(plain(_under_way(under_way)))
     if unfinished := conclusions.records.stopped:

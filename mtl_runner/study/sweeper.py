@@ -198,6 +198,7 @@ class StudySweeper(LaunchingSweeper):
             later: How many groups follow.
         """
         tuning = options_of_tuning(common, self.sweep_config)
+        measured = options_of_equal_weights(common)
         all_returns: list[JobReturn] = []
         rounds = protocol.rounds()
         monitors: Sequence[float] | None = None
@@ -210,6 +211,7 @@ class StudySweeper(LaunchingSweeper):
                 [
                     *(o for o in common if run.data_seed is None or not _is_data_seed(o)),
                     *([] if run.final else tuning),
+                    *(measured if run.final and run.candidate.role == "equal" else []),
                     *map(override_or_add, run.overrides),
                 ]
                 for run in runs
@@ -267,3 +269,20 @@ def options_of_tuning(common: Sequence[str], config: DictConfig) -> list[str]:
     # The pictures of the best runs are drawn from checkpoints, and are of final runs only.
     pictures = ["record.plots=none"] if config.record.plots == "best" else []
     return [*pictures, "record.checkpoints=none"]
+
+
+def options_of_equal_weights(common: Sequence[str]) -> list[str]:
+    """Return the options of the final runs of equal weights: unless told, they measure more.
+
+    How far the tasks interfere is asked of the runs in which nothing weighs them.
+
+    Args:
+        common: The options that all runs share.
+
+    Example:
+        >>> options_of_equal_weights([]), options_of_equal_weights(["record.interference=false"])
+        (['++record.interference=true'], [])
+    """
+    if any(option.lstrip("+").startswith("record.interference=") for option in common):
+        return []
+    return ["++record.interference=true"]

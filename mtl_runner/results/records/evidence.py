@@ -253,7 +253,7 @@ class DatasetEvidence:
         """
         best = {}
         for task in self.tasks:
-            single = self._best_single_task(task)
+            single = self.best_single_task(task)
             if single is None:
                 return None
             best[task] = single
@@ -286,14 +286,14 @@ class DatasetEvidence:
         """
         values = {}
         for task in self.tasks:
-            best = self._best_single_task(task)
+            best = self.best_single_task(task)
             if best is None:
                 return None
             values[task] = best.mean_values.get(task, {})
         return values
 
-    def _best_single_task(self, task: str) -> StrategyEvidence | None:
-        """Return the single-task runs that are best for a task on validation."""
+    def best_single_task(self, task: str) -> StrategyEvidence | None:
+        """Return the single-task runs that are best for a task on validation; None without any."""
         members = self.of_role("single_task")
         able = [s for s in members if any(task in values for values in s.values.values())]
         return min(able, key=lambda s: s.mean_validation(task), default=None)

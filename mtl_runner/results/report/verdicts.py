@@ -78,6 +78,7 @@ class VerdictPart:
         datasets: The verdicts per data set.
         missing: What a fair comparison would have and this one lacks.
         dependence: Whether the verdicts depend on the factors of a study, in sentences.
+        remarks: What there is to say beside the verdicts.
     """
 
     reason: str = ""
@@ -85,6 +86,7 @@ class VerdictPart:
     datasets: Sequence[DatasetVerdicts] = ()
     missing: Sequence[str] = ()
     dependence: Sequence[str] = ()
+    remarks: Sequence[str] = ()
 
 
 def verdict_part(
@@ -121,6 +123,7 @@ def _part(conclusions: Conclusions, colours: Colours) -> VerdictPart:
             text[:1].upper() + text[1:],
             _leader(conclusions),
             missing=[line for line in missing if line != reason],
+            remarks=_remarks(conclusions),
         )
     parts = []
     for data in conclusions.evidence.datasets:
@@ -140,7 +143,23 @@ def _part(conclusions: Conclusions, colours: Colours) -> VerdictPart:
                 conclusions.tuning(data.name),
             )
         )
-    return VerdictPart(datasets=parts, missing=missing, dependence=conclusions.dependence)
+    return VerdictPart(
+        datasets=parts,
+        missing=missing,
+        dependence=conclusions.dependence,
+        remarks=_remarks(conclusions),
+    )
+
+
+def _remarks(conclusions: Conclusions) -> list[str]:
+    """Return what there is to say beside the verdicts, each with its data set if several."""
+    names = [data.name for data in conclusions.records.datasets]
+    lines = [
+        f"{f'{name}: ' if len(names) > 1 else ''}{line}"
+        for name in names
+        for line in conclusions.remarks(name)
+    ]
+    return [*conclusions.across, *lines]
 
 
 def _leader(conclusions: Conclusions) -> str:

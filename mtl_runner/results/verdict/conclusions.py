@@ -29,6 +29,7 @@ from mtl_runner.results.verdict.recommendation import (
     joint_training_hurts,
     recommend,
 )
+from mtl_runner.results.verdict.remarks import across_sentences, remarks
 from mtl_runner.results.verdict.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -110,6 +111,27 @@ class Conclusions:
     def dependence(self) -> list[str]:
         """Whether the verdicts depend on the factors of a study, a sentence for each factor."""
         return dependence(self.interactions)
+
+    def remarks(self, data: str) -> list[str]:
+        """Return what there is to say about a data set beside its verdicts, a sentence each."""
+        return self._remarks.get(data, [])
+
+    @cached_property
+    def _remarks(self) -> dict[str, list[str]]:
+        """The remarks on every data set: the curves of its runs are read once."""
+        runs = {data.name: data for data in self.records.datasets}
+        return {
+            data.name: remarks(runs[data.name], data, self.evidence.at, self.margins[data.name])
+            for data in self.evidence.datasets
+        }
+
+    @cached_property
+    def across(self) -> list[str]:
+        """The sentences over all data sets; none unless three at least have the same strategies.
+
+        One problem at several levels of a study's factors is no sample of data sets.
+        """
+        return across_sentences([data for data in self.evidence.datasets if not data.factors])
 
     def quantity(self, data: str) -> str:
         """Return in words what the verdicts on a data set judge; empty where there is none."""

@@ -199,3 +199,38 @@ def test_a_study_with_factors_has_a_verdict_for_each_and_says_whether_they_agree
     table = pd.read_csv(tmp_path / "factors.csv")
     assert table["difference.mean"].tolist() == pytest.approx([1 / 0.9 - 1], abs=2e-3)
     assert table["depends"].tolist() == [True]
+
+
+def write_data_sets(folder: Path, count: int) -> Path:
+    """Write runs of three strategies on some data sets; equal weights measured interference."""
+    for data in range(count):
+        for place, weighting in enumerate(("fixed", "dwa", "famo")):
+            metrics = {t: {"rmse": 1.0, "relative_loss": 0.5 - place / 10} for t in "ab"}
+            name = f"{data}_{weighting}"
+            choices = {"data": f"d{data}"}
+            write_run(folder, name, metrics, weighting=weighting, choices=choices)
+            if weighting == "fixed":
+                path = folder / name / "summary.json"
+                measured = {"interference": {"cosine": 0.5}}
+                path.write_text(json.dumps({**json.loads(path.read_text()), **measured}))
+    return folder
+
+
+def test_what_holds_over_all_data_sets_comes_last(tmp_path: Path) -> None:
+    """Breaks if ranks over data sets are lost, or made of fewer than three."""
+    two, three = (compare(write_data_sets(tmp_path / str(count), count)).text() for count in (2, 3))
+    assert "Over all data sets:" not in two
+    block = three.split("\n\n")[-1]
+    assert block.startswith(
+        "Over all data sets:\n  Mean ranks over 3 data sets, 3 strategies: famo 1"
+    )
+
+
+def test_remarks_stand_under_the_verdict_of_their_data_set(tmp_path: Path) -> None:
+    """Breaks if a remark is said of another data set, or an empty heading is printed."""
+    comparison = compare(write_data_sets(tmp_path, 2))
+    text = comparison.text()
+    assert text.count("Beside the verdict:\n  Gradients of the tasks") == 2
+    assert "Beside the verdict:\n\n- Gradients of the tasks" in comparison.text("md")
+    shutil.rmtree(tmp_path / "0_fixed")
+    assert compare(tmp_path).text().count("Beside the verdict:") == 1

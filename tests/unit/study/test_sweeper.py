@@ -148,6 +148,22 @@ def test_tuning_runs_keep_no_checkpoint_unless_asked_to(
     assert kept == {False: list(dict.fromkeys([*options, *tuning])), True: list(options)}
 
 
+@pytest.mark.parametrize("options", [(), ("record.interference=false",)])
+def test_the_final_runs_of_equal_weights_measure_how_far_tasks_interfere(
+    sweep: Sweep, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    """Breaks if a study does not tell it, every run pays for it, or it cannot be switched off."""
+    launcher = RecordingLauncher(tmp_path / "sweep")
+    sweep(launcher, "weighting=dwa,famo", "trainer.epochs=2", *options)
+    jobs = json.loads((tmp_path / "sweep" / "study.json").read_text())["jobs"].values()
+    measured = [
+        (job["role"], job["final"])
+        for job, overrides in zip(jobs, launcher.jobs, strict=True)
+        if "++record.interference=true" in overrides
+    ]
+    assert set(measured) == (set() if options else {("equal", True)})
+
+
 def test_no_record_of_a_study_is_written_through_a_link(sweep: Sweep, tmp_path: Path) -> None:
     """Breaks if a study in a foreign directory overwrites files of the user."""
     folder, victim = tmp_path / "sweep", tmp_path / "victim"
