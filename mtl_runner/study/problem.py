@@ -128,12 +128,12 @@ def check_middle_rate(config: DictConfig) -> float:
     return float(lr)
 
 
-def middle_rate_of(
+def config_with(
     context: HydraContext, sweep_config: DictConfig, config: DictConfig, optimizer: str | None
-) -> float:
-    """Return the learning rate around which an optimizer's are tried.
+) -> DictConfig:
+    """Return a config with the options of an optimizer, its learning rate among them.
 
-    It is that of the optimizer's own file, but for the one that all runs would have without a
+    They are those of the optimizer's own file, but for the one that all runs would have without a
     choice: the data may have set its learning rate.
 
     Args:
@@ -141,12 +141,13 @@ def middle_rate_of(
         sweep_config: The config of the sweep.
         config: The config that all runs share.
         optimizer: The optimizer; None where the study does not choose it.
-
-    Raises:
-        ConfigError: If it is no positive number.
     """
-    if optimizer not in (None, sweep_config.hydra.runtime.choices.optimizer):
-        # Digits set nothing of an optimizer.
-        options = ["data=digits", f"optimizer={optimizer}"]
-        config = context.config_loader.load_sweep_config(sweep_config, options)
-    return check_middle_rate(config)
+    if optimizer in (None, sweep_config.hydra.runtime.choices.optimizer):
+        return config
+    # Digits set nothing of an optimizer.
+    options = ["data=digits", f"optimizer={optimizer}"]
+    chosen = context.config_loader.load_sweep_config(sweep_config, options)
+    config = config.copy()
+    with open_dict(config):
+        config.optimizer = chosen.optimizer
+    return config

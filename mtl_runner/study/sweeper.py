@@ -5,6 +5,7 @@ It works with any launcher, and is free of torch until it begins.
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 import time
@@ -46,7 +47,7 @@ from mtl_runner.study.problem import (
     check_choices,
     check_middle_rate,
     check_option,
-    middle_rate_of,
+    config_with,
     read_problem,
 )
 from mtl_runner.study.record import StudyRecord
@@ -117,8 +118,13 @@ class StudySweeper(LaunchingSweeper):
         chosen = {key: "study.regularisation" for key, _ in regularisation}
         chosen |= {key: "study.widths" for group in groups for key in group.keys}
         check_chosen(overrides, chosen)
-        for key, asked_by in chosen.items():
-            check_option(base, key, asked_by)
+        configs = [
+            config_with(self.context, self.sweep_config, base, group.level(OPTIMIZER))
+            for group in groups
+        ]
+        rates = [check_middle_rate(config) for config in configs]
+        for config, (key, asked_by) in itertools.product(configs, chosen.items()):
+            check_option(config, key, asked_by)
         if len(trivial) < 2:
             raise ConfigError(
                 f"A study needs at least two tasks, this one has {', '.join(trivial)}: there is nothing to weigh."
@@ -134,8 +140,8 @@ class StudySweeper(LaunchingSweeper):
             self.sweep_config,
             (
                 [*common, *map(override_or_add, s.overrides)]
-                for group in groups
-                for s in group.candidates(strategies)
+                for place, group in enumerate(groups)
+                for s in group.candidates(strategies if place == 0 else strategies[:1])
             ),
         )
         extent = Extent(plan, len(candidates), len(strategies), len(trivial), len(groups))
@@ -151,8 +157,8 @@ class StudySweeper(LaunchingSweeper):
         write_atomic(directory / "multirun.yaml", OmegaConf.to_yaml(self.sweep_config).encode())
         all_returns: list[JobReturn] = []
         self.began = time.monotonic()
-        for later, group in zip(reversed(range(len(groups))), groups, strict=True):
-            lr = middle_rate_of(self.context, self.sweep_config, base, group.level(OPTIMIZER))
+        for place, (group, lr) in enumerate(zip(groups, rates, strict=True)):
+            later = len(groups) - place - 1
             # What the groups after this one need is not this one's to take.
             reserved = extent.single_task_runs + later * extent.most_without_extension // len(
                 groups

@@ -101,7 +101,7 @@ class Content:
         names = {s.name for data in self.records.datasets for s in data.shown}
         strategies = f"{len(names)} strategies, " if len(names) > 1 else ""
         runs = len(self.records.runs)
-        data = ", ".join(data.name for data in self.records.datasets)
+        data = ", ".join(_titles(self.records.datasets))
         return f"{data}: {strategies}{runs} run{'s' if runs != 1 else ''}"
 
     @property
@@ -271,6 +271,21 @@ def _section(
             for strategy in data.shown
         ],
     )
+
+
+def _titles(datasets: Sequence[DatasetRuns]) -> list[str]:
+    """Return the data sets by their names, the levels of a study's factors together."""
+    levels: dict[str, dict[str, dict[str, None]]] = {}
+    for data in datasets:
+        of_problem = levels.setdefault(data.problem if data.factors else data.name, {})
+        for factor, level in data.factors:
+            of_problem.setdefault(factor, {})[level] = None
+    return [
+        " ".join(
+            [name, *(f"({factor} {', '.join(of_factor)})" for factor, of_factor in of.items())]
+        )
+        for name, of in levels.items()
+    ]
 
 
 def monitor_name(runs: Iterable[Run]) -> str:

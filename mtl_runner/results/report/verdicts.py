@@ -113,7 +113,14 @@ def verdict_part(
 
 def _part(conclusions: Conclusions, colours: Colours) -> VerdictPart:
     datasets = conclusions.records.datasets
-    missing = list(dict.fromkeys(line for d in datasets for line in conclusions.missing(d)))
+    missing = list(
+        dict.fromkeys(
+            # The notes of a study are about one group of it.
+            f"{d.name}: {line}" if d.factors and line in d.notes else line
+            for d in datasets
+            for line in conclusions.missing(d)
+        )
+    )
     judged = [v for v in conclusions.verdicts if v.versus_equal is not None]
     if not judged:
         default = f"{NO_VERDICT}there is no strategy beside equal weights."

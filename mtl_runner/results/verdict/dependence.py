@@ -212,7 +212,7 @@ def _largest(pairs: Sequence[Interaction]) -> str:
     pair = max(known, key=lambda pair: abs(math.log1p(pair.difference.mean)))
     group = f" ({pair.group})" if pair.group else ""
     first, second = pair.levels
-    return f" The largest difference: with {pair.factor} {second} instead of {first}{group}, {_size(pair)} for {pair.strategy}."
+    return f" The largest difference is that of {pair.strategy}: with {pair.factor} {second} instead of {first}{group}, {_size(pair)}."
 
 
 def _size(pair: Interaction) -> str:

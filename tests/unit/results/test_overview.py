@@ -195,7 +195,10 @@ def test_a_study_with_factors_has_a_verdict_for_each_and_says_whether_they_agree
         "The verdict depends on the optimizer: dwa is better than equal weights with optimizer adam"
     )
     assert blocks[4].startswith(f"Across the factors of the study:\n  {line}")
-    assert line in (tmp_path / "report.html").read_text()
+    page = (tmp_path / "report.html").read_text()
+    assert line in page
+    assert "<li>d, optimizer=sgd: SGD is slow.</li>" in page
+    assert "<title>d (optimizer adam, sgd): 2 strategies, 16 runs</title>" in page
     table = pd.read_csv(tmp_path / "factors.csv")
     assert table["difference.mean"].tolist() == pytest.approx([1 / 0.9 - 1], abs=2e-3)
     assert table["depends"].tolist() == [True]

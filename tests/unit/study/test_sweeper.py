@@ -257,6 +257,10 @@ def test_a_stopped_study_knows_what_it_began(sweep: Sweep, tmp_path: Path) -> No
             "study.regularisation tries values of optimizer.weight_decay itself; give one value",
         ),
         (
+            ("++study.regularisation={optimizer.foreach_: [0.1]}",),
+            "study.regularisation names optimizer.foreach_, which torch.optim.Adam does not have.",
+        ),
+        (
             ("++study.widths={model.depth: [1]}",),
             "study.widths must be a list of two or more widths",
         ),

@@ -95,7 +95,7 @@ def test_an_undecided_level_leaves_it_open() -> None:
     )
     assert line.startswith(
         "Whether the verdict depends on the optimizer is undecided for dwa, with optimizer adam and sgd. "
-        "The largest difference: with optimizer sgd instead of adam, its loss relative to equal weights is "
+        "The largest difference is that of dwa: with optimizer sgd instead of adam, its loss relative to equal weights is "
     )
 
 
