@@ -1,6 +1,7 @@
 """mtl-run -m +study=fair, the study as a user starts it.
 
-What it leaves, how it goes on, what it refuses, and problems whose verdict is known.
+What it leaves, how it goes on and what it refuses; ``test_planted_answers.py`` has problems whose
+verdict is known.
 """
 
 from __future__ import annotations
@@ -882,105 +883,3 @@ def test_a_study_that_was_stopped_by_ctrl_c_goes_on(mtl: Command, tmp_path: Path
     resumed = mtl(*command, "resume=true")
     assert resumed.code == 0, resumed.err
     assert Study(tmp_path / "sweep", resumed).recorded == undisturbed.recorded
-
-
-# Problems whose verdict is known
-
-
-def verdict_of(folder: Path, strategy: str) -> pd.Series:
-    """Return the row of a strategy in verdicts.csv."""
-    return pd.read_csv(folder / "verdicts.csv").set_index("strategy").loc[strategy]
-
-
-@pytest.mark.long
-def test_weighting_makes_no_difference_to_tasks_that_share_nothing(
-    mtl: Command, tmp_path: Path
-) -> None:
-    """Breaks if a study finds a difference where there can be none.
-
-    The tasks have separate networks, and Adam is not moved by a constant factor.
-    """
-    result = mtl(
-        *(
-            "mtl-run",
-            "-m",
-            "+study=fair",
-            "data=toy_regression",
-            "model.hidden=[16]",
-            "trainer.epochs=200",
-            "trainer.threads=1",
-        ),
-        *(
-            "record.plots=none",
-            "study.seeds=6",
-            "study.fixed_points=3",
-            "weighting=uncertainty,per_task_adam",
-        ),
-        "hydra.sweep.dir=sweep",
-    )
-    assert result.code == 0, result.err
-    for strategy in ("uncertainty", "per_task_adam"):
-        assert verdict_of(tmp_path / "sweep", strategy)["verdict"] == "no difference"
-    # With nothing shared, one Adam per task is one Adam.
-    by_hand = verdict_of(tmp_path / "sweep", "per_task_adam")
-    assert (by_hand["versus_equal.low"], by_hand["versus_equal.high"]) == pytest.approx(
-        (0, 0), abs=1e-6
-    )
-
-
-PLANTED = (
-    "data=gradnorm_toy",
-    "data.sigmas=[1,31.6]",
-    "data.n=400",
-    "data.n_val=200",
-    "trainer.epochs=60",
-    "trainer.threads=1",
-)
-
-
-def best_fixed(mtl: Command, tmp_path: Path, *options: str) -> tuple[Study, pd.Series]:
-    """Return a study where one loss is a thousand times the other, and its best fixed weights."""
-    plan = (
-        "record.plots=none",
-        "study.seeds=6",
-        "study.fixed_points=3",
-        "weighting=fixed,uncertainty",
-        "hydra.sweep.dir=sweep",
-    )
-    result = mtl("mtl-run", "-m", "+study=fair", *PLANTED, *options, *plan)
-    assert result.code == 0, result.err
-    name = str(verdict_of(tmp_path / "sweep", "uncertainty")["fixed"])
-    assert "1/trivial" in name, "the weights that make the trivial predictor's losses equal"
-    return Study(tmp_path / "sweep", result), verdict_of(tmp_path / "sweep", name)
-
-
-@pytest.mark.long
-def test_equal_weights_lose_where_one_loss_is_a_thousand_times_the_other(
-    mtl: Command, tmp_path: Path
-) -> None:
-    """Breaks if a study overlooks that one task alone shapes, and overfits, a deep trunk."""
-    sizes = ("data.dim=60", "data.outputs=30", "data.n_test=500", "model.hidden=[64,64,64,64]")
-    study, verdict = best_fixed(mtl, tmp_path, *sizes)
-    assert verdict["versus_equal.high"] < -study.recorded["margin"]
-    assert verdict["verdict"] == "better than equal weights"
-    method = verdict_of(study.folder, "uncertainty")["verdict"]
-    assert method in {"static weights suffice", "better than equal weights"}
-
-
-@pytest.mark.long
-def test_the_verdict_agrees_with_the_monitor_on_a_trade_off(mtl: Command, tmp_path: Path) -> None:
-    """Breaks if weights that are better by the monitor, on every seed, are said to hurt."""
-    sizes = ("data.dim=20", "data.outputs=10", "data.n_test=200", "model.hidden=[32,32]")
-    study, verdict = best_fixed(mtl, tmp_path, *sizes)
-    finals = {
-        role: study.jobs_with(strategy=name, final=True)
-        for role, name in (("equal", "equal"), ("fixed", verdict.name))
-    }
-    monitors = {
-        role: [read_summary(study.folder / run)["monitor"]["final"] for run in runs]
-        for role, runs in finals.items()
-    }
-    assert all(
-        fixed < equal for fixed, equal in zip(monitors["fixed"], monitors["equal"], strict=True)
-    )
-    assert verdict["versus_equal.high"] < -study.recorded["margin"]
