@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from itertools import islice
 
 from omegaconf import DictConfig, open_dict
@@ -57,9 +58,10 @@ def _measured(config: DictConfig) -> dict[str, float]:
     Raises:
         ConfigError: If there is none of some task.
     """
-    from mtl_runner.data.dataset import BatchGroup
+    from mtl_runner.data.dataset import BatchGroup, Split
     from mtl_runner.experiment.build import build
     from mtl_runner.gradients.parameters import trained_now
+    from mtl_runner.tasks.activity import Active
     from mtl_runner.train.batch_groups import make_batches
 
     experiment = build(config)
@@ -67,7 +69,8 @@ def _measured(config: DictConfig) -> dict[str, float]:
     if not trained_now(parameters.last_shared):
         raise ConfigError("the tasks share no weights that are trained from the start")
     measured: dict[str, list[float]] = {task.name: [] for task in experiment.data.tasks}
-    for batch, active in islice(make_batches(experiment).epoch(0), BATCHES):
+    epoch: Iterator[tuple[Split | BatchGroup, Active]] = make_batches(experiment).epoch(0)
+    for batch, active in islice(epoch, BATCHES):
         first = batch.first if isinstance(batch, BatchGroup) else batch
         norms = parameters.norms(learner.forward(first).losses, active.tasks).tolist()
         for values, norm in zip(measured.values(), norms, strict=True):
