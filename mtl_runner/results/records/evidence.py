@@ -126,12 +126,16 @@ class DatasetEvidence:
         tasks: ``{task: the metrics it is measured by}``.
         strategies: The strategies, those included that a study gave up.
         margin: The margin of the study that made the runs; None where it names none.
+        problem: The data set without the levels of the study's factors.
+        factors: The factors of the study and their levels here, such as the optimizer.
     """
 
     name: str
     tasks: Mapping[str, TaskMetrics]
     strategies: tuple[StrategyEvidence, ...]
     margin: float | None = None
+    problem: str = ""
+    factors: tuple[tuple[str, str], ...] = ()
 
     @cached_property
     def has_relative_loss(self) -> bool:
@@ -333,7 +337,9 @@ def evidence_of(data: DatasetRuns, at: str, split: str) -> DatasetEvidence:
         _given_up(s) if s.given_up else _strategy(s, data.tasks, at, split, studies)
         for s in data.strategies
     ]
-    return DatasetEvidence(data.name, data.tasks, tuple(strategies), data.margin)
+    return DatasetEvidence(
+        data.name, data.tasks, tuple(strategies), data.margin, data.problem, data.factors
+    )
 
 
 def finite_mean(values: Iterable[float], default: float = math.nan) -> float:

@@ -7,6 +7,9 @@ import re
 import shutil
 from pathlib import Path
 
+import pandas as pd
+import pytest
+
 from mtl_runner.results.compare import compare
 from tests.unit.results.run_builders import METRICS, write_run, write_study
 
@@ -161,3 +164,38 @@ def test_what_another_program_left_is_skipped_with_a_sentence(sweep: Path) -> No
     assert comparison.text().endswith(
         "Skipped, as another program's and no run of mtl-runner: sweep/other."
     )
+
+
+def test_a_study_with_factors_has_a_verdict_for_each_and_says_whether_they_agree(
+    tmp_path: Path,
+) -> None:
+    """Breaks if optimizers are pooled, or nobody says whether the verdict depends on them."""
+    jobs = {}
+    for optimizer, better in (("adam", 0.9), ("sgd", 1.0)):
+        for seed in range(4):
+            for name, factor in (("equal", 1.0), ("dwa", better + seed / 1000)):
+                metrics = {t: {m: factor * v for m, v in row.items()} for t, row in METRICS.items()}
+                run = f"{optimizer}_{name}_{seed}"
+                weighting = "fixed" if name == "equal" else name
+                write_run(tmp_path, run, metrics, weighting=weighting, seed=seed)
+                role = "equal" if name == "equal" else "strategy"
+                jobs[run] = {"strategy": name, "role": role, "factors": {"optimizer": optimizer}}
+    group_notes = {"optimizer=sgd": ["SGD is slow."]}
+    write_study(tmp_path, jobs, notes=["All is well."], group_notes=group_notes)
+    comparison = compare(tmp_path, output=tmp_path)
+    verdicts = comparison.verdicts.set_index("data")["verdict"]
+    assert dict(verdicts) == {
+        "d, optimizer=adam": "better than equal weights",
+        "d, optimizer=sgd": "no difference",
+    }
+    blocks = comparison.text().split("\n\n")
+    assert "SGD is slow." not in blocks[0]
+    assert {"SGD is slow.", "All is well."} <= set(blocks[2].splitlines())
+    line = (
+        "The verdict depends on the optimizer: dwa is better than equal weights with optimizer adam"
+    )
+    assert blocks[4].startswith(f"Across the factors of the study:\n  {line}")
+    assert line in (tmp_path / "report.html").read_text()
+    table = pd.read_csv(tmp_path / "factors.csv")
+    assert table["difference.mean"].tolist() == pytest.approx([1 / 0.9 - 1], abs=2e-3)
+    assert table["depends"].tolist() == [True]
