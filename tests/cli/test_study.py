@@ -883,3 +883,40 @@ def test_a_study_that_was_stopped_by_ctrl_c_goes_on(mtl: Command, tmp_path: Path
     resumed = mtl(*command, "resume=true")
     assert resumed.code == 0, resumed.err
     assert Study(tmp_path / "sweep", resumed).recorded == undisturbed.recorded
+
+
+# More than two tasks
+
+
+@pytest.mark.long
+def test_three_tasks_have_weights_of_norms_and_a_larger_study_goes_on_with_its_points(
+    mtl: Command, tmp_path: Path
+) -> None:
+    """Breaks if points of fixed weights change when a study grows or is resumed, and run anew."""
+    options = (
+        *("-m", "+study=fair", "data=related", "data.scales=[1,3,10]", "data.n=60"),
+        *("data.n_val=40", "data.n_test=40", "model.hidden=[8]", *TRAINER, *STUDY),
+        *("study.extensions=0", "weighting=fixed,dwa", "record.plots=none"),
+        "hydra.sweep.dir=sweep",
+    )
+    studies = [
+        Study(tmp_path / "sweep", mtl("mtl-run", *options, *more))
+        for more in ((), ("study.fixed_points=5", "resume=true"))
+    ]
+    smaller, larger = (study.result.out for study in studies)
+    assert (studies[0].result.code, studies[1].result.code) == (0, 0), studies[1].result.err
+    assert "and 5 fixed weightings" in smaller, "three points, 1/trivial and 1/norm"
+    assert "and 7 fixed weightings" in larger
+    assert "unused" not in studies[1].recorded
+    names = {row["strategy"] for row in studies[1].jobs_with(role="fixed").values()}
+    assert sum(name.startswith("fixed 1/norm y1=") for name in names) == 1
+    assert len(names) == 7
+    weights = [
+        OmegaConf.to_container(studies[1].config(name).weighting.weights)
+        for name, row in studies[1].jobs_with(role="fixed", final=True).items()
+        if row["strategy"].startswith("fixed 1/norm")
+    ]
+    assert len(weights) == 2
+    for of_run in weights:
+        # A target of ten times the scale has a gradient of ten times the length.
+        assert of_run["y1"] > of_run["y2"] > of_run["y3"] > 0
