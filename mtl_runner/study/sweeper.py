@@ -36,6 +36,7 @@ from mtl_runner.study.extent import (
 )
 from mtl_runner.study.factors import OPTIMIZER, check_given, groups_of
 from mtl_runner.study.launching import LaunchingSweeper
+from mtl_runner.study.norms import norms_at_start
 from mtl_runner.study.options import (
     candidates_of,
     check_chosen,
@@ -131,7 +132,10 @@ class StudySweeper(LaunchingSweeper):
             )
         candidates = candidates_of(
             overrides, options["knobs"], str(self.sweep_config.hydra.runtime.choices.weighting)
-        ) + fixed_candidates(list(trivial), trivial, options["fixed_points"])
+        )
+        candidates += fixed_candidates(
+            list(trivial), trivial, options["fixed_points"], norms_of(base, len(trivial))
+        )
         if options["search"]:
             candidates.append(searched_candidate(Path(options["search"]), list(trivial)))
         strategies = [candidate for candidate in candidates if candidate.role == "strategy"]
@@ -244,6 +248,24 @@ class StudySweeper(LaunchingSweeper):
             monitors = [study.monitor(run, job) for run, job in zip(runs, returns, strict=True)]
         study.write()
         return all_returns
+
+
+def norms_of(config: DictConfig, tasks: int) -> dict[str, float] | None:
+    """Return the norms of the tasks' gradients at the start; None if they are not wanted or known.
+
+    Two tasks have a sweep over all of their weights, which needs no further point.
+
+    Args:
+        config: The config that all runs share.
+        tasks: The number of tasks.
+    """
+    if tasks < 3:
+        return None
+    try:
+        return norms_at_start(config)
+    except ConfigError as error:
+        say(f"study: no fixed weights 1/norm: {error}")
+        return None
 
 
 def _is_within(study: StudyRecord, budget: Budget, reserved: int, runs: int) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,27 @@ def sweep(tmp_path: Path) -> Iterator[Sweep]:
             return sweeper.sweep([*single, *swept])
 
         yield run
+
+
+def test_three_tasks_try_the_weights_of_norms_unless_they_cannot_be_measured(
+    sweep: Sweep, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Breaks if many tasks have no weights by gradients, or a model without a trunk no study."""
+    three = (
+        "data=related",
+        "data.scales=[1,3,10]",
+        "data.n=60",
+        "weighting=dwa",
+        "weighting=dwa,famo",
+    )
+    for model, fixed in (("mlp", 5), ("separate_mlps", 4)):
+        launcher = RecordingLauncher(tmp_path / "sweep", stop_at=0)
+        with pytest.raises(KeyboardInterrupt):
+            sweep(launcher, *three, f"model={model}", "model.hidden=[8]")
+        out = capsys.readouterr().out
+        assert f"and {fixed} fixed weightings" in out
+        assert ("no fixed weights 1/norm: the norms" in out) == (model == "separate_mlps")
+        shutil.rmtree(tmp_path / "sweep")
 
 
 def test_every_round_goes_to_the_launcher_with_all_common_options(

@@ -26,14 +26,69 @@ def test_two_tasks_are_swept_from_one_end_to_the_other() -> None:
     assert all(sum(point) == pytest.approx(1) for point in points)
 
 
-@given(st.integers(3, 6), st.integers(3, 20))
+@given(st.integers(3, 8), st.integers(3, 40))
 @QUICK
-def test_more_tasks_get_as_many_points_spread_over_the_simplex(tasks: int, count: int) -> None:
-    """Breaks if weights are negative, do not add up, or are the same again."""
+def test_more_tasks_get_more_points_up_to_the_cap(tasks: int, count: int) -> None:
+    """Breaks if weights are no shares, if points are the same, or if their number explodes."""
     points = shares(tasks, count)
-    assert len(points) == count
+    assert len(points) == min(count, 4 * (tasks - 1))
     assert all(min(point) > 0 and sum(point) == pytest.approx(1) for point in points)
-    assert len({tuple(point) for point in points}) == count
+    assert len({tuple(point) for point in points}) == len(points)
+    assert shares(tasks, count + 1)[: len(points)] == points, "a larger study goes on from these"
+
+
+@given(st.integers(3, 8))
+@QUICK
+def test_no_point_of_more_tasks_leaves_a_task_out(tasks: int) -> None:
+    """Breaks if points lie at the corners of the simplex, where most tasks have no weight."""
+    for point in shares(tasks, 40):
+        assert max(point) <= 100 * min(point)
+
+
+@given(st.integers(3, 6))
+@QUICK
+def test_of_any_two_tasks_each_has_the_larger_weight_in_some_points(tasks: int) -> None:
+    """Breaks if the first eight points crowd in one part of the weights."""
+    points = shares(tasks, 8)
+    for first in range(tasks):
+        for second in range(first):
+            above = sum(point[first] > point[second] for point in points)
+            assert 1 <= above <= 7
+
+
+def test_more_tasks_are_weighed_relative_to_the_trivial_predictors_losses() -> None:
+    """Breaks if points of several tasks are of raw losses, where the largest always wins."""
+    trivial = {"a": 1000.0, "b": 1.0, "c": 0.01}
+    *points, auto = fixed_candidates(list(trivial), trivial, 11)
+    assert "1/trivial" in auto.name
+    for candidate in points:
+        weights = weights_of(candidate)
+        balanced = [weights[task] * loss for task, loss in trivial.items()]
+        assert max(balanced) <= 101 * min(balanced)
+
+
+def test_the_weights_of_norms_make_gradients_equally_long() -> None:
+    """Breaks if the weights 1/norm are wrong, or are tried where norms are not known."""
+    trivial = {"a": 4.0, "b": None, "c": 1.0}
+    norms = {"a": 8.0, "b": 0.5, "c": 2.0}
+    last = fixed_candidates(list(trivial), trivial, 3, norms)[-1]
+    weights = weights_of(last)
+    assert last.name.startswith("fixed 1/norm a=")
+    assert [weights[t] * norms[t] for t in norms] == pytest.approx([weights["a"] * 8] * 3, rel=1e-3)
+    assert sum(weights.values()) == pytest.approx(3, rel=1e-3)
+    assert not any("1/norm" in c.name for c in fixed_candidates(list(trivial), trivial, 3, {}))
+
+
+def test_two_tasks_keep_their_points() -> None:
+    """Breaks if a study of two tasks that goes on, or is repeated, tries other weights."""
+    names = [c.name for c in fixed_candidates(["a", "b"], {"a": 4.0, "b": 1.0}, 5)]
+    assert names == [
+        "fixed a=0.00504 b=1.99",
+        "fixed a=0.154 b=1.85",
+        "fixed a=0.857 b=1.14",
+        "fixed a=1.92 b=0.0777",
+        "fixed 1/trivial a=0.4 b=1.6",
+    ]
 
 
 def test_the_trivial_predictors_weights_make_its_losses_equal() -> None:
