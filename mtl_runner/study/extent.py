@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mtl_runner.errors.words import counted, duration
-from mtl_runner.study.protocol import LAST_TRIALS, Candidate, Plan
+from mtl_runner.study.plan import LAST_TRIALS, Candidate, Plan
 
 # For the estimate: seconds of a small model's step, and of a run beside its steps.
 EAGER_STEP, EAGER_START = 0.4e-3, 0.3

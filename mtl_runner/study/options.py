@@ -14,7 +14,7 @@ from mtl_runner.config.conf_directory import conf_directory
 from mtl_runner.errors import ConfigError, suggest
 from mtl_runner.errors.checks import positive, whole_number
 from mtl_runner.study import Candidate
-from mtl_runner.study.protocol import LAST_TRIALS
+from mtl_runner.study.plan import LAST_TRIALS
 
 # Keys whose values a study chooses itself.
 CHOSEN_KEYS = ("seed", "optimizer.lr")

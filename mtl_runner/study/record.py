@@ -18,7 +18,7 @@ from mtl_runner.results.records.summary import Summary
 from mtl_runner.runs.records import read_summary
 from mtl_runner.runs.sweep_report import SweepReport
 from mtl_runner.runs.sweep_runs import run_folders
-from mtl_runner.study.protocol import Candidate, PlannedRun
+from mtl_runner.study.plan import Candidate, PlannedRun
 from mtl_runner.train.terminal import say
 
 # What the runs of each phase are for.

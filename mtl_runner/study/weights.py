@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from mtl_runner.study.protocol import Candidate, fixed_overrides
+from mtl_runner.study.plan import Candidate, fixed_overrides
 
 # The smallest share of a task in a sweep over two.
 SMALLEST_SHARE = 0.01

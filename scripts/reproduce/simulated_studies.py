@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mtl_runner.results.records.evidence import DatasetEvidence, Evidence, StrategyEvidence
 from mtl_runner.results.records.task_metrics import TaskMetrics
 from mtl_runner.results.verdict.judge import MARGIN
-from mtl_runner.study.protocol import Candidate, Plan, PlannedRun, Protocol
+from mtl_runner.study import Candidate, Plan, PlannedRun, Protocol
 
 Array = NDArray[np.float64]
 

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from mtl_runner.errors import ConfigError
 from mtl_runner.results.records.reading import UnreadableError, read_json
 from mtl_runner.runs.records import read_config
-from mtl_runner.study.protocol import Candidate
+from mtl_runner.study.plan import Candidate
 from mtl_runner.study.search.space import NAME
 from mtl_runner.study.weights import fixed_candidate
 

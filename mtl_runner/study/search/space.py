@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from mtl_runner.study.protocol import Candidate, PlannedRun, fixed_overrides
+from mtl_runner.study.plan import Candidate, PlannedRun, fixed_overrides
 from mtl_runner.study.search.options import Range
 
 # The strategy that the best trial is in a comparison.

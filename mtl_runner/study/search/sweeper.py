@@ -23,8 +23,8 @@ from mtl_runner.files import write_atomic
 from mtl_runner.results.text import number
 from mtl_runner.runs.sweep_report import SweepReport
 from mtl_runner.study.launching import LaunchingSweeper
+from mtl_runner.study.plan import PlannedRun
 from mtl_runner.study.problem import check_middle_rate, read_problem
-from mtl_runner.study.protocol import PlannedRun
 from mtl_runner.study.record import StudyRecord
 from mtl_runner.study.search.options import SearchOptions, common_options
 from mtl_runner.study.search.proposals import require_optuna

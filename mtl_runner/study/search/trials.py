@@ -13,7 +13,7 @@ from hydra.core.utils import JobReturn
 from mtl_runner.errors.words import counted
 from mtl_runner.files import write_json
 from mtl_runner.results.records.reading import UnreadableError, read_json
-from mtl_runner.study.protocol import PlannedRun
+from mtl_runner.study.plan import PlannedRun
 from mtl_runner.study.record import StudyRecord
 from mtl_runner.study.search.options import SearchOptions
 from mtl_runner.study.search.proposals import propose
