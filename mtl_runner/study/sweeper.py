@@ -30,7 +30,7 @@ from mtl_runner.study.extent import (
     needed_seeds,
     precision,
 )
-from mtl_runner.study.launching import LaunchingSweeper
+from mtl_runner.study.launching import CountsRuns, LaunchingSweeper, Rounds
 from mtl_runner.study.options import candidates_of, check_sweep, checked_options, splits_of
 from mtl_runner.study.problem import check_choices, check_middle_rate, read_problem
 from mtl_runner.study.record import StudyRecord
@@ -127,9 +127,9 @@ class StudySweeper(LaunchingSweeper):
 
     def _run_rounds(
         self,
-        protocol: Protocol,
+        protocol: Rounds,
         study: StudyRecord,
-        extent: Extent,
+        extent: CountsRuns,
         budget: Budget,
         common: Sequence[str],
     ) -> list[JobReturn]:
