@@ -12,6 +12,7 @@ from mtl_runner.errors import ConfigError
 WIDTHS = ("hidden", "width", "channels", "features", "tower", "head")
 # A published network: what is called width there is that of a part beside it.
 WITHOUT_WIDTH = ("mtl_runner.models.Backbone",)
+EXAMPLE = "study.proxy={model.hidden: [32,32]}"
 # A U-Net needs widths that are multiples of it; others do well with them.
 MULTIPLE = 4
 
@@ -35,10 +36,9 @@ def proxy_options(model: Mapping[str, Any], narrow: int, name: str) -> tuple[str
         ('model.hidden=[32,16]',)
     """
     widths = {} if model.get("_target_") in WITHOUT_WIDTH else dict(_widths(model, "model"))
-    example = "study.proxy=[model.hidden=[32,32]]"
     if not widths:
         raise ConfigError(
-            f"model={name} has no width that study.proxy=auto could divide; give the options that make it narrow, as in {example}."
+            f"model={name} has no width that study.proxy=auto could divide; give the options that make it narrow, as in {EXAMPLE}."
         )
     narrower = {key: _divided(value, narrow) for key, value in widths.items()}
     if narrower == widths:
@@ -52,14 +52,14 @@ def checked_proxy(value: Any) -> tuple[str, ...] | None:
     """Return the option ``study.proxy`` as options of a command; None for ``auto``.
 
     Args:
-        value: A list of options as one types them, or a mapping of keys and values.
+        value: A mapping of keys and values, or a list of options as one types them.
 
     Raises:
         ConfigError: If it is neither, or has another option than the model's.
 
     Example:
-        >>> checked_proxy(["model.hidden=[32]"]), checked_proxy({"model.width": 8})
-        (('model.hidden=[32]',), ('model.width=8',))
+        >>> checked_proxy({"model.hidden": [32, 32]}), checked_proxy(["model.width=8"])
+        (('model.hidden=[32,32]',), ('model.width=8',))
     """
     if value == "auto":
         return None
@@ -73,7 +73,7 @@ def checked_proxy(value: Any) -> tuple[str, ...] | None:
     if not options or wrong:
         found = repr(wrong[0] if wrong else value)
         raise ConfigError(
-            f"study.proxy must be auto or options of the model that make it narrow, as in [model.hidden=[32,32]]; found {found}."
+            f"study.proxy must be auto or options of the model that make it narrow, as in {EXAMPLE}; found {found}."
         )
     return tuple(options)
 
