@@ -182,7 +182,7 @@ def of_halves(narrow: Grid, wide: Grid) -> float:
 
 
 def bootstrap(
-    correlation: Callable[..., float], narrow: Grid, wide: Grid, resamples: int = RESAMPLES
+    correlation: Callable[..., float], narrow: Grid, wide: Grid, resamples: int
 ) -> tuple[float, float]:
     """Return the 95 % interval of a correlation, by resampling the seeds of both widths."""
     draw = np.random.default_rng(0)
@@ -276,7 +276,7 @@ def rows(problem: str, grids: Mapping[int, Grid]) -> Iterator[list[str]]:
 
 
 def _with_interval(correlation: Callable[..., float], narrow: Grid, wide: Grid) -> str:
-    low, high = bootstrap(correlation, narrow, wide)
+    low, high = bootstrap(correlation, narrow, wide, RESAMPLES)
     return f"{correlation(narrow, wide):.2f} ({low:.2f} to {high:.2f})"
 
 
