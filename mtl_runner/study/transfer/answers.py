@@ -1,4 +1,4 @@
-"""What a study of transfer says in the end, in sentences."""
+"""The answers of a study of transfer, in sentences."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mtl_runner.results.verdict.wording import against, interval_words, paired_w
 
 @dataclass(frozen=True)
 class Cost:
-    """What the tuning of a study of transfer took, beside one on the wide model alone.
+    """The cost of tuning in a study of transfer, beside that of tuning the wide model alone.
 
     Attributes:
         narrow: The seconds of every tuning run on the narrow model; NaN where one did not finish.
@@ -43,7 +43,7 @@ class Cost:
 
     @property
     def sentence(self) -> str:
-        """What it cost, in words."""
+        """The cost in words."""
         runs = f"Tuning took {counted(len(self.narrow), 'narrow run')} and {counted(len(self.wide), 'wide run')}"
         if not (math.isfinite(self.spent) and self.saved_from > 0):
             return f"{runs}."

@@ -48,7 +48,7 @@ class TransferOptions:
     Example:
         >>> TransferOptions.read({"seed": 3})  # doctest: +ELLIPSIS
         Traceback (most recent call last):
-        mtl_runner.errors.ConfigError: study.seed is not an option of +study=transfer; did you mean ...
+        mtl_runner.errors.ConfigError: study.seed is not an option of +study=transfer; ...
     """
 
     margin: float

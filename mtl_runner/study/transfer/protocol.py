@@ -25,7 +25,7 @@ Rounds = Generator[list[PlannedRun], Sequence[float], None]
 
 
 @dataclass(frozen=True)
-class Extent:
+class TransferExtent:
     """The least and the most runs of a study of transfer.
 
     Attributes:
@@ -34,7 +34,7 @@ class Extent:
         rates: How many learning rates the wide model is tried at.
 
     Example:
-        >>> extent = Extent(Plan(lr=1e-3, seeds=5, per_decade=1, extensions=1), 8, 3)
+        >>> extent = TransferExtent(Plan(lr=1e-3, seeds=5, per_decade=1, extensions=1), 8, 3)
         >>> extent.least, extent.most
         (40, 55)
     """
@@ -66,7 +66,7 @@ class Extent:
             extensions: Is not needed: the most runs are an upper bound.
 
         Example:
-            >>> extent = Extent(Plan(lr=1e-3, seeds=5, per_decade=1, extensions=1), 8, 3)
+            >>> extent = TransferExtent(Plan(lr=1e-3, seeds=5, per_decade=1, extensions=1), 8, 3)
             >>> extent.after(NARROW), extent.after(WIDE), extent.after(FINAL)
             ((16, 31), (10, 17), (0, 0))
         """
@@ -111,7 +111,8 @@ class TransferProtocol:
     Example:
         >>> equal = Candidate("equal", "equal", ("weighting=fixed",))
         >>> fixed = Candidate("fixed a=2", "fixed", ("weighting=fixed", "weighting.weights.a=2"))
-        >>> protocol = TransferProtocol(Plan(lr=0.01, decades=0.1), [equal, fixed], ("model.width=4",))
+        >>> plan = Plan(lr=0.01, decades=0.1)
+        >>> protocol = TransferProtocol(plan, [equal, fixed], ("model.width=4",))
         >>> [run.overrides[1:3] for run in next(protocol.rounds())][0]
         ['model.width=4', 'optimizer.lr=0.00464']
     """
@@ -224,15 +225,15 @@ class TransferProtocol:
             by_seed = tuple(monitors[k * len(seeds) : (k + 1) * len(seeds)])
             tunings[candidate.name].trials.append(Trial(lr, (), by_seed))
 
-    def _at_narrow_rate(self, own: float | None) -> list[tuple[Candidate, float]]:
+    def _at_narrow_rate(self, wide_rate: float | None) -> list[tuple[Candidate, float]]:
         """Return the chosen weights at the narrow model's rate, where the wide one's is another.
 
         Args:
-            own: The wide model's rate; None where every trial of it failed.
+            wide_rate: The wide model's rate; None where every trial of it failed.
         """
         assert self.chosen is not None, "the narrow model's tuning has chosen them"
         rate = self.rate_of(self.chosen)
-        if own is None or math.isclose(own, rate, rel_tol=1e-6):
+        if wide_rate is None or math.isclose(wide_rate, rate, rel_tol=1e-6):
             return []
         name = f"{self.chosen.name}, lr={rate:.3g} of the narrow model"
         self.kept = replace(self.chosen, name=name)

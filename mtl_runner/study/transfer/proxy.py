@@ -64,16 +64,16 @@ def checked_proxy(value: Any) -> tuple[str, ...] | None:
     if value == "auto":
         return None
     if isinstance(value, Mapping):
-        options = [f"{key}={_typed(given)}" for key, given in value.items()]
+        options = [f"{key}={_typed(width)}" for key, width in value.items()]
     elif isinstance(value, list) and all(isinstance(option, str) for option in value):
         options = list(value)
     else:
         options = []
     wrong = [option for option in options if not re.match(r"model\.[\w.]+=.", option)]
     if not options or wrong:
-        found = repr(wrong[0] if wrong else value)
+        given = repr(wrong[0] if wrong else value)
         raise ConfigError(
-            f"study.proxy must be auto or options of the model that make it narrow, as in {EXAMPLE}; found {found}."
+            f"study.proxy must be auto or options of the model that make it narrow, as in {EXAMPLE}; found {given}."
         )
     return tuple(options)
 

@@ -32,7 +32,7 @@ from mtl_runner.study.transfer.protocol import (
     NARROW_EDGE,
     WIDE,
     WIDE_EDGE,
-    Extent,
+    TransferExtent,
     TransferProtocol,
 )
 from mtl_runner.study.transfer.proxy import proxy_options
@@ -94,7 +94,7 @@ class TransferSweeper(StudySweeper):
         )
         equal = Candidate("equal", "equal", ("weighting=fixed",))
         candidates = [equal, *fixed_candidates(list(trivial), trivial, options.fixed_points)]
-        extent = Extent(plan, len(candidates), options.rates)
+        extent = TransferExtent(plan, len(candidates), options.rates)
         directory = Path(str(self.sweep_config.hydra.sweep.dir)).absolute()
         study = StudyRecord(directory, options.margin)
         say(announcement(extent, proxy, problem.steps))
@@ -107,7 +107,7 @@ class TransferSweeper(StudySweeper):
         return returns
 
 
-def announcement(extent: Extent, proxy: Sequence[str], steps: int) -> str:
+def announcement(extent: TransferExtent, proxy: Sequence[str], steps: int) -> str:
     """Return what a study of transfer will take, in the words that it begins with.
 
     Args:
@@ -116,9 +116,9 @@ def announcement(extent: Extent, proxy: Sequence[str], steps: int) -> str:
         steps: The steps of a run.
 
     Example:
-        >>> print(announcement(Extent(Plan(lr=1e-3, seeds=5), 8, 3), ["model.hidden=[32]"], 600))
-        study: equal weights and 7 fixed weightings on the narrow model (model.hidden=[32]), 7 learning rates of each; then the best of them and equal weights on the wide model, 3 learning rates of each, then 5 fresh seeds.
-        study: 72 to 77 runs, and up to 30 more if a best learning rate lies on the edge, of 600 steps each; 56 of them are narrow.
+        >>> extent = TransferExtent(Plan(lr=1e-3, seeds=5), 8, 3)
+        >>> announcement(extent, ["model.hidden=[32]"], 600).splitlines()[1][:55]
+        'study: 72 to 77 runs, and up to 30 more if a best learn'
     """
     plan = extent.plan
     of_seeds = f" with {plan.tuning_seeds} seeds" if plan.tuning_seeds > 1 else ""
@@ -147,7 +147,7 @@ def answers_of(protocol: TransferProtocol, study: StudyRecord) -> list[str]:
     margin = study.margin or 0.0
     versus = difference(data, chosen.name, "equal")
     kept = None if protocol.kept is None else difference(data, protocol.kept.name, chosen.name)
-    own = protocol.wide[chosen.name].settled.lr
+    wide_rate = protocol.wide[chosen.name].settled.lr
     seconds = [
         (run.phase, study.summary(name).seconds) for run, name in study.runs if not run.final
     ]
@@ -157,6 +157,6 @@ def answers_of(protocol: TransferProtocol, study: StudyRecord) -> list[str]:
     )
     return [
         weights_sentence(versus, chosen.name, margin, data.replicate),
-        rate_sentence(protocol.rate_of(chosen), own, kept, protocol.rates),
+        rate_sentence(protocol.rate_of(chosen), wide_rate, kept, protocol.rates),
         cost.sentence,
     ]

@@ -16,7 +16,7 @@ from mtl_runner.study.transfer.protocol import (
     NARROW_EDGE,
     WIDE,
     WIDE_EDGE,
-    Extent,
+    TransferExtent,
     TransferProtocol,
 )
 from mtl_runner.study.weights import fixed_candidate
@@ -180,7 +180,7 @@ def test_the_announced_numbers_of_runs_hold(
 ) -> None:
     """Breaks if a study takes more or fewer runs than it said before it began."""
     plan = Plan(lr=0.01, seeds=3, tuning_seeds=2, per_decade=2, extensions=extensions)
-    extent = Extent(plan, 3, rates)
+    extent = TransferExtent(plan, 3, rates)
     rounds = play(protocol(plan, rates), landscape(10**narrow, 10**wide))
     total = sum(map(len, rounds))
     assert extent.least <= total <= extent.most
