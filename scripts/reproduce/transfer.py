@@ -174,10 +174,9 @@ def of_halves(narrow: Grid, wide: Grid) -> float:
     """
     seeds = range(narrow.monitors.shape[2])
     halves = list(itertools.combinations(seeds, len(seeds) // 2))
-    others = [[seed for seed in seeds if seed not in half] for half in halves]
+    remaining = [[seed for seed in seeds if seed not in half] for half in halves]
     of_pairs = [
-        spearman(narrow.tuned(half), wide.tuned(other))
-        for half, other in zip(halves, others, strict=True)
+        spearman(narrow.tuned(a), wide.tuned(b)) for a, b in zip(halves, remaining, strict=True)
     ]
     return sum(of_pairs) / len(of_pairs)
 

@@ -235,8 +235,9 @@ class TransferProtocol:
         rate = self.rate_of(self.chosen)
         if wide_rate is None or math.isclose(wide_rate, rate, rel_tol=1e-6):
             return []
-        name = f"{self.chosen.name}, lr={rate:.3g} of the narrow model"
-        self.kept = replace(self.chosen, name=name)
+        name = f"narrow lr={rate:.3g}, {self.chosen.name}"
+        # A strategy, as it is judged beside the weights at their own rate, and is no choice of them.
+        self.kept = replace(self.chosen, name=name, role="strategy")
         return [(self.kept, rate)]
 
     def _final_run(self, candidate: Candidate, lr: float, seed: int) -> PlannedRun:

@@ -101,7 +101,7 @@ def test_a_rate_that_moves_is_followed_and_compared_with_the_narrow_ones() -> No
     rounds = play(study, landscape(0.01, 0.0001, {"weights.a=1.5": -0.2}))
     assert [runs[0].phase for runs in rounds] == [NARROW, WIDE, WIDE_EDGE, WIDE_EDGE, FINAL]
     assert study.kept is not None
-    assert study.kept.name == "fixed a=1.5, lr=0.01 of the narrow model"
+    assert study.kept.name == "narrow lr=0.01, fixed a=1.5"
     rates = {run.candidate.name: run.lr for run in rounds[-1]}
     assert rates == {
         "equal": pytest.approx(0.0001),

@@ -112,7 +112,7 @@ def test_the_narrow_runs_differ_in_the_model_alone(sweep: Sweep, tmp_path: Path)
     assert narrow == [True] * 12 + [False] * 15
     study = json.loads((tmp_path / "sweep" / "study.json").read_text())
     assert [row["phase"] for row in study["jobs"].values()] == [20] * 12 + [22] * 6 + [4] * 9
-    assert {row["role"] for row in study["jobs"].values()} == {"equal", "fixed"}
+    assert {row["role"] for row in study["jobs"].values()} == {"equal", "fixed", "strategy"}
     kept = ["record.checkpoints=none" in overrides for overrides in launcher.jobs]
     assert kept == [True] * 18 + [False] * 9, "tuning runs keep no checkpoint"
 
