@@ -15,6 +15,10 @@ OPEN_PREFIXES = (
     "trainer.",
     "record.",
     "hydra.launcher.slurm.",
+    # Mappings of a study, whose keys are those of other options.
+    "study.knobs=",
+    "study.regularisation=",
+    "study.widths=",
 )
 
 

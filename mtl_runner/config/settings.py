@@ -230,6 +230,7 @@ class RecordOptions:
             sweep; ``"none"``.
         figures: A second format of the pictures, ``"pdf"`` or ``"svg"``; None: PNG alone.
         gradients: Whether to record the norms and conflicts of the tasks' gradients.
+        interference: Whether to measure at the end how far the tasks' gradients interfere.
         predictions: Whether to write ``predictions.csv``.
         checkpoints: What stays once a run has finished: ``"last"``: ``checkpoint.pt``, the whole
             state at its end; ``"best"``: ``best.pt``, the best model; ``"both"``; ``"none"``.
@@ -246,6 +247,7 @@ class RecordOptions:
     plots: str = "all"
     figures: str | None = None
     gradients: bool = False
+    interference: bool = False
     predictions: bool = False
     checkpoints: str = "both"
     safetensors: bool = False
@@ -261,6 +263,7 @@ class RecordOptions:
                 f"record.plots=best draws the best runs after a sweep, from their checkpoint.pt and best.pt; set record.checkpoints=both instead of {self.checkpoints}, or record.plots=all or none."
             )
         flag(self.gradients, "record.gradients")
+        flag(self.interference, "record.interference")
         flag(self.predictions, "record.predictions")
 
 

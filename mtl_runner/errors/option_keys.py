@@ -13,6 +13,7 @@ WITHOUT_EFFECT = (
     "trainer.devices",  # but for rounding
     "trainer.timeout",
     "record.checkpoints",
+    "record.interference",
     "record.safetensors",
     "tracker",
 )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mtl_runner.files import read_regular
 
-TABLES = ("runs.csv", "comparison.csv", "differences.csv", "verdicts.csv")
+TABLES = ("runs.csv", "comparison.csv", "differences.csv", "factors.csv", "verdicts.csv")
 FILES = (*TABLES, "report.html", "comparison.png", "figures")  # what a comparison leaves
 MOST_BYTES = 1 << 28
 

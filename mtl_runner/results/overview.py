@@ -59,8 +59,20 @@ def overview(
             margin = number(100 * conclusions.margins[data.name])
             heading = f"Verdict ({split}, {at} epoch, margin {margin} %, by {conclusions.quantity(data.name)}): {lines[0]}"
             use = conclusions.recommendation(data.name)
-            lines = [*([use.sentences] if use else []), *lines[1:]]
+            tuning = conclusions.tuning(data.name)
+            lines = [
+                *([use.sentences] if use else []),
+                *lines[1:],
+                *([tuning] if tuning else []),
+            ]
             blocks.append(_list(plain(heading), [plain(line) for line in lines], markdown))
+        if lines := conclusions.remarks(data.name):
+            blocks.append(_list("Beside the verdict:", [plain(line) for line in lines], markdown))
+    if lines := conclusions.dependence:
+        title = "Across the factors of the study:"
+        blocks.append(_list(title, [plain(line) for line in lines], markdown))
+    if lines := conclusions.across:
+        blocks.append(_list("Over all data sets:", [plain(line) for line in lines], markdown))
     if under_way := conclusions.records.under_way:
         blocks.append(plain(_under_way(under_way)))
     if unfinished := conclusions.records.stopped:

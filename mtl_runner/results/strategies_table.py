@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Container, Iterable, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from mtl_runner.results.records.evidence import (
 )
 from mtl_runner.results.records.summary import SPLITS
 from mtl_runner.results.selection import SINGLE_TASK, Selection
+from mtl_runner.results.statistics.preferences import preference_ranks
 from mtl_runner.results.statistics.ranks import (
     delta_to_single_task,
     deltas_of_replicates,
@@ -61,7 +63,18 @@ def strategy_rows(
         ]
         for row, rank in zip(rows, mean_ranks(columns), strict=False):
             row[f"{split}.mean_rank"] = rank
+        _add_preference_ranks(rows, list(data.tasks), split)
     return rows
+
+
+def _add_preference_ranks(rows: Sequence[Row], tasks: Sequence[str], split: str) -> None:
+    """Add the ranks under a random preference, where several tasks have relative losses."""
+    losses = [
+        [row.get(f"{split}.{task}.relative_loss.mean", math.nan) for task in tasks] for row in rows
+    ]
+    if len(tasks) > 1 and any(all(map(math.isfinite, of_row)) for of_row in losses):
+        for row, rank in zip(rows, preference_ranks(losses), strict=True):
+            row[f"{split}.preference_rank"] = rank
 
 
 def selected_rows(

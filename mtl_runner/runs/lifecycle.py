@@ -31,6 +31,7 @@ from mtl_runner.gradients.ranks import current_ranks
 from mtl_runner.models.backbone import options_to_rebuild
 from mtl_runner.results.records.summary import FORMAT, as_float
 from mtl_runner.runs import directory as run_directory
+from mtl_runner.runs.interference import measure_interference
 from mtl_runner.runs.predictions import write_predictions
 from mtl_runner.runs.predictor import task_from_plain
 from mtl_runner.runs.records import judged_epoch, kept_files, read_config, read_result, read_summary
@@ -158,6 +159,9 @@ def end(trainer: Trainer, request: Request) -> Outcome:
     if not (trainer.writes or is_sharded):
         return Outcome(trainer.best.value)
     summary = {**_summary_head(request, "finished"), **summarize(trainer, final, best)}
+    if experiment.settings.record.interference:
+        measured = measure_interference(trainer)
+        summary |= {"interference": measured} if measured else {}
     if experiment.settings.record.predictions:
         with trainer.judged():
             write_predictions(trainer)

@@ -21,7 +21,7 @@ LEAST_SEEDS, MOST_SEEDS, UNKNOWN_SEEDS = 5, 20, 10
 
 @dataclass(frozen=True)
 class Extent:
-    """The least and the most runs of a study.
+    """The least and the most runs of a study: of all its groups, and of one of them.
 
     How many they are in the end depends on results: a best learning rate on the edge makes one
     more trial for all, the tasks of the single-task baseline may share a learning rate, and
@@ -32,6 +32,8 @@ class Extent:
         candidates: How many strategies, baselines and fixed weightings take part.
         strategies: How many of them are strategies, which may have a frozen twin.
         tasks: The number of tasks.
+        groups: How many combinations there are of the levels of the study's factors; each is tuned
+            and run by itself.
 
     Example:
         >>> extent = Extent(Plan(lr=1e-3, seeds=2, per_decade=1, extensions=1), 7, 2, 2)
@@ -43,34 +45,36 @@ class Extent:
     candidates: int
     strategies: int
     tasks: int
+    groups: int = 1
 
     @property
     def least(self) -> int:
         """The number of runs if nothing is added to the plan."""
         plan = self.plan
         seeds = plan.seeds if plan.least_seeds is None else plan.least_seeds
-        return self.candidates * (plan.least_trials * plan.tuning_seeds + seeds)
+        return self.groups * self.candidates * (plan.least_trials * plan.tuning_seeds + seeds)
 
     @property
     def most_without_extension(self) -> int:
         """The number with every frozen twin, and a learning rate of its own for every task."""
-        return self.candidates * self._runs_each + self.single_task_runs + self.twin_runs
+        of_group = self.candidates * self._runs_each + self.single_task_runs + self.twin_runs
+        return self.groups * of_group
 
     @property
     def most(self) -> int:
         """The number if, beyond that, a best learning rate lies on the edge to the last."""
         tuned = self.candidates + self.strategies
-        return self.most_without_extension + tuned * self._extension_runs
+        return self.most_without_extension + self.groups * tuned * self._extension_runs
 
     @property
     def single_task_runs(self) -> int:
-        """The most final runs of the single-task baseline at further learning rates."""
+        """The most final runs of a group's single-task baseline at further learning rates."""
         return (self.tasks - 1) * self.plan.seeds
 
     @property
     def twin_runs(self) -> int:
-        """The most runs of frozen twins, which are tuned too, if none needs an extension."""
-        return self.strategies * self._runs_each
+        """The most runs of a group's frozen twins, which are tuned too, without an extension."""
+        return self.strategies * self._runs_of_twin
 
     @property
     def _runs_each(self) -> int:
@@ -78,35 +82,48 @@ class Extent:
         return self.plan.least_trials * self.plan.tuning_seeds + self.plan.seeds
 
     @property
+    def _runs_of_twin(self) -> int:
+        """The number of runs of a frozen twin without any extension."""
+        return self.plan.trials_of_twin * self.plan.tuning_seeds + self.plan.seeds
+
+    @property
     def _extension_runs(self) -> int:
         """The most runs by which extensions lengthen the tuning of a candidate."""
         return self.plan.extensions * self.plan.tuning_seeds
 
-    def after(self, phase: int, extensions: int = 0) -> tuple[int, int]:
+    def after(self, phase: int, rounds: int = 0, groups: int = 0) -> tuple[int, int]:
         """Return the least and the most runs that follow a round, if none has failed for good.
 
         Args:
             phase: The phase of the round, as in :class:`~mtl_runner.study.PlannedRun`.
-            extensions: How many rounds of phase 2 there were, with this one.
+            rounds: How many rounds of this phase there were in its group, with this one.
+            groups: How many groups follow its own.
 
         Example:
             >>> extent = Extent(Plan(lr=1e-3, seeds=2, per_decade=1, extensions=1), 7, 2, 2)
             >>> extent.after(1), extent.after(2, 1), extent.after(3), extent.after(4)
             ((28, 53), (28, 46), (14, 32), (0, 16))
         """
+        least, most = self._after(phase, rounds)
+        share = groups / self.groups
+        return least + round(share * self.least), most + round(share * self.most)
+
+    def _after(self, phase: int, rounds: int) -> tuple[int, int]:
+        """Return the least and the most runs of a group that follow one of its rounds."""
         plan = self.plan
         last_runs = LAST_TRIALS * plan.tuning_seeds
-        if phase >= 4:
+        if 4 <= phase < 9:
             of_twin = {
-                4: self._runs_each + self._extension_runs,
+                4: self._runs_of_twin + self._extension_runs,
                 7: self._extension_runs + last_runs + plan.seeds,
                 8: plan.seeds,
             }
             return 0, self.strategies * of_twin.get(phase, 0)
         seeds = plan.seeds if plan.least_seeds is None else plan.least_seeds
         last_trials = last_runs * (phase < 3)
+        last_trials += plan.trials_of_regularisation(rounds * (phase == 9)) * plan.tuning_seeds
         twins = self.twin_runs + self.strategies * self._extension_runs
-        left = (plan.extensions - extensions) * plan.tuning_seeds * (phase < 3)
+        left = (plan.extensions - rounds * (phase == 2)) * plan.tuning_seeds * (phase < 3)
         most = self.candidates * (plan.seeds + last_trials + left) + self.single_task_runs + twins
         return self.candidates * (seeds + last_trials), most
 
@@ -171,7 +188,13 @@ def precision(noise: float, margin: float, seeds: int) -> str:
     )
 
 
-def announcement(candidates: Sequence[Candidate], extent: Extent, steps: int, judged: str) -> str:
+def announcement(
+    candidates: Sequence[Candidate],
+    extent: Extent,
+    steps: int,
+    judged: str,
+    groups: Sequence[str] = (),
+) -> str:
     """Return what a study will take and can show, in the words that it begins with.
 
     Args:
@@ -179,6 +202,7 @@ def announcement(candidates: Sequence[Candidate], extent: Extent, steps: int, ju
         extent: The number of their runs.
         steps: The steps of a run.
         judged: At which evaluation the runs are judged, in words.
+        groups: The names of the groups; none in a study without factors.
     """
     plan = extent.plan
     roles = [candidate.role for candidate in candidates]
@@ -201,8 +225,16 @@ def announcement(candidates: Sequence[Candidate], extent: Extent, steps: int, ju
     return (
         f"study: {strategies}, equal weights, the single-task baseline and {fixed}; "
         f"for each at least {counted(plan.least_trials, 'trial')}{of_seeds}, then {seeds} fresh seeds{splits}.\n"
-        f"study: {least} to {most} runs{edge}, of {counted(steps, 'step')} each, judged at their {judged}.\n"
+        f"{_groups_line(groups)}study: {least} to {most} runs{edge}, of {counted(steps, 'step')} each, judged at their {judged}.\n"
         f"study: {time} or more with a small model, one run after another; a fraction of that in stacks, more with a large model: the second round says how much is left.\n"
         f"study: with {plan.seeds} seeds a difference beyond the margin of {detectable(plan.seeds):.1f} standard deviations over seeds is seen four times in five; "
         "smaller ones probably stay undecided."
     )
+
+
+def _groups_line(groups: Sequence[str]) -> str:
+    """Return a line about the groups of a study; empty without any."""
+    if not groups:
+        return ""
+    listed = "; ".join(groups)
+    return f"study: all that {len(groups)} times, each tuned and judged by itself: {listed}.\n"

@@ -52,7 +52,7 @@ class CountsRuns(typing.Protocol):
     def most_without_extension(self) -> int:
         """The most runs if no best learning rate lies on the edge."""
 
-    def after(self, phase: int, extensions: int = 0) -> tuple[int, int]:
+    def after(self, phase: int, rounds: int = 0, groups: int = 0) -> tuple[int, int]:
         """Return the least and the most runs that follow a round."""
 
 

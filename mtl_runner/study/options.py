@@ -14,7 +14,9 @@ from mtl_runner.config.conf_directory import conf_directory
 from mtl_runner.errors import ConfigError, suggest
 from mtl_runner.errors.checks import positive, whole_number
 from mtl_runner.study import Candidate
+from mtl_runner.study.factors import check_factors
 from mtl_runner.study.plan import LAST_TRIALS
+from mtl_runner.study.regularisation import regularisation_of
 
 # Keys whose values a study chooses itself.
 CHOSEN_KEYS = ("seed", "optimizer.lr")
@@ -29,7 +31,14 @@ OPTIONS = (
     "knobs",
 )
 # Options that a study of a user's own conf/study may lack.
-DEFAULTS = {"search": None, "tuning_seeds": 3, "splits": "auto"}
+DEFAULTS: dict[str, Any] = {
+    "search": None,
+    "tuning_seeds": 3,
+    "splits": "auto",
+    "regularisation": {},
+    "optimizers": None,
+    "widths": None,
+}
 # Data of fewer training rows get a split of their own for every seed, unless study.splits is given.
 SMALL = 10_000
 
@@ -77,6 +86,8 @@ def checked_options(options: Any) -> dict[str, Any]:
     for name in ("margin", "decades"):
         positive(given[name], f"study.{name}")
     _check_knobs(given["knobs"])
+    regularisation_of(given["regularisation"])
+    check_factors(given["optimizers"], given["widths"])
     if not isinstance(given["search"], str | None):
         raise ConfigError(
             f"study.search must be the directory of a search, or null; found {given['search']!r}."
@@ -134,6 +145,25 @@ def check_sweep(overrides: Sequence[Override]) -> None:
             )
         if re.match(r"data(\.|$)", override.key_or_group) and override.is_sweep_override():
             raise ConfigError("A study is about one dataset; start one study for each.")
+
+
+def check_chosen(overrides: Sequence[Override], chosen: Mapping[str, str]) -> None:
+    """Check that the command line does not sweep over what options of this study try.
+
+    Args:
+        overrides: The options of the command line, as Hydra parsed them.
+        chosen: The keys that this study chooses, each with the option that says so.
+
+    Raises:
+        ConfigError: If it sweeps over one of them.
+    """
+    for override in overrides:
+        key = override.key_or_group
+        if override.is_sweep_override() and key in chosen:
+            by = chosen[key]
+            raise ConfigError(
+                f"{by} tries values of {key} itself; give one value, or leave out {by}."
+            )
 
 
 def splits_of(asked: Any, seeds: int, rows: int, has_seed: bool) -> int:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 # Trials of every candidate after those of the learning rates.
 LAST_TRIALS = 2
 TUNING_SEED_STEP = 1000  # between the seeds of trials, so that those of the final runs fit between
 Weights = Mapping[str, float]
+Levels = tuple[tuple[str, str], ...]  # factors of a study and their levels
+Setting = tuple[float, tuple[str, ...]]  # a learning rate, and options beside the candidate's
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,7 @@ class Candidate:
         overrides: The options of the command line that choose it.
         knob: The key of its main option and the values to try beside its default, if any.
         twin_of: The strategy whose frozen twin it is; empty for others.
+        group: The levels of the study's factors at which it takes part, such as the optimizer.
 
     Example:
         >>> knob = ("weighting.temperature", ("1", "5"))
@@ -35,6 +38,7 @@ class Candidate:
     overrides: tuple[str, ...]
     knob: tuple[str, tuple[str, ...]] | None = None
     twin_of: str = ""
+    group: Levels = ()
 
 
 @dataclass(frozen=True)
@@ -46,8 +50,9 @@ class PlannedRun:
         lr: Its learning rate.
         phase: 1 to 3 for tuning (grid, extensions, last trials), 4 for final runs, 5 for those of
             twins, 6 for the trials of a search, 7 and 8 for the tuning of twins (grid and
-            extensions, last trials), 20 to 23 for the tuning of a study of transfer (grid and
-            extensions of the narrow model, then of the wide one).
+            extensions, last trials), 9 for the tuning of regularisation, between 3 and 4, 20 to 23
+            for the tuning of a study of transfer (grid and extensions of the narrow model, then of
+            the wide one).
         seed: Its seed.
         extra_overrides: Options beside the candidate's, such as a value of its knob.
         final: Whether it is one of the runs that decide, in contrast to tuning.
@@ -68,7 +73,7 @@ class PlannedRun:
 
     @property
     def label(self) -> str:
-        """The name of this run in a line about it: candidate, options, learning rate, seed.
+        """The name of this run in a line about it: candidate, levels, options, rate, seed.
 
         Example:
             >>> knob = ("weighting.lr=0.1",)
@@ -78,6 +83,7 @@ class PlannedRun:
         return " ".join(
             [
                 self.candidate.name,
+                *(f"{factor}={level}" for factor, level in self.candidate.group),
                 *self.extra_overrides,
                 *([] if "lr=" in self.candidate.name else [f"lr={self.lr:.3g}"]),
                 f"seed={self.seed}",
@@ -112,6 +118,7 @@ class Plan:
             tuning.
         data_seed: The seed of the tuning's split.
         least_seeds: The least number of final runs where the tuning chooses it; else None.
+        regularisation: Options that regularise, and the values of each that every candidate tries.
 
     Example:
         >>> plan = Plan(lr=1e-3, seeds=3, tuning_seeds=2)
@@ -129,6 +136,7 @@ class Plan:
     splits: int = 1
     data_seed: int = 0
     least_seeds: int | None = None
+    regularisation: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     @property
     def grid(self) -> list[float]:
@@ -139,7 +147,31 @@ class Plan:
     @property
     def least_trials(self) -> int:
         """The number of trials of every candidate without any extension."""
+        return self.trials_of_twin + self.trials_of_regularisation()
+
+    @property
+    def trials_of_twin(self) -> int:
+        """The same of a frozen twin, which keeps the regularisation of its strategy."""
         return len(self.grid) + LAST_TRIALS
+
+    def trials_of_regularisation(self, rounds: int = 0) -> int:
+        """Return the number of trials of regularisation of every candidate after so many rounds.
+
+        Args:
+            rounds: The rounds that are over; each tries the values of one option.
+        """
+        return sum(len(values) for _, values in self.regularisation[rounds:])
+
+    def regularising(self, options: Sequence[str]) -> tuple[str, ...]:
+        """Return those of some options that regularise.
+
+        Example:
+            >>> plan = Plan(lr=1e-3, regularisation=(("optimizer.weight_decay", ("0.01",)),))
+            >>> plan.regularising(["weighting.alpha=3", "optimizer.weight_decay=0.01"])
+            ('optimizer.weight_decay=0.01',)
+        """
+        keys = [key for key, _ in self.regularisation]
+        return tuple(option for option in options if option.partition("=")[0] in keys)
 
     @property
     def fresh_seeds(self) -> list[int]:
@@ -152,12 +184,15 @@ class Plan:
         return [self.seed + TUNING_SEED_STEP * i for i in range(self.tuning_seeds)]
 
 
-def frozen_twin(candidate: Candidate, weights: Weights) -> Candidate:
+def frozen_twin(
+    candidate: Candidate, weights: Weights, regularisation: Sequence[str] = ()
+) -> Candidate:
     """Return the twin of a strategy: the same, but for weights that stand still.
 
     Args:
         candidate: The strategy.
         weights: Its average weight per task.
+        regularisation: The options that regularise its final runs.
 
     Example:
         >>> strategy = Candidate("x", "strategy", ("weighting=dwa", "update=per_task"))
@@ -167,10 +202,12 @@ def frozen_twin(candidate: Candidate, weights: Weights) -> Candidate:
     kept = tuple(
         option for option in candidate.overrides if not option.lstrip("+~").startswith("weighting")
     )
-    return Candidate(
-        f"{candidate.name} frozen",
-        "twin",
-        (*fixed_overrides(weights), *kept),
+    return replace(
+        candidate,
+        name=f"{candidate.name} frozen",
+        role="twin",
+        overrides=(*fixed_overrides(weights), *kept, *regularisation),
+        knob=None,
         twin_of=candidate.name,
     )
 

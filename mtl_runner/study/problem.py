@@ -80,6 +80,33 @@ def check_choices(
         context.config_loader.load_sweep_config(sweep_config, list(options))
 
 
+def check_option(config: DictConfig, key: str, asked_by: str) -> None:
+    """Check that the class behind a config node has an option.
+
+    Args:
+        config: The config that all runs share.
+        key: The option, such as ``model.dropout``.
+        asked_by: The option of the study that names it.
+
+    Raises:
+        ConfigError: If it has none of this name.
+
+    Example:
+        >>> model = {"_target_": "torch.nn.Linear"}
+        >>> check_option(OmegaConf.create({"model": model}), "model.dropout", "study.widths")
+        ... # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        mtl_runner.errors.ConfigError: study.widths names model.dropout, which torch.nn...
+    """
+    from mtl_runner.config.instantiate import takes
+
+    parent, _, option = key.rpartition(".")
+    node: Any = OmegaConf.select(config, parent)
+    if not isinstance(node, DictConfig) or not (option in node or takes(node, option)):
+        owner = node.get("_target_", parent) if isinstance(node, DictConfig) else "the config"
+        raise ConfigError(f"{asked_by} names {key}, which {owner} does not have.")
+
+
 def check_middle_rate(config: DictConfig) -> float:
     """Return ``optimizer.lr``, around which learning rates are tried.
 
@@ -99,3 +126,27 @@ def check_middle_rate(config: DictConfig) -> float:
             f"optimizer.lr must be a positive number, the middle of the learning rates; found {lr!r}."
         )
     return float(lr)
+
+
+def middle_rate_of(
+    context: HydraContext, sweep_config: DictConfig, config: DictConfig, optimizer: str | None
+) -> float:
+    """Return the learning rate around which an optimizer's are tried.
+
+    It is that of the optimizer's own file, but for the one that all runs would have without a
+    choice: the data may have set its learning rate.
+
+    Args:
+        context: Hydra's config loader and callbacks.
+        sweep_config: The config of the sweep.
+        config: The config that all runs share.
+        optimizer: The optimizer; None where the study does not choose it.
+
+    Raises:
+        ConfigError: If it is no positive number.
+    """
+    if optimizer not in (None, sweep_config.hydra.runtime.choices.optimizer):
+        # Digits set nothing of an optimizer.
+        options = ["data=digits", f"optimizer={optimizer}"]
+        config = context.config_loader.load_sweep_config(sweep_config, options)
+    return check_middle_rate(config)

@@ -4,13 +4,15 @@
    a grid of learning rates. Then, as long as some candidate's best learning rate lies on the edge
    of what was tried, one more trial for every candidate: outwards, or else between the best and
    its better neighbour. Then two more trials for every candidate: the other values of the
-   strategy's main option, its knob, or else two more learning rates. So all have the same number
-   of trials, steps and batches (Kurin et al., NeurIPS 2022; Xin et al., NeurIPS 2022).
+   strategy's main option, its knob, or else two more learning rates. Then, where the study has an
+   axis of regularisation, the same values of it for every candidate, at its best settings. So all
+   have the same number of trials, steps and batches (Kurin et al., NeurIPS 2022, who found that
+   equal weights need as much regularisation as others get; Xin et al., NeurIPS 2022).
 2. Final runs: the best trial of each, its learning rate chosen by monitors that are smoothed over
    neighbouring ones and off the edge of divergence, with fresh seeds. These are the same for all
    candidates, so that they share initial weights, batch order and noise.
 3. The frozen twin of every strategy whose weights move: fixed weights at the strategy's average,
-   with its learning rate and the same seeds.
+   tuned alike, with the strategy's regularisation and the same seeds.
 
 Choices are made by ``trainer.monitor`` on validation data alone.
 """
@@ -26,9 +28,11 @@ from mtl_runner.study.plan import (
     Candidate,
     Plan,
     PlannedRun,
+    Setting,
     Weights,
     frozen_twin,
 )
+from mtl_runner.study.regularisation import regularisation_note
 from mtl_runner.study.tuning import Trial, Tuning
 
 
@@ -43,8 +47,8 @@ class Protocol:
         candidates: All that take part.
         average_weights: A function from a strategy to its average weights per task in its final
             runs; None where it has no weights, or where they are equal.
-        rates_per_task: A function from the single-task baseline to the best learning rates of its
-            tasks, each once; without it the rate that is best for their mean serves all.
+        settings_per_task: A function from the single-task baseline to the best settings of its
+            tasks, each once; without it those that are best for their mean serve all.
         within_budget: A function that says whether so many more runs are within the budget.
         choose_seeds: A function from :attr:`noise` to the number of final runs of each candidate,
             at most that of the plan; None: that of the plan.
@@ -68,7 +72,7 @@ class Protocol:
     plan: Plan
     candidates: Sequence[Candidate]
     average_weights: Callable[[Candidate], Weights | None]
-    rates_per_task: Callable[[Candidate], Sequence[float]] | None = None
+    settings_per_task: Callable[[Candidate], Sequence[Setting]] | None = None
     within_budget: Callable[[int], bool] = lambda runs: True  # noqa: ARG005
     refusal: Callable[[Candidate], str] = lambda candidate: ""  # noqa: ARG005
     choose_seeds: Callable[[float], int] | None = None
@@ -98,6 +102,7 @@ class Protocol:
                     f"The best learning rate of {candidate.name} ({self.best(candidate).lr:.3g}) lies on the edge of what was tried."
                 )
         yield from self._tune([t for c in candidates for t in self._last_trials(c)], phase=3)
+        yield from self._regularise(candidates)
         finalists = self._finalists(candidates)
         self.noise = self._measure_noise(finalists)
         if self.choose_seeds is not None:
@@ -112,7 +117,13 @@ class Protocol:
             return
         yield finals
         strategies = [(c, self.average_weights(c)) for c in finalists if c.role == "strategy"]
-        twins = [frozen_twin(c, weights) for c, weights in strategies if weights is not None]
+        twins = [
+            frozen_twin(
+                c, weights, self.plan.regularising(self.tuning[c.name].settled.extra_overrides)
+            )
+            for c, weights in strategies
+            if weights is not None
+        ]
         if twins:
             yield from self._twin_rounds(twins)
 
@@ -178,12 +189,29 @@ class Protocol:
             trials = [(c, self.tuning[c.name].next_rate(), ()) for c in candidates]
             yield from self._tune(trials, phase)
 
+    def _regularise(
+        self, candidates: Sequence[Candidate]
+    ) -> Generator[list[PlannedRun], Sequence[float], None]:
+        """Yield a round for each option that regularises, with its values at the best settings."""
+        before = {c.name: self.best(c).monitor for c in candidates}
+        for key, values in self.plan.regularisation:
+            bests = [(c, self.best(c)) for c in candidates]
+            trials = [
+                (c, best.lr, (*best.extra_overrides, f"{key}={value}"))
+                for c, best in bests
+                for value in values
+            ]
+            yield from self._tune(trials, phase=9)
+        if self.plan.regularisation:
+            self.notes += [regularisation_note(self.plan, candidates, self.tuning, before)]
+
     def _runs_after_extension(self, candidates: Sequence[Candidate]) -> int:
         """Return the most runs that are left if every candidate gets one more learning rate."""
-        trials = (1 + LAST_TRIALS) * self.plan.tuning_seeds
+        plan = self.plan
+        trials = (1 + LAST_TRIALS + plan.trials_of_regularisation()) * plan.tuning_seeds
         twins = sum(c.role == "strategy" for c in candidates)
-        of_twin = self.plan.least_trials * self.plan.tuning_seeds + self.plan.seeds
-        return len(candidates) * (trials + self.plan.seeds) + twins * of_twin
+        of_twin = plan.trials_of_twin * plan.tuning_seeds + plan.seeds
+        return len(candidates) * (trials + plan.seeds) + twins * of_twin
 
     def _finalists(self, candidates: Sequence[Candidate]) -> list[Candidate]:
         """Return the candidates that a trial finished of, with a note on the others."""
@@ -219,19 +247,22 @@ class Protocol:
     def _winners(self, candidate: Candidate) -> list[tuple[Candidate, Trial]]:
         """Return the candidate with its best trial.
 
-        The single-task baseline is returned once for each learning rate that is best for a task.
+        The single-task baseline is returned once for all settings that are best for a task.
         """
         best = self.tuning[candidate.name].settled
-        rates = (
-            list(self.rates_per_task(candidate))
-            if candidate.role == "single_task" and self.rates_per_task is not None
-            else [best.lr]
+        settings: Sequence[Setting] = (
+            self.settings_per_task(candidate)
+            if candidate.role == "single_task" and self.settings_per_task is not None
+            else ()
         )
-        if len(rates) == 1:
+        if len(settings) < 2:
             return [(candidate, best)]
         return [
-            (replace(candidate, name=f"{candidate.name}, lr={lr:.3g}"), Trial(lr, (), best.by_seed))
-            for lr in rates
+            (
+                replace(candidate, name=f"{candidate.name}, {_named(setting)}"),
+                Trial(*setting, best.by_seed),
+            )
+            for setting in settings
         ]
 
     def _final_run(self, candidate: Candidate, trial: Trial, phase: int, seed: int) -> PlannedRun:
@@ -257,3 +288,10 @@ class Protocol:
                 for value in values[:LAST_TRIALS]
             ]
         return [(candidate, rate, ()) for rate in self.tuning[candidate.name].last_rates()]
+
+
+def _named(setting: Setting) -> str:
+    """Return the name of a setting: its learning rate and its options without their groups."""
+    lr, options = setting
+    pairs = [option.split("=", 1) for option in options]
+    return ", ".join([f"lr={lr:.3g}", *(f"{key.rpartition('.')[2]}={v}" for key, v in pairs)])

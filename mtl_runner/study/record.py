@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,12 @@ from mtl_runner.errors.checks import is_number
 from mtl_runner.errors.words import counted, duration
 from mtl_runner.files import write_json
 from mtl_runner.results.records.reading import UnreadableError, read_json
+from mtl_runner.results.records.roles import group_name
 from mtl_runner.results.records.summary import Summary
 from mtl_runner.runs.records import read_summary
 from mtl_runner.runs.sweep_report import SweepReport
 from mtl_runner.runs.sweep_runs import run_folders
-from mtl_runner.study.plan import Candidate, PlannedRun
+from mtl_runner.study.plan import Candidate, Levels, PlannedRun, Setting
 from mtl_runner.train.terminal import say
 
 # What the runs of each phase are for.
@@ -31,6 +33,7 @@ PURPOSES = {
     6: "trials of weights and learning rates",
     7: "tuning of frozen twins (learning rates)",
     8: "tuning of frozen twins (last trials)",
+    9: "tuning (regularisation)",
     20: "tuning on the narrow model (weights and learning rates)",
     21: "tuning on the narrow model (one more trial for each, as a best learning rate lies on the edge)",
     22: "tuning on the wide model (learning rates)",
@@ -50,7 +53,8 @@ class StudyRecord:
     Attributes:
         runs: The runs so far, each with the name of its directory.
         count: The number of runs so far, including those that were not launched.
-        extensions: The number of rounds of phase 2 so far.
+        rounds: The number of rounds of each phase so far, in the present group.
+        notes: Sentences about the tuning of each group, by its name.
         seconds_per_run: What the first run took where the budget is a time, NaN else. It is
             recorded, so that a study that goes on keeps its number of runs.
 
@@ -69,7 +73,9 @@ class StudyRecord:
     def __init__(self, directory: Path, margin: float | None, kind: str = "study") -> None:
         self.directory, self.margin, self.kind = directory, margin, kind
         self.runs: list[tuple[PlannedRun, str]] = []
-        self.count = self.extensions = 0
+        self.count = 0
+        self.rounds: Counter[int] = Counter()
+        self.notes: dict[str, Sequence[str]] = {}
         self.seconds_per_run = math.nan
 
     def begin_round(
@@ -83,8 +89,11 @@ class StudyRecord:
             pace: The seconds per run so far; NaN if it is unknown.
         """
         self.count += len(runs)
-        self.extensions += runs[0].phase == 2
-        words = [f"{self.kind}: {PURPOSES[runs[0].phase]}, {counted(len(runs), 'run')}"]
+        self.rounds[runs[0].phase] += 1
+        group = group_name(runs[0].candidate.group)
+        purpose = PURPOSES[runs[0].phase]
+        purpose = f"{group}: {purpose}" if group else purpose
+        words = [f"{self.kind}: {purpose}, {counted(len(runs), 'run')}"]
         least, most = later
         if most:
             span = f"{least} to {most}" if least < most else str(most)
@@ -145,9 +154,7 @@ class StudyRecord:
             RunDirectoryError: If a newer version wrote a summary.
         """
         summaries = [
-            read_summary(self.directory / name)
-            for run, name in self.runs
-            if run.candidate.name == candidate.name
+            read_summary(self.directory / name) for run, name in self.runs if _is_of(run, candidate)
         ]
         if summaries and all(summary.get("refused") is True for summary in summaries):
             return str(summaries[0].get("reason", ""))
@@ -189,33 +196,48 @@ class StudyRecord:
         folder = Path(str(OmegaConf.select(hydra_config, "hydra.runtime.output_dir")))
         return self.summary(folder.name).seconds
 
-    def rates_per_task(self, candidate: Candidate) -> list[float]:
-        """Return the learning rates that are best for a task of the single-task baseline.
+    def settings_per_task(self, candidate: Candidate) -> list[Setting]:
+        """Return the settings that are best for a task of the single-task baseline.
 
-        They are sorted, each once; the best one has the least validation loss.
+        They are sorted, each once; the best ones have the least validation loss.
 
         Raises:
             RunDirectoryError: If a newer version wrote a summary.
         """
-        losses: dict[str, dict[float, list[float]]] = {}
+        losses: dict[str, dict[Setting, list[float]]] = {}
         for run, name in self.runs:
-            if run.candidate.name == candidate.name and not run.final:
+            if _is_of(run, candidate) and not run.final:
                 summary = self.summary(name)
+                setting = run.lr, run.extra_overrides
                 for task, result in summary.tasks.items():
                     val = result.at(summary.judge, "val")
                     loss = val.get("relative_loss", val.get("loss", math.nan))
-                    losses.setdefault(task, {}).setdefault(run.lr, []).append(loss)
+                    losses.setdefault(task, {}).setdefault(setting, []).append(loss)
         best = set()
-        for by_rate in losses.values():
-            # A rate at which a seed has no loss is none to choose.
-            means = {lr: sum(of_seeds) / len(of_seeds) for lr, of_seeds in by_rate.items()}
-            finite = {lr: mean for lr, mean in means.items() if math.isfinite(mean)}
+        for by_setting in losses.values():
+            # Settings at which a seed has no loss are none to choose.
+            means = {s: sum(of_seeds) / len(of_seeds) for s, of_seeds in by_setting.items()}
+            finite = {s: mean for s, mean in means.items() if math.isfinite(mean)}
             if finite:
-                best.add(min(finite, key=lambda lr: finite[lr]))
+                best.add(min(finite, key=lambda s: finite[s]))
         return sorted(best)
 
-    def write(self, notes: Sequence[str]) -> None:
-        """Write ``study.json``."""
+    def begin_group(self, levels: Levels, notes: Sequence[str]) -> None:
+        """Begin with the runs of one combination of the levels of the study's factors.
+
+        Args:
+            levels: The factors and their levels; empty in a study without factors.
+            notes: The sentences about its tuning, which may become more.
+        """
+        self.rounds.clear()
+        self.notes[group_name(levels)] = notes
+
+    def write(self, notes: Sequence[str] = ()) -> None:
+        """Write ``study.json``.
+
+        Args:
+            notes: Sentences about the tuning, beside those of the groups.
+        """
         rows = {
             name: {
                 "phase": run.phase,
@@ -226,19 +248,23 @@ class StudyRecord:
                 "lr": run.lr,
                 "seed": run.seed,
                 **({} if run.data_seed is None else {"data_seed": run.data_seed}),
+                **({"factors": dict(run.candidate.group)} if run.candidate.group else {}),
             }
             for run, name in self.runs
         }
         content: dict[str, Any] = {
             "version": 1,
             "margin": self.margin,
-            "notes": list(notes),
+            "notes": [*notes, *self.notes.get("", ())],
             "jobs": rows,
         }
         # Runs of a smaller study that this one does not need, such as twins at other weights.
         unused = sorted(path.name for path in run_folders(self.directory) if path.name not in rows)
         if unused:
             content["unused"] = unused
+        group_notes = {name: list(of_group) for name, of_group in self.notes.items() if name}
+        if group_notes:
+            content["group_notes"] = group_notes
         if not math.isnan(self.seconds_per_run):
             content["seconds_per_run"] = self.seconds_per_run
         write_json(self.directory / "study.json", content)
@@ -260,7 +286,7 @@ class StudyRecord:
 
         sums: dict[str, list[float]] = {}
         for run, name in self.runs:
-            if run.final and run.candidate.name == candidate.name:
+            if run.final and _is_of(run, candidate):
                 curves = read_curves(self.directory / name)
                 for task in curves.tasks("train"):
                     weights = curves.curve("train", task, "weight").values()
@@ -271,3 +297,9 @@ class StudyRecord:
             return None
         largest = max(means.values())
         return None if largest <= 0 or largest - min(means.values()) < 1e-6 * largest else means
+
+
+def _is_of(run: PlannedRun, candidate: Candidate) -> bool:
+    """Return whether a run is one of a candidate's, in its group."""
+    planned = run.candidate
+    return (planned.name, planned.group) == (candidate.name, candidate.group)

@@ -9,6 +9,8 @@ import math
 import re
 import time
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -20,6 +22,7 @@ from mtl_runner.errors import ConfigError
 from mtl_runner.errors.checks import is_number
 from mtl_runner.errors.words import counted
 from mtl_runner.files import write_atomic
+from mtl_runner.results.records.roles import group_name
 from mtl_runner.study import Plan, Protocol
 from mtl_runner.study.budget import Budget
 from mtl_runner.study.extent import (
@@ -30,10 +33,24 @@ from mtl_runner.study.extent import (
     needed_seeds,
     precision,
 )
+from mtl_runner.study.factors import OPTIMIZER, check_given, groups_of
 from mtl_runner.study.launching import CountsRuns, LaunchingSweeper, Rounds
-from mtl_runner.study.options import candidates_of, check_sweep, checked_options, splits_of
-from mtl_runner.study.problem import check_choices, check_middle_rate, read_problem
+from mtl_runner.study.options import (
+    candidates_of,
+    check_chosen,
+    check_sweep,
+    checked_options,
+    splits_of,
+)
+from mtl_runner.study.problem import (
+    check_choices,
+    check_middle_rate,
+    check_option,
+    middle_rate_of,
+    read_problem,
+)
 from mtl_runner.study.record import StudyRecord
+from mtl_runner.study.regularisation import regularisation_of
 from mtl_runner.study.search.result import searched_candidate
 from mtl_runner.study.weights import fixed_candidates
 from mtl_runner.train.terminal import say
@@ -70,6 +87,9 @@ class StudySweeper(LaunchingSweeper):
             for o in overrides
             if not o.is_sweep_override() and not re.match(r"weighting(\.|$)", o.key_or_group)
         ]
+        optimizers = options["optimizers"] or []
+        regularisation = regularisation_of(options["regularisation"])
+        check_given(overrides, optimizers)
         check_sweep(overrides)
         common = self.with_plots(common)
         check_middle_rate(self.sweep_config)
@@ -90,7 +110,15 @@ class StudySweeper(LaunchingSweeper):
                 options["splits"], seeds, problem.rows, is_number(base.data.get("seed"))
             ),
             data_seed=int(base.data.get("seed") or 0),
+            regularisation=regularisation,
         )
+        known = self.context.config_loader.get_group_options("optimizer")
+        groups = groups_of(optimizers, options["widths"], base, known)
+        chosen = {key: "study.regularisation" for key, _ in regularisation}
+        chosen |= {key: "study.widths" for group in groups for key in group.keys}
+        check_chosen(overrides, chosen)
+        for key, asked_by in chosen.items():
+            check_option(base, key, asked_by)
         if len(trivial) < 2:
             raise ConfigError(
                 f"A study needs at least two tasks, this one has {', '.join(trivial)}: there is nothing to weigh."
@@ -102,28 +130,47 @@ class StudySweeper(LaunchingSweeper):
             candidates.append(searched_candidate(Path(options["search"]), list(trivial)))
         strategies = [candidate for candidate in candidates if candidate.role == "strategy"]
         check_choices(
-            self.context, self.sweep_config, ([*common, *s.overrides] for s in strategies)
+            self.context,
+            self.sweep_config,
+            (
+                [*common, *map(override_or_add, s.overrides)]
+                for group in groups
+                for s in group.candidates(strategies)
+            ),
         )
-        extent = Extent(plan, len(candidates), len(strategies), len(trivial))
+        extent = Extent(plan, len(candidates), len(strategies), len(trivial), len(groups))
         directory = Path(str(self.sweep_config.hydra.sweep.dir)).absolute()
         study = StudyRecord(directory, options["margin"])
         study.read_pace()
         budget = Budget(options["budget"], steps, study.seconds_per_run)
         judged = "best evaluation" if base.trainer.judge == "best" else "last epoch"
-        say(announcement(candidates, extent, steps, judged))
+        names = [group_name(group.levels) for group in groups if group.levels]
+        say(announcement(candidates, extent, steps, judged, names))
         budget.check(extent)
         directory.mkdir(parents=True, exist_ok=True)
         write_atomic(directory / "multirun.yaml", OmegaConf.to_yaml(self.sweep_config).encode())
-        protocol = Protocol(
-            plan,
-            candidates,
-            study.average_weights,
-            study.rates_per_task,
-            lambda runs: study.count + runs + extent.single_task_runs <= budget.limit,
-            study.refusal,
-            (lambda noise: needed_seeds(noise, options["margin"])) if automatic else None,
-        )
-        return self._run_rounds(protocol, study, extent, budget, common)
+        all_returns: list[JobReturn] = []
+        self.began = time.monotonic()
+        for later, group in zip(reversed(range(len(groups))), groups, strict=True):
+            lr = middle_rate_of(self.context, self.sweep_config, base, group.level(OPTIMIZER))
+            # What the groups after this one need is not this one's to take.
+            reserved = extent.single_task_runs + later * extent.most_without_extension // len(
+                groups
+            )
+            protocol = Protocol(
+                replace(plan, lr=lr),
+                group.candidates(candidates),
+                study.average_weights,
+                study.settings_per_task,
+                partial(_is_within, study, budget, reserved),
+                study.refusal,
+                (lambda noise: needed_seeds(noise, options["margin"])) if automatic else None,
+            )
+            study.begin_group(group.levels, protocol.notes)
+            all_returns += self._run_rounds(protocol, study, extent, budget, common, later)
+        if self.reused:
+            say(f"study: {counted(study.count, 'run')}, of which {self.reused} were there already.")
+        return all_returns
 
     def _run_rounds(
         self,
@@ -132,13 +179,23 @@ class StudySweeper(LaunchingSweeper):
         extent: CountsRuns,
         budget: Budget,
         common: Sequence[str],
+        later: int,
     ) -> list[JobReturn]:
-        """Launch the rounds of a study, one after another, and record them."""
+        """Launch the rounds of a group, one after another, and record them.
+
+        Args:
+            protocol: The protocol of the group.
+            study: The record of the study.
+            extent: How many runs the study takes.
+            budget: How many it may take.
+            common: The options that all runs share.
+            later: How many groups follow.
+        """
         tuning = options_of_tuning(common, self.sweep_config)
+        measured = options_of_equal_weights(common)
         all_returns: list[JobReturn] = []
         rounds = protocol.rounds()
         monitors: Sequence[float] | None = None
-        began = time.monotonic()
         while True:
             try:
                 runs = next(rounds) if monitors is None else rounds.send(monitors)
@@ -148,6 +205,7 @@ class StudySweeper(LaunchingSweeper):
                 [
                     *(o for o in common if run.data_seed is None or not _is_data_seed(o)),
                     *([] if run.final else tuning),
+                    *(measured if run.final and run.candidate.role == "equal" else []),
                     *map(override_or_add, run.overrides),
                 ]
                 for run in runs
@@ -155,11 +213,12 @@ class StudySweeper(LaunchingSweeper):
             settled = precision(protocol.noise, study.margin or 0.0, protocol.plan.seeds)
             if runs[0].phase == 4 and settled:
                 say(settled)
-            extensions = study.extensions + (runs[0].phase == 2)
-            pace = (time.monotonic() - began) / study.count if study.count else math.nan
+            pace = (time.monotonic() - self.began) / study.count if study.count else math.nan
             # What was there already took no time, and says nothing about what is left.
             pace = math.nan if self.reused else pace
-            study.begin_round(runs, extent.after(runs[0].phase, extensions), pace)
+            phase = runs[0].phase
+            left = extent.after(phase, study.rounds[phase] + 1, later)
+            study.begin_round(runs, left, pace)
             first = study.count - len(runs)
             returns: list[JobReturn] = []
             # What is known is written even if the round was stopped.
@@ -167,18 +226,23 @@ class StudySweeper(LaunchingSweeper):
                 if budget.is_open:
                     returns += self.launcher.launch(batch[:1], initial_job_idx=first)
                     study.seconds_per_run = budget.measure(study.seconds_of(returns[0]))
+                    # At once, so that a study that is killed keeps its number of runs.
+                    study.write()
                     budget.check(extent)
                 remaining = batch[len(returns) :]
                 returns += self.launcher.launch(remaining, initial_job_idx=first + len(returns))
             finally:
                 study.end_round(runs, returns, self.folders)
-                study.write(protocol.notes)
+                study.write()
             all_returns += returns
             monitors = [study.monitor(run, job) for run, job in zip(runs, returns, strict=True)]
-        study.write(protocol.notes)
-        if self.reused:
-            say(f"study: {counted(study.count, 'run')}, of which {self.reused} were there already.")
+        study.write()
         return all_returns
+
+
+def _is_within(study: StudyRecord, budget: Budget, reserved: int, runs: int) -> bool:
+    """Return whether so many more runs are within the budget, beside those that are reserved."""
+    return study.count + runs + reserved <= budget.limit
 
 
 def _is_data_seed(option: str) -> bool:
@@ -199,3 +263,20 @@ def options_of_tuning(common: Sequence[str], config: DictConfig) -> list[str]:
     # The pictures of the best runs are drawn from checkpoints, and are of final runs only.
     pictures = ["record.plots=none"] if config.record.plots == "best" else []
     return [*pictures, "record.checkpoints=none"]
+
+
+def options_of_equal_weights(common: Sequence[str]) -> list[str]:
+    """Return the options of the final runs of equal weights: unless told, they measure more.
+
+    How far the tasks interfere is asked of the runs in which nothing weighs them.
+
+    Args:
+        common: The options that all runs share.
+
+    Example:
+        >>> options_of_equal_weights([]), options_of_equal_weights(["record.interference=false"])
+        (['++record.interference=true'], [])
+    """
+    if any(option.lstrip("+").startswith("record.interference=") for option in common):
+        return []
+    return ["++record.interference=true"]

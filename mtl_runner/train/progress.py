@@ -96,7 +96,7 @@ class ProgressBar:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # A line above it draws a bar that still waits, and tqdm clears none that has not waited out.
+        # A line above it draws a bar that still waits; tqdm clears none that has not waited out.
         with self.bar.get_lock():
             self.bar.clear(nolock=True)
             self.bar.close()

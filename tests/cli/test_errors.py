@@ -532,7 +532,7 @@ def test_resume_takes_no_other_option(mtl: Command) -> None:
     result = mtl("mtl-run", "resume=run", "optimizer.lr=9")
     assert result.code == 1
     assert result.last_line.endswith(
-        "takes no other option but trainer.epochs, data.loader, trainer.checkpoint_every, trainer.devices, trainer.timeout, record.checkpoints, record.safetensors, tracker (found 'optimizer.lr=9'); use repeat=run to change something."
+        "takes no other option but trainer.epochs, data.loader, trainer.checkpoint_every, trainer.devices, trainer.timeout, record.checkpoints, record.interference, record.safetensors, tracker (found 'optimizer.lr=9'); use repeat=run to change something."
     )
 
 

@@ -37,6 +37,7 @@ FEW_ROWS = {
 }
 SHORT_STUDY = (
     "study.seeds=2",
+    "study.tuning_seeds=1",
     "study.fixed_points=3",
     "study.per_decade=1",
     "study.extensions=0",

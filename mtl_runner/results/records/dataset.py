@@ -14,6 +14,7 @@ from mtl_runner.results.records.roles import (
     RecordedStudies,
     RunRole,
     assign_roles,
+    group_name,
     read_study,
     without_study,
 )
@@ -70,6 +71,8 @@ class DatasetRuns:
             its strategies are its trials.
         margin: The relative difference that is of no interest to the study; None without one.
         notes: Remarks of the study about its tuning, and about what is lost of it.
+        problem: The data set without the levels of the study's factors.
+        factors: The factors of the study and their levels here, such as the optimizer.
     """
 
     name: str
@@ -79,6 +82,8 @@ class DatasetRuns:
     has_final_runs: bool = True
     margin: float | None = None
     notes: tuple[str, ...] = ()
+    problem: str = ""
+    factors: tuple[tuple[str, str], ...] = ()
 
     @property
     def shown(self) -> list[Strategy]:
@@ -176,6 +181,8 @@ def _dataset(roles: Sequence[RunRole], study: RecordedStudies, lost: set[Path]) 
         bool(final),
         min((margin for margin in margins if margin is not None), default=None),
         _notes(roles, study, lost),
+        roles[0].problem,
+        roles[0].factors,
     )
 
 
@@ -219,7 +226,9 @@ def _notes(roles: Sequence[RunRole], study: RecordedStudies, lost: set[Path]) ->
     notes: dict[str, None] = {}
     for role in roles:
         if role.study:
-            notes |= dict.fromkeys(study.folders[role.study].notes)
+            folder = study.folders[role.study]
+            of_group = folder.group_notes.get(group_name(role.factors), ())
+            notes |= dict.fromkeys([*folder.notes, *of_group])
         if role.run.directory.resolve().parent in lost:
             notes[LOST_STUDY] = None
     return tuple(notes)

@@ -126,12 +126,16 @@ class DatasetEvidence:
         tasks: ``{task: the metrics it is measured by}``.
         strategies: The strategies, those included that a study gave up.
         margin: The margin of the study that made the runs; None where it names none.
+        problem: The data set without the levels of the study's factors.
+        factors: The factors of the study and their levels here, such as the optimizer.
     """
 
     name: str
     tasks: Mapping[str, TaskMetrics]
     strategies: tuple[StrategyEvidence, ...]
     margin: float | None = None
+    problem: str = ""
+    factors: tuple[tuple[str, str], ...] = ()
 
     @cached_property
     def has_relative_loss(self) -> bool:
@@ -249,7 +253,7 @@ class DatasetEvidence:
         """
         best = {}
         for task in self.tasks:
-            single = self._best_single_task(task)
+            single = self.best_single_task(task)
             if single is None:
                 return None
             best[task] = single
@@ -282,14 +286,14 @@ class DatasetEvidence:
         """
         values = {}
         for task in self.tasks:
-            best = self._best_single_task(task)
+            best = self.best_single_task(task)
             if best is None:
                 return None
             values[task] = best.mean_values.get(task, {})
         return values
 
-    def _best_single_task(self, task: str) -> StrategyEvidence | None:
-        """Return the single-task runs that are best for a task on validation."""
+    def best_single_task(self, task: str) -> StrategyEvidence | None:
+        """Return the single-task runs that are best for a task on validation; None without any."""
         members = self.of_role("single_task")
         able = [s for s in members if any(task in values for values in s.values.values())]
         return min(able, key=lambda s: s.mean_validation(task), default=None)
@@ -333,7 +337,9 @@ def evidence_of(data: DatasetRuns, at: str, split: str) -> DatasetEvidence:
         _given_up(s) if s.given_up else _strategy(s, data.tasks, at, split, studies)
         for s in data.strategies
     ]
-    return DatasetEvidence(data.name, data.tasks, tuple(strategies), data.margin)
+    return DatasetEvidence(
+        data.name, data.tasks, tuple(strategies), data.margin, data.problem, data.factors
+    )
 
 
 def finite_mean(values: Iterable[float], default: float = math.nan) -> float:

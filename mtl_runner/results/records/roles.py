@@ -38,6 +38,9 @@ class RunRole:
         learning_rate: The learning rate, where the study or the run's options name it.
         study: The folder of the study that made it, empty without one.
         phase: The phase of the study; phase 1 tries the regular grid of learning rates.
+        factors: The factors of the study and their levels in this run, such as its optimizer. The
+            runs of other levels count for another data set.
+        problem: The data set without the levels of factors.
     """
 
     run: Run
@@ -51,6 +54,8 @@ class RunRole:
     learning_rate: float = math.nan
     study: str = ""
     phase: int | None = None
+    factors: tuple[tuple[str, str], ...] = ()
+    problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -61,11 +66,13 @@ class StudyFolder:
         margin: The relative difference that is of no interest; None where the study names none.
         notes: Remarks of the study about its own tuning.
         unused: The names of run directories that an earlier, smaller study left behind.
+        group_notes: Remarks about the tuning at some levels of the study's factors, by their name.
     """
 
     margin: float | None
     notes: tuple[str, ...]
     unused: frozenset[str] = frozenset()
+    group_notes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -164,13 +171,30 @@ def assign_roles(
         else role
         for role in roles
     ]
-    if len(study.folders) < 2:
-        return roles
-    short = short_names(study.folders)
+    if len(study.folders) > 1:
+        short = short_names(study.folders)
+        roles = [
+            replace(role, data=f"{role.data} ({short[role.study]})") if role.study else role
+            for role in roles
+        ]
     return [
-        replace(role, data=f"{role.data} ({short[role.study]})") if role.study else role
+        replace(
+            role,
+            data=", ".join(filter(None, (role.data, group_name(role.factors)))),
+            problem=role.data,
+        )
         for role in roles
     ]
+
+
+def group_name(factors: Sequence[tuple[str, str]]) -> str:
+    """Return the name of some factors at their levels.
+
+    Example:
+        >>> group_name([("optimizer", "sgd"), ("width", "64")])
+        'optimizer=sgd, width=64'
+    """
+    return ", ".join(f"{factor}={level}" for factor, level in factors)
 
 
 def infer_role(run: Run, plain: bool = True) -> str:
@@ -208,6 +232,7 @@ def _role_of_job(role: RunRole, job: Mapping[str, Any]) -> RunRole:
         trial=role.strategy,
         learning_rate=as_float(job["lr"]) if job.get("lr") is not None else role.learning_rate,
         phase=job.get("phase"),
+        factors=tuple((job.get("factors") or {}).items()),
     )
 
 
@@ -256,18 +281,23 @@ def _read(folder: Path) -> tuple[dict[str, dict[str, Any]], StudyFolder] | None:
         margin = content.get("margin")
         jobs = {name: dict(job) for name, job in content["jobs"].items()}
         notes = tuple(str(note) for note in content.get("notes") or [])
+        group_notes = {
+            str(name): tuple(map(str, of_group))
+            for name, of_group in (content.get("group_notes") or {}).items()
+        }
         unused = frozenset(str(name) for name in content.get("unused") or [])
         known = content.get("version", VERSION) <= VERSION
         if not (known and all(map(_is_job, jobs.values())) and (margin is None or 0 < margin < 1)):
             return None
-        return jobs, StudyFolder(None if margin is None else float(margin), notes, unused)
+        margin = None if margin is None else float(margin)
+        return jobs, StudyFolder(margin, notes, unused, group_notes)
     except (OSError, UnreadableError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
 def _is_job(job: Mapping[str, Any]) -> bool:
     """Return whether the entry of a run in ``study.json`` says what a study says of its runs."""
-    phase, lr = job.get("phase"), job.get("lr")
+    phase, lr, factors = job.get("phase"), job.get("lr"), job.get("factors") or {}
     return (
         isinstance(job.get("strategy"), str)
         and job.get("role") in ROLES
@@ -275,6 +305,8 @@ def _is_job(job: Mapping[str, Any]) -> bool:
         and isinstance(job.get("final", True), bool)
         and (phase is None or isinstance(phase, int))
         and (lr is None or isinstance(lr, int | float))
+        and isinstance(factors, dict)
+        and all(isinstance(level, str) for level in factors.values())
     )
 
 

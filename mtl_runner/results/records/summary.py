@@ -87,6 +87,7 @@ class Summary:
         backward_passes: Backward passes per step.
         environment: Device, threads and versions, as text: what could explain a difference.
         own_loop: Whether a loop of the user's own wrote it, by ``mtl_runner.Recorder``.
+        interference: What ``record.interference`` measured of the tasks' gradients, by name.
     """
 
     seed: int | None = None
@@ -101,6 +102,7 @@ class Summary:
     backward_passes: float = math.nan
     environment: Mapping[str, str] = field(default_factory=dict)
     own_loop: bool = False
+    interference: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> Summary:
@@ -138,6 +140,10 @@ class Summary:
             backward_passes=as_float(time.get("backward_passes")),
             environment=environment,
             own_loop=content.get("recorder") is True,
+            interference={
+                str(name): as_float(value)
+                for name, value in mapping(content.get("interference")).items()
+            },
         )
 
 
@@ -290,6 +296,7 @@ _FIELDS: dict[str, _Field] = {
     "checkpoints": _TEXT,
     "versions": (_maps(_is_text), "an object of texts"),
     "time": (_maps(_is_number), "an object of numbers"),
+    "interference": (_maps(_is_number), "an object of numbers"),
 }
 _MONITOR: dict[str, _Field] = {
     "name": _TEXT,

@@ -94,6 +94,7 @@ def columns_of(section: Section, split: str) -> list[ReportColumn]:
         )
     for title, key, unit in (
         ("mean rank", "mean_rank", ""),
+        ("mean rank", "preference_rank", "any preference"),
         ("delta-m", "delta_m", "%"),
         ("delta-m", "delta_m_task", "% by task"),
     ):

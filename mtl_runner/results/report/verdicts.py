@@ -55,6 +55,7 @@ class DatasetVerdicts:
         forest: The forest plot.
         items: The verdicts, in the order of their importance.
         unlisted: The number of verdicts that are left out.
+        tuning: How far sparser learning rates would move the results; empty without a tuning.
     """
 
     data: str
@@ -64,6 +65,7 @@ class DatasetVerdicts:
     forest: Forest
     items: Sequence[VerdictItem]
     unlisted: int = 0
+    tuning: str = ""
 
 
 @dataclass(frozen=True)
@@ -75,12 +77,16 @@ class VerdictPart:
         leader: Which strategy is best so far, where there is no verdict.
         datasets: The verdicts per data set.
         missing: What a fair comparison would have and this one lacks.
+        dependence: Whether the verdicts depend on the factors of a study, in sentences.
+        remarks: What there is to say beside the verdicts.
     """
 
     reason: str = ""
     leader: str = ""
     datasets: Sequence[DatasetVerdicts] = ()
     missing: Sequence[str] = ()
+    dependence: Sequence[str] = ()
+    remarks: Sequence[str] = ()
 
 
 def verdict_part(
@@ -117,6 +123,7 @@ def _part(conclusions: Conclusions, colours: Colours) -> VerdictPart:
             text[:1].upper() + text[1:],
             _leader(conclusions),
             missing=[line for line in missing if line != reason],
+            remarks=_remarks(conclusions),
         )
     parts = []
     for data in conclusions.evidence.datasets:
@@ -133,9 +140,26 @@ def _part(conclusions: Conclusions, colours: Colours) -> VerdictPart:
                 forest_of(data, verdicts, colours.get(data.name, {})),
                 [_item(verdict) for verdict in in_order[:LISTED]],
                 max(0, len(in_order) - LISTED),
+                conclusions.tuning(data.name),
             )
         )
-    return VerdictPart(datasets=parts, missing=missing)
+    return VerdictPart(
+        datasets=parts,
+        missing=missing,
+        dependence=conclusions.dependence,
+        remarks=_remarks(conclusions),
+    )
+
+
+def _remarks(conclusions: Conclusions) -> list[str]:
+    """Return what there is to say beside the verdicts, each with its data set if several."""
+    names = [data.name for data in conclusions.records.datasets]
+    lines = [
+        f"{f'{name}: ' if len(names) > 1 else ''}{line}"
+        for name in names
+        for line in conclusions.remarks(name)
+    ]
+    return [*conclusions.across, *lines]
 
 
 def _leader(conclusions: Conclusions) -> str:

@@ -21,10 +21,12 @@ class Spread:
     Attributes:
         grids: Over the sparse sub-grids of the learning rate that one could have tried.
         seeds: Over seeds.
+        level: The mean of the monitor over seeds, by which both are divided to be relative.
     """
 
     grids: float
     seeds: float
+    level: float = math.nan
 
 
 def spread(strategy: StrategyEvidence) -> Spread:
@@ -37,7 +39,26 @@ def spread(strategy: StrategyEvidence) -> Spread:
     """
     seeds = [value for value in strategy.best_monitor.values() if math.isfinite(value)]
     grids = [min(grid) for grid in sub_grids(strategy.tuning, strategy.grid)]
-    return Spread(_deviation(grids), _deviation(seeds))
+    level = statistics.fmean(seeds) if seeds else math.nan
+    return Spread(_deviation(grids), _deviation(seeds), level)
+
+
+def median_spread(strategies: Sequence[StrategyEvidence]) -> tuple[Spread, int]:
+    """Return the median of relative spreads over those strategies of which both are known.
+
+    Args:
+        strategies: The strategies.
+
+    Returns:
+        The spreads as fractions of the monitor, and the number of strategies; NaN and 0 without.
+    """
+    spreads = [
+        s for s in map(spread, strategies) if math.isfinite(s.grids + s.seeds) and s.level > 0
+    ]
+    if not spreads:
+        return Spread(math.nan, math.nan), 0
+    grids = statistics.median(s.grids / s.level for s in spreads)
+    return Spread(grids, statistics.median(s.seeds / s.level for s in spreads), 1.0), len(spreads)
 
 
 def sub_grids(tuning: Mapping[float, float], grid: Sequence[float] = ()) -> list[list[float]]:

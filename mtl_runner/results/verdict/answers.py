@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from mtl_runner.errors.words import counted
 from mtl_runner.results.records.evidence import FINISHED, DatasetEvidence, StrategyEvidence
+from mtl_runner.results.statistics.spread import median_spread
 from mtl_runner.results.text import number
 from mtl_runner.results.verdict.verdict import (
     BETTER,
@@ -144,6 +145,23 @@ def basis(verdicts: Sequence[Verdict], data: str, split: str, at: str, splits: i
     )
     chosen = " Validation chose everything." if split == "test" else ""
     return f"{name} split, {epoch}, {pairs}{splits_seen}; a difference below {percent(judged[0].margin)} counts as none. Judged by {quantity}.{chosen}"
+
+
+def tuning_words(data: DatasetEvidence) -> str:
+    """Return how far sparser learning rates would move the results of a study, beside seeds.
+
+    Args:
+        data: The numbers of the data set.
+
+    Returns:
+        A sentence; empty where the tuning had no grid of several learning rates per decade.
+    """
+    strategies = [s for s in data.of_role("equal", "strategy") if s.values]
+    spread, count = median_spread(strategies)
+    if not count:
+        return ""
+    over = f", medians over {counted(count, 'strategy')}" if count > 1 else ""
+    return f"Tuning: which learning rates are tried, one per decade, moves the monitor by {percent(spread.grids)}, seeds by {percent(spread.seeds)} (standard deviations{over})."
 
 
 def missing(data: DatasetEvidence) -> list[str]:

@@ -15,13 +15,21 @@ from mtl_runner.results.records.evidence import DatasetEvidence, Evidence, gathe
 from mtl_runner.results.statistics.differences import metric_differences
 from mtl_runner.results.statistics.paired import Paired
 from mtl_runner.results.text import csv_bytes
-from mtl_runner.results.verdict.answers import answer, basis, hardly_explained, missing
+from mtl_runner.results.verdict.answers import (
+    answer,
+    basis,
+    hardly_explained,
+    missing,
+    tuning_words,
+)
+from mtl_runner.results.verdict.dependence import Interaction, dependence, interactions
 from mtl_runner.results.verdict.judge import margin_of, verdicts
 from mtl_runner.results.verdict.recommendation import (
     Recommendation,
     joint_training_hurts,
     recommend,
 )
+from mtl_runner.results.verdict.remarks import across_sentences, remarks
 from mtl_runner.results.verdict.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -76,6 +84,11 @@ class Conclusions:
         splits = next((d.splits for d in self.evidence.datasets if d.name == data), 1)
         return basis(self.verdicts, data, self.evidence.split, self.evidence.at, splits)
 
+    def tuning(self, data: str) -> str:
+        """Return how far sparser learning rates would move results, beside seeds; empty without."""
+        evidence = next((d for d in self.evidence.datasets if d.name == data), None)
+        return "" if evidence is None else tuning_words(evidence)
+
     def missing(self, data: DatasetRuns) -> list[str]:
         """Return what a fair comparison would have and this one lacks, then the study's notes."""
         lacking = [
@@ -88,6 +101,37 @@ class Conclusions:
             ]
         ]
         return list(dict.fromkeys(filter(None, [*lacking, *data.notes, self.note])))
+
+    @cached_property
+    def interactions(self) -> list[Interaction]:
+        """The changes that methods make at two levels of a factor, of studies with factors."""
+        return interactions(self.evidence, self.verdicts)
+
+    @cached_property
+    def dependence(self) -> list[str]:
+        """Whether the verdicts depend on the factors of a study, a sentence for each factor."""
+        return dependence(self.interactions)
+
+    def remarks(self, data: str) -> list[str]:
+        """Return what there is to say about a data set beside its verdicts, a sentence each."""
+        return self._remarks.get(data, [])
+
+    @cached_property
+    def _remarks(self) -> dict[str, list[str]]:
+        """The remarks on every data set: the curves of its runs are read once."""
+        runs = {data.name: data for data in self.records.datasets}
+        return {
+            data.name: remarks(runs[data.name], data, self.evidence.at, self.margins[data.name])
+            for data in self.evidence.datasets
+        }
+
+    @cached_property
+    def across(self) -> list[str]:
+        """The sentences over all data sets; none unless three at least have the same strategies.
+
+        One problem at several levels of a study's factors is no sample of data sets.
+        """
+        return across_sentences([data for data in self.evidence.datasets if not data.factors])
 
     def quantity(self, data: str) -> str:
         """Return in words what the verdicts on a data set judge; empty where there is none."""
@@ -104,7 +148,8 @@ class Conclusions:
     def files(self) -> list[str]:
         """The names of the files that :meth:`write` writes."""
         any_judged = any(v.versus_equal is not None for v in self.verdicts)
-        return ["differences.csv", "verdicts.csv"] if any_judged else []
+        factors = ["factors.csv"] if self.interactions else []
+        return ["differences.csv", *factors, "verdicts.csv"] if any_judged else []
 
     @cached_property
     def tables(self) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -131,11 +176,19 @@ class Conclusions:
         return pd.DataFrame([self._row(verdict) for verdict in self.verdicts]), pd.DataFrame(rows)
 
     def write(self, folder: Path) -> None:
-        """Write ``differences.csv`` and ``verdicts.csv`` where there are verdicts."""
+        """Write ``differences.csv`` and ``verdicts.csv`` where there are verdicts.
+
+        A study with factors has ``factors.csv``, too.
+        """
+        import pandas as pd
+
         verdict_table, difference_table = self.tables
         if self.files:
             write_atomic(folder / "differences.csv", csv_bytes(difference_table))
             write_atomic(folder / "verdicts.csv", csv_bytes(verdict_table))
+        if self.interactions:
+            rows = [_interaction_row(pair) for pair in self.interactions]
+            write_atomic(folder / "factors.csv", csv_bytes(pd.DataFrame(rows)))
 
     def _row(self, v: Verdict) -> dict[str, Any]:
         return {
@@ -197,6 +250,23 @@ def _mixed(records: Records) -> str:
 
 def _lacking(data: DatasetEvidence) -> list[str]:
     return [*missing(data), ONE_TASK] if len(data.tasks) == 1 else missing(data)
+
+
+def _interaction_row(pair: Interaction) -> dict[str, Any]:
+    return {
+        "data": pair.problem,
+        "factor": pair.factor,
+        "level": pair.levels[0],
+        "other_level": pair.levels[1],
+        "others": pair.group,
+        "strategy": pair.strategy,
+        "verdict": pair.kinds[0],
+        "other_verdict": pair.kinds[1],
+        **_columns("difference", pair.difference),
+        "runs": pair.difference.count,
+        "p_holm": pair.p,
+        "depends": pair.is_shown,
+    }
 
 
 def _columns(

@@ -38,7 +38,7 @@ def interval_words(versus: Paired, unit: str, narrow: bool = False) -> str:
         return f"{level} interval: {_times(low)} to {worth(high, unit)}"
     if low * high > 0 and not any(map(_is_negligible, (low, high))) and not _is_times(high):
         near, far = sorted((abs(low), abs(high)))
-        ends = [_short(100 * end) for end in (near, far)]
+        ends = [short(100 * end) for end in (near, far)]
         ends = ends if ends[0] != ends[1] else [number(100 * end, 3) for end in (near, far)]
         return f"{level} interval: {ends[0]} to {ends[1]} % {'better' if low < 0 else 'worse'}"
     return f"{level} interval: {worth(low, unit)} to {worth(high, unit)}"
@@ -62,16 +62,21 @@ def _is_times(change: float) -> bool:
 
 
 def _times(change: float) -> str:
-    return _short(1 + change)
+    return short(1 + change)
 
 
 def percent(fraction: float) -> str:
     """Return a fraction in percent with two significant digits."""
-    return f"{_short(100 * fraction)} %"
+    return f"{short(100 * fraction)} %"
 
 
-def _short(value: float) -> str:
-    """Return two significant digits, more where they would round to a hundred: 99.7, 130, 3.2."""
+def short(value: float) -> str:
+    """Return a positive number with two significant digits, or more from a hundred on.
+
+    Example:
+        >>> short(3.21), short(99.72), short(128.4)
+        ('3.2', '99.7', '128')
+    """
     if value < 99 or value >= 1e4:
         return number(value, 2)
     return number(value, 3 if value < 1e3 else 4)

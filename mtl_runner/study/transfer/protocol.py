@@ -58,12 +58,13 @@ class TransferExtent:
         """The number if a best learning rate lies on the edge to the last, at both widths."""
         return self.most_without_extension + self._extensions(self.candidates + 2)
 
-    def after(self, phase: int, extensions: int = 0) -> tuple[int, int]:  # noqa: ARG002
+    def after(self, phase: int, rounds: int = 0, groups: int = 0) -> tuple[int, int]:  # noqa: ARG002
         """Return the least and the most runs that follow a round.
 
         Args:
             phase: The phase of the round.
-            extensions: Is not needed: the most runs are an upper bound.
+            rounds: Is not needed: the most runs are an upper bound.
+            groups: Is not needed: there is one.
 
         Example:
             >>> extent = TransferExtent(Plan(lr=1e-3, seeds=5, per_decade=1, extensions=1), 8, 3)

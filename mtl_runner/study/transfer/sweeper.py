@@ -5,6 +5,7 @@ It is free of torch until it begins.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -101,9 +102,13 @@ class TransferSweeper(StudySweeper):
         directory.mkdir(parents=True, exist_ok=True)
         write_atomic(directory / "multirun.yaml", OmegaConf.to_yaml(self.sweep_config).encode())
         protocol = TransferProtocol(plan, candidates, proxy, options.rates)
-        returns = self._run_rounds(protocol, study, extent, Budget(None, problem.steps), common)
+        study.begin_group((), protocol.notes)
+        self.began = time.monotonic()
+        returns = self._run_rounds(protocol, study, extent, Budget(None, problem.steps), common, 0)
         # The comparison, its report and a later mtl-compare show them under their table.
-        study.write([*answers_of(protocol, study), *protocol.notes])
+        study.write(answers_of(protocol, study))
+        if self.reused:
+            say(f"study: {counted(study.count, 'run')}, of which {self.reused} were there already.")
         return returns
 
 

@@ -58,6 +58,8 @@ def config_key(config: Mapping[str, Any]) -> str:
         False
     """
     key = {name: node for name, node in config.items() if name not in ("seed", "name", "tracker")}
+    # It is measured after the training, of each run by itself.
+    key["record"] = {k: v for k, v in key.get("record", {}).items() if k != "interference"}
     key["optimizer"] = _without_numbers(key["optimizer"])
     kept = ("batch_size", "losses", "metrics")
     key["data"] = {

@@ -101,6 +101,7 @@ def test_blocks_come_in_the_order_of_the_backward_pass_with_one_pass_per_loss() 
     assert len(calls) == len(losses) * len(layers)
 
 
+@pytest.mark.long
 def test_one_block_of_gradients_is_there_at_a_time() -> None:
     """Breaks if the gradients of all blocks live together: their memory is what blocks save."""
     layers = [nn.Linear(50, 50, bias=False) for _ in range(8)]

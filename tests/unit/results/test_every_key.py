@@ -36,6 +36,7 @@ MORE: dict[str, Any] = {
     "plots": "best",
     "checkpoints": "both",
     "marks": {"y2 starts": 2},
+    "interference": {"cosine": 0.5, "condition": None},
     "parameters": {"model": 10, "trained": 10, "shared": 5},
     "device": "cpu",
     "threads": 1,

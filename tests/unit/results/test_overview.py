@@ -7,6 +7,9 @@ import re
 import shutil
 from pathlib import Path
 
+import pandas as pd
+import pytest
+
 from mtl_runner.results.compare import compare
 from tests.unit.results.run_builders import METRICS, write_run, write_study
 
@@ -161,3 +164,73 @@ def test_what_another_program_left_is_skipped_with_a_sentence(sweep: Path) -> No
     assert comparison.text().endswith(
         "Skipped, as another program's and no run of mtl-runner: sweep/other."
     )
+
+
+def test_a_study_with_factors_has_a_verdict_for_each_and_says_whether_they_agree(
+    tmp_path: Path,
+) -> None:
+    """Breaks if optimizers are pooled, or nobody says whether the verdict depends on them."""
+    jobs = {}
+    for optimizer, better in (("adam", 0.9), ("sgd", 1.0)):
+        for seed in range(4):
+            for name, factor in (("equal", 1.0), ("dwa", better + seed / 1000)):
+                metrics = {t: {m: factor * v for m, v in row.items()} for t, row in METRICS.items()}
+                run = f"{optimizer}_{name}_{seed}"
+                weighting = "fixed" if name == "equal" else name
+                write_run(tmp_path, run, metrics, weighting=weighting, seed=seed)
+                role = "equal" if name == "equal" else "strategy"
+                jobs[run] = {"strategy": name, "role": role, "factors": {"optimizer": optimizer}}
+    group_notes = {"optimizer=sgd": ["SGD is slow."]}
+    write_study(tmp_path, jobs, notes=["All is well."], group_notes=group_notes)
+    comparison = compare(tmp_path, output=tmp_path)
+    verdicts = comparison.verdicts.set_index("data")["verdict"]
+    assert dict(verdicts) == {
+        "d, optimizer=adam": "better than equal weights",
+        "d, optimizer=sgd": "no difference",
+    }
+    blocks = comparison.text().split("\n\n")
+    assert "SGD is slow." not in blocks[0]
+    assert {"SGD is slow.", "All is well."} <= set(blocks[2].splitlines())
+    line = (
+        "The verdict depends on the optimizer: dwa is better than equal weights with optimizer adam"
+    )
+    assert blocks[4].startswith(f"Across the factors of the study:\n  {line}")
+    assert line in (tmp_path / "report.html").read_text()
+    table = pd.read_csv(tmp_path / "factors.csv")
+    assert table["difference.mean"].tolist() == pytest.approx([1 / 0.9 - 1], abs=2e-3)
+    assert table["depends"].tolist() == [True]
+
+
+def write_data_sets(folder: Path, count: int) -> Path:
+    """Write runs of three strategies on some data sets; equal weights measured interference."""
+    for data in range(count):
+        for place, weighting in enumerate(("fixed", "dwa", "famo")):
+            metrics = {t: {"rmse": 1.0, "relative_loss": 0.5 - place / 10} for t in "ab"}
+            name = f"{data}_{weighting}"
+            choices = {"data": f"d{data}"}
+            write_run(folder, name, metrics, weighting=weighting, choices=choices)
+            if weighting == "fixed":
+                path = folder / name / "summary.json"
+                measured = {"interference": {"cosine": 0.5}}
+                path.write_text(json.dumps({**json.loads(path.read_text()), **measured}))
+    return folder
+
+
+def test_what_holds_over_all_data_sets_comes_last(tmp_path: Path) -> None:
+    """Breaks if ranks over data sets are lost, or made of fewer than three."""
+    two, three = (compare(write_data_sets(tmp_path / str(count), count)).text() for count in (2, 3))
+    assert "Over all data sets:" not in two
+    block = three.split("\n\n")[-1]
+    assert block.startswith(
+        "Over all data sets:\n  Mean ranks over 3 data sets, 3 strategies: famo 1"
+    )
+
+
+def test_remarks_stand_under_the_verdict_of_their_data_set(tmp_path: Path) -> None:
+    """Breaks if a remark is said of another data set, or an empty heading is printed."""
+    comparison = compare(write_data_sets(tmp_path, 2))
+    text = comparison.text()
+    assert text.count("Beside the verdict:\n  Gradients of the tasks") == 2
+    assert "Beside the verdict:\n\n- Gradients of the tasks" in comparison.text("md")
+    shutil.rmtree(tmp_path / "0_fixed")
+    assert compare(tmp_path).text().count("Beside the verdict:") == 1

@@ -98,3 +98,23 @@ def test_a_run_that_lacks_one_number_stays_in_the_other_means(tmp_path: Path) ->
         write_run(tmp_path, str(seed), tasks, seed=seed)
     row = rows_of(tmp_path)["fixed"]
     assert (row["runs"], row["val.a.rmse.mean"], row["val.b.rmse.mean"]) == (2, 1.5, 1.0)
+
+
+def test_a_rank_for_any_preference_stands_beside_the_mean_rank(tmp_path: Path) -> None:
+    """Breaks if it ranks by another split, or by a metric whose unit counts.
+
+    With losses of 0 and 3, and of 1 and 0, the second is better for three quarters of preferences.
+    """
+    for name, a, b in (("fixed", 0.0, 3.0), ("dwa", 1.0, 0.0)):
+        tasks = {t: {"rmse": 1.0, "relative_loss": v} for t, v in (("a", a), ("b", b))}
+        write_run(tmp_path, name, tasks, weighting=name)
+    rows = rows_of(tmp_path)
+    for split in ("val", "test"):
+        ranks = [rows[name][f"{split}.preference_rank"] for name in ("fixed", "dwa")]
+        assert ranks == pytest.approx([1.75, 1.25])
+
+
+def test_one_task_has_no_preference(tmp_path: Path) -> None:
+    """Breaks if a column says nothing."""
+    write_run(tmp_path, "0", {"a": {"rmse": 1.0, "relative_loss": 0.5}})
+    assert "val.preference_rank" not in rows_of(tmp_path)["fixed"]

@@ -16,11 +16,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from scipy.stats import rankdata, trim_mean
+from scipy.stats import rankdata
 
 from mtl_runner.errors import ConfigError
 from mtl_runner.files import write_json
@@ -149,25 +146,6 @@ def row_of(lb: Any, problem: str, method: str, **fields: Any) -> Any:
         definition=cell_of(lb, method, problem).definition,
     )
     return replace(row, **fields)
-
-
-@given(st.lists(st.lists(st.floats(-0.9, 9.0), min_size=1, max_size=5), min_size=1, max_size=12))
-def test_the_interquartile_mean_is_scipys(lb: Any, changes: list[list[float]]) -> None:
-    """Breaks if the summary is another mean than the one that it is called."""
-    mean, low, high = lb.summary.interquartile(changes)
-    pooled = np.log1p([value for values in changes for value in values])
-    assert mean == pytest.approx(np.expm1(trim_mean(pooled, 0.25)), abs=1e-12)
-    assert (mean, low, high) == lb.summary.interquartile(changes)
-    assert low <= high
-    if all(len(set(values)) == 1 for values in changes):
-        assert (low, high) == pytest.approx((mean, mean))
-
-
-def test_a_method_that_fails_in_a_quarter_of_its_runs_has_no_finite_mean(lb: Any) -> None:
-    """Breaks if a method is ranked by the runs that it survived."""
-    rare, often = [[0.1] * 5] * 9 + [[math.inf] * 5], [[0.1] * 5] * 2 + [[math.inf] * 5]
-    assert lb.summary.interquartile(rare)[0] == pytest.approx(0.1)
-    assert lb.summary.interquartile(often)[0] == math.inf
 
 
 def test_ranks_are_scipys_with_failed_methods_last(lb: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -24,29 +25,34 @@ CANDIDATES = [
 ]
 
 
-@given(st.integers(0, 10**6), st.integers(0, 3), st.integers(2, 4), st.booleans())
+@given(
+    st.integers(0, 10**6), st.integers(0, 3), st.integers(2, 4), st.booleans(), st.integers(0, 2)
+)
 @QUICK
 def test_the_runs_of_a_study_are_within_what_it_said(
-    chance: int, extensions: int, seeds: int, twins: bool
+    chance: int, extensions: int, seeds: int, twins: bool, options: int
 ) -> None:
     """Breaks if the plan, or what is left at any round, is not what happens."""
     tuning = {"per_decade": 1, "extensions": extensions, "tuning_seeds": 1 + chance % 3}
-    plan = Plan(lr=1e-3, seeds=seeds, **tuning)
+    axis = (("optimizer.weight_decay", ("0.1", "1")), ("model.dropout", ("0.2",)))
+    plan = Plan(lr=1e-3, seeds=seeds, regularisation=axis[:options], **tuning)
     extent = Extent(plan, len(CANDIDATES), strategies=2, tasks=3)
     draw = random.Random(chance)
     protocol = Protocol(
         plan,
         CANDIDATES,
         lambda strategy: {"a": 0.5, "b": 2.0} if twins and strategy.name == "dwa" else None,
-        lambda _: [1e-3, 1e-2][: draw.choice((1, 2))],
+        lambda _: [(1e-3, ()), (1e-2, ())][: draw.choice((1, 2))],
     )
     rounds = protocol.rounds()
-    sizes, announced, extended = [], [], 0
+    sizes, announced = [], []
+    rounds_of: Counter[int] = Counter()
     runs = next(rounds)
     while True:
-        extended += runs[0].phase == 2
+        phase = runs[0].phase
+        rounds_of[phase] += 1
         sizes.append(len(runs))
-        announced.append(extent.after(runs[0].phase, extended))
+        announced.append(extent.after(phase, rounds_of[phase]))
         try:
             runs = rounds.send([draw.random() for _ in runs])
         except StopIteration:
@@ -55,6 +61,19 @@ def test_the_runs_of_a_study_are_within_what_it_said(
     for k, (least, most) in enumerate(announced):
         assert least <= sum(sizes[k + 1 :]) <= most
     assert announced[-1][0] == 0
+
+
+@given(st.integers(1, 6), st.integers(0, 3))
+@QUICK
+def test_groups_multiply_the_runs(groups: int, extensions: int) -> None:
+    """Breaks if a study of two optimizers announces the runs of one, or forgets those to come."""
+    plan = Plan(lr=1e-3, seeds=2, per_decade=1, extensions=extensions)
+    one, all_of_them = Extent(plan, 7, 2, 2), Extent(plan, 7, 2, 2, groups)
+    for number in ("least", "most_without_extension", "most"):
+        assert getattr(all_of_them, number) == groups * getattr(one, number)
+    least, most = all_of_them.after(4, 1, groups - 1)
+    assert least == (groups - 1) * one.least
+    assert most == one.after(4)[1] + (groups - 1) * one.most
 
 
 def test_the_plan_says_singular_and_plural() -> None:
@@ -92,6 +111,18 @@ def test_seeds_are_as_many_as_the_noise_of_the_tuning_asks_for() -> None:
     assert needed_seeds(math.nan, 0.02) == 10
     n = needed_seeds(0.015, 0.02)
     assert detectable(n) * 0.015 <= math.log1p(0.02) < detectable(n - 1) * 0.015
+
+
+def test_the_plan_names_its_groups() -> None:
+    """Breaks if a user does not learn that factors multiply the runs."""
+    candidates = [Candidate(role, role, ()) for role in ("equal", "strategy")]
+    extent = Extent(Plan(lr=1e-3), 2, 1, 2, 2)
+    names = ("optimizer=adam", "optimizer=sgd")
+    lines = announcement(candidates, extent, 9, "last epoch", names).splitlines()
+    assert lines[1] == (
+        "study: all that 2 times, each tuned and judged by itself: optimizer=adam; optimizer=sgd."
+    )
+    assert lines[2].startswith(f"study: {extent.least} to {extent.most_without_extension} runs")
 
 
 def test_a_study_says_what_its_seeds_can_settle() -> None:

@@ -57,6 +57,15 @@ def test_the_defaults_are_valid(options: dict[str, Any]) -> None:
         ({"knobs": 3}, "study.knobs must name options and two values each, e.g. "),
         ({"knobs": {"dwaa": {}}}, "study.knobs names the unknown weighting 'dwaa'; did you mean"),
         ({"knobs": {"dwa": {"weighting.lr": [1]}}}, "study.knobs.dwa must give two values"),
+        ({"regularisation": 3}, "study.regularisation must give values for options, e.g. {optim"),
+        (
+            {"regularisation": {"weighting.lr": [1]}},
+            "study.regularisation.weighting.lr must be an option of the optimizer or of the model",
+        ),
+        (
+            {"regularisation": {"optimizer.weight_decay": 0.1}},
+            "study.regularisation must give a list of numbers for optimizer.weight_decay, e.g.",
+        ),
         ({"search": 3}, "study.search must be the directory of a search, or null; found 3."),
     ],
 )

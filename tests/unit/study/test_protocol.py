@@ -265,7 +265,9 @@ def test_no_extension_goes_beyond_the_budget() -> None:
 def test_single_tasks_run_at_their_own_best_learning_rates() -> None:
     """Breaks if one learning rate serves all single-task models, so that the baseline is weak."""
     single = Candidate("single_task", "single_task", ("weighting=single_task",))
-    rounds = play(study(EQUAL, single, rates_per_task=lambda _: [1e-3, 1e-2]), valley(1e-3))
+    rounds = play(
+        study(EQUAL, single, settings_per_task=lambda _: [(1e-3, ()), (1e-2, ())]), valley(1e-3)
+    )
     finals = [
         (run.candidate.name, run.lr, run.seed)
         for run in rounds[-1]
@@ -321,7 +323,7 @@ def test_a_plain_study_plans_the_runs_that_it_always_did() -> None:
         *(EQUAL, single, DWA, FAMO, fixed),
         plan=Plan(lr=1e-3, seeds=3, tuning_seeds=2, splits=2),
         weights={"a": 0.5, "b": 2.0},
-        rates_per_task=lambda _: [1e-3, 1e-2],
+        settings_per_task=lambda _: [(1e-3, ()), (1e-2, ())],
     )
     runs = [run for runs in play(protocol, monitor) for run in runs]
     lines = [" ".join([str(run.phase), run.candidate.name, *run.overrides]) for run in runs]

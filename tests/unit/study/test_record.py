@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,29 @@ def test_a_run_without_a_monitor_is_the_worst(record: StudyRecord, summary: dict
     assert record.monitor(run, finish(record, run, summary)) == math.inf
 
 
+def test_the_runs_of_groups_are_told_apart(record: StudyRecord) -> None:
+    """Breaks if the weights, the failures or the rates of one optimizer decide for another one."""
+    adam, sgd = (replace(SINGLE, group=(("optimizer", name),)) for name in ("adam", "sgd"))
+    for candidate, lr in ((adam, 0.1), (sgd, 1.0)):
+        notes = [f"{candidate.group[0][1]} is slow."]
+        record.begin_group(candidate.group, notes)
+        tasks = {"a": {"final": {"val": {"loss": 0.5}}}}
+        finish(record, PlannedRun(candidate, lr, 1, 0), {"tasks": tasks})
+    assert record.settings_per_task(adam) == [(0.1, ())]
+    assert record.settings_per_task(sgd) == [(1.0, ())]
+    record.write()
+    content = json.loads((record.directory / "study.json").read_text())
+    assert [job["factors"] for job in content["jobs"].values()] == [
+        {"optimizer": "adam"},
+        {"optimizer": "sgd"},
+    ]
+    assert content["notes"] == []
+    assert content["group_notes"] == {
+        "optimizer=adam": ["adam is slow."],
+        "optimizer=sgd": ["sgd is slow."],
+    }
+
+
 @pytest.mark.parametrize("judge", ["final", "best"])
 def test_every_task_chooses_its_learning_rate(record: StudyRecord, judge: str) -> None:
     """Breaks if a task's baseline is held back by what another task needs."""
@@ -159,8 +183,8 @@ def test_every_task_chooses_its_learning_rate(record: StudyRecord, judge: str) -
             "b": {judge: {"val": {"loss": second}}},
         }
         finish(record, PlannedRun(SINGLE, lr, 1, 0), {"tasks": tasks, "judge": judge})
-    assert record.rates_per_task(SINGLE) == [0.01, 0.1]
-    assert record.rates_per_task(DWA) == []
+    assert record.settings_per_task(SINGLE) == [(0.01, ()), (0.1, ())]
+    assert record.settings_per_task(DWA) == []
 
 
 def test_a_task_chooses_its_rate_by_the_mean_over_the_tuning_seeds(record: StudyRecord) -> None:
@@ -170,7 +194,7 @@ def test_a_task_chooses_its_rate_by_the_mean_over_the_tuning_seeds(record: Study
         for seed, loss in zip((0, 1000), of_seeds, strict=True):
             tasks = {"a": {"final": {"val": {"loss": loss}}}}
             finish(record, PlannedRun(SINGLE, lr, 1, seed), {"tasks": tasks})
-    assert record.rates_per_task(SINGLE) == [0.01]
+    assert record.settings_per_task(SINGLE) == [(0.01, ())]
 
 
 @pytest.mark.parametrize(
@@ -188,14 +212,14 @@ def test_a_damaged_summary_costs_its_own_learning_rate(
     finish(record, PlannedRun(SINGLE, 0.1, 1, 0), damaged)
     undamaged = {"tasks": {"a": {"final": {"val": {"loss": 1.0}}}}}
     finish(record, PlannedRun(SINGLE, 0.01, 1, 0), undamaged)
-    assert record.rates_per_task(SINGLE) == [0.01]
+    assert record.settings_per_task(SINGLE) == [(0.01, ())]
 
 
 def test_a_summary_of_a_newer_version_stops_the_study_in_a_sentence(record: StudyRecord) -> None:
     """Breaks if a resumed study goes on without the runs that a newer version has finished."""
     run = PlannedRun(SINGLE, 0.1, 1, 0)
     job = finish(record, run, {"format": 2})
-    for read in (lambda: record.rates_per_task(SINGLE), lambda: record.monitor(run, job)):
+    for read in (lambda: record.settings_per_task(SINGLE), lambda: record.monitor(run, job)):
         with pytest.raises(
             RunDirectoryError,
             match=r"summary\.json' cannot be used: it was written by a newer mtl-runner \(format 2; this one reads up to 1\); update mtl-runner to read it\.$",

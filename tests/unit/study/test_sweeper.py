@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -65,12 +66,12 @@ class RecordingLauncher(Launcher):
 
 @pytest.fixture
 def sweep(tmp_path: Path) -> Iterator[Sweep]:
-    """``sweep(launcher, *options)`` makes the study that these options ask for."""
+    """``sweep(launcher, *options, **study)`` makes the study that these options ask for."""
     register()
     with initialize_config_dir(str(conf_directory()), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
 
-        def run(launcher: Launcher, *options: str) -> list[JobReturn]:
+        def run(launcher: Launcher, *options: str, **study: Any) -> list[JobReturn]:
             swept = [option for option in options if "," in option]
             single = [option for option in (*DATA, *SMALL, *options) if "," not in option]
             config = loader.load_configuration(
@@ -78,6 +79,8 @@ def sweep(tmp_path: Path) -> Iterator[Sweep]:
                 ["+study=fair", f"hydra.sweep.dir={tmp_path / 'sweep'}", *single],
                 run_mode=RunMode.MULTIRUN,
             )
+            for name, value in study.items():
+                config.study[name] = value
             sweeper = StudySweeper()
             sweeper.setup(
                 hydra_context=HydraContext(loader, Callbacks()),
@@ -145,6 +148,22 @@ def test_tuning_runs_keep_no_checkpoint_unless_asked_to(
     assert kept == {False: list(dict.fromkeys([*options, *tuning])), True: list(options)}
 
 
+@pytest.mark.parametrize("options", [(), ("record.interference=false",)])
+def test_the_final_runs_of_equal_weights_measure_how_far_tasks_interfere(
+    sweep: Sweep, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    """Breaks if a study does not tell it, every run pays for it, or it cannot be switched off."""
+    launcher = RecordingLauncher(tmp_path / "sweep")
+    sweep(launcher, "weighting=dwa,famo", "trainer.epochs=2", *options)
+    jobs = json.loads((tmp_path / "sweep" / "study.json").read_text())["jobs"].values()
+    measured = [
+        (job["role"], job["final"])
+        for job, overrides in zip(jobs, launcher.jobs, strict=True)
+        if "++record.interference=true" in overrides
+    ]
+    assert set(measured) == (set() if options else {("equal", True)})
+
+
 def test_no_record_of_a_study_is_written_through_a_link(sweep: Sweep, tmp_path: Path) -> None:
     """Breaks if a study in a foreign directory overwrites files of the user."""
     folder, victim = tmp_path / "sweep", tmp_path / "victim"
@@ -157,6 +176,58 @@ def test_no_record_of_a_study_is_written_through_a_link(sweep: Sweep, tmp_path: 
     assert victim.read_text() == "precious"
     assert len(json.loads((folder / "study.json").read_text())["jobs"]) == 5
     assert "weighting" in (folder / "multirun.yaml").read_text()
+
+
+def test_every_group_is_a_study_of_its_own(sweep: Sweep, tmp_path: Path) -> None:
+    """Breaks if an optimizer is tuned around another one's rate, or by another one's results."""
+    launcher = RecordingLauncher(tmp_path / "sweep")
+    sweep(launcher, "weighting=dwa,famo", optimizers=["adam", "sgd"], widths=[4, 8])
+    study = json.loads((tmp_path / "sweep" / "study.json").read_text())
+    jobs = list(zip(study["jobs"].values(), launcher.jobs, strict=True))
+    groups = [(row["factors"]["optimizer"], row["factors"]["width"]) for row, _ in jobs]
+    assert list(dict.fromkeys(groups)) == [
+        *(("adam", "4"), ("adam", "8"), ("sgd", "4"), ("sgd", "8")),
+    ]
+    assert list(study["group_notes"]) == [
+        f"optimizer={o}, width={w}" for o, w in dict.fromkeys(groups)
+    ]
+    for (row, overrides), (optimizer, width) in zip(jobs, groups, strict=True):
+        assert {f"optimizer={optimizer}", f"++model.hidden=[{width},{width}]"} <= set(overrides)
+        if row["phase"] == 1:
+            middle = {"adam": 1e-3, "sgd": 1e-2}[optimizer]
+            assert any(math.isclose(row["lr"], middle * factor) for factor in (0.1, 1, 10))
+    final = {
+        group: [
+            (row["strategy"], row["seed"])
+            for (row, _), of in zip(jobs, groups, strict=True)
+            if of == group and row["phase"] == 4 and row["role"] == "strategy"
+        ]
+        for group in dict.fromkeys(groups)
+    }
+    assert len(set(map(tuple, final.values()))) == 1, "the same seeds everywhere"
+
+
+def test_a_time_is_turned_into_runs_before_the_second_run(sweep: Sweep, tmp_path: Path) -> None:
+    """Breaks if a study that is killed in its first round has other runs when it goes on."""
+
+    class Timed(RecordingLauncher):
+        """A launcher whose runs take a second each, which reads the record before each launch."""
+
+        def launch(
+            self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+        ) -> Sequence[JobReturn]:
+            if initial_job_idx == 1:
+                recorded.append(json.loads((self.folder / "study.json").read_text()))
+                raise KeyboardInterrupt
+            returns = super().launch(job_overrides, initial_job_idx)
+            summary = self.folder / f"{initial_job_idx}_run" / "summary.json"
+            write_json(summary, {"monitor": {"final": 1.0}, "time": {"seconds": 0.7}})
+            return returns
+
+    recorded: list[dict[str, Any]] = []
+    with pytest.raises(KeyboardInterrupt):
+        sweep(Timed(tmp_path / "sweep"), "weighting=dwa,famo", budget="20 minutes")
+    assert recorded[0]["seconds_per_run"] == pytest.approx(1.0)  # with the start of a run
 
 
 def test_a_stopped_study_knows_what_it_began(sweep: Sweep, tmp_path: Path) -> None:
@@ -174,6 +245,21 @@ def test_a_stopped_study_knows_what_it_began(sweep: Sweep, tmp_path: Path) -> No
         (("study.budget=1",), "The study may need "),
         (("optimizer.lr=fast",), "optimizer.lr must be a positive number"),
         (("data.tasks=[label]",), "A study needs at least two tasks, this one has label"),
+        (
+            ("++study.regularisation={optimizer.weight_dacay: [0.1]}",),
+            "study.regularisation names optimizer.weight_dacay, which torch.optim.Adam does not",
+        ),
+        (
+            (
+                "++study.regularisation={optimizer.weight_decay: [0.1]}",
+                "optimizer.weight_decay=0,1",
+            ),
+            "study.regularisation tries values of optimizer.weight_decay itself; give one value",
+        ),
+        (
+            ("++study.widths={model.depth: [1]}",),
+            "study.widths must be a list of two or more widths",
+        ),
         (("study.seeds=1",), "study.seeds must be a whole number of at least 2"),
     ],
 )

@@ -182,3 +182,33 @@ def test_a_study_whose_file_is_lost_is_known_by_hydras_record(
     assert without_study(find_runs([tmp_path])) == ([tmp_path.resolve()] if record else [])
     write_study(tmp_path, {})
     assert without_study(find_runs([tmp_path])) == []
+
+
+def test_the_runs_of_other_levels_count_for_another_data_set(tmp_path: Path) -> None:
+    """Breaks if runs of two optimizers are paired, or a single-task run loses its optimizer."""
+    roles = {"equal": "equal", "alone": "single_task"}
+    jobs = {}
+    for optimizer in ("adam", "sgd"):
+        for name, role in roles.items():
+            run = f"{optimizer}_{name}"
+            data = {"choices": {"data": "x"}} if role == "single_task" else {}
+            write_run(tmp_path, run, METRICS, **data)
+            jobs[run] = {"strategy": name, "role": role, "factors": {"optimizer": optimizer}}
+    write_study(tmp_path, jobs)
+    records = Records.read([tmp_path])
+    assert [data.name for data in records.datasets] == ["d, optimizer=adam", "d, optimizer=sgd"]
+    assert [[s.name for s in data.strategies] for data in records.datasets] == [
+        ["equal", "alone"]
+    ] * 2
+    assert [(data.problem, data.factors) for data in records.datasets] == [
+        ("d", (("optimizer", "adam"),)),
+        ("d", (("optimizer", "sgd"),)),
+    ]
+
+
+@pytest.mark.parametrize("factors", [[1], {"optimizer": 3}, "adam"])
+def test_a_study_whose_factors_are_none_is_not_readable(tmp_path: Path, factors: object) -> None:
+    """Breaks if a damaged study.json ends in an error of Python."""
+    write_run(tmp_path, "0", METRICS)
+    write_study(tmp_path, {"0": {"factors": factors}})
+    assert not read_study(find_runs([tmp_path]))

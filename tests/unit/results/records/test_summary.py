@@ -30,6 +30,7 @@ CONTENT: dict[str, Any] = {
     "marks": {"a starts": 4},
     "time": {"seconds": 1.5, "backward_passes": 2},
     "versions": {"torch": "2.13.0"},
+    "interference": {"cosine": 0.5, "condition": None},
 }
 
 
@@ -46,6 +47,8 @@ def test_every_field_is_read() -> None:
     assert task.at("final", "test") == {"loss": 2.0}
     assert task.at("best", "val") == {"loss": 0.5}
     assert summary.marks == {"a starts": 4.0}
+    assert summary.interference["cosine"] == 0.5
+    assert math.isnan(summary.interference["condition"])
     assert summary.environment == {"device": "cpu", "threads": "2", "version of torch": "2.13.0"}
 
 
@@ -84,7 +87,7 @@ def test_a_task_without_numbers_has_none() -> None:
 
 
 @pytest.mark.parametrize("wrong", [None, 3, "text", [1, 2]])
-@pytest.mark.parametrize("field", ["monitor", "tasks", "marks", "time", "versions"])
+@pytest.mark.parametrize("field", ["monitor", "tasks", "marks", "time", "versions", "interference"])
 def test_a_field_of_a_wrong_type_is_as_if_missing(field: str, wrong: object) -> None:
     """Breaks if one file that somebody edited stops the whole comparison."""
     summary = Summary.of({**CONTENT, field: wrong})

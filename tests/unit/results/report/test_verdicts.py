@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -108,3 +109,21 @@ def test_one_run_is_enough_whatever_became_of_it(tmp_path: Path, status: str) ->
     page = report(tmp_path)
     assert "No verdict" in page.words
     assert len(page.attributes("a")) >= 1
+
+
+def test_remarks_stand_beside_the_verdicts_or_without_any(
+    conclusions: Conclusions, tmp_path: Path
+) -> None:
+    """Breaks if the page lacks what the terminal says, or names no data set where it has two."""
+    assert part_of(conclusions).remarks == []
+    for data in ("d0", "d1"):
+        write_run(tmp_path / "two", data, METRICS, choices={"data": data})
+        path = tmp_path / "two" / data / "summary.json"
+        measured = {"interference": {"cosine": 0.5}}
+        path.write_text(json.dumps({**json.loads(path.read_text()), **measured}))
+    records = Records.read([tmp_path / "two"])
+    part = verdict_part(records, "final")
+    assert part.reason
+    assert [line.partition(":")[0] for line in part.remarks] == ["d0", "d1"]
+    page = report(tmp_path / "two")
+    assert "d1: Gradients of the tasks under equal weights (1 run" in page.words

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from mtl_runner.results.statistics.spread import spread, sub_grids
+from mtl_runner.results.statistics.spread import median_spread, spread, sub_grids
 from tests.unit.results.evidence_builders import strategy
 
 RATES = [10 ** (-4 + i / 3) for i in range(7)]
@@ -54,3 +54,22 @@ def test_both_spreads_are_standard_deviations() -> None:
     )
     assert spreads.grids == pytest.approx(0.1)  # of the best of each: .5, .6, .7
     assert spreads.seeds == pytest.approx(math.sqrt(2))
+
+
+def test_the_spreads_of_several_strategies_are_shares_of_their_monitors() -> None:
+    """Breaks if a strategy with large losses rules what is said of the tuning, or one without."""
+    monitors = [0.9, 0.8, 0.7, 0.5, 0.6, 0.8, 0.9]
+    made = [
+        strategy(
+            f"s{scale}",
+            "strategy",
+            tuning=dict(zip(RATES, (scale * value for value in monitors), strict=True)),
+            best_monitor={"x": 0.4 * scale, "y": 0.6 * scale},
+        )
+        for scale in (1.0, 10.0, 100.0)
+    ]
+    spreads, count = median_spread([*made, strategy("untuned", "equal")])
+    assert count == 3
+    assert spreads.grids == pytest.approx(0.1 / 0.5)
+    assert spreads.seeds == pytest.approx(0.1 * math.sqrt(2) / 0.5)
+    assert median_spread([])[1] == 0

@@ -6,8 +6,9 @@ import math
 from dataclasses import replace
 
 from mtl_runner.results.statistics.failures import Failures
-from mtl_runner.results.verdict.answers import answer, basis
+from mtl_runner.results.verdict.answers import answer, basis, tuning_words
 from mtl_runner.results.verdict.verdict import BETTER
+from tests.unit.results.evidence_builders import data_of, strategy
 from tests.unit.results.verdict.made_verdicts import verdict, versus
 
 OPEN = versus(0.01, -0.2, 0.3)
@@ -75,3 +76,19 @@ def test_what_a_verdict_rests_on() -> None:
         "Test split, last epoch, 10 paired seeds over 10 splits of the data; "
     )
     assert basis([], "d", "test", "final") == ""
+
+
+def test_a_study_says_how_far_learning_rates_move_results_beside_seeds() -> None:
+    """Breaks if a reader cannot see that sparser tuning would have mattered more than seeds."""
+    rates = [10 ** (-4 + i / 3) for i in range(7)]
+    tuning = dict(zip(rates, (0.9, 0.8, 0.7, 0.5, 0.6, 0.8, 0.9), strict=True))
+    monitors = {"seed=0": 0.49, "seed=1": 0.50, "seed=2": 0.51}
+    tuned = [
+        strategy(name, role, tuning=tuning, best_monitor=monitors)
+        for name, role in (("equal", "equal"), ("dwa", "strategy"))
+    ]
+    assert tuning_words(data_of(*tuned)) == (
+        "Tuning: which learning rates are tried, one per decade, moves the monitor by 20 %, seeds by 2 % "
+        "(standard deviations, medians over 2 strategies)."
+    )
+    assert tuning_words(data_of(strategy("equal", "equal"))) == ""

@@ -53,6 +53,8 @@ def key_of(*overrides: str, **data: Any) -> str:
         (("weighting.weights=2.0",), ("weighting.weights=3.0",), True),
         (("weighting=fixed",), ("weighting=uncertainty",), False),
         (("trainer.epochs=3",), ("trainer.epochs=4",), False),
+        (("record.interference=true",), ("record.interference=false",), True),
+        (("record.gradients=true",), ("record.gradients=false",), False),
         (("model.hidden=[8]",), ("model.hidden=[9]",), False),
     ],
 )
