@@ -1,4 +1,7 @@
-"""The Hydra sweepers ``basic``, ``fair`` and ``search``, whose sweeps can grow. Free of torch."""
+"""The Hydra sweepers ``basic``, ``fair``, ``transfer`` and ``search``, whose sweeps can grow.
+
+They are free of torch.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from mtl_runner.compat.hydra_sweeper import BasicSweeper
 from mtl_runner.launch.reusing_launcher import ReusingLauncher
 from mtl_runner.study.search.sweeper import SearchSweeper
 from mtl_runner.study.sweeper import StudySweeper
+from mtl_runner.study.transfer.sweeper import TransferSweeper
 
 # Hydra takes plugins from this package only, wherever their file lies.
 PACKAGE = "hydra_plugins.mtl_runner"
@@ -76,6 +80,17 @@ class FairSweeper(ReusingSweeper, StudySweeper):
 
     Example:
         >>> issubclass(FairSweeper, StudySweeper)
+        True
+    """
+
+    __module__ = PACKAGE
+
+
+class TransferStudySweeper(ReusingSweeper, TransferSweeper):
+    """The sweeper ``transfer``: runs that are there already are not made again.
+
+    Example:
+        >>> issubclass(TransferStudySweeper, TransferSweeper)
         True
     """
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from mtl_runner.errors import ConfigError
 from mtl_runner.errors.words import counted
-from mtl_runner.study.extent import EAGER_START, Extent
+from mtl_runner.study.extent import EAGER_START
+from mtl_runner.study.launching import CountsRuns
 from mtl_runner.train.terminal import say
 
 # Units of time in which a budget may be given.
@@ -71,7 +72,7 @@ class Budget:
         )
         return seconds
 
-    def check(self, extent: Extent) -> None:
+    def check(self, extent: CountsRuns) -> None:
         """Check that a study is within the budget, as far as that is known.
 
         Args:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import runtime_checkable
 
 from hydra.core.plugins import Plugins
@@ -11,6 +11,8 @@ from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
+
+from mtl_runner.study.plan import Plan, PlannedRun
 
 
 @runtime_checkable
@@ -24,6 +26,34 @@ class KnowsFolders(typing.Protocol):
 
     folders: Mapping[int, str]
     reused: int
+
+
+class Rounds(typing.Protocol):
+    """A study as rounds of runs.
+
+    Attributes:
+        plan: The numbers of the study.
+        notes: Sentences that a reader of the results should know.
+        noise: How much a comparison varies over seeds, once it is known; else NaN.
+    """
+
+    plan: Plan
+    notes: list[str]
+    noise: float
+
+    def rounds(self) -> Generator[list[PlannedRun], Sequence[float], None]:
+        """Yield the runs of each round; wants their monitors sent back."""
+
+
+class CountsRuns(typing.Protocol):
+    """The number of runs of a study."""
+
+    @property
+    def most_without_extension(self) -> int:
+        """The most runs if no best learning rate lies on the edge."""
+
+    def after(self, phase: int, rounds: int = 0, groups: int = 0) -> tuple[int, int]:
+        """Return the least and the most runs that follow a round."""
 
 
 class LaunchingSweeper(Sweeper):

@@ -34,6 +34,10 @@ PURPOSES = {
     7: "tuning of frozen twins (learning rates)",
     8: "tuning of frozen twins (last trials)",
     9: "tuning (regularisation)",
+    20: "tuning on the narrow model (weights and learning rates)",
+    21: "tuning on the narrow model (one more trial for each, as a best learning rate lies on the edge)",
+    22: "tuning on the wide model (learning rates)",
+    23: "tuning on the wide model (one more trial for each, as a best learning rate lies on the edge)",
 }
 
 

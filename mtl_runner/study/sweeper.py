@@ -35,7 +35,7 @@ from mtl_runner.study.extent import (
     precision,
 )
 from mtl_runner.study.factors import OPTIMIZER, check_given, groups_of
-from mtl_runner.study.launching import LaunchingSweeper
+from mtl_runner.study.launching import CountsRuns, LaunchingSweeper, Rounds
 from mtl_runner.study.norms import norms_at_start
 from mtl_runner.study.options import (
     candidates_of,
@@ -184,9 +184,9 @@ class StudySweeper(LaunchingSweeper):
 
     def _run_rounds(
         self,
-        protocol: Protocol,
+        protocol: Rounds,
         study: StudyRecord,
-        extent: Extent,
+        extent: CountsRuns,
         budget: Budget,
         common: Sequence[str],
         later: int,
