@@ -58,13 +58,12 @@ class TransferExtent:
         """The number if a best learning rate lies on the edge to the last, at both widths."""
         return self.most_without_extension + self._extensions(self.candidates + 2)
 
-    def after(self, phase: int, rounds: int = 0, groups: int = 0) -> tuple[int, int]:  # noqa: ARG002
+    def after(self, phase: int, *_: int) -> tuple[int, int]:
         """Return the least and the most runs that follow a round.
 
         Args:
             phase: The phase of the round.
-            rounds: Is not needed: the most runs are an upper bound.
-            groups: Is not needed: there is one.
+            *_: The numbers of rounds and groups, which are not needed: the most runs are a bound.
 
         Example:
             >>> extent = TransferExtent(Plan(lr=1e-3, seeds=5, per_decade=1, extensions=1), 8, 3)
@@ -237,7 +236,7 @@ class TransferProtocol:
         if wide_rate is None or math.isclose(wide_rate, rate, rel_tol=1e-6):
             return []
         name = f"narrow lr={rate:.3g}, {self.chosen.name}"
-        # A strategy, as it is judged beside the weights at their own rate, and is no choice of them.
+        # A strategy, since it is judged beside the weights at their own rate, which are the choice.
         self.kept = replace(self.chosen, name=name, role="strategy")
         return [(self.kept, rate)]
 

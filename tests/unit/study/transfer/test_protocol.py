@@ -59,8 +59,8 @@ def landscape(narrow: float, wide: float, worth: dict[str, float] | None = None)
 
     def monitor(run: PlannedRun) -> float:
         best = narrow if is_narrow(run) else wide
-        own = [v for text, v in (worth or {}).items() if any(text in o for o in run.overrides)]
-        return 1.0 + 0.3 * math.log10(run.lr / best) ** 2 + sum(own)
+        extra = [v for text, v in (worth or {}).items() if any(text in o for o in run.overrides)]
+        return 1.0 + 0.3 * math.log10(run.lr / best) ** 2 + sum(extra)
 
     return monitor
 

@@ -98,7 +98,7 @@ def test_the_users_proxy_is_a_list_of_options(value: Any, options: tuple[str, ..
 
 
 @pytest.mark.parametrize(
-    ("value", "found"),
+    ("value", "named"),
     [
         ("narrow", "'narrow'"),
         ([], "[]"),
@@ -107,11 +107,11 @@ def test_the_users_proxy_is_a_list_of_options(value: Any, options: tuple[str, ..
         (["model=lenet"], "'model=lenet'"),
     ],
 )
-def test_a_proxy_that_is_no_options_of_the_model_is_refused(value: Any, found: str) -> None:
+def test_a_proxy_that_is_no_options_of_the_model_is_refused(value: Any, named: str) -> None:
     """Breaks if the narrow runs differ from the wide ones in more than the model."""
     with pytest.raises(ConfigError) as error:
         checked_proxy(value)
     assert str(error.value) == (
         "study.proxy must be auto or options of the model that make it narrow, as in study.proxy={model.hidden: [32,32]}; "
-        f"found {found}."
+        f"found {named}."
     )
