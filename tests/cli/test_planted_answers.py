@@ -247,7 +247,9 @@ def test_a_better_method_that_diverges_on_half_of_the_seeds_is_not_recommended(
     assert (robust["runs"], robust["failed"]) == (4, 4)
     assert robust["verdict"] in {"undecided", "hurts"}
     assert robust["versus_equal.mean"] < -0.08
-    assert "4 of 8 runs" in robust["sentence"]
+    assert "4 of 8 runs failed" in robust["sentence"]
+    assert "not sure enough" not in robust["sentence"], "it is the failures"
+    assert "it is ahead, but failed in 4 of 8 runs" in answer.text
     assert "Use robust" not in answer.text
 
 
@@ -258,7 +260,7 @@ def test_a_method_that_diverges_on_most_seeds_hurts(mtl: Command, tmp_path: Path
     robust = answer.on("robust")
     assert (robust["runs"], robust["failed"]) == (1, 7)
     assert robust["verdict"] == "hurts"
-    assert "7 of 8 runs" in robust["sentence"]
+    assert robust["sentence"].startswith("robust hurts: 7 of 8 runs failed; ")
     assert "Use robust" not in answer.text
 
 

@@ -35,6 +35,10 @@ def describe(verdict: Verdict) -> str:
     plural = v.role == "fixed"
     parts = [f"{v.strategy}{f' ({BEST})' if plural else ''} {_claim(v, replicates)}"]
     unit = "error" if v.quantity == METRICS else "loss"
+    by_failures = _hurts_by_failures(v)
+    if by_failures:
+        # The losses of the runs that survive say nothing beside them.
+        parts += _failures(v)
     if equal is None:
         parts.append("there are no equal weights to compare with")
     elif equal.count == 0:
@@ -43,11 +47,11 @@ def describe(verdict: Verdict) -> str:
         if v.kind == NO_DIFFERENCE:
             words = f"{interval_words(equal, unit, narrow=True)}, within ±{percent(v.margin)}"
         else:
-            words = f"{interval_words(equal, unit)}{_p_value(v)}"
+            words = interval_words(equal, unit) + ("" if by_failures else _p_value(v))
         parts.append(f"{against(equal, unit)} equal weights ({words})")
         if equal.known and equal.count < FEWEST:
             parts.append(f"fewer than {FEWEST} {v.replicate}s settle nothing")
-        elif v.kind == UNDECIDED and v.equal_failures.reliable and _is_beyond(v):
+        elif v.kind == UNDECIDED and _is_beyond(v) and not _is_held_back_by_failures(v):
             parts.append(f"not sure enough among {counted(v.family, 'strategy')}")
     if v.fixed and v.fixed == v.equal:
         parts.append("no fixed weights did better than equal ones on validation")
@@ -67,7 +71,8 @@ def describe(verdict: Verdict) -> str:
         parts.append("without a fixed-weight sweep nobody knows whether static weights suffice")
     if v.is_optimizer and v.kind not in (NO_DIFFERENCE, UNDECIDED):
         parts.append("it is an optimizer for every task, and no weighting")
-    parts += _failures(v)
+    if not by_failures:
+        parts += _failures(v)
     if v.refused:
         parts.append(f"{v.refused} not run ({v.reason.rstrip('.')})")
     if v.unfinished:
@@ -81,6 +86,20 @@ def _is_beyond(v: Verdict) -> bool:
     """Return whether the interval itself lies beyond the margin."""
     equal = v.versus_equal
     return equal is not None and (equal.low > v.margin or equal.high < -v.margin)
+
+
+def _hurts_by_failures(v: Verdict) -> bool:
+    """Return whether a strategy hurts since it fails, and not by its losses."""
+    if v.kind != HURTS or v.equal_failures.lost <= v.equal_failures.won:
+        return False
+    return v.versus_equal is None or not v.versus_equal.low > v.margin
+
+
+def _is_held_back_by_failures(v: Verdict) -> bool:
+    """Return whether failed runs, and not chance, are why a verdict is not given."""
+    failed = v.equal_failures
+    is_ahead = v.versus_equal is not None and v.versus_equal.high < -v.margin
+    return not failed.reliable or (is_ahead and failed.lost > failed.won)
 
 
 def _p_value(v: Verdict) -> str:

@@ -340,6 +340,19 @@ def test_failures_are_compared_by_a_sign_test(failed: int, kind: str) -> None:
     )
 
 
+def test_what_fails_is_told_by_its_failures() -> None:
+    """Breaks if a method that hurts by its failures reads as better, or chance is blamed for them."""
+    hurts = judge(EQUAL, strategy("s", "strategy", -9, failed=range(6)))
+    assert hurts.sentence.startswith("s hurts: 6 of 8 runs failed; with 6 seeds it alone failed, ")
+    assert "seeds it alone failed" not in hurts.sentence.split("; ", 2)[2]
+    ahead = judge(EQUAL, strategy("s", "strategy", -9, failed=range(4)))
+    assert (ahead.kind, ahead.p_better < 0.05) == ("undecided", True)
+    assert "4 of 8 runs failed" in ahead.sentence
+    assert "not sure enough" not in ahead.sentence
+    worse = judge(EQUAL, strategy("s", "strategy", 9, failed=[3]))
+    assert worse.sentence.startswith("s hurts: 9")
+
+
 def test_hurts_is_corrected_for_the_number_of_strategies() -> None:
     """Breaks if twenty methods have twenty chances to hurt."""
     worse = strategy("s", "strategy", 3, noise=4.5)
