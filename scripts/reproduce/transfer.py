@@ -72,7 +72,8 @@ COLUMNS = (
     "Spearman of two seeds against two others",
     "loss of the weights chosen here, % above the best",
     "with the rate chosen here, %",
-    "best rate",
+    "rate of the best weights",
+    "best rate, mean over weights",
     "rates: Spearman",
     "rates: Kendall",
 )
@@ -271,7 +272,7 @@ def rows(problem: str, grids: Mapping[int, Grid]) -> Iterator[list[str]]:
         cells.append(f"{of_halves(grid, full):.2f}")
         for loss in (full.loss_of(weighting), full.loss_of(weighting, rate)):
             cells.append(f"{100 * (loss / best - 1):.3g}" if math.isfinite(loss) else "diverged")
-        cells.append(f"{grid.best_rate():.2g}")
+        cells += [f"{rate:g}", f"{grid.best_rate():.2g}"]
         for statistic in (spearman, kendall):
             cells.append("" if is_full else _with_interval(of_rates(statistic), grid, full))
         yield cells
