@@ -85,7 +85,7 @@ def summary(rows: Sequence[Mapping[str, str]]) -> str:
     seconds = [float(row["CPU s"]) for row in rows if row["CPU s"]]
     part = "" if complete == len(methods) else f", {complete} of them on all"
     return (
-        f"{counted(len(judged), 'cell')} so far: {counted(len(methods), 'method')} on "
+        f"{counted(len(judged), 'cell')} beside those of equal weights: {counted(len(methods), 'method')} on "
         f"{counted(len(problems), 'problem')}{part}. The verdict is {verdicts}. "
         f"The 15 runs of a cell take {median(seconds):.1f} s of one core in the median, {max(seconds):.1f} s at most.\n"
     )

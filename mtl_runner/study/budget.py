@@ -84,9 +84,10 @@ class Budget:
         if extent.most_without_extension > self.limit:
             in_runs = re.fullmatch(r"\d+(\s*runs?)?", str(self.asked).strip())
             allowed = "" if in_runs else f" ({counted(int(self.limit), 'run')})"
+            shorter = "" if in_runs else ", or trainer.epochs"
             raise ConfigError(
                 f"The study may need {extent.most_without_extension} runs, more than study.budget={self.asked}{allowed} allows; "
-                "raise it, or lower study.seeds, study.fixed_points or trainer.epochs."
+                f"raise it, or lower study.seeds, study.tuning_seeds or study.fixed_points{shorter}."
             )
 
 

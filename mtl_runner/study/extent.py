@@ -221,13 +221,16 @@ def announcement(
             else f" over {plan.splits} splits of the data"
         )
     time = duration(max(1, round(most * (steps * EAGER_STEP + EAGER_START))))
-    seeds = str(plan.seeds) if plan.least_seeds is None else f"{plan.least_seeds} to {plan.seeds}"
+    seeds, seen = str(plan.seeds), f"{detectable(plan.seeds):.1f}"
+    if plan.least_seeds is not None:
+        seeds = f"{plan.least_seeds} to {seeds}"
+        seen = f"{detectable(plan.least_seeds):.1f} to {seen}"
     return (
         f"study: {strategies}, equal weights, the single-task baseline and {fixed}; "
         f"for each at least {counted(plan.least_trials, 'trial')}{of_seeds}, then {seeds} fresh seeds{splits}.\n"
         f"{_groups_line(groups)}study: {least} to {most} runs{edge}, of {counted(steps, 'step')} each, judged at their {judged}.\n"
         f"study: {time} or more with a small model, one run after another; a fraction of that in stacks, more with a large model: the second round says how much is left.\n"
-        f"study: with {plan.seeds} seeds a difference beyond the margin of {detectable(plan.seeds):.1f} standard deviations over seeds is seen four times in five; "
+        f"study: with {seeds} seeds a difference beyond the margin of {seen} standard deviations over seeds is seen four times in five; "
         "smaller ones probably stay undecided."
     )
 

@@ -76,13 +76,14 @@ def checked_options(options: Any) -> dict[str, Any]:
     if given["seeds"] == "auto":
         del least_numbers["seeds"]
     for name, least in least_numbers.items():
-        whole_number(given[name], f"study.{name}", least)
+        word = "auto" if name == "seeds" else ""
+        whole_number(given[name], f"study.{name}", least, word=word)
     if given["splits"] != "auto":
         if not isinstance(given["splits"], int):
             raise ConfigError(
                 f"study.splits must be auto or a number of splits, 1 for one; found {given['splits']!r}."
             )
-        whole_number(given["splits"], "study.splits", 1)
+        whole_number(given["splits"], "study.splits", 1, word="auto")
     for name in ("margin", "decades"):
         positive(given[name], f"study.{name}")
     _check_knobs(given["knobs"])

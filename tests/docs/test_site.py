@@ -182,7 +182,7 @@ def test_the_leaderboard_becomes_a_page_and_a_line_on_every_card() -> None:
         "| [fixed](methods/weighting/fixed.md) | 0 |  |",
     ]
     assert leaderboard.summary([equal, cell, better]) == (
-        "2 cells so far: 1 method on 2 problems. The verdict is *hurts* in 1 (50 %), *better than equal weights* in 1 (50 %). "
+        "2 cells beside those of equal weights: 1 method on 2 problems. The verdict is *hurts* in 1 (50 %), *better than equal weights* in 1 (50 %). "
         "The 15 runs of a cell take 2.5 s of one core in the median, 2.5 s at most.\n"
     )
     counts = dict.fromkeys(standings[0], "0")

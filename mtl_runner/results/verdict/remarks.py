@@ -124,7 +124,7 @@ def preference_sentence(evidence: DatasetEvidence) -> str:
     usual = min(range(len(ranked)), key=lambda i: math.fsum(losses[i]))
     if ranks[best] == ranks[usual]:
         return ""
-    return f"For a preference over the tasks that nobody knows (uniform on the simplex), {ranked[best].name} ranks best of {len(ranked)}, {number(ranks[best], 3)} on average; {ranked[usual].name}, best by the mean relative loss, {number(ranks[usual], 3)}."
+    return f"If it is not known how much each task counts (weights drawn uniformly from the simplex), {ranked[best].name} has the best mean rank of {len(ranked)}, {number(ranks[best], 3)}; {ranked[usual].name}, best by the mean relative loss, has {number(ranks[usual], 3)}."
 
 
 def across_sentences(datasets: Sequence[DatasetEvidence]) -> list[str]:
@@ -179,7 +179,7 @@ def _higher(change: Paired) -> str:
 def _friedman(across: Across) -> str:
     test = across.test
     if not test.p < LEVEL:
-        return f"Chance alone gives such ranks (Friedman's test: p {number(test.p, 2)})."
+        return f"Chance alone could give such ranks (Friedman's test: p {number(test.p, 2)})."
     best, equal = across.standings[0], next(s for s in across.standings if s.name == EQUAL)
     apart = equal.rank - best.rank >= test.critical_difference
     shown = (

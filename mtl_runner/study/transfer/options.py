@@ -93,7 +93,7 @@ class TransferOptions:
                 f"study.rates must be odd, the narrow model's learning rate and as many on either side; found {numbers['rates']}."
             )
         if options["splits"] != "auto":
-            whole_number(options["splits"], "study.splits", 1)
+            whole_number(options["splits"], "study.splits", 1, word="auto")
         return cls(
             margin=positive(options["margin"], "study.margin"),
             proxy=checked_proxy(options["proxy"]),

@@ -60,13 +60,20 @@ def test_a_first_run_that_fails_measures_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "allowed"), [(64, "64 allows"), ("600 steps", "600 steps (50 runs) allows")]
+    ("asked", "allowed", "advice"),
+    [
+        (64, "64 allows", "study.seeds, study.tuning_seeds or study.fixed_points."),
+        ("600 steps", "600 steps (50 runs) allows", "study.fixed_points, or trainer.epochs."),
+    ],
 )
-def test_a_study_beyond_its_budget_says_the_number_of_its_plan(asked: object, allowed: str) -> None:
-    """Breaks if the plan and the refusal name different numbers."""
+def test_a_study_beyond_its_budget_says_the_number_of_its_plan(
+    asked: object, allowed: str, advice: str
+) -> None:
+    """Breaks if plan and refusal name different numbers, or it advises what would not help."""
     Budget(EXTENT.most_without_extension, 12).check(EXTENT)
     with pytest.raises(ConfigError) as error:
         Budget(asked, 12).check(EXTENT)
     assert str(error.value).startswith(
         f"The study may need 65 runs, more than study.budget={allowed}; raise it, or lower "
     )
+    assert str(error.value).endswith(advice)

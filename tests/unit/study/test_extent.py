@@ -138,10 +138,17 @@ def test_the_plan_says_how_the_data_are_split() -> None:
     """Breaks if a user does not learn that every seed has its own split, or how many there are."""
     candidates = [Candidate(role, role, ()) for role in ("equal", "strategy")]
 
-    def first_line(**plan: int) -> str:
+    def lines(**plan: int) -> list[str]:
         extent = Extent(Plan(lr=1e-3, **plan), 2, 1, 2)
-        return announcement(candidates, extent, 9, "last epoch").splitlines()[0]
+        return announcement(candidates, extent, 9, "last epoch").splitlines()
+
+    def first_line(**plan: int) -> str:
+        return lines(**plan)[0]
 
     assert first_line(splits=10).endswith("10 fresh seeds, each with its own split of the data.")
     assert first_line(splits=4).endswith("10 fresh seeds over 4 splits of the data.")
     assert first_line(seeds=20, least_seeds=5).endswith("then 5 to 20 fresh seeds.")
+    seen = (
+        "study: with 5 to 20 seeds a difference beyond the margin of 1.7 to 0.7 standard deviations"
+    )
+    assert lines(seeds=20, least_seeds=5)[-1].startswith(seen)

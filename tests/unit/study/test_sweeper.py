@@ -286,7 +286,7 @@ def test_a_stopped_study_knows_what_it_began(sweep: Sweep, tmp_path: Path) -> No
             ("++study.widths={model.depth: [1]}",),
             "study.widths must be a list of two or more widths",
         ),
-        (("study.seeds=1",), "study.seeds must be a whole number of at least 2"),
+        (("study.seeds=1",), "study.seeds must be auto or a whole number of at least 2"),
     ],
 )
 def test_a_study_that_cannot_be_made_begins_nothing(

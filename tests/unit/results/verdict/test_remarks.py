@@ -123,7 +123,7 @@ def test_the_rank_of_an_unknown_preference_is_said_where_it_differs() -> None:
     )
     assert (
         preference_sentence(data_of(equal, even, also, one))
-        == "For a preference over the tasks that nobody knows (uniform on the simplex), even ranks best of 4, 1.53 on average; one, best by the mean relative loss, 2.24."
+        == "If it is not known how much each task counts (weights drawn uniformly from the simplex), even has the best mean rank of 4, 1.53; one, best by the mean relative loss, has 2.24."
     )
     assert preference_sentence(data_of(equal, even, also)) == ""
     assert preference_sentence(data_of(equal, one)) == ""
@@ -159,7 +159,7 @@ def test_ranks_that_chance_gives_are_said_to_be_so() -> None:
         for sign in (-9.0, 9.0)
     )
     (ranks, _) = across_sentences([first, second, first, second])
-    assert "Chance alone gives such ranks (Friedman's test: p 1)." in ranks
+    assert "Chance alone could give such ranks (Friedman's test: p 1)." in ranks
 
 
 def test_a_multiple_is_one_of_the_loss() -> None:

@@ -42,7 +42,7 @@ def test_the_defaults_are_valid_and_all_there_are() -> None:
             {"rates": 2},
             "study.rates must be odd, the narrow model's learning rate and as many on either side; found 2.",
         ),
-        ({"splits": 0}, "study.splits must be a whole number of at least 1; found 0."),
+        ({"splits": 0}, "study.splits must be auto or a whole number of at least 1; found 0."),
         ({"margin": -0.1}, "study.margin must be a positive number; found -0.1."),
     ],
 )
