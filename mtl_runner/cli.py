@@ -129,9 +129,10 @@ def _compose_and_run(arguments: list[str], repeat: Path | None) -> None:
     from mtl_runner.config.open_keys import override_or_add
     from mtl_runner.config.working_directory import search_working_directory
     from mtl_runner.launch import current_sweep, register, report_sweeps
-    from mtl_runner.launch.overrides import check_overrides
+    from mtl_runner.launch.overrides import check_overrides, with_multirun
     from mtl_runner.launch.start import forget_empty_sweep
 
+    arguments = with_multirun(arguments)
     check_overrides(arguments)
     register()
     report_sweeps()

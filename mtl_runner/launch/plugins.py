@@ -17,7 +17,12 @@ from mtl_runner.launch.gpus_launcher import GpusLauncher
 from mtl_runner.launch.reported_launcher import ReportedLauncher
 from mtl_runner.launch.slurm_launcher import SlurmLauncher
 from mtl_runner.launch.stacked_launcher import StackedLauncher
-from mtl_runner.launch.sweepers import FairSweeper, GridSweeper, OptunaSearchSweeper
+from mtl_runner.launch.sweepers import (
+    FairSweeper,
+    GridSweeper,
+    OptunaSearchSweeper,
+    WeightingProbeSweeper,
+)
 
 # Launchers and sweepers that conf/hydra names.
 PLUGINS = (
@@ -27,6 +32,7 @@ PLUGINS = (
     GridSweeper,
     FairSweeper,
     OptunaSearchSweeper,
+    WeightingProbeSweeper,
 )
 
 

@@ -1,4 +1,4 @@
-"""The Hydra sweepers ``basic``, ``fair`` and ``search``, whose sweeps can grow. Free of torch."""
+"""The Hydra sweepers ``basic``, ``fair``, ``search`` and ``probe``, whose sweeps can grow. Free of torch."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from mtl_runner.compat.hydra_compose import one_of_each_kind
 from mtl_runner.compat.hydra_sweeper import BasicSweeper
 from mtl_runner.launch.reusing_launcher import ReusingLauncher
+from mtl_runner.study.probe.sweeper import ProbeSweeper
 from mtl_runner.study.search.sweeper import SearchSweeper
 from mtl_runner.study.sweeper import StudySweeper
 
@@ -87,6 +88,17 @@ class OptunaSearchSweeper(ReusingSweeper, SearchSweeper):
 
     Example:
         >>> issubclass(OptunaSearchSweeper, SearchSweeper)
+        True
+    """
+
+    __module__ = PACKAGE
+
+
+class WeightingProbeSweeper(ReusingSweeper, ProbeSweeper):
+    """The sweeper ``probe``: a probe, in which runs that are there already are not made again.
+
+    Example:
+        >>> issubclass(WeightingProbeSweeper, ProbeSweeper)
         True
     """
 

@@ -31,6 +31,7 @@ PURPOSES = {
     6: "trials of weights and learning rates",
     7: "tuning of frozen twins (learning rates)",
     8: "tuning of frozen twins (last trials)",
+    9: "short runs",
 }
 
 
@@ -41,7 +42,7 @@ class StudyRecord:
         directory: The directory of the sweep.
         margin: The relative difference that matters to the user; None of a search, which compares
             nothing.
-        kind: What lines on the terminal begin with, ``"study"`` or ``"search"``.
+        kind: What lines on the terminal begin with, ``"study"``, ``"search"`` or ``"probe"``.
 
     Attributes:
         runs: The runs so far, each with the name of its directory.

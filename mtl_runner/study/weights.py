@@ -67,9 +67,27 @@ def fixed_candidates(
     """
     if len(tasks) < 2:
         return []
+    return candidates_at(tasks, trivial, shares(len(tasks), count))
+
+
+def candidates_at(
+    tasks: Sequence[str], trivial: Mapping[str, float | None], points: Sequence[Sequence[float]]
+) -> list[Candidate]:
+    """Return fixed weightings at some points, and the one that makes the trivial losses equal.
+
+    Args:
+        tasks: The names of the tasks.
+        trivial: The loss of the trivial predictor per task, None where there is none; unless all
+            are known, the points are shares of the raw losses and the last candidate is missing.
+        points: A share per task at each point.
+
+    Example:
+        >>> points = [[0.8, 0.2]]
+        >>> [c.name for c in candidates_at(["depth", "label"], {"depth": 4.0, "label": 1.0}, points)]
+        ['fixed depth=1 label=1', 'fixed 1/trivial depth=0.4 label=1.6']
+    """
     known = {task: loss for task in tasks if (loss := trivial.get(task))}
     scales = [known[task] for task in tasks] if len(known) == len(tasks) else [1.0] * len(tasks)
-    points = shares(len(tasks), count)
     if len(known) == len(tasks):
         points = [*points, [1 / len(tasks)] * len(tasks)]
     candidates = []

@@ -1,0 +1,187 @@
+r"""Train the probe: short runs and a fair study of many problems, and two logistic regressions.
+
+    python scripts/reproduce/probe.py collect outputs/probe --data folder
+    python scripts/reproduce/probe.py fit
+
+The first command makes a probe and a small fair study of every problem of `probe_places.py` (about
+half a minute of one core each; what lies there already is not made again; `--only` begins with some
+of them) and writes `docs/tables/probe_studies.csv`. The second one fits the regressions to that
+table, judges them on families of data that were left out, and writes `docs/tables/probe.csv`,
+`docs/tables/probe_bins.csv` and the file that the package ships.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import csv
+import json
+import math
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from mtl_runner.files import write_atomic, write_json
+from mtl_runner.results.records.dataset import Records
+from mtl_runner.results.records.evidence import DatasetEvidence, StrategyEvidence, gather
+from mtl_runner.results.statistics.differences import relative_changes
+from mtl_runner.study.probe.features import FEATURES, features
+from mtl_runner.study.probe.measurement import Measurement
+from mtl_runner.study.probe.model import Trained
+from probe_places import Place, has_table, places, write_tables
+
+TABLES = Path(__file__).parents[2] / "docs" / "tables"
+STUDIES = TABLES / "probe_studies.csv"
+COMMON = ("trainer.threads=1", "record.plots=none", "record.checkpoints=none")
+# Whole runs of the same strategies, each at the learning rate that is best on validation.
+STUDY = (
+    *("+probe=weighting", "probe.share=1", "probe.steps=100000", "probe.seeds=4"),
+    *("probe.rates=[1,4]", "trainer.evaluate_every=3"),
+)
+PRELOADED = (
+    *("mtl_runner.cli", "mtl_runner.launch.stacked_launcher", "mtl_runner.runs.stacked"),
+    *("mtl_runner.results.report.write", "mtl_runner.results.pictures.comparison", "scipy.stats"),
+)
+# What a study says of each of these strategies; fixed weights by how they were chosen.
+GAINS = ("uncertainty", "famo", "fixed 1/trivial", "fixed", "single_task")
+
+
+def collect(directory: Path, data: Path, only: int | None) -> None:
+    """Make the probes and studies, and write the table."""
+    tables = directory / "tables"
+    write_tables(tables, data)
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(PRELOADED))
+    for place in places()[:only]:
+        if not has_table(place, tables):
+            print(f"{place.name}: its table is missing", flush=True)
+            continue
+        folder = directory / place.family / place.name
+        for kind, command in (("probe", ("+probe=weighting",)), ("study", STUDY)):
+            if (folder / f"{kind}.done").exists():
+                continue
+            options = [option.replace("{tables}", str(tables)) for option in place.options]
+            sweep = [f"hydra.sweep.dir={folder / kind}"]
+            sweep += ["resume=true"] if (folder / kind).exists() else []
+            arguments = ["mtl-run", *command, *options, *COMMON, *sweep]
+            folder.mkdir(parents=True, exist_ok=True)
+            began = time.monotonic()
+            process = context.Process(target=_run, args=(arguments, folder, kind))
+            process.start()
+            process.join()
+            state = "done" if (folder / f"{kind}.done").exists() else "FAILED"
+            print(f"{place.name} {kind}: {state}, {time.monotonic() - began:.0f} s", flush=True)
+    write_studies(directory)
+
+
+def _run(arguments: Sequence[str], folder: Path, kind: str) -> None:
+    """Do what a command would, in this process, and mark its end."""
+    file = os.open(folder / f"{kind}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(file, stream.fileno())
+    from mtl_runner.cli import main
+
+    sys.argv = list(arguments)
+    code: Any = 0
+    try:
+        main()
+    except SystemExit as end:
+        code = end.code
+    # A strategy that diverged or does not apply is a result; the exit status is 1 then.
+    if code in (None, 0, 1) and (folder / kind / "probe.json").exists():
+        write_json(folder / f"{kind}.done", {"cpu_seconds": time.process_time()})
+
+
+def write_studies(directory: Path) -> None:
+    """Write the table of all problems whose probe and study are there."""
+    rows = []
+    for place in places():
+        folder = directory / place.family / place.name
+        if all((folder / f"{kind}.done").exists() for kind in ("probe", "study")):
+            rows.append(row_of(place, folder))
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    with _written(STUDIES) as file:
+        file.write("# python scripts/reproduce/probe.py collect outputs/probe --data folder\n")
+        writer = csv.DictWriter(file, columns, lineterminator="\n", restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+    print(f"{len(rows)} studies in {STUDIES.name}")
+
+
+def row_of(place: Place, folder: Path) -> dict[str, Any]:
+    """Return a row of the table: features, answers, and gains of strategies."""
+    content = json.loads((folder / "probe" / "probe.json").read_text(encoding="utf-8"))
+    measured = features(Measurement.of(content["measurement"]))
+    (data,) = gather(Records.read([folder / "study"])).datasets
+    (equal,) = data.of_role("equal")
+    joint = [s for s in data.of_role("equal", "fixed", "strategy") if s.is_reference]
+    best = min(joint, key=lambda s: s.mean_monitor)
+    alone = data.single_task_runs
+    gains = {name: _gain(data, strategy, equal) for name, strategy in _named(data)}
+    to_single = None if alone is None or not alone.is_reference else _gain(data, best, alone)
+    seconds = [
+        json.loads((folder / f"{kind}.done").read_text(encoding="utf-8"))["cpu_seconds"]
+        for kind in ("probe", "study")
+    ]
+    return {
+        "family": place.family,
+        "problem": place.name,
+        "best": best.name,
+        "weighting": _cell(_gain(data, best, equal)),
+        "joint": _cell(to_single),
+        **{f"gain of {name}": _cell(value) for name, value in gains.items()},
+        **{name: f"{value:.4g}" for name, value in measured.items()},
+        "probe, CPU s": f"{seconds[0]:.0f}",
+        "study, CPU s": f"{seconds[1]:.0f}",
+    }
+
+
+def _named(data: DatasetEvidence) -> Iterator[tuple[str, StrategyEvidence]]:
+    """Yield the strategies by the names of GAINS; of fixed weights the best on validation."""
+    for strategy in data.of_role("strategy", "single_task"):
+        if strategy.is_reference:
+            yield strategy.name.split(",")[0], strategy
+    fixed = [s for s in data.of_role("fixed") if s.is_reference]
+    for name in ("fixed 1/trivial", "fixed"):
+        chosen = [s for s in fixed if s.name.startswith("fixed 1/") == (name != "fixed")]
+        if chosen:
+            yield name, min(chosen, key=lambda s: s.mean_monitor)
+
+
+def _gain(data: DatasetEvidence, strategy: StrategyEvidence, reference: StrategyEvidence) -> float:
+    """Return the mean log ratio of the reference's test loss to the strategy's."""
+    changes = relative_changes(data, strategy, reference).values()
+    return -sum(changes) / len(changes) if changes else math.nan
+
+
+def _cell(value: float | None) -> str:
+    return "" if value is None or math.isnan(value) else f"{value:.4f}"
+
+
+@contextlib.contextmanager
+def _written(path: Path) -> Iterator[Any]:
+    """Yield a text file that takes the place of another one in one piece."""
+    import io
+
+    text = io.StringIO(newline="")
+    yield text
+    write_atomic(path, text.getvalue().encode())
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    collecting = commands.add_parser("collect", help="make the probes and studies")
+    collecting.add_argument("directory", type=Path, help="of the studies")
+    collecting.add_argument("--data", type=Path, default=Path("data"), help="downloaded tables")
+    collecting.add_argument("--only", type=int, help="the first so many problems")
+    commands.add_parser("fit", help="fit the regressions to the table")
+    arguments = parser.parse_args()
+    if arguments.command == "collect":
+        collect(arguments.directory.resolve(), arguments.data.resolve(), arguments.only)
