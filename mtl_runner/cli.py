@@ -287,7 +287,9 @@ def _report(sweep: Path) -> None:
         with working_directory_searched():
             for directory in best:
                 draw_again(directory)
-    print(comparison.text(output=sweep))
+    # A probe has said what its short runs say; of strategies they judge none.
+    if not (sweep / "probe.json").exists():
+        print(comparison.text(output=sweep))
     if comparison.failed:
         failed, interrupted = comparison.failed - comparison.interrupted, comparison.interrupted
         ends = [f"{failed} of {counted(comparison.total, 'run')} failed"] if failed else []

@@ -145,9 +145,10 @@ def with_multirun(arguments: Sequence[str]) -> list[str]:
         >>> with_multirun(["+probe=weighting", "data=digits"])
         ['-m', '+probe=weighting', 'data=digits']
     """
-    flags = any(argument.startswith("-") for argument in arguments)
+    others = (*EXCLUSIVE_FLAGS, "-h", "--help", "--hydra-help", "--version")
+    given = any(argument.partition("=")[0] in others for argument in arguments)
     probes = any(argument.lstrip("+").startswith("probe=") for argument in arguments)
-    return ["-m", *arguments] if probes and not flags else list(arguments)
+    return ["-m", *arguments] if probes and not given else list(arguments)
 
 
 def many_runs(group: str, typed: str) -> str:

@@ -1,13 +1,14 @@
-r"""Train the probe: short runs and a fair study of many problems, and two logistic regressions.
+r"""The studies that the probe is trained on: short runs and whole ones of many problems.
 
-    python scripts/reproduce/probe.py collect outputs/probe --data folder
-    python scripts/reproduce/probe.py fit
+    python scripts/reproduce/probe.py outputs/probe --data folder
 
-The first command makes a probe and a small fair study of every problem of `probe_places.py` (about
-half a minute of one core each; what lies there already is not made again; `--only` begins with some
-of them) and writes `docs/tables/probe_studies.csv`. The second one fits the regressions to that
-table, judges them on families of data that were left out, and writes `docs/tables/probe.csv`,
-`docs/tables/probe_bins.csv` and the file that the package ships.
+It makes a probe and a small study of every problem of `probe_places.py` (about twenty seconds of
+one core each; what lies there already is not made again; `--only` begins with some of them) and
+writes `docs/tables/probe_studies.csv`, a row per problem. Then `probe_fit.py` fits.
+
+The study trains the strategies of the probe and its baselines for all epochs, each with two
+learning rates and the same four seeds. A strategy's learning rate is the one with the least mean
+monitor on validation, and so is the best strategy chosen; what is written down is its loss on test.
 """
 
 from __future__ import annotations
@@ -25,14 +26,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from probe_places import Place, has_table, places, write_tables
+
 from mtl_runner.files import write_atomic, write_json
 from mtl_runner.results.records.dataset import Records
 from mtl_runner.results.records.evidence import DatasetEvidence, StrategyEvidence, gather
 from mtl_runner.results.statistics.differences import relative_changes
-from mtl_runner.study.probe.features import FEATURES, features
+from mtl_runner.study.probe.advice import STRATEGIES, name_of
+from mtl_runner.study.probe.features import features, gain
 from mtl_runner.study.probe.measurement import Measurement
-from mtl_runner.study.probe.model import Trained
-from probe_places import Place, has_table, places, write_tables
 
 TABLES = Path(__file__).parents[2] / "docs" / "tables"
 STUDIES = TABLES / "probe_studies.csv"
@@ -46,12 +48,10 @@ PRELOADED = (
     *("mtl_runner.cli", "mtl_runner.launch.stacked_launcher", "mtl_runner.runs.stacked"),
     *("mtl_runner.results.report.write", "mtl_runner.results.pictures.comparison", "scipy.stats"),
 )
-# What a study says of each of these strategies; fixed weights by how they were chosen.
-GAINS = ("uncertainty", "famo", "fixed 1/trivial", "fixed", "single_task")
 
 
 def collect(directory: Path, data: Path, only: int | None) -> None:
-    """Make the probes and studies, and write the table."""
+    """Make the probes and studies that are not there yet."""
     tables = directory / "tables"
     write_tables(tables, data)
     context = multiprocessing.get_context("forkserver")
@@ -75,7 +75,6 @@ def collect(directory: Path, data: Path, only: int | None) -> None:
             process.join()
             state = "done" if (folder / f"{kind}.done").exists() else "FAILED"
             print(f"{place.name} {kind}: {state}, {time.monotonic() - began:.0f} s", flush=True)
-    write_studies(directory)
 
 
 def _run(arguments: Sequence[str], folder: Path, kind: str) -> None:
@@ -115,7 +114,8 @@ def write_studies(directory: Path) -> None:
 def row_of(place: Place, folder: Path) -> dict[str, Any]:
     """Return a row of the table: features, answers, and gains of strategies."""
     content = json.loads((folder / "probe" / "probe.json").read_text(encoding="utf-8"))
-    measured = features(Measurement.of(content["measurement"]))
+    m = Measurement.of(content["measurement"])
+    short = {s: own for s in STRATEGIES if (own := name_of(m, s)) is not None}
     (data,) = gather(Records.read([folder / "study"])).datasets
     (equal,) = data.of_role("equal")
     joint = [s for s in data.of_role("equal", "fixed", "strategy") if s.is_reference]
@@ -134,14 +134,15 @@ def row_of(place: Place, folder: Path) -> dict[str, Any]:
         "weighting": _cell(_gain(data, best, equal)),
         "joint": _cell(to_single),
         **{f"gain of {name}": _cell(value) for name, value in gains.items()},
-        **{name: f"{value:.4g}" for name, value in measured.items()},
+        **{f"short gain of {name}": f"{gain(m, own):.4f}" for name, own in short.items()},
+        **{name: f"{value:.4g}" for name, value in features(m).items()},
         "probe, CPU s": f"{seconds[0]:.0f}",
         "study, CPU s": f"{seconds[1]:.0f}",
     }
 
 
 def _named(data: DatasetEvidence) -> Iterator[tuple[str, StrategyEvidence]]:
-    """Yield the strategies by the names of GAINS; of fixed weights the best on validation."""
+    """Yield the strategies by the names of STRATEGIES; of fixed weights the best on validation."""
     for strategy in data.of_role("strategy", "single_task"):
         if strategy.is_reference:
             yield strategy.name.split(",")[0], strategy
@@ -176,12 +177,11 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    commands = parser.add_subparsers(dest="command", required=True)
-    collecting = commands.add_parser("collect", help="make the probes and studies")
-    collecting.add_argument("directory", type=Path, help="of the studies")
-    collecting.add_argument("--data", type=Path, default=Path("data"), help="downloaded tables")
-    collecting.add_argument("--only", type=int, help="the first so many problems")
-    commands.add_parser("fit", help="fit the regressions to the table")
+    parser.add_argument("directory", type=Path, help="of the studies")
+    parser.add_argument("--data", type=Path, default=Path("data"), help="downloaded tables")
+    parser.add_argument("--only", type=int, help="the first so many problems")
+    parser.add_argument("--table", action="store_true", help="write the table of what is there")
     arguments = parser.parse_args()
-    if arguments.command == "collect":
+    if not arguments.table:
         collect(arguments.directory.resolve(), arguments.data.resolve(), arguments.only)
+    write_studies(arguments.directory.resolve())

@@ -12,6 +12,7 @@ from mtl_runner.study.probe.features import best_monitor, features, gain
 from mtl_runner.study.probe.measurement import Measurement
 from mtl_runner.study.probe.model import Study, Trained
 
+MARGIN = 0.02  # of the studies: a smaller relative difference is of no interest
 # How many studies count as like this one.
 NEAREST = 10
 # What a probe can name; fixed weights by how they were chosen.
@@ -26,21 +27,16 @@ class Advice:
     Attributes:
         strategy: Its name; of fixed weights with the weights.
         short: The log ratio of equal weights' monitor to its own, in the short runs.
-        studies: The mean of the same on test, in the nearest studies; 0 without any.
+        score: What strategies are ordered by.
         helped: In how many of these it was better by more than the margin.
         of: The number of these studies.
     """
 
     strategy: str
     short: float
-    studies: float
+    score: float
     helped: int
     of: int
-
-    @property
-    def score(self) -> float:
-        """What strategies are ordered by: the mean of both gains."""
-        return (self.short + self.studies) / 2
 
     @property
     def words(self) -> str:
@@ -64,10 +60,24 @@ def advise(measurement: Measurement, model: Trained, count: int = 3) -> list[Adv
         if name is None:
             continue
         known = [study.gains[strategy] for study in near if strategy in study.gains]
-        mean = statistics.fmean(known) if known else 0.0
-        helped = sum(value > math.log(1.02) for value in known)
-        found.append(Advice(name, gain(measurement, name), mean, helped, len(known)))
+        helped = sum(value > -math.log(1 - MARGIN) for value in known)
+        short = gain(measurement, name)
+        found.append(Advice(name, short, score(short, known), helped, len(known)))
     return sorted(found, key=lambda advice: -advice.score)[:count]
+
+
+def score(short: float, studies: Sequence[float]) -> float:
+    """Return what strategies are ordered by: the mean of both gains.
+
+    Args:
+        short: The gain in the short runs.
+        studies: The gains in the nearest studies.
+
+    Example:
+        >>> score(0.1, [0.0, 0.1])
+        0.07500000000000001
+    """
+    return statistics.fmean([short, statistics.fmean(studies)]) if studies else short / 2
 
 
 def nearest(standardised: Mapping[str, float], studies: Sequence[Study]) -> list[Study]:

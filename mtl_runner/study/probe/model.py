@@ -27,6 +27,7 @@ class Question:
         studies: The number of studies.
         brier: Its mean Brier score on families of data that were left out of the fit.
         brier_base: That of the base rate of the other families, on the same studies.
+        penalty: The inverse strength of the penalty on squared coefficients.
 
     Example:
         >>> question = Question(0.0, {"gain": 2.0}, 0.4, 60, 0.2, 0.24)
@@ -40,6 +41,7 @@ class Question:
     studies: int
     brier: float
     brier_base: float
+    penalty: float = 1.0
 
     def probability(self, standardised: Mapping[str, float]) -> float:
         """Return the probability of yes.

@@ -25,6 +25,7 @@ from mtl_runner.launch.reusing_launcher import ReusingLauncher
         (["+study=fair"], "StackedLauncher"),
         (["+study=quick"], "StackedLauncher"),
         (["+search=optuna"], "StackedLauncher"),
+        (["+probe=weighting"], "StackedLauncher"),
         (["+study=fair", "hydra/launcher=basic"], "BasicLauncher"),
     ],
 )
