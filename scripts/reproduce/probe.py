@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import csv
+import io
 import json
 import math
 import multiprocessing
@@ -136,8 +137,8 @@ def row_of(place: Place, folder: Path) -> dict[str, Any]:
         **{f"gain of {name}": _cell(value) for name, value in gains.items()},
         **{f"short gain of {name}": f"{gain(m, own):.4f}" for name, own in short.items()},
         **{name: f"{value:.4g}" for name, value in features(m).items()},
-        "probe, CPU s": f"{seconds[0]:.0f}",
-        "study, CPU s": f"{seconds[1]:.0f}",
+        "CPU seconds of the probe": f"{seconds[0]:.0f}",
+        "and of the study": f"{seconds[1]:.0f}",
     }
 
 
@@ -166,8 +167,6 @@ def _cell(value: float | None) -> str:
 @contextlib.contextmanager
 def _written(path: Path) -> Iterator[Any]:
     """Yield a text file that takes the place of another one in one piece."""
-    import io
-
     text = io.StringIO(newline="")
     yield text
     write_atomic(path, text.getvalue().encode())

@@ -14,6 +14,7 @@ the penalty and coefficients.
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import math
 import statistics
@@ -187,8 +188,6 @@ def judge_advice(rows: Sequence[Row]) -> list[list[str]]:
             named = sorted(there, key=lambda s: -order[s])[:3]
             found[way].append(best - max(row.gains[s] for s in named))
             hits[way].append(float(_winner(row.gains) in named))
-        import itertools
-
         threes = list(itertools.combinations(there, min(3, len(there))))
         found["random"].append(
             statistics.fmean(best - max(row.gains[s] for s in three) for three in threes)
@@ -229,7 +228,7 @@ def main() -> None:
                     f"{brier((base, y) for _, _, y, base in part):.3f}",
                 ]
             )
-        for low, high in zip(EDGES[:-1], EDGES[1:], strict=True):
+        for low, high in itertools.pairwise(EDGES):
             part = [pair for pair in pairs if low <= pair[1] < high or (high == pair[1] == 1)]
             if part:
                 bins.append(

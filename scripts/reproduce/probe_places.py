@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -262,7 +263,9 @@ def has_table(place: Place, folder: Path) -> bool:
     return all((folder / match[1]).exists() for match in found if match)
 
 
-def _bundled(name: str) -> pd.DataFrame:
+def _bundled(name: str, data: Path) -> pd.DataFrame:
+    """Return a table that comes with scikit-learn."""
+    del data
     from sklearn import datasets
 
     target = {
@@ -391,10 +394,7 @@ def _china(data: Path) -> pd.DataFrame:
 
 
 _MAKERS = {
-    **{
-        name: (lambda data, name=name: _bundled(name))
-        for name in ("diabetes", "wine", "breast_cancer", "iris")
-    },
+    **{name: partial(_bundled, name) for name in ("diabetes", "wine", "breast_cancer", "iris")},
     "friedman": _friedman,
     "china": _china,
     "adult": _adult,
@@ -402,8 +402,5 @@ _MAKERS = {
     "reuters": _reuters,
     "fashion_pairs": _fashion_pairs,
     "fashion_one": _fashion_one,
-    **{
-        name: (lambda data, name=name: _multi_target(name, data))
-        for name in ("enb", "jura", "wq", "scpf", "edm")
-    },
+    **{name: partial(_multi_target, name) for name in ("enb", "jura", "wq", "scpf", "edm")},
 }
