@@ -145,8 +145,8 @@ def with_multirun(arguments: Sequence[str]) -> list[str]:
         >>> with_multirun(["+probe=weighting", "data=digits"])
         ['-m', '+probe=weighting', 'data=digits']
     """
-    others = (*EXCLUSIVE_FLAGS, "-h", "--help", "--hydra-help", "--version")
-    given = any(argument.partition("=")[0] in others for argument in arguments)
+    exclusive = (*EXCLUSIVE_FLAGS, "-h", "--help", "--hydra-help", "--version")
+    given = any(argument.partition("=")[0] in exclusive for argument in arguments)
     probes = any(argument.lstrip("+").startswith("probe=") for argument in arguments)
     return ["-m", *arguments] if probes and not given else list(arguments)
 

@@ -1,4 +1,7 @@
-"""The Hydra sweepers ``basic``, ``fair``, ``search`` and ``probe``, whose sweeps can grow. Free of torch."""
+"""The Hydra sweepers ``basic``, ``fair``, ``search`` and ``probe``, whose sweeps can grow.
+
+Free of torch.
+"""
 
 from __future__ import annotations
 

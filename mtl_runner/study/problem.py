@@ -27,8 +27,8 @@ class Problem:
             is none.
 
     Example:
-        >>> list(Problem(OmegaConf.create({}), 100, 10, 6400, {"depth": 4.0, "label": None}).trivial)
-        ['depth', 'label']
+        >>> list(Problem(OmegaConf.create({}), 100, 10, 6400, {"depth": 4.0, "pde": None}).trivial)
+        ['depth', 'pde']
     """
 
     config: DictConfig

@@ -82,8 +82,8 @@ def candidates_at(
         points: A share per task at each point.
 
     Example:
-        >>> points = [[0.8, 0.2]]
-        >>> [c.name for c in candidates_at(["depth", "label"], {"depth": 4.0, "label": 1.0}, points)]
+        >>> trivial = {"depth": 4.0, "label": 1.0}
+        >>> [c.name for c in candidates_at(["depth", "label"], trivial, [[0.8, 0.2]])]
         ['fixed depth=1 label=1', 'fixed 1/trivial depth=0.4 label=1.6']
     """
     known = {task: loss for task in tasks if (loss := trivial.get(task))}

@@ -35,7 +35,7 @@ from mtl_runner.results.records.evidence import DatasetEvidence, StrategyEvidenc
 from mtl_runner.results.statistics.differences import relative_changes
 from mtl_runner.study.probe.advice import STRATEGIES, name_of
 from mtl_runner.study.probe.features import features, gain
-from mtl_runner.study.probe.measurement import Measurement
+from mtl_runner.study.probe.measurement import ShortRuns
 
 TABLES = Path(__file__).parents[2] / "docs" / "tables"
 STUDIES = TABLES / "probe_studies.csv"
@@ -115,7 +115,7 @@ def write_studies(directory: Path) -> None:
 def row_of(place: Place, folder: Path) -> dict[str, Any]:
     """Return a row of the table: features, answers, and gains of strategies."""
     content = json.loads((folder / "probe" / "probe.json").read_text(encoding="utf-8"))
-    m = Measurement.of(content["measurement"])
+    m = ShortRuns.of(content["measurement"])
     short = {s: own for s in STRATEGIES if (own := name_of(m, s)) is not None}
     (data,) = gather(Records.read([folder / "study"])).datasets
     (equal,) = data.of_role("equal")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from mtl_runner.results.text import printable
 from mtl_runner.study.probe.features import best_monitor, features, gain
-from mtl_runner.study.probe.measurement import Measurement
+from mtl_runner.study.probe.measurement import ShortRuns
 from mtl_runner.study.probe.model import Study, Trained
 
 MARGIN = 0.02  # of the studies: a smaller relative difference is of no interest
@@ -45,7 +45,7 @@ class Advice:
         return f"{printable(self.strategy)} ({percent(self.short)} in the short runs{near if self.of else ''})"
 
 
-def advise(measurement: Measurement, model: Trained, count: int = 3) -> list[Advice]:
+def advise(measurement: ShortRuns, model: Trained, count: int = 3) -> list[Advice]:
     """Return the strategies to try first, the best one first.
 
     Args:
@@ -54,7 +54,7 @@ def advise(measurement: Measurement, model: Trained, count: int = 3) -> list[Adv
         count: How many.
     """
     near = nearest(model.standardised(features(measurement)), model.studies)
-    found = []
+    advice = []
     for strategy in STRATEGIES:
         name = name_of(measurement, strategy)
         if name is None:
@@ -62,8 +62,8 @@ def advise(measurement: Measurement, model: Trained, count: int = 3) -> list[Adv
         known = [study.gains[strategy] for study in near if strategy in study.gains]
         helped = sum(value > -math.log(1 - MARGIN) for value in known)
         short = gain(measurement, name)
-        found.append(Advice(name, short, score(short, known), helped, len(known)))
-    return sorted(found, key=lambda advice: -advice.score)[:count]
+        advice.append(Advice(name, short, score(short, known), helped, len(known)))
+    return sorted(advice, key=lambda strategy: -strategy.score)[:count]
 
 
 def score(short: float, studies: Sequence[float]) -> float:
@@ -94,7 +94,7 @@ def nearest(standardised: Mapping[str, float], studies: Sequence[Study]) -> list
     return sorted(studies, key=distance)[:NEAREST]
 
 
-def name_of(measurement: Measurement, strategy: str) -> str | None:
+def name_of(measurement: ShortRuns, strategy: str) -> str | None:
     """Return the name under which the short runs have a strategy; None if they lack it.
 
     Args:

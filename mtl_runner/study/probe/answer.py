@@ -1,4 +1,4 @@
-"""What a probe says: sentences, ``probe.json`` and ``probe.md``."""
+"""The answer of a probe: sentences, ``probe.json`` and ``probe.md``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mtl_runner.files import write_atomic, write_json
 from mtl_runner.results.text import markdown_table, markdown_text
 from mtl_runner.study.probe.advice import Advice, advise
 from mtl_runner.study.probe.features import FEATURES, features
-from mtl_runner.study.probe.measurement import Measurement
+from mtl_runner.study.probe.measurement import ShortRuns
 from mtl_runner.study.probe.model import Prediction, Trained, trained
 
 # {question: what it asks, in words}
@@ -26,7 +26,7 @@ TRUSTED = 0.95
 
 @dataclass(frozen=True)
 class Answer:
-    """What a probe says about a problem.
+    """The answer of a probe about a problem.
 
     Attributes:
         measurement: What the short runs measured.
@@ -36,14 +36,14 @@ class Answer:
         command: The command of the study that decides.
     """
 
-    measurement: Measurement
+    measurement: ShortRuns
     prediction: Prediction
     advice: Sequence[Advice]
     model: Trained
     command: str
 
     @classmethod
-    def of(cls, measurement: Measurement, typed: Sequence[str]) -> Answer:
+    def of(cls, measurement: ShortRuns, typed: Sequence[str]) -> Answer:
         """Return the answer that the shipped model gives.
 
         Args:

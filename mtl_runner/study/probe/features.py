@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mtl_runner.study.probe.measurement import Matrix, Measurement
+from mtl_runner.study.probe.measurement import Matrix, ShortRuns
 
 # What a feature that is a logarithm of a ratio is cut to, so that no run decides alone.
 LARGEST_GAIN = 1.0
@@ -38,7 +38,7 @@ FEATURES = {
 }
 
 
-def features(measurement: Measurement) -> dict[str, float]:
+def features(measurement: ShortRuns) -> dict[str, float]:
     r"""Return the features of :data:`FEATURES`.
 
     Ratios, counts and the condition number are decimal logarithms. A gain of a strategy is
@@ -81,7 +81,7 @@ def features(measurement: Measurement) -> dict[str, float]:
     }
 
 
-def best_monitor(measurement: Measurement, strategy: str) -> float:
+def best_monitor(measurement: ShortRuns, strategy: str) -> float:
     """Return the monitor of a strategy at its better learning rate; infinite if all failed.
 
     Args:
@@ -91,23 +91,23 @@ def best_monitor(measurement: Measurement, strategy: str) -> float:
     return min(map(_mean_of, measurement.monitors.get(strategy, ())), default=math.inf)
 
 
-def gain(measurement: Measurement, strategy: str) -> float:
+def gain(measurement: ShortRuns, strategy: str) -> float:
     """Return how much better than equal weights a strategy was; 0 where it is not known.
 
     Args:
         measurement: What the short runs measured.
         strategy: The name of the strategy.
     """
-    equal, other = best_monitor(measurement, "equal"), best_monitor(measurement, strategy)
+    equal, monitor = best_monitor(measurement, "equal"), best_monitor(measurement, strategy)
     if strategy not in measurement.monitors or not math.isfinite(equal):
         return 0.0
-    if not math.isfinite(other):
+    if not math.isfinite(monitor):
         return -LARGEST_GAIN
-    if equal > 0 and other > 0:
-        return min(max(math.log(equal / other), -LARGEST_GAIN), LARGEST_GAIN)
+    if equal > 0 and monitor > 0:
+        return min(max(math.log(equal / monitor), -LARGEST_GAIN), LARGEST_GAIN)
     # A metric of which more is better, with its sign turned round.
-    larger = max(abs(equal), abs(other))
-    return min(max((equal - other) / larger, -LARGEST_GAIN), LARGEST_GAIN) if larger else 0.0
+    larger = max(abs(equal), abs(monitor))
+    return min(max((equal - monitor) / larger, -LARGEST_GAIN), LARGEST_GAIN) if larger else 0.0
 
 
 def _mean_of(seeds: Sequence[float]) -> float:
@@ -140,7 +140,7 @@ def _condition(cosines: Matrix) -> float:
     return float(np.log10(values[-1] / values[0]))
 
 
-def _noise(m: Measurement) -> float:
+def _noise(m: ShortRuns) -> float:
     """Return the decimal logarithm of the relative spread over seeds of equal weights."""
     rates = m.monitors.get("equal", ())
     seeds = [value for value in min(rates, key=_mean_of, default=()) if math.isfinite(value)]

@@ -1,4 +1,4 @@
-"""What the short runs of a probe have recorded: gradients, losses and monitors. Free of torch."""
+"""The results of a probe's short runs: gradients, losses and monitors. Free of torch."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ Matrix = tuple[tuple[float, ...], ...]
 
 
 @dataclass(frozen=True)
-class Measurement:
-    """What the short runs measured, averaged over their seeds; tasks are in one order throughout.
+class ShortRuns:
+    """The results of short runs, averaged over their seeds; tasks are in one order throughout.
 
     Attributes:
         tasks: The names of the tasks.
@@ -36,7 +36,7 @@ class Measurement:
             infinite for a run that failed.
 
     Example:
-        >>> measurement = Measurement(
+        >>> measurement = ShortRuns(
         ...     ("depth", "label"),
         ...     rows=100,
         ...     parameters=1000,
@@ -46,7 +46,7 @@ class Measurement:
         ...     relative_losses=(0.5, 0.6),
         ...     monitors={"equal": ((0.55, 0.57), (0.6, 0.6))},
         ... )
-        >>> Measurement.of(measurement.as_json()) == measurement
+        >>> ShortRuns.of(measurement.as_json()) == measurement
         True
     """
 
@@ -64,7 +64,7 @@ class Measurement:
         return asdict(self)
 
     @classmethod
-    def of(cls, content: Mapping[str, Any]) -> Measurement:
+    def of(cls, content: Mapping[str, Any]) -> ShortRuns:
         """Return what :meth:`as_json` has written, where numbers that are not finite are null.
 
         Args:
@@ -79,7 +79,7 @@ class Measurement:
 
 
 def gradients_of(directory: Path, tasks: Sequence[str]) -> tuple[Any, Any]:
-    """Return norms and cosines of a run, as :class:`Measurement` has them.
+    """Return norms and cosines of a run, as :class:`ShortRuns` has them.
 
     Args:
         directory: The run directory.
@@ -115,7 +115,7 @@ def measure(
     trivial: Mapping[str, float | None],
     equal: Sequence[Path],
     monitors: Mapping[str, Sequence[Sequence[float]]],
-) -> Measurement:
+) -> ShortRuns:
     """Return what the short runs have measured.
 
     Args:
@@ -143,7 +143,7 @@ def measure(
         )
         for end in (0, 1)
     ]
-    return Measurement(
+    return ShortRuns(
         tasks=tuple(tasks),
         rows=rows,
         parameters=int(contents[0]["parameters"]["trained"]),

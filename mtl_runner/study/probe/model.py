@@ -17,7 +17,7 @@ HALF_AT = 0.5
 
 
 @dataclass(frozen=True)
-class Question:
+class FittedQuestion:
     """A question about a problem, and the logistic regression that answers it.
 
     Attributes:
@@ -30,7 +30,7 @@ class Question:
         penalty: The inverse strength of the penalty on squared coefficients.
 
     Example:
-        >>> question = Question(0.0, {"gain": 2.0}, 0.4, 60, 0.2, 0.24)
+        >>> question = FittedQuestion(0.0, {"gain": 2.0}, 0.4, 60, 0.2, 0.24)
         >>> round(question.probability({"gain": 0.5}), 3)
         0.731
     """
@@ -56,7 +56,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the model says about a problem.
+    """The probabilities for a problem.
 
     Attributes:
         probabilities: ``{question: probability of yes}``, drawn to the base rate where the problem
@@ -101,7 +101,7 @@ class Trained:
         studies: The studies.
 
     Example:
-        >>> question = Question(0.0, {"gain": 2.0}, 0.4, 60, 0.2, 0.24)
+        >>> question = FittedQuestion(0.0, {"gain": 2.0}, 0.4, 60, 0.2, 0.24)
         >>> ranges = {"low": {"gain": 0.0}, "high": {"gain": 0.2}}
         >>> trained = Trained({"gain": 0.1}, {"gain": 0.05}, **ranges, questions={"w": question})
         >>> trained.predict({"gain": 0.1}).trust, trained.predict({"gain": 0.3}).outside
@@ -112,7 +112,7 @@ class Trained:
     scale: Mapping[str, float]
     low: Mapping[str, float]
     high: Mapping[str, float]
-    questions: Mapping[str, Question]
+    questions: Mapping[str, FittedQuestion]
     studies: tuple[Study, ...] = ()
 
     @classmethod
@@ -123,7 +123,7 @@ class Trained:
             content: The content of ``trained.json``.
         """
         studies = tuple(Study(**study) for study in content["studies"])
-        questions = {name: Question(**q) for name, q in content["questions"].items()}
+        questions = {name: FittedQuestion(**q) for name, q in content["questions"].items()}
         ranges = {name: content[name] for name in ("mean", "scale", "low", "high")}
         return cls(**ranges, questions=questions, studies=studies)
 

@@ -20,7 +20,7 @@ from mtl_runner.errors.words import counted, duration
 from mtl_runner.files import write_atomic
 from mtl_runner.study.launching import LaunchingSweeper
 from mtl_runner.study.probe.answer import Answer
-from mtl_runner.study.probe.measurement import Measurement, has_gradients, measure
+from mtl_runner.study.probe.measurement import ShortRuns, has_gradients, measure
 from mtl_runner.study.probe.options import ProbeOptions, common_options
 from mtl_runner.study.probe.plan import first_runs, other_runs
 from mtl_runner.study.problem import Problem, check_middle_rate, read_problem
@@ -62,8 +62,8 @@ class ProbeSweeper(LaunchingSweeper):
         self._check_optimizer()
         common = self.with_plots(typed)
         # The epochs of a whole run, of which the short runs have a share.
-        whole = [f"++trainer.epochs={self.sweep_config.trainer.epochs}"]
-        problem = read_problem(self.context, self.sweep_config, [*common, *whole])
+        full_length = [f"++trainer.epochs={self.sweep_config.trainer.epochs}"]
+        problem = read_problem(self.context, self.sweep_config, [*common, *full_length])
         if len(problem.trivial) < 2:
             raise ConfigError(
                 f"A probe needs at least two tasks, this one has {', '.join(problem.trivial)}: there is nothing to weigh."
@@ -72,10 +72,10 @@ class ProbeSweeper(LaunchingSweeper):
         epochs = options.epochs(problem.epochs, steps_per_epoch)
         seeds = [int(self.sweep_config.seed) + i for i in range(options.seeds)]
         rates = [factor * lr for factor in options.rates]
-        others = other_runs(problem.trivial, rates, seeds)
+        stackable = other_runs(problem.trivial, rates, seeds)
         first = first_runs(rates[0], seeds)
         say(
-            f"probe: {counted(len(first) + len(others), 'short run')} of {counted(epochs * steps_per_epoch, 'step')}, where a whole one has {problem.steps:,}."
+            f"probe: {counted(len(first) + len(stackable), 'short run')} of {counted(epochs * steps_per_epoch, 'step')}, where a whole one has {problem.steps:,}."
         )
         directory = Path(str(self.sweep_config.hydra.sweep.dir)).absolute()
         directory.mkdir(parents=True, exist_ok=True)
@@ -83,9 +83,9 @@ class ProbeSweeper(LaunchingSweeper):
         record = StudyRecord(directory, None, "probe")
         shared = [*common, *options_of_tuning(common, self.sweep_config)]
         shared.append(f"++trainer.epochs={epochs}")
-        returns = self._launch(record, first, shared, len(others))
+        returns = self._launch(record, first, shared, len(stackable))
         self._check_first(record, first, returns, list(problem.trivial))
-        returns += self._launch(record, others, shared, 0)
+        returns += self._launch(record, stackable, shared, 0)
         measurement = _measured(record, problem, len(first), returns)
         _mark_best(record, returns)
         record.write([NOTE])
@@ -144,7 +144,7 @@ class ProbeSweeper(LaunchingSweeper):
 
 def _measured(
     record: StudyRecord, problem: Problem, first: int, returns: Sequence[JobReturn]
-) -> Measurement:
+) -> ShortRuns:
     """Return what the runs of a probe have recorded."""
     monitors: dict[str, dict[float, list[float]]] = {}
     for (run, _), job in zip(record.runs, returns, strict=True):

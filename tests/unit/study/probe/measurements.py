@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from mtl_runner.study.probe.measurement import Measurement
+from mtl_runner.study.probe.measurement import ShortRuns
 
 
-def measurement(**changes: Any) -> Measurement:
+def measurement(**changes: Any) -> ShortRuns:
     """Return a measurement of two tasks, with some fields of your own."""
     fields: dict[str, Any] = {
         "tasks": ("depth", "label"),
@@ -27,4 +27,4 @@ def measurement(**changes: Any) -> Measurement:
             "fixed 1/trivial depth=0.02 label=1.98": ((0.2, 0.2), (0.3, 0.3)),
         },
     }
-    return Measurement(**(fields | changes))
+    return ShortRuns(**(fields | changes))

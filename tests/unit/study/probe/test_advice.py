@@ -8,7 +8,7 @@ import pytest
 
 from mtl_runner.study.probe.advice import advise, name_of, nearest
 from mtl_runner.study.probe.features import FEATURES
-from mtl_runner.study.probe.model import Question, Study, Trained
+from mtl_runner.study.probe.model import FittedQuestion, Study, Trained
 from tests.unit.study.probe.measurements import measurement
 
 EVEN = dict.fromkeys(FEATURES, 0.0)
@@ -17,7 +17,7 @@ MODEL = Trained(
     dict.fromkeys(FEATURES, 1.0),
     dict.fromkeys(FEATURES, -9.0),
     dict.fromkeys(FEATURES, 9.0),
-    {"weighting": Question(0.0, {}, 0.5, 0, 0.25, 0.25)},
+    {"weighting": FittedQuestion(0.0, {}, 0.5, 0, 0.25, 0.25)},
 )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mtl_runner.study.probe.answer import QUESTIONS, Answer
 from mtl_runner.study.probe.features import features
-from mtl_runner.study.probe.measurement import Measurement
+from mtl_runner.study.probe.measurement import ShortRuns
 from mtl_runner.study.probe.model import trained
 from tests.unit.study.probe.measurements import measurement
 
@@ -60,7 +60,7 @@ def test_the_files_hold_what_was_said(tmp_path: Path) -> None:
     content = json.loads((tmp_path / "probe.json").read_text())
     assert content["sentences"] == answer.sentences
     assert set(content["probabilities"]) == set(QUESTIONS)
-    assert features(Measurement.of(content["measurement"])) == content["features"]
+    assert features(ShortRuns.of(content["measurement"])) == content["features"]
     page = (tmp_path / "probe.md").read_text()
     assert page.count("| ") > len(content["features"])
     assert answer.command in page

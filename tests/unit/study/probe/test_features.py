@@ -18,7 +18,7 @@ from mtl_runner.study.probe.features import (
     features,
     gain,
 )
-from mtl_runner.study.probe.measurement import Measurement
+from mtl_runner.study.probe.measurement import ShortRuns
 from tests.unit.study.probe.measurements import measurement
 
 # What changes where one loss is multiplied by a number.
@@ -28,7 +28,7 @@ positive = st.floats(1e-3, 1e3)
 
 
 @st.composite
-def measurements(draw: Any) -> Measurement:
+def measurements(draw: Any) -> ShortRuns:
     """Return any measurement of two to five tasks."""
     count = draw(st.integers(2, 5))
     numbers = st.tuples(*[positive] * count)
@@ -52,7 +52,7 @@ def measurements(draw: Any) -> Measurement:
 
 @given(measurements(), st.floats(1e-3, 1e3))
 def test_a_loss_in_another_unit_changes_the_features_of_units_alone(
-    before: Measurement, factor: float
+    before: ShortRuns, factor: float
 ) -> None:
     """Breaks if a probe says something else of metres than of millimetres in the same runs."""
 
@@ -67,7 +67,7 @@ def test_a_loss_in_another_unit_changes_the_features_of_units_alone(
 
 
 @given(measurements(), st.randoms(use_true_random=False))
-def test_the_order_of_the_tasks_does_not_matter(before: Measurement, random: Any) -> None:
+def test_the_order_of_the_tasks_does_not_matter(before: ShortRuns, random: Any) -> None:
     """Breaks if the first task of a data set counts more than the others."""
     order = list(range(len(before.tasks)))
     random.shuffle(order)
@@ -90,7 +90,7 @@ def test_the_order_of_the_tasks_does_not_matter(before: Measurement, random: Any
 
 
 @given(measurements())
-def test_all_features_are_finite(any_measurement: Measurement) -> None:
+def test_all_features_are_finite(any_measurement: ShortRuns) -> None:
     """Breaks if some problem makes a NaN, from which no probability follows."""
     numbers = features(any_measurement)
     assert list(numbers) == list(FEATURES)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mtl_runner.files import write_json
-from mtl_runner.study.probe.measurement import Measurement, has_gradients, measure
+from mtl_runner.study.probe.measurement import ShortRuns, has_gradients, measure
 from tests.unit.study.probe.measurements import measurement
 
 HEADER = "epoch,split,task,loss,gradient_norm,cosine_a,cosine_b"
@@ -59,7 +59,7 @@ def test_a_measurement_survives_the_file(tmp_path: Path) -> None:
     monitors = {"equal": ((0.5, 0.5),), "famo": ((math.inf, 0.4),)}
     m = measurement(monitors=monitors, relative_losses=(0.5, math.nan))
     write_json(tmp_path / "probe.json", m.as_json())
-    again = Measurement.of(json.loads((tmp_path / "probe.json").read_text()))
+    again = ShortRuns.of(json.loads((tmp_path / "probe.json").read_text()))
     assert again.monitors == m.monitors
     assert math.isnan(again.relative_losses[1])
     assert (again.norms, again.cosines, again.tasks) == (m.norms, m.cosines, m.tasks)

@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from mtl_runner.study.probe.features import FEATURES
-from mtl_runner.study.probe.model import Question, Trained, sigmoid, trained
+from mtl_runner.study.probe.model import FittedQuestion, Trained, sigmoid, trained
 
 
 def fitted(x: np.ndarray, y: np.ndarray) -> tuple[Trained, LogisticRegression, StandardScaler]:
@@ -24,7 +24,7 @@ def fitted(x: np.ndarray, y: np.ndarray) -> tuple[Trained, LogisticRegression, S
     def named(values: np.ndarray) -> dict[str, float]:
         return dict(zip(names, map(float, values), strict=True))
 
-    question = Question(
+    question = FittedQuestion(
         float(regression.intercept_[0]), named(regression.coef_[0]), float(y.mean()), 30, 0.1, 0.2
     )
     ranges = (named(scaler.mean_), named(scaler.scale_), named(x.min(0)), named(x.max(0)))
