@@ -31,8 +31,12 @@ from probe_places import Place, has_table, places, write_tables
 
 from mtl_runner.files import write_atomic, write_json
 from mtl_runner.results.records.dataset import Records
-from mtl_runner.results.records.evidence import DatasetEvidence, StrategyEvidence, gather
-from mtl_runner.results.statistics.differences import relative_changes
+from mtl_runner.results.records.evidence import (
+    DatasetEvidence,
+    StrategyEvidence,
+    Values,
+    gather,
+)
 from mtl_runner.study.probe.advice import STRATEGIES, name_of
 from mtl_runner.study.probe.features import features, gain
 from mtl_runner.study.probe.measurement import ShortRuns
@@ -105,7 +109,7 @@ def write_studies(directory: Path) -> None:
             rows.append(row_of(place, folder))
     columns = list(dict.fromkeys(column for row in rows for column in row))
     with _written(STUDIES) as file:
-        file.write("# python scripts/reproduce/probe.py collect outputs/probe --data folder\n")
+        file.write("# python scripts/reproduce/probe.py outputs/probe --data folder\n")
         writer = csv.DictWriter(file, columns, lineterminator="\n", restval="")
         writer.writeheader()
         writer.writerows(rows)
@@ -118,12 +122,14 @@ def row_of(place: Place, folder: Path) -> dict[str, Any]:
     m = ShortRuns.of(content["measurement"])
     short = {s: own for s in STRATEGIES if (own := name_of(m, s)) is not None}
     (data,) = gather(Records.read([folder / "study"])).datasets
+    summary = next((folder / "study").glob("0_*/summary.json"))
+    monitor = json.loads(summary.read_text(encoding="utf-8"))["monitor"]["name"]
     (equal,) = data.of_role("equal")
     joint = [s for s in data.of_role("equal", "fixed", "strategy") if s.is_reference]
     best = min(joint, key=lambda s: s.mean_monitor)
     alone = data.single_task_runs
-    gains = {name: _gain(data, strategy, equal) for name, strategy in _named(data)}
-    to_single = None if alone is None or not alone.is_reference else _gain(data, best, alone)
+    gains = {name: _gain(strategy, equal, monitor) for name, strategy in _named(data)}
+    to_single = None if alone is None or not alone.is_reference else _gain(best, alone, monitor)
     seconds = [
         json.loads((folder / f"{kind}.done").read_text(encoding="utf-8"))["cpu_seconds"]
         for kind in ("probe", "study")
@@ -132,7 +138,7 @@ def row_of(place: Place, folder: Path) -> dict[str, Any]:
         "family": place.family,
         "problem": place.name,
         "best": best.name,
-        "weighting": _cell(_gain(data, best, equal)),
+        "weighting": _cell(_gain(best, equal, monitor)),
         "joint": _cell(to_single),
         **{f"gain of {name}": _cell(value) for name, value in gains.items()},
         **{f"short gain of {name}": f"{gain(m, own):.4f}" for name, own in short.items()},
@@ -154,10 +160,28 @@ def _named(data: DatasetEvidence) -> Iterator[tuple[str, StrategyEvidence]]:
             yield name, min(chosen, key=lambda s: s.mean_monitor)
 
 
-def _gain(data: DatasetEvidence, strategy: StrategyEvidence, reference: StrategyEvidence) -> float:
-    """Return the mean log ratio of the reference's test loss to the strategy's."""
-    changes = relative_changes(data, strategy, reference).values()
-    return -sum(changes) / len(changes) if changes else math.nan
+def _gain(strategy: StrategyEvidence, reference: StrategyEvidence, monitor: str) -> float:
+    """Return the mean over seeds of the log ratio of the reference's monitor on test to its own.
+
+    Where every task has a trivial predictor and the monitor is the mean relative loss, this is what
+    a verdict of the house judges. Else it judges the main metrics of all tasks, residuals included.
+    """
+    seeds = [seed for seed in strategy.values if seed in reference.values]
+    pairs = [
+        [_monitor_on_test(s.values[seed], monitor) for s in (reference, strategy)] for seed in seeds
+    ]
+    ratios = [math.log(equal / own) for equal, own in pairs if equal > 0 and own > 0]
+    return sum(ratios) / len(ratios) if ratios and len(ratios) == len(seeds) else math.nan
+
+
+def _monitor_on_test(values: Values, monitor: str) -> float:
+    """Return the monitor of a run on test; NaN if it cannot be known."""
+    if monitor == "relative_loss":
+        known = [task["relative_loss"] for task in values.values() if "relative_loss" in task]
+        known = [loss for loss in known if math.isfinite(loss)]
+        return sum(known) / len(known) if known else math.nan
+    task, _, metric = monitor.rpartition(".")
+    return values.get(task, {}).get(metric, math.nan)
 
 
 def _cell(value: float | None) -> str:

@@ -34,7 +34,7 @@ from mtl_runner.study.probe.model import TRAINED, Trained
 TABLES = Path(__file__).parents[2] / "docs" / "tables"
 MARGIN = 0.02
 # Inverse strengths of the penalty on squared coefficients that are tried.
-PENALTIES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+PENALTIES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 # {question: the least log ratio that answers yes}
 YES = {"weighting": -math.log(1 - MARGIN), "joint": 0.0}
 EDGES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -137,12 +137,22 @@ def fit(rows: Sequence[Row], penalties: Mapping[str, float] | None = None) -> di
 
 
 def best_penalty(rows: Sequence[Row], question: str) -> float:
-    """Return the penalty with the least Brier score where families are left out of these rows."""
-    scores = {}
+    """Return the strongest penalty whose Brier score is no worse than the best, but for chance.
+
+    Families are left out of these rows, and chance is one standard error of the mean difference
+    over studies: the rule of Breiman et al. (1984), without which a few families choose a penalty
+    that fits them.
+    """
+    errors = {}
     for penalty in PENALTIES:
         pairs = left_out(rows, question, lambda rest, p=penalty: fit(rest, dict.fromkeys(YES, p)))
-        scores[penalty] = brier((p, y) for _, p, y, _ in pairs)
-    return min(scores, key=scores.__getitem__)
+        errors[penalty] = np.array([(p - y) ** 2 for _, p, y, _ in pairs])
+    best = min(errors.values(), key=lambda e: float(e.mean()))
+    for penalty, error in errors.items():
+        difference = error - best
+        if difference.mean() <= difference.std() / math.sqrt(len(difference)):
+            return penalty
+    return PENALTIES[0]
 
 
 def left_out(

@@ -20,6 +20,8 @@ QUESTIONS = {
     "weighting": "some weighting beats equal weights by more than 2 %",
     "joint": "joint training beats single-task training",
 }
+# Said of a question whose Brier score is no better than that of the base rate.
+UNPROVEN = "; this share alone was as good a guess on families that were left out"
 # Below this weight of the model a user is told why the probabilities are near the base rates.
 TRUSTED = 0.95
 
@@ -66,8 +68,9 @@ class Answer:
         lines = []
         for name in self.questions:
             question = self.model.questions[name]
+            known = "" if question.brier < question.brier_base else UNPROVEN
             lines.append(
-                f"{self.prediction.probabilities[name]:.0%} probable that {QUESTIONS[name]} ({question.base_rate:.0%} of {question.studies} studies of other problems)."
+                f"{self.prediction.probabilities[name]:.0%} probable that {QUESTIONS[name]} (it did in {question.base_rate:.0%} of {question.studies} studies of other problems{known})."
             )
         if len(self.questions) < len(QUESTIONS):
             lines.append(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shlex
 from pathlib import Path
+
+import pytest
 
 from mtl_runner.study.probe.answer import QUESTIONS, Answer
 from mtl_runner.study.probe.features import features
@@ -20,11 +23,25 @@ def test_the_sentences_say_both_probabilities_with_their_base_rates() -> None:
     answer = Answer.of(measurement(), TYPED)
     for name, sentence in zip(QUESTIONS, answer.sentences, strict=False):
         question, said = trained().questions[name], answer.prediction.probabilities[name]
-        assert sentence == (
-            f"{said:.0%} probable that {QUESTIONS[name]} ({question.base_rate:.0%} of {question.studies} studies of other problems)."
+        assert sentence.startswith(
+            f"{said:.0%} probable that {QUESTIONS[name]} (it did in {question.base_rate:.0%} of {question.studies} studies of other problems"
         )
     assert answer.sentences[-2].startswith("try first: ")
     assert answer.sentences[-2].count("in the short runs") == 3
+
+
+@pytest.mark.parametrize("brier", [0.1, 0.3])
+def test_a_question_that_it_cannot_answer_is_said_to_be(brier: float) -> None:
+    """Breaks if a number is shown as knowledge that the share of the studies is worth as much."""
+    answer = Answer.of(measurement(), TYPED)
+    questions = {
+        name: dataclasses.replace(question, brier=brier, brier_base=0.2)
+        for name, question in answer.model.questions.items()
+    }
+    model = dataclasses.replace(answer.model, questions=questions)
+    said = dataclasses.replace(answer, model=model).sentences[:2]
+    words = "; this share alone was as good a guess on families that were left out)."
+    assert [sentence.endswith(words) for sentence in said] == [brier > 0.2] * 2
 
 
 def test_the_command_at_the_end_is_that_of_a_fair_study() -> None:
