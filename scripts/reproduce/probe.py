@@ -27,7 +27,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from probe_places import Place, has_table, places, write_tables
+from probe_places import Place, has_table, places
+from probe_tables import write_tables
 
 from mtl_runner.files import write_atomic, write_json
 from mtl_runner.results.records.dataset import Records

@@ -27,6 +27,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 from mtl_runner.files import write_atomic
+from mtl_runner.results.statistics.intervals import interval
 from mtl_runner.study.probe.advice import STRATEGIES, nearest, score
 from mtl_runner.study.probe.features import FEATURES
 from mtl_runner.study.probe.model import TRAINED, Trained
@@ -37,6 +38,7 @@ MARGIN = 0.02
 PENALTIES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 # {question: the least log ratio that answers yes}
 YES = {"weighting": -math.log(1 - MARGIN), "joint": 0.0}
+DIFFERENCE = "mean difference over families"
 EDGES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
@@ -89,8 +91,8 @@ def fit(rows: Sequence[Row], penalties: Mapping[str, float] | None = None) -> di
 
     Args:
         rows: The studies.
-        penalties: The inverse strength of each question's penalty; by default the one that is best
-            when families are left out of these rows.
+        penalties: The inverse strength of each question's penalty, 0 for the base rate alone; by
+            default the one that is best when families are left out of these rows.
     """
     x = np.array([[row.features[name] for name in FEATURES] for row in rows])
     mean, scale = x.mean(0), np.maximum(x.std(0), 1e-9)
@@ -99,8 +101,8 @@ def fit(rows: Sequence[Row], penalties: Mapping[str, float] | None = None) -> di
         known = [i for i, row in enumerate(rows) if question in row.answers]
         y = np.array([rows[i].label(question) for i in known])
         penalty = penalties[question] if penalties else best_penalty(rows, question)
-        if y.all() or not y.any():
-            # Nothing to tell apart: the rule of succession.
+        if y.all() or not y.any() or not penalty:
+            # Nothing to tell apart, or nothing that tells it: the share, by the rule of succession.
             rate = (y.sum() + 1) / (len(y) + 2)
             coefficients, intercept = np.zeros(len(FEATURES)), math.log(rate / (1 - rate))
         else:
@@ -137,22 +139,12 @@ def fit(rows: Sequence[Row], penalties: Mapping[str, float] | None = None) -> di
 
 
 def best_penalty(rows: Sequence[Row], question: str) -> float:
-    """Return the strongest penalty whose Brier score is no worse than the best, but for chance.
-
-    Families are left out of these rows, and chance is one standard error of the mean difference
-    over studies: the rule of Breiman et al. (1984), without which a few families choose a penalty
-    that fits them.
-    """
-    errors = {}
+    """Return the penalty with the least Brier score where families are left out of these rows."""
+    scores = {}
     for penalty in PENALTIES:
         pairs = left_out(rows, question, lambda rest, p=penalty: fit(rest, dict.fromkeys(YES, p)))
-        errors[penalty] = np.array([(p - y) ** 2 for _, p, y, _ in pairs])
-    best = min(errors.values(), key=lambda e: float(e.mean()))
-    for penalty, error in errors.items():
-        difference = error - best
-        if difference.mean() <= difference.std() / math.sqrt(len(difference)):
-            return penalty
-    return PENALTIES[0]
+        scores[penalty] = brier((p, y) for _, p, y, _ in pairs)
+    return min(scores, key=scores.__getitem__)
 
 
 def left_out(
@@ -179,12 +171,14 @@ def brier(pairs: Iterable[tuple[float, bool]]) -> float:
 
 
 def judge_advice(rows: Sequence[Row]) -> list[list[str]]:
-    """Return a table: how good the best of three named strategies is, by three ways of naming."""
-    found: dict[str, list[float]] = {"probe": [], "most often best": [], "random": []}
-    hits: dict[str, list[float]] = {way: [] for way in found}
+    """Return a table: how good named strategies are on test, by three ways of naming them."""
+    ways = ("probe", "most often best", "at random")
+    among: dict[str, list[float]] = {way: [] for way in ways}
+    lost: dict[str, list[float]] = {way: [] for way in ways}
+    lost_by_first: dict[str, list[float]] = {way: [] for way in ways}
     for row in rows:
         rest = [other for other in rows if other.family != row.family]
-        model = Trained.of(fit(rest, dict.fromkeys(YES, 0.1)))
+        model = Trained.of(fit(rest, dict.fromkeys(YES, 0.0)))
         near = nearest(model.standardised(row.features), model.studies)
         there = [s for s in STRATEGIES if s in row.gains and s in row.short]
         scores = {
@@ -192,25 +186,27 @@ def judge_advice(rows: Sequence[Row]) -> list[list[str]]:
             for s in there
         }
         wins = {s: sum(_winner(other.gains) == s for other in rest) for s in there}
+        orders = {
+            "probe": [sorted(there, key=lambda s: -scores[s])],
+            "most often best": [sorted(there, key=lambda s: -wins[s])],
+            "at random": list(itertools.permutations(there)),
+        }
         best = max(row.gains[s] for s in there)
-        ways = {"probe": scores, "most often best": wins}
-        for way, order in ways.items():
-            named = sorted(there, key=lambda s: -order[s])[:3]
-            found[way].append(best - max(row.gains[s] for s in named))
-            hits[way].append(float(_winner(row.gains) in named))
-        threes = list(itertools.combinations(there, min(3, len(there))))
-        found["random"].append(
-            statistics.fmean(best - max(row.gains[s] for s in three) for three in threes)
-        )
-        hits["random"].append(statistics.fmean(_winner(row.gains) in three for three in threes))
+        for way, some in orders.items():
+            three = [max(row.gains[s] for s in order[:3]) for order in some]
+            among[way].append(statistics.fmean(value == best for value in three))
+            lost[way].append(statistics.fmean(best - value for value in three))
+            first = statistics.fmean(best - row.gains[order[0]] for order in some)
+            lost_by_first[way].append(first)
     return [
         [
             way,
             str(len(rows)),
-            f"{statistics.fmean(hits[way]):.0%}",
-            f"{100 * statistics.fmean(values):.1f}",
+            f"{statistics.fmean(among[way]):.0%}",
+            f"{100 * statistics.fmean(lost[way]):.1f}",
+            f"{100 * statistics.fmean(lost_by_first[way]):.1f}",
         ]
-        for way, values in found.items()
+        for way in ways
     ]
 
 
@@ -228,16 +224,13 @@ def main() -> None:
         families = ["all", *dict.fromkeys(row.family for row, *_ in pairs)]
         for family in families:
             part = [pair for pair in pairs if family in ("all", pair[0].family)]
-            scores.append(
-                [
-                    question,
-                    family,
-                    str(len(part)),
-                    f"{statistics.fmean(y for _, _, y, _ in part):.2f}",
-                    f"{brier((p, y) for _, p, y, _ in part):.3f}",
-                    f"{brier((base, y) for _, _, y, base in part):.3f}",
-                ]
+            cells = [str(len(part)), f"{statistics.fmean(y for _, _, y, _ in part):.2f}"]
+            ours, bases = (
+                brier((p, y) for _, p, y, _ in part),
+                brier((base, y) for _, _, y, base in part),
             )
+            cells += [f"{ours:.3f}", f"{bases:.3f}"]
+            scores.append([question, family, *cells, _difference(pairs) if family == "all" else ""])
         for low, high in itertools.pairwise(EDGES):
             part = [pair for pair in pairs if low <= pair[1] < high or (high == pair[1] == 1)]
             if part:
@@ -250,12 +243,41 @@ def main() -> None:
                         f"{statistics.fmean(y for _, _, y, _ in part):.2f}",
                     ]
                 )
+    # Where a question is not answered better than by the base rate, that is the answer.
+    alone = {name: not q["brier"] < q["brier_base"] for name, q in content["questions"].items()}
+    for name, question in fit(rows, dict.fromkeys(YES, 0.0))["questions"].items():
+        if alone[name]:
+            scores_of = {key: content["questions"][name][key] for key in ("brier", "brier_base")}
+            content["questions"][name] = question | scores_of
     _write_json(content)
-    columns = ["question", "family left out", "studies", "yes", "Brier score", "of the base rate"]
+    columns = [
+        "question",
+        "family left out",
+        "studies",
+        "yes",
+        "Brier score",
+        "of the base rate",
+        DIFFERENCE,
+    ]
     _write_table("probe.csv", columns, scores)
     _write_table("probe_bins.csv", ["question", "said", "studies", "mean", "came true"], bins)
-    columns = ["three strategies", "studies", "the best is among them", "lost, %"]
+    columns = [
+        "named",
+        "studies",
+        "the best is among them",
+        "lost by three in %",
+        "by the first in %",
+    ]
     _write_table("probe_advice.csv", columns, judge_advice(rows))
+
+
+def _difference(pairs: Sequence[tuple[Row, float, bool, float]]) -> str:
+    """Return the mean over families of both scores' difference, with its 95 % t-interval."""
+    families: dict[str, list[float]] = {}
+    for row, p, y, base in pairs:
+        families.setdefault(row.family, []).append((p - y) ** 2 - (base - y) ** 2)
+    mean = interval([statistics.fmean(values) for values in families.values()])
+    return f"{mean.mean:+.3f} ({mean.low:+.3f} to {mean.high:+.3f})"
 
 
 def _write_json(content: Mapping[str, Any]) -> None:
