@@ -70,7 +70,7 @@ class Answer:
             question = self.model.questions[name]
             known = "" if question.brier < question.brier_base else UNPROVEN
             lines.append(
-                f"{self.prediction.probabilities[name]:.0%} probable that {QUESTIONS[name]} (it did in {question.base_rate:.0%} of {question.studies} studies of other problems{known})."
+                f"{100 * self.prediction.probabilities[name]:.0f} % probable that {QUESTIONS[name]} (it did in {100 * question.base_rate:.0f} % of {question.studies} studies of other problems{known})."
             )
         if len(self.questions) < len(QUESTIONS):
             lines.append(
