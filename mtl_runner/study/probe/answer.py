@@ -50,7 +50,7 @@ class Answer:
 
         Args:
             measurement: What the short runs measured.
-            typed: The options of the command line that all runs share.
+            typed: The options of the command line, without those of the probe.
         """
         model = trained()
         advice = advise(measurement, model)
@@ -122,7 +122,7 @@ def study_command(typed: Sequence[str], strategies: Sequence[str]) -> str:
     """Return the command of the fair study of some strategies; fixed weights are always in it.
 
     Args:
-        typed: The options of the command line that all runs share.
+        typed: The options of the command line, without those of the probe.
         strategies: The names of the strategies.
 
     Example:
