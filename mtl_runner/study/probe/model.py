@@ -140,8 +140,8 @@ class Trained:
 
         With d the distance of the feature that lies furthest outside of its range over the
         studies, as a share of that range, the logistic regression counts
-        :math:`w = 1 / (1 + (d / 0.5)^2)` and the base rate 1 - w. No probability is nearer to 0 or 1
-        than n studies can show: 1 / (n + 2), the rule of succession.
+        :math:`w = 1 / (1 + (d / 0.5)^2)` and the base rate 1 - w. No probability is nearer to 0 or
+        1 than n studies can show: 1 / (n + 2), the rule of succession.
 
         Args:
             features: The features by name.
