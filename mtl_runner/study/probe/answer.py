@@ -50,7 +50,7 @@ class Answer:
 
         Args:
             measurement: What the short runs measured.
-            typed: The options of the command line that all runs share.
+            typed: The options of the command line, without those of the probe.
         """
         model = trained()
         advice = advise(measurement, model)
@@ -70,7 +70,7 @@ class Answer:
             question = self.model.questions[name]
             known = "" if question.brier < question.brier_base else UNPROVEN
             lines.append(
-                f"{self.prediction.probabilities[name]:.0%} probable that {QUESTIONS[name]} (it did in {question.base_rate:.0%} of {question.studies} studies of other problems{known})."
+                f"{100 * self.prediction.probabilities[name]:.0f} % probable that {QUESTIONS[name]} (it did in {100 * question.base_rate:.0f} % of {question.studies} studies of other problems{known})."
             )
         if len(self.questions) < len(QUESTIONS):
             lines.append(
@@ -122,7 +122,7 @@ def study_command(typed: Sequence[str], strategies: Sequence[str]) -> str:
     """Return the command of the fair study of some strategies; fixed weights are always in it.
 
     Args:
-        typed: The options of the command line that all runs share.
+        typed: The options of the command line, without those of the probe.
         strategies: The names of the strategies.
 
     Example:

@@ -140,7 +140,8 @@ class Trained:
 
         With d the distance of the feature that lies furthest outside of its range over the
         studies, as a share of that range, the logistic regression counts
-        :math:`w = 1 / (1 + (d / 0.5)^2)` and the base rate 1 - w.
+        :math:`w = 1 / (1 + (d / 0.5)^2)` and the base rate 1 - w. No probability is nearer to 0 or
+        1 than n studies can show: 1 / (n + 2), the rule of succession.
 
         Args:
             features: The features by name.
@@ -149,14 +150,12 @@ class Trained:
         outside = sorted((n for n in distances if distances[n] > 0), key=lambda n: -distances[n])
         trust = 1 / (1 + (max(distances.values()) / HALF_AT) ** 2)
         standardised = self.standardised(features)
-        return Prediction(
-            {
-                name: trust * question.probability(standardised) + (1 - trust) * question.base_rate
-                for name, question in self.questions.items()
-            },
-            trust,
-            tuple(outside),
-        )
+        probabilities = {}
+        for name, question in self.questions.items():
+            least = 1 / (question.studies + 2)
+            drawn = trust * question.probability(standardised) + (1 - trust) * question.base_rate
+            probabilities[name] = min(max(drawn, least), 1 - least)
+        return Prediction(probabilities, trust, tuple(outside))
 
     def _distance(self, name: str, value: float) -> float:
         low, high = self.low[name], self.high[name]

@@ -97,6 +97,15 @@ class ProbeOptions:
         return max(min(math.ceil(self.share * epochs), most), 1)
 
 
+def is_own(override: Override) -> bool:
+    """Return whether an option is the probe's own, and no run's.
+
+    Args:
+        override: The option, as Hydra parsed it.
+    """
+    return re.match(r"probe(\.|$)", str(override.key_or_group)) is not None
+
+
 def common_options(overrides: Sequence[Override]) -> list[str]:
     """Return the options of the command line that all short runs share.
 
@@ -115,7 +124,7 @@ def common_options(overrides: Sequence[Override]) -> list[str]:
     common = []
     for override in overrides:
         key, typed = str(override.key_or_group), str(override.input_line).lstrip("+")
-        if re.match(r"probe(\.|$)", key):
+        if is_own(override):
             continue
         if override.is_sweep_override():
             raise ConfigError(

@@ -22,7 +22,7 @@ from mtl_runner.study.launching import LaunchingSweeper
 from mtl_runner.study.plan import PlannedRun
 from mtl_runner.study.probe.answer import Answer
 from mtl_runner.study.probe.measurement import ShortRuns, has_gradients, measure
-from mtl_runner.study.probe.options import ProbeOptions, common_options
+from mtl_runner.study.probe.options import ProbeOptions, common_options, is_own
 from mtl_runner.study.probe.plan import first_runs, other_runs
 from mtl_runner.study.problem import Problem, check_middle_rate, read_problem
 from mtl_runner.study.record import StudyRecord
@@ -58,9 +58,9 @@ class ProbeSweeper(LaunchingSweeper):
         began = time.monotonic()
         lr = check_middle_rate(self.sweep_config)
         options = ProbeOptions.read(OmegaConf.to_container(self.sweep_config.probe, resolve=True))
-        typed = common_options(OverridesParser.create().parse_overrides(arguments))
+        overrides = OverridesParser.create().parse_overrides(arguments)
+        common = self.with_plots(common_options(overrides))
         self._check_optimizer()
-        common = self.with_plots(typed)
         # The epochs of a whole run, of which the short runs have a share.
         full_length = [f"++trainer.epochs={self.sweep_config.trainer.epochs}"]
         problem = read_problem(self.context, self.sweep_config, [*common, *full_length])
@@ -77,6 +77,10 @@ class ProbeSweeper(LaunchingSweeper):
         say(
             f"probe: {counted(len(first) + len(stackable), 'short run')} of {counted(epochs * steps_per_epoch, 'step')}, where a whole one has {problem.steps:,}."
         )
+        if steps_per_epoch > options.steps:
+            say(
+                f"probe: an epoch has more steps than probe.steps={options.steps}, and a short run trains one: it may take longer than a minute."
+            )
         directory = Path(str(self.sweep_config.hydra.sweep.dir)).absolute()
         directory.mkdir(parents=True, exist_ok=True)
         write_atomic(directory / "multirun.yaml", OmegaConf.to_yaml(self.sweep_config).encode())
@@ -89,6 +93,7 @@ class ProbeSweeper(LaunchingSweeper):
         measurement = _measured(record, problem, len(first), returns)
         _mark_best(record, returns)
         record.write([NOTE])
+        typed = [str(o.input_line) for o in overrides if not is_own(o)]
         answer = Answer.of(measurement, typed)
         answer.write(directory)
         for sentence in answer.sentences:

@@ -24,7 +24,7 @@ def test_the_sentences_say_both_probabilities_with_their_base_rates() -> None:
     for name, sentence in zip(QUESTIONS, answer.sentences, strict=False):
         question, said = trained().questions[name], answer.prediction.probabilities[name]
         assert sentence.startswith(
-            f"{said:.0%} probable that {QUESTIONS[name]} (it did in {question.base_rate:.0%} of {question.studies} studies of other problems"
+            f"{100 * said:.0f} % probable that {QUESTIONS[name]} (it did in {100 * question.base_rate:.0f} % of {question.studies} studies of other problems"
         )
     assert answer.sentences[-2].startswith("try first: ")
     assert answer.sentences[-2].count("in the short runs") == 3

@@ -37,8 +37,12 @@ def test_probabilities_are_scikit_learns() -> None:
     y = x[:, 0] + x[:, 1] / 20 > 5
     model, regression, scaler = fitted(x, y)
     for row, expected in zip(x, regression.predict_proba(scaler.transform(x))[:, 1], strict=True):
-        prediction = model.predict({"cosine": row[0], "gain": row[1]})
-        assert prediction.probabilities["weighting"] == pytest.approx(expected, rel=1e-9)
+        features = {"cosine": row[0], "gain": row[1]}
+        fit, prediction = model.questions["weighting"], model.predict(features)
+        assert fit.probability(model.standardised(features)) == pytest.approx(expected, rel=1e-9)
+        # Thirty studies cannot show that something is surer than the rule of succession allows.
+        said = prediction.probabilities["weighting"]
+        assert said == pytest.approx(min(max(expected, 1 / 32), 31 / 32), rel=1e-9)
         assert (prediction.trust, prediction.outside) == (1.0, ())
 
 

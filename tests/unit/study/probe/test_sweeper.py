@@ -132,7 +132,23 @@ def test_every_short_run_has_the_same_options_and_length(
     assert gradients == [True, True] + [False] * (len(jobs) - 2)
     out = capsys.readouterr().out
     assert f"probe: {len(jobs)} short runs of 20 steps, where a whole one has 80." in out
-    assert "probe: what decides is a fair study: mtl-run -m +study=fair data=toy_mixed" in out
+    (line,) = (line for line in out.splitlines() if "what decides is a fair study: " in line)
+    # A study takes the length and the middle of the learning rates from what was typed.
+    assert f"mtl-run -m +study=fair {' '.join(DATA)} trainer.epochs=40 seed=7 " in line
+    assert "optimizer.lr=0.01" in line
+
+
+def test_an_epoch_that_is_longer_than_a_minute_allows_is_announced(
+    sweep: Sweep, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Breaks if somebody with a million rows waits for a minute that takes an hour."""
+    launcher = RecordingLauncher(tmp_path / "sweep")
+    sweep(launcher, "probe.steps=1", "trainer.epochs=40")
+    assert all("++trainer.epochs=1" in job for batch in launcher.batches for job in batch)
+    assert (
+        "probe: an epoch has more steps than probe.steps=1, and a short run trains one: it may take longer than a minute."
+        in capsys.readouterr().out
+    )
 
 
 def test_its_record_says_what_each_run_is(sweep: Sweep, tmp_path: Path) -> None:
