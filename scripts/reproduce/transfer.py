@@ -11,7 +11,7 @@ training rows in batches of 32, a run 128 or 138 steps, and there are only four 
 A row per problem and width. How its weightings, each at the rate that is best for it there, and its
 rates at each weighting, are ranked there and at the largest width; with 95 % intervals by a
 bootstrap over the seeds of both. Then what is lost at the largest width by a choice that was made
-at this one. All is chosen by validation; losses are of test.
+at this one, and the same for four times this width. All is chosen by validation; losses are of test.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ COMPILED = 256
 SEEDS = 4
 POINTS = 7  # of fixed weights; with two tasks six of them are not equal weights
 RESAMPLES = 1000
+NARROW = 4  # study.narrow: how many times narrower the proxy of +study=transfer is
 SHARED = (
     *("-m", "hydra/launcher=stacked", "weighting=fixed", f"seed=range(0,{SEEDS})"),
     *("trainer.judge=final", "trainer.evaluate_every=8", "data.batch_size=32"),
@@ -69,13 +70,16 @@ COLUMNS = (
     "width",
     "weights: Spearman",
     "weights: Kendall",
-    "Spearman of two seeds against two others",
-    "loss of the weights chosen here, % above the best",
-    "with the rate chosen here, %",
+    "two seeds against two",
+    "loss of its weights (+%)",
+    "loss at its rate too (+%)",
     "rate of the best weights",
-    "best rate, mean over weights",
+    "mean best rate",
     "rates: Spearman",
     "rates: Kendall",
+    "4 times as wide: Spearman",
+    "4 times as wide: loss of its weights (+%)",
+    "4 times as wide: loss at its rate too (+%)",
 )
 
 
@@ -262,20 +266,37 @@ def grid_of(runs: Sequence[Run]) -> Grid:
 def rows(problem: str, grids: Mapping[int, Grid]) -> Iterator[list[str]]:
     """Yield a row per width; that of the largest one holds the noise ceiling."""
     full = grids[max(grids)]
-    best = full.loss_of(full.chosen()[0])
     for width, grid in sorted(grids.items()):
-        weighting, rate = grid.chosen()
-        cells = [problem, str(width)]
-        is_full = grid is full
-        for statistic in (spearman, kendall):
-            cells.append("" if is_full else _with_interval(of_weights(statistic), grid, full))
-        cells.append(f"{of_halves(grid, full):.2f}")
-        for loss in (full.loss_of(weighting), full.loss_of(weighting, rate)):
-            cells.append(f"{100 * (loss / best - 1):.3g}" if math.isfinite(loss) else "diverged")
-        cells += [f"{rate:g}", f"{grid.best_rate():.2g}"]
-        for statistic in (spearman, kendall):
-            cells.append("" if is_full else _with_interval(of_rates(statistic), grid, full))
-        yield cells
+        is_full, wider = grid is full, grids.get(NARROW * width)
+        weights, rates = (
+            [
+                "" if is_full else _with_interval(of_what(statistic), grid, full)
+                for statistic in (spearman, kendall)
+            ]
+            for of_what in (of_weights, of_rates)
+        )
+        yield [
+            *(problem, str(width), *weights, f"{of_halves(grid, full):.2f}"),
+            *losses_of_choice(grid, full),
+            *(f"{grid.chosen()[1]:g}", f"{grid.best_rate():.2g}", *rates),
+            "" if wider is None else _with_interval(of_weights(spearman), grid, wider),
+            *(("", "") if wider is None else losses_of_choice(grid, wider)),
+        ]
+
+
+def losses_of_choice(narrow: Grid, wide: Grid) -> tuple[str, str]:
+    """Return what the choice of a narrower width costs at a wider one, in percent of its own.
+
+    Returns:
+        The cost of the weights at their best rate of the wider one, and with the rate, too.
+    """
+    best = wide.loss_of(wide.chosen()[0])
+    weighting, rate = narrow.chosen()
+    of_weighting, of_both = (
+        f"{100 * (loss / best - 1):.3g}" if math.isfinite(loss) else "diverged"
+        for loss in (wide.loss_of(weighting), wide.loss_of(weighting, rate))
+    )
+    return of_weighting, of_both
 
 
 def _with_interval(correlation: Callable[..., float], narrow: Grid, wide: Grid) -> str:

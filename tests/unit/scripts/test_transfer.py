@@ -131,3 +131,7 @@ def test_a_row_tells_what_a_choice_at_one_width_costs_at_the_largest(
     assert [row[loss] for row in rows] == ["0", "0", "0"]
     assert [row[rate] for row in rows] == ["100", "diverged", "0"]
     assert rows[2]["weights: Spearman"] == "", "the largest width has a ceiling alone"
+    of_four = [row for row in rows if row["4 times as wide: Spearman"]]
+    assert [
+        (row["width"], row["4 times as wide: loss of its weights (+%)"]) for row in of_four
+    ] == [("8", "0")]
