@@ -6,8 +6,6 @@ import math
 import statistics
 from collections.abc import Sequence
 
-import numpy as np
-
 from mtl_runner.study.probe.measurement import Matrix, ShortRuns
 
 # What a feature that is a logarithm of a ratio is cut to, so that no run decides alone.
@@ -134,6 +132,8 @@ def _mean_cosine(cosines: Matrix) -> float:
 
 def _condition(cosines: Matrix) -> float:
     """Return the decimal logarithm of the condition number of the matrix of cosines."""
+    import numpy as np  # a question such as --list should not wait for it
+
     values = np.linalg.eigvalsh(np.nan_to_num(np.array(cosines, float), nan=0.0))
     if values[0] <= values[-1] * 10**-LARGEST_CONDITION:
         return LARGEST_CONDITION
