@@ -129,9 +129,10 @@ def _compose_and_run(arguments: list[str], repeat: Path | None) -> None:
     from mtl_runner.config.open_keys import override_or_add
     from mtl_runner.config.working_directory import search_working_directory
     from mtl_runner.launch import current_sweep, register, report_sweeps
-    from mtl_runner.launch.overrides import check_overrides
+    from mtl_runner.launch.overrides import check_overrides, with_multirun
     from mtl_runner.launch.start import forget_empty_sweep
 
+    arguments = with_multirun(arguments)
     check_overrides(arguments)
     register()
     report_sweeps()
@@ -286,7 +287,9 @@ def _report(sweep: Path) -> None:
         with working_directory_searched():
             for directory in best:
                 draw_again(directory)
-    print(comparison.text(output=sweep))
+    # A probe has said what its short runs say; of strategies they judge none.
+    if not (sweep / "probe.json").exists():
+        print(comparison.text(output=sweep))
     if comparison.failed:
         failed, interrupted = comparison.failed - comparison.interrupted, comparison.interrupted
         ends = [f"{failed} of {counted(comparison.total, 'run')} failed"] if failed else []

@@ -32,7 +32,7 @@ def override_or_add(argument: str) -> str:
         >>> override_or_add("optimizer.eps=1e-7"), override_or_add("seed=1")
         ('++optimizer.eps=1e-7', 'seed=1')
     """
-    # A study and a search are in no run's defaults.
-    if argument.startswith(("study=", "search=")):
+    # A study, a search and a probe are in no run's defaults.
+    if argument.startswith(("study=", "search=", "probe=")):
         return f"+{argument}"
     return f"++{argument}" if argument.startswith(OPEN_PREFIXES) else argument

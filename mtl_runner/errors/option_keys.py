@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 # Groups of which a config may choose no option.
-OPTIONAL_GROUPS = ("experiment", "study", "search", "tracker")
+OPTIONAL_GROUPS = ("experiment", "study", "search", "probe", "tracker")
 # Options that change no result, whatever they are: a run goes on with others.
 WITHOUT_EFFECT = (
     "data.loader",

@@ -15,7 +15,7 @@ from mtl_runner.errors.option_keys import OPTIONAL_GROUPS
 from mtl_runner.launch.repeat import GROUPS
 
 # Groups whose options bring a sweeper, and the option that one types most.
-SWEEPING_GROUPS = {"study": "fair", "search": "optuna"}
+SWEEPING_GROUPS = {"study": "fair", "search": "optuna", "probe": "weighting"}
 # Options that somebody may write as flags, beside the groups.
 OURS = ("resume", "repeat", "seed", "name", "share")
 # The flags of Hydra's command, and ours.
@@ -133,6 +133,22 @@ def _check_completion(arguments: Sequence[str]) -> None:
         raise ConfigError(
             f"-sc {shell} is what the shell calls when you press Tab; to set up tab completion, type {install}."
         )
+
+
+def with_multirun(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments of a command; a probe needs no ``-m``, it is one question.
+
+    Args:
+        arguments: What stands behind ``mtl-run``.
+
+    Example:
+        >>> with_multirun(["+probe=weighting", "data=digits"])
+        ['-m', '+probe=weighting', 'data=digits']
+    """
+    exclusive = (*EXCLUSIVE_FLAGS, "-h", "--help", "--hydra-help", "--version")
+    given = any(argument.partition("=")[0] in exclusive for argument in arguments)
+    probes = any(argument.lstrip("+").startswith("probe=") for argument in arguments)
+    return ["-m", *arguments] if probes and not given else list(arguments)
 
 
 def many_runs(group: str, typed: str) -> str:

@@ -22,6 +22,7 @@ from mtl_runner.launch.sweepers import (
     GridSweeper,
     OptunaSearchSweeper,
     TransferStudySweeper,
+    WeightingProbeSweeper,
 )
 
 # Launchers and sweepers that conf/hydra names.
@@ -33,6 +34,7 @@ PLUGINS = (
     FairSweeper,
     TransferStudySweeper,
     OptunaSearchSweeper,
+    WeightingProbeSweeper,
 )
 
 

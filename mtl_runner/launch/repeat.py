@@ -23,6 +23,7 @@ GROUPS = (
     "experiment",
     "study",
     "search",
+    "probe",
     "tracker",
 )
 

@@ -1,4 +1,4 @@
-"""The Hydra sweepers ``basic``, ``fair``, ``transfer`` and ``search``, whose sweeps can grow.
+"""The Hydra sweepers ``basic``, ``fair``, ``transfer``, ``search`` and ``probe``, which can grow.
 
 They are free of torch.
 """
@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from mtl_runner.compat.hydra_compose import one_of_each_kind
 from mtl_runner.compat.hydra_sweeper import BasicSweeper
 from mtl_runner.launch.reusing_launcher import ReusingLauncher
+from mtl_runner.study.probe.sweeper import ProbeSweeper
 from mtl_runner.study.search.sweeper import SearchSweeper
 from mtl_runner.study.sweeper import StudySweeper
 from mtl_runner.study.transfer.sweeper import TransferSweeper
@@ -102,6 +103,17 @@ class OptunaSearchSweeper(ReusingSweeper, SearchSweeper):
 
     Example:
         >>> issubclass(OptunaSearchSweeper, SearchSweeper)
+        True
+    """
+
+    __module__ = PACKAGE
+
+
+class WeightingProbeSweeper(ReusingSweeper, ProbeSweeper):
+    """The sweeper ``probe``: a probe, in which runs that are there already are not made again.
+
+    Example:
+        >>> issubclass(WeightingProbeSweeper, ProbeSweeper)
         True
     """
 

@@ -50,9 +50,9 @@ class PlannedRun:
         lr: Its learning rate.
         phase: 1 to 3 for tuning (grid, extensions, last trials), 4 for final runs, 5 for those of
             twins, 6 for the trials of a search, 7 and 8 for the tuning of twins (grid and
-            extensions, last trials), 9 for the tuning of regularisation, between 3 and 4, 20 to 23
-            for the tuning of a study of transfer (grid and extensions of the narrow model, then of
-            the wide one).
+            extensions, last trials), 9 for the tuning of regularisation, between 3 and 4, 10 for
+            the short runs of a probe, 20 to 23 for the tuning of a study of transfer (grid and
+            extensions of the narrow model, then of the wide one).
         seed: Its seed.
         extra_overrides: Options beside the candidate's, such as a value of its knob.
         final: Whether it is one of the runs that decide, in contrast to tuning.

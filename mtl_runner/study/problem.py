@@ -21,17 +21,19 @@ class Problem:
     Attributes:
         config: The config that the runs share, without Hydra's own node.
         steps: The steps of a run.
+        epochs: The epochs of a run.
         rows: The number of training rows.
         trivial: The loss of the trivial predictor on the training rows, per task; None where there
             is none.
 
     Example:
-        >>> list(Problem(OmegaConf.create({}), 100, 6400, {"depth": 4.0, "label": None}).trivial)
-        ['depth', 'label']
+        >>> list(Problem(OmegaConf.create({}), 100, 10, 6400, {"depth": 4.0, "pde": None}).trivial)
+        ['depth', 'pde']
     """
 
     config: DictConfig
     steps: int
+    epochs: int
     rows: int
     trivial: Mapping[str, float | None]
 
@@ -58,9 +60,10 @@ def read_problem(context: HydraContext, sweep_config: DictConfig, common: Sequen
         rows = len(data.splits["train"])
         losses = trivial_losses(data.tasks, data.splits["train"])
     settings = Settings.read(plain).with_batch_size_for(rows)
-    steps = settings.trainer.epochs * -(-rows // settings.batch_size)
+    epochs = settings.trainer.epochs
+    steps = epochs * -(-rows // settings.batch_size)
     names = [task.name for task in data.tasks]
-    return Problem(config, steps, rows, dict(zip(names, losses, strict=True)))
+    return Problem(config, steps, epochs, rows, dict(zip(names, losses, strict=True)))
 
 
 def check_choices(

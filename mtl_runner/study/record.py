@@ -34,6 +34,7 @@ PURPOSES = {
     7: "tuning of frozen twins (learning rates)",
     8: "tuning of frozen twins (last trials)",
     9: "tuning (regularisation)",
+    10: "short runs",
     20: "tuning on the narrow model (weights and learning rates)",
     21: "tuning on the narrow model (one more trial for each, as a best learning rate lies on the edge)",
     22: "tuning on the wide model (learning rates)",
@@ -48,7 +49,7 @@ class StudyRecord:
         directory: The directory of the sweep.
         margin: The relative difference that matters to the user; None of a search, which compares
             nothing.
-        kind: What lines on the terminal begin with, ``"study"`` or ``"search"``.
+        kind: What lines on the terminal begin with, ``"study"``, ``"search"`` or ``"probe"``.
 
     Attributes:
         runs: The runs so far, each with the name of its directory.

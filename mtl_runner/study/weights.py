@@ -84,11 +84,34 @@ def fixed_candidates(
     """
     if len(tasks) < 2:
         return []
+    return candidates_at(tasks, trivial, shares(len(tasks), count), norms)
+
+
+def candidates_at(
+    tasks: Sequence[str],
+    trivial: Mapping[str, float | None],
+    points: Sequence[Sequence[float]],
+    norms: Mapping[str, float] | None = None,
+) -> list[Candidate]:
+    """Return fixed weightings at some points, and those that make losses or gradients equal.
+
+    Args:
+        tasks: The names of the tasks.
+        trivial: The loss of the trivial predictor per task, None where there is none; unless all
+            are known, the points are shares of the raw losses and their weights are missing.
+        points: A share per task at each point.
+        norms: The norm of every task's gradient; without them their weights are missing.
+
+    Example:
+        >>> trivial = {"depth": 4.0, "label": 1.0}
+        >>> [c.name for c in candidates_at(["depth", "label"], trivial, [[0.8, 0.2]])]
+        ['fixed depth=1 label=1', 'fixed 1/trivial depth=0.4 label=1.6']
+    """
     known = {task: loss for task in tasks if (loss := trivial.get(task))}
     scales = [known[task] for task in tasks] if len(known) == len(tasks) else [1.0] * len(tasks)
     raw = [
         ("fixed", [share / scale for share, scale in zip(point, scales, strict=True)])
-        for point in shares(len(tasks), count)
+        for point in points
     ]
     if len(known) == len(tasks):
         raw.append(("fixed 1/trivial", [1 / scale for scale in scales]))

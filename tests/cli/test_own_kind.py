@@ -14,6 +14,7 @@ import torch
 
 import mtl_runner
 from tests.support.commands import Command
+from tests.support.lengths import long_but
 from tests.unit.tasks import ordinal
 
 DATA = """
@@ -48,7 +49,10 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("likelihood", ["standard", "homoscedastic", "heteroscedastic"])
+@pytest.mark.parametrize(
+    "likelihood",
+    long_but(["heteroscedastic"], ["standard", "homoscedastic", "heteroscedastic"]),
+)
 def test_a_kind_of_ones_own_trains_evaluates_predicts_and_plots(
     mtl: Command, project: Path, likelihood: str
 ) -> None:

@@ -351,11 +351,11 @@ def test_tables_are_saved_as_csv_and_latex(page: Chromium, saved: Path) -> None:
     page.run("document.querySelector('[data-table=strategies_val] [data-save=tex]').click()")
     lines = wait_for(saved / "strategies_val.tex").splitlines()
     assert lines[1].startswith(r"\noindent\resizebox{\ifdim\width>\linewidth")
-    assert lines[2:4] == [r"\begin{tabular}{lrrrrrr}", r"\toprule"]
+    assert lines[2:4] == [r"\begin{tabular}{lrrrrrrr}", r"\toprule"]
     assert lines[-2:] == [r"\bottomrule", r"\end{tabular}}"]
     assert r"\mathbf{" in "".join(lines)
     assert " & 0 1 not finished & " in "".join(lines), "words are no formula"
-    assert all(line.count(" & ") == 6 and line.endswith(r"\\") for line in lines[6:-2])
+    assert all(line.count(" & ") == 7 and line.endswith(r"\\") for line in lines[6:-2])
     type_filter(page, "failed")
     page.run("document.querySelector('[data-table=runs] [data-save=csv]').click()")
     assert len(wait_for(saved / "runs.csv").splitlines()) == 2

@@ -119,6 +119,7 @@ def study(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Study:
 # What a study leaves
 
 
+@pytest.mark.long
 def test_a_study_names_every_run_it_leaves(study: Study) -> None:
     """Breaks if a run is left out of study.json, or is named there and does not lie there."""
     assert {path.name for path in run_folders(study.folder)} == set(study.jobs)

@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 
 from mtl_runner.compat.hydra_compose import Composer
 from mtl_runner.config.conf_directory import conf_directory
+from tests.support.lengths import long_but
 
 COMPOSED = {
     "weighting": (["weighting=fixed", "seed=0"], ["weighting=fixed", "seed=1"]),
@@ -56,7 +57,7 @@ def loader() -> Iterator[Any]:
         yield GlobalHydra.instance().config_loader()
 
 
-@pytest.mark.parametrize("case", COMPOSED)
+@pytest.mark.parametrize("case", long_but(list(COMPOSED)[::3], COMPOSED))
 def test_configs_of_a_sweep_are_those_that_hydra_composes(loader: Any, case: str) -> None:
     """Breaks if a config that is put together quickly differs in anything from Hydra's."""
     master = loader.load_configuration(

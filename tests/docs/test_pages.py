@@ -22,7 +22,7 @@ TABLE = (
     "data.targets={heating: regression, cooling: regression}",
 )
 RUN = "outputs/my_run"  # the name of a finished run in all examples
-LONG = ("+study=", "experiment=", "data=scenes", "data=nyuv2", "data=cityscapes")
+LONG = ("+study=", "+probe=", "experiment=", "data=scenes", "data=nyuv2", "data=cityscapes")
 
 
 def of(*languages: str, marked: bool = False) -> list[Block]:

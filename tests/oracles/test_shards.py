@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from tests.oracles.methods.runs import ignore_solver_warnings
 from tests.oracles.test_devices import STAGED, check, config_of
+from tests.support.lengths import long_but
 from tests.support.rank_group import RankGroup, train
 
 # The bar of issue 16.
@@ -60,7 +61,7 @@ MORE = {
 
 
 @ignore_solver_warnings
-@pytest.mark.parametrize("method", FEW)
+@pytest.mark.parametrize("method", long_but(list(FEW)[::2], FEW))
 def test_parts_of_a_model_train_as_the_whole(pair: RankGroup, method: str) -> None:
     """Breaks if a gradient is not summed, a norm is a part's, or a process without rows counts."""
     config = config_of(*FEW[method], "trainer.precision=float64", gaps=True)

@@ -313,6 +313,9 @@ def _is_job(job: Mapping[str, Any]) -> bool:
 def _made_by_study(folder: Path) -> bool:
     try:
         text = read_regular(folder / "multirun.yaml", 4 * YAML_BYTES).decode(errors="replace")
-        return re.search(r"FairSweeper|SearchSweeper|\+study=|\+search=", text) is not None
+        return (
+            re.search(r"FairSweeper|SearchSweeper|ProbeSweeper|\+study=|\+search=|\+probe=", text)
+            is not None
+        )
     except OSError:
         return False

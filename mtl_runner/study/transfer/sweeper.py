@@ -26,7 +26,6 @@ from mtl_runner.study.plan import Candidate, Plan
 from mtl_runner.study.problem import check_choices, check_middle_rate, read_problem
 from mtl_runner.study.record import StudyRecord
 from mtl_runner.study.sweeper import StudySweeper
-from mtl_runner.study.transfer.answers import Cost, difference, rate_sentence, weights_sentence
 from mtl_runner.study.transfer.options import TransferOptions, common_options
 from mtl_runner.study.transfer.protocol import (
     NARROW,
@@ -145,6 +144,14 @@ def answers_of(protocol: TransferProtocol, study: StudyRecord) -> list[str]:
         protocol: The protocol, after its last round.
         study: The record of its runs.
     """
+    # Its statistics need numpy, for which a question such as --list should not wait.
+    from mtl_runner.study.transfer.answers import (
+        Cost,
+        difference,
+        rate_sentence,
+        weights_sentence,
+    )
+
     chosen = protocol.chosen
     if chosen is None or chosen.name not in protocol.wide:
         return []

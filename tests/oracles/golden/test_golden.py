@@ -16,13 +16,15 @@ from tests.oracles.golden.make import (
     twenty_steps,
 )
 from tests.oracles.methods.runs import METHODS, ignore_solver_warnings
+from tests.support.lengths import long_but
 
 STORED = read()
+CASES = [(method, problem) for method in METHODS for problem in problems_of(method)]
 
 
 @ignore_solver_warnings
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize(("method", "problem"), [(m, p) for m in METHODS for p in problems_of(m)])
+@pytest.mark.parametrize(("method", "problem"), long_but(CASES[::2], CASES))
 def test_twenty_steps_end_where_they_always_did(method: str, problem: str) -> None:
     """Breaks if a formula, a default, a random stream or the order of two operations has changed.
 

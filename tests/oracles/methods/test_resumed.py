@@ -22,6 +22,7 @@ from tests.oracles.methods.runs import (
     start,
     stop_after,
 )
+from tests.support.lengths import long_but
 
 # Methods that start the tasks one after another.
 SCHEDULES = ("plateau", "staged")
@@ -49,7 +50,7 @@ def chance(request: pytest.FixtureRequest) -> random.Random:
 
 
 @ignore_solver_warnings
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", long_but(list(METHODS)[::3], METHODS))
 def test_a_stopped_run_of_every_method_ends_in_the_same_bytes(
     tmp_path: Path, chance: random.Random, method: str
 ) -> None:

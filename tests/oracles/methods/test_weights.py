@@ -27,6 +27,7 @@ from tests.oracles.methods.runs import (
     options_of,
     train,
 )
+from tests.support.lengths import long_but
 
 KINDS = ("regression", "classification", "multilabel", "regression_l1")
 SCALES = torch.tensor([2.0, 1.0, 1.0, 5.0], dtype=torch.float64)
@@ -154,7 +155,7 @@ def test_the_logged_weights_are_the_slopes_of_the_objective(
         assert log.active[-1].tolist() == [1, 1, 1, 1]
 
 
-@pytest.mark.parametrize("schedule", ["all", "staged"])
+@pytest.mark.parametrize("schedule", long_but(["all"], ["all", "staged"]))
 @pytest.mark.parametrize(
     ("method", "form", "lr"),
     [

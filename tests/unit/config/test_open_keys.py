@@ -16,6 +16,7 @@ from mtl_runner.config.open_keys import override_or_add
         ("seed=3", "seed=3"),
         ("study=fair", "+study=fair"),
         ("search=optuna", "+search=optuna"),
+        ("probe=weighting", "+probe=weighting"),
         ("hydra.run.dir=a", "hydra.run.dir=a"),
         ("+data.x=1", "+data.x=1"),
         ("~data.x", "~data.x"),

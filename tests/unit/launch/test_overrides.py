@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mtl_runner.errors import ConfigError
-from mtl_runner.launch.overrides import check_overrides, sweeping_choice
+from mtl_runner.launch.overrides import check_overrides, sweeping_choice, with_multirun
 
 SCHEDULES = "allowed: all, alternate, plateau, ramp, staged."
 
@@ -64,6 +64,23 @@ def test_many_runs_need_m(argument: str, sentence: str) -> None:
     assert str(error.value) == sentence
     check_overrides(["--multirun", argument])
     check_overrides([argument, "hydra.mode=MULTIRUN"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "added"),
+    [
+        (["+probe=weighting", "data=digits"], True),
+        (["probe=weighting", "--config-dir=conf"], True),
+        (["-m", "+probe=weighting"], False),
+        (["+probe=weighting", "--cfg", "job"], False),
+        (["+probe=weighting", "--help"], False),
+        (["+study=fair"], False),
+        (["probe.seeds=3"], False),
+    ],
+)
+def test_a_probe_alone_needs_no_m(arguments: list[str], added: bool) -> None:
+    """Breaks if the command of a probe asks for -m, or its config cannot be looked at."""
+    assert with_multirun(arguments) == (["-m", *arguments] if added else arguments)
 
 
 def test_a_study_and_a_search_are_two_commands() -> None:
@@ -132,7 +149,7 @@ def test_a_question_for_completion_comes_from_a_shell(monkeypatch: pytest.Monkey
     check_overrides(["-sc", "install=bash"])
 
 
-@pytest.mark.parametrize("group", ["study", "search"])
+@pytest.mark.parametrize("group", ["study", "search", "probe"])
 def test_the_config_of_a_sweep_is_none_of_a_run(group: str) -> None:
     """Breaks if another sweeper than its own trains a study as one run."""
     assert sweeping_choice({group: {}, "seed": 0}).startswith(f"A {group} is many runs: ")

@@ -26,6 +26,7 @@ from mtl_runner.launch.reusing_launcher import ReusingLauncher
         (["+study=quick"], "StackedLauncher"),
         (["+search=optuna"], "StackedLauncher"),
         (["+study=transfer"], "StackedLauncher"),
+        (["+probe=weighting"], "StackedLauncher"),
         (["+study=fair", "hydra/launcher=basic"], "BasicLauncher"),
     ],
 )

@@ -169,6 +169,7 @@ def test_folders_are_named_by_as_much_as_tells_them_apart() -> None:
         "hydra:\n  sweeper:\n    _target_: hydra_plugins.mtl_runner.OptunaSearchSweeper\n",
         "- +study=fair\n",
         "- +search=optuna\n",
+        "hydra:\n  sweeper:\n    _target_: hydra_plugins.mtl_runner.WeightingProbeSweeper\n",
         None,
     ],
 )
