@@ -11,7 +11,13 @@ from mtl_runner.results.records.evidence import DatasetEvidence
 from mtl_runner.results.statistics.differences import percentage, relative_changes
 from mtl_runner.results.statistics.paired import Paired, paired
 from mtl_runner.results.verdict.verdict import FEWEST
-from mtl_runner.results.verdict.wording import against, interval_words, paired_words, percent
+from mtl_runner.results.verdict.wording import (
+    against,
+    interval_words,
+    paired_words,
+    percent,
+    worth,
+)
 
 
 @dataclass(frozen=True)
@@ -48,14 +54,14 @@ class Cost:
         if not (math.isfinite(self.spent) and self.saved_from > 0):
             return f"{runs}."
         share = self.spent / self.saved_from
-        worth = (
+        cost = (
             f"{percent(share)} of that"
             if share < 1
             else "more than that: narrow runs are hardly cheaper here"
         )
         return (
             f"{runs}, {duration(self.spent)} of training; as many trials of all weightings on the wide model would have taken about "
-            f"{duration(self.saved_from)}, so the transfer cost {worth}."
+            f"{duration(self.saved_from)}, so the transfer cost {cost}."
         )
 
 
@@ -116,7 +122,7 @@ def rate_sentence(narrow: float, wide: float, versus: Paired | None, rates: int)
     if versus is None or not versus.known:
         return f"The learning rate moved: {words}."
     return (
-        f"The learning rate moved: {words}, and at the narrow model's the weights are {against(versus, 'loss')} at their own "
+        f"The learning rate moved: {words}; with the narrow model's the result is {worth(versus.mean, 'loss')} "
         f"({interval_words(versus, 'loss')})."
     )
 

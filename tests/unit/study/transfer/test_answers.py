@@ -60,7 +60,7 @@ def test_the_answer_about_the_weights_has_the_interval_and_the_pairs() -> None:
         ),
         (
             (0.01, 0.001, changes(1.2, 1.21, 1.19), 3),
-            "The learning rate moved: 0.01 was best on the narrow model, 0.001 on the wide one, and at the narrow model's the weights are 20 % worse than at their own (95 % interval: 18 to 23 % worse).",
+            "The learning rate moved: 0.01 was best on the narrow model, 0.001 on the wide one; with the narrow model's the result is 20 % worse (95 % interval: 18 to 23 % worse).",
         ),
         (
             (0.01, 0.001, None, 3),

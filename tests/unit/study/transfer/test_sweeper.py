@@ -124,7 +124,7 @@ def test_the_answers_are_notes_of_the_study(sweep: Sweep, tmp_path: Path) -> Non
     assert weights.startswith("The weights transfer: fixed value=1.64 label=0.363, the best of ")
     assert "are 20 % better than equal weights on the wide one" in weights
     assert rate.startswith(
-        "The learning rate moved: 0.01 was best on the narrow model, 0.001 on the wide one, and at the narrow model's the weights are 25 % worse than at their own"
+        "The learning rate moved: 0.01 was best on the narrow model, 0.001 on the wide one; with the narrow model's the result is 25 % worse"
     )
     assert cost.startswith("Tuning took 12 narrow runs and 6 wide runs, ")
 
