@@ -44,6 +44,39 @@ def is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
+def complete(given: Any, names: Sequence[str], group: str, kind: str, file: str) -> dict[str, Any]:
+    """Return the options of a config node, if they have exactly these names.
+
+    Args:
+        given: The node, a mapping; None is an empty one.
+        names: The names.
+        group: The key of the node, for the error.
+        kind: What the options are of, for the error, as "a search".
+        file: The file that has their defaults.
+
+    Raises:
+        ConfigError: If an option is unknown or missing.
+
+    Example:
+        >>> complete({"trials": 3}, ["trials"], "search", "a search", "conf/search/optuna.yaml")
+        {'trials': 3}
+        >>> complete({}, ["trials"], "search", "a search", "conf/search/optuna.yaml")
+        Traceback (most recent call last):
+        mtl_runner.errors.ConfigError: search.trials is missing; conf/search/optuna.yaml has its
+        default.
+    """
+    options = dict(given or {})
+    for name in options:
+        if name not in names:
+            raise ConfigError(
+                f"{group}.{name} is not an option of {kind}; {suggest(str(name), names)}."
+            )
+    for name in names:
+        if name not in options:
+            raise ConfigError(f"{group}.{name} is missing; {file} has its default.")
+    return options
+
+
 def whole_number(value: Any, key: str, minimum: int | None = None, *, word: str = "") -> int:
     """Return the value if it is a whole number of at least ``minimum``.
 

@@ -12,7 +12,7 @@ from hydra.core.override_parser.types import Override
 
 from mtl_runner.config.conf_directory import conf_directory
 from mtl_runner.errors import ConfigError, suggest
-from mtl_runner.errors.checks import positive, whole_number
+from mtl_runner.errors.checks import complete, positive, whole_number
 from mtl_runner.study import Candidate
 from mtl_runner.study.factors import check_factors
 from mtl_runner.study.plan import LAST_TRIALS
@@ -58,14 +58,7 @@ def checked_options(options: Any) -> dict[str, Any]:
         mtl_runner.errors.ConfigError: study.seed is not an option of a study; did you mean ...
     """
     given = DEFAULTS | dict(options or {})
-    for name in given:
-        if name not in (*OPTIONS, *DEFAULTS):
-            raise ConfigError(
-                f"study.{name} is not an option of a study; {suggest(str(name), (*OPTIONS, *DEFAULTS))}."
-            )
-    for name in OPTIONS:
-        if name not in given:
-            raise ConfigError(f"study.{name} is missing; conf/study/fair.yaml has its default.")
+    given = complete(given, (*OPTIONS, *DEFAULTS), "study", "a study", "conf/study/fair.yaml")
     least_numbers = {
         "seeds": 2,
         "tuning_seeds": 1,

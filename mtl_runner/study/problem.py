@@ -37,6 +37,20 @@ class Problem:
     rows: int
     trivial: Mapping[str, float | None]
 
+    def check_tasks(self, kind: str) -> None:
+        """Check that there is something to weigh.
+
+        Args:
+            kind: What is asked for, for the error, as "A search".
+
+        Raises:
+            ConfigError: If there are fewer than two tasks.
+        """
+        if len(self.trivial) < 2:
+            raise ConfigError(
+                f"{kind} needs at least two tasks, this one has {', '.join(self.trivial)}: there is nothing to weigh."
+            )
+
 
 def read_problem(context: HydraContext, sweep_config: DictConfig, common: Sequence[str]) -> Problem:
     """Compose the config that all runs share, and read their data.

@@ -126,10 +126,7 @@ class StudySweeper(LaunchingSweeper):
         rates = [check_middle_rate(config) for config in configs]
         for config, (key, asked_by) in itertools.product(configs, chosen.items()):
             check_option(config, key, asked_by)
-        if len(trivial) < 2:
-            raise ConfigError(
-                f"A study needs at least two tasks, this one has {', '.join(trivial)}: there is nothing to weigh."
-            )
+        problem.check_tasks("A study")
         candidates = candidates_of(
             overrides, options["knobs"], str(self.sweep_config.hydra.runtime.choices.weighting)
         )

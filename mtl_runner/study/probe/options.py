@@ -10,8 +10,8 @@ from typing import Any
 
 from hydra.core.override_parser.types import Override
 
-from mtl_runner.errors import ConfigError, suggest
-from mtl_runner.errors.checks import is_number, whole_number
+from mtl_runner.errors import ConfigError
+from mtl_runner.errors.checks import complete, is_number, whole_number
 
 OPTIONS = ("share", "steps", "seeds", "rates")
 # Keys whose values the probe chooses itself, and what it does with them.
@@ -53,17 +53,7 @@ class ProbeOptions:
         Raises:
             ConfigError: If an option is missing, unknown or has a wrong value.
         """
-        options = dict(given or {})
-        for name in options:
-            if name not in OPTIONS:
-                raise ConfigError(
-                    f"probe.{name} is not an option of a probe; {suggest(str(name), OPTIONS)}."
-                )
-        for name in OPTIONS:
-            if name not in options:
-                raise ConfigError(
-                    f"probe.{name} is missing; conf/probe/weighting.yaml has its default."
-                )
+        options = complete(given, OPTIONS, "probe", "a probe", "conf/probe/weighting.yaml")
         share = options["share"]
         if not is_number(share) or not 0 < share <= 1:
             raise ConfigError(

@@ -64,10 +64,7 @@ class ProbeSweeper(LaunchingSweeper):
         # The epochs of a whole run, of which the short runs have a share.
         full_length = [f"++trainer.epochs={self.sweep_config.trainer.epochs}"]
         problem = read_problem(self.context, self.sweep_config, [*common, *full_length])
-        if len(problem.trivial) < 2:
-            raise ConfigError(
-                f"A probe needs at least two tasks, this one has {', '.join(problem.trivial)}: there is nothing to weigh."
-            )
+        problem.check_tasks("A probe")
         steps_per_epoch = problem.steps // problem.epochs
         epochs = options.epochs(problem.epochs, steps_per_epoch)
         seeds = [int(self.sweep_config.seed) + i for i in range(options.seeds)]

@@ -9,8 +9,8 @@ from typing import Any
 
 from hydra.core.override_parser.types import Override
 
-from mtl_runner.errors import ConfigError, suggest
-from mtl_runner.errors.checks import flag, is_number, whole_number
+from mtl_runner.errors import ConfigError
+from mtl_runner.errors.checks import complete, flag, is_number, whole_number
 
 Range = tuple[float, float]
 OPTIONS = ("trials", "batch", "seed", "weights", "lr", "prune")
@@ -54,17 +54,7 @@ class SearchOptions:
         Raises:
             ConfigError: If an option is missing, unknown or has a wrong value.
         """
-        options = dict(given or {})
-        for name in options:
-            if name not in OPTIONS:
-                raise ConfigError(
-                    f"search.{name} is not an option of a search; {suggest(str(name), OPTIONS)}."
-                )
-        for name in OPTIONS:
-            if name not in options:
-                raise ConfigError(
-                    f"search.{name} is missing; conf/search/optuna.yaml has its default."
-                )
+        options = complete(given, OPTIONS, "search", "a search", "conf/search/optuna.yaml")
         rates = options["lr"]
         return cls(
             trials=whole_number(options["trials"], "search.trials", 1),

@@ -69,10 +69,7 @@ class SearchSweeper(LaunchingSweeper):
         require_optuna()
         common = self.with_plots(typed)
         problem = read_problem(self.context, self.sweep_config, common)
-        if len(problem.trivial) < 2:
-            raise ConfigError(
-                f"A search needs at least two tasks, this one has {', '.join(problem.trivial)}: there is nothing to weigh."
-            )
+        problem.check_tasks("A search")
         directory = Path(str(self.sweep_config.hydra.sweep.dir)).absolute()
         seed = int(self.sweep_config.seed)
         space = Space(problem.trivial, options.weights, options.lr)

@@ -9,8 +9,8 @@ from typing import Any
 
 from hydra.core.override_parser.types import Override
 
-from mtl_runner.errors import ConfigError, suggest
-from mtl_runner.errors.checks import positive, whole_number
+from mtl_runner.errors import ConfigError
+from mtl_runner.errors.checks import complete, positive, whole_number
 from mtl_runner.study.options import check_sweep
 from mtl_runner.study.transfer.proxy import checked_proxy
 
@@ -73,17 +73,7 @@ class TransferOptions:
         Raises:
             ConfigError: If an option is missing, unknown or has a wrong value.
         """
-        options = dict(given or {})
-        for name in options:
-            if name not in OPTIONS:
-                raise ConfigError(
-                    f"study.{name} is not an option of {KIND}; {suggest(str(name), OPTIONS)}."
-                )
-        for name in OPTIONS:
-            if name not in options:
-                raise ConfigError(
-                    f"study.{name} is missing; conf/study/transfer.yaml has its default."
-                )
+        options = complete(given, OPTIONS, "study", KIND, "conf/study/transfer.yaml")
         numbers = {
             name: whole_number(options[name], f"study.{name}", least)
             for name, least in LEAST_NUMBERS.items()

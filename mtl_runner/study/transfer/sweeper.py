@@ -14,7 +14,6 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn
 from omegaconf import OmegaConf
 
-from mtl_runner.errors import ConfigError
 from mtl_runner.errors.checks import is_number
 from mtl_runner.errors.words import counted
 from mtl_runner.files import write_atomic
@@ -70,10 +69,7 @@ class TransferSweeper(StudySweeper):
         )
         problem = read_problem(self.context, self.sweep_config, common)
         base, trivial = problem.config, problem.trivial
-        if len(trivial) < 2:
-            raise ConfigError(
-                f"A study needs at least two tasks, this one has {', '.join(trivial)}: there is nothing to weigh."
-            )
+        problem.check_tasks("A study")
         proxy = options.proxy
         if proxy is None:
             model: Any = OmegaConf.to_container(base.model, resolve=True)
