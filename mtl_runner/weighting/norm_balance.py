@@ -146,25 +146,24 @@ class NormBalance(Weighting):
         Returns:
             The new values of the buffers by name, and the gradients of no parameters, ``[0]``.
         """
-        index = (active or self.all_active).index(norms.device)
-        # A norm of 0 is no measurement: a head that begins at 0 hides the gradient of its task.
-        share = torch.where(norms[index] > 0, 1 - self.decay, 0.0)
+        del active
+        # A norm of 0 is no measurement: idle tasks, and heads that begin at 0.
+        share = torch.where(norms > 0, 1 - self.decay, 0.0)
         values = {
-            name: memory.index_copy(0, index, memory[index] + share * (new - memory[index]))
-            for name, memory, new in (
-                ("norm_sum", self.norm_sum, norms[index]),
-                ("norm_mass", self.norm_mass, torch.ones_like(norms[index])),
-            )
+            "norm_sum": self.norm_sum + share * (norms - self.norm_sum),
+            "norm_mass": self.norm_mass + share * (1 - self.norm_mass),
         }
         return values, losses[:0]
 
     @torch.no_grad()
     def _weights(self, active: Active | None) -> Tensor:
         """Return the weights of the active tasks ``[k]``."""
-        index = (active or self.all_active).index(self.shares.device)
-        shares, mass = self.shares[index], self.norm_mass[index]
+        shares, mass, total = self.shares, self.norm_mass, self.norm_sum
+        if active is not None and not active.none_idle:
+            index = active.index(shares.device)
+            shares, mass, total = shares[index], mass[index], total[index]
         shares = shares / shares.sum()
         known = (mass > 0).all()
-        norms = torch.where(known, self.norm_sum[index] / mass.clamp(min=TINY), 1.0)
+        norms = torch.where(known, total / mass.clamp(min=TINY), 1.0)
         length = norms.sum() if self.keeps_length else torch.where(known, self.length, norms.sum())
         return length * shares / norms.clamp(min=TINY)
