@@ -331,7 +331,7 @@ CASES: dict[str, tuple[tuple[str, ...], str]] = {
     ),
     "a key that is like no other": (
         ("zebra=3",),
-        "There is no config key 'zebra'; allowed: data, experiment, hydra, likelihood, model, name, optimizer, record, schedule, search, seed, share, study, tracker, trainer, update, weighting.",
+        "There is no config key 'zebra'; allowed: data, experiment, hydra, likelihood, model, name, optimizer, probe, record, schedule, search, seed, share, study, tracker, trainer, update, weighting.",
     ),
     "an added key that nobody reads": (
         ("+epochs=3",),

@@ -547,14 +547,17 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
         ("study.seedz=3",),
         "There is no config key 'study.seedz'; did you mean study.seeds?",
     ),
-    "one seed": (("study.seeds=1",), "study.seeds must be a whole number of at least 2; found 1."),
+    "one seed": (
+        ("study.seeds=1",),
+        "study.seeds must be auto or a whole number of at least 2; found 1.",
+    ),
     "half a seed": (
         ("study.seeds=2.5",),
-        "study.seeds must be a whole number of at least 2; found 2.5.",
+        "study.seeds must be auto or a whole number of at least 2; found 2.5.",
     ),
     "true seeds": (
         ("study.seeds=true",),
-        "study.seeds must be a whole number of at least 2; found True.",
+        "study.seeds must be auto or a whole number of at least 2; found True.",
     ),
     "two points": (
         ("study.fixed_points=2",),
