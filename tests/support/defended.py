@@ -146,7 +146,7 @@ RANGES: Mapping[str, Range] = {
     r"data\.(sigma|temperature)": POSITIVE,
     r"data\.(val|test|split\.val|split\.test)": Range(0, 1, open_low=True, open_high=True),
     r"data\.ink": Range(1, 16, integer=True),
-    r"trainer\.(epochs|threads|patience)|update\.every": COUNT,
+    r"trainer\.(epochs|threads|patience|accumulate)|update\.every": COUNT,
     r"trainer\.devices": Range(1, 1024, integer=True),
     r"trainer\.timeout": POSITIVE,
     r"trainer\.clip": POSITIVE,
@@ -198,6 +198,10 @@ PER_TASK = {
 }
 # What single values mean.
 VALUES: Mapping[tuple[str, str], str] = {
+    (
+        "trainer.accumulate",
+        "'1'",
+    ): "a number of parts may be written as text, like a number of rows",
     ("trainer.compile", "true"): "true is a word of its comment",
     ("trainer.compile", "false"): "false is a word of its comment",
     ("name", "null"): "a name is only a part of the directory's, which has a default",
